@@ -1,0 +1,5 @@
+//! Stateless parse and emit.
+
+mod out;
+
+pub use out::{NoRoom, Out};

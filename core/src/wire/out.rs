@@ -1,0 +1,80 @@
+//! The output that a caller lends.
+
+/// The bytes that did not fit were not written; nothing else was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// A caller's buffer that is filled from its start.
+///
+/// The core appends whole replies and whole commands, never a part of one; the caller sends
+/// [`Out::written`] and lends the buffer again.
+#[derive(Debug)]
+pub struct Out<'b> {
+    buffer: &'b mut [u8],
+    length: usize,
+}
+
+impl<'b> Out<'b> {
+    /// Lends `buffer`, whose present content is ignored.
+    pub fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, length: 0 }
+    }
+
+    /// Octets that can still be appended.
+    pub fn free(&self) -> usize {
+        self.buffer.len().saturating_sub(self.length)
+    }
+
+    /// Octets appended so far.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// What was appended so far.
+    pub fn written(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+
+    /// Appends all of `bytes`, or nothing.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let end = self.length.checked_add(bytes.len()).ok_or(NoRoom)?;
+        let place = self.buffer.get_mut(self.length..end).ok_or(NoRoom)?;
+        for (to, from) in place.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.length = end;
+        Ok(())
+    }
+
+    /// Appends `number` in decimal digits, or nothing.
+    pub fn put_decimal(&mut self, number: u64) -> Result<(), NoRoom> {
+        let mut digits = [b'0'; 20];
+        let mut rest = number;
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.put(digits.get(digits.len() - used..).unwrap_or_default())
+    }
+
+    /// Forgets what was appended after the first `length` octets: how a reply that does not fit
+    /// whole is taken back.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// Forgets everything, so that the buffer can be filled again.
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+}

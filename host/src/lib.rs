@@ -1,0 +1,1 @@
+//! The server: Postern's core on tokio, with a durable spool.

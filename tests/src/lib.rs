@@ -1,0 +1,1 @@
+//! What Postern's tests share.
