@@ -1,5 +1,7 @@
 //! Postern's core: SMTP without sockets, clocks or an allocator.
 #![no_std]
 
+pub mod retry;
 pub mod time;
+pub mod trace;
 pub mod wire;
