@@ -67,6 +67,18 @@ impl<'b> Out<'b> {
         self.put(digits.get(digits.len() - used..).unwrap_or_default())
     }
 
+    /// Puts `bytes` over what was appended at `start`, all of it or nothing: how a length is filled
+    /// in that stands before what it counts.
+    pub fn overwrite(&mut self, start: usize, bytes: &[u8]) -> Result<(), NoRoom> {
+        let end = start.checked_add(bytes.len()).ok_or(NoRoom)?;
+        let written = self.buffer.get_mut(..self.length).ok_or(NoRoom)?;
+        let place = written.get_mut(start..end).ok_or(NoRoom)?;
+        for (to, from) in place.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Ok(())
+    }
+
     /// Forgets what was appended after the first `length` octets: how a reply that does not fit
     /// whole is taken back.
     pub fn truncate(&mut self, length: usize) {

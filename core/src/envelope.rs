@@ -1,0 +1,196 @@
+//! The stored envelope: what a message's content does not say, in the same bytes on a card and on
+//! a disk.
+//!
+//! An envelope is a stream of records: one head, one record a recipient in the order of the RCPT
+//! commands, one end. Each is written as soon as it is known (a device writes a recipient at its
+//! RCPT), and each carries its own checksum; the end says how many recipients there must be, so a
+//! stream that lost its tail at a record's border is found out too.
+//!
+//! # Format, version 1
+//!
+//! Numbers are little-endian. A *string* is its length (2 octets) and its octets.
+//!
+//! | Octets | A record |
+//! | --- | --- |
+//! | 1 | kind: `H` head, `R` recipient, `E` end |
+//! | 1 | version: 1 |
+//! | 2 | length of the content, n |
+//! | n | content |
+//! | 4 | CRC-32C (Castagnoli, as in RFC 3720 §12.1) of everything before it in the record |
+//!
+//! | Octets | Content of a head |
+//! | --- | --- |
+//! | 16 | message id |
+//! | 8 | arrival, seconds since 1970-01-01T00:00:00Z |
+//! | 2 | flags: 1 arrival known, 2 ESMTP, 4 TLS, 8 authenticated, 16 SMTPUTF8; all others 0 |
+//! | 1 | BODY: 0 not given, 1 `7BIT`, 2 `8BITMIME`, 3 `BINARYMIME` |
+//! | 1 | RET: 0 not given, 1 `FULL`, 2 `HDRS` |
+//! | 1 | the client's address: 0 none, 4 IPv4, 6 IPv6 |
+//! | 0, 4, 16 | the address, in network order |
+//! | 2 | the client's port |
+//! | string | name given with HELO or EHLO |
+//! | string | reverse-path without angle brackets; empty: the null reverse-path |
+//! | string | ENVID as given (RFC 3461 §4.4); empty: not given |
+//!
+//! | Octets | Content of a recipient |
+//! | --- | --- |
+//! | 1 | NOTIFY: 0 not given, else 1 `NEVER`, or a sum of 2 `SUCCESS`, 4 `FAILURE`, 8 `DELAY` |
+//! | 1 | state: 0 waiting, 1 delivered, 2 refused, 3 expired |
+//! | 2 | delivery attempts so far |
+//! | string | forward-path without angle brackets |
+//! | string | ORCPT as given (RFC 3461 §4.2); empty: not given |
+//! | string | the last reply of the next host; empty: none yet |
+//!
+//! The content of an end is the number of recipients (4 octets).
+
+mod encode;
+mod parse;
+
+use core::net::IpAddr;
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+
+use crate::time::Timestamp;
+
+pub use encode::put_end;
+pub use parse::{Envelope, Fault, Recipients, Record};
+
+/// The version written; only this one is read.
+pub const VERSION: u8 = 1;
+
+const KIND_HEAD: u8 = b'H';
+const KIND_RECIPIENT: u8 = b'R';
+const KIND_END: u8 = b'E';
+
+/// Octets of a record before its content.
+const PREFIX: usize = 4;
+const CRC32C: &Crc<u32, Table<1>> = &Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+
+/// What holds for the whole message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The message's id: the octets of a UUID (RFC 9562), in network order.
+    pub id: [u8; 16],
+    /// When the message's end was received, or its transaction began.
+    pub arrival: Timestamp,
+    /// The client's IP address; none over a network that has no such addresses.
+    pub client: Option<IpAddr>,
+    /// The client's port; 0 when unknown.
+    pub client_port: u16,
+    /// The name given with HELO or EHLO (RFC 5321 §4.1.1.1).
+    pub helo: &'a [u8],
+    /// Whether the client said EHLO.
+    pub esmtp: bool,
+    /// Whether the message came over TLS.
+    pub tls: bool,
+    /// Whether the client had authenticated.
+    pub authenticated: bool,
+    /// Whether MAIL carried SMTPUTF8 (RFC 6531 §3.4).
+    pub smtp_utf8: bool,
+    /// The reverse-path without angle brackets and source route; empty: the null reverse-path.
+    pub reverse_path: &'a [u8],
+    /// MAIL's BODY parameter.
+    pub body: Body,
+    /// MAIL's RET parameter.
+    pub ret: Ret,
+    /// MAIL's ENVID parameter as given (xtext); empty: not given.
+    pub envelope_id: &'a [u8],
+}
+
+/// One recipient and how far its delivery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient<'a> {
+    /// The forward-path without angle brackets and source route.
+    pub path: &'a [u8],
+    /// RCPT's NOTIFY parameter.
+    pub notify: Notify,
+    /// RCPT's ORCPT parameter as given (xtext); empty: not given.
+    pub original: &'a [u8],
+    /// How far the delivery came.
+    pub state: State,
+    /// Delivery attempts so far.
+    pub attempts: u16,
+    /// The last reply of the next host; empty: none yet.
+    pub reply: &'a [u8],
+}
+
+/// MAIL's BODY parameter (RFC 6152 §2, RFC 3030 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Body {
+    /// Not given.
+    #[default]
+    Unstated,
+    /// `7BIT`
+    SevenBit,
+    /// `8BITMIME`
+    EightBitMime,
+    /// `BINARYMIME`
+    BinaryMime,
+}
+
+/// MAIL's RET parameter (RFC 3461 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ret {
+    /// Not given.
+    #[default]
+    Unstated,
+    /// `FULL`: a bounce returns the whole message.
+    Full,
+    /// `HDRS`: a bounce returns the header only.
+    Headers,
+}
+
+/// RCPT's NOTIFY parameter (RFC 3461 §4.1): not given, `NEVER`, or any of the other three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notify(u8);
+
+impl Notify {
+    /// Not given.
+    pub const UNSTATED: Self = Self(0);
+    /// `NEVER`
+    pub const NEVER: Self = Self(1);
+    /// `SUCCESS`
+    pub const SUCCESS: Self = Self(2);
+    /// `FAILURE`
+    pub const FAILURE: Self = Self(4);
+    /// `DELAY`
+    pub const DELAY: Self = Self(8);
+
+    /// Both this and `other`; `NEVER` stands alone, so with it there is no such value.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Option<Self> {
+        Self::from_bits(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The stored octet.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The parameter that a stored octet stands for.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits <= 1 || (bits < 16 && bits & 1 == 0) { Some(Self(bits)) } else { None }
+    }
+}
+
+/// How far the delivery to one recipient came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// Held, to be delivered.
+    #[default]
+    Waiting,
+    /// The next host took it.
+    Delivered,
+    /// The next host refused it for good.
+    Refused,
+    /// It was held for as long as mail is held.
+    Expired,
+}
+
+#[cfg(test)]
+mod tests;

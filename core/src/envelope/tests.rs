@@ -1,0 +1,211 @@
+extern crate std;
+
+use std::vec::Vec;
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::{NoRoom, Out};
+
+fn sample_head() -> Head<'static> {
+    Head {
+        id: *b"0123456789abcdef",
+        arrival: Timestamp { unix_seconds: 1_795_306_404, known: true },
+        client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
+        client_port: 40_025,
+        helo: b"relay.sender.example",
+        esmtp: true,
+        tls: true,
+        authenticated: false,
+        smtp_utf8: false,
+        reverse_path: b"ann@sender.example",
+        body: Body::EightBitMime,
+        ret: Ret::Headers,
+        envelope_id: b"QQ314159",
+    }
+}
+
+fn sample_recipient() -> Recipient<'static> {
+    Recipient {
+        path: b"bob@client.example",
+        notify: Notify::FAILURE.and(Notify::DELAY).expect("two that go together"),
+        original: b"rfc822;bob@client.example",
+        state: State::Waiting,
+        attempts: 3,
+        reply: b"450 4.2.1 try later",
+    }
+}
+
+fn encode(head: &Head<'_>, recipients: &[Recipient<'_>]) -> Vec<u8> {
+    let mut buffer = std::vec![0; 70_000 * (recipients.len() + 2)];
+    let mut out = Out::new(&mut buffer);
+    head.put(&mut out).expect("the buffer is large");
+    for recipient in recipients {
+        recipient.put(&mut out).expect("the buffer is large");
+    }
+    let count = u32::try_from(recipients.len()).expect("a few recipients");
+    put_end(count, &mut out).expect("the buffer is large");
+    out.written().to_vec()
+}
+
+fn sample() -> Vec<u8> {
+    let unusual = Recipient { path: b"Postmaster", reply: b"", ..sample_recipient() };
+    encode(&sample_head(), &[sample_recipient(), unusual])
+}
+
+#[test]
+fn the_bytes_of_a_small_envelope() {
+    let head = Head { helo: b"h", reverse_path: b"", envelope_id: b"", ..sample_head() };
+    let expected: &[&[u8]] = &[
+        b"H\x01\x2a\x00",
+        b"0123456789abcdef",
+        &1_795_306_404_u64.to_le_bytes(),
+        b"\x07\x00\x02\x02",
+        b"\x04\xc0\x00\x02\x07\x59\x9c",
+        b"\x01\x00h\x00\x00\x00\x00",
+    ];
+    let expected = expected.concat();
+    let bytes = encode(&head, &[]);
+    assert_eq!(bytes.get(..expected.len()), Some(&expected[..]));
+    let end = &bytes[expected.len() + 4..];
+    assert_eq!(end.get(..8), Some(&b"E\x01\x04\x00\x00\x00\x00\x00"[..]));
+    assert_eq!(end.len(), 12);
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = sample();
+    for length in 0..bytes.len() {
+        assert_eq!(Envelope::parse(&bytes[..length]).unwrap_err(), Fault::Truncated, "{length}");
+    }
+}
+
+#[test]
+fn every_flip_of_a_bit_is_an_error() {
+    let mut bytes = sample();
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(Envelope::parse(&bytes).is_err(), "bit {bit}");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert!(Envelope::parse(&bytes).is_ok());
+}
+
+#[test]
+fn an_unknown_version_is_refused_by_name() {
+    let mut bytes = sample();
+    bytes[1] = 2;
+    let fault = Envelope::parse(&bytes).unwrap_err();
+    assert_eq!(fault, Fault::UnknownVersion(2));
+    let text = std::format!("{fault}");
+    assert!(text.contains("version 2") && text.contains("version 1"), "{text}");
+}
+
+#[test]
+fn records_that_do_not_belong_together_are_refused() {
+    let one = encode(&sample_head(), &[sample_recipient()]);
+    let none = encode(&sample_head(), &[]);
+    let head_length = none.len() - 12;
+    let swapped = [&one[..one.len() - 12], &none[head_length..]].concat();
+    assert_eq!(Envelope::parse(&swapped).unwrap_err(), Fault::Order);
+    assert_eq!(Envelope::parse(&one[head_length..]).unwrap_err(), Fault::Order);
+    let two_heads = [&none[..head_length], &one[..]].concat();
+    assert_eq!(Envelope::parse(&two_heads).unwrap_err(), Fault::Order);
+    let trailing = [&one[..], b"x"].concat();
+    assert_eq!(Envelope::parse(&trailing).unwrap_err(), Fault::Trailing);
+}
+
+#[test]
+fn what_does_not_fit_is_not_begun() {
+    let long = [b'x'; 65_536];
+    let mut buffer = [0; 70_000];
+    let mut out = Out::new(&mut buffer);
+    let head = Head { helo: &long, ..sample_head() };
+    assert_eq!(head.put(&mut out), Err(NoRoom));
+    assert_eq!(out.len(), 0);
+    let whole = sample().len();
+    for room in 0..whole {
+        let mut out = Out::new(&mut buffer[..room]);
+        let put = sample_head().put(&mut out);
+        assert!(put.is_ok() || out.is_empty(), "{room}");
+    }
+}
+
+#[test]
+fn notify_never_stands_alone() {
+    assert_eq!(Notify::NEVER.and(Notify::DELAY), None);
+    assert_eq!(Notify::from_bits(16), None);
+    assert!(Notify::from_bits(14).is_some_and(|all| all.has(Notify::SUCCESS)));
+}
+
+type Facts = (u64, u8, Option<IpAddr>, u16, [u8; 16]);
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let address = prop_oneof![
+        Just(None),
+        any::<[u8; 4]>().prop_map(|octets| Some(IpAddr::V4(Ipv4Addr::from(octets)))),
+        any::<[u8; 16]>().prop_map(|octets| Some(IpAddr::V6(Ipv6Addr::from(octets)))),
+    ];
+    (any::<u64>(), 0..32_u8, address, any::<u16>(), any::<[u8; 16]>())
+}
+
+fn strings() -> impl Strategy<Value = [Vec<u8>; 3]> {
+    let string = || prop::collection::vec(any::<u8>(), 0..80);
+    [string(), string(), string()]
+}
+
+fn make_head<'a>(facts: &Facts, strings: &'a [Vec<u8>; 3]) -> Head<'a> {
+    let (unix_seconds, flags, client, client_port, id) = *facts;
+    Head {
+        id,
+        arrival: Timestamp { unix_seconds, known: flags & 1 != 0 },
+        client,
+        client_port,
+        helo: &strings[0],
+        esmtp: flags & 2 != 0,
+        tls: flags & 4 != 0,
+        authenticated: flags & 8 != 0,
+        smtp_utf8: flags & 16 != 0,
+        reverse_path: &strings[1],
+        body: [Body::Unstated, Body::SevenBit, Body::EightBitMime, Body::BinaryMime]
+            [usize::from(id[0] % 4)],
+        ret: [Ret::Unstated, Ret::Full, Ret::Headers][usize::from(id[1] % 3)],
+        envelope_id: &strings[2],
+    }
+}
+
+fn make_recipient(choice: u16, strings: &[Vec<u8>; 3]) -> Recipient<'_> {
+    let notify = if choice & 1 == 0 { choice % 16 } else { 1 };
+    Recipient {
+        path: &strings[0],
+        notify: Notify::from_bits(notify as u8).expect("even, or NEVER"),
+        original: &strings[1],
+        state: [State::Waiting, State::Delivered, State::Refused, State::Expired]
+            [usize::from(choice / 16 % 4)],
+        attempts: choice,
+        reply: &strings[2],
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_put_is_parsed(
+        facts in facts(),
+        of_head in strings(),
+        of_recipients in prop::collection::vec((any::<u16>(), strings()), 0..5),
+    ) {
+        let head = make_head(&facts, &of_head);
+        let recipients: Vec<_> =
+            of_recipients.iter().map(|(choice, strings)| make_recipient(*choice, strings)).collect();
+        let bytes = encode(&head, &recipients);
+        let parsed = Envelope::parse(&bytes).expect("just encoded");
+        prop_assert_eq!(parsed.head(), head);
+        prop_assert_eq!(parsed.recipients().collect::<Vec<_>>(), recipients);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Envelope::parse(&bytes).is_err());
+    }
+}
