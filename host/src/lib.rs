@@ -1,1 +1,3 @@
 //! The server: Postern's core on tokio, with a durable spool.
+
+pub mod config;

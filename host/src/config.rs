@@ -1,0 +1,203 @@
+//! The configuration: one TOML file, read whole, every error of it at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use tracing::Level;
+
+mod default_file;
+mod fault;
+mod recipients;
+mod settings;
+mod values;
+mod warnings;
+
+pub use default_file::default_file;
+pub use fault::Problem;
+pub use recipients::{AddressSet, Recipients};
+pub use values::{
+    ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal, Protocol,
+    RetryEvery, Tls, TlsFiles,
+};
+
+use fault::Faults;
+use settings::{Setting, Word, settings};
+
+settings! {
+/// The configuration of `postern`, a back-up mail exchanger.
+pub struct Config {
+    /// The name that this host goes by: in its greeting, its EHLO and its Received lines.
+    /// Its address must lead back to it. Absent: the machine's own name.
+    pub hostname: Option<DomainName> => Example("\"mx2.provider.example\""),
+    /// Receiving mail.
+    pub receive: Receive => Section("[receive]"),
+    /// Where accepted mail is kept until its host has it.
+    pub spool: SpoolSettings => Section("[spool]"),
+    /// A client domain: one table each. A subdomain is held only with a table of its own.
+    pub hold: BTreeMap<DomainName, Hold> => Example("[hold.\"client.example\"]"),
+    /// Delivering held mail.
+    pub release: Release => Section("[release]"),
+    /// The API that `postern queue`, `postern health` and a metrics collector talk to.
+    pub control: Control => Section("[control]"),
+    /// The log, on standard error.
+    pub log: Log => Section("[log]"),
+}
+}
+
+settings! {
+/// Receiving mail.
+pub struct Receive {
+    /// The addresses and ports to listen on. "[::]:25" takes IPv4 too.
+    pub listen: Vec<SocketAddr> => Default("[\"[::]:25\"]"),
+    /// Sessions at once; one more is answered 421. 0 turns receiving off: nothing listens.
+    pub channels: Count<0> => Default("100"),
+    /// Sessions at once from one client address; IPv6 addresses count by their /64.
+    pub channels_per_address: Count<1> => Default("20"),
+    /// When to listen: "always" or "off".
+    pub listener: Listener => Default("\"always\""),
+    /// The largest message taken, as offered by SIZE (RFC 1870).
+    pub max_message_size: ByteSize => Default("\"50 MiB\""),
+    /// Recipients of one message, at least 100 (RFC 5321 section 4.5.3.1.8); more are answered 452.
+    pub max_recipients: Count<100> => Default("1000"),
+    /// How long a client may say nothing (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
+    pub idle_timeout: Duration => Default("\"5m\""),
+    /// Offer STARTTLS with this certificate, or "self-signed": made once and kept in the spool's
+    /// folder. Absent: not offered.
+    pub tls: Option<Tls> => Example(
+        "{ certificate = \"/etc/postern/cert.pem\", key = \"/etc/postern/key.pem\" }"
+    ),
+}
+}
+
+settings! {
+/// Where accepted mail is kept until its host has it.
+pub struct SpoolSettings {
+    /// The spool's folder. One process at a time uses it.
+    pub path: PathBuf => Default("\"/var/spool/postern\""),
+    /// Memory for all messages that are coming in; beyond it, clients wait.
+    pub memory: ByteSize => Default("\"64 MiB\""),
+    /// Space of the disk that is left free: mail that would take it is answered 452.
+    pub reserve: ByteSize => Default("\"256 MiB\""),
+}
+}
+
+settings! {
+/// A client domain.
+pub struct Hold {
+    /// REQUIRED. Who mail is taken for: a list of addresses or local parts, the absolute path of a
+    /// file with one a line (# starts a comment; read again on SIGHUP), or "any", which makes this
+    /// host a door for spam. Upper and lower case are one; postmaster is always a recipient.
+    pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
+    /// REQUIRED. Where the domain's mail goes: "host:port", or "lmtp://host:port" (RFC 2033).
+    pub deliver_to: DeliverTo => Example("\"mail.client.example:25\""),
+    /// The networks and addresses that may ask for the domain's mail by ETRN (RFC 1985).
+    pub etrn_from: Vec<IpNet> => Default("[]"),
+    /// What an ETRN may name besides the domain and the host of deliver_to.
+    pub etrn_names: Vec<DomainName> => Default("[]"),
+    /// How often delivery is tried, 10 % more or less; "never": only when asked.
+    pub retry_every: RetryEvery => Default("\"30m\""),
+    /// How long mail is kept before it is given up, flagged, and left to a person.
+    pub expire_after: Duration => Default("\"5d\""),
+    /// What becomes of a recipient that the host refuses for good: "keep" shows it in
+    /// `postern queue list` and keeps it. It is never bounced to a forged sender.
+    pub on_refusal: OnRefusal => Default("\"keep\""),
+}
+}
+
+settings! {
+/// Delivering held mail.
+pub struct Release {
+    /// Connections at once to one host.
+    pub connections_per_host: Count<1> => Default("2"),
+    /// Connections at once in all; no domain has more than half.
+    pub connections: Count<2> => Default("50"),
+}
+}
+
+settings! {
+/// The control API.
+pub struct Control {
+    /// The Unix socket to listen on; its group may use it (mode 0660).
+    pub listen: PathBuf => Default("\"/run/postern/control\""),
+}
+}
+
+settings! {
+/// The log, on standard error.
+pub struct Log {
+    /// "text", "json", or "auto": text on a terminal, JSON otherwise.
+    pub format: LogFormat => Default("\"auto\""),
+    /// "error", "warn", "info", "debug" or "trace". POSTERN_LOG in the environment overrides it.
+    pub level: Level => Default("\"info\""),
+}
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::absent().expect("every key outside [hold] has a default")
+    }
+}
+
+impl Config {
+    /// Reads the configuration in `file`, and the recipient files that it names.
+    ///
+    /// # Errors
+    /// Everything wrong with it, in the order of its lines.
+    pub fn load(file: &Path) -> Result<Self, Vec<Problem>> {
+        match std::fs::read_to_string(file) {
+            Ok(source) => Self::parse(file, &source),
+            Err(error) => Err(vec![Problem {
+                file: file.to_owned(),
+                line: None,
+                key: String::new(),
+                reason: format!("cannot be read: {error}"),
+            }]),
+        }
+    }
+
+    /// Reads the configuration `source`, which came from `file`, and the recipient files that it
+    /// names.
+    ///
+    /// # Errors
+    /// Everything wrong with it, in the order of its lines.
+    pub fn parse(file: &Path, source: &str) -> Result<Self, Vec<Problem>> {
+        let mut faults = Faults::new(file, source);
+        let (document, errors) = DeTable::parse_recoverable(source);
+        if !errors.is_empty() {
+            for error in errors {
+                faults.add(error.span().unwrap_or(0..0), "", error.message().to_owned());
+            }
+            return Err(faults.into_problems());
+        }
+        let span = document.span();
+        let root = Spanned::new(span, DeValue::Table(document.into_inner()));
+        let read = Self::read(&root, "", &mut faults);
+        let problems = faults.into_problems();
+        match read {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+
+    /// The name that this host goes by.
+    pub fn hostname(&self) -> DomainName {
+        let machine = rustix::system::uname();
+        let own = || DomainName::parse(&machine.nodename().to_string_lossy()).ok();
+        let name = self.hostname.clone().or_else(own);
+        name.unwrap_or_else(|| DomainName::parse("localhost").expect("a domain name"))
+    }
+
+    /// The hold for `domain`, in any case and without a dot at its end.
+    pub fn held(&self, domain: &[u8]) -> Option<(&DomainName, &Hold)> {
+        let domain = str::from_utf8(domain).ok()?.to_ascii_lowercase();
+        self.hold.get_key_value(domain.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! What is wrong with a configuration, said so that it can be mended.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One thing wrong, or risky, in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file that it stands in.
+    pub file: PathBuf,
+    /// The line, counted from 1; `None`: it belongs to no line.
+    pub line: Option<usize>,
+    /// The key, with the sections that it stands in: `receive.channels`; empty for the whole file.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// Collects what is wrong with one file while it is read.
+pub struct Faults<'s> {
+    file: &'s Path,
+    source: &'s str,
+    problems: Vec<Problem>,
+}
+
+impl<'s> Faults<'s> {
+    pub(super) fn new(file: &'s Path, source: &'s str) -> Self {
+        Self { file, source, problems: Vec::new() }
+    }
+
+    /// Notes that the bytes `span` of the file, the value of `key`, are wrong.
+    pub(super) fn add(&mut self, span: Range<usize>, key: &str, reason: String) {
+        let before = self.source.as_bytes().get(..span.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let file = self.file.to_owned();
+        self.problems.push(Problem { file, line: Some(line), key: key.to_owned(), reason });
+    }
+
+    /// Everything noted, in the order of the lines.
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.line);
+        self.problems
+    }
+}

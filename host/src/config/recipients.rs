@@ -1,0 +1,214 @@
+//! Who a held domain takes mail for.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::fault::Faults;
+use super::settings::{Setting, Value, found};
+use super::values::DomainName;
+
+const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
+    the absolute path of a file with one a line, or \"any\"";
+
+/// The recipients of a held domain. The postmaster always is one (RFC 5321 section 4.5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// Every local part: spam included.
+    Any,
+    /// Those written in the configuration.
+    List(AddressSet),
+    /// Those in a file, read with the configuration.
+    File(PathBuf, AddressSet),
+}
+
+impl Recipients {
+    /// Whether mail for `local` at `domain` is taken; `local` as it stands in the path, quotes
+    /// included.
+    pub fn accept(&self, local: &[u8], domain: &DomainName) -> bool {
+        let local = canonical(local);
+        local.as_ref() == b"postmaster"
+            || match self {
+                Self::Any => true,
+                Self::List(set) | Self::File(_, set) => set.contains(&local, domain),
+            }
+    }
+
+    /// How many recipients of `domain` are listed; `None` for any.
+    pub fn count(&self, domain: &DomainName) -> Option<usize> {
+        match self {
+            Self::Any => None,
+            Self::List(set) | Self::File(_, set) => Some(set.count(domain)),
+        }
+    }
+}
+
+/// Addresses, and local parts that stand for any domain that the set is used for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddressSet {
+    locals: HashSet<Box<[u8]>>,
+    addresses: HashSet<(Box<[u8]>, DomainName)>,
+}
+
+impl AddressSet {
+    /// Reads a recipients file: one address or local part a line, `#` starts a comment.
+    ///
+    /// # Errors
+    /// Every line that is neither, with its number.
+    fn from_file(text: &str) -> Result<Self, Vec<String>> {
+        let mut set = Self::default();
+        let mut wrong = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let entry = line.split_once('#').map_or(line, |(entry, _)| entry).trim();
+            if !entry.is_empty() && set.insert(entry).is_none() {
+                wrong.push(format!("line {}: {}", number + 1, not_an_address(entry)));
+            }
+        }
+        if wrong.is_empty() { Ok(set) } else { Err(wrong) }
+    }
+
+    fn insert(&mut self, entry: &str) -> Option<()> {
+        use super::settings::Word;
+        let (local, domain) = match entry.rsplit_once('@') {
+            Some((local, domain)) => (local, Some(DomainName::parse(domain).ok()?)),
+            None => (entry, None),
+        };
+        let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
+        let atom = |c: char| !c.is_whitespace() && !c.is_control() && !"\"(),:;<>@[]\\".contains(c);
+        if local.is_empty() || !(quoted || local.chars().all(atom)) {
+            return None;
+        }
+        let local = canonical(local.as_bytes()).into_owned().into_boxed_slice();
+        match domain {
+            Some(domain) => self.addresses.insert((local, domain)),
+            None => self.locals.insert(local),
+        };
+        Some(())
+    }
+
+    fn contains(&self, local: &[u8], domain: &DomainName) -> bool {
+        self.locals.contains(local)
+            || (!self.addresses.is_empty()
+                && self.addresses.contains(&(Box::from(local), domain.clone())))
+    }
+
+    fn count(&self, domain: &DomainName) -> usize {
+        self.locals.len() + self.addresses.iter().filter(|(_, at)| at == domain).count()
+    }
+}
+
+/// A local part without quotes and in lower case: `"Info"` and `info` are one mailbox
+/// (RFC 5321 section 4.1.2), and no host today tells `Info` from `info`.
+fn canonical(local: &[u8]) -> Cow<'_, [u8]> {
+    let quoted = local.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    let Some(inner) = quoted else {
+        let lower = !local.iter().any(u8::is_ascii_uppercase);
+        return if lower { Cow::Borrowed(local) } else { Cow::Owned(local.to_ascii_lowercase()) };
+    };
+    let mut escaped = false;
+    let plain = inner.iter().filter(|byte| {
+        escaped = !escaped && **byte == b'\\';
+        !escaped
+    });
+    Cow::Owned(plain.map(u8::to_ascii_lowercase).collect())
+}
+
+fn not_an_address(entry: &str) -> String {
+    format!("\"{entry}\" is neither an address nor a local part")
+}
+
+impl Setting for Recipients {
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::String(word) if word == "any" => Some(Self::Any),
+            DeValue::String(word) if word == "ask" => {
+                let reason = "\"ask\" is not in this version: write a list, a file or \"any\"";
+                faults.add(value.span(), key, reason.to_owned());
+                None
+            }
+            DeValue::String(path) if Path::new(path.as_ref()).is_absolute() => {
+                read_file(Path::new(path.as_ref()))
+                    .map_err(|reasons| {
+                        reasons.into_iter().for_each(|why| faults.add(value.span(), key, why));
+                    })
+                    .ok()
+            }
+            DeValue::Array(items) => read_list(items, key, faults).map(Self::List),
+            other => {
+                let reason = format!("expected {EXPECTED}, {}", found(other));
+                faults.add(value.span(), key, reason);
+                None
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Recipients, Vec<String>> {
+    let within = |reason: String| format!("{}: {reason}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| vec![within(error.to_string())])?;
+    AddressSet::from_file(&text)
+        .map(|set| Recipients::File(path.to_owned(), set))
+        .map_err(|lines| lines.into_iter().map(within).collect())
+}
+
+fn read_list(items: &[Value<'_>], key: &str, faults: &mut Faults<'_>) -> Option<AddressSet> {
+    let mut set = AddressSet::default();
+    let mut sound = true;
+    for item in items {
+        let reason = match item.get_ref() {
+            DeValue::String(entry) if set.insert(entry).is_some() => continue,
+            DeValue::String(entry) => not_an_address(entry),
+            other => format!("expected {EXPECTED}, {}", found(other)),
+        };
+        faults.add(item.span(), key, reason);
+        sound = false;
+    }
+    sound.then_some(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Word;
+    use super::*;
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).expect("a domain name")
+    }
+
+    #[test]
+    fn a_file_names_local_parts_and_addresses() {
+        let text = "# staff\ninfo\n\nSales@Client.example  # two of them\n\"john doe\"\n";
+        let set = AddressSet::from_file(text).expect("a sound file");
+        let recipients = Recipients::File(PathBuf::from("/r"), set);
+        let client = name("client.example");
+        for local in ["info", "INFO", "\"info\"", "\"in\\fo\"", "sales", "\"John Doe\""] {
+            assert!(recipients.accept(local.as_bytes(), &client), "{local}");
+        }
+        assert!(recipients.accept(b"info", &name("other.example")));
+        assert!(!recipients.accept(b"sales", &name("other.example")));
+        assert!(!recipients.accept(b"john", &client));
+        assert_eq!(recipients.count(&client), Some(3));
+        assert_eq!(recipients.count(&name("other.example")), Some(2));
+    }
+
+    #[test]
+    fn the_postmaster_is_always_a_recipient() {
+        let none = Recipients::List(AddressSet::default());
+        assert!(none.accept(b"PostMaster", &name("client.example")));
+        assert!(!none.accept(b"info", &name("client.example")));
+    }
+
+    #[test]
+    fn every_wrong_line_of_a_file_is_named() {
+        let wrong = AddressSet::from_file("info\ntwo words\n@client.example\na@b@c\nx@-y\n");
+        let expected = [
+            "line 2: \"two words\" is neither an address nor a local part",
+            "line 3: \"@client.example\" is neither an address nor a local part",
+            "line 4: \"a@b@c\" is neither an address nor a local part",
+            "line 5: \"x@-y\" is neither an address nor a local part",
+        ];
+        assert_eq!(wrong.expect_err("four wrong lines"), expected);
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+
+const FILE: &str = "postern.toml";
+
+fn parse(source: &str) -> Result<Config, Vec<Problem>> {
+    Config::parse(Path::new(FILE), source)
+}
+
+fn problems(source: &str) -> Vec<String> {
+    let problems = parse(source).expect_err(source);
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn hold(keys: &str) -> String {
+    let required = "recipients = [\"info\"]\ndeliver_to = \"mail.client.example:25\"";
+    format!("[hold.\"client.example\"]\n{required}\n{keys}\n")
+}
+
+#[test]
+fn the_whole_file_reads_back_as_the_default() {
+    assert_eq!(parse(&default_file()), Ok(Config::default()));
+    assert_eq!(parse(""), Ok(Config::default()));
+}
+
+#[test]
+fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
+    let switch_on = |line: &str| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with(' ') => example.to_owned(),
+        _ => line.to_owned(),
+    };
+    let source: Vec<_> = default_file().lines().map(switch_on).collect();
+    let config = parse(&source.join("\n")).expect("the examples are sound");
+    assert_eq!(config.hostname().as_str(), "mx2.provider.example");
+    let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
+    assert!(hold.recipients.accept(b"Info", domain));
+    assert_eq!(hold.deliver_to.to_string(), "mail.client.example:25");
+    assert!(matches!(config.receive.tls, Some(Tls::Files(_))));
+}
+
+#[test]
+fn every_problem_is_found_at_once_with_its_line() {
+    let source = r#"
+hostnmae = "mx2.provider.example"
+[receive]
+channels = "many"
+chanels = 7
+listen = ["[::]:25", "25", 25]
+max_message_size = 50
+[spol]
+[hold."client.example"]
+recipients = "ask"
+deliver_to = "mail.client.example"
+[hold."-.example"]
+recipients = []
+"#;
+    let expected = [
+        "postern.toml:2: hostnmae: unknown key; did you mean \"hostname\"?",
+        "postern.toml:4: receive.channels: expected a whole number from 0 to 4294967295, \
+            found \"many\"",
+        "postern.toml:5: receive.chanels: unknown key; did you mean \"channels\"?",
+        "postern.toml:6: receive.listen: expected an address and port such as \"[::]:25\" or \
+            \"192.0.2.1:25\", found \"25\"",
+        "postern.toml:6: receive.listen: expected an address and port such as \"[::]:25\" or \
+            \"192.0.2.1:25\", found the number 25",
+        "postern.toml:7: receive.max_message_size: expected a size such as \"50 MiB\" \
+            (B, KiB, MiB, GiB, TiB), found the number 50",
+        "postern.toml:8: spol: unknown key; did you mean \"spool\"?",
+        "postern.toml:10: hold.\"client.example\".recipients: \"ask\" is not in this version: \
+            write a list, a file or \"any\"",
+        "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\" or \
+            \"lmtp://host:port\", such as \"mail.client.example:25\" or \"[2001:db8::25]:25\", \
+            found \"mail.client.example\"",
+        "postern.toml:12: hold.\"-.example\": expected a domain name such as \"client.example\", \
+            found \"-.example\"",
+        "postern.toml:12: hold.\"-.example\".deliver_to: is required: \
+            deliver_to = \"mail.client.example:25\"",
+    ];
+    assert_eq!(problems(source), expected);
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_what_to_write() {
+    let table = [
+        ("receive = 1", "receive: expected a [receive] section, found the number 1"),
+        (
+            "[receive]\nxyzzy = 1",
+            "receive.xyzzy: unknown key; known are listen, channels, \
+            channels_per_address, listener, max_message_size, max_recipients, idle_timeout, tls",
+        ),
+        (
+            "[receive]\nchannels = -1",
+            "receive.channels: expected a whole number from 0 to \
+            4294967295, found the number -1",
+        ),
+        (
+            "[receive]\nmax_recipients = 99",
+            "receive.max_recipients: expected a whole number from \
+            100 to 4294967295, found the number 99",
+        ),
+        (
+            "[receive]\nlistener = \"scheduled\"",
+            "receive.listener: \"scheduled\" is not in this \
+            version: write \"always\" or \"off\"",
+        ),
+        ("[receive]\nidle_timeout = \"0s\"", "receive.idle_timeout: must be more than 0"),
+        (
+            "[receive]\nidle_timeout = \"5 M\"",
+            "receive.idle_timeout: expected a time such as \
+            \"30m\" (s, m, h, d, w), found \"5 M\"",
+        ),
+        (
+            "[receive]\ntls = true",
+            "receive.tls: expected \"self-signed\" or { certificate = \
+            \"/etc/postern/cert.pem\", key = \"/etc/postern/key.pem\" }, found true",
+        ),
+        (
+            "[receive]\ntls = { certificate = \"/c\" }",
+            "receive.tls.key: is required: \
+            key = \"/etc/postern/key.pem\"",
+        ),
+        (
+            "[spool]\npath = \"spool\"",
+            "spool.path: expected an absolute path such as \
+            \"/var/spool/postern\", found \"spool\"",
+        ),
+        (
+            "[spool]\nmemory = \"99999999 TiB\"",
+            "spool.memory: expected a size such as \"50 MiB\" \
+            (B, KiB, MiB, GiB, TiB), found \"99999999 TiB\"",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "log.level: expected \"error\", \"warn\", \"info\", \
+            \"debug\" or \"trace\", found \"loud\"",
+        ),
+        (
+            "hostname = \"müller.example\"",
+            "hostname: \"müller.example\" is not ASCII: write the \
+            name in its xn-- form",
+        ),
+        (
+            "hostname = \"192.0.2.1\"",
+            "hostname: expected a domain name such as \
+            \"client.example\", found \"192.0.2.1\"",
+        ),
+    ];
+    for (source, reason) in table {
+        let lines = source.lines().count();
+        assert_eq!(problems(source), [format!("{FILE}:{lines}: {reason}")], "{source}");
+    }
+}
+
+#[test]
+fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
+    let table = [
+        (
+            "on_refusal = \"bounce\"",
+            "on_refusal: \"bounce\" is not in this version: write \"keep\"",
+        ),
+        (
+            "retry_every = \"soon\"",
+            "retry_every: expected a time such as \"30m\" \
+            (s, m, h, d, w), or \"never\", found \"soon\"",
+        ),
+        (
+            "etrn_from = [\"authenticated\"]",
+            "etrn_from: \"authenticated\" is not in this version: \
+            write a network",
+        ),
+        (
+            "etrn_from = \"192.0.2.0/24\"",
+            "etrn_from: expected a list, each a network or address \
+            such as \"192.0.2.0/24\"; found \"192.0.2.0/24\"",
+        ),
+        (
+            "wakeup_address = \"wake\"",
+            "wakeup_address: unknown key; known are recipients, \
+            deliver_to, etrn_from, etrn_names, retry_every, expire_after, on_refusal",
+        ),
+    ];
+    for (keys, reason) in table {
+        let expected = format!("{FILE}:4: hold.\"client.example\".{reason}");
+        assert_eq!(problems(&hold(keys)), [expected], "{keys}");
+    }
+}
+
+#[test]
+fn one_domain_in_two_spellings_is_a_problem() {
+    let twice = format!("{}{}", hold(""), hold("").replace("client", "CLIENT"));
+    let expected = "postern.toml:5: hold.\"CLIENT.example\": is there twice";
+    assert_eq!(problems(&twice), [expected]);
+}
+
+#[test]
+fn a_syntax_error_names_its_line() {
+    let found = problems("hostname = \"mx2\"\n[receive\n");
+    assert!(found[0].starts_with("postern.toml:2: "), "{found:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = Path::new("/nonexistent/postern.toml");
+    let found = Config::load(missing).expect_err("no such file");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].to_string().starts_with("/nonexistent/postern.toml: cannot be read: "));
+    let absent = hold("").replace("[\"info\"]", "\"/nonexistent/recipients\"");
+    let expected = "postern.toml:2: hold.\"client.example\".recipients: /nonexistent/recipients: ";
+    assert!(problems(&absent)[0].starts_with(expected));
+}
+
+#[test]
+fn destinations_are_read_and_shown_alike() {
+    for text in ["mail.client.example:25", "192.0.2.1:2525", "lmtp://[2001:db8::1]:24"] {
+        let source = hold("").replace("mail.client.example:25", text);
+        let config = parse(&source).expect(text);
+        assert_eq!(config.hold["client.example"].deliver_to.to_string(), text);
+    }
+}
+
+#[test]
+fn a_folded_network_is_the_ipv4_network() {
+    let source = hold("etrn_from = [\"::ffff:192.0.2.9/120\", \"192.0.2.7\", \"2001:db8::/32\"]");
+    let config = parse(&source).expect("sound");
+    let nets: Vec<_> =
+        config.hold["client.example"].etrn_from.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/32"]);
+}
+
+#[test]
+fn what_works_but_hurts_is_a_warning() {
+    let source = "hostname = \"mx\"\n[receive]\nchannels = 0\nlistener = \"off\"\nlisten = []\n\
+        tls = { certificate = \"/nonexistent/c\", key = \"/nonexistent/k\" }\n";
+    let hold = "[hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"h.example:25\"\n\
+        retry_every = \"never\"\n[hold.\"b.example\"]\nrecipients = []\ndeliver_to = \"h:25\"\n";
+    let config = parse(&format!("{source}{hold}")).expect("sound");
+    let found = config.warnings(Path::new(FILE));
+    let keys: Vec<_> = found.iter().map(|warning| warning.key.as_str()).collect();
+    let expected = [
+        "hostname",
+        "receive.channels",
+        "receive.listener",
+        "receive.listen",
+        "receive.tls.certificate",
+        "receive.tls.key",
+        "hold.\"b.example\".recipients",
+        "hold.\"b.example\".etrn_from",
+        "hold.\"client.example\".recipients",
+        "hold.\"client.example\".etrn_from",
+    ];
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn a_careful_configuration_has_no_warning() {
+    let source = format!("hostname = \"mx2.example\"\n{}", hold("etrn_from = [\"192.0.2.0/24\"]"));
+    let config = parse(&source).expect("sound");
+    assert_eq!(config.warnings(Path::new(FILE)), []);
+}

@@ -1,0 +1,378 @@
+//! The values of the configuration, each its own type.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use toml::de::DeValue;
+
+use super::fault::Faults;
+use super::settings::{Setting, Value, Word, found};
+
+/// A number of bytes, written `"50 MiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl Word for ByteSize {
+    const EXPECTED: &'static str = "a size such as \"50 MiB\" (B, KiB, MiB, GiB, TiB)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let units = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+        let units = [units.as_slice(), &[("TiB", 1 << 40)]].concat();
+        amount(text, &units).map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+impl Word for Duration {
+    const EXPECTED: &'static str = "a time such as \"30m\" (s, m, h, d, w)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)];
+        match amount(text, &units) {
+            Some(0) => Err("must be more than 0".to_owned()),
+            Some(seconds) => Ok(Self::from_secs(seconds)),
+            None => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// A whole number and its unit, multiplied.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn unexpected<T: Word>(text: &str) -> String {
+    format!("expected {}, found \"{text}\"", T::EXPECTED)
+}
+
+/// A whole number of at least `MIN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count<const MIN: u32>(u32);
+
+impl<const MIN: u32> Count<MIN> {
+    /// The number, at least `MIN`.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MIN: u32> Setting for Count<MIN> {
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        let number = match value.get_ref() {
+            DeValue::Integer(digits) => u32::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            _ => None,
+        };
+        let read = number.filter(|number| *number >= MIN).map(Self);
+        if read.is_none() {
+            let found = found(value.get_ref());
+            let reason = format!("expected a whole number from {MIN} to {}, {found}", u32::MAX);
+            faults.add(value.span(), key, reason);
+        }
+        read
+    }
+}
+
+/// A domain name in lower case: letters, digits and hyphens, without a dot at its end
+/// (RFC 5321 section 2.3.5).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainName(Box<str>);
+
+impl DomainName {
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for DomainName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for DomainName {
+    const EXPECTED: &'static str = "a domain name such as \"client.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if !text.is_ascii() {
+            return Err(format!("\"{text}\" is not ASCII: write the name in its xn-- form"));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let letters = |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let valid = name.len() <= 253
+            && name.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && letters(label)
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+            });
+        if !valid || name.parse::<IpAddr>().is_ok() {
+            return Err(unexpected::<Self>(text));
+        }
+        Ok(Self(name.to_ascii_lowercase().into()))
+    }
+}
+
+/// A host, by name or by address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// To be looked up: its A and AAAA records, never its MX.
+    Name(DomainName),
+    /// Used as it is.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What is spoken with the host that a queue is delivered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// SMTP (RFC 5321).
+    Smtp,
+    /// LMTP: a reply for each recipient after the message (RFC 2033).
+    Lmtp,
+}
+
+/// Where a domain's queue is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliverTo {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The host.
+    pub host: Host,
+    /// Its TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for DeliverTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.protocol == Protocol::Lmtp { "lmtp://" } else { "" };
+        write!(f, "{scheme}{}:{}", self.host, self.port)
+    }
+}
+
+impl Word for DeliverTo {
+    const EXPECTED: &'static str = "\"host:port\" or \"lmtp://host:port\", \
+        such as \"mail.client.example:25\" or \"[2001:db8::25]:25\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if matches!(text, "mx" | "asker") {
+            return Err(format!("\"{text}\" is not in this version: write \"host:port\""));
+        }
+        let (protocol, place) = match text.strip_prefix("lmtp://") {
+            Some(place) => (Protocol::Lmtp, place),
+            None => (Protocol::Smtp, text),
+        };
+        let split = place.rsplit_once(':');
+        let port = split.and_then(|(_, port)| port.parse().ok()).filter(|port| *port != 0);
+        let host = split.and_then(|(host, _)| parse_host(host));
+        match (host, port) {
+            (Some(host), Some(port)) => Ok(Self { protocol, host, port }),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+fn parse_host(text: &str) -> Option<Host> {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    if let Some(inner) = bracketed {
+        return inner.parse().ok().map(|address| Host::Address(IpAddr::V6(address)));
+    }
+    match text.parse() {
+        Ok(address) => Some(Host::Address(IpAddr::V4(address))),
+        Err(_) => DomainName::parse(text).ok().map(Host::Name),
+    }
+}
+
+/// When connections are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Always.
+    Always,
+    /// Never: nothing listens.
+    Off,
+}
+
+impl Word for Listener {
+    const EXPECTED: &'static str = "\"always\" or \"off\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "always" => Ok(Self::Always),
+            "off" => Ok(Self::Off),
+            "scheduled" | "on-link" => {
+                Err(format!("\"{text}\" is not in this version: write \"always\" or \"off\""))
+            }
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// How long the queue of a domain waits after a delivery failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryEvery {
+    /// This long, 10 % more or less.
+    Every(Duration),
+    /// Until it is released: only when asked.
+    Never,
+}
+
+impl Word for RetryEvery {
+    const EXPECTED: &'static str = "a time such as \"30m\" (s, m, h, d, w), or \"never\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            _ if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                Err(unexpected::<Self>(text))
+            }
+            _ => Duration::parse(text).map(Self::Every),
+        }
+    }
+}
+
+/// What becomes of a recipient that the domain's host refuses for good after our 250.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// Kept, shown by `postern queue` and exportable: bounces go to forged addresses.
+    Keep,
+}
+
+impl Word for OnRefusal {
+    const EXPECTED: &'static str = "\"keep\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "drop" | "bounce" => Err(format!("\"{text}\" is not in this version: write \"keep\"")),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// The form of the log on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Word for LogFormat {
+    const EXPECTED: &'static str = "\"auto\", \"json\" or \"text\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+impl Word for tracing::Level {
+    const EXPECTED: &'static str = "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let named = ["error", "warn", "info", "debug", "trace"].contains(&text);
+        let level = named.then(|| Self::from_str(text).ok()).flatten();
+        level.ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+impl Word for PathBuf {
+    const EXPECTED: &'static str = "an absolute path such as \"/var/spool/postern\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        if path.is_absolute() { Ok(path) } else { Err(unexpected::<Self>(text)) }
+    }
+}
+
+impl Word for SocketAddr {
+    const EXPECTED: &'static str = "an address and port such as \"[::]:25\" or \"192.0.2.1:25\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::from_str(text).map_err(|_| unexpected::<Self>(text))
+    }
+}
+
+impl Word for IpNet {
+    const EXPECTED: &'static str = "a network or address such as \"192.0.2.0/24\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "authenticated" {
+            return Err("\"authenticated\" is not in this version: write a network".to_owned());
+        }
+        let address = || IpAddr::from_str(text).map(Self::from);
+        let net = Self::from_str(text).or_else(|_| address());
+        net.map(|net| fold(net).trunc()).map_err(|_| unexpected::<Self>(text))
+    }
+}
+
+/// An IPv4 network that was written as IPv6 (`::ffff:192.0.2.0/120`) as IPv4: addresses are folded
+/// before they are matched, and would never be found in it.
+fn fold(net: IpNet) -> IpNet {
+    let IpNet::V6(six) = net else { return net };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(96));
+    let folded = four.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    folded.map_or(net, IpNet::V4)
+}
+
+/// Whether and how STARTTLS is offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// With a certificate made once and kept in the spool's folder.
+    SelfSigned,
+    /// With these files, PEM.
+    Files(TlsFiles),
+}
+
+super::settings::settings! {
+/// A certificate and its key.
+pub struct TlsFiles {
+    /// The certificate, then those that it is signed by, in PEM.
+    pub certificate: PathBuf => Example("\"/etc/postern/cert.pem\""),
+    /// The private key, in PEM.
+    pub key: PathBuf => Example("\"/etc/postern/key.pem\""),
+}
+}
+
+impl Setting for Tls {
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => TlsFiles::read(value, key, faults).map(Self::Files),
+            DeValue::String(text) if text == "self-signed" => Some(Self::SelfSigned),
+            other => {
+                let expected = "expected \"self-signed\" or \
+                    { certificate = \"/etc/postern/cert.pem\", key = \"/etc/postern/key.pem\" }";
+                faults.add(value.span(), key, format!("{expected}, {}", found(other)));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What works, but hurts: `postern check` says it, with the reason.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::{Config, DomainName, Hold, Listener, Problem, Recipients, RetryEvery, Tls};
+
+impl Config {
+    /// What is risky in this configuration, which was read from `file`.
+    pub fn warnings(&self, file: &Path) -> Vec<Problem> {
+        let mut found = Vec::new();
+        self.warn_of_receiving(&mut |key, reason| found.push((key.to_owned(), reason)));
+        for (domain, hold) in &self.hold {
+            hold.warn(domain, &mut |key, reason| {
+                found.push((format!("hold.\"{domain}\".{key}"), reason));
+            });
+        }
+        let problem = |(key, reason)| Problem { file: file.to_owned(), line: None, key, reason };
+        found.into_iter().map(problem).collect()
+    }
+
+    fn warn_of_receiving(&self, warn: &mut dyn FnMut(&str, String)) {
+        if self.hold.is_empty() {
+            warn("hold", "no domain is held: every recipient is refused".to_owned());
+        }
+        if !self.hostname().as_str().contains('.') {
+            let reason = "has no dot: many hosts refuse an EHLO with such a name".to_owned();
+            warn("hostname", reason);
+        }
+        if self.receive.channels.get() == 0 {
+            warn("receive.channels", "is 0: receiving is off, nothing listens".to_owned());
+        }
+        if self.receive.listener == Listener::Off {
+            warn("receive.listener", "is \"off\": nothing listens".to_owned());
+        }
+        if self.receive.listen.is_empty() {
+            warn("receive.listen", "is empty: nothing listens".to_owned());
+        }
+        let Some(Tls::Files(files)) = &self.receive.tls else { return };
+        for (key, path) in [("certificate", &files.certificate), ("key", &files.key)] {
+            if let Err(error) = File::open(path) {
+                let reason = format!("{} cannot be read: {error}", path.display());
+                warn(&format!("receive.tls.{key}"), reason);
+            }
+        }
+    }
+}
+
+impl Hold {
+    fn warn(&self, domain: &DomainName, warn: &mut dyn FnMut(&str, String)) {
+        if self.recipients == Recipients::Any {
+            let reason = "is \"any\": spam for recipients that do not exist is taken, and then \
+                refused by the domain's host, which may come to refuse this one; list them";
+            warn("recipients", reason.to_owned());
+        }
+        if self.recipients.count(domain) == Some(0) {
+            warn("recipients", "names nobody of this domain: only postmaster is taken".to_owned());
+        }
+        if self.etrn_from.is_empty() {
+            let reason = match self.retry_every {
+                RetryEvery::Every(_) => {
+                    "is empty: nobody may release this domain by ETRN; it \
+                    waits for the timer"
+                }
+                RetryEvery::Never => {
+                    "is empty and retry_every is \"never\": only `postern queue \
+                    release` releases this domain"
+                }
+            };
+            warn("etrn_from", reason.to_owned());
+        }
+    }
+}
