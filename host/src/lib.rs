@@ -1,3 +1,4 @@
 //! The server: Postern's core on tokio, with a durable spool.
 
 pub mod config;
+pub mod metrics;
