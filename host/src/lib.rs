@@ -2,3 +2,6 @@
 
 pub mod config;
 pub mod metrics;
+
+pub mod clock;
+pub mod spool;

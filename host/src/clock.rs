@@ -1,0 +1,123 @@
+//! The clocks: the only place of the server that asks for the time.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant as Monotonic, SystemTime, UNIX_EPOCH};
+
+use postern_core::time::{Instant, Timestamp};
+
+/// 2026-01-01: a clock before it was never set.
+const EARLIEST_UNIX_SECONDS: u64 = 1_767_225_600;
+/// The system's clock moves by more than this against the monotonic one only when somebody sets it.
+const JUMP: Duration = Duration::from_secs(300);
+/// How long a clock that jumped is not trusted.
+const DISTRUST: Duration = Duration::from_secs(3_600);
+
+/// Monotonic time for waiting and the time of day for mail. Clones are the same clock.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    System { start: Monotonic, trust: Arc<Mutex<Trust>> },
+    Manual(Arc<Mutex<Manual>>),
+}
+
+#[derive(Debug)]
+struct Trust {
+    /// The time of day less the monotonic time, when last looked at.
+    offset: Duration,
+    /// Monotonic time at which the time of day is trusted again.
+    from: Duration,
+}
+
+#[derive(Debug)]
+struct Manual {
+    elapsed: Duration,
+    timestamp: Timestamp,
+}
+
+impl Clock {
+    /// The system's clocks.
+    pub fn system() -> Self {
+        let trust = Trust { offset: time_of_day(), from: Duration::ZERO };
+        Self(Source::System { start: Monotonic::now(), trust: Arc::new(Mutex::new(trust)) })
+    }
+
+    /// A clock that stands at `timestamp` until it is told to move: what tests run on.
+    pub fn manual(timestamp: Timestamp) -> Self {
+        let manual = Manual { elapsed: Duration::ZERO, timestamp };
+        Self(Source::Manual(Arc::new(Mutex::new(manual))))
+    }
+
+    /// Moves a manual clock on.
+    ///
+    /// # Panics
+    ///
+    /// On the system's clock.
+    pub fn advance(&self, by: Duration) {
+        let Source::Manual(manual) = &self.0 else { panic!("only a manual clock is advanced") };
+        let mut manual = manual.lock().expect("no holder panics");
+        manual.elapsed += by;
+        manual.timestamp.unix_seconds += by.as_secs();
+    }
+
+    /// Monotonic time since the clock was made.
+    pub fn instant(&self) -> Instant {
+        let elapsed = match &self.0 {
+            Source::System { start, .. } => start.elapsed(),
+            Source::Manual(manual) => manual.lock().expect("no holder panics").elapsed,
+        };
+        Instant::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time of day. Not known when it was plainly never set, and for an hour after it jumped.
+    pub fn timestamp(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { start, trust } => {
+                let mut trust = trust.lock().expect("no holder panics");
+                trust.look(start.elapsed(), time_of_day())
+            }
+            Source::Manual(manual) => manual.lock().expect("no holder panics").timestamp,
+        }
+    }
+}
+
+impl Trust {
+    fn look(&mut self, elapsed: Duration, time_of_day: Duration) -> Timestamp {
+        let offset = time_of_day.saturating_sub(elapsed);
+        if offset.abs_diff(self.offset) > JUMP {
+            self.from = elapsed + DISTRUST;
+        }
+        self.offset = offset;
+        let unix_seconds = time_of_day.as_secs();
+        let known = unix_seconds >= EARLIEST_UNIX_SECONDS && elapsed >= self.from;
+        Timestamp { unix_seconds, known }
+    }
+}
+
+fn time_of_day() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_is_not_trusted_for_an_hour() {
+        let set = Duration::from_secs(EARLIEST_UNIX_SECONDS + 1_000_000);
+        let seconds = Duration::from_secs;
+        let mut trust = Trust { offset: set, from: Duration::ZERO };
+        assert!(trust.look(seconds(10), set + seconds(11)).known);
+        let jumped = set + seconds(400);
+        assert!(!trust.look(seconds(20), jumped + seconds(20)).known);
+        assert!(!trust.look(seconds(3_619), jumped + seconds(3_619)).known);
+        assert!(trust.look(seconds(3_620), jumped + seconds(3_620)).known);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_not_known() {
+        let mut trust = Trust { offset: Duration::ZERO, from: Duration::ZERO };
+        assert!(!trust.look(Duration::ZERO, Duration::from_secs(60)).known);
+    }
+}
