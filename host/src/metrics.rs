@@ -1,10 +1,13 @@
 //! What is counted while the server runs, and shown to Prometheus.
 
+use postern_core::time::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
+
+use crate::spool::{DomainStats, Stats};
 
 /// The server's counters. A clone counts into the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -17,10 +20,6 @@ pub struct Metrics {
     pub sessions_open: Gauge,
     /// Sessions that were begun.
     pub sessions: Counter,
-    /// Durable commits of the spool, each for all the messages that waited for it.
-    pub commits: Counter,
-    /// Synchronisations of a file or folder with the disk.
-    pub syncs: Counter,
     refused: Family<Refused, Counter>,
     sessions_refused: Family<Refused, Counter>,
     deliveries: Family<Outcome, Counter>,
@@ -47,15 +46,10 @@ struct ByDomain {
     domain: String,
 }
 
-/// What waits for one domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Depth {
-    /// The domain.
-    pub domain: String,
-    /// Messages that wait.
-    pub messages: u64,
-    /// Seconds since the oldest of them came.
-    pub oldest_seconds: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queue {
+    domain: String,
+    state: &'static str,
 }
 
 impl Metrics {
@@ -80,11 +74,12 @@ impl Metrics {
         self.releases.get_or_create(&Trigger { trigger }).inc();
     }
 
-    /// Everything counted, and the `queue` as it is now, in the OpenMetrics text format.
-    pub fn encode(&self, queue: &[Depth]) -> String {
+    /// Everything counted, and the spool as it is `now`, in the OpenMetrics text format.
+    pub fn encode(&self, spool: &Stats, now: Timestamp) -> String {
         let mut registry = Registry::with_prefix("postern");
         self.register(&mut registry);
-        register_queue(&mut registry, queue);
+        register_spool(&mut registry, spool);
+        register_queues(&mut registry, &spool.domains, now);
         let mut page = String::new();
         text::encode(&mut page, &registry).expect("writing to a String does not fail");
         page
@@ -103,27 +98,49 @@ impl Metrics {
         into.register("sessions_refused", "Connections turned away", sessions_refused);
         into.register("deliveries", "Messages offered to hosts", self.deliveries.clone());
         into.register("releases", "Queues released", self.releases.clone());
-        into.register("spool_commits", "Durable commits", self.commits.clone());
-        into.register("spool_syncs", "Synchronisations with the disk", self.syncs.clone());
     }
 }
 
-fn register_queue(into: &mut Registry, queue: &[Depth]) {
-    let messages = Family::<ByDomain, Gauge>::default();
+fn register_spool(into: &mut Registry, spool: &Stats) {
+    let gauge = |number: u64| ConstGauge::new(saturate(number));
+    into.register("spool_messages", "Messages held", gauge(spool.messages));
+    into.register("spool_body_bytes", "Octets of their bodies", gauge(spool.body_bytes));
+    into.register("spool_disk_bytes", "Octets on the disk", gauge(spool.disk_bytes));
+    into.register("spool_free_bytes", "Octets that the disk can take", gauge(spool.free_bytes));
+    into.register("spool_drafts", "Messages being received", gauge(spool.drafts));
+    into.register("spool_down", "1 after an error of the disk", gauge(spool.down.into()));
+    let operations = ConstCounter::new(spool.operations);
+    into.register("spool_operations", "Operations made durable", operations);
+    let syncs = ConstCounter::new(spool.syncs);
+    into.register("spool_syncs", "Syncs of the disk that these took", syncs);
+}
+
+fn register_queues(into: &mut Registry, domains: &[DomainStats], now: Timestamp) {
+    let messages = Family::<Queue, Gauge>::default();
     let oldest = Family::<ByDomain, Gauge>::default();
-    for depth in queue {
-        let label = ByDomain { domain: depth.domain.clone() };
-        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        messages.get_or_create(&label).set(gauge(depth.messages));
-        oldest.get_or_create(&label).set(gauge(depth.oldest_seconds));
+    for stats in domains {
+        let domain = stats.domain.to_string();
+        for (state, number) in
+            [("waiting", stats.waiting), ("leased", stats.leased), ("kept", stats.kept)]
+        {
+            let label = Queue { domain: domain.clone(), state };
+            messages.get_or_create(&label).set(saturate(number));
+        }
+        let age = now.unix_seconds.saturating_sub(stats.oldest.unix_seconds);
+        oldest.get_or_create(&ByDomain { domain }).set(saturate(age));
     }
-    into.register("queue_messages", "Messages that wait, by domain", messages);
-    into.register("queue_oldest_seconds", "Age of the oldest message, by domain", oldest);
+    into.register("queue_messages", "Messages of a domain, by state", messages);
+    into.register("queue_oldest_seconds", "Age of a domain's oldest message", oldest);
+}
+
+fn saturate(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Domain;
 
     #[test]
     fn what_was_counted_is_shown() {
@@ -132,14 +149,26 @@ mod tests {
         metrics.accepted_bytes.inc_by(8192);
         metrics.refused("full");
         metrics.clone().release("etrn");
-        let depth = Depth { domain: "client.example".to_owned(), messages: 3, oldest_seconds: 90 };
-        let page = metrics.encode(&[depth]);
+        let at = |unix_seconds| Timestamp { unix_seconds, known: true };
+        let domain = DomainStats {
+            domain: Domain::new("client.example"),
+            waiting: 3,
+            leased: 1,
+            kept: 0,
+            body_bytes: 32_768,
+            oldest: at(1_795_306_404),
+            next_try_unix_seconds: 0,
+        };
+        let spool = Stats { syncs: 7, messages: 4, domains: vec![domain], ..Stats::default() };
+        let page = metrics.encode(&spool, at(1_795_306_494));
         for line in [
             "postern_messages_accepted_total 1",
             "postern_messages_accepted_bytes_total 8192",
             "postern_refused_total{reason=\"full\"} 1",
             "postern_releases_total{trigger=\"etrn\"} 1",
-            "postern_queue_messages{domain=\"client.example\"} 3",
+            "postern_spool_syncs_total 7",
+            "postern_spool_messages 4",
+            "postern_queue_messages{domain=\"client.example\",state=\"waiting\"} 3",
             "postern_queue_oldest_seconds{domain=\"client.example\"} 90",
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line} in:\n{page}");

@@ -1,0 +1,164 @@
+//! The `postern` command: what it is told, and what it answers.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Problem};
+
+mod check;
+mod queue;
+mod table;
+
+/// A back-up mail exchanger: holds mail durably until its hosts come for it.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/postern/postern.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done, and all is well
+  1  a problem was found, or it could not be done
+  2  wrong usage, or a wrong configuration";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration: every error, and what works but hurts
+    Check(Format),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The mail that a running server holds
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Whether the running server takes mail
+    Health(Format),
+    /// The version
+    Version(Format),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print a whole configuration file: every key with its purpose and default
+    Default,
+}
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, Args)]
+struct Format {
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command ended that could be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Well = 0,
+    Problem = 1,
+    Misconfigured = 2,
+}
+
+/// Why a command could not be run.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is wrong.
+    Config(Vec<Problem>),
+    /// It was tried, and this happened.
+    Run(String),
+    /// Whoever reads the answer has gone.
+    Output(io::Error),
+}
+
+impl Failure {
+    fn run(reason: impl Display) -> Self {
+        Self::Run(reason.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(problems) => {
+                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::Run(reason) => write!(f, "postern: {reason}"),
+            Self::Output(error) => write!(f, "postern: writing the answer: {error}"),
+        }
+    }
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run(&mut io::stdout().lock()) {
+        Ok(verdict) => ExitCode::from(verdict as u8),
+        // `postern queue list | head` is no failure.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            let misconfigured = matches!(failure, Failure::Config(_));
+            let verdict = if misconfigured { Verdict::Misconfigured } else { Verdict::Problem };
+            ExitCode::from(verdict as u8)
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self, out: &mut impl Write) -> Result<Verdict, Failure> {
+        match &self.command {
+            Command::Check(format) => check::check(&self.config, *format, out),
+            Command::Config(ConfigCommand::Default) => {
+                out.write_all(config::default_file().as_bytes())?;
+                Ok(Verdict::Well)
+            }
+            Command::Queue(command) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(command.run(&socket, out))
+            }
+            Command::Health(format) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(queue::health(&socket, *format, out))
+            }
+            Command::Version(format) => {
+                let version = env!("CARGO_PKG_VERSION");
+                match format.json {
+                    true => writeln!(out, "{}", serde_json::json!({ "version": version }))?,
+                    false => writeln!(out, "postern {version}")?,
+                }
+                Ok(Verdict::Well)
+            }
+        }
+    }
+}
+
+fn load(file: &Path) -> Result<Config, Failure> {
+    Config::load(file).map_err(Failure::Config)
+}
+
+fn control_socket(file: &Path) -> Result<PathBuf, Failure> {
+    load(file).map(|config| config.control.listen)
+}
+
+/// Runs what one command waits for; one thread is enough for it.
+fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::run)?.block_on(work)
+}

@@ -1,0 +1,30 @@
+//! `postern check`.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Failure, Format, Verdict};
+use crate::config::Config;
+
+/// Says everything that is wrong with `file`, or risky in it.
+pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let (warnings, held) = match Config::load(file) {
+        Ok(config) => (config.warnings(file), config.hold.len()),
+        Err(errors) if format.json => {
+            writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
+            return Ok(Verdict::Misconfigured);
+        }
+        Err(errors) => return Err(Failure::Config(errors)),
+    };
+    if format.json {
+        writeln!(out, "{}", json!({ "errors": [], "warnings": warnings }))?;
+        return Ok(Verdict::Well);
+    }
+    for warning in &warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    writeln!(out, "{}: no errors, {held} domain(s) held", file.display())?;
+    Ok(Verdict::Well)
+}

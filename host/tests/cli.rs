@@ -1,0 +1,99 @@
+//! The `postern` command as a person and a script meet it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SOUND: &str = r#"
+hostname = "mx2.provider.example"
+[hold."client.example"]
+recipients = ["info"]
+deliver_to = "mail.client.example:25"
+etrn_from = ["192.0.2.0/24"]
+"#;
+
+fn postern(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_postern"))
+        .arg("--config")
+        .arg(folder.join("postern.toml"))
+        .args(arguments)
+        .env_remove("POSTERN_LOG")
+        .output()
+        .expect("the command starts")
+}
+
+/// Its exit code, standard output and standard error.
+fn run(configuration: &str, arguments: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("postern.toml"), configuration).expect("a file");
+    let output = postern(folder.path(), arguments);
+    let place = format!("{}/", folder.path().display());
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8").replace(&place, "");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_sound_configuration_passes_the_check() {
+    let (code, out, err) = run(SOUND, &["check"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out, "postern.toml: no errors, 1 domain(s) held\n");
+    let (code, out, _) = run(SOUND, &["check", "--json"]);
+    assert_eq!((code, out.as_str()), (0, "{\"errors\":[],\"warnings\":[]}\n"));
+}
+
+#[test]
+fn what_hurts_is_said_and_is_no_error() {
+    let careless = SOUND.replace("[\"info\"]", "\"any\"");
+    let (code, out, _) = run(&careless, &["check"]);
+    assert_eq!(code, 0);
+    let expected = "warning: postern.toml: hold.\"client.example\".recipients: is \"any\": spam";
+    assert!(out.starts_with(expected), "{out}");
+}
+
+#[test]
+fn every_error_is_said_once_and_the_exit_code_is_2() {
+    let wrong = SOUND.replace("hostname", "hostnam").replace("[\"info\"]", "\"ask\"");
+    let expected = "postern.toml:2: hostnam: unknown key; did you mean \"hostname\"?\n\
+        postern.toml:4: hold.\"client.example\".recipients: \"ask\" is not in this version: \
+        write a list, a file or \"any\"\n";
+    for arguments in [["check"].as_slice(), &["queue", "list"], &["health"]] {
+        let (code, out, err) = run(&wrong, arguments);
+        assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected), "{arguments:?}");
+    }
+    let (code, out, err) = run(&wrong, &["check", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, err.as_str()), (2, ""));
+    assert_eq!(answer["errors"][1]["line"], 4);
+    assert_eq!(answer["errors"][1]["key"], "hold.\"client.example\".recipients");
+}
+
+#[test]
+fn the_default_file_passes_the_check() {
+    let (code, file, _) = run("", &["config", "default"]);
+    assert_eq!(code, 0);
+    assert!(file.contains("\nchannels = 100\n"), "{file}");
+    let (code, _, err) = run(&file, &["check"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn a_question_without_a_server_says_where_it_looked() {
+    let configuration = format!("{SOUND}\n[control]\nlisten = \"/nonexistent/control\"\n");
+    let expected = "postern: no server answers at /nonexistent/control: No such file or directory \
+        (os error 2); is `postern serve` running with this configuration?\n";
+    for arguments in [["health"].as_slice(), &["queue", "list"]] {
+        let (code, out, err) = run(&configuration, arguments);
+        assert_eq!((code, out.as_str(), err.as_str()), (1, "", expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_a_problem() {
+    for arguments in [["queue", "release"].as_slice(), &["queue", "show", "7"], &["serv"]] {
+        let (code, _, err) = run(SOUND, arguments);
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(err.starts_with("error: "), "{err}");
+    }
+    let (code, out, _) = run("", &["version", "--json"]);
+    assert_eq!((code, out), (0, format!("{{\"version\":\"{}\"}}\n", env!("CARGO_PKG_VERSION"))));
+}
