@@ -1,0 +1,322 @@
+//! Replies (RFC 5321 §4.2, §4.3.2) with enhanced status codes (RFC 2034, RFC 3463, RFC 5248).
+//!
+//! Every reply that the core gives stands in this file.
+
+use super::{NoRoom, Out, Text};
+
+/// Why something was refused; what that means at each command is [`refusal`]'s to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Too much is going on here; later it will do.
+    Busy,
+    /// This client has too many sessions open.
+    TooManySessions,
+    /// The server ends.
+    ShuttingDown,
+    /// The spool takes nothing at all at present.
+    Down,
+    /// The spool has no room.
+    Full,
+    /// This recipient's share of the spool is used up.
+    Quota,
+    /// More octets than the server, or this recipient, takes.
+    TooBig,
+    /// More recipients than one transaction takes.
+    TooManyRecipients,
+    /// No such mailbox.
+    UnknownUser,
+    /// We hold no mail for that domain.
+    RelayDenied,
+    /// Not wanted here.
+    Policy,
+    /// The domain says that it takes, or sends, no mail (RFC 7505).
+    NullMx,
+    /// Whether the message is on stable storage is not known: it counts as not taken.
+    Uncertain,
+    /// The recipient's host is known not to take SMTPUTF8.
+    NoUtf8,
+    /// The message has passed through too many hosts.
+    Loop,
+    /// Only under TLS.
+    NeedTls,
+    /// Only after AUTH.
+    NeedAuth,
+    /// The credentials are wrong.
+    BadCredentials,
+    /// TLS can't be had at the moment.
+    NoTls,
+    /// Not offered by this server.
+    NotOffered,
+}
+
+/// The command that a reply answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The connection itself.
+    Connect,
+    /// EHLO or HELO.
+    Hello,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA, or the first BDAT.
+    Data,
+    /// A BDAT that was not the last.
+    Chunk,
+    /// The end of the message.
+    End,
+    /// ETRN.
+    Etrn,
+    /// ATRN.
+    Atrn,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH.
+    Auth,
+    /// XCLIENT.
+    Xclient,
+}
+
+/// A reply: its code, its enhanced code without the class, and what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    code: u16,
+    detail: Option<(u8, u8)>,
+    text: &'static [u8],
+}
+
+/// Octets of the longest reply of one line: code, enhanced code, [`Text`], CRLF.
+pub const MAX_REPLY: usize = 4 + 8 + Text::MAX + 2;
+
+impl Reply {
+    const fn new(code: u16, detail: (u8, u8), text: &'static str) -> Self {
+        Self { code, detail: Some(detail), text: text.as_bytes() }
+    }
+
+    /// A reply without an enhanced code: to the connection, EHLO and HELO (RFC 2034 §4), and 3yz.
+    const fn plain(code: u16, text: &'static str) -> Self {
+        Self { code, detail: None, text: text.as_bytes() }
+    }
+
+    /// The three digits.
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// Appends the reply, all or nothing, in its own words.
+    pub(crate) fn write(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        self.write_words(&[self.text], out)
+    }
+
+    /// Appends the reply in the words of `text`, if there is any.
+    pub(crate) fn write_text(
+        &self,
+        text: Option<Text<'_>>,
+        out: &mut Out<'_>,
+    ) -> Result<(), NoRoom> {
+        self.write_words(&[text.map_or(self.text, Text::as_bytes)], out)
+    }
+
+    /// Appends the reply with `count` before its words.
+    pub(crate) fn write_count(&self, count: u32, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let mut digits = [0; 10];
+        let mut number = Out::new(&mut digits);
+        number.put_decimal(u64::from(count))?;
+        self.write_words(&[number.written(), b" ", self.text], out)
+    }
+
+    /// Appends the reply with `name` before its words.
+    pub(crate) fn write_named(&self, name: Text<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        self.write_words(&[name.as_bytes(), b" ", self.text], out)
+    }
+
+    fn write_words(&self, words: &[&[u8]], out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let start = out.len();
+        let written = self.put_codes(out);
+        let written = words.iter().fold(written, |done, word| done.and_then(|()| out.put(word)));
+        let ended = written.and_then(|()| out.put(b"\r\n"));
+        if ended.is_err() {
+            out.truncate(start);
+        }
+        ended
+    }
+
+    fn put_codes(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        out.put_decimal(u64::from(self.code))?;
+        out.put(b" ")?;
+        let Some((subject, detail)) = self.detail else { return Ok(()) };
+        out.put_decimal(u64::from(self.code / 100))?;
+        out.put(b".")?;
+        out.put_decimal(u64::from(subject))?;
+        out.put(b".")?;
+        out.put_decimal(u64::from(detail))?;
+        out.put(b" ")
+    }
+}
+
+pub(crate) const GREETING: Reply = Reply::plain(220, "ESMTP Postern");
+pub(crate) const HELLO: Reply = Reply::plain(250, "greets you");
+pub(crate) const MAIL_OK: Reply = Reply::new(250, (1, 0), "Sender ok");
+pub(crate) const RCPT_OK: Reply = Reply::new(250, (1, 5), "Recipient ok");
+pub(crate) const START_DATA: Reply = Reply::plain(354, "Start mail input; end with <CRLF>.<CRLF>");
+pub(crate) const CHUNK_OK: Reply = Reply::new(250, (0, 0), "Chunk taken");
+pub(crate) const MESSAGE_OK: Reply = Reply::new(250, (0, 0), "Message taken");
+pub(crate) const OK: Reply = Reply::new(250, (0, 0), "Ok");
+pub(crate) const VRFY: Reply =
+    Reply::new(252, (0, 0), "Can't verify here, but send some mail and it is tried");
+pub(crate) const EXPN: Reply = Reply::new(502, (5, 1), "No lists are expanded here");
+pub(crate) const HELP: Reply = Reply::new(214, (0, 0), "See RFC 5321, and RFC 1985 for ETRN");
+pub(crate) const BYE: Reply = Reply::new(221, (0, 0), "Bye");
+pub(crate) const START_TLS: Reply = Reply::new(220, (0, 0), "Ready to start TLS");
+pub(crate) const AUTH_OK: Reply = Reply::new(235, (7, 0), "Authenticated");
+pub(crate) const CHALLENGE: Reply = Reply::plain(334, "");
+pub(crate) const TURN: Reply = Reply::new(250, (0, 0), "Turning the connection round");
+
+pub(crate) const ETRN_STARTED: Reply = Reply::new(250, (0, 0), "Queuing started");
+pub(crate) const ETRN_NONE: Reply = Reply::new(251, (0, 0), "No messages waiting");
+pub(crate) const ETRN_PENDING: Reply = Reply::new(252, (0, 0), "Pending messages started");
+pub(crate) const ETRN_COUNTED: Reply = Reply::new(253, (0, 0), "pending messages started");
+pub(crate) const ETRN_UNABLE: Reply = Reply::new(458, (3, 0), "Unable to queue messages now");
+pub(crate) const ETRN_DENIED: Reply = Reply::new(459, (7, 1), "Not allowed for this node");
+
+pub(crate) const UNKNOWN: Reply = Reply::new(500, (5, 2), "Command not recognized");
+pub(crate) const CONTROL: Reply =
+    Reply::new(500, (5, 2), "Control character, bare CR or bare LF in a command");
+pub(crate) const TOO_LONG: Reply = Reply::new(500, (5, 2), "Line too long");
+pub(crate) const AUTH_TOO_LONG: Reply = Reply::new(500, (5, 6), "Authentication line too long");
+pub(crate) const BAD_ARGUMENT: Reply = Reply::new(501, (5, 4), "Bad argument");
+pub(crate) const BAD_NAME: Reply = Reply::plain(501, "A domain or address literal is needed");
+pub(crate) const BAD_REVERSE_PATH: Reply = Reply::new(501, (1, 7), "Bad reverse-path");
+pub(crate) const BAD_FORWARD_PATH: Reply = Reply::new(501, (1, 3), "Bad forward-path");
+pub(crate) const BAD_CHUNK_SIZE: Reply = Reply::new(501, (5, 4), "Bad chunk size, closing");
+pub(crate) const AUTH_CANCELLED: Reply = Reply::new(501, (7, 0), "Authentication cancelled");
+pub(crate) const NOT_OFFERED: Reply = Reply::new(502, (5, 1), "Not offered here");
+pub(crate) const HELLO_FIRST: Reply = Reply::new(503, (5, 1), "Say EHLO or HELO first");
+pub(crate) const MAIL_FIRST: Reply = Reply::new(503, (5, 1), "MAIL first");
+pub(crate) const RCPT_FIRST: Reply = Reply::new(503, (5, 1), "RCPT first");
+pub(crate) const IN_TRANSACTION: Reply = Reply::new(503, (5, 1), "Not inside a transaction");
+pub(crate) const BDAT_GOES_ON: Reply = Reply::new(503, (5, 1), "The message goes on with BDAT");
+pub(crate) const NO_DATA_FOR_BINARY: Reply =
+    Reply::new(503, (5, 1), "BODY=BINARYMIME is sent with BDAT");
+pub(crate) const ALREADY_TLS: Reply = Reply::new(503, (5, 1), "TLS is on already");
+pub(crate) const ALREADY_AUTH: Reply = Reply::new(503, (5, 1), "Authenticated already");
+pub(crate) const NO_RECIPIENTS: Reply = Reply::new(554, (5, 1), "No valid recipients");
+pub(crate) const UTF8_NOT_ASKED: Reply =
+    Reply::new(553, (6, 7), "An address beyond ASCII needs SMTPUTF8");
+pub(crate) const UNKNOWN_PARAM: Reply = Reply::new(555, (5, 4), "Parameter not recognized");
+pub(crate) const BAD_PARAM: Reply = Reply::new(501, (5, 4), "Bad parameter");
+pub(crate) const BARE_LINE_END: Reply =
+    Reply::new(554, (6, 0), "Bare CR or LF in the message; lines end with CRLF");
+pub(crate) const TIMED_OUT: Reply = Reply::new(421, (4, 2), "Too slow, closing");
+
+/// The reply to what was accepted.
+pub const fn acceptance(stage: Stage) -> Reply {
+    match stage {
+        Stage::Connect | Stage::Xclient => GREETING,
+        Stage::Hello => HELLO,
+        Stage::Mail => MAIL_OK,
+        Stage::Rcpt => RCPT_OK,
+        Stage::Data => START_DATA,
+        Stage::Chunk => CHUNK_OK,
+        Stage::End => MESSAGE_OK,
+        Stage::Etrn => ETRN_STARTED,
+        Stage::Atrn => TURN,
+        Stage::StartTls => START_TLS,
+        Stage::Auth => AUTH_OK,
+    }
+}
+
+/// The one table of refusals.
+///
+/// A refused connection has no enhanced code, as EHLO and HELO have none (RFC 2034 §4).
+pub const fn refusal(stage: Stage, reason: Reason) -> Reply {
+    match (stage, reason) {
+        (Stage::Connect, reason) => refused_connection(reason),
+        (Stage::Hello, _) => Reply::plain(550, "Not wanted here"),
+        (Stage::Mail, Reason::NullMx) => {
+            Reply::new(550, (7, 27), "The sender's domain takes no mail")
+        }
+        (Stage::Atrn, Reason::Policy) => Reply::new(450, (7, 1), "ATRN refused"),
+        (_, reason) => refused(reason),
+    }
+}
+
+const fn refused_connection(reason: Reason) -> Reply {
+    match reason {
+        Reason::Busy => Reply::plain(421, "Too busy, try later"),
+        Reason::TooManySessions => Reply::plain(421, "Too many sessions from your address"),
+        Reason::ShuttingDown => Reply::plain(421, "Shutting down, try later"),
+        Reason::Down => Reply::plain(421, "Can't take mail now, try later"),
+        Reason::Full => Reply::plain(421, "No room now, try later"),
+        _ => Reply::plain(554, "Not wanted here"),
+    }
+}
+
+const fn refused(reason: Reason) -> Reply {
+    match reason {
+        Reason::Busy => Reply::new(451, (3, 2), "Too busy, try later"),
+        Reason::TooManySessions => Reply::new(421, (7, 0), "Too many sessions, closing"),
+        Reason::ShuttingDown => Reply::new(421, (3, 2), "Shutting down, try later"),
+        Reason::Down => Reply::new(421, (3, 2), "Can't take mail now, try later"),
+        Reason::Full => Reply::new(452, (3, 1), "No room now, try later"),
+        Reason::Quota => Reply::new(452, (2, 2), "This recipient's room is used up, try later"),
+        Reason::TooBig => Reply::new(552, (3, 4), "Message too big"),
+        Reason::TooManyRecipients => Reply::new(452, (5, 3), "Too many recipients"),
+        Reason::UnknownUser => Reply::new(550, (1, 1), "No such mailbox"),
+        Reason::RelayDenied => Reply::new(550, (7, 1), "No mail is held for that domain"),
+        Reason::Policy => Reply::new(550, (7, 1), "Not wanted here"),
+        Reason::NullMx => Reply::new(556, (1, 10), "That domain takes no mail"),
+        Reason::Uncertain => Reply::new(451, (3, 0), "Not taken for certain, send it again"),
+        Reason::NoUtf8 => Reply::new(553, (6, 7), "That host takes no SMTPUTF8"),
+        Reason::Loop => Reply::new(554, (4, 6), "Too many hops, this looks like a loop"),
+        Reason::NeedTls => Reply::new(530, (7, 0), "STARTTLS first"),
+        Reason::NeedAuth => Reply::new(530, (7, 0), "AUTH first"),
+        Reason::BadCredentials => Reply::new(535, (7, 8), "Credentials not right"),
+        Reason::NoTls => Reply::new(454, (7, 0), "No TLS now"),
+        Reason::NotOffered => NOT_OFFERED,
+    }
+}
+
+/// Appends the reply to EHLO (RFC 5321 §4.1.1.1): `hostname`, then a line for each of `keywords`.
+pub(crate) fn write_ehlo<'k>(
+    hostname: Text<'_>,
+    keywords: impl Iterator<Item = Keyword<'k>>,
+    out: &mut Out<'_>,
+) -> Result<(), NoRoom> {
+    let start = out.len();
+    let written = put_ehlo(hostname, keywords, out);
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+/// A line of EHLO's reply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keyword<'k> {
+    pub name: &'k str,
+    pub number: Option<u64>,
+    pub words: &'k [u8],
+}
+
+fn put_ehlo<'k>(
+    hostname: Text<'_>,
+    keywords: impl Iterator<Item = Keyword<'k>>,
+    out: &mut Out<'_>,
+) -> Result<(), NoRoom> {
+    out.put(b"250-")?;
+    out.put(hostname.as_bytes())?;
+    out.put(b"\r\n")?;
+    for keyword in keywords {
+        out.put(b"250-")?;
+        out.put(keyword.name.as_bytes())?;
+        if let Some(number) = keyword.number {
+            out.put_decimal(number)?;
+        }
+        out.put(keyword.words)?;
+        out.put(b"\r\n")?;
+    }
+    out.put(b"250 HELP\r\n")
+}
