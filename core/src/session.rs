@@ -1,0 +1,373 @@
+//! The receiving side of SMTP (RFC 5321) as a state machine without buffers.
+//!
+//! The caller lends input and output and drops what was consumed:
+//!
+//! ```
+//! use postern_core::session::{Config, Event, Need, Session, Verdict};
+//! use postern_core::time::Instant;
+//! use postern_core::wire::{Out, Text};
+//!
+//! let config = Config::new(Text::new(b"mx.example").unwrap());
+//! let mut session = Session::new(&config, 1, false);
+//! let (now, mut buffer) = (Instant::from_millis(0), [0; 1024]);
+//! let mut out = Out::new(&mut buffer);
+//! let mut input = &b"HELO client.example\r\nQUIT\r\n"[..];
+//! loop {
+//!     let step = session.step(now, input, &mut out);
+//!     input = &input[step.consumed..];
+//!     match step.next {
+//!         Ok(Event::Connect { ask }) => session.answer(ask, Verdict::Accept, &mut out).unwrap(),
+//!         Ok(Event::Hello { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).unwrap(),
+//!         Ok(Event::Quit) => {}
+//!         Ok(other) => unreachable!("this client sends nothing else: {other:?}"),
+//!         Err(need) => break assert_eq!(need, Need::Close),
+//!     }
+//! }
+//! assert!(out.written().ends_with(b"221 2.0.0 Bye\r\n"));
+//! ```
+
+mod ask;
+mod body;
+mod budget;
+mod command;
+mod config;
+mod event;
+
+pub use ask::{
+    Ask, AskAtrn, AskAuth, AskChunk, AskConnect, AskData, AskEnd, AskEtrn, AskHello, AskMail,
+    AskRcpt, AskTls, AskXclient, AuthVerdict, EtrnVerdict, Unanswered, Verdict,
+};
+pub use config::Config;
+pub use event::{Event, Need, Step, Why};
+
+use core::time::Duration;
+
+use crate::time::Instant;
+use crate::wire::dot::{BareWatch, Unstuffer};
+use crate::wire::line::Skip;
+use crate::wire::params::Extension;
+use crate::wire::reply::{self, Keyword, Reason, Reply, Stage};
+use crate::wire::{NoRoom, Out};
+use ask::{Decision, Outcome, Ruling};
+use budget::Budget;
+
+/// One client's dialogue, from its connection to its end.
+///
+/// Call [`Session::step`] until it returns a [`Need`], drop `consumed` octets after each call, then
+/// do what the need names.
+#[derive(Debug)]
+pub struct Session<'c> {
+    config: &'c Config<'c>,
+    phase: Phase,
+    transaction: Transaction,
+    budget: Budget,
+    serial: u64,
+    esmtp: bool,
+    greeted: bool,
+    tls: bool,
+    authenticated: bool,
+    shutting_down: bool,
+}
+
+/// Where the dialogue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was said yet.
+    Start,
+    /// An ask is open.
+    Asking(Stage),
+    /// A command line is next.
+    Command,
+    /// A line of AUTH's is next.
+    AuthLine,
+    /// The rest of a line that is too long is next, and then the reply.
+    Skip(Skip, Reply),
+    /// The message is next, by DATA.
+    Data(Unstuffer),
+    /// As many octets of a chunk are next, by BDAT, and whether it is the last.
+    Chunk { left: u64, last: bool },
+    /// As many octets of a chunk that was refused are next.
+    Eat(u64),
+    /// TLS is next.
+    Tls,
+    /// The other direction is next.
+    Turn,
+    /// Nothing is next.
+    Closed,
+}
+
+/// What MAIL began.
+#[derive(Debug, Clone, Copy)]
+struct Transaction {
+    open: bool,
+    smtputf8: bool,
+    binary: bool,
+    /// RCPT was said, whatever came of it.
+    tried: bool,
+    recipients: u16,
+    /// The chunk of the first BDAT, while [`Event::Data`] waits for its answer.
+    first_chunk: Option<(u64, bool)>,
+    /// BDAT was accepted: neither RCPT nor DATA can follow (RFC 3030 §2).
+    chunked: bool,
+    bare: BareWatch,
+    size: u64,
+    /// What to say at the message's true end instead of asking.
+    fault: Option<Reply>,
+}
+
+impl Transaction {
+    const NONE: Self = Self {
+        open: false,
+        smtputf8: false,
+        binary: false,
+        tried: false,
+        recipients: 0,
+        first_chunk: None,
+        chunked: false,
+        bare: BareWatch::NEW,
+        size: 0,
+        fault: None,
+    };
+}
+
+/// Octets consumed, and what ends the step; nothing ends it after a mere reply.
+type Advance<'i> = Result<(usize, Option<Result<Event<'i>, Need>>), NoRoom>;
+
+impl<'c> Session<'c> {
+    /// A session with a client that has just connected.
+    ///
+    /// `id` tells the asks of this session from those of others that the caller has: a counter
+    /// of connections will do. `tls` says whether the connection is under TLS from its start.
+    pub fn new(config: &'c Config<'c>, id: u32, tls: bool) -> Self {
+        Self {
+            config,
+            phase: Phase::Start,
+            transaction: Transaction::NONE,
+            budget: Budget::new(config),
+            serial: u64::from(id) << 32,
+            esmtp: false,
+            greeted: false,
+            tls,
+            authenticated: false,
+            shutting_down: false,
+        }
+    }
+
+    /// Goes on to the next event or need. Replies that need no decision are appended to `out` on
+    /// the way, each only where [`Config::min_out`] octets are free.
+    pub fn step<'i>(&mut self, now: Instant, input: &'i [u8], out: &mut Out<'_>) -> Step<'i> {
+        self.budget.stop(now);
+        let mut consumed: usize = 0;
+        loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            let (octets, ended) = self.advance(rest, out).unwrap_or((0, Some(Err(Need::Room))));
+            consumed = consumed.saturating_add(octets);
+            if let Some(next) = ended {
+                if next == Err(Need::Input) {
+                    self.budget.start(now);
+                }
+                return Step { consumed, next };
+            }
+        }
+    }
+
+    /// Answers an event's ask; its reply is appended to `out`.
+    pub fn answer<A: Ask>(
+        &mut self,
+        ask: A,
+        verdict: A::Verdict<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<(), Unanswered<A>> {
+        if self.phase != Phase::Asking(A::STAGE) || self.serial != ask.serial() {
+            return Err(Unanswered::Stale);
+        }
+        let ruling = verdict.rule(A::STAGE);
+        if out.free() < self.config.min_out() || self.write(A::STAGE, &ruling, out).is_err() {
+            return Err(Unanswered::NoRoom(ask));
+        }
+        self.phase = self.settle(A::STAGE, ruling.outcome);
+        Ok(())
+    }
+
+    /// The caller can't go on storing the message that is coming in. The rest is read and dropped,
+    /// and at its true end the client hears `reason`. Outside a message nothing happens.
+    pub fn abort(&mut self, reason: Reason) {
+        if matches!(self.phase, Phase::Data(_) | Phase::Chunk { .. }) {
+            self.transaction.fault = Some(reply::refusal(Stage::End, reason));
+        }
+    }
+
+    /// No new transaction begins: one that runs may end, then the client hears 421. Call
+    /// [`Session::step`] next, with whatever input there is.
+    pub fn shut_down(&mut self) {
+        self.shutting_down = true;
+    }
+
+    /// The TLS handshake that [`Need::Tls`] asked for was done. What was said before it is
+    /// forgotten (RFC 3207 §4.2).
+    pub fn tls_started(&mut self) {
+        if self.phase == Phase::Tls {
+            self.phase = Phase::Command;
+            self.tls = true;
+            self.greeted = false;
+            self.authenticated = false;
+            self.budget.refill(self.config);
+        }
+    }
+
+    /// Whether MAIL was accepted and the transaction has not ended: what a caller that ends the
+    /// session has to discard.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.open
+    }
+
+    /// When to call [`Session::expire`]. It changes with each step, and is [`Instant::FAR`] while
+    /// the session waits for its caller: our own slow disk is never the client's fault.
+    pub fn deadline(&self) -> Instant {
+        self.budget.deadline()
+    }
+
+    /// How long a client may leave our replies unread.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(u64::from(self.config.idle_timeout_ms))
+    }
+
+    /// Ends the session if its deadline is past: the client hears 421. What is left to discard is
+    /// the transaction, if one is open.
+    pub fn expire(&mut self, now: Instant, out: &mut Out<'_>) -> Result<Option<Why>, Need> {
+        if now < self.deadline() {
+            return Ok(None);
+        }
+        if out.free() < self.config.min_out() {
+            return Err(Need::Room);
+        }
+        reply::TIMED_OUT.write(out).map_err(|NoRoom| Need::Room)?;
+        let open = core::mem::replace(&mut self.transaction, Transaction::NONE).open;
+        self.phase = Phase::Closed;
+        Ok(open.then_some(Why::TimedOut))
+    }
+
+    fn advance<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+        match self.phase {
+            Phase::Asking(_) => return need(0, Need::Answer),
+            Phase::Turn => return need(0, Need::Turn),
+            Phase::Tls if input.is_empty() => return need(0, Need::Tls),
+            // Plaintext behind STARTTLS may be an attacker's, to be taken as said under TLS
+            // (CVE-2011-0411).
+            Phase::Tls | Phase::Closed => {
+                self.phase = Phase::Closed;
+                return need(input.len(), Need::Close);
+            }
+            _ if out.free() < self.config.min_out() => return need(0, Need::Room),
+            _ => {}
+        }
+        match self.phase {
+            Phase::Start => event(0, Event::Connect { ask: AskConnect(self.ask(Stage::Connect)) }),
+            Phase::Skip(skip, reply) => self.skip(skip, reply, input, out),
+            Phase::Data(unstuffer) => self.read_data(unstuffer, input, out),
+            Phase::Chunk { left, last } => self.read_chunk(left, last, input, out),
+            Phase::Eat(left) => self.eat(left, input),
+            Phase::AuthLine => self.read_auth_line(input, out),
+            _ => self.read_command(input, out),
+        }
+    }
+
+    /// Opens an ask and gives its serial number.
+    fn ask(&mut self, stage: Stage) -> u64 {
+        let (id, count) = (self.serial >> 32, self.serial as u32);
+        self.serial = (id << 32) | u64::from(count.wrapping_add(1));
+        self.phase = Phase::Asking(stage);
+        self.serial
+    }
+
+    fn write(&self, stage: Stage, ruling: &Ruling<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let accepted = ruling.outcome == Outcome::Accepted;
+        match stage {
+            Stage::Hello if accepted && self.esmtp => {
+                reply::write_ehlo(self.config.hostname, self.keywords(), out)
+            }
+            Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
+                ruling.reply.write_named(self.config.hostname, out)
+            }
+            Stage::Data if accepted && self.transaction.first_chunk.is_some() => Ok(()),
+            _ => match ruling.count {
+                Some(count) => ruling.reply.write_count(count, out),
+                None => ruling.reply.write_text(ruling.text, out),
+            },
+        }
+    }
+
+    /// What EHLO's reply offers at this point of the dialogue.
+    fn keywords(&self) -> impl Iterator<Item = Keyword<'c>> {
+        let config = self.config;
+        let (tls, authenticated) = (self.tls, self.authenticated);
+        KEYWORDS.iter().filter_map(move |(extension, name)| {
+            let (number, words): (Option<u64>, &[u8]) = match extension {
+                Extension::StartTls if tls => return None,
+                Extension::Auth if authenticated => return None,
+                Extension::Size => (Some(config.max_message_size), b""),
+                Extension::Limits => (Some(u64::from(config.max_recipients)), b""),
+                Extension::Auth => (None, config.auth_mechanisms.as_bytes()),
+                _ => (None, b""),
+            };
+            let offered = config.extensions.has(*extension);
+            offered.then_some(Keyword { name, number, words })
+        })
+    }
+
+    /// The phase that an answer leads to.
+    fn settle(&mut self, stage: Stage, outcome: Outcome) -> Phase {
+        let accepted = outcome == Outcome::Accepted;
+        if outcome == Outcome::Closed {
+            return Phase::Closed;
+        }
+        match stage {
+            Stage::Connect if !accepted => return Phase::Closed,
+            Stage::StartTls if accepted => return Phase::Tls,
+            Stage::Atrn if accepted => return Phase::Turn,
+            Stage::Auth if outcome == Outcome::Challenged => return Phase::AuthLine,
+            Stage::Data => return self.settle_data(accepted),
+            Stage::Hello if accepted => self.greeted = true,
+            Stage::Auth if accepted => self.authenticated = true,
+            Stage::Xclient if accepted => (self.greeted, self.authenticated) = (false, false),
+            Stage::Rcpt => {
+                let more = u16::from(accepted);
+                self.transaction.recipients = self.transaction.recipients.saturating_add(more);
+            }
+            Stage::Mail | Stage::Chunk if !accepted => self.transaction = Transaction::NONE,
+            Stage::End => self.transaction = Transaction::NONE,
+            _ => {}
+        }
+        Phase::Command
+    }
+}
+
+const KEYWORDS: [(Extension, &str); 14] = [
+    (Extension::Pipelining, "PIPELINING"),
+    (Extension::Size, "SIZE "),
+    (Extension::EightBitMime, "8BITMIME"),
+    (Extension::SmtpUtf8, "SMTPUTF8"),
+    (Extension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES"),
+    (Extension::Chunking, "CHUNKING"),
+    (Extension::BinaryMime, "BINARYMIME"),
+    (Extension::Dsn, "DSN"),
+    (Extension::Etrn, "ETRN"),
+    (Extension::StartTls, "STARTTLS"),
+    (Extension::Auth, "AUTH "),
+    (Extension::Limits, "LIMITS RCPTMAX="),
+    (Extension::Xclient, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN"),
+    (Extension::Atrn, "ATRN"),
+];
+
+fn need<'i>(consumed: usize, need: Need) -> Advance<'i> {
+    Ok((consumed, Some(Err(need))))
+}
+
+fn event(consumed: usize, event: Event<'_>) -> Advance<'_> {
+    Ok((consumed, Some(Ok(event))))
+}
+
+/// A reply was all that was due.
+fn replied<'i>(consumed: usize) -> Advance<'i> {
+    Ok((consumed, None))
+}

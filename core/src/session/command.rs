@@ -1,0 +1,260 @@
+//! Commands, and the order that they must come in.
+
+use super::ask::{
+    AskAtrn, AskAuth, AskData, AskEtrn, AskHello, AskMail, AskRcpt, AskTls, AskXclient,
+};
+use super::{Advance, Event, Need, Phase, Session, Transaction, Why, event, need, replied};
+use crate::wire::Out;
+use crate::wire::command::{Command, Fault, parse};
+use crate::wire::line::{self, Line, Skip};
+use crate::wire::params::{Body, Extension, ParamFault, parse_mail, parse_rcpt};
+use crate::wire::path::{ForwardPath, ReversePath};
+use crate::wire::reply::{self, Reason, Reply, Stage, refusal};
+
+impl<'c> Session<'c> {
+    pub(super) fn read_command<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+        if self.shutting_down && !self.transaction.open {
+            return self.close(0, refusal(Stage::End, Reason::ShuttingDown), out);
+        }
+        match line::find(input, self.config.min_input()) {
+            Line::Partial => need(0, Need::Input),
+            Line::TooLong => self.skip(Skip::default(), reply::TOO_LONG, input, out),
+            Line::Whole { content, length } => {
+                self.budget.refill(self.config);
+                match parse(content) {
+                    Ok(command) => self.obey(command, length, out),
+                    Err(fault) => self.reject(fault, length, out),
+                }
+            }
+        }
+    }
+
+    pub(super) fn read_auth_line<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+        match line::find(input, self.config.min_input()) {
+            Line::Partial => need(0, Need::Input),
+            Line::TooLong => self.skip(Skip::default(), reply::AUTH_TOO_LONG, input, out),
+            Line::Whole { content: b"*", length } => {
+                self.phase = Phase::Command;
+                self.say(length, reply::AUTH_CANCELLED, out)
+            }
+            Line::Whole { content: line, length } => {
+                self.budget.refill(self.config);
+                event(length, Event::AuthLine { line, ask: AskAuth(self.ask(Stage::Auth)) })
+            }
+        }
+    }
+
+    pub(super) fn skip<'i>(
+        &mut self,
+        mut skip: Skip,
+        reply: Reply,
+        input: &'i [u8],
+        out: &mut Out<'_>,
+    ) -> Advance<'i> {
+        let (octets, ended) = skip.eat(input);
+        if ended {
+            self.phase = Phase::Command;
+            return self.say(octets, reply, out);
+        }
+        self.phase = Phase::Skip(skip, reply);
+        need(octets, Need::Input)
+    }
+
+    fn say<'i>(&mut self, consumed: usize, reply: Reply, out: &mut Out<'_>) -> Advance<'i> {
+        reply.write(out)?;
+        replied(consumed)
+    }
+
+    fn close<'i>(&mut self, consumed: usize, reply: Reply, out: &mut Out<'_>) -> Advance<'i> {
+        reply.write(out)?;
+        self.phase = Phase::Closed;
+        replied(consumed)
+    }
+
+    /// Ends the transaction first if there is one: its command is read again behind the event.
+    fn discard<'i>(&mut self, why: Why) -> Advance<'i> {
+        self.transaction = Transaction::NONE;
+        event(0, Event::Discard(why))
+    }
+
+    fn reject<'i>(&mut self, fault: Fault, length: usize, out: &mut Out<'_>) -> Advance<'i> {
+        let reply = match fault {
+            Fault::Unknown => reply::UNKNOWN,
+            Fault::Control => reply::CONTROL,
+            Fault::ReversePath => reply::BAD_REVERSE_PATH,
+            Fault::ForwardPath => reply::BAD_FORWARD_PATH,
+            Fault::Name => reply::BAD_NAME,
+            Fault::Argument => reply::BAD_ARGUMENT,
+            Fault::ChunkSize if self.transaction.open => return self.discard(Why::LostStep),
+            Fault::ChunkSize => return self.close(length, reply::BAD_CHUNK_SIZE, out),
+        };
+        self.say(length, reply, out)
+    }
+
+    fn obey<'i>(&mut self, command: Command<'i>, length: usize, out: &mut Out<'_>) -> Advance<'i> {
+        let open = self.transaction.open;
+        if let Some(reply) = self.out_of_order(&command) {
+            if let Command::Bdat(octets, _) = command {
+                self.phase = Phase::Eat(octets);
+            }
+            return self.say(length, reply, out);
+        }
+        match command {
+            Command::Ehlo(_) | Command::Helo(_) | Command::Rset if open => self.discard(Why::Reset),
+            Command::Quit if open => self.discard(Why::Quit),
+            Command::Ehlo(name) => self.hello(name, true, length),
+            Command::Helo(name) => self.hello(name, false, length),
+            Command::Mail(from, params) => self.mail(from, params, length, out),
+            Command::Rcpt(to, params) => self.rcpt(to, params, length, out),
+            Command::Data => event(length, Event::Data { ask: AskData(self.ask(Stage::Data)) }),
+            Command::Bdat(octets, last) => self.bdat(octets, last, length),
+            Command::Rset | Command::Noop => self.say(length, reply::OK, out),
+            Command::Vrfy => self.say(length, reply::VRFY, out),
+            Command::Expn => self.say(length, reply::EXPN, out),
+            Command::Help => self.say(length, reply::HELP, out),
+            Command::Quit => {
+                self.close(length, reply::BYE, out)?;
+                event(length, Event::Quit)
+            }
+            Command::Etrn(node) => {
+                event(length, Event::Etrn { node, ask: AskEtrn(self.ask(Stage::Etrn)) })
+            }
+            Command::Atrn(domains) => {
+                event(length, Event::Atrn { domains, ask: AskAtrn(self.ask(Stage::Atrn)) })
+            }
+            Command::StartTls => {
+                event(length, Event::StartTls { ask: AskTls(self.ask(Stage::StartTls)) })
+            }
+            Command::Auth(mechanism, initial) => {
+                let ask = AskAuth(self.ask(Stage::Auth));
+                event(length, Event::AuthStart { mechanism, initial, ask })
+            }
+            Command::Xclient(attributes) => {
+                let ask = AskXclient(self.ask(Stage::Xclient));
+                event(length, Event::Xclient { attributes, ask })
+            }
+        }
+    }
+
+    /// What to say to a command that is not offered, or not at this point of the dialogue.
+    fn out_of_order(&self, command: &Command<'_>) -> Option<Reply> {
+        let has = |extension| self.config.extensions.has(extension);
+        let transaction = &self.transaction;
+        let empty = transaction.recipients == 0;
+        match command {
+            Command::Bdat(..) if !has(Extension::Chunking) => Some(reply::NOT_OFFERED),
+            Command::Etrn(_) if !has(Extension::Etrn) => Some(reply::NOT_OFFERED),
+            Command::StartTls if !has(Extension::StartTls) => Some(reply::NOT_OFFERED),
+            Command::Auth(..) if !has(Extension::Auth) => Some(reply::NOT_OFFERED),
+            Command::Xclient(_) if !has(Extension::Xclient) => Some(reply::NOT_OFFERED),
+            Command::Atrn(_) if !has(Extension::Atrn) => Some(reply::NOT_OFFERED),
+
+            Command::Mail(..)
+            | Command::Etrn(_)
+            | Command::StartTls
+            | Command::Auth(..)
+            | Command::Atrn(_)
+                if !self.greeted =>
+            {
+                Some(reply::HELLO_FIRST)
+            }
+            Command::Mail(..)
+            | Command::Etrn(_)
+            | Command::StartTls
+            | Command::Auth(..)
+            | Command::Atrn(_)
+            | Command::Xclient(_)
+                if transaction.open =>
+            {
+                Some(reply::IN_TRANSACTION)
+            }
+            Command::StartTls if self.tls => Some(reply::ALREADY_TLS),
+            Command::Auth(..) if self.authenticated => Some(reply::ALREADY_AUTH),
+            Command::Atrn(_) if !self.authenticated => Some(refusal(Stage::Atrn, Reason::NeedAuth)),
+
+            Command::Rcpt(..) | Command::Data | Command::Bdat(..) if !transaction.open => {
+                Some(reply::MAIL_FIRST)
+            }
+            Command::Rcpt(..) | Command::Data if transaction.chunked => Some(reply::BDAT_GOES_ON),
+            Command::Data if transaction.binary => Some(reply::NO_DATA_FOR_BINARY),
+            Command::Data | Command::Bdat(..) if empty && transaction.tried => {
+                Some(reply::NO_RECIPIENTS)
+            }
+            Command::Data | Command::Bdat(..) if empty => Some(reply::RCPT_FIRST),
+            _ => None,
+        }
+    }
+
+    fn hello<'i>(&mut self, name: &'i [u8], esmtp: bool, length: usize) -> Advance<'i> {
+        self.esmtp = esmtp;
+        let ask = AskHello(self.ask(Stage::Hello));
+        event(length, Event::Hello { name, esmtp, ask })
+    }
+
+    fn mail<'i>(
+        &mut self,
+        from: ReversePath<'i>,
+        params: &'i [u8],
+        length: usize,
+        out: &mut Out<'_>,
+    ) -> Advance<'i> {
+        let params = match parse_mail(params, self.config.extensions) {
+            Ok(params) => params,
+            Err(fault) => return self.say(length, param_reply(fault), out),
+        };
+        if !params.smtputf8 && !from.as_bytes().is_ascii() {
+            return self.say(length, reply::UTF8_NOT_ASKED, out);
+        }
+        if params.size.is_some_and(|size| size > self.config.max_message_size) {
+            return self.say(length, refusal(Stage::Mail, Reason::TooBig), out);
+        }
+        self.transaction = Transaction {
+            open: true,
+            smtputf8: params.smtputf8,
+            binary: params.body == Body::BinaryMime,
+            ..Transaction::NONE
+        };
+        event(length, Event::Mail { from, params, ask: AskMail(self.ask(Stage::Mail)) })
+    }
+
+    fn rcpt<'i>(
+        &mut self,
+        to: ForwardPath<'i>,
+        params: &'i [u8],
+        length: usize,
+        out: &mut Out<'_>,
+    ) -> Advance<'i> {
+        let params = match parse_rcpt(params, self.config.extensions) {
+            Ok(params) => params,
+            Err(fault) => return self.say(length, param_reply(fault), out),
+        };
+        self.transaction.tried = true;
+        if !self.transaction.smtputf8 && !to.as_bytes().is_ascii() {
+            return self.say(length, reply::UTF8_NOT_ASKED, out);
+        }
+        if self.transaction.recipients >= self.config.max_recipients {
+            return self.say(length, refusal(Stage::Rcpt, Reason::TooManyRecipients), out);
+        }
+        event(length, Event::Rcpt { to, params, ask: AskRcpt(self.ask(Stage::Rcpt)) })
+    }
+
+    fn bdat<'i>(&mut self, octets: u64, last: bool, length: usize) -> Advance<'i> {
+        let total = self.transaction.size.saturating_add(octets);
+        if total > self.config.max_message_size {
+            return self.refuse_chunk(length, octets, last);
+        }
+        if self.transaction.chunked {
+            self.phase = Phase::Chunk { left: octets, last };
+            return replied(length);
+        }
+        self.transaction.first_chunk = Some((octets, last));
+        event(length, Event::Data { ask: AskData(self.ask(Stage::Data)) })
+    }
+}
+
+fn param_reply(fault: ParamFault) -> Reply {
+    match fault {
+        ParamFault::Unknown => reply::UNKNOWN_PARAM,
+        ParamFault::Malformed => reply::BAD_PARAM,
+    }
+}

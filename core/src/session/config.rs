@@ -1,0 +1,111 @@
+//! What one kind of session offers and how patient it is.
+
+use crate::wire::Text;
+use crate::wire::params::{Extension, Extensions};
+use crate::wire::reply::MAX_REPLY;
+
+/// The constants of a session. All of it can be `const`, as a device wants it.
+///
+/// ```
+/// use postern_core::session::Config;
+/// use postern_core::wire::{Text, params::Extension};
+///
+/// const HOSTNAME: Text<'static> = Text::new(b"mx2.provider.example").expect("printable");
+/// const CONFIG: Config<'static> = Config::new(HOSTNAME).without(Extension::Chunking);
+/// assert!(CONFIG.min_out() < 1024);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Config<'c> {
+    /// The name in the greeting and in EHLO's reply.
+    pub hostname: Text<'c>,
+    /// What EHLO's reply offers and commands may use.
+    pub extensions: Extensions,
+    /// Octets of a message at most (RFC 1870).
+    pub max_message_size: u64,
+    /// Recipients of a transaction at most; 100 at least (RFC 5321 §4.5.3.1.8).
+    pub max_recipients: u16,
+    /// SASL mechanisms, separated by spaces, behind AUTH in EHLO's reply.
+    pub auth_mechanisms: Text<'c>,
+    /// Milliseconds that a command may take, and that a message may fall behind `min_rate`; five
+    /// minutes (RFC 5321 §4.5.3.2.7).
+    pub idle_timeout_ms: u32,
+    /// Milliseconds of waiting for the client that a whole session may cost.
+    pub session_timeout_ms: u32,
+    /// Octets a second that a message must come in with, over time; 0 asks for none.
+    pub min_rate: u32,
+}
+
+const OFFERED: Extensions = Extensions::NONE
+    .with(Extension::Pipelining)
+    .with(Extension::Size)
+    .with(Extension::EightBitMime)
+    .with(Extension::SmtpUtf8)
+    .with(Extension::EnhancedStatusCodes)
+    .with(Extension::Chunking)
+    .with(Extension::Dsn)
+    .with(Extension::Etrn)
+    .with(Extension::Limits);
+
+const NO_MECHANISMS: Text<'static> = match Text::new(b"") {
+    Some(text) => text,
+    None => panic!("an empty text is printable"),
+};
+
+impl<'c> Config<'c> {
+    /// Everything that needs nothing from a carrier is offered; 50 MiB, 1,000 recipients, five
+    /// minutes of patience, six hours a session, 50 octets a second.
+    pub const fn new(hostname: Text<'c>) -> Self {
+        Self {
+            hostname,
+            extensions: OFFERED,
+            max_message_size: 50 * 1024 * 1024,
+            max_recipients: 1000,
+            auth_mechanisms: NO_MECHANISMS,
+            idle_timeout_ms: 300_000,
+            session_timeout_ms: 6 * 3_600_000,
+            min_rate: 50,
+        }
+    }
+
+    /// Offers `extension` too.
+    #[must_use]
+    pub const fn with(mut self, extension: Extension) -> Self {
+        self.extensions = self.extensions.with(extension);
+        self
+    }
+
+    /// Does not offer `extension`.
+    #[must_use]
+    pub const fn without(mut self, extension: Extension) -> Self {
+        self.extensions = self.extensions.without(extension);
+        self
+    }
+
+    /// Octets of the longest command line, CRLF included: RFC 5321 §4.5.3.1.4, and what each
+    /// extension adds to it. The input that a caller lends must hold as many.
+    pub const fn min_input(&self) -> usize {
+        if self.extensions.has(Extension::Auth) {
+            return 12_288; // RFC 4954 §4
+        }
+        let mut octets = 512;
+        if self.extensions.has(Extension::Size) {
+            octets += 26; // RFC 1870 §3
+        }
+        if self.extensions.has(Extension::EightBitMime) {
+            octets += 17; // RFC 6152 §2
+        }
+        if self.extensions.has(Extension::SmtpUtf8) {
+            octets += 460; // RFC 6531 §3.1
+        }
+        if self.extensions.has(Extension::Dsn) {
+            octets += 540; // RFC 3461 §4: NOTIFY 28, ORCPT 500, and MAIL's less
+        }
+        octets
+    }
+
+    /// Octets that the output must have free before a step: the longest reply, which may be EHLO's.
+    pub const fn min_out(&self) -> usize {
+        let hello = 512 + self.hostname.as_bytes().len() + self.auth_mechanisms.as_bytes().len();
+        if hello > MAX_REPLY { hello } else { MAX_REPLY }
+    }
+}
