@@ -1,6 +1,7 @@
 //! Postern's core: SMTP without sockets, clocks or an allocator.
 #![no_std]
 
+pub mod client;
 #[cfg(feature = "drive")]
 pub mod drive;
 pub mod envelope;

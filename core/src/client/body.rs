@@ -1,0 +1,72 @@
+//! The message on its way out: with dots stuffed (DATA), or counted (BDAT).
+
+use memchr::memchr;
+
+use super::CallError;
+use crate::wire::Out;
+
+/// Room in which the end of any body fits, and any piece makes progress.
+pub(super) const BODY_ROOM: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Body {
+    /// DATA: the last two octets sent, as an empty message would have it: at a line's start.
+    Dots { tail: [u8; 2] },
+    /// BDAT … LAST: octets that are still to come.
+    Chunk { remaining: u64 },
+}
+
+impl Body {
+    pub(super) const fn dots() -> Self {
+        Self::Dots { tail: *b"\r\n" }
+    }
+
+    /// Appends as much of `bytes` as there is room for, and returns how much that was.
+    pub(super) fn put(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<usize, CallError> {
+        match self {
+            Self::Dots { tail } => Ok(stuff(tail, bytes, out)),
+            Self::Chunk { remaining } => {
+                let piece = bytes.get(..out.free()).unwrap_or(bytes);
+                let left = remaining.checked_sub(piece.len() as u64);
+                *remaining = left.ok_or(CallError::SizeMismatch)?;
+                out.put(piece)?;
+                Ok(piece.len())
+            }
+        }
+    }
+
+    /// Appends what ends the message.
+    ///
+    /// A message that does not end in CRLF gets one under DATA, since the end is CRLF.CRLF
+    /// (RFC 5321 §4.1.1.4); under BDAT it goes as it is.
+    pub(super) fn end(&self, out: &mut Out<'_>) -> Result<(), CallError> {
+        match self {
+            Self::Dots { tail: [b'\r', b'\n'] } => Ok(out.put(b".\r\n")?),
+            Self::Dots { .. } => Ok(out.put(b"\r\n.\r\n")?),
+            Self::Chunk { remaining: 0 } => Ok(()),
+            Self::Chunk { .. } => Err(CallError::SizeMismatch),
+        }
+    }
+}
+
+/// Copies line by line, with a dot before each line that begins with one (RFC 5321 §4.5.2).
+///
+/// A line begins after any LF, not only after CRLF: a bare LF cannot come from our own receiving
+/// side, and must not let `LF . CRLF` end the message early at a lax peer (SMTP smuggling).
+fn stuff(tail: &mut [u8; 2], bytes: &[u8], out: &mut Out<'_>) -> usize {
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        let stuffed = *first == b'.' && tail[1] == b'\n';
+        let room = out.free().saturating_sub(usize::from(stuffed));
+        let line_length = memchr(b'\n', rest).map_or(rest.len(), |at| at.saturating_add(1));
+        let (piece, after) = rest.split_at_checked(line_length.min(room)).unwrap_or((rest, b""));
+        if piece.is_empty() || (stuffed && out.put(b".").is_err()) || out.put(piece).is_err() {
+            break;
+        }
+        for octet in piece.iter().skip(piece.len().saturating_sub(2)) {
+            *tail = [tail[1], *octet];
+        }
+        rest = after;
+    }
+    bytes.len().saturating_sub(rest.len())
+}

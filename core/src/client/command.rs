@@ -1,0 +1,120 @@
+//! Commands with arguments, written whole or not at all.
+
+use super::offers::Offers;
+use super::{CallError, Mail, Recipient};
+use crate::wire::{NoRoom, Out};
+
+/// MAIL (RFC 5321 §4.1.1.2) with those parameters that the peer offers to take.
+pub(super) fn put_mail(
+    out: &mut Out<'_>,
+    mail: &Mail<'_>,
+    offers: Offers,
+) -> Result<(), CallError> {
+    whole(out, |out| {
+        out.put(b"MAIL FROM:<")?;
+        put_path(out, mail.reverse_path)?;
+        out.put(b">")?;
+        if let Some(size) = mail.size.filter(|_| offers.size) {
+            out.put(b" SIZE=")?;
+            out.put_decimal(size)?;
+        }
+        if mail.eight_bit && offers.eight_bit_mime {
+            out.put(b" BODY=8BITMIME")?;
+        }
+        if mail.smtp_utf8 {
+            out.put(b" SMTPUTF8")?;
+        }
+        put_parameter(out, b" RET=", mail.ret.filter(|_| offers.dsn))?;
+        put_parameter(out, b" ENVID=", mail.envid.filter(|_| offers.dsn))?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// RCPT (RFC 5321 §4.1.1.3).
+pub(super) fn put_rcpt(
+    out: &mut Out<'_>,
+    recipient: &Recipient<'_>,
+    offers: Offers,
+) -> Result<(), CallError> {
+    whole(out, |out| {
+        out.put(b"RCPT TO:<")?;
+        put_path(out, recipient.forward_path)?;
+        out.put(b">")?;
+        put_parameter(out, b" NOTIFY=", recipient.notify.filter(|_| offers.dsn))?;
+        put_parameter(out, b" ORCPT=", recipient.orcpt.filter(|_| offers.dsn))?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// ETRN (RFC 1985 §5.3).
+pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> {
+    whole(out, |out| {
+        put_parameter(out, b"ETRN ", Some(node))?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// BDAT for a message in one chunk (RFC 3030 §2).
+pub(super) fn put_bdat(out: &mut Out<'_>, size: u64) -> Result<(), CallError> {
+    whole(out, |out| {
+        out.put(b"BDAT ")?;
+        out.put_decimal(size)?;
+        Ok(out.put(b" LAST\r\n")?)
+    })
+}
+
+/// EHLO, HELO or LHLO, and who we are.
+pub(super) fn put_hello(out: &mut Out<'_>, verb: &[u8], hostname: &str) -> Result<(), NoRoom> {
+    let start = out.len();
+    let parts = [verb, b" ", hostname.as_bytes(), b"\r\n"];
+    let result = parts.iter().try_for_each(|part| out.put(part));
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// Takes back what `write` appended before it failed: half a command must not leave.
+fn whole<'b>(
+    out: &mut Out<'b>,
+    write: impl FnOnce(&mut Out<'b>) -> Result<(), CallError>,
+) -> Result<(), CallError> {
+    let start = out.len();
+    let result = write(out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// A mailbox: no control characters, and no space or angle bracket outside a quoted string, so
+/// that a path can end neither itself nor the line.
+fn put_path(out: &mut Out<'_>, path: &[u8]) -> Result<(), CallError> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for octet in path {
+        match octet {
+            0..=0x1f | 0x7f => return Err(CallError::BadText),
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b' ' | b'<' | b'>' if !quoted => return Err(CallError::BadText),
+            _ => {}
+        }
+    }
+    if quoted {
+        return Err(CallError::BadText);
+    }
+    Ok(out.put(path)?)
+}
+
+/// ` NAME=` and its value, which has neither spaces nor control characters (RFC 5321 §4.1.2,
+/// `esmtp-value`; octets over 127 for RFC 6533's `utf-8` addresses).
+fn put_parameter(out: &mut Out<'_>, name: &[u8], value: Option<&[u8]>) -> Result<(), CallError> {
+    let Some(value) = value else { return Ok(()) };
+    if value.is_empty() || value.iter().any(|octet| matches!(octet, 0..=b' ' | 0x7f)) {
+        return Err(CallError::BadText);
+    }
+    out.put(name)?;
+    Ok(out.put(value)?)
+}

@@ -1,0 +1,5 @@
+//! The client against peers in memory.
+
+mod dialogue;
+mod faults;
+mod script;
