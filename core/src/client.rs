@@ -11,12 +11,10 @@
 
 mod body;
 mod command;
-mod offers;
 pub mod reply;
 mod terms;
 mod transaction;
 
-pub use offers::Offers;
 pub use reply::{Class, Reply, ReplyFault};
 pub use terms::{
     CallError, Config, Event, Fault, Mail, Need, Protocol, Recipient, Step, Timeouts, TlsPolicy,
@@ -26,6 +24,7 @@ pub use transaction::RECIPIENTS_MAX;
 
 use crate::time::Instant;
 use crate::wire::Out;
+use crate::wire::params::{Body as Content, Extension, Extensions};
 use body::{BODY_ROOM, Body};
 use transaction::{Due, Transaction};
 
@@ -38,7 +37,7 @@ pub const MIN_OUT: usize = 1200;
 pub struct Client<'c> {
     config: Config<'c>,
     state: State,
-    offers: Offers,
+    offers: Extensions,
     secure: bool,
     deadline: Instant,
     /// Something was answered or sent since the deadline was set.
@@ -95,7 +94,7 @@ impl<'c> Client<'c> {
         Self {
             config,
             state: State::Await(Word::Greeting),
-            offers: Offers::none(),
+            offers: Extensions::NONE,
             secure: false,
             deadline: Instant::FAR,
             progress: true,
@@ -128,11 +127,15 @@ impl<'c> Client<'c> {
     /// Begins a transaction: the answer to [`Need::Transaction`].
     pub fn mail(&mut self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
         let State::Ready = self.state else { return Err(CallError::OutOfTurn) };
-        if mail.smtp_utf8 && !self.offers.smtp_utf8 {
+        let chunk = mail.params.size.filter(|_| self.offers.has(Extension::Chunking));
+        if mail.params.smtputf8 && !self.offers.has(Extension::SmtpUtf8) {
             return Err(CallError::NeedsSmtpUtf8);
         }
+        let binary = self.offers.has(Extension::BinaryMime) && chunk.is_some();
+        if mail.params.body == Content::BinaryMime && !binary {
+            return Err(CallError::NeedsBinaryMime);
+        }
         command::put_mail(out, mail, self.offers)?;
-        let chunk = mail.size.filter(|_| self.offers.chunking);
         self.state = State::Envelope(Transaction::new(chunk));
         Ok(())
     }
@@ -174,7 +177,7 @@ impl<'c> Client<'c> {
     /// [`Need::Transaction`].
     pub fn etrn(&mut self, node: &[u8], out: &mut Out<'_>) -> Result<(), CallError> {
         let State::Ready = self.state else { return Err(CallError::OutOfTurn) };
-        if !self.offers.etrn {
+        if !self.offers.has(Extension::Etrn) {
             return Err(CallError::EtrnNotOffered);
         }
         command::put_etrn(out, node)?;
@@ -195,14 +198,14 @@ impl<'c> Client<'c> {
     pub fn secured(&mut self) -> Result<(), CallError> {
         let State::Handshake = self.state else { return Err(CallError::OutOfTurn) };
         self.secure = true;
-        self.offers = Offers::none();
+        self.offers = Extensions::NONE;
         self.state = State::Say(Word::Ehlo);
         self.progress = true;
         Ok(())
     }
 
     /// What the peer offered in its last answer to EHLO or LHLO.
-    pub const fn offers(&self) -> Offers {
+    pub const fn offers(&self) -> Extensions {
         self.offers
     }
 
@@ -303,7 +306,7 @@ impl<'c> Client<'c> {
         match word {
             Word::Greeting if done => self.state = State::Say(Word::Ehlo),
             Word::Ehlo if done => {
-                self.offers = Offers::parse(&reply);
+                self.offers = offered(&reply);
                 return self.choose_tls();
             }
             Word::Ehlo
@@ -337,7 +340,9 @@ impl<'c> Client<'c> {
     fn choose_tls<'i>(&mut self) -> Option<Event<'i>> {
         self.state = match self.config.tls {
             _ if self.secure => State::Ready,
-            TlsPolicy::Opportunistic | TlsPolicy::Required if self.offers.start_tls => {
+            TlsPolicy::Opportunistic | TlsPolicy::Required
+                if self.offers.has(Extension::StartTls) =>
+            {
                 State::Say(Word::StartTls)
             }
             TlsPolicy::Off | TlsPolicy::Opportunistic => State::Ready,
@@ -374,12 +379,13 @@ impl<'c> Client<'c> {
         input: &'i [u8],
         out: &mut Out<'_>,
     ) -> Advance<'i> {
+        let pipelining = self.offers.has(Extension::Pipelining);
         if let Some(due) = transaction.due() {
             match self.reply(input) {
                 Ok(Some(reply)) => {
                     return Ok((reply.length(), self.envelope_reply(transaction, due, reply)));
                 }
-                Ok(None) if transaction.waits(self.offers.pipelining) => return Err(Need::Input),
+                Ok(None) if transaction.waits(pipelining) => return Err(Need::Input),
                 Ok(None) => {}
                 Err(end) => return Ok(end.into()),
             }
@@ -495,4 +501,25 @@ impl<'c> Client<'c> {
             }
         }
     }
+}
+
+/// What the peer offers of that which the client makes use of, in the lines behind the first
+/// (RFC 5321 §4.1.1.1). Unknown keywords are passed over.
+fn offered(reply: &Reply<'_>) -> Extensions {
+    const KNOWN: [(&str, Extension); 9] = [
+        ("PIPELINING", Extension::Pipelining),
+        ("SIZE", Extension::Size),
+        ("8BITMIME", Extension::EightBitMime),
+        ("SMTPUTF8", Extension::SmtpUtf8),
+        ("CHUNKING", Extension::Chunking),
+        ("BINARYMIME", Extension::BinaryMime),
+        ("DSN", Extension::Dsn),
+        ("STARTTLS", Extension::StartTls),
+        ("ETRN", Extension::Etrn),
+    ];
+    reply.lines().skip(1).fold(Extensions::NONE, |offers, line| {
+        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+        let known = KNOWN.iter().find(|(name, _)| keyword.eq_ignore_ascii_case(name.as_bytes()));
+        known.map_or(offers, |(_, extension)| offers.with(*extension))
+    })
 }

@@ -1,31 +1,40 @@
 //! Commands with arguments, written whole or not at all.
 
-use super::offers::Offers;
 use super::{CallError, Mail, Recipient};
+use crate::wire::params::{Body, Extension, Extensions, Notify, Ret};
 use crate::wire::{NoRoom, Out};
 
 /// MAIL (RFC 5321 §4.1.1.2) with those parameters that the peer offers to take.
 pub(super) fn put_mail(
     out: &mut Out<'_>,
     mail: &Mail<'_>,
-    offers: Offers,
+    offers: Extensions,
 ) -> Result<(), CallError> {
     whole(out, |out| {
         out.put(b"MAIL FROM:<")?;
         put_path(out, mail.reverse_path)?;
         out.put(b">")?;
-        if let Some(size) = mail.size.filter(|_| offers.size) {
+        let params = &mail.params;
+        if let Some(size) = params.size.filter(|_| offers.has(Extension::Size)) {
             out.put(b" SIZE=")?;
             out.put_decimal(size)?;
         }
-        if mail.eight_bit && offers.eight_bit_mime {
-            out.put(b" BODY=8BITMIME")?;
+        match params.body {
+            // 8-bit mail for a peer that does not offer 8BITMIME goes as it is: to change it
+            // would break signatures, and every peer in use takes it.
+            Body::EightBitMime if offers.has(Extension::EightBitMime) => {
+                out.put(b" BODY=8BITMIME")?;
+            }
+            Body::SevenBit | Body::EightBitMime => {}
+            Body::BinaryMime => out.put(b" BODY=BINARYMIME")?,
         }
-        if mail.smtp_utf8 {
+        if params.smtputf8 {
             out.put(b" SMTPUTF8")?;
         }
-        put_parameter(out, b" RET=", mail.ret.filter(|_| offers.dsn))?;
-        put_parameter(out, b" ENVID=", mail.envid.filter(|_| offers.dsn))?;
+        if offers.has(Extension::Dsn) {
+            put_ret(out, params.ret)?;
+            put_parameter(out, b" ENVID=", params.envid)?;
+        }
         Ok(out.put(b"\r\n")?)
     })
 }
@@ -34,14 +43,16 @@ pub(super) fn put_mail(
 pub(super) fn put_rcpt(
     out: &mut Out<'_>,
     recipient: &Recipient<'_>,
-    offers: Offers,
+    offers: Extensions,
 ) -> Result<(), CallError> {
     whole(out, |out| {
         out.put(b"RCPT TO:<")?;
         put_path(out, recipient.forward_path)?;
         out.put(b">")?;
-        put_parameter(out, b" NOTIFY=", recipient.notify.filter(|_| offers.dsn))?;
-        put_parameter(out, b" ORCPT=", recipient.orcpt.filter(|_| offers.dsn))?;
+        if offers.has(Extension::Dsn) {
+            put_notify(out, recipient.params.notify)?;
+            put_parameter(out, b" ORCPT=", recipient.params.orcpt)?;
+        }
         Ok(out.put(b"\r\n")?)
     })
 }
@@ -106,6 +117,30 @@ fn put_path(out: &mut Out<'_>, path: &[u8]) -> Result<(), CallError> {
         return Err(CallError::BadText);
     }
     Ok(out.put(path)?)
+}
+
+fn put_ret(out: &mut Out<'_>, ret: Option<Ret>) -> Result<(), NoRoom> {
+    match ret {
+        Some(Ret::Full) => out.put(b" RET=FULL"),
+        Some(Ret::Headers) => out.put(b" RET=HDRS"),
+        None => Ok(()),
+    }
+}
+
+fn put_notify(out: &mut Out<'_>, notify: Option<Notify>) -> Result<(), NoRoom> {
+    let Some(Notify { success, failure, delay }) = notify else { return Ok(()) };
+    if !(success || failure || delay) {
+        return out.put(b" NOTIFY=NEVER");
+    }
+    let mut separator = b" NOTIFY=".as_slice();
+    for (set, name) in [(success, "SUCCESS"), (failure, "FAILURE"), (delay, "DELAY")] {
+        if set {
+            out.put(separator)?;
+            out.put(name.as_bytes())?;
+            separator = b",";
+        }
+    }
+    Ok(())
 }
 
 /// ` NAME=` and its value, which has neither spaces nor control characters (RFC 5321 §4.1.2,

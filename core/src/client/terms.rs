@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::reply::{Reply, ReplyFault};
 use crate::wire::NoRoom;
+use crate::wire::params::{MailParams, RcptParams};
 
 /// How one connection is to be used.
 #[derive(Debug, Clone, Copy)]
@@ -80,17 +81,10 @@ impl Timeouts {
 pub struct Mail<'a> {
     /// The mailbox without angle brackets; empty for the null reverse-path.
     pub reverse_path: &'a [u8],
-    /// The message's exact size in octets, if it is known. BDAT is used only with it.
-    pub size: Option<u64>,
-    /// The message came as BODY=8BITMIME. A peer that does not offer that gets it as it is.
-    pub eight_bit: bool,
-    /// The message came with SMTPUTF8, and must not go to a peer that does not offer it
-    /// (RFC 6531 §3.1).
-    pub smtp_utf8: bool,
-    /// RET as it was given (RFC 3461 §4.3).
-    pub ret: Option<&'a [u8]>,
-    /// ENVID as it was given, in xtext (RFC 3461 §4.4).
-    pub envid: Option<&'a [u8]>,
+    /// The parameters, each sent where the peer offers to take it; AUTH never. `size` is the
+    /// message's exact size in octets, and BDAT is used only with it. SMTPUTF8 (RFC 6531 §3.1) and
+    /// BINARYMIME (RFC 3030 §3) must not go to a peer that does not offer them.
+    pub params: MailParams<'a>,
 }
 
 /// One recipient.
@@ -98,10 +92,8 @@ pub struct Mail<'a> {
 pub struct Recipient<'a> {
     /// The mailbox without angle brackets.
     pub forward_path: &'a [u8],
-    /// NOTIFY as it was given (RFC 3461 §4.1).
-    pub notify: Option<&'a [u8]>,
-    /// ORCPT as it was given (RFC 3461 §4.2).
-    pub orcpt: Option<&'a [u8]>,
+    /// The parameters, sent where the peer offers to take them.
+    pub params: RcptParams<'a>,
 }
 
 /// What one call of `step` came to.
@@ -239,6 +231,8 @@ pub enum CallError {
     BadText,
     /// The message needs SMTPUTF8, and the peer does not offer it.
     NeedsSmtpUtf8,
+    /// The message needs BINARYMIME and a known size, and the peer does not offer it.
+    NeedsBinaryMime,
     /// The peer does not offer ETRN.
     EtrnNotOffered,
     /// The message is not of the size that was given to `mail`; drop the connection.
@@ -258,6 +252,7 @@ impl fmt::Display for CallError {
             Self::NoRoom => "an address or parameter is too long for a command",
             Self::BadText => "an address or parameter has octets that cannot be sent",
             Self::NeedsSmtpUtf8 => "the message needs SMTPUTF8, which the peer does not offer",
+            Self::NeedsBinaryMime => "the message needs BINARYMIME, which the peer does not offer",
             Self::EtrnNotOffered => "the peer does not offer ETRN",
             Self::SizeMismatch => "the message is not of the size that its envelope states",
         })

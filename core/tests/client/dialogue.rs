@@ -1,7 +1,8 @@
 //! The client against a scripted peer, at every split of what the peer says.
 
-use crate::script::{CONFIG, Job, MAIL, play};
+use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, play};
 use postern_core::client::{Config, Mail, Protocol, RECIPIENTS_MAX, TlsPolicy};
+use postern_core::wire::params::{Body, MailParams, Ret};
 
 const EHLO: &str = "EHLO mx2.example\r\n";
 const GREETING: (&str, &str) = ("", "220 peer.example ready\r\n");
@@ -130,7 +131,7 @@ fn a_refused_data_is_the_messages_verdict() {
 
 #[test]
 fn bdat_waits_for_the_verdicts_on_recipients() {
-    let mail = Mail { size: Some(9), ..MAIL };
+    let mail = Mail { params: MailParams { size: Some(9), ..NO_PARAMS }, ..MAIL };
     let group = "MAIL FROM:<ann@a.example> SIZE=9\r\nRCPT TO:<b@b.example>\r\n";
     let job = Job::Message { mail, to: &["b@b.example"], body: b".x\r\n.\r\nab" };
     let report = play(
@@ -153,11 +154,14 @@ fn bdat_waits_for_the_verdicts_on_recipients() {
 fn parameters_go_where_they_are_offered() {
     let mail = Mail {
         reverse_path: b"",
-        size: Some(4),
-        eight_bit: true,
-        smtp_utf8: true,
-        ret: Some(b"HDRS"),
-        envid: Some(b"id+3D1"),
+        params: MailParams {
+            size: Some(4),
+            body: Body::EightBitMime,
+            smtputf8: true,
+            ret: Some(Ret::Headers),
+            envid: Some(b"id+3D1"),
+            auth: None,
+        },
     };
     let job = Job::Message { mail, to: &[], body: b"" };
     let all = "250-p\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n";
@@ -169,12 +173,30 @@ fn parameters_go_where_they_are_offered() {
     );
     assert_eq!(report, [""; 0]);
 
-    let plain = Mail { smtp_utf8: false, ..mail };
+    let plain = Mail { params: MailParams { smtputf8: false, ..mail.params }, ..mail };
     let jobs = [job, Job::Message { mail: plain, to: &[], body: b"" }];
     let script =
         [GREETING, PLAIN, ("MAIL FROM:<>\r\n", "250 ok\r\n"), ("RSET\r\n", "250 ok\r\n"), QUIT];
     let report = play(CONFIG, &jobs, &script);
     assert_eq!(report, ["error: the message needs SMTPUTF8, which the peer does not offer"]);
+}
+
+#[test]
+fn binary_mail_goes_by_bdat_or_not_at_all() {
+    let params = MailParams { size: Some(3), body: Body::BinaryMime, ..NO_PARAMS };
+    let mail = Mail { params, ..MAIL };
+    let job = Job::Message { mail, to: &["b@b.example"], body: b"\n.\0" };
+    let report = play(CONFIG, &[job], &[GREETING, (EHLO, "250-p\r\n250 CHUNKING\r\n"), QUIT]);
+    assert_eq!(report, ["error: the message needs BINARYMIME, which the peer does not offer"]);
+    let script = [
+        GREETING,
+        (EHLO, "250-p\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"),
+        ("MAIL FROM:<ann@a.example> BODY=BINARYMIME\r\n", "250 ok\r\n"),
+        ("RCPT TO:<b@b.example>\r\n", "250 ok\r\n"),
+        ("BDAT 3 LAST\r\n\n.\0", "250 ok\r\n"),
+        QUIT,
+    ];
+    assert_eq!(play(CONFIG, &[job], &script), ["rcpt 0: 250 ok", "message: 250 ok"]);
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
-use crate::script::{CONFIG, Job, MAIL, Pace, play, play_at, recipient};
+use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, Pace, play, play_at, recipient};
 use postern_core::client::reply::REPLY_MAX;
 use postern_core::client::{
     CallError, Class, Client, Config, Event, Fault, Mail, Need, Recipient, Step, TlsPolicy, Waiting,
 };
 use postern_core::time::Instant;
 use postern_core::wire::Out;
+use postern_core::wire::params::{MailParams, Notify, RcptParams};
 use proptest::prelude::*;
 
 const EHLO: &str = "EHLO mx2.example\r\n";
@@ -151,7 +152,7 @@ fn an_address_cannot_carry_a_command() {
         let mail = Mail { reverse_path, ..MAIL };
         assert_eq!(client.mail(&mail, &mut out), Err(CallError::BadText));
     }
-    let envid = Mail { envid: Some(b"a b"), ..MAIL };
+    let envid = Mail { params: MailParams { envid: Some(b"a b"), ..NO_PARAMS }, ..MAIL };
     assert_eq!(client.mail(&envid, &mut out), Err(CallError::BadText));
     assert!(out.is_empty(), "half a command was left");
     let long = "x".repeat(3000);
@@ -164,8 +165,10 @@ fn an_address_cannot_carry_a_command() {
     go_on(&mut client, b"250 ok\r\n");
     let to = Recipient {
         forward_path: b"Postmaster",
-        notify: Some(b"SUCCESS,FAILURE"),
-        orcpt: Some(b"rfc822;b@b.example"),
+        params: RcptParams {
+            notify: Some(Notify { success: true, failure: true, delay: false }),
+            orcpt: Some(b"rfc822;b@b.example"),
+        },
     };
     client.rcpt(&to, &mut out).expect("RCPT is next");
     let written = String::from_utf8_lossy(out.written()).into_owned();
@@ -181,7 +184,9 @@ fn a_body_of_another_size_than_announced_is_not_ended() {
     let (mut client, _) = after(b"220 hi\r\n250-peer\r\n250 CHUNKING\r\n", CONFIG);
     let mut buffer = [0; 2000];
     let mut out = Out::new(&mut buffer);
-    client.mail(&Mail { size: Some(4), ..MAIL }, &mut out).expect("MAIL is next");
+    client
+        .mail(&Mail { params: MailParams { size: Some(4), ..NO_PARAMS }, ..MAIL }, &mut out)
+        .expect("MAIL is next");
     go_on(&mut client, b"250 ok\r\n");
     client.rcpt(&recipient("b@b.example"), &mut out).expect("RCPT is next");
     go_on(&mut client, b"250 ok\r\n");

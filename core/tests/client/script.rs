@@ -5,6 +5,7 @@ use postern_core::client::{
 };
 use postern_core::time::Instant;
 use postern_core::wire::Out;
+use postern_core::wire::params::{Body, MailParams, RcptParams};
 
 pub const CONFIG: Config<'static> = Config {
     hostname: "mx2.example",
@@ -13,13 +14,15 @@ pub const CONFIG: Config<'static> = Config {
     timeouts: Timeouts::RFC5321,
 };
 
-pub const MAIL: Mail<'static> = Mail {
-    reverse_path: b"ann@a.example",
+pub const MAIL: Mail<'static> = Mail { reverse_path: b"ann@a.example", params: NO_PARAMS };
+
+pub const NO_PARAMS: MailParams<'static> = MailParams {
     size: None,
-    eight_bit: false,
-    smtp_utf8: false,
+    body: Body::SevenBit,
+    smtputf8: false,
     ret: None,
     envid: None,
+    auth: None,
 };
 
 /// What the caller wants done, in order; QUIT follows by itself.
@@ -88,7 +91,11 @@ impl Caller<'_> {
         self.body_from = 0;
         match result {
             Ok(()) => {}
-            Err(error @ (CallError::NeedsSmtpUtf8 | CallError::EtrnNotOffered)) => {
+            Err(
+                error @ (CallError::NeedsSmtpUtf8
+                | CallError::NeedsBinaryMime
+                | CallError::EtrnNotOffered),
+            ) => {
                 self.log.push(format!("error: {error}"));
             }
             Err(error) => panic!("{error}"),
@@ -97,7 +104,7 @@ impl Caller<'_> {
 }
 
 pub fn recipient(path: &str) -> Recipient<'_> {
-    Recipient { forward_path: path.as_bytes(), notify: None, orcpt: None }
+    Recipient { forward_path: path.as_bytes(), params: RcptParams::default() }
 }
 
 pub fn shown(event: &Event<'_>) -> String {
