@@ -52,6 +52,7 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 
 use crate::time::Timestamp;
 
+pub use crate::wire::params::{Body, Notify, Ret};
 pub use encode::put_end;
 pub use parse::{Envelope, Fault, Recipients, Record};
 
@@ -112,70 +113,6 @@ pub struct Recipient<'a> {
     pub attempts: u16,
     /// The last reply of the next host; empty: none yet.
     pub reply: &'a [u8],
-}
-
-/// MAIL's BODY parameter (RFC 6152 §2, RFC 3030 §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Body {
-    /// Not given.
-    #[default]
-    Unstated,
-    /// `7BIT`
-    SevenBit,
-    /// `8BITMIME`
-    EightBitMime,
-    /// `BINARYMIME`
-    BinaryMime,
-}
-
-/// MAIL's RET parameter (RFC 3461 §4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ret {
-    /// Not given.
-    #[default]
-    Unstated,
-    /// `FULL`: a bounce returns the whole message.
-    Full,
-    /// `HDRS`: a bounce returns the header only.
-    Headers,
-}
-
-/// RCPT's NOTIFY parameter (RFC 3461 §4.1): not given, `NEVER`, or any of the other three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notify(u8);
-
-impl Notify {
-    /// Not given.
-    pub const UNSTATED: Self = Self(0);
-    /// `NEVER`
-    pub const NEVER: Self = Self(1);
-    /// `SUCCESS`
-    pub const SUCCESS: Self = Self(2);
-    /// `FAILURE`
-    pub const FAILURE: Self = Self(4);
-    /// `DELAY`
-    pub const DELAY: Self = Self(8);
-
-    /// Both this and `other`; `NEVER` stands alone, so with it there is no such value.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Option<Self> {
-        Self::from_bits(self.0 | other.0)
-    }
-
-    /// Whether every flag of `other` is set.
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The stored octet.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// The parameter that a stored octet stands for.
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        if bits <= 1 || (bits < 16 && bits & 1 == 0) { Some(Self(bits)) } else { None }
-    }
 }
 
 /// How far the delivery to one recipient came.

@@ -60,25 +60,68 @@ impl Extensions {
     }
 }
 
-/// What octets a body may hold (RFC 6152, RFC 3030).
+/// MAIL's BODY parameter (RFC 6152 §2, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Body {
-    /// ASCII in lines.
+    /// Not given.
     #[default]
+    Unstated,
+    /// `7BIT`
     SevenBit,
-    /// Any octets in lines.
+    /// `8BITMIME`
     EightBitMime,
-    /// Any octets.
+    /// `BINARYMIME`
     BinaryMime,
 }
 
-/// How much of the message a bounce returns (RFC 3461 §4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// MAIL's RET parameter (RFC 3461 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ret {
-    /// All of it.
+    /// Not given.
+    #[default]
+    Unstated,
+    /// `FULL`: a bounce returns the whole message.
     Full,
-    /// Its header.
+    /// `HDRS`: a bounce returns the header only.
     Headers,
+}
+
+/// RCPT's NOTIFY parameter (RFC 3461 §4.1): not given, `NEVER`, or any of the other three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notify(u8);
+
+impl Notify {
+    /// Not given.
+    pub const UNSTATED: Self = Self(0);
+    /// `NEVER`
+    pub const NEVER: Self = Self(1);
+    /// `SUCCESS`
+    pub const SUCCESS: Self = Self(2);
+    /// `FAILURE`
+    pub const FAILURE: Self = Self(4);
+    /// `DELAY`
+    pub const DELAY: Self = Self(8);
+
+    /// Both this and `other`; `NEVER` stands alone, so with it there is no such value.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Option<Self> {
+        Self::from_bits(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The stored octet.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The parameter that a stored octet stands for.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits <= 1 || (bits < 16 && bits & 1 == 0) { Some(Self(bits)) } else { None }
+    }
 }
 
 /// What MAIL said besides the path.
@@ -91,29 +134,18 @@ pub struct MailParams<'i> {
     /// SMTPUTF8: addresses and header fields may hold UTF-8 (RFC 6531).
     pub smtputf8: bool,
     /// RET.
-    pub ret: Option<Ret>,
+    pub ret: Ret,
     /// ENVID, as xtext (RFC 3461 §4.4).
     pub envid: Option<&'i [u8]>,
     /// AUTH, as xtext or `<>` (RFC 4954 §5).
     pub auth: Option<&'i [u8]>,
 }
 
-/// When a recipient's sender wants to hear of the delivery (RFC 3461 §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notify {
-    /// SUCCESS.
-    pub success: bool,
-    /// FAILURE.
-    pub failure: bool,
-    /// DELAY.
-    pub delay: bool,
-}
-
 /// What RCPT said besides the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RcptParams<'i> {
-    /// NOTIFY; all false is NEVER, absent is the server's choice.
-    pub notify: Option<Notify>,
+    /// NOTIFY.
+    pub notify: Notify,
     /// ORCPT: `addr-type;xtext` (RFC 3461 §4.2).
     pub orcpt: Option<&'i [u8]>,
 }
@@ -151,7 +183,7 @@ fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), ParamFault
 /// Parses what follows MAIL's path.
 pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParams<'_>, ParamFault> {
     let mut params = MailParams::default();
-    let mut body = None;
+    let (mut body, mut ret) = (None, None);
     for (key, value) in split(text) {
         let is = |name: &[u8], extension| offered.has(extension) && key.eq_ignore_ascii_case(name);
         if is(b"SIZE", Extension::Size) {
@@ -164,7 +196,7 @@ pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParams<'_>, Pa
             }
             params.smtputf8 = true;
         } else if is(b"RET", Extension::Dsn) {
-            set_once(&mut params.ret, value.and_then(parse_ret))?;
+            set_once(&mut ret, value.and_then(parse_ret))?;
         } else if is(b"ENVID", Extension::Dsn) {
             set_once(&mut params.envid, value.filter(|value| is_xtext(value, 100)))?;
         } else if is(b"AUTH", Extension::Auth) {
@@ -175,23 +207,26 @@ pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParams<'_>, Pa
         }
     }
     params.body = body.unwrap_or_default();
+    params.ret = ret.unwrap_or_default();
     Ok(params)
 }
 
 /// Parses what follows RCPT's path.
 pub fn parse_rcpt(text: &[u8], offered: Extensions) -> Result<RcptParams<'_>, ParamFault> {
     let mut params = RcptParams::default();
+    let mut notify = None;
     for (key, value) in split(text) {
         if !offered.has(Extension::Dsn) {
             return Err(ParamFault::Unknown);
         } else if key.eq_ignore_ascii_case(b"NOTIFY") {
-            set_once(&mut params.notify, value.and_then(parse_notify))?;
+            set_once(&mut notify, value.and_then(parse_notify))?;
         } else if key.eq_ignore_ascii_case(b"ORCPT") {
             set_once(&mut params.orcpt, value.filter(|value| is_orcpt(value)))?;
         } else {
             return Err(ParamFault::Unknown);
         }
     }
+    params.notify = notify.unwrap_or_default();
     Ok(params)
 }
 
@@ -231,20 +266,17 @@ fn parse_ret(value: &[u8]) -> Option<Ret> {
 }
 
 fn parse_notify(value: &[u8]) -> Option<Notify> {
-    let mut notify = Notify::default();
     if value.eq_ignore_ascii_case(b"NEVER") {
-        return Some(notify);
+        return Some(Notify::NEVER);
     }
-    for word in value.split(|octet| *octet == b',') {
-        let place = match word {
-            _ if word.eq_ignore_ascii_case(b"SUCCESS") => &mut notify.success,
-            _ if word.eq_ignore_ascii_case(b"FAILURE") => &mut notify.failure,
-            _ if word.eq_ignore_ascii_case(b"DELAY") => &mut notify.delay,
+    value.split(|octet| *octet == b',').try_fold(Notify::UNSTATED, |notify, word| {
+        notify.and(match word {
+            _ if word.eq_ignore_ascii_case(b"SUCCESS") => Notify::SUCCESS,
+            _ if word.eq_ignore_ascii_case(b"FAILURE") => Notify::FAILURE,
+            _ if word.eq_ignore_ascii_case(b"DELAY") => Notify::DELAY,
             _ => return None,
-        };
-        *place = true;
-    }
-    Some(notify)
+        })
+    })
 }
 
 /// RFC 3461 §4.2: at most 500 octets; UTF-8 addresses may stand in it unencoded (RFC 6533 §3).
