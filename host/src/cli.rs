@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config, Problem};
 
 mod check;
+mod etrn;
 mod queue;
 mod table;
 
@@ -39,6 +40,8 @@ enum Command {
     /// The mail that a running server holds
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
+    Etrn(etrn::Command),
     /// Whether the running server takes mail
     Health(Format),
     /// The version
@@ -133,6 +136,7 @@ impl Cli {
                 let socket = control_socket(&self.config)?;
                 wait_for(command.run(&socket, out))
             }
+            Command::Etrn(command) => command.run(out),
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::health(&socket, *format, out))
