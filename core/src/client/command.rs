@@ -25,7 +25,7 @@ pub(super) fn put_mail(
             Body::EightBitMime if offers.has(Extension::EightBitMime) => {
                 out.put(b" BODY=8BITMIME")?;
             }
-            Body::SevenBit | Body::EightBitMime => {}
+            Body::Unstated | Body::SevenBit | Body::EightBitMime => {}
             Body::BinaryMime => out.put(b" BODY=BINARYMIME")?,
         }
         if params.smtputf8 {
@@ -119,26 +119,26 @@ fn put_path(out: &mut Out<'_>, path: &[u8]) -> Result<(), CallError> {
     Ok(out.put(path)?)
 }
 
-fn put_ret(out: &mut Out<'_>, ret: Option<Ret>) -> Result<(), NoRoom> {
+fn put_ret(out: &mut Out<'_>, ret: Ret) -> Result<(), NoRoom> {
     match ret {
-        Some(Ret::Full) => out.put(b" RET=FULL"),
-        Some(Ret::Headers) => out.put(b" RET=HDRS"),
-        None => Ok(()),
+        Ret::Full => out.put(b" RET=FULL"),
+        Ret::Headers => out.put(b" RET=HDRS"),
+        Ret::Unstated => Ok(()),
     }
 }
 
-fn put_notify(out: &mut Out<'_>, notify: Option<Notify>) -> Result<(), NoRoom> {
-    let Some(Notify { success, failure, delay }) = notify else { return Ok(()) };
-    if !(success || failure || delay) {
-        return out.put(b" NOTIFY=NEVER");
-    }
+fn put_notify(out: &mut Out<'_>, notify: Notify) -> Result<(), NoRoom> {
+    let names = [
+        (Notify::NEVER, "NEVER"),
+        (Notify::SUCCESS, "SUCCESS"),
+        (Notify::FAILURE, "FAILURE"),
+        (Notify::DELAY, "DELAY"),
+    ];
     let mut separator = b" NOTIFY=".as_slice();
-    for (set, name) in [(success, "SUCCESS"), (failure, "FAILURE"), (delay, "DELAY")] {
-        if set {
-            out.put(separator)?;
-            out.put(name.as_bytes())?;
-            separator = b",";
-        }
+    for (_, name) in names.into_iter().filter(|(flag, _)| notify.has(*flag)) {
+        out.put(separator)?;
+        out.put(name.as_bytes())?;
+        separator = b",";
     }
     Ok(())
 }

@@ -158,7 +158,7 @@ fn parameters_go_where_they_are_offered() {
             size: Some(4),
             body: Body::EightBitMime,
             smtputf8: true,
-            ret: Some(Ret::Headers),
+            ret: Ret::Headers,
             envid: Some(b"id+3D1"),
             auth: None,
         },

@@ -166,7 +166,7 @@ fn an_address_cannot_carry_a_command() {
     let to = Recipient {
         forward_path: b"Postmaster",
         params: RcptParams {
-            notify: Some(Notify { success: true, failure: true, delay: false }),
+            notify: Notify::SUCCESS.and(Notify::FAILURE).expect("they may stand together"),
             orcpt: Some(b"rfc822;b@b.example"),
         },
     };

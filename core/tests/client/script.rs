@@ -5,7 +5,7 @@ use postern_core::client::{
 };
 use postern_core::time::Instant;
 use postern_core::wire::Out;
-use postern_core::wire::params::{Body, MailParams, RcptParams};
+use postern_core::wire::params::{Body, MailParams, RcptParams, Ret};
 
 pub const CONFIG: Config<'static> = Config {
     hostname: "mx2.example",
@@ -20,7 +20,7 @@ pub const NO_PARAMS: MailParams<'static> = MailParams {
     size: None,
     body: Body::SevenBit,
     smtputf8: false,
-    ret: None,
+    ret: Ret::Unstated,
     envid: None,
     auth: None,
 };
