@@ -1,7 +1,7 @@
 //! The one loop that runs a [`Session`] on a carrier's connection.
 //!
-//! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Mailroom`]; [`serve`] reads, steps,
-//! asks and writes until the session ends or the connection changes its nature.
+//! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Mailroom`]; [`serve`] reads,
+//! steps, asks and writes until the session ends or the connection changes its nature.
 
 // The futures of these traits need no Send bound: a carrier that moves sessions between threads
 // spawns `serve` with concrete types, and the compiler sees whether those can be sent.

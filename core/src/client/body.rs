@@ -56,7 +56,8 @@ impl Body {
 fn stuff(tail: &mut [u8; 2], bytes: &[u8], out: &mut Out<'_>) -> usize {
     let mut rest = bytes;
     while let Some(first) = rest.first() {
-        let stuffed = *first == b'.' && tail[1] == b'\n';
+        let [_, last] = *tail;
+        let stuffed = *first == b'.' && last == b'\n';
         let room = out.free().saturating_sub(usize::from(stuffed));
         let line_length = memchr(b'\n', rest).map_or(rest.len(), |at| at.saturating_add(1));
         let (piece, after) = rest.split_at_checked(line_length.min(room)).unwrap_or((rest, b""));
@@ -64,7 +65,8 @@ fn stuff(tail: &mut [u8; 2], bytes: &[u8], out: &mut Out<'_>) -> usize {
             break;
         }
         for octet in piece.iter().skip(piece.len().saturating_sub(2)) {
-            *tail = [tail[1], *octet];
+            let [_, last] = *tail;
+            *tail = [last, *octet];
         }
         rest = after;
     }

@@ -154,7 +154,8 @@ impl<'i> Reply<'i> {
 
     /// The text of each line, without code, separator and CRLF: the peer's octets, unchecked.
     pub fn lines(&self) -> impl Iterator<Item = &'i [u8]> + use<'i> {
-        // Slice patterns where `strip_suffix` would do: that one leaves a panic path in small builds.
+        // Slice patterns where `strip_suffix` would do: that one leaves a panic path in small
+        // builds.
         let whole = if let [whole @ .., b'\r', b'\n'] = self.raw { whole } else { self.raw };
         whole.split(|octet| *octet == b'\n').map(|line| {
             let line = if let [line @ .., b'\r'] = line { line } else { line };

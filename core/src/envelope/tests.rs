@@ -197,7 +197,7 @@ proptest! {
     ) {
         let head = make_head(&facts, &of_head);
         let recipients: Vec<_> =
-            of_recipients.iter().map(|(choice, strings)| make_recipient(*choice, strings)).collect();
+            of_recipients.iter().map(|(choice, text)| make_recipient(*choice, text)).collect();
         let bytes = encode(&head, &recipients);
         let parsed = Envelope::parse(&bytes).expect("just encoded");
         prop_assert_eq!(parsed.head(), head);
