@@ -23,7 +23,7 @@ pub enum Command<'i> {
     Rset,
     /// NOOP, whatever its argument.
     Noop,
-    /// VRFY, whatever its argument.
+    /// VRFY, whatever it asks for.
     Vrfy,
     /// EXPN, whatever its argument.
     Expn,
@@ -105,6 +105,7 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
         _ if is(b"RSET") => bare(argument, Command::Rset),
         _ if is(b"QUIT") => bare(argument, Command::Quit),
         _ if is(b"NOOP") => Ok(Command::Noop),
+        _ if is(b"VRFY") && argument.is_empty() => Err(Fault::Argument),
         _ if is(b"VRFY") => Ok(Command::Vrfy),
         _ if is(b"EXPN") => Ok(Command::Expn),
         _ if is(b"HELP") => Ok(Command::Help),

@@ -44,6 +44,12 @@ pub enum Reason {
     NeedAuth,
     /// The credentials are wrong.
     BadCredentials,
+    /// What the client sent is not base64 (RFC 4954 §4).
+    BadEncoding,
+    /// The mechanism is not known (RFC 4954 §4).
+    UnknownMechanism,
+    /// Nothing waits for ATRN's domains (RFC 2645 §5.2.1).
+    NoMail,
     /// TLS can't be had at the moment.
     NoTls,
     /// Not offered by this server.
@@ -274,6 +280,9 @@ const fn refused(reason: Reason) -> Reply {
         Reason::NeedTls => Reply::new(530, (7, 0), "STARTTLS first"),
         Reason::NeedAuth => Reply::new(530, (7, 0), "AUTH first"),
         Reason::BadCredentials => Reply::new(535, (7, 8), "Credentials not right"),
+        Reason::BadEncoding => Reply::new(501, (5, 2), "Not base64"),
+        Reason::UnknownMechanism => Reply::new(504, (5, 4), "Mechanism not known"),
+        Reason::NoMail => Reply::new(453, (0, 0), "You have no mail"),
         Reason::NoTls => Reply::new(454, (7, 0), "No TLS now"),
         Reason::NotOffered => NOT_OFFERED,
     }
