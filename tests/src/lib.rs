@@ -1,1 +1,6 @@
-//! What Postern's tests share.
+//! Postern's tests: dialogue scripts and what runs them, and the rules of the architecture.
+
+pub mod dialogue;
+pub mod memory;
+pub mod replies;
+pub mod tidy;

@@ -1,0 +1,241 @@
+//! A client of one session, and the carrier between them.
+
+use postern_core::session::{
+    Ask, AuthVerdict, Config, Event, Need, Session, Unanswered, Verdict, Why,
+};
+use postern_core::time::Instant;
+use postern_core::wire::reply::Reason;
+use postern_core::wire::{Out, Text};
+
+use super::room::Room;
+use crate::dialogue::StoredMessage;
+use crate::replies::Replies;
+
+/// What the connection has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Open,
+    Tls,
+    Turn,
+    Closed,
+}
+
+/// A session with its buffers, which are as small as the core allows.
+pub struct Client<'c> {
+    session: Session<'c>,
+    config: &'c Config<'c>,
+    now: Instant,
+    input: Vec<u8>,
+    room: Room,
+    pub replies: Replies,
+    pub state: State,
+}
+
+impl<'c> Client<'c> {
+    pub fn new(config: &'c Config<'c>) -> Self {
+        Self {
+            session: Session::new(config, 1, false),
+            config,
+            now: Instant::from_millis(1_000),
+            input: Vec::new(),
+            room: Room::new(),
+            replies: Replies::default(),
+            state: State::Open,
+        }
+    }
+
+    /// Gives the session its first step, which needs no octet of the client's.
+    pub fn begin(&mut self) -> Result<(), String> {
+        self.run()
+    }
+
+    /// Sends octets, as many at once as the smallest input holds.
+    pub fn send(&mut self, octets: &[u8]) -> Result<(), String> {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let free = self.config.min_input().saturating_sub(self.input.len());
+            if free == 0 {
+                return Err("the session takes nothing from a full input".into());
+            }
+            let (now, later) = rest.split_at(free.min(rest.len()));
+            self.input.extend_from_slice(now);
+            self.run()?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// The handshake is done.
+    pub fn start_tls(&mut self) {
+        self.session.tls_started();
+        self.state = State::Open;
+    }
+
+    /// The connection ends.
+    pub fn hang_up(&mut self) {
+        if self.session.in_transaction() {
+            self.room.discard();
+        }
+        self.state = State::Closed;
+    }
+
+    /// Lets so many seconds pass.
+    pub fn wait(&mut self, seconds: u64) -> Result<(), String> {
+        self.now = Instant::from_millis(self.now.as_millis() + 1_000 * seconds);
+        let mut buffer = vec![0; self.config.min_out()];
+        let mut out = Out::new(&mut buffer);
+        match self.session.expire(self.now, &mut out) {
+            Ok(None) => {}
+            Ok(Some(Why::TimedOut)) => self.room.discard_open()?,
+            other => return Err(format!("expired with {other:?}")),
+        }
+        self.replies.feed(out.written());
+        self.run()
+    }
+
+    /// What is stored now that the session is over.
+    pub fn end(self) -> Vec<StoredMessage> {
+        self.room.stored
+    }
+
+    /// Steps until the session needs something that only the script can bring.
+    fn run(&mut self) -> Result<(), String> {
+        let mut buffer = vec![0; self.config.min_out()];
+        let mut out = Out::new(&mut buffer);
+        let mut start = 0;
+        loop {
+            let unread = &self.input[start..];
+            let step = self.session.step(self.now, unread, &mut out);
+            start += step.consumed;
+            if step.consumed > unread.len() {
+                return Err("more octets consumed than lent".into());
+            }
+            let need = match step.next {
+                Ok(event) => {
+                    check_borrowed(&event, unread)?;
+                    let mut desk = Desk {
+                        session: &mut self.session,
+                        room: &mut self.room,
+                        replies: &mut self.replies,
+                    };
+                    desk.handle(event, &mut out)?;
+                    continue;
+                }
+                Err(need) => need,
+            };
+            self.replies.feed(out.written());
+            out.clear();
+            self.state = match need {
+                Need::Room => continue,
+                Need::Input => State::Open,
+                Need::Tls => State::Tls,
+                Need::Turn => State::Turn,
+                Need::Close => State::Closed,
+                Need::Answer => return Err("an ask is open".into()),
+            };
+            self.input.drain(..start);
+            return Ok(());
+        }
+    }
+}
+
+/// A message's octets are a part of the input: until the spool has them nothing was copied.
+fn check_borrowed(event: &Event<'_>, input: &[u8]) -> Result<(), String> {
+    let Event::Chunk(chunk) = event else { return Ok(()) };
+    let (outer, inner) = (input.as_ptr_range(), chunk.as_ptr_range());
+    if chunk.is_empty() {
+        return Err("an empty chunk".into());
+    }
+    if outer.start <= inner.start && inner.end <= outer.end {
+        Ok(())
+    } else {
+        Err("a chunk is not a part of the input".into())
+    }
+}
+
+/// Where events are handled: what the session, the mailroom and the connection have to do with it.
+struct Desk<'d, 'c> {
+    session: &'d mut Session<'c>,
+    room: &'d mut Room,
+    replies: &'d mut Replies,
+}
+
+impl Desk<'_, '_> {
+    fn handle(&mut self, event: Event<'_>, out: &mut Out<'_>) -> Result<(), String> {
+        match event {
+            Event::Connect { ask } => self.answer(ask, Verdict::Accept, out),
+            Event::Hello { name, ask, .. } => {
+                self.room.hello(name);
+                self.answer(ask, Verdict::Accept, out)
+            }
+            Event::Mail { from, params, ask } => {
+                let verdict = self.room.mail(from, params);
+                self.answer(ask, verdict, out)
+            }
+            Event::Rcpt { to, params, ask } => {
+                let verdict = self.room.rcpt(to, params);
+                self.answer(ask, verdict, out)
+            }
+            Event::Data { ask } => self.answer(ask, self.room.open(), out),
+            Event::Chunk(octets) => self.room.chunk(octets),
+            Event::ChunkEnd { ask } => self.answer(ask, Verdict::Accept, out),
+            Event::End { size, ask } => {
+                let verdict = self.room.commit(size)?;
+                self.answer(ask, verdict, out)
+            }
+            Event::Discard(_) => self.room.discard_open(),
+            Event::Etrn { node, ask } => self.answer(ask, self.room.etrn(node), out),
+            Event::Atrn { domains, ask } => self.answer(ask, self.room.atrn(domains), out),
+            Event::StartTls { ask } => self.answer(ask, self.room.start_tls(), out),
+            Event::AuthStart { mechanism, initial, ask } => {
+                self.answer(ask, start_auth(mechanism, initial), out)
+            }
+            Event::AuthLine { line, ask } => self.answer(ask, credentials(line), out),
+            Event::Xclient { ask, .. } => self.answer(ask, Verdict::Accept, out),
+            Event::Quit => Ok(()),
+        }
+    }
+
+    /// Answers, having sent what is in the output if there is no room in it.
+    fn answer<A: Ask>(
+        &mut self,
+        ask: A,
+        verdict: A::Verdict<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<(), String>
+    where
+        for<'t> A::Verdict<'t>: Copy,
+    {
+        match self.session.answer(ask, verdict, out) {
+            Ok(()) => Ok(()),
+            Err(Unanswered::NoRoom(ask)) => {
+                self.replies.feed(out.written());
+                out.clear();
+                let again = self.session.answer(ask, verdict, out);
+                again.map_err(|_| "an empty output has no room for an answer".to_owned())
+            }
+            Err(Unanswered::Stale) => Err("a fresh ask is stale".into()),
+        }
+    }
+}
+
+const NO_CHALLENGE: Text<'static> = Text::new(b"").expect("printable");
+
+fn start_auth(mechanism: &[u8], initial: Option<&[u8]>) -> AuthVerdict<'static> {
+    match initial {
+        _ if !mechanism.eq_ignore_ascii_case(b"PLAIN") => {
+            AuthVerdict::Refuse(Reason::UnknownMechanism, None)
+        }
+        None => AuthVerdict::Challenge(NO_CHALLENGE),
+        Some(line) => credentials(line),
+    }
+}
+
+/// `user` with `secret`.
+fn credentials(line: &[u8]) -> AuthVerdict<'static> {
+    match line {
+        b"AHVzZXIAc2VjcmV0" => AuthVerdict::Accept,
+        b"====" => AuthVerdict::Refuse(Reason::BadEncoding, None),
+        _ => AuthVerdict::Refuse(Reason::BadCredentials, None),
+    }
+}

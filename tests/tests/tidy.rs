@@ -1,0 +1,87 @@
+//! The rules of the architecture, run on the tree.
+
+use postern_tests::tidy::{Source, imports, rust, sources, text};
+
+/// Runs `rule` on the files that `covers` picks, and fails with all findings.
+fn hold(covers: impl Fn(&Source) -> bool, rule: fn(&Source) -> Vec<String>) {
+    let sources: Vec<Source> = sources().into_iter().filter(covers).collect();
+    assert!(!sources.is_empty(), "the rule covers no file");
+    nothing(&sources.iter().flat_map(rule).collect::<Vec<_>>());
+}
+
+fn nothing(found: &[String]) {
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+fn is_in(folder: &str) -> impl Fn(&Source) -> bool {
+    move |source| source.is_rust() && source.path.starts_with(folder)
+}
+
+#[test]
+fn lines_are_at_most_100_columns() {
+    hold(|source| source.is_rust() || source.path == "tests/run", text::long_lines);
+}
+
+#[test]
+fn functions_are_at_most_70_lines() {
+    hold(Source::is_rust, rust::long_functions);
+}
+
+#[test]
+fn files_are_at_most_700_lines() {
+    hold(Source::is_rust, text::long_file);
+}
+
+#[test]
+fn every_file_is_built() {
+    nothing(&rust::dead_files(&sources()));
+}
+
+#[test]
+fn nothing_is_left_open() {
+    hold(|source| !source.path.ends_with(".md"), text::left_open);
+}
+
+#[test]
+fn nothing_names_a_place_outside_the_tree() {
+    hold(|_| true, text::foreign_places);
+}
+
+#[test]
+fn the_core_is_pure() {
+    hold(is_in("core/src/"), rust::core_purity);
+}
+
+#[test]
+fn the_core_has_no_panics() {
+    hold(is_in("core/src/"), rust::core_panics);
+}
+
+#[test]
+fn the_core_imports_downwards_only() {
+    hold(is_in("core/src/"), imports::direction);
+}
+
+#[test]
+fn reply_text_stands_in_one_file() {
+    let elsewhere = |source: &Source| source.path != "core/src/wire/reply.rs";
+    hold(|source| is_in("core/src/")(source) && elsewhere(source), rust::reply_text);
+}
+
+#[test]
+fn the_host_has_no_smtp_syntax() {
+    hold(is_in("host/src/"), rust::smtp_syntax);
+}
+
+#[test]
+fn tests_do_not_sleep_nor_fix_ports_nor_are_ignored() {
+    hold(Source::is_rust, rust::sleeping_tests);
+    hold(is_in("tests/"), rust::fixed_ports);
+    hold(Source::is_rust, text::ignored_tests);
+}
+
+#[test]
+fn there_are_150_well_formed_dialogues() {
+    let scripts = postern_tests::dialogue::all();
+    assert!(scripts.len() >= 150, "{} scripts", scripts.len());
+}
