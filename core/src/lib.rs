@@ -1,4 +1,68 @@
 //! Postern's core: SMTP without sockets, clocks or an allocator.
+//!
+//! It receives mail ([`session`]) and passes it on ([`client`]). It opens no connection, asks no
+//! DNS, reads no clock, writes no log and never allocates: a carrier does that, be it a server on
+//! an operating system or a microcontroller with 64 KiB of RAM, and both run these same bytes.
+//!
+//! ```text
+//!                     lends input and output, tells the time
+//!   carrier ───────────────────────────────────────────────▶ Session::step
+//!   (sockets, spool)                                               │
+//!      ▲   Need: Input, Room, Answer, Tls, Turn, Close             │
+//!      ├───────────────────────────────────────────────────────────┤
+//!      │   Event: slices of the input, and an ask where one        │
+//!      │   is to be answered                                       │
+//!      └──▶ Session::answer(ask, verdict) ──▶ the reply, in the output
+//! ```
+//!
+//! **The invariant: call `step` until it returns a `Need`, drop `consumed` octets of the input
+//! after each call, then do what the `Need` names.**
+//!
+//! - [`wire`] parses and emits, and knows no order of things.
+//! - [`session`] knows the order; [`client`] is the other end of the same dialogue.
+//! - [`envelope`] is what is stored of a transaction, the same bytes on a card and on a disk.
+//! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again.
+//! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
+//!
+//! A session that takes a message and keeps its octets:
+//!
+//! ```
+//! use postern_core::session::{Config, Event, Need, Session, Verdict};
+//! use postern_core::time::Instant;
+//! use postern_core::wire::{Out, Text};
+//!
+//! const HOSTNAME: Text<'static> = Text::new(b"mx2.provider.example").expect("printable");
+//! const CONFIG: Config<'static> = Config::new(HOSTNAME);
+//!
+//! let client = b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n\
+//!     ..a line that begins with a dot\r\n.\r\nQUIT\r\n";
+//! let (mut input, mut output) = (&client[..], [0; 4096]);
+//! let mut out = Out::new(&mut output);
+//! let mut session = Session::new(&CONFIG, 1, false);
+//! let mut message = Vec::new();
+//! loop {
+//!     let step = session.step(Instant::from_millis(0), input, &mut out);
+//!     input = &input[step.consumed..];
+//!     let answered = match step.next {
+//!         Ok(Event::Connect { ask }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(Event::Hello { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(Event::Mail { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(Event::Rcpt { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(Event::Data { ask }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(Event::Chunk(octets)) => {
+//!             message.extend_from_slice(octets);
+//!             true
+//!         }
+//!         Ok(Event::End { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
+//!         Ok(_) => true,
+//!         Err(Need::Close) => break,
+//!         Err(need) => panic!("all the input is here, and room for all replies: {need:?}"),
+//!     };
+//!     assert!(answered);
+//! }
+//! assert_eq!(message, b".a line that begins with a dot\r\n");
+//! assert!(out.written().ends_with(b"250 2.0.0 Message taken\r\n221 2.0.0 Bye\r\n"));
+//! ```
 #![no_std]
 
 pub mod client;
