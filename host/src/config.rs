@@ -21,8 +21,8 @@ pub use default_file::default_file;
 pub use fault::Problem;
 pub use recipients::{AddressSet, Recipients};
 pub use values::{
-    ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal, Protocol,
-    RetryEvery, Tls, TlsFiles,
+    Address, ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal,
+    Protocol, RetryEvery, Tls, TlsFiles,
 };
 
 use fault::Faults;
@@ -34,6 +34,9 @@ pub struct Config {
     /// The name that this host goes by: in its greeting, its EHLO and its Received lines.
     /// Its address must lead back to it. Absent: the machine's own name.
     pub hostname: Option<DomainName> => Example("\"mx2.provider.example\""),
+    /// Who gets mail for <Postmaster> without a domain, which every host must take (RFC 5321
+    /// section 4.5.1). Its domain must be held. Absent: the postmaster of the first domain held.
+    pub postmaster: Option<Address> => Example("\"postmaster@client.example\""),
     /// Receiving mail.
     pub receive: Receive => Section("[receive]"),
     /// Where accepted mail is kept until its host has it.

@@ -110,6 +110,9 @@ impl<S: Spool> Mailroom<S> {
     /// Mail for whoever runs this host. It has no mailboxes of its own, so a held domain's
     /// postmaster gets it.
     fn postmaster(&self) -> Result<Vec<u8>, (Reason, &'static str)> {
+        if let Some(address) = &self.config.postmaster {
+            return Ok(address.to_string().into_bytes());
+        }
         let first = self.config.hold.keys().next().ok_or((Reason::UnknownUser, "unknown_user"))?;
         Ok(format!("postmaster@{first}").into_bytes())
     }

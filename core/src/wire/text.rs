@@ -8,8 +8,9 @@
 pub struct Text<'t>(&'t [u8]);
 
 impl<'t> Text<'t> {
-    /// Octets at most. RFC 5321 §4.5.3.1.5 allows 512 for the whole line.
-    pub const MAX: usize = 200;
+    /// Octets at most, so that every domain fits (RFC 5321 §4.5.3.1.2). The whole line may have 512
+    /// (§4.5.3.1.5).
+    pub const MAX: usize = 255;
 
     /// Takes `text` if it is printable ASCII and not too long; it may be empty.
     pub const fn new(text: &'t [u8]) -> Option<Self> {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use postern_core::wire::path::Mailbox;
 use toml::de::DeValue;
 
 use super::fault::Faults;
@@ -138,6 +139,39 @@ impl Word for DomainName {
             return Err(unexpected::<Self>(text));
         }
         Ok(Self(name.to_ascii_lowercase().into()))
+    }
+}
+
+/// A mailbox, `local-part@domain` (RFC 5321 section 4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    local_part: Box<str>,
+    domain: DomainName,
+}
+
+impl Address {
+    /// What stands behind the `@`.
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.local_part, self.domain)
+    }
+}
+
+impl Word for Address {
+    const EXPECTED: &'static str = "an address such as \"postmaster@client.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let split = Mailbox::parse(text.as_bytes()).and_then(|_| text.rsplit_once('@'));
+        let domain = split.and_then(|(_, domain)| DomainName::parse(domain).ok());
+        match (split, domain) {
+            (Some((local, _)), Some(domain)) => Ok(Self { local_part: local.into(), domain }),
+            _ => Err(unexpected::<Self>(text)),
+        }
     }
 }
 

@@ -15,6 +15,13 @@ impl Config {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
             });
         }
+        if let Some(address) =
+            self.postmaster.as_ref().filter(|to| !self.hold.contains_key(to.domain()))
+        {
+            let reason =
+                format!("{} is not held: nobody fetches mail for {address}", address.domain());
+            found.push(("postmaster".to_owned(), reason));
+        }
         let problem = |(key, reason)| Problem { file: file.to_owned(), line: None, key, reason };
         found.into_iter().map(problem).collect()
     }
