@@ -7,6 +7,7 @@ pub mod command;
 pub mod dot;
 pub mod etrn;
 pub mod line;
+mod literal;
 mod out;
 pub mod params;
 pub mod path;

@@ -1,6 +1,6 @@
 //! Reverse-paths and forward-paths (RFC 5321 §4.1.2, §4.1.3; UTF-8 in them: RFC 6531 §3.3).
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use super::literal::is_address_literal;
 
 /// Octets of a local part at most (RFC 5321 §4.5.3.1.1).
 pub const MAX_LOCAL_PART: usize = 64;
@@ -183,28 +183,12 @@ pub fn is_domain(text: &[u8]) -> bool {
         && core::str::from_utf8(text).is_ok()
 }
 
-fn is_label(label: &[u8]) -> bool {
+pub(super) fn is_label(label: &[u8]) -> bool {
     let letter_or_digit = |octet: &u8| octet.is_ascii_alphanumeric() || *octet >= 0x80;
     (1..=63).contains(&label.len())
         && label.first().is_some_and(letter_or_digit)
         && label.last().is_some_and(letter_or_digit)
         && label.iter().all(|octet| letter_or_digit(octet) || *octet == b'-')
-}
-
-/// Whether `text` is an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]` or `[tag:content]`.
-pub fn is_address_literal(text: &[u8]) -> bool {
-    let Some(inside) = text.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) else {
-        return false;
-    };
-    let Ok(inside) = core::str::from_utf8(inside) else { return false };
-    let Some((tag, content)) = inside.split_once(':') else {
-        return inside.parse::<Ipv4Addr>().is_ok();
-    };
-    if tag.eq_ignore_ascii_case("IPv6") {
-        return content.parse::<Ipv6Addr>().is_ok();
-    }
-    let printable = |octet: u8| (33..=90).contains(&octet) || (94..=126).contains(&octet);
-    is_label(tag.as_bytes()) && !content.is_empty() && content.bytes().all(printable)
 }
 
 #[cfg(test)]
