@@ -1,0 +1,219 @@
+//! The session with every extension, driven from memory-mapped octets, and nothing else.
+//!
+//! The panic handler calls a function that is defined nowhere. A path to a panic that is left after
+//! optimization needs the handler, the handler needs the function, and linking fails: what links
+//! cannot panic. `unsafe` stands here, and nowhere else in the tree, for the parts of a device:
+//! its registers and its panic handler.
+#![no_std]
+#![no_main]
+
+use core::mem::size_of;
+use core::panic::PanicInfo;
+use core::ptr::{read_volatile, write_volatile};
+
+use postern_core::session::{
+    Ask, AuthVerdict, Config, EtrnVerdict, Event, Need, Session, Unanswered, Verdict,
+};
+use postern_core::time::Instant;
+use postern_core::wire::params::Extension;
+use postern_core::wire::reply::Reason;
+use postern_core::wire::{Out, Text};
+
+unsafe extern "C" {
+    safe fn a_panic_path_is_left() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    a_panic_path_is_left()
+}
+
+/// Its symbol tells the size of a session on this target.
+#[used]
+#[unsafe(no_mangle)]
+static SESSION_SIZE: [u8; size_of::<Session<'static>>()] = [1; size_of::<Session<'static>>()];
+
+const HOSTNAME: Text<'static> = Text::new(b"mx2.provider.example").expect("printable");
+const MECHANISMS: Text<'static> = Text::new(b"PLAIN").expect("printable");
+const CHALLENGE: Text<'static> = Text::new(b"").expect("printable");
+
+const CONFIG: Config<'static> = {
+    let mut config = Config::new(HOSTNAME)
+        .with(Extension::BinaryMime)
+        .with(Extension::StartTls)
+        .with(Extension::Auth)
+        .with(Extension::Xclient)
+        .with(Extension::Atrn);
+    config.auth_mechanisms = MECHANISMS;
+    config
+};
+
+/// A register that the optimizer can't look into: nothing that depends on it is folded away.
+const REGISTER: *mut u8 = 0x4000_0000 as *mut u8;
+
+fn read() -> u8 {
+    // SAFETY: a device's register may be read at any time; nothing else is at this address.
+    unsafe { read_volatile(REGISTER) }
+}
+
+fn write(octet: u8) {
+    // SAFETY: as for `read`.
+    unsafe { write_volatile(REGISTER, octet) }
+}
+
+fn now() -> Instant {
+    Instant::from_millis(u64::from(read()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    let mut input = [0; 1024];
+    let mut output = [0; CONFIG.min_out()];
+    loop {
+        let mut session = Session::new(&CONFIG, u32::from(read()), read() == 0);
+        serve(&mut session, &mut input, &mut output);
+        #[cfg(feature = "panicking")]
+        write(input[usize::from(read()) << 4]);
+    }
+}
+
+fn serve(session: &mut Session<'_>, input: &mut [u8], output: &mut [u8]) {
+    let mut out = Out::new(output);
+    loop {
+        input.fill_with(read);
+        let mut rest: &[u8] = input;
+        loop {
+            let step = session.step(now(), rest, &mut out);
+            rest = rest.get(step.consumed..).unwrap_or_default();
+            match step.next {
+                Ok(event) => handle(session, event, &mut out),
+                Err(Need::Input) => break,
+                Err(Need::Tls) => session.tls_started(),
+                Err(Need::Room | Need::Answer) => send(&mut out),
+                Err(Need::Turn | Need::Close) => return send(&mut out),
+            }
+        }
+        send(&mut out);
+        match read() {
+            0 => session.shut_down(),
+            1 => session.abort(Reason::Full),
+            _ => {}
+        }
+        if session.expire(now(), &mut out).is_ok_and(|why| why.is_some()) {
+            return send(&mut out);
+        }
+    }
+}
+
+fn send(out: &mut Out<'_>) {
+    out.written().iter().for_each(|octet| write(*octet));
+    out.clear();
+}
+
+fn handle(session: &mut Session<'_>, event: Event<'_>, out: &mut Out<'_>) {
+    match event {
+        Event::Connect { ask } => answer(session, ask, verdict(), out),
+        Event::Hello { ask, name, .. } => {
+            name.iter().for_each(|octet| write(*octet));
+            answer(session, ask, verdict(), out);
+        }
+        Event::Mail { ask, from, .. } => {
+            from.as_bytes().iter().for_each(|octet| write(*octet));
+            answer(session, ask, verdict(), out);
+        }
+        Event::Rcpt { ask, to, .. } => {
+            to.as_bytes().iter().for_each(|octet| write(*octet));
+            answer(session, ask, verdict(), out);
+        }
+        Event::Data { ask } => answer(session, ask, verdict(), out),
+        Event::Chunk(octets) => octets.iter().for_each(|octet| write(*octet)),
+        Event::ChunkEnd { ask } => answer(session, ask, verdict(), out),
+        Event::End { ask, .. } => answer(session, ask, verdict(), out),
+        Event::Etrn { ask, node } => {
+            node.name().iter().for_each(|octet| write(*octet));
+            answer(session, ask, etrn_verdict(), out);
+        }
+        Event::Atrn { ask, domains } => {
+            domains.iter().flatten().for_each(|octet| write(*octet));
+            answer(session, ask, verdict(), out);
+        }
+        Event::StartTls { ask } => answer(session, ask, verdict(), out),
+        Event::AuthStart { ask, mechanism, .. } => {
+            mechanism.iter().for_each(|octet| write(*octet));
+            answer(session, ask, auth_verdict(), out);
+        }
+        Event::AuthLine { ask, line } => {
+            line.iter().for_each(|octet| write(*octet));
+            answer(session, ask, auth_verdict(), out);
+        }
+        Event::Xclient { ask, attributes } => {
+            attributes.iter().for_each(|(name, value)| {
+                name.iter().chain(value).for_each(|octet| write(*octet));
+            });
+            answer(session, ask, verdict(), out);
+        }
+        Event::Discard(_) | Event::Quit => {}
+    }
+}
+
+fn answer<A: Ask>(session: &mut Session<'_>, ask: A, verdict: A::Verdict<'_>, out: &mut Out<'_>) {
+    if let Err(Unanswered::NoRoom(_)) = session.answer(ask, verdict, out) {
+        send(out);
+    }
+}
+
+fn reason() -> Reason {
+    match read() {
+        0 => Reason::Busy,
+        1 => Reason::TooManySessions,
+        2 => Reason::ShuttingDown,
+        3 => Reason::Down,
+        4 => Reason::Full,
+        5 => Reason::Quota,
+        6 => Reason::TooBig,
+        7 => Reason::TooManyRecipients,
+        8 => Reason::UnknownUser,
+        9 => Reason::RelayDenied,
+        10 => Reason::Policy,
+        11 => Reason::NullMx,
+        12 => Reason::Uncertain,
+        13 => Reason::NoUtf8,
+        14 => Reason::Loop,
+        15 => Reason::NeedTls,
+        16 => Reason::NeedAuth,
+        17 => Reason::BadCredentials,
+        18 => Reason::BadEncoding,
+        19 => Reason::UnknownMechanism,
+        20 => Reason::NoMail,
+        21 => Reason::NoTls,
+        _ => Reason::NotOffered,
+    }
+}
+
+fn verdict() -> Verdict<'static> {
+    match read() {
+        0 => Verdict::Accept,
+        1 => Verdict::AcceptWith(HOSTNAME),
+        2 => Verdict::Close(reason(), None),
+        _ => Verdict::Refuse(reason(), None),
+    }
+}
+
+fn etrn_verdict() -> EtrnVerdict {
+    match read() {
+        0 => EtrnVerdict::Started,
+        1 => EtrnVerdict::NoneWaiting,
+        2 => EtrnVerdict::PendingStarted,
+        3 => EtrnVerdict::Counted(u32::from(read())),
+        4 => EtrnVerdict::Unable,
+        _ => EtrnVerdict::NotAllowed,
+    }
+}
+
+fn auth_verdict() -> AuthVerdict<'static> {
+    match read() {
+        0 => AuthVerdict::Accept,
+        1 => AuthVerdict::Challenge(CHALLENGE),
+        _ => AuthVerdict::Refuse(reason(), None),
+    }
+}
