@@ -8,6 +8,7 @@
 //! costs one duplicate with the same id.
 
 mod envelope;
+pub mod log;
 mod names;
 
 use std::fmt;

@@ -77,7 +77,7 @@ impl Recipient {
         Domain::of_path(&self.path)
     }
 
-    fn from_stored(stored: StoredRecipient<'_>) -> Self {
+    pub(super) fn from_stored(stored: StoredRecipient<'_>) -> Self {
         Self {
             path: stored.path.to_vec(),
             notify: stored.notify,
@@ -86,6 +86,11 @@ impl Recipient {
             attempts: stored.attempts,
             reply: stored.reply.to_vec(),
         }
+    }
+
+    /// Appends the recipient's stored record.
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        append(bytes, self.stored_len(), |out| self.as_stored().put(out));
     }
 
     fn as_stored(&self) -> StoredRecipient<'_> {

@@ -1,0 +1,102 @@
+//! What each segment is still needed for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A segment's file and how much of it is needed.
+#[derive(Debug)]
+pub struct Segment<F> {
+    /// Its file.
+    pub file: Arc<F>,
+    /// The number with which its records begin.
+    pub mark: u64,
+    /// Octets up to the end of its last record.
+    pub length: u64,
+    /// Something in it cannot be read: it is never deleted, but moved aside.
+    pub damaged: bool,
+    /// Octets of records that still hold something.
+    live: u64,
+    /// Octets of done records by the segment of their put: without the record, that put would come
+    /// back to life for as long as its segment is there.
+    graves: BTreeMap<u32, u64>,
+}
+
+/// The segments there are, by number.
+#[derive(Debug)]
+pub struct Segments<F>(BTreeMap<u32, Segment<F>>);
+
+impl<F> Segments<F> {
+    pub(super) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Adds a segment of which nothing is needed yet.
+    pub fn add(&mut self, number: u32, file: Arc<F>, mark: u64, length: u64) {
+        let (damaged, live, graves) = (false, 0, BTreeMap::new());
+        self.0.insert(number, Segment { file, mark, length, damaged, live, graves });
+    }
+
+    /// The segment of this number.
+    pub fn get(&self, number: u32) -> Option<&Segment<F>> {
+        self.0.get(&number)
+    }
+
+    /// The segment of this number, to be changed.
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut Segment<F>> {
+        self.0.get_mut(&number)
+    }
+
+    /// The numbers there are.
+    pub fn numbers(&self) -> impl DoubleEndedIterator<Item = u32> {
+        self.0.keys().copied()
+    }
+
+    /// Octets of all segments.
+    pub fn length(&self) -> u64 {
+        self.0.values().map(|segment| segment.length).sum()
+    }
+
+    /// Octets of a segment that are needed.
+    pub fn needed(&self, number: u32) -> u64 {
+        self.get(number).map_or(0, |segment| segment.live + segment.graves.values().sum::<u64>())
+    }
+
+    /// The segment before `current` of which the smallest part is needed, if that is less than a
+    /// quarter.
+    pub fn emptiest(&self, current: Option<u32>) -> Option<u32> {
+        let sealed = self.0.iter().filter(|(number, _)| Some(**number) != current);
+        let parts = sealed.map(|(number, segment)| {
+            (self.needed(*number).saturating_mul(1_000) / segment.length.max(1), *number)
+        });
+        parts.min().filter(|(thousandths, _)| *thousandths < 250).map(|(_, number)| number)
+    }
+
+    /// Forgets a segment whose file is gone, and the graves that were needed because of it.
+    pub fn remove(&mut self, number: u32) {
+        self.0.remove(&number);
+        for segment in self.0.values_mut() {
+            segment.graves.remove(&number);
+        }
+    }
+
+    pub(super) fn use_more(&mut self, number: u32, octets: u64) {
+        if let Some(segment) = self.0.get_mut(&number) {
+            segment.live += octets;
+        }
+    }
+
+    pub(super) fn use_less(&mut self, number: u32, octets: u64) {
+        if let Some(segment) = self.0.get_mut(&number) {
+            segment.live -= octets;
+        }
+    }
+
+    pub(super) fn bury(&mut self, number: u32, target: u32, octets: u64) {
+        if number == target || !self.0.contains_key(&target) {
+            return;
+        }
+        if let Some(segment) = self.0.get_mut(&number) {
+            *segment.graves.entry(target).or_default() += octets;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The thread that drives the log.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::disk::Disk;
+use super::store::{Failure, Log, Operation};
+
+/// Operations that share one sync at most.
+const BATCH: usize = 256;
+
+/// An operation on its way to the thread.
+enum Job {
+    Operation {
+        operation: Operation,
+        /// Nobody waits for the end of a draft.
+        answer: Option<oneshot::Sender<Result<u64, Failure>>>,
+        /// Memory that the operation's octets take, given back once they are written.
+        _memory: Option<OwnedSemaphorePermit>,
+    },
+    Stop,
+}
+
+/// What gives the thread its work.
+#[derive(Debug, Clone)]
+pub struct Handle(Sender<Job>);
+
+impl Handle {
+    /// Waits until the operation is durable.
+    pub async fn commit(
+        &self,
+        operation: Operation,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<u64, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Operation { operation, answer: Some(answer), _memory: memory };
+        self.0.send(job).map_err(|_| Failure::Down)?;
+        answered.await.unwrap_or(Err(Failure::Uncertain))
+    }
+
+    /// Has a draft's file removed.
+    pub fn discard(&self, name: String) {
+        let operation = Operation::Discard(name);
+        // The thread has ended: the next start removes it.
+        let _ = self.0.send(Job::Operation { operation, answer: None, _memory: None });
+    }
+}
+
+/// The running thread; dropping this ends it after what waits.
+#[derive(Debug)]
+pub struct WriterThread {
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WriterThread {
+    /// Starts it.
+    pub fn start<D: Disk>(log: Log<D>) -> io::Result<Self> {
+        let (jobs, waiting) = channel();
+        let builder = std::thread::Builder::new().name("spool".into());
+        let thread = builder.spawn(move || run(log, &waiting))?;
+        Ok(Self { handle: Handle(jobs), thread: Some(thread) })
+    }
+
+    /// What gives it work.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        // Either fails only when the thread has panicked, which the process does not outlive.
+        let _ = self.handle.0.send(Job::Stop);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
+    let mut operations = Vec::with_capacity(BATCH);
+    let mut answers = Vec::with_capacity(BATCH);
+    let mut memory = Vec::with_capacity(BATCH);
+    let mut stopping = false;
+    while !stopping {
+        let first = waiting.recv().ok();
+        stopping = first.is_none();
+        for job in first.into_iter().chain(waiting.try_iter()) {
+            match job {
+                Job::Operation { operation, answer, _memory } => {
+                    operations.push(operation);
+                    answers.push(answer);
+                    memory.push(_memory);
+                }
+                Job::Stop => stopping = true,
+            }
+            if stopping || operations.len() == BATCH {
+                break;
+            }
+        }
+        let results = log.commit(std::mem::take(&mut operations));
+        memory.clear();
+        for (answer, result) in answers.drain(..).zip(results) {
+            // Whoever asked has gone; what was done stays done.
+            let _ = answer.map(|answer| answer.send(result));
+        }
+        while !stopping && log.tidy() {}
+    }
+}
