@@ -176,7 +176,7 @@ impl Word for Address {
 }
 
 /// A host, by name or by address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
     /// To be looked up: its A and AAAA records, never its MX.
     Name(DomainName),
@@ -195,7 +195,7 @@ impl fmt::Display for Host {
 }
 
 /// What is spoken with the host that a queue is delivered to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// SMTP (RFC 5321).
     Smtp,
@@ -204,7 +204,7 @@ pub enum Protocol {
 }
 
 /// Where a domain's queue is delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeliverTo {
     /// What is spoken there.
     pub protocol: Protocol,
