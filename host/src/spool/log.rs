@@ -258,7 +258,8 @@ impl<D: Disk> Spool for LogSpool<D> {
         }
         self.commit(Operation::Defer(domain.clone(), 0)).await?;
         let pending = self.shared.pending(domain);
-        if pending.waiting > 0 {
+        // An item that is leased may be on the point of being put off.
+        if pending.waiting + pending.leased > 0 {
             self.shared.tell(Event::Released(domain.clone(), why));
         }
         Ok(pending)
