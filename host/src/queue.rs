@@ -152,21 +152,19 @@ impl<S: Spool> Queue<S> {
 
     async fn end(&mut self, Ended { domain, end }: Ended) {
         self.turns.end(&domain);
-        let asked = self.asked_meanwhile.remove(&domain);
-        match end {
-            End::Done => {}
-            End::More => {
-                self.turns.ask(&domain);
+        if end == End::More {
+            self.turns.ask(&domain);
+        }
+        // The host came, and asked, while we were failing to reach it: what the turn put off must
+        // not wait.
+        if end == End::PutOff && self.asked_meanwhile.remove(&domain) {
+            let released = self.shared.engine.spool.release(&domain, Wake::Delivery).await;
+            if let Err(error) = released {
+                tracing::error!(%domain, %error, "cannot release what was asked for");
             }
-            // The host came, and asked, while we were failing to reach it: what the turn put off
-            // must not wait.
-            End::PutOff if asked => {
-                if let Err(error) = self.shared.engine.spool.release(&domain, Wake::Delivery).await
-                {
-                    tracing::error!(%domain, %error, "cannot release what was asked for");
-                }
-            }
-            End::PutOff => {}
+        }
+        if !self.turns.is_running(&domain) {
+            self.asked_meanwhile.remove(&domain);
         }
     }
 

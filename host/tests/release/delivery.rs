@@ -1,0 +1,162 @@
+//! One connection: what goes over it, and what is settled after it.
+
+use postern::spool::{Envelope, Recipient, Status};
+use postern_core::envelope::State;
+use postern_core::wire::params::{Body, Notify, Ret};
+
+use crate::peer::{Behaviour, Peer};
+use crate::{Server, answering, by_lmtp_to, envelope, plain_peer, to};
+
+const BODY: &[u8] = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nend\r\n";
+
+#[tokio::test]
+async fn a_message_goes_on_as_it_came() {
+    let offers = &["PIPELINING", "SIZE", "8BITMIME", "DSN"];
+    let peer = Peer::start(Behaviour { offers, ..Behaviour::default() }).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let parameters = Envelope {
+        body: Body::EightBitMime,
+        ret: Ret::Full,
+        envelope_id: b"id+3D1".to_vec(),
+        recipients: vec![Recipient {
+            notify: Notify::NEVER,
+            original: b"rfc822;bob@b.example".to_vec(),
+            ..Recipient::new(b"bob@b.example")
+        }],
+        ..envelope(&[])
+    };
+    server.hold_as(parameters, BODY).await;
+    server.wait_empty("b.example").await;
+    let [got] = &peer.got()[..] else { panic!("one message: {:?}", peer.got()) };
+    let size = BODY.len();
+    assert_eq!(
+        got.mail,
+        format!("MAIL FROM:<ann@sender.example> SIZE={size} BODY=8BITMIME RET=FULL ENVID=id+3D1")
+    );
+    assert_eq!(got.rcpts, ["RCPT TO:<bob@b.example> NOTIFY=NEVER ORCPT=rfc822;bob@b.example"]);
+    assert_eq!(got.body, BODY);
+    assert!(!got.secure);
+}
+
+#[tokio::test]
+async fn large_messages_go_whole_by_data_and_by_bdat() {
+    let line = b"the quick brown fox jumps over the lazy dog\r\n.and a dot\r\n";
+    let body = line.repeat(80_000);
+    for offers in [&["PIPELINING"][..], &["PIPELINING", "CHUNKING"]] {
+        let peer = Peer::start(Behaviour { offers, ..Behaviour::default() }).await;
+        let server = Server::start(&[("b.example", to(peer.address))]);
+        server.hold(&["bob@b.example"], &body).await;
+        server.wait_empty("b.example").await;
+        assert!(peer.got()[0].body == body, "{offers:?}: the octets differ");
+    }
+}
+
+#[tokio::test]
+async fn tls_where_it_is_offered_and_in_clear_where_it_fails() {
+    for (works, offers) in [(true, &["STARTTLS"][..]), (false, &["STARTTLS"])] {
+        let peer = Peer::start(Behaviour { offers, tls: works, ..Behaviour::default() }).await;
+        let server = Server::start(&[("b.example", to(peer.address))]);
+        server.hold(&["bob@b.example"], BODY).await;
+        server.wait_empty("b.example").await;
+        assert_eq!(peer.got()[0].secure, works);
+        assert_eq!(peer.got()[0].body, BODY);
+        assert_eq!(peer.connections(), if works { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_kept_with_its_reply() {
+    let peer = Peer::start(answering(|line| {
+        line.starts_with("RCPT").then(|| "550 5.1.1 nobody of that name".to_owned())
+    }))
+    .await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    assert_eq!(held.status, Status::Kept);
+    let [bob] = &held.envelope.recipients[..] else { panic!("one recipient: {held:?}") };
+    assert_eq!(bob.state, State::Refused);
+    assert_eq!(bob.reply, b"550 5.1.1 nobody of that name");
+}
+
+#[tokio::test]
+async fn each_recipient_has_its_own_fate() {
+    let peer = Peer::start(answering(|line| match line {
+        "RCPT TO:<full@b.example>" => Some("452 4.2.2 full".to_owned()),
+        "RCPT TO:<many@b.example>" => Some("552 too many recipients".to_owned()),
+        "RCPT TO:<gone@b.example>" => Some("550 gone".to_owned()),
+        _ => None,
+    }))
+    .await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let names = ["full@b.example", "bob@b.example", "gone@b.example", "many@b.example"];
+    let id = server.hold(&names, BODY).await;
+    let held = server.wait_tried(id).await;
+    assert!(matches!(held.status, Status::Waiting { .. }), "{held:?}");
+    let fates: Vec<_> = held
+        .envelope
+        .recipients
+        .iter()
+        .map(|recipient| (recipient.state, String::from_utf8_lossy(&recipient.reply)))
+        .collect();
+    assert_eq!(
+        fates,
+        [
+            (State::Waiting, "452 4.2.2 full".into()),
+            (State::Refused, "550 gone".into()),
+            (State::Waiting, "552 too many recipients".into()),
+        ]
+    );
+    assert_eq!(peer.got()[0].rcpts, ["RCPT TO:<bob@b.example>"]);
+}
+
+#[tokio::test]
+async fn lmtp_says_so_for_each_recipient() {
+    let lmtp = || Behaviour { lmtp: true, ..Behaviour::default() };
+    let peer = Peer::start(lmtp()).await;
+    let server = Server::start(&[("b.example", by_lmtp_to(peer.address))]);
+    server.hold(&["bob@b.example", "cid@b.example"], BODY).await;
+    server.wait_empty("b.example").await;
+    assert!(peer.commands().contains(&"LHLO mx2.example".to_owned()));
+    assert_eq!(peer.got()[0].rcpts.len(), 2);
+}
+
+#[tokio::test]
+async fn many_recipients_take_several_transactions() {
+    let peer = plain_peer().await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let names: Vec<String> = (0..250).map(|nth| format!("u{nth}@b.example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    server.hold(&names, BODY).await;
+    server.wait_empty("b.example").await;
+    let counts: Vec<_> = peer.got().iter().map(|got| got.rcpts.len()).collect();
+    assert_eq!(counts, [100, 100, 50]);
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test]
+async fn no_final_reply_is_no_delivery() {
+    let peer = Peer::start(answering(|line| (line == ".").then(String::new))).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    let bob = &held.envelope.recipients[0];
+    assert_eq!(bob.state, State::Waiting);
+    let reason = String::from_utf8_lossy(&bob.reply);
+    assert_eq!(reason, "it hung up; we waited for its verdict on the message");
+}
+
+#[tokio::test]
+async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
+    let peer = plain_peer().await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let utf8 = Envelope { smtp_utf8: true, ..envelope(&["bob@b.example"]) };
+    let id = server.hold_as(utf8, BODY).await;
+    let held = server.wait_tried(id).await;
+    assert_eq!(held.status, Status::Kept);
+    assert_eq!(
+        String::from_utf8_lossy(&held.envelope.recipients[0].reply),
+        "the message needs SMTPUTF8, which the peer does not offer"
+    );
+    assert_eq!(peer.got(), []);
+}

@@ -1,0 +1,191 @@
+//! Held mail on its way to hosts that behave, misbehave, or are not there.
+
+mod delivery;
+mod peer;
+mod schedule;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use peer::{Behaviour, Peer};
+use postern::clock::Clock;
+use postern::config::Config;
+use postern::forward::Tls;
+use postern::metrics::Metrics;
+use postern::queue::Engine;
+use postern::spool::log::{LogSpool, Options};
+use postern::spool::{
+    Domain, DomainStats, Envelope, Held, MsgId, Recipient, Spool, Status, Writer,
+};
+use postern_core::time::Timestamp;
+use postern_core::wire::params::{Body, Ret};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Waits for what must come; what has not come after a minute never will.
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it comes in a minute")
+}
+
+const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
+
+/// A spool with an engine that empties it.
+struct Server {
+    spool: Arc<LogSpool>,
+    config: Arc<Config>,
+    clock: Clock,
+    stop: watch::Sender<bool>,
+    engine: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// One that holds mail for `domains`, each with the rest of its table.
+    fn start(domains: &[(&str, String)]) -> Self {
+        let mut server = Self::new(domains);
+        server.run();
+        server
+    }
+
+    /// The same, with nothing delivered before it runs.
+    fn new(domains: &[(&str, String)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Clock::manual(NOW);
+        let (spool, _) = LogSpool::open(folder.path(), Options::default(), clock.clone())
+            .expect("an empty folder is an empty spool");
+        let mut text = "hostname = \"mx2.example\"\n".to_owned();
+        for (domain, rest) in domains {
+            text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
+        }
+        let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+        Self {
+            spool: Arc::new(spool),
+            config: Arc::new(config),
+            clock,
+            stop: watch::Sender::new(false),
+            engine: None,
+            _folder: folder,
+        }
+    }
+
+    fn run(&mut self) {
+        let engine = Engine {
+            spool: Arc::clone(&self.spool),
+            config: Arc::clone(&self.config),
+            clock: self.clock.clone(),
+            metrics: Metrics::default(),
+            tls: Tls::opportunistic(),
+        };
+        self.engine = Some(tokio::spawn(engine.run(self.stop.subscribe())));
+    }
+
+    /// Holds a message for `recipients`.
+    async fn hold(&self, recipients: &[&str], body: &[u8]) -> MsgId {
+        self.hold_as(envelope(recipients), body).await
+    }
+
+    async fn hold_as(&self, envelope: Envelope, body: &[u8]) -> MsgId {
+        let mut writer = self.spool.begin(&envelope, None).await.expect("there is room");
+        writer.write(body).await.expect("there is room");
+        writer.commit().await.expect("the disk works")
+    }
+
+    async fn held(&self, id: MsgId) -> Vec<Held> {
+        self.spool.show(id).await.expect("the spool works")
+    }
+
+    fn queue(&self, domain: &str) -> Option<DomainStats> {
+        let domain = Domain::new(domain);
+        self.spool.stats().domains.into_iter().find(|stats| stats.domain == domain)
+    }
+
+    /// Waits until `enough` of the spool, which tells nobody when a message was settled.
+    async fn wait(&self, enough: impl Fn(&Self) -> bool) {
+        within(async {
+            while !enough(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until nothing is held for `domain`.
+    async fn wait_empty(&self, domain: &str) {
+        self.wait(|server| server.queue(domain).is_none()).await;
+    }
+
+    /// Waits until the domain was put off; until when, in seconds since 1970.
+    async fn wait_put_off(&self, domain: &str) -> u64 {
+        let next_try = || self.queue(domain).map_or(0, |queue| queue.next_try_unix_seconds);
+        self.wait(|_| next_try() > 0).await;
+        next_try()
+    }
+
+    /// Waits until the message was tried, and shows it.
+    async fn wait_tried(&self, id: MsgId) -> Held {
+        within(async {
+            loop {
+                let held = self.held(id).await.pop().expect("it is held");
+                let recipients = &held.envelope.recipients;
+                let tried = recipients.iter().all(|recipient| recipient.attempts > 0);
+                if tried && held.status != Status::Leased {
+                    return held;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// Stops the engine as the server would.
+    async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        let engine = self.engine.take().expect("it is stopped once");
+        within(engine).await.expect("the engine does not panic");
+    }
+}
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        arrival: NOW,
+        client: None,
+        client_port: 0,
+        helo: b"client.example".to_vec(),
+        esmtp: true,
+        tls: false,
+        authenticated: false,
+        smtp_utf8: false,
+        reverse_path: b"ann@sender.example".to_vec(),
+        body: Body::Unstated,
+        ret: Ret::Unstated,
+        envelope_id: Vec::new(),
+        recipients: recipients.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
+    }
+}
+
+fn to(address: SocketAddr) -> String {
+    format!("deliver_to = \"{address}\"")
+}
+
+fn by_lmtp_to(address: SocketAddr) -> String {
+    format!("deliver_to = \"lmtp://{address}\"")
+}
+
+/// A behaviour with answers of its own.
+fn answering(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Behaviour {
+    Behaviour { answer: Box::new(answer), ..Behaviour::default() }
+}
+
+/// An address at which nobody listens, until somebody binds it.
+async fn dead_address() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+async fn plain_peer() -> Peer {
+    Peer::start(Behaviour::default()).await
+}
