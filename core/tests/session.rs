@@ -251,3 +251,30 @@ fn a_running_transaction_ends_before_a_shut_down_does() {
     let codes: Vec<&str> = heard.lines().map(|line| &line[..3]).collect();
     assert_eq!(codes, ["250", "421"]);
 }
+
+/// The session copies no octet of a message: what it hands out are slices of the caller's input,
+/// so that the spool's copy is the only one.
+#[test]
+fn a_message_is_handed_out_where_it_lies() {
+    let mut peer = Peer::greeted();
+    peer.drive(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n");
+    let input = b"one\r\n..two\r\n.\r\n".to_vec();
+    let place = input.as_ptr_range();
+    let (mut handed_out, mut consumed) = (0, 0);
+    let mut buffer = [0; 1024];
+    loop {
+        let mut out = Out::new(&mut buffer);
+        let step = peer.session.step(Instant::from_millis(0), &input[consumed..], &mut out);
+        consumed += step.consumed;
+        match step.next {
+            Ok(Event::Chunk(octets)) => {
+                assert!(place.contains(&octets.as_ptr()) && octets.as_ptr_range().end <= place.end);
+                handed_out += octets.len();
+            }
+            Ok(Event::End { size, .. }) => break assert_eq!(size, 11),
+            other => panic!("not expected here: {other:?}"),
+        }
+    }
+    assert_eq!(handed_out, b"one\r\n.two\r\n".len());
+    println!("{handed_out} octets of a message handed out, 0 copied by the session");
+}
