@@ -1,5 +1,6 @@
 //! The `postern` command: what it is told, and what it answers.
 
+use std::env;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,11 +8,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use tokio::runtime::Builder;
+
 use crate::config::{self, Config, Problem};
+use crate::log;
+use crate::serve::serve;
 
 mod check;
 mod etrn;
 mod queue;
+mod spool;
 mod table;
 
 /// A back-up mail exchanger: holds mail durably until its hosts come for it.
@@ -32,6 +38,8 @@ const EXIT_CODES: &str = "Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Take, hold and release mail, until SIGTERM; SIGHUP reads the configuration again
+    Serve,
     /// Check the configuration: every error, and what works but hurts
     Check(Format),
     /// The configuration file
@@ -40,6 +48,9 @@ enum Command {
     /// The mail that a running server holds
     #[command(subcommand)]
     Queue(queue::Command),
+    /// The spool of a server that does not run
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
     Etrn(etrn::Command),
     /// Whether the running server takes mail
@@ -127,6 +138,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(&self, out: &mut impl Write) -> Result<Verdict, Failure> {
         match &self.command {
+            Command::Serve => self.serve(),
             Command::Check(format) => check::check(&self.config, *format, out),
             Command::Config(ConfigCommand::Default) => {
                 out.write_all(config::default_file().as_bytes())?;
@@ -136,6 +148,7 @@ impl Cli {
                 let socket = control_socket(&self.config)?;
                 wait_for(command.run(&socket, out))
             }
+            Command::Spool(command) => command.run(&load(&self.config)?.spool.path, out),
             Command::Etrn(command) => command.run(out),
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;
@@ -153,6 +166,18 @@ impl Cli {
     }
 }
 
+impl Cli {
+    fn serve(&self) -> Result<Verdict, Failure> {
+        let config = load(&self.config)?;
+        let directives = env::var(log::VARIABLE).ok();
+        log::start(&config.log, directives.as_deref())
+            .map_err(|error| Failure::run(format!("{}: {error}", log::VARIABLE)))?;
+        let runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::run)?;
+        let served = runtime.block_on(serve(self.config.clone(), config));
+        served.map(|()| Verdict::Well).map_err(Failure::run)
+    }
+}
+
 fn load(file: &Path) -> Result<Config, Failure> {
     Config::load(file).map_err(Failure::Config)
 }
@@ -163,6 +188,6 @@ fn control_socket(file: &Path) -> Result<PathBuf, Failure> {
 
 /// Runs what one command waits for; one thread is enough for it.
 fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::run)?.block_on(work)
 }

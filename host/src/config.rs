@@ -82,10 +82,9 @@ settings! {
 pub struct SpoolSettings {
     /// The spool's folder. One process at a time uses it.
     pub path: PathBuf => Default("\"/var/spool/postern\""),
-    /// Memory for all messages that are coming in; beyond it, clients wait.
+    /// Memory for all messages that are coming in; beyond it, clients wait. How full the disk may
+    /// get is no setting: mail that has no place beside what the log itself needs is answered 452.
     pub memory: ByteSize => Default("\"64 MiB\""),
-    /// Space of the disk that is left free: mail that would take it is answered 452.
-    pub reserve: ByteSize => Default("\"256 MiB\""),
 }
 }
 

@@ -10,6 +10,7 @@ use postern_core::wire::etrn::Node;
 
 use crate::clock::Clock;
 use crate::config::DomainName;
+use crate::metrics::Metrics;
 use crate::spool::{Domain, Error, Pending, Spool, Wake};
 
 /// Messages that a 253 counts; more are only said to be pending.
@@ -22,13 +23,14 @@ const REPEAT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Releases {
     clock: Clock,
+    metrics: Metrics,
     recent: Mutex<HashMap<DomainName, Instant>>,
 }
 
 impl Releases {
     /// No releases yet.
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, recent: Mutex::default() }
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        Self { clock, metrics, recent: Mutex::default() }
     }
 
     /// Releases the queues of `domains`, which `node` names and the client may release, and says
@@ -66,6 +68,7 @@ impl Releases {
     async fn start<S: Spool>(&self, spool: &S, domain: &DomainName) -> Result<Pending, Error> {
         let pending = spool.release(&Domain::new(domain.as_str()), Wake::Etrn).await?;
         if pending.waiting > 0 {
+            self.metrics.release("etrn");
             let mut recent = self.recent.lock().expect("no holder panics");
             recent.insert(domain.clone(), self.clock.instant());
         }

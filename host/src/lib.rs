@@ -12,5 +12,6 @@ pub mod log;
 pub mod mailroom;
 pub mod metrics;
 pub mod queue;
+pub mod serve;
 pub mod spool;
 pub mod tls;

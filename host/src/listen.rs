@@ -82,7 +82,7 @@ impl<S: Spool> Reception<S> {
                     }
                 },
                 Some(ended) = sessions.join_next() => report(ended),
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = told(&mut stop) => break,
             }
         }
         drop(listener);
@@ -152,6 +152,11 @@ impl<S: Spool> Reception<S> {
             }
         }
     }
+}
+
+/// Waits until the server stops. (What `wait_for` lends must not live on in a task's other waits.)
+async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock::Clock;
 use crate::config::{Config, Hold, RetryEvery};
 use crate::forward::Tls;
+use crate::listen::Terms;
 use crate::metrics::Metrics;
 use crate::spool::{Domain, Event, Spool, Wake};
 use turn::{End, Failing};
@@ -36,8 +37,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Engine<S> {
     /// Where the mail is.
     pub spool: Arc<S>,
-    /// Whose mail goes where.
-    pub config: Arc<Config>,
+    /// What new turns begin with: whose mail goes where.
+    pub terms: watch::Receiver<Terms>,
     /// The clocks.
     pub clock: Clock,
     /// The counters.
@@ -58,10 +59,11 @@ impl<S: Spool> Engine<S> {
     /// Delivers mail until `stopping` turns true, and then at most 30 s longer, so that messages
     /// under way come to their final reply.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let limits = &self.config.release;
+        let config = self.config();
+        let limits = &config.release;
         let turns = Turns::new(limits.connections.get(), limits.connections_per_host.get());
         let events = self.spool.events();
-        let hostname = self.config.hostname().to_string();
+        let hostname = config.hostname().to_string();
         let shared = Arc::new(Shared { engine: self, hostname, failing: Mutex::default() });
         let mut queue = Queue {
             shared: Arc::clone(&shared),
@@ -85,9 +87,14 @@ impl<S: Spool> Engine<S> {
         }
     }
 
-    fn hold(&self, domain: &Domain) -> Option<&Hold> {
-        self.config.held(domain.as_str().as_bytes()).map(|(_, hold)| hold)
+    /// The configuration in force, which a turn keeps until it ends.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.terms.borrow().config)
     }
+}
+
+fn hold<'c>(config: &'c Config, domain: &Domain) -> Option<&'c Hold> {
+    config.held(domain.as_str().as_bytes()).map(|(_, hold)| hold)
 }
 
 /// A turn that ended.
@@ -132,14 +139,15 @@ impl<S: Spool> Queue<S> {
     }
 
     fn hear(&mut self, event: Event) {
+        let config = self.shared.engine.config();
         match event {
             Event::Arrived(domain) => {
-                if self.shared.engine.hold(&domain).is_some_and(tried_unasked) {
+                if hold(&config, &domain).is_some_and(tried_unasked) {
                     self.turns.ask(&domain);
                 }
             }
             Event::Released(domain, why) => {
-                if self.shared.engine.hold(&domain).is_some() {
+                if hold(&config, &domain).is_some() {
                     self.turns.ask(&domain);
                     if why != Wake::Delivery && self.turns.is_running(&domain) {
                         self.asked_meanwhile.insert(domain);
@@ -175,8 +183,9 @@ impl<S: Spool> Queue<S> {
             Ok(due) => due,
             Err(error) => return tracing::error!(%error, "cannot tell what is due"),
         };
+        let config = engine.config();
         for domain in due {
-            match engine.hold(&domain) {
+            match hold(&config, &domain) {
                 Some(hold) if asked || tried_unasked(hold) => {
                     if self.turns.ask(&domain) && !self.turns.is_running(&domain) {
                         engine.metrics.release("timer");
@@ -196,7 +205,8 @@ impl<S: Spool> Queue<S> {
 
     fn start_turns(&mut self) {
         let shared = &self.shared;
-        let host_of = |domain: &Domain| shared.engine.hold(domain).map(|hold| &hold.deliver_to);
+        let config = shared.engine.config();
+        let host_of = |domain: &Domain| hold(&config, domain).map(|hold| &hold.deliver_to);
         while let Some(domain) = self.turns.start(host_of) {
             let (shared, stopping) = (Arc::clone(shared), self.stopping.clone());
             self.running.spawn(async move {

@@ -56,7 +56,11 @@ pub fn acceptor(tls: &Tls, hostname: &DomainName, own: &Path) -> Result<TlsAccep
     }
 }
 
-fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+/// The acceptor with the certificate and key in these files.
+///
+/// # Errors
+/// A file that can't be read or holds neither, or a key of another certificate.
+pub fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| TlsError::new(&files.certificate, error))?;

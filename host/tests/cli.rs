@@ -68,6 +68,14 @@ fn every_error_is_said_once_and_the_exit_code_is_2() {
 }
 
 #[test]
+fn a_certificate_that_cannot_serve_is_an_error() {
+    let files = "{ certificate = \"/nonexistent/c.pem\", key = \"/nonexistent/k.pem\" }";
+    let (code, out, err) = run(&format!("{SOUND}[receive]\ntls = {files}\n"), &["check"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.starts_with("postern.toml: receive.tls: /nonexistent/c.pem: "), "{err}");
+}
+
+#[test]
 fn the_default_file_passes_the_check() {
     let (code, file, _) = run("", &["config", "default"]);
     assert_eq!(code, 0);

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Failure, Format, Verdict};
-use crate::config::Config;
+use crate::config::{Config, Problem, Tls};
+use crate::tls;
 
 /// Says everything that is wrong with `file`, or risky in it.
 pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let (warnings, held) = match Config::load(file) {
+    let (warnings, held) = match read(file) {
         Ok(config) => (config.warnings(file), config.hold.len()),
         Err(errors) if format.json => {
             writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
@@ -27,4 +28,16 @@ pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result
     }
     writeln!(out, "{}: no errors, {held} domain(s) held", file.display())?;
     Ok(Verdict::Well)
+}
+
+/// Reads `file` and, as the server does at its start, the certificate that it names.
+fn read(file: &Path) -> Result<Config, Vec<Problem>> {
+    let config = Config::load(file)?;
+    if let Some(Tls::Files(files)) = &config.receive.tls {
+        tls::load(files).map_err(|error| {
+            let (file, key) = (file.to_owned(), "receive.tls".to_owned());
+            vec![Problem { file, line: None, key, reason: error.to_string() }]
+        })?;
+    }
+    Ok(config)
 }

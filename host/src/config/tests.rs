@@ -228,8 +228,7 @@ fn a_folded_network_is_the_ipv4_network() {
 
 #[test]
 fn what_works_but_hurts_is_a_warning() {
-    let source = "hostname = \"mx\"\n[receive]\nchannels = 0\nlistener = \"off\"\nlisten = []\n\
-        tls = { certificate = \"/nonexistent/c\", key = \"/nonexistent/k\" }\n";
+    let source = "hostname = \"mx\"\n[receive]\nchannels = 0\nlistener = \"off\"\nlisten = []\n";
     let hold = "[hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"h.example:25\"\n\
         retry_every = \"never\"\n[hold.\"b.example\"]\nrecipients = []\ndeliver_to = \"h:25\"\n";
     let config = parse(&format!("{source}{hold}")).expect("sound");
@@ -240,8 +239,6 @@ fn what_works_but_hurts_is_a_warning() {
         "receive.channels",
         "receive.listener",
         "receive.listen",
-        "receive.tls.certificate",
-        "receive.tls.key",
         "hold.\"b.example\".recipients",
         "hold.\"b.example\".etrn_from",
         "hold.\"client.example\".recipients",

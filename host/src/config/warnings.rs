@@ -1,9 +1,8 @@
 //! What works, but hurts: `postern check` says it, with the reason.
 
-use std::fs::File;
 use std::path::Path;
 
-use super::{Config, DomainName, Hold, Listener, Problem, Recipients, RetryEvery, Tls};
+use super::{Config, DomainName, Hold, Listener, Problem, Recipients, RetryEvery};
 
 impl Config {
     /// What is risky in this configuration, which was read from `file`.
@@ -42,13 +41,6 @@ impl Config {
         }
         if self.receive.listen.is_empty() {
             warn("receive.listen", "is empty: nothing listens".to_owned());
-        }
-        let Some(Tls::Files(files)) = &self.receive.tls else { return };
-        for (key, path) in [("certificate", &files.certificate), ("key", &files.key)] {
-            if let Err(error) = File::open(path) {
-                let reason = format!("{} cannot be read: {error}", path.display());
-                warn(&format!("receive.tls.{key}"), reason);
-            }
         }
     }
 }

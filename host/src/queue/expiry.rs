@@ -20,7 +20,7 @@ pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         sweeps.tick().await;
-        for (name, hold) in &engine.config.hold {
+        for (name, hold) in &engine.config().hold {
             let domain = Domain::new(name.as_str());
             if let Err(error) = expire(engine, &domain, hold).await {
                 tracing::error!(%domain, %error, "cannot flag expired mail");

@@ -68,7 +68,8 @@ pub(super) async fn run<S: Spool>(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<End, Error> {
     let engine = &shared.engine;
-    let Some(hold) = engine.hold(domain) else { return Ok(End::Done) };
+    let config = engine.config();
+    let Some(hold) = super::hold(&config, domain) else { return Ok(End::Done) };
     let Some(first) = claim(shared, domain).await? else { return Ok(End::Done) };
     let open = Connection::open(&shared.hostname, &hold.deliver_to, &engine.tls, &engine.clock);
     let opened = tokio::select! {

@@ -14,6 +14,7 @@ use peer::{Behaviour, Peer};
 use postern::clock::Clock;
 use postern::config::Config;
 use postern::forward::Tls;
+use postern::listen::Terms;
 use postern::metrics::Metrics;
 use postern::queue::Engine;
 use postern::spool::log::{LogSpool, Options};
@@ -73,9 +74,11 @@ impl Server {
     }
 
     fn run(&mut self) {
+        let hostname = self.config.hostname().as_str().into();
+        let terms = Terms { config: Arc::clone(&self.config), hostname, tls: None };
         let engine = Engine {
             spool: Arc::clone(&self.spool),
-            config: Arc::clone(&self.config),
+            terms: watch::Sender::new(terms).subscribe(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
             tls: Tls::opportunistic(),
