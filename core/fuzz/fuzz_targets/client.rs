@@ -1,0 +1,154 @@
+//! Any octets from a peer: the client never takes a message for delivered that it did not send,
+//! and never says anything but whole lines.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use postern_core::client::reply::{Class, REPLY_MAX};
+use postern_core::client::{
+    CallError, Client, Config, Event, MIN_OUT, Mail, Need, Protocol, Recipient, Timeouts, TlsPolicy,
+};
+use postern_core::time::Instant;
+use postern_core::wire::Out;
+use postern_core::wire::params::{MailParams, RcptParams};
+
+const RECIPIENTS: [&[u8]; 3] =
+    [b"a@client.example", b"b@client.example", b"\"c d\"@client.example"];
+const BODY: &[u8] = b"Subject: dots\r\n\r\n.\r\n..two\r\n\r\n.";
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&[kind, slice], octets)) = data.split_first_chunk() else { return };
+    let config = Config {
+        hostname: "mx2.example",
+        protocol: if kind & 1 == 0 { Protocol::Smtp } else { Protocol::Lmtp },
+        tls: [TlsPolicy::Off, TlsPolicy::Opportunistic, TlsPolicy::Required]
+            [usize::from(kind >> 1) % 3],
+        timeouts: Timeouts::RFC5321,
+    };
+    let mut caller = Caller { messages: 0, sized: kind & 64 != 0, sent: 0, ended: false };
+    let mut client = Client::new(config);
+    let said = converse(&mut client, &mut caller, octets.chunks(1 + usize::from(slice)));
+    check_lines(&said);
+});
+
+/// What the caller has done.
+struct Caller {
+    messages: u8,
+    sized: bool,
+    /// Octets of this message's body that the client has taken.
+    sent: usize,
+    /// Whether this message was sent to its end.
+    ended: bool,
+}
+
+fn converse<'p>(
+    client: &mut Client<'_>,
+    caller: &mut Caller,
+    mut peer: impl Iterator<Item = &'p [u8]>,
+) -> Vec<u8> {
+    let (mut said, mut input) = (Vec::new(), Vec::new());
+    let mut buffer = vec![0; MIN_OUT];
+    let mut out = Out::new(&mut buffer);
+    loop {
+        let step = client.step(Instant::from_millis(0), &input, &mut out);
+        assert!(step.consumed <= input.len());
+        let need = match step.next {
+            Ok(event) => {
+                caller.hear(event);
+                input.drain(..step.consumed);
+                continue;
+            }
+            Err(need) => need,
+        };
+        input.drain(..step.consumed);
+        match need {
+            Need::Close => break,
+            Need::Room | Need::Input => {
+                said.extend_from_slice(out.written());
+                out.clear();
+            }
+            need => caller.attend(client, need, &mut out),
+        }
+        if need == Need::Input {
+            assert!(input.len() < REPLY_MAX, "nothing is taken from a full input");
+            let Some(octets) = peer.next() else { break };
+            input.extend_from_slice(octets);
+        }
+    }
+    said.extend_from_slice(out.written());
+    said
+}
+
+impl Caller {
+    fn hear(&self, event: Event<'_>) {
+        match event {
+            Event::Recipient { index, .. } => assert!(usize::from(index) < RECIPIENTS.len()),
+            Event::Delivered { index, reply } => {
+                assert!(usize::from(index) < RECIPIENTS.len());
+                assert!(
+                    self.ended || reply.class() != Class::Completion,
+                    "not sent, yet delivered"
+                );
+            }
+            Event::Message(reply) => {
+                assert!(
+                    self.ended || reply.class() != Class::Completion,
+                    "not sent, yet delivered"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn attend(&mut self, client: &mut Client<'_>, need: Need, out: &mut Out<'_>) {
+        let called = match need {
+            Need::Transaction => self.next(client, out),
+            Need::Recipient { index } => match RECIPIENTS.get(usize::from(index)) {
+                Some(path) => {
+                    let params = RcptParams::default();
+                    client.rcpt(&Recipient { forward_path: path, params }, out)
+                }
+                None => client.rcpt_end(),
+            },
+            Need::Body if self.sent < BODY.len() => {
+                client.body(&BODY[self.sent..], out).map(|octets| {
+                    assert!(octets > 0, "a step promised room");
+                    self.sent += octets;
+                })
+            }
+            Need::Body => {
+                self.ended = true;
+                client.body_end(out)
+            }
+            Need::Tls => client.secured(),
+            Need::Input | Need::Room | Need::Close => unreachable!("attended to before"),
+        };
+        match called {
+            Ok(()) | Err(CallError::EtrnNotOffered) => {}
+            Err(error) => panic!("the client asked for it: {error}"),
+        }
+    }
+
+    /// Two messages, then ETRN, then QUIT.
+    fn next(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
+        (self.sent, self.ended) = (0, false);
+        self.messages += 1;
+        let size = self.sized.then_some(BODY.len() as u64);
+        let params = MailParams { size, ..MailParams::default() };
+        match self.messages {
+            1 | 2 => client.mail(&Mail { reverse_path: b"", params }, out),
+            3 => client.etrn(b"client.example", out),
+            _ => client.quit(),
+        }
+    }
+}
+
+/// The body has no bare CR or LF, so nothing said has, a body by BDAT without its last CRLF apart.
+fn check_lines(said: &[u8]) {
+    for (at, octet) in said.iter().enumerate() {
+        match octet {
+            b'\n' => assert_eq!(at.checked_sub(1).map(|at| said[at]), Some(b'\r'), "a bare LF"),
+            b'\r' if at + 1 < said.len() => assert_eq!(said[at + 1], b'\n', "a bare CR"),
+            _ => {}
+        }
+    }
+}
