@@ -1,6 +1,8 @@
 //! The rules of the architecture, run on the tree.
 
-use postern_tests::tidy::{Source, imports, rust, sources, text};
+use std::fs;
+
+use postern_tests::tidy::{Source, imports, root, rust, sources, text};
 
 /// Runs `rule` on the files that `covers` picks, and fails with all findings.
 fn hold(covers: impl Fn(&Source) -> bool, rule: fn(&Source) -> Vec<String>) {
@@ -78,6 +80,14 @@ fn tests_do_not_sleep_nor_fix_ports_nor_are_ignored() {
     hold(Source::is_rust, rust::sleeping_tests);
     hold(is_in("tests/"), rust::fixed_ports);
     hold(Source::is_rust, text::ignored_tests);
+}
+
+#[test]
+fn the_readme_tells_the_command_that_is_checked() {
+    let read = |name: &str| {
+        fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    nothing(&text::one_test_command(&read("README.md"), &read(".ci/run")));
 }
 
 #[test]
