@@ -26,10 +26,16 @@ use postern_core::wire::params::{Body, Ret};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, interval};
 
 /// Waits for what must come; what has not come after a minute never will.
 async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("it comes in a minute")
+}
+
+/// When to look again.
+fn moments() -> Interval {
+    interval(Duration::from_millis(5))
 }
 
 const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
@@ -108,9 +114,10 @@ impl Server {
 
     /// Waits until `enough` of the spool, which tells nobody when a message was settled.
     async fn wait(&self, enough: impl Fn(&Self) -> bool) {
+        let mut moments = moments();
         within(async {
             while !enough(self) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                moments.tick().await;
             }
         })
         .await;
@@ -130,6 +137,7 @@ impl Server {
 
     /// Waits until the message was tried, and shows it.
     async fn wait_tried(&self, id: MsgId) -> Held {
+        let mut moments = moments();
         within(async {
             loop {
                 let held = self.held(id).await.pop().expect("it is held");
@@ -138,7 +146,7 @@ impl Server {
                 if tried && held.status != Status::Leased {
                     return held;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                moments.tick().await;
             }
         })
         .await

@@ -125,7 +125,8 @@ impl<F> Index<F> {
         due.map(|(_, domain)| domain.clone()).take(max).collect()
     }
 
-    /// Leases up to `max` items of `domain` that `wanted` picks; says which, and under which number.
+    /// Leases up to `max` items of `domain` that `wanted` picks; says which, and under which
+    /// number.
     pub fn lease(
         &mut self,
         domain: &Domain,
