@@ -136,7 +136,7 @@ impl Server {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hang_up.recv() => reload(&self.file, &self.started, &self.terms),
-                Some(ended) = work.join_next() => return Err(early("receiving or releasing", ended)),
+                Some(ended) = work.join_next() => return Err(early("its work", ended)),
                 ended = &mut api => return Err(early("the control API", ended)),
             }
         }
@@ -191,7 +191,7 @@ impl Server {
 }
 
 fn early(what: &str, ended: impl fmt::Debug) -> ServeError {
-    ServeError(format!("{what} ended by itself: {ended:?}"))
+    ServeError(format!("{what} ended before the server did: {ended:?}"))
 }
 
 /// What sessions and deliveries begin with under `config`.

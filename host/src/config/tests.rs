@@ -248,6 +248,19 @@ fn what_works_but_hurts_is_a_warning() {
 }
 
 #[test]
+fn a_domain_that_is_delivered_to_ourselves_is_a_warning() {
+    let listen = "hostname = \"mx2.example\"\n[receive]\nlisten = [\"192.0.2.1:25\"]\n";
+    let keys = "etrn_from = [\"192.0.2.0/24\"]";
+    for (place, warned) in
+        [("192.0.2.1:25", true), ("MX2.example:25", true), ("192.0.2.1:2525", false)]
+    {
+        let hold = hold(keys).replace("mail.client.example:25", place);
+        let config = parse(&format!("{listen}{hold}")).expect("sound");
+        assert_eq!(!config.warnings(Path::new(FILE)).is_empty(), warned, "{place}");
+    }
+}
+
+#[test]
 fn a_careful_configuration_has_no_warning() {
     let source = format!("hostname = \"mx2.example\"\n{}", hold("etrn_from = [\"192.0.2.0/24\"]"));
     let config = parse(&source).expect("sound");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, DomainName, Hold, Listener, Problem, Recipients, RetryEvery};
+use super::{Config, DeliverTo, DomainName, Hold, Host, Listener, Problem, Recipients, RetryEvery};
 
 impl Config {
     /// What is risky in this configuration, which was read from `file`.
@@ -10,9 +10,14 @@ impl Config {
         let mut found = Vec::new();
         self.warn_of_receiving(&mut |key, reason| found.push((key.to_owned(), reason)));
         for (domain, hold) in &self.hold {
-            hold.warn(domain, &mut |key, reason| {
+            let mut warn = |key: &str, reason| {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
-            });
+            };
+            hold.warn(domain, &mut warn);
+            if self.is_own(&hold.deliver_to) {
+                let reason = "is this server: the mail would come back until its hops are too many";
+                warn("deliver_to", reason.to_owned());
+            }
         }
         if let Some(address) =
             self.postmaster.as_ref().filter(|to| !self.hold.contains_key(to.domain()))
@@ -23,6 +28,16 @@ impl Config {
         }
         let problem = |(key, reason)| Problem { file: file.to_owned(), line: None, key, reason };
         found.into_iter().map(problem).collect()
+    }
+
+    fn is_own(&self, to: &DeliverTo) -> bool {
+        self.receive.listen.iter().any(|own| {
+            own.port() == to.port
+                && match &to.host {
+                    Host::Name(name) => *name == self.hostname(),
+                    Host::Address(address) => own.ip() == *address,
+                }
+        })
     }
 
     fn warn_of_receiving(&self, warn: &mut dyn FnMut(&str, String)) {
