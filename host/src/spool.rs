@@ -8,6 +8,7 @@
 //! costs one duplicate with the same id.
 
 mod envelope;
+mod export;
 pub mod log;
 mod names;
 
@@ -20,6 +21,7 @@ use postern_core::time::Timestamp;
 use tokio::sync::broadcast;
 
 pub use envelope::{Envelope, Recipient};
+pub use export::{Exported, envelope_json, export};
 pub use names::{Domain, MsgId, ParseIdError};
 
 /// A spool. Any number of sessions and deliveries use it at once.
@@ -57,8 +59,8 @@ pub trait Spool: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
 
-    /// Starts the leases of `claims` anew. [`Error::Stale`] when one of them had lapsed; the others
-    /// are renewed all the same.
+    /// Starts the leases of `claims` anew. [`Error::Stale`] when one of them has lapsed and gone to
+    /// another; the others are renewed all the same.
     fn renew(
         &self,
         claims: &[Claim],
@@ -69,7 +71,7 @@ pub trait Spool: Send + Sync + 'static {
     fn read(&self, id: MsgId, from: u64) -> impl Future<Output = Result<Self::Body, Error>> + Send;
 
     /// Records what became of a claimed item, durably, and ends its lease. [`Error::Stale`] when
-    /// the lease had lapsed or the item was removed: nothing is recorded then.
+    /// the lease has lapsed and gone to another, or the item was removed: nothing is recorded then.
     fn settle(
         &self,
         claim: Claim,
@@ -176,7 +178,7 @@ impl std::error::Error for CommitError {}
 /// Why the spool did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The lease had lapsed, or there is no such message any more.
+    /// The lease has gone to another, or there is no such message any more.
     Stale,
     /// There is no place to record it.
     Full,
@@ -189,7 +191,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stale => f.write_str("the lease has lapsed, or the message is gone"),
+            Self::Stale => f.write_str("the lease has gone to another, or the message is gone"),
             Self::Full => Refuse::Full.fmt(f),
             Self::Down => Refuse::Down.fmt(f),
             Self::Damaged(what) => f.write_str(what),

@@ -70,7 +70,7 @@ impl Options {
     /// The same, for a disk of `total` octets: 32 segments or more, and a body of the greatest
     /// length fits its segment.
     fn for_disk(mut self, total: u64) -> Self {
-        self.segment_bytes = self.segment_bytes.min(total / 32).max(64 << 10);
+        self.segment_bytes = self.segment_bytes.min((total / 32).max(64 << 10));
         self.inline_bytes = self.inline_bytes.min(self.segment_bytes / 4);
         self
     }
@@ -305,11 +305,11 @@ impl<D: Disk> Spool for LogSpool<D> {
 
     async fn list(&self, page: &Page) -> Result<Vec<Held>, Error> {
         let page = page.clone();
-        self.with(move |shared| shared.read_page(&page)).await?
+        self.with(move |shared| shared.read_page(&page)).await
     }
 
     async fn show(&self, id: MsgId) -> Result<Vec<Held>, Error> {
-        self.with(move |shared| shared.read_message(id)).await?
+        self.with(move |shared| shared.read_message(id)).await
     }
 
     async fn remove(&self, id: MsgId) -> Result<u64, Error> {

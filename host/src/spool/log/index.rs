@@ -125,8 +125,7 @@ impl<F> Index<F> {
         due.map(|(_, domain)| domain.clone()).take(max).collect()
     }
 
-    /// Leases up to `max` items of `domain` that `wanted` picks; says which, and under which
-    /// number.
+    /// Leases up to `max` items of `domain` that `wanted` picks; says which, under which numbers.
     pub fn lease(
         &mut self,
         domain: &Domain,

@@ -111,38 +111,53 @@ impl<D: Disk> Shared<D> {
         claims
     }
 
-    /// The items of a page, those that end in the meantime left out.
-    pub(super) fn read_page(&self, page: &Page) -> Result<Vec<Held>, Error> {
+    /// The items of a page. Those that end in the meantime and those whose envelope cannot be read
+    /// are left out, but a page is empty only at the end.
+    pub(super) fn read_page(&self, page: &Page) -> Vec<Held> {
+        let mut page = page.clone();
+        loop {
+            let items = self.items_of(&page);
+            let last = items.last().cloned();
+            let held = self.read_held(items);
+            if last.is_none() || !held.is_empty() {
+                return held;
+            }
+            page.after = last;
+        }
+    }
+
+    fn items_of(&self, page: &Page) -> Vec<(Domain, MsgId)> {
+        let index = self.index();
+        let mut queues: Vec<_> = index.queues().collect();
+        queues.sort_by_key(|(domain, _)| *domain);
         let mut items: Vec<(Domain, MsgId)> = Vec::new();
-        {
-            let index = self.index();
-            let mut queues: Vec<_> = index.queues().collect();
-            queues.sort_by_key(|(domain, _)| *domain);
-            for (domain, queue) in queues {
-                let is_behind = |id: MsgId| page.after.as_ref() < Some(&(domain.clone(), id));
-                if page.domain.as_ref().is_none_or(|wanted| wanted == domain) {
-                    let room = page.max - items.len();
-                    let ids = queue.items.keys().filter(|id| is_behind(**id)).take(room);
-                    items.extend(ids.map(|id| (domain.clone(), *id)));
-                }
+        for (domain, queue) in queues {
+            let is_behind = |id: MsgId| page.after.as_ref() < Some(&(domain.clone(), id));
+            if page.domain.as_ref().is_none_or(|wanted| wanted == domain) {
+                let room = page.max - items.len();
+                let ids = queue.items.keys().filter(|id| is_behind(**id)).take(room);
+                items.extend(ids.map(|id| (domain.clone(), *id)));
             }
         }
-        self.read_held(items)
+        items
     }
 
     /// The items of one message.
-    pub(super) fn read_message(&self, id: MsgId) -> Result<Vec<Held>, Error> {
+    pub(super) fn read_message(&self, id: MsgId) -> Vec<Held> {
         let domains = self.index().domains_of(id);
         self.read_held(domains.into_iter().map(|domain| (domain, id)).collect())
     }
 
-    fn read_held(&self, items: Vec<(Domain, MsgId)>) -> Result<Vec<Held>, Error> {
+    fn read_held(&self, items: Vec<(Domain, MsgId)>) -> Vec<Held> {
         let mut held = Vec::with_capacity(items.len());
         for (domain, id) in items {
             let (envelope, message) = match self.read_envelope(&domain, id) {
                 Ok(read) => read,
                 Err(Error::Stale) => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%id, %domain, %error, "a message cannot be read");
+                    continue;
+                }
             };
             let instant = self.clock.instant();
             let index = self.index();
@@ -157,7 +172,7 @@ impl<D: Disk> Shared<D> {
                 envelope,
             });
         }
-        Ok(held)
+        held
     }
 
     /// Opens a message's body.
@@ -209,7 +224,7 @@ pub struct LogBody<D: Disk> {
     /// Of what was read; none when the reading did not begin at the start.
     checksum: Option<u32>,
     expected: u32,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl<D: Disk> LogBody<D> {

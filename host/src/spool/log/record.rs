@@ -9,6 +9,7 @@
 //! | 4 | version: 1 |
 //! | 4 | the segment's number, which its file's name has too |
 //! | 8 | the mark: a random number with which each record of the segment begins |
+//! | 8 | number of the segment's first batch |
 //! | 24 | what wrote it, filled up with zeros |
 //! | 4 | CRC-32C of the octets before |
 //!
@@ -43,7 +44,7 @@ use crate::spool::{Domain, MsgId};
 /// The version written; only this one is read.
 pub const VERSION: u32 = 1;
 /// Octets of a segment's head.
-pub const SEGMENT_HEAD: usize = 52;
+pub const SEGMENT_HEAD: usize = 60;
 /// Octets of a record before its meta part.
 pub const RECORD_HEAD: usize = 56;
 
@@ -59,6 +60,8 @@ pub struct SegmentHead {
     pub number: u32,
     /// With which each record begins.
     pub mark: u64,
+    /// The number of its first batch.
+    pub first_batch: u64,
 }
 
 /// Why octets are no segment's head.
@@ -81,9 +84,10 @@ impl SegmentHead {
         head[8..12].copy_from_slice(&VERSION.to_le_bytes());
         head[12..16].copy_from_slice(&self.number.to_le_bytes());
         head[16..24].copy_from_slice(&self.mark.to_le_bytes());
-        head[24..48].copy_from_slice(&writer);
-        let checksum = crc32c(&head[..48]);
-        head[48..].copy_from_slice(&checksum.to_le_bytes());
+        head[24..32].copy_from_slice(&self.first_batch.to_le_bytes());
+        head[32..56].copy_from_slice(&writer);
+        let checksum = crc32c(&head[..56]);
+        head[56..].copy_from_slice(&checksum.to_le_bytes());
         head
     }
 
@@ -95,13 +99,14 @@ impl SegmentHead {
             return Err(HeadFault::Damaged);
         }
         if version > VERSION {
-            let writer = String::from_utf8_lossy(&head[24..48]);
+            let writer = String::from_utf8_lossy(&head[32..56]);
             return Err(HeadFault::Newer(version, writer.trim_end_matches('\0').to_owned()));
         }
-        if crc32c(&head[..48]) != u32_at(head, 48) {
+        if crc32c(&head[..56]) != u32_at(head, 56) {
             return Err(HeadFault::Damaged);
         }
-        Ok(Self { number: u32_at(head, 12), mark: u64_at(head, 16) })
+        let (number, mark) = (u32_at(head, 12), u64_at(head, 16));
+        Ok(Self { number, mark, first_batch: u64_at(head, 24) })
     }
 }
 

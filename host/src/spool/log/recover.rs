@@ -351,8 +351,8 @@ fn guess_head<F: DiskFile>(file: &F, number: u32) -> io::Result<Option<SegmentHe
     let Some(mark) = first.first_chunk().map(|mark| u64::from_le_bytes(*mark)) else {
         return Ok(None);
     };
-    let is_right = Header::read_whole(mark, first).is_some();
-    Ok(is_right.then_some(SegmentHead { number, mark }))
+    let first = Header::read_whole(mark, first);
+    Ok(first.map(|(header, _)| SegmentHead { number, mark, first_batch: header.batch }))
 }
 
 /// Whether a segment without a head has nothing behind it either: the head is synced before the

@@ -144,8 +144,8 @@ impl Scan {
     pub fn of(bytes: &[u8], head: SegmentHead, is_last: bool) -> Self {
         let mut scan = Self { listing: Listing::new(head), torn: 0, damage: Vec::new() };
         let mut at = SEGMENT_HEAD.min(bytes.len());
-        // Batches before this one were synced before a record of this one was written.
-        let mut open_batch = 0;
+        // Batches up to this one were synced before a record of a later one was written.
+        let mut open_batch = head.first_batch;
         while at < bytes.len() {
             if let Some((header, _)) = Header::read_whole(head.mark, &bytes[at..]) {
                 scan.listing.push(at as u64, &header, &bytes[at..]);
@@ -153,8 +153,8 @@ impl Scan {
                 at += usize::try_from(header.record_len()).expect("it was found in memory");
                 continue;
             }
-            let used = bytes.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
-            if used <= at {
+            let used = at + used(&bytes[at..]);
+            if used == at {
                 break;
             }
             let next = following(bytes, head.mark, at);
@@ -170,6 +170,17 @@ impl Scan {
         }
         scan
     }
+}
+
+/// Octets up to the last that is not zero. The place that is set aside is long and mostly zeros, so
+/// they are looked at in parts that the compiler can compare at once.
+fn used(bytes: &[u8]) -> usize {
+    let mut parts = bytes.chunks(4 << 10).enumerate();
+    let last = parts.rfind(|(_, part)| part.iter().fold(0, |or, octet| or | octet) != 0);
+    last.map_or(0, |(number, part)| {
+        let zeros = part.iter().rev().take_while(|octet| **octet == 0).count();
+        number * (4 << 10) + part.len() - zeros
+    })
 }
 
 /// Where records that are right begin after `at`, with the numbers of their batches.

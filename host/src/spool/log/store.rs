@@ -212,38 +212,60 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Seals the segment that is being written and begins the next. Place for it is set aside
-    /// first; when there is little left, enough for some settlings.
+    /// Seals the segment that is being written and begins the next.
     fn begin_segment(&mut self) -> io::Result<()> {
-        let shared = self.shared.clone();
         let number = self.next_segment;
         let name = segment_name(number);
-        let file = shared.disk.create(&name)?;
+        let disk = &self.shared.disk;
+        let file = disk.create(&name)?;
         self.next_segment += 1;
-        let whole = shared.options.segment_bytes;
-        let (capacity, put_capacity) = match file.reserve(whole) {
-            Ok(()) => (whole, whole - whole / 16),
+        let mark = u64::from_le_bytes(*MsgId::now().as_bytes().last_chunk().expect("16 octets"));
+        let head = SegmentHead { number, mark, first_batch: self.next_batch };
+        let capacity = match self.make_segment(&file, &head) {
+            Ok(capacity) => capacity,
             Err(error) if is_full(&error) => {
-                let reserved = file.truncate(0).and_then(|()| file.reserve(whole / 16));
-                if let Err(error) = reserved {
-                    shared.disk.remove(&name)?;
-                    return Err(error);
-                }
-                (whole / 16, 0)
+                disk.remove(&name)?;
+                return Err(error);
             }
             Err(error) => return Err(error),
         };
-        let mark = u64::from_le_bytes(*MsgId::now().as_bytes().last_chunk().expect("16 octets"));
-        let head = SegmentHead { number, mark };
-        file.write_at(&mut [IoSlice::new(&head.encode())], 0)?;
-        file.sync()?;
-        shared.disk.sync_folder(SEGMENTS)?;
+        disk.sync_folder(SEGMENTS)?;
         self.seal()?;
+        let whole = self.shared.options.segment_bytes;
+        let put_capacity = if capacity == whole { whole - whole / 16 } else { 0 };
         let file = Arc::new(file);
-        shared.index().segments.add(number, file.clone(), mark, SEGMENT_HEAD as u64);
+        self.shared.index().segments.add(number, file.clone(), mark, SEGMENT_HEAD as u64);
         let listing = Listing::new(head);
         self.current = Some(Current { file, listing, capacity, put_capacity });
         Ok(())
+    }
+
+    /// Sets place aside for a segment, and when there is little left, enough for some settlings;
+    /// makes its head durable. Says how much place there is.
+    fn make_segment(&self, file: &D::File, head: &SegmentHead) -> io::Result<u64> {
+        let whole = self.shared.options.segment_bytes;
+        let capacity = match file.reserve(whole) {
+            Ok(()) => whole,
+            Err(error) if is_full(&error) => {
+                file.truncate(0)?;
+                file.reserve(whole / 16)?;
+                whole / 16
+            }
+            Err(error) => return Err(error),
+        };
+        file.write_at(&mut [IoSlice::new(&head.encode())], 0)?;
+        file.sync()?;
+        Ok(capacity)
+    }
+
+    /// Leaves the log so that the next start is quick.
+    pub fn close(&mut self) {
+        if self.shared.down.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = self.seal() {
+            tracing::warn!(%error, "the last segment stays as it is");
+        }
     }
 
     /// Gives back what the segment does not need and stores its index.

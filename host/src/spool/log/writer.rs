@@ -108,4 +108,5 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
         }
         while !stopping && log.tidy() {}
     }
+    log.close();
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use postern_core::envelope::State;
 
-use super::{Log, Record};
+use super::{Log, Record, SegmentHead};
 use crate::spool::Envelope;
 use crate::spool::log::disk::{Disk, DiskFile};
 use crate::spool::log::index::Place;
@@ -43,12 +43,12 @@ impl<D: Disk> Log<D> {
     }
 
     fn listing_of(&self, number: u32) -> io::Result<Listing> {
-        let head = {
+        let (mark, file) = {
             let index = self.shared.index();
             let segment = index.segments.get(number).expect("the caller has just found it");
-            (super::SegmentHead { number, mark: segment.mark }, segment.file.clone())
+            (segment.mark, segment.file.clone())
         };
-        let (head, file) = head;
+        let head = SegmentHead { number, mark, first_batch: 0 };
         match Listing::load(&self.shared.disk, head) {
             Some(listing) => Ok(listing),
             None => Ok(Scan::of(&read_all(&*file)?, head, false).listing),

@@ -384,3 +384,24 @@ async fn many_sessions_share_the_memory_for_drafts() {
     }
     assert_eq!(spool.stats().messages, 200);
 }
+
+#[tokio::test]
+async fn an_export_has_every_message_once_with_its_envelope() {
+    let bench = Bench::new();
+    let spool = bench.spool();
+    let mut ids = Vec::new();
+    for seed in 0..300 {
+        ids.push(put(spool, &["a@b.example", "c@a.example"], &body(seed, 50)).await);
+    }
+    let folder = bench.folder.path().join("export");
+    let exported = crate::spool::export(spool, &folder).await.expect("a new folder");
+    assert_eq!((exported.messages, exported.damaged.len()), (300, 0));
+    let read = |name: String| std::fs::read(folder.join(name)).expect("it was exported");
+    assert_eq!(read(format!("{}.eml", ids[7])), body(7, 50));
+    let json = serde_json::from_slice::<serde_json::Value>(&read(format!("{}.json", ids[7])));
+    let json = json.expect("it is JSON");
+    assert_eq!(json["reverse_path"], "ann@sender.example");
+    assert_eq!(json["recipients"][1]["path"], "a@b.example");
+    let again = crate::spool::export(spool, &folder).await;
+    assert_eq!(again.expect_err("it is there").kind(), std::io::ErrorKind::AlreadyExists);
+}

@@ -1,0 +1,62 @@
+//! Disks that fail or are full, at every operation in turn.
+
+use std::sync::atomic::Ordering;
+
+use super::power_cuts::{live, recover};
+use super::rig::{Model, Rig};
+use super::sim_disk::{Fault, Loss, SimDisk};
+
+/// Lives with `fault` in it; none when it came before the log was open.
+fn live_with(fault: Fault) -> (SimDisk, Option<Rig>) {
+    let disk = SimDisk::new(fault);
+    let mut rig = Rig::open(disk.clone(), Model::default()).ok();
+    rig.iter_mut().for_each(live);
+    (disk, rig)
+}
+
+#[test]
+fn a_sync_that_fails_stops_the_spool_and_loses_nothing_acknowledged() {
+    let mut tried = 0;
+    for at in 0..1_000 {
+        let (disk, rig) = live_with(Fault::Sync(at));
+        let Some(rig) = rig else { continue };
+        if !disk.has_failed() {
+            if disk.operations() <= at {
+                break;
+            }
+            continue;
+        }
+        assert!(rig.shared.down.load(Ordering::Acquire), "sync {at} failed: nothing may go on");
+        for loss in [Loss::Nothing, Loss::All] {
+            let context = format!("sync {at} failed, then {loss:?}");
+            recover(disk.after(loss, Fault::None), rig.model.clone(), &context);
+        }
+        tried += 1;
+    }
+    println!("failing syncs tried: {tried}");
+    assert!(tried >= 20);
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on() {
+    let mut tried = 0;
+    for at in 0..1_000 {
+        let (disk, rig) = live_with(Fault::Full(at));
+        let mut rig = rig.expect("an empty disk needs no place to be opened");
+        if !disk.has_failed() {
+            if disk.operations() <= at {
+                break;
+            }
+            continue;
+        }
+        assert!(!rig.shared.down.load(Ordering::Acquire), "full at {at}: that passes");
+        rig.check(&format!("full at {at}"));
+        for loss in [Loss::Nothing, Loss::All] {
+            let context = format!("full at {at}, then {loss:?}");
+            recover(disk.after(loss, Fault::None), rig.model.clone(), &context);
+        }
+        tried += 1;
+    }
+    println!("full disks tried: {tried}");
+    assert!(tried >= 20);
+}
