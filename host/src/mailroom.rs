@@ -264,6 +264,11 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
         self.transaction = None;
     }
 
+    /// STARTTLS is offered only with a certificate.
+    async fn start_tls(&mut self) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
         let allowed = self.config.hold.iter().filter(|(domain, hold)| {
             names(&node, domain, hold) && may_release(hold, self.client.ip())
