@@ -88,7 +88,7 @@ pub struct StoredMessage {
 }
 
 /// A path without its angle brackets, and the parameters that came with it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct StoredPath {
     /// The mailbox; empty for the null reverse-path.
     pub path: Vec<u8>,

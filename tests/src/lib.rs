@@ -2,5 +2,8 @@
 
 pub mod dialogue;
 pub mod memory;
+pub mod network;
+pub mod play;
 pub mod replies;
 pub mod tidy;
+mod words;

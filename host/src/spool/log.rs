@@ -167,14 +167,14 @@ impl<D: Disk> Shared<D> {
         domains.sort_by_key(|(domain, _)| *domain);
         let domains = domains.into_iter().map(|(domain, queue)| {
             let (waiting, leased, kept) = queue.counts(instant);
-            let oldest = queue.items.keys().next().and_then(|id| index.message(*id));
+            let oldest = queue.items.values().next().expect("an empty queue is dropped");
             DomainStats {
                 domain: domain.clone(),
                 waiting,
                 leased,
                 kept,
                 body_bytes: queue.body_bytes(),
-                oldest: oldest.expect("an empty queue is dropped").arrival,
+                oldest: index.message(oldest).arrival,
                 next_try_unix_seconds: queue.next_try,
             }
         });

@@ -7,13 +7,15 @@ use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
+use super::Split;
 use super::room::Room;
 use crate::dialogue::StoredMessage;
+use crate::play::Peer;
 use crate::replies::Replies;
 
 /// What the connection has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+enum State {
     Open,
     Tls,
     Turn,
@@ -27,12 +29,15 @@ pub struct Client<'c> {
     now: Instant,
     input: Vec<u8>,
     room: Room,
-    pub replies: Replies,
-    pub state: State,
+    replies: Replies,
+    state: State,
+    split: Split,
+    /// Octets that the client has sent.
+    sent: usize,
 }
 
 impl<'c> Client<'c> {
-    pub fn new(config: &'c Config<'c>) -> Self {
+    pub fn new(config: &'c Config<'c>, split: Split) -> Self {
         Self {
             session: Session::new(config, 1, false),
             config,
@@ -41,16 +46,13 @@ impl<'c> Client<'c> {
             room: Room::new(),
             replies: Replies::default(),
             state: State::Open,
+            split,
+            sent: 0,
         }
     }
 
-    /// Gives the session its first step, which needs no octet of the client's.
-    pub fn begin(&mut self) -> Result<(), String> {
-        self.run()
-    }
-
     /// Sends octets, as many at once as the smallest input holds.
-    pub fn send(&mut self, octets: &[u8]) -> Result<(), String> {
+    fn send_piece(&mut self, octets: &[u8]) -> Result<(), String> {
         let mut rest = octets;
         while !rest.is_empty() {
             let free = self.config.min_input().saturating_sub(self.input.len());
@@ -65,37 +67,18 @@ impl<'c> Client<'c> {
         Ok(())
     }
 
-    /// The handshake is done.
-    pub fn start_tls(&mut self) {
-        self.session.tls_started();
-        self.state = State::Open;
-    }
-
-    /// The connection ends.
-    pub fn hang_up(&mut self) {
-        if self.session.in_transaction() {
-            self.room.discard();
-        }
-        self.state = State::Closed;
-    }
-
-    /// Lets so many seconds pass.
-    pub fn wait(&mut self, seconds: u64) -> Result<(), String> {
-        self.now = Instant::from_millis(self.now.as_millis() + 1_000 * seconds);
-        let mut buffer = vec![0; self.config.min_out()];
-        let mut out = Out::new(&mut buffer);
-        match self.session.expire(self.now, &mut out) {
-            Ok(None) => {}
-            Ok(Some(Why::TimedOut)) => self.room.discard_open()?,
-            other => return Err(format!("expired with {other:?}")),
-        }
-        self.replies.feed(out.written());
-        self.run()
-    }
-
     /// What is stored now that the session is over.
     pub fn end(self) -> Vec<StoredMessage> {
         self.room.stored
+    }
+
+    fn reached(&self, expected: State) -> Result<(), String> {
+        let (state, rest) = (self.state, self.replies.rest());
+        match () {
+            () if state != expected => Err(format!("{state:?}, not {expected:?}")),
+            () if !rest.is_empty() => Err(format!("{state:?}, but first said: {rest}")),
+            () => Ok(()),
+        }
     }
 
     /// Steps until the session needs something that only the script can bring.
@@ -136,6 +119,61 @@ impl<'c> Client<'c> {
             self.input.drain(..start);
             return Ok(());
         }
+    }
+}
+
+impl Peer for Client<'_> {
+    fn send(&mut self, octets: &[u8]) -> Result<(), String> {
+        for piece in self.split.cut(octets, self.sent) {
+            self.send_piece(piece)?;
+        }
+        self.sent += octets.len();
+        Ok(())
+    }
+
+    fn reply(&mut self) -> Result<Vec<String>, String> {
+        // The greeting needs no octet of the client's.
+        self.run()?;
+        self.replies.take()?.ok_or_else(|| format!("no reply, only: {}", self.replies.rest()))
+    }
+
+    fn unread(&self) -> String {
+        self.replies.rest()
+    }
+
+    fn start_tls(&mut self) -> Result<(), String> {
+        self.reached(State::Tls)?;
+        self.session.tls_started();
+        self.state = State::Open;
+        Ok(())
+    }
+
+    fn turned(&mut self) -> Result<(), String> {
+        self.reached(State::Turn)
+    }
+
+    fn closed(&mut self) -> Result<(), String> {
+        self.reached(State::Closed)
+    }
+
+    fn hang_up(&mut self) {
+        if self.session.in_transaction() {
+            self.room.discard();
+        }
+        self.state = State::Closed;
+    }
+
+    fn wait(&mut self, seconds: u64) -> Result<(), String> {
+        self.now = Instant::from_millis(self.now.as_millis() + 1_000 * seconds);
+        let mut buffer = vec![0; self.config.min_out()];
+        let mut out = Out::new(&mut buffer);
+        match self.session.expire(self.now, &mut out) {
+            Ok(None) => {}
+            Ok(Some(Why::TimedOut)) => self.room.discard_open()?,
+            other => return Err(format!("expired with {other:?}")),
+        }
+        self.replies.feed(out.written());
+        self.run()
     }
 }
 

@@ -3,11 +3,12 @@
 use postern_core::session::{EtrnVerdict, Verdict};
 use postern_core::trace::HopCounter;
 use postern_core::wire::etrn::{Domains, Node};
-use postern_core::wire::params::{Body, MailParams, Notify, RcptParams, Ret};
+use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 
 use crate::dialogue::{StoredMessage, StoredPath};
+use crate::words::{body_word, notify_word, ret_word};
 
 /// What is stored, and the transaction that is open.
 pub struct Room {
@@ -107,8 +108,8 @@ impl Room {
     pub fn etrn(&self, node: Node<'_>) -> EtrnVerdict {
         let name = node.name().to_ascii_lowercase();
         match (node, name.as_slice()) {
-            (Node::Host(_), b"client.example") => EtrnVerdict::NoneWaiting,
-            (Node::Subtree(_), b"client.example") | (Node::Queue(_), b"night") => {
+            (Node::Host(_) | Node::Subtree(_), b"client.example") => EtrnVerdict::NoneWaiting,
+            (Node::Subtree(_), b"waiting.example") | (Node::Queue(_), b"night") => {
                 EtrnVerdict::Started
             }
             (Node::Host(_), b"waiting.example") => EtrnVerdict::Counted(3),
@@ -138,36 +139,15 @@ fn text(octets: &[u8]) -> String {
 }
 
 fn mail_params(params: MailParams<'_>) -> Vec<String> {
-    let mut words = Vec::new();
-    match params.body {
-        Body::Unstated => {}
-        Body::SevenBit => words.push("BODY=7BIT".to_owned()),
-        Body::EightBitMime => words.push("BODY=8BITMIME".to_owned()),
-        Body::BinaryMime => words.push("BODY=BINARYMIME".to_owned()),
-    }
+    let mut words: Vec<String> = body_word(params.body).into_iter().collect();
     words.extend(params.envid.map(|envid| format!("ENVID={}", text(envid))));
-    match params.ret {
-        Ret::Unstated => {}
-        Ret::Full => words.push("RET=FULL".to_owned()),
-        Ret::Headers => words.push("RET=HDRS".to_owned()),
-    }
+    words.extend(ret_word(params.ret));
     words.extend(params.smtputf8.then(|| "SMTPUTF8".to_owned()));
     words
 }
 
 fn rcpt_params(params: RcptParams<'_>) -> Vec<String> {
-    let mut words = Vec::new();
-    let kinds = [
-        (Notify::NEVER, "NEVER"),
-        (Notify::SUCCESS, "SUCCESS"),
-        (Notify::FAILURE, "FAILURE"),
-        (Notify::DELAY, "DELAY"),
-    ];
-    let asked = kinds.iter().filter(|(kind, _)| params.notify.has(*kind)).map(|(_, name)| *name);
-    let asked: Vec<&str> = asked.collect();
-    if !asked.is_empty() {
-        words.push(format!("NOTIFY={}", asked.join(",")));
-    }
+    let mut words: Vec<String> = notify_word(params.notify).into_iter().collect();
     words.extend(params.orcpt.map(|orcpt| format!("ORCPT={}", text(orcpt))));
     words
 }

@@ -1,0 +1,77 @@
+//! Scripts on the server, over TCP and over TLS.
+
+mod client;
+mod server;
+
+use tokio::runtime::Runtime;
+
+use crate::dialogue::{Script, Settings, Step};
+use crate::play;
+use client::Client;
+use server::Server;
+
+/// The way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// TCP.
+    Tcp,
+    /// TLS after STARTTLS, inside which the script begins behind the greeting.
+    Tls,
+}
+
+/// What became of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Played {
+    /// Every step was as the script says.
+    Well,
+    /// It does not run on this way, and why.
+    Skipped(String),
+}
+
+/// What a server offers, whatever its configuration.
+const OFFERED: [&str; 6] = ["PIPELINING", "SMTPUTF8", "CHUNKING", "DSN", "ETRN", "STARTTLS"];
+/// The least that `receive.max_recipients` may be.
+const LEAST_RECIPIENTS: u16 = 100;
+
+/// Why a script can't run on the server on this way, if it can't.
+fn obstacle(settings: &Settings, way: Way) -> Option<String> {
+    let lacks = settings.needs.iter().find(|need| !OFFERED.contains(&need.as_str()));
+    let always = settings.without.iter().find(|name| *name != "STARTTLS");
+    let no_tls = settings.without.iter().any(|name| name == "STARTTLS");
+    match way {
+        _ if settings.core_only.is_some() => settings.core_only.clone(),
+        _ if lacks.is_some() => lacks.map(|name| format!("{name} is not offered")),
+        _ if always.is_some() => always.map(|name| format!("{name} is always offered")),
+        _ if settings.max_recipients < LEAST_RECIPIENTS => {
+            Some("the limit of recipients can't be so low".to_owned())
+        }
+        Way::Tls if no_tls => Some("there is no TLS without STARTTLS".to_owned()),
+        Way::Tls => settings.plain_only.clone(),
+        Way::Tcp => None,
+    }
+}
+
+/// Plays `script` on a server of its own; the error says at which step what differs.
+pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, String> {
+    if let Some(why) = obstacle(&script.settings, way) {
+        return Ok(Played::Skipped(why));
+    }
+    let server = Server::start(&script.settings, runtime);
+    let mut client = Client::connect(&server)?;
+    if way == Way::Tls {
+        client.begin_tls()?;
+    }
+    // Inside TLS the greeting was heard before the handshake.
+    let greeted = way == Way::Tls && matches!(script.steps.first(), Some(Step::Expect(_)));
+    let played = play::play(script, usize::from(greeted), &mut client);
+    drop(client);
+    let mut stored = server.stop(runtime);
+    played?;
+    let mut script = script.clone();
+    // The spool files recipients by their domains.
+    for message in stored.iter_mut().chain(&mut script.stored) {
+        message.to.sort();
+    }
+    play::compare_stored(&script, &stored)?;
+    Ok(Played::Well)
+}

@@ -1,0 +1,175 @@
+//! A server of the host's, without its deliveries: what it took stays where it can be looked at.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use postern::clock::Clock;
+use postern::config::{Config, Tls};
+use postern::etrn::Releases;
+use postern::listen::{Reception, Terms, bind};
+use postern::mailroom::Post;
+use postern::metrics::Metrics;
+use postern::spool::log::{LogSpool, Options};
+use postern::spool::{Body as _, Held, Page, Spool};
+use postern::tls::acceptor;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::dialogue::{Settings, StoredMessage, StoredPath};
+use crate::words::{body_word, notify_word, ret_word};
+
+const HOSTNAME: &str = "mx.example";
+
+/// A server that listens.
+pub struct Server {
+    pub address: SocketAddr,
+    /// Trusts its certificate, and no other.
+    pub trust: Arc<ClientConfig>,
+    spool: Arc<LogSpool>,
+    stop: watch::Sender<bool>,
+    reception: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Server {
+    pub fn start(settings: &Settings, runtime: &Runtime) -> Self {
+        let _entered = runtime.enter();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = config(settings, folder.path());
+        let own = folder.path().join("tls");
+        let tls =
+            acceptor(&Tls::SelfSigned, &config.hostname(), &own).expect("a certificate is made");
+        let trust = trust(&own.join("certificate.pem"));
+        let offered = !settings.without.iter().any(|name| name == "STARTTLS");
+        let terms = Terms {
+            config: Arc::new(config),
+            hostname: HOSTNAME.into(),
+            tls: offered.then_some(tls),
+        };
+        let clock = Clock::system();
+        let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+        let spool = LogSpool::open(&folder.path().join("spool"), options, clock.clone());
+        let (spool, _) = spool.expect("an empty spool opens");
+        let spool = Arc::new(spool);
+        let metrics = Metrics::default();
+        let releases = Releases::new(clock.clone(), metrics.clone());
+        let post = Post { spool: Arc::clone(&spool), metrics, clock, releases };
+        let (stop, stopping) = watch::channel(false);
+        let (_, terms) = watch::channel(terms);
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let reception = Arc::new(Reception::new(Arc::new(post), terms, stopping));
+        let reception = runtime.spawn(reception.receive(listener));
+        Self { address, trust, spool, stop, reception, _folder: folder }
+    }
+
+    /// Waits until all sessions have ended, and gives what they left.
+    pub fn stop(self, runtime: &Runtime) -> Vec<StoredMessage> {
+        self.stop.send_replace(true);
+        runtime.block_on(async {
+            self.reception.await.expect("the reception does not panic");
+            stored(&self.spool).await
+        })
+    }
+}
+
+fn config(settings: &Settings, folder: &Path) -> Config {
+    let text = format!(
+        r#"
+hostname = "{HOSTNAME}"
+
+[receive]
+max_message_size = "{} B"
+max_recipients = {}
+tls = "self-signed"
+
+[hold."client.example"]
+recipients = ["user", "friend"]
+deliver_to = "mail.client.example:25"
+etrn_from = ["127.0.0.0/8"]
+
+[hold."any.example"]
+recipients = "any"
+deliver_to = "mail.any.example:25"
+"#,
+        settings.max_message_size, settings.max_recipients
+    );
+    let parsed = Config::parse(&folder.join("postern.toml"), &text);
+    parsed.unwrap_or_else(|problems| panic!("the configuration of the test: {problems:?}"))
+}
+
+fn trust(certificate: &Path) -> Arc<ClientConfig> {
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate was made");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("what was made is well formed");
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// The messages in the order of their ids, which is that of their arrival, each put together from
+/// the items that it was filed as, one a domain.
+async fn stored(spool: &LogSpool) -> Vec<StoredMessage> {
+    let page = Page { max: 10_000, ..Page::default() };
+    let mut messages = BTreeMap::new();
+    for held in spool.list(&page).await.expect("the spool can be listed") {
+        let to = held.envelope.recipients.iter().map(|recipient| {
+            let mut params: Vec<String> = notify_word(recipient.notify).into_iter().collect();
+            if !recipient.original.is_empty() {
+                params.push(format!("ORCPT={}", recipient.original.escape_ascii()));
+            }
+            StoredPath { path: recipient.path.clone(), params }
+        });
+        let message: &mut StoredMessage = messages.entry(held.id).or_default();
+        message.to.extend(to);
+        message.from = from(&held);
+        message.body = without_received(body(spool, &held).await);
+    }
+    messages.into_values().collect()
+}
+
+fn from(held: &Held) -> StoredPath {
+    let envelope = &held.envelope;
+    let mut params: Vec<String> = body_word(envelope.body).into_iter().collect();
+    if !envelope.envelope_id.is_empty() {
+        params.push(format!("ENVID={}", envelope.envelope_id.escape_ascii()));
+    }
+    params.extend(ret_word(envelope.ret));
+    params.extend(envelope.smtp_utf8.then(|| "SMTPUTF8".to_owned()));
+    StoredPath { path: envelope.reverse_path.clone(), params }
+}
+
+async fn body(spool: &LogSpool, held: &Held) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut body = spool.read(held.id, 0).await.expect("a body can be read");
+    loop {
+        match body.chunk().await.expect("a body can be read") {
+            [] => return octets,
+            chunk => octets.extend_from_slice(chunk),
+        }
+    }
+}
+
+/// What the client sent: behind the trace field that the server put on top.
+fn without_received(body: Vec<u8>) -> Vec<u8> {
+    assert!(body.starts_with(b"Received: "), "no trace: {}", body.escape_ascii());
+    let mut start = 0;
+    while let Some(at) = body[start..].iter().position(|octet| *octet == b'\n') {
+        start += at + 1;
+        if !matches!(body.get(start), Some(b' ' | b'\t')) {
+            break;
+        }
+    }
+    body[start..].to_vec()
+}

@@ -1,0 +1,30 @@
+//! Every dialogue script on the server that its configuration can be brought to, over TCP and TLS.
+
+use postern_tests::dialogue::all;
+use postern_tests::network::{Played, Way, play};
+use tokio::runtime::Runtime;
+
+fn each(way: Way) {
+    let runtime = Runtime::new().expect("a runtime");
+    let (mut played, mut skipped, mut faults) = (0, Vec::new(), Vec::new());
+    for script in all() {
+        match play(&script, way, &runtime) {
+            Ok(Played::Well) => played += 1,
+            Ok(Played::Skipped(why)) => skipped.push(format!("{}: {why}", script.name)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    println!("{played} played; skipped:\n{}", skipped.join("\n"));
+    assert!(faults.is_empty(), "{} scripts:\n{}", faults.len(), faults.join("\n"));
+    assert!(played >= 150, "only {played} scripts could be played");
+}
+
+#[test]
+fn over_tcp() {
+    each(Way::Tcp);
+}
+
+#[test]
+fn over_tls() {
+    each(Way::Tls);
+}
