@@ -24,7 +24,7 @@ use crate::config::{Config, Hold, RetryEvery};
 use crate::forward::Tls;
 use crate::listen::Terms;
 use crate::metrics::Metrics;
-use crate::spool::{Domain, Event, Spool, Wake};
+use crate::spool::{Domain, Error, Event, Spool, Wake};
 use turn::{End, Failing};
 use turns::Turns;
 
@@ -181,6 +181,8 @@ impl<S: Spool> Queue<S> {
         let engine = &self.shared.engine;
         let due = match engine.spool.due(usize::MAX).await {
             Ok(due) => due,
+            // It said so itself, and nothing changes until a restart.
+            Err(Error::Down) => return,
             Err(error) => return tracing::error!(%error, "cannot tell what is due"),
         };
         let config = engine.config();

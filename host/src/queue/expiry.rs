@@ -22,8 +22,10 @@ pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
         sweeps.tick().await;
         for (name, hold) in &engine.config().hold {
             let domain = Domain::new(name.as_str());
-            if let Err(error) = expire(engine, &domain, hold).await {
-                tracing::error!(%domain, %error, "cannot flag expired mail");
+            match expire(engine, &domain, hold).await {
+                // It said so itself, and nothing changes until a restart.
+                Ok(()) | Err(Error::Down) => {}
+                Err(error) => tracing::error!(%domain, %error, "cannot flag expired mail"),
             }
         }
     }

@@ -100,3 +100,54 @@ pub(super) fn outcome(fates: Vec<Fate>, until: Option<Timestamp>) -> Outcome {
         _ => Outcome::Partial { fates, until },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTIL: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
+
+    fn fates(of: &[(State, &str)]) -> Vec<Fate> {
+        let fate = |(state, reply): &(State, &str)| Fate { state: *state, reply: (*reply).into() };
+        of.iter().map(fate).collect()
+    }
+
+    #[test]
+    fn a_message_is_settled_as_one_only_where_all_say_the_same() {
+        use State::{Delivered, Expired, Refused, Waiting};
+        let outcome = |of| outcome(fates(of), Some(UNTIL));
+        assert_eq!(outcome(&[(Delivered, "250 a"), (Delivered, "250 b")]), Outcome::Delivered);
+        assert_eq!(outcome(&[(Expired, "450 a"), (Expired, "450 b")]), Outcome::Expired);
+        assert_eq!(
+            outcome(&[(Waiting, "450 a"), (Waiting, "450 a")]),
+            Outcome::Defer { until: UNTIL, reply: b"450 a".to_vec() }
+        );
+        assert_eq!(
+            outcome(&[(Refused, "550 a"), (Refused, "550 a")]),
+            Outcome::Refused { reply: b"550 a".to_vec() }
+        );
+        let mixed: [&[(State, &str)]; 4] = [
+            &[(Delivered, "250 a"), (Waiting, "450 b")],
+            &[(Waiting, "450 a"), (Waiting, "450 b")],
+            &[(Refused, "550 a"), (Refused, "550 b")],
+            &[(Expired, "450 a"), (Refused, "550 b")],
+        ];
+        for of in mixed {
+            assert_eq!(outcome(of), Outcome::Partial { fates: fates(of), until: UNTIL });
+        }
+    }
+
+    #[test]
+    fn the_log_has_one_word_for_it() {
+        use State::{Delivered, Refused, Waiting};
+        let word = |of: &[State]| {
+            let silent: Vec<_> = of.iter().map(|state| (*state, "")).collect();
+            Tally::of(&fates(&silent)).word()
+        };
+        assert_eq!(word(&[Delivered, Delivered]), "delivered");
+        assert_eq!(word(&[Waiting]), "deferred");
+        assert_eq!(word(&[Refused, Refused]), "refused");
+        assert_eq!(word(&[State::Expired]), "expired");
+        assert_eq!(word(&[Delivered, Refused]), "partial");
+    }
+}

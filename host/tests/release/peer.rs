@@ -126,6 +126,7 @@ async fn accept(listener: TcpListener, inner: Arc<Inner>) {
     let mut sessions = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("the listener works");
+        stream.set_nodelay(true).expect("it is a TCP stream");
         let inner = Arc::clone(&inner);
         sessions.spawn(async move {
             let behaviour = &inner.behaviour;
