@@ -33,6 +33,12 @@ pub(super) fn next_try(hold: &Hold, arrival: Timestamp, now: Timestamp) -> Optio
     Some(Timestamp { unix_seconds, known: now.known })
 }
 
+/// As long again after `until` as that is after `now`.
+pub(super) fn twice(until: Timestamp, now: Timestamp) -> Timestamp {
+    let pause = until.unix_seconds.saturating_sub(now.unix_seconds);
+    Timestamp { unix_seconds: until.unix_seconds.saturating_add(pause).min(WHEN_ASKED), ..until }
+}
+
 /// When the whole domain is tried again after its host could not be reached.
 pub(super) fn next_try_of_domain(hold: &Hold, now: Timestamp) -> Timestamp {
     next_try(hold, now, now).expect("what arrives now has not expired")

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::outcome::{Tally, expire_waiting, next_try, next_try_of_domain, outcome};
+use super::outcome::{Tally, expire_waiting, next_try, next_try_of_domain, outcome, twice};
 use crate::config::Hold;
 use crate::forward::{Connection, Failure, Sent};
 use crate::spool::{Claim, Domain, Error, Fate, Outcome, Spool, Wake};
@@ -19,9 +19,9 @@ use crate::spool::{Claim, Domain, Error, Fate, Outcome, Spool, Wake};
 const MESSAGES: usize = 100;
 /// A delivery that stopped is taken up again after this long at most.
 const LEASE: Duration = Duration::from_secs(600);
-/// How much later than its domain a message is tried that cost the connection: the next turn must
-/// not begin with it again, or nothing behind it would ever go.
-const STUMBLE: Duration = Duration::from_secs(60);
+/// Connections that a host may break in a row before its domain is put off. It may be one message
+/// that it cannot take, and those behind that one must not wait for it.
+const BREAKS: u32 = 3;
 
 /// Why a domain's last turn delivered nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) enum Failing {
     Unreachable,
     /// Its host took nothing.
     Refusing,
+    /// Its host broke so many connections in a row.
+    Breaking(u32),
 }
 
 /// How a turn ended.
@@ -136,8 +138,23 @@ impl<S: Spool> Shared<S> {
     /// Only then. If each delivery released the rest, each would bring back, too, what the host
     /// has just put off for reasons of its own, for ever.
     async fn delivered(&self, domain: &Domain) -> Result<(), Error> {
-        let failing = self.failing().contains_key(domain);
-        if failing { self.release_rest(domain).await } else { Ok(()) }
+        let failing = self.failing().remove(domain);
+        match failing {
+            Some(Failing::Unreachable | Failing::Refusing) => self.release_rest(domain).await,
+            // Nothing waits but the message that broke the connection.
+            Some(Failing::Breaking(_)) | None => Ok(()),
+        }
+    }
+
+    /// Counts a connection that the domain's host broke; how many it broke in a row.
+    fn broke(&self, domain: &Domain) -> u32 {
+        let mut failing = self.failing();
+        let breaks = match failing.get(domain) {
+            Some(Failing::Breaking(breaks)) => breaks + 1,
+            Some(Failing::Unreachable | Failing::Refusing) | None => 1,
+        };
+        failing.insert(domain.clone(), Failing::Breaking(breaks));
+        breaks
     }
 
     async fn release_rest(&self, domain: &Domain) -> Result<(), Error> {
@@ -179,7 +196,9 @@ impl<S: Spool> Turn<'_, S> {
                 self.shared.delivered(self.domain).await?;
             }
             match lost {
-                Some(Lost::Broken(failure)) if !delivered_any => {
+                Some(Lost::Broken(failure))
+                    if !delivered_any && self.shared.broke(self.domain) >= BREAKS =>
+                {
                     put_off(self.shared, self.hold, self.domain, &failure).await?;
                     return Ok(End::PutOff);
                 }
@@ -219,12 +238,10 @@ impl<S: Spool> Turn<'_, S> {
             }
         };
         let now = engine.clock.timestamp();
-        let until = next_try(self.hold, claim.envelope.arrival, now).map(|mut until| {
-            // A message that cost the connection goes behind those that its domain still has, or
-            // each turn would begin, and end, with it.
-            until.unix_seconds += if lost.is_some() { STUMBLE.as_secs() } else { 0 };
-            until
-        });
+        let until = next_try(self.hold, claim.envelope.arrival, now);
+        // A message that cost the connection waits twice as long: the domain's next turn must not
+        // begin, and end, with it again.
+        let until = until.map(|until| if lost.is_some() { twice(until, now) } else { until });
         if until.is_none() {
             expire_waiting(&mut fates);
         }

@@ -75,15 +75,29 @@ async fn only_when_asked_means_only_when_asked() {
 async fn a_message_that_breaks_the_connection_holds_up_no_other() {
     let peer =
         Peer::start(answering(|line| line.starts_with("RCPT TO:<poison").then(String::new))).await;
-    let server = Server::start(&[("b.example", to(peer.address))]);
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
     let poison = server.hold(&["poison@b.example"], BODY).await;
-    server.wait_tried(poison).await;
     for _ in 0..3 {
         server.hold(&["bob@b.example"], BODY).await;
     }
-    server.clock.advance(Duration::from_secs(34 * 60));
+    server.run();
     peer.wait(|peer| peer.got().len() == 3).await;
-    assert_eq!(server.held(poison).await.len(), 1);
+    let held = server.wait_tried(poison).await;
+    assert_eq!(held.envelope.recipients[0].state, State::Waiting);
+}
+
+#[tokio::test]
+async fn a_host_that_breaks_every_connection_is_left_alone() {
+    let peer = Peer::start(answering(|line| line.starts_with("MAIL").then(String::new))).await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..10 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_put_off("b.example").await;
+    let connections = peer.connections();
+    assert!((3..=4).contains(&connections), "three, or one more beside the last: {connections}");
+    assert_eq!(server.queue("b.example").map(|queue| queue.kept), Some(0));
 }
 
 #[tokio::test]
@@ -143,6 +157,7 @@ async fn mail_expires_at_the_try_that_fails_too_late() {
     let server = Server::start(&[("b.example", to(dead_address().await))]);
     let id = server.hold(&["bob@b.example"], BODY).await;
     server.wait_tried(id).await;
+    server.wait_put_off("b.example").await;
     server.clock.advance(Duration::from_secs(5 * 24 * 60 * 60));
     server.wait(|server| server.queue("b.example").is_some_and(|queue| queue.kept == 1)).await;
     let held = server.held(id).await;
