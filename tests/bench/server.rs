@@ -1,0 +1,136 @@
+//! The two servers, and what a load costs them.
+
+use std::time::{Duration, Instant};
+
+use crate::Load;
+use crate::docker::{Container, number};
+
+/// How long a measurement is to take.
+const GOAL_SECONDS: f64 = 4.0;
+
+const POSTERN: &str = r#"
+hostname = "mx2.provider.example"
+[receive]
+channels = 20000
+channels_per_address = 20000
+[hold."client.example"]
+recipients = ["anna"]
+deliver_to = "nobody.invalid:25"
+retry_every = "never"
+"#;
+
+/// All mail is put on hold, the cheapest that Postfix can do with it, and no client's name is
+/// looked up in DNS: Postern does not either.
+const POSTFIX: &str = "postconf -e relay_domains=client.example \
+    smtpd_recipient_restrictions=check_recipient_access,static:HOLD \
+    smtpd_client_connection_count_limit=0 smtpd_peername_lookup=no && exec postfix start-fg";
+
+/// A server with its spool on a volume, so on the disk and not in a layer, and the host that sends.
+pub struct Server {
+    container: Container,
+    source: Container,
+    syncs_counted: bool,
+}
+
+/// What a message cost.
+pub struct Cost {
+    /// How many were taken in a second.
+    pub messages_per_second: f64,
+    /// CPU time of all the server's processes.
+    pub cpu_ms: f64,
+    /// Syncs of the disk; `None`: the server does not count them.
+    pub syncs: Option<f64>,
+}
+
+impl Server {
+    /// Postern with room for many sessions; every message waits, since nobody is at its host.
+    pub fn postern() -> Self {
+        // Its image has no shell to write the file with.
+        let config = std::env::temp_dir().join(format!("postern-bench-{}", std::process::id()));
+        std::fs::write(&config, POSTERN).expect("the temporary folder takes a file");
+        let mount = format!("{}:/etc/postern/postern.toml:ro", config.display());
+        let options =
+            ["--volume", &mount, "--volume", "/run/postern", "--ulimit", "nofile=65536", "postern"];
+        Self::start(&options, true)
+    }
+
+    /// Postfix, with its spool on a volume too.
+    pub fn postfix() -> Self {
+        let options = ["--volume", "/var/spool/postfix", "postern-sender", "sh", "-c", POSTFIX];
+        Self::start(&options, false)
+    }
+
+    fn start(options: &[&str], syncs_counted: bool) -> Self {
+        let container = Container::run(&[&["--no-healthcheck"], options].concat());
+        let source = Container::run(&["postern-sender", "sleep", "infinity"]);
+        let server = Self { container, source, syncs_counted };
+        let end = Instant::now() + Duration::from_secs(30);
+        let probe = format!("swaks --silent 3 --quit-after banner --server {}", server.address());
+        while server.source.exec(&["sh", "-c", &format!("{probe} || echo down")]).0 == "down" {
+            assert!(Instant::now() < end, "the server does not greet within 30 s");
+        }
+        server
+    }
+
+    /// Its address.
+    pub fn address(&self) -> String {
+        self.container.address()
+    }
+
+    /// Its container.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// The container that sends.
+    pub fn source(&self) -> &Container {
+        &self.source
+    }
+
+    /// How many messages of a load take about [`GOAL_SECONDS`].
+    pub fn count_for(&self, load: Load) -> usize {
+        let trial = 2 * load.sessions.max(50);
+        let seconds = self.send(load, trial);
+        let count = trial as f64 / seconds * GOAL_SECONDS;
+        (count as usize).clamp(trial, 100_000)
+    }
+
+    /// Sends `count` messages.
+    pub fn measure(&self, load: Load, count: usize) -> Cost {
+        let (cpu_before, syncs_before) = (self.container.cpu_ms(), self.syncs());
+        let seconds = self.send(load, count);
+        let (cpu, syncs) = (self.container.cpu_ms() - cpu_before, self.syncs());
+        let messages = count as f64;
+        Cost {
+            messages_per_second: messages / seconds,
+            cpu_ms: cpu / messages,
+            syncs: syncs.zip(syncs_before).map(|(after, before)| (after - before) / messages),
+        }
+    }
+
+    /// How long `smtp-source` takes, by its own shell's clock: the start of a command in a
+    /// container is not counted.
+    fn send(&self, load: Load, count: usize) -> f64 {
+        let Load { sessions, size, many } = load;
+        let keep = if many { "-d" } else { "" };
+        let command = format!(
+            "TIMEFORMAT=%R; time smtp-source {keep} -s {sessions} -m {count} -l {size} \
+            -f bob@sender.example -t anna@client.example {}:25",
+            self.address()
+        );
+        number(&self.source.exec(&["bash", "-c", &command]).1)
+    }
+
+    /// Syncs since its start.
+    fn syncs(&self) -> Option<f64> {
+        if !self.syncs_counted {
+            return None;
+        }
+        let metrics = ["curl", "-sS", "--unix-socket", "/run/postern/control", "http://-/metrics"];
+        let run = ["run", "--rm", "--volumes-from", self.container.id(), "postern-client"];
+        let (metrics, _) = crate::docker::docker(&[&run[..], &metrics].concat());
+        let syncs =
+            metrics.lines().find_map(|line| line.strip_prefix("postern_spool_syncs_total "));
+        Some(number(syncs.expect("the metric is there")))
+    }
+}

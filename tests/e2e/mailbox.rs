@@ -1,0 +1,30 @@
+//! The client's mailboxes, read over IMAP.
+
+use crate::poll;
+use crate::world::Host;
+
+const PASSWORD: &str = "postern";
+
+/// How many messages `user` has.
+pub async fn count(client: &Host, user: &str) -> usize {
+    let status = imap(client, user, "", &["--request", "STATUS INBOX (MESSAGES)"]).await;
+    let status = String::from_utf8_lossy(&status).into_owned();
+    let count = status.split("MESSAGES ").nth(1).and_then(|rest| rest.split(')').next());
+    count.and_then(|count| count.parse().ok()).expect("a STATUS reply")
+}
+
+/// Waits until `user` has the message `number`, counted from 1, and fetches it.
+pub async fn message(client: &Host, user: &str, number: usize) -> Vec<u8> {
+    poll::until("the mail is in the mailbox", async || {
+        (count(client, user).await >= number).then_some(())
+    })
+    .await;
+    imap(client, user, &format!("INBOX;MAILINDEX={number}"), &[]).await
+}
+
+async fn imap(client: &Host, user: &str, path: &str, options: &[&str]) -> Vec<u8> {
+    let login = format!("{user}:{PASSWORD}");
+    let url = format!("imap://127.0.0.1/{path}");
+    let command = [&["curl", "--silent", "--show-error", "--user", &login, &url], options].concat();
+    client.run(&command).await.expect_success()
+}

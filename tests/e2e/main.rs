@@ -1,0 +1,18 @@
+//! End to end: one user story a file, with the images that `docker/build` makes. Every container
+//! and network is removed at the end, also when a test fails.
+
+mod load;
+mod mailbox;
+mod poll;
+mod queue;
+mod sink;
+mod smtp;
+mod world;
+
+mod comes_back_and_asks;
+mod disk_full;
+mod killed;
+mod large_message;
+mod many_domains;
+mod restart;
+mod strangers;

@@ -1,0 +1,202 @@
+//! The bundle's containers, on a network of their own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use testcontainers::core::{ExecCommand, IntoContainerPort};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::poll;
+
+/// A private network with the name server, to which a test adds the hosts that it needs.
+pub struct World {
+    network: String,
+    name_server: Host,
+}
+
+/// A container that is a host of the [`World`].
+pub struct Host {
+    container: ContainerAsync<GenericImage>,
+}
+
+/// What a command in a container did.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit status.
+    pub status: i64,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl World {
+    /// A new network with its name server, which knows no host's address yet.
+    pub async fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let network = format!("postern-e2e-{}-{count}", std::process::id());
+        let request = GenericImage::new("postern-dns", "latest").with_network(&network);
+        let name_server = Host::start_new(request).await;
+        poll::until("the name server answers", async || {
+            name_server.run(&["nsd-control", "status"]).await.succeeded().then_some(())
+        })
+        .await;
+        Self { network, name_server }
+    }
+
+    /// Postern with the configuration `config`, its spool on a volume that lives as long as the
+    /// container.
+    pub async fn postern(&self, config: &str) -> Host {
+        let config = config.as_bytes().to_vec();
+        let request = self
+            .host("postern", "mx2.provider.example")
+            .await
+            .with_copy_to("/etc/postern/postern.toml", config);
+        self.greeting(request).await
+    }
+
+    /// The mail host of client.example.
+    pub async fn client(&self) -> Host {
+        self.greeting(self.host("postern-client", "mail.client.example").await).await
+    }
+
+    /// The mail host of sender.example.
+    pub async fn sender(&self) -> Host {
+        self.greeting(self.host("postern-sender", "mail.sender.example").await).await
+    }
+
+    /// Tells the name server where the three hosts are now: a host may have another address after
+    /// each start.
+    pub async fn publish(&self, client: &Host, backup_mx: &Host, sender: &Host) {
+        let mut zones = vec!["zones".to_owned()];
+        for host in [client, backup_mx, sender] {
+            zones.push(host.address().await.to_string());
+        }
+        let zones: Vec<&str> = zones.iter().map(String::as_str).collect();
+        self.name_server.run(&zones).await.expect_success();
+        self.name_server.run(&["nsd-control", "reload"]).await.expect_success();
+        let address = client.address().await.to_string();
+        poll::until("the name server has the new zones", async || {
+            let found = client.run(&["getent", "ahostsv4", "mail.client.example"]).await;
+            found.text().starts_with(&address).then_some(())
+        })
+        .await;
+    }
+
+    /// Runs the command `postern` once, in a container of its own.
+    pub async fn run_postern(&self, arguments: &[&str]) -> std::process::Output {
+        let name_server = self.name_server.address().await.to_string();
+        Command::new("docker")
+            .args(["run", "--rm", "--network", &self.network, "--dns", &name_server, "postern"])
+            .args(arguments)
+            .output()
+            .expect("docker is installed")
+    }
+
+    /// A container on this network that asks its name server.
+    pub async fn host(&self, image: &str, name: &str) -> ContainerRequest<GenericImage> {
+        let name_server = self.name_server.address().await.to_string();
+        GenericImage::new(image, "latest")
+            .with_exposed_port(25.tcp())
+            .with_network(&self.network)
+            .with_hostname(name)
+            .with_host_config_modifier(move |config| config.dns = Some(vec![name_server.clone()]))
+    }
+
+    /// Starts a container and waits until it greets.
+    pub async fn greeting(&self, request: ContainerRequest<GenericImage>) -> Host {
+        let host = Host::start_new(request).await;
+        host.greets().await;
+        host
+    }
+}
+
+impl Host {
+    /// Starts a container, and does not wait for it.
+    pub async fn start_new(request: ContainerRequest<GenericImage>) -> Self {
+        let container = request.start().await.expect("docker/build has made the images");
+        Self { container }
+    }
+
+    /// Where its SMTP port is on this machine, until it is stopped.
+    pub async fn smtp(&self) -> SocketAddr {
+        let port = self.container.get_host_port_ipv4(25).await.expect("port 25 is published");
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    /// Its address on the network, until it is stopped.
+    pub async fn address(&self) -> IpAddr {
+        self.container.get_bridge_ip_address().await.expect("the container runs")
+    }
+
+    /// Waits until it greets by SMTP.
+    pub async fn greets(&self) {
+        poll::until("a greeting", async || {
+            self.expect_running().await;
+            let stream = TcpStream::connect(self.smtp().await).await.ok()?;
+            let mut greeting = [0; 4];
+            BufReader::new(stream).read_exact(&mut greeting).await.ok()?;
+            (&greeting == b"220 ").then_some(())
+        })
+        .await;
+    }
+
+    async fn expect_running(&self) {
+        if !self.container.is_running().await.expect("the container is still there") {
+            let log = self.container.stderr_to_vec().await.expect("docker keeps the log");
+            panic!("the container has stopped: {}", String::from_utf8_lossy(&log));
+        }
+    }
+
+    /// Runs a command in it.
+    pub async fn run(&self, command: &[&str]) -> Output {
+        let command = ExecCommand::new(command.iter().copied());
+        let mut result = self.container.exec(command).await.expect("the container runs");
+        let stdout = result.stdout_to_vec().await.expect("docker hands on what is written");
+        let stderr = result.stderr_to_vec().await.expect("docker hands on what is written");
+        let ended = async || result.exit_code().await.expect("docker knows the command");
+        let status = poll::until("a command's end", ended).await;
+        Output { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+    }
+
+    /// Stops it in an orderly way.
+    pub async fn stop(&self) {
+        self.container.stop().await.expect("the container runs");
+    }
+
+    /// `kill -9`, in effect when this returns.
+    pub fn kill(&self) {
+        let status = Command::new("docker").args(["kill", self.container.id()]).output();
+        assert!(status.expect("docker is installed").status.success(), "the container ran");
+    }
+
+    /// Starts it again, and waits until it greets.
+    pub async fn start(&self) {
+        self.container.start().await.expect("the container is still there");
+        self.greets().await;
+    }
+}
+
+impl Output {
+    /// Whether the exit status is 0.
+    pub fn succeeded(&self) -> bool {
+        self.status == 0
+    }
+
+    /// The standard output of a command that must succeed.
+    pub fn expect_success(self) -> Vec<u8> {
+        let Self { status, stderr, .. } = &self;
+        assert!(self.succeeded(), "status {status}\n{}\n{stderr}", self.text());
+        self.stdout
+    }
+
+    /// The standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
