@@ -1,14 +1,15 @@
 //! What core's loop needs of tokio: a link, a clock and buffers.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::{Error, Result};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use embedded_io_async::{ErrorType, Read, Write};
 use postern_core::drive::{self, Link, Wake};
 use postern_core::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
@@ -25,6 +26,19 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// A connection that was just accepted.
+    ///
+    /// tokio takes a new socket for readable until a read has failed. Without one here,
+    /// [`Link::ready`] would lend every idle client its buffers until it first says something.
+    pub async fn accepted(stream: TcpStream) -> Self {
+        let mut octet = [0];
+        let mut place = ReadBuf::new(&mut octet);
+        let tried = poll_fn(|context| Poll::Ready(stream.poll_peek(context, &mut place)));
+        // Whatever it found, an error included, the session's own read finds again.
+        let _ = tried.await;
+        Self::Plain(stream)
+    }
+
     /// Says goodbye: under TLS too, so that the client can tell an end from a cut.
     pub async fn close(&mut self) -> Result<()> {
         match self {

@@ -135,7 +135,7 @@ impl<S: Spool> Reception<S> {
         let mut session = Session::new(&config, id, false);
         let mut clock = SessionClock::new(self.post.clock.clone(), self.stop.clone());
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
-        let mut link = Connection::Plain(stream);
+        let mut link = Connection::accepted(stream).await;
         loop {
             let exit = serve(&mut session, &mut link, &mut clock, &mut mailroom, &mut buffers);
             match (exit.await, link) {
