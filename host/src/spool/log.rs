@@ -140,7 +140,7 @@ impl<D: Disk> Shared<D> {
         let instant = self.clock.instant();
         let leased =
             self.index().lease(domain, max, instant.after(LEASE), |queue, id, item, message| {
-                let arrival = message.arrival;
+                let arrival = message.arrival();
                 arrival.known
                     && arrival.unix_seconds < before.unix_seconds
                     && item.marks.waiting
@@ -167,14 +167,14 @@ impl<D: Disk> Shared<D> {
         domains.sort_by_key(|(domain, _)| *domain);
         let domains = domains.into_iter().map(|(domain, queue)| {
             let (waiting, leased, kept) = queue.counts(instant);
-            let oldest = queue.items.values().next().expect("an empty queue is dropped");
+            let oldest = queue.items.keys().next().and_then(|id| index.message(*id));
             DomainStats {
                 domain: domain.clone(),
                 waiting,
                 leased,
                 kept,
                 body_bytes: queue.body_bytes(),
-                oldest: index.message(oldest).arrival,
+                oldest: oldest.expect("an empty queue is dropped").arrival(),
                 next_try_unix_seconds: queue.next_try,
             }
         });

@@ -28,13 +28,11 @@ pub(super) fn damaged_bodies<D: Disk>(
 ) -> io::Result<Vec<(Domain, MsgId, String)>> {
     let mut damaged = Vec::new();
     for (domain, queue) in index.queues() {
-        for (id, item) in &queue.items {
-            let message = index.message(item);
+        for id in queue.items.keys() {
+            let message = index.message(*id).filter(|message| message.own_file);
+            let Some(message) = message else { continue };
             let place = message.place;
             let Some(segment) = index.segments.get(place.segment) else { continue };
-            if !message.own_file {
-                continue;
-            }
             let mut record = vec![0; RECORD_HEAD + place.meta_len as usize];
             segment.file.read_at(&mut record, u64::from(place.offset))?;
             let expected = Header::read(segment.mark, &record).map(|(header, _)| header.body_crc);

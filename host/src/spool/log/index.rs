@@ -32,15 +32,13 @@ pub struct Place {
 pub struct Message {
     /// Where its put is.
     pub place: Place,
-    /// Octets that the put has in its segment.
-    pub record_len: u32,
     /// Whether the body has a file of its own.
     pub own_file: bool,
     /// Octets of the body.
     pub body_len: u64,
-    /// When it arrived.
-    pub arrival: Timestamp,
-    items: u32,
+    arrival_unix_seconds: u64,
+    arrival_known: bool,
+    items: u16,
 }
 
 /// What a record changed, for those who want to know.
@@ -59,8 +57,7 @@ pub enum Change {
 pub struct Index<F> {
     /// The segments there are.
     pub segments: Segments<F>,
-    messages: Vec<Message>,
-    free: Vec<u32>,
+    messages: HashMap<MsgId, Message>,
     queues: HashMap<Domain, Queue>,
     due: BTreeSet<(u64, Domain)>,
     body_bytes: u64,
@@ -72,8 +69,7 @@ impl<F> Index<F> {
     pub fn new() -> Self {
         Self {
             segments: Segments::new(),
-            messages: Vec::new(),
-            free: Vec::new(),
+            messages: HashMap::new(),
             queues: HashMap::new(),
             due: BTreeSet::new(),
             body_bytes: 0,
@@ -83,7 +79,7 @@ impl<F> Index<F> {
 
     /// Messages held, and octets of their bodies.
     pub fn totals(&self) -> (u64, u64) {
-        ((self.messages.len() - self.free.len()) as u64, self.body_bytes)
+        (self.messages.len() as u64, self.body_bytes)
     }
 
     /// The queues there are.
@@ -99,12 +95,12 @@ impl<F> Index<F> {
     /// An item with its message.
     pub fn item(&self, domain: &Domain, id: MsgId) -> Option<(&Item, &Message)> {
         let item = self.queues.get(domain)?.items.get(&id)?;
-        Some((item, self.message(item)))
+        Some((item, self.message(id)?))
     }
 
-    /// The message of an item.
-    pub fn message(&self, item: &Item) -> &Message {
-        &self.messages[item.message as usize]
+    /// A message that is held.
+    pub fn message(&self, id: MsgId) -> Option<&Message> {
+        self.messages.get(&id)
     }
 
     /// The domains for which a message is held.
@@ -135,8 +131,9 @@ impl<F> Index<F> {
     ) -> Vec<(MsgId, u64)> {
         let Some(queue) = self.queues.get_mut(domain) else { return Vec::new() };
         let items = queue.items.iter();
-        let items = items
-            .filter(|(id, item)| wanted(queue, **id, item, &self.messages[item.message as usize]));
+        let items = items.filter(|(id, item)| {
+            self.messages.get(*id).is_some_and(|message| wanted(queue, **id, item, message))
+        });
         let ids: Vec<_> = items.map(|(id, _)| *id).take(max).collect();
         let mut claims = Vec::with_capacity(ids.len());
         for id in ids {
@@ -187,22 +184,24 @@ impl<F> Index<F> {
         let id = entry.header.id;
         let message = Message {
             place: place_of(segment, entry),
-            record_len: u32::try_from(entry.header.record_len()).ok()?,
             own_file: entry.header.own_file,
             body_len: entry.header.body_len,
-            arrival: stored.head().arrival,
-            items: u32::try_from(by_domain.len()).ok()?,
+            arrival_unix_seconds: stored.head().arrival.unix_seconds,
+            arrival_known: stored.head().arrival.known,
+            items: u16::try_from(by_domain.len()).ok()?,
         };
-        self.segments.use_more(segment, u64::from(message.record_len));
-        let known = by_domain.iter().find_map(|(domain, _)| self.item(domain, id));
-        if let Some(number) = known.map(|(item, _)| item.message) {
-            self.replace_message(id, number, message, &by_domain);
+        if by_domain.is_empty() {
             return Some(Change::None);
         }
-        let number = self.add_message(message);
+        self.segments.use_more(segment, message.record_len());
+        self.body_bytes += message.body_len;
+        if let Some(old) = self.messages.insert(id, message) {
+            self.replace_message(id, &old, &by_domain);
+            return Some(Change::None);
+        }
         let mut arrived = Vec::new();
         for (domain, marks) in by_domain {
-            if self.add_item(&domain, id, number, marks) {
+            if self.add_item(&domain, id, message.body_len, marks) {
                 arrived.push(domain);
             }
         }
@@ -211,28 +210,20 @@ impl<F> Index<F> {
 
     /// A put that was copied takes the place of the one it was copied from; what the states said
     /// is in it.
-    fn replace_message(
-        &mut self,
-        id: MsgId,
-        number: u32,
-        message: Message,
-        by_domain: &[(Domain, Marks)],
-    ) {
-        let old = self.messages[number as usize];
-        self.segments.use_less(old.place.segment, u64::from(old.record_len));
-        self.body_bytes = self.body_bytes - old.body_len + message.body_len;
-        if old.items != message.items {
+    fn replace_message(&mut self, id: MsgId, old: &Message, by_domain: &[(Domain, Marks)]) {
+        self.segments.use_less(old.place.segment, old.record_len());
+        self.body_bytes -= old.body_len;
+        if usize::from(old.items) != by_domain.len() {
             for domain in self.domains_of(id) {
                 if !by_domain.iter().any(|(named, _)| *named == domain) {
-                    self.remove_item(&domain, id);
+                    self.take_item(&domain, id);
                 }
             }
         }
-        self.messages[number as usize] = message;
         for (domain, marks) in by_domain {
             let known = self.queues.get_mut(domain).filter(|queue| queue.items.contains_key(&id));
             let Some(queue) = known else {
-                self.add_item(domain, id, number, *marks);
+                self.add_item(domain, id, old.body_len, *marks);
                 continue;
             };
             if let Some(state) = queue.forget_state(id, *marks) {
@@ -241,25 +232,14 @@ impl<F> Index<F> {
         }
     }
 
-    fn add_message(&mut self, message: Message) -> u32 {
-        self.body_bytes += message.body_len;
-        if let Some(number) = self.free.pop() {
-            self.messages[number as usize] = message;
-            return number;
-        }
-        self.messages.push(message);
-        u32::try_from(self.messages.len() - 1).expect("memory ends before 2^32 messages")
-    }
-
     /// Says whether the queue had nothing to deliver before.
-    fn add_item(&mut self, domain: &Domain, id: MsgId, message: u32, marks: Marks) -> bool {
-        let body_len = self.messages[message as usize].body_len;
+    fn add_item(&mut self, domain: &Domain, id: MsgId, body_len: u64, marks: Marks) -> bool {
         let queue = self.queues.entry(domain.clone()).or_insert_with(|| {
             self.due.insert((0, domain.clone()));
             Queue::default()
         });
         let was_idle = queue.is_idle();
-        queue.add(id, Item { message, state: None, not_before: 0, marks }, body_len);
+        queue.add(id, Item { state: None, not_before: 0, marks }, body_len);
         was_idle
     }
 
@@ -288,25 +268,33 @@ impl<F> Index<F> {
     }
 
     fn remove_item(&mut self, domain: &Domain, id: MsgId) -> Change {
-        let Some(queue) = self.queues.get_mut(domain) else { return Change::None };
-        let Some(&item) = queue.items.get(&id) else { return Change::None };
-        if let Some(state) = item.state {
-            self.segments.use_less(state.segment, state.record_len());
+        if !self.take_item(domain, id) {
+            return Change::None;
         }
-        let message = &mut self.messages[item.message as usize];
-        queue.remove(id, message.body_len);
+        let Some(message) = self.messages.get_mut(&id) else { return Change::None };
         message.items -= 1;
-        let message = *message;
-        if queue.items.is_empty() {
-            self.drop_queue(domain);
-        }
         if message.items > 0 {
             return Change::None;
         }
-        self.free.push(item.message);
+        let message = *message;
+        self.messages.remove(&id);
         self.body_bytes -= message.body_len;
-        self.segments.use_less(message.place.segment, u64::from(message.record_len));
+        self.segments.use_less(message.place.segment, message.record_len());
         if message.own_file { Change::BodyGone(id) } else { Change::None }
+    }
+
+    /// Takes an item out of its queue; false when it is not there.
+    fn take_item(&mut self, domain: &Domain, id: MsgId) -> bool {
+        let Some(queue) = self.queues.get_mut(domain) else { return false };
+        let Some(item) = queue.items.get(&id) else { return false };
+        if let Some(state) = item.state {
+            self.segments.use_less(state.segment, state.record_len());
+        }
+        queue.remove(id, self.messages.get(&id).map_or(0, |message| message.body_len));
+        if queue.items.is_empty() {
+            self.drop_queue(domain);
+        }
+        true
     }
 
     fn drop_queue(&mut self, domain: &Domain) {
@@ -351,6 +339,18 @@ impl Marks {
             State::Refused | State::Expired => self.kept = true,
             State::Delivered => {}
         }
+    }
+}
+
+impl Message {
+    /// When it arrived.
+    pub fn arrival(&self) -> Timestamp {
+        Timestamp { unix_seconds: self.arrival_unix_seconds, known: self.arrival_known }
+    }
+
+    /// Octets that the put has in its segment.
+    fn record_len(&self) -> u64 {
+        self.place.record_len() + if self.own_file { 0 } else { self.body_len }
     }
 }
 

@@ -177,15 +177,11 @@ impl<D: Disk> Shared<D> {
 
     /// Opens a message's body.
     pub(super) fn open_body(&self, id: MsgId, from: u64) -> Result<LogBody<D>, Error> {
-        let (domain, place) = {
-            let index = self.index();
-            let domain = index.domains_of(id).into_iter().next().ok_or(Error::Stale)?;
-            let (_, message) = index.item(&domain, id).ok_or(Error::Stale)?;
-            (domain, message.place)
-        };
+        let find = || self.index().message(id).map(|message| message.place);
+        let place = find().ok_or(Error::Stale)?;
         let file = self.index().segments.get(place.segment).map(|segment| segment.file.clone());
         let (header, _) = match self.read_record(place) {
-            Err(_) if self.moved(&domain, id, place) => return self.open_body(id, from),
+            Err(_) if find() != Some(place) => return self.open_body(id, from),
             read => read?,
         };
         let start = u64::from(place.offset) + RECORD_HEAD as u64 + u64::from(place.meta_len);
@@ -206,10 +202,6 @@ impl<D: Disk> Shared<D> {
             expected: header.body_crc,
             buffer: Vec::new(),
         })
-    }
-
-    fn moved(&self, domain: &Domain, id: MsgId, place: Place) -> bool {
-        self.index().item(domain, id).is_some_and(|(_, message)| message.place != place)
     }
 }
 

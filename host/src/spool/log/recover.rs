@@ -264,11 +264,9 @@ impl<F: DiskFile> Replay<F> {
             disk.list(BODIES)?.into_iter().map(|name| (name, false)).collect();
         let mut lost: Vec<(Domain, MsgId, String)> = Vec::new();
         for (domain, queue) in self.index.queues() {
-            for (id, item) in &queue.items {
-                let message = self.index.message(item);
-                if !message.own_file {
-                    continue;
-                }
+            for id in queue.items.keys() {
+                let message = self.index.message(*id).filter(|message| message.own_file);
+                let Some(message) = message else { continue };
                 let name = id.to_string();
                 let is_named = files.get_mut(&name).map(|is_named| *is_named = true);
                 let fault = match is_named {

@@ -7,3 +7,4 @@ mod power_cuts;
 mod random_lives;
 mod rig;
 mod sim_disk;
+mod stand;

@@ -10,7 +10,6 @@ use crate::spool::{MsgId, Status};
 /// A message, once for each client domain.
 #[derive(Debug, Clone, Copy)]
 pub struct Item {
-    pub(super) message: u32,
     /// The record that replaced its recipients, if any did.
     pub state: Option<Place>,
     /// Not to be tried before, in seconds since 1970-01-01T00:00:00Z.

@@ -14,10 +14,10 @@ pub struct Segment<F> {
     pub length: u64,
     /// Something in it cannot be read: it is never deleted, but moved aside.
     pub damaged: bool,
-    /// Octets of records that still hold something.
-    live: u64,
-    /// Octets of done records by the segment of their put: without the record, that put would come
-    /// back to life for as long as its segment is there.
+    /// Octets of records that are needed.
+    needed: u64,
+    /// Those of them that are done records, by the segment of their put: without the record, that
+    /// put would come back to life for as long as its segment is there.
     graves: BTreeMap<u32, u64>,
 }
 
@@ -32,8 +32,8 @@ impl<F> Segments<F> {
 
     /// Adds a segment of which nothing is needed yet.
     pub fn add(&mut self, number: u32, file: Arc<F>, mark: u64, length: u64) {
-        let (damaged, live, graves) = (false, 0, BTreeMap::new());
-        self.0.insert(number, Segment { file, mark, length, damaged, live, graves });
+        let (damaged, needed, graves) = (false, 0, BTreeMap::new());
+        self.0.insert(number, Segment { file, mark, length, damaged, needed, graves });
     }
 
     /// The segment of this number.
@@ -58,15 +58,16 @@ impl<F> Segments<F> {
 
     /// Octets of a segment that are needed.
     pub fn needed(&self, number: u32) -> u64 {
-        self.get(number).map_or(0, |segment| segment.live + segment.graves.values().sum::<u64>())
+        self.get(number).map_or(0, |segment| segment.needed)
     }
 
     /// The segment before `current` of which the smallest part is needed, if that is less than a
-    /// quarter.
+    /// quarter; a damaged one only if nothing is.
     pub fn emptiest(&self, current: Option<u32>) -> Option<u32> {
         let sealed = self.0.iter().filter(|(number, _)| Some(**number) != current);
+        let sealed = sealed.filter(|(_, segment)| !segment.damaged || segment.needed == 0);
         let parts = sealed.map(|(number, segment)| {
-            (self.needed(*number).saturating_mul(1_000) / segment.length.max(1), *number)
+            (segment.needed.saturating_mul(1_000) / segment.length.max(1), *number)
         });
         parts.min().filter(|(thousandths, _)| *thousandths < 250).map(|(_, number)| number)
     }
@@ -75,19 +76,19 @@ impl<F> Segments<F> {
     pub fn remove(&mut self, number: u32) {
         self.0.remove(&number);
         for segment in self.0.values_mut() {
-            segment.graves.remove(&number);
+            segment.needed -= segment.graves.remove(&number).unwrap_or(0);
         }
     }
 
     pub(super) fn use_more(&mut self, number: u32, octets: u64) {
         if let Some(segment) = self.0.get_mut(&number) {
-            segment.live += octets;
+            segment.needed += octets;
         }
     }
 
     pub(super) fn use_less(&mut self, number: u32, octets: u64) {
         if let Some(segment) = self.0.get_mut(&number) {
-            segment.live -= octets;
+            segment.needed -= octets;
         }
     }
 
@@ -97,6 +98,7 @@ impl<F> Segments<F> {
         }
         if let Some(segment) = self.0.get_mut(&number) {
             *segment.graves.entry(target).or_default() += octets;
+            segment.needed += octets;
         }
     }
 }

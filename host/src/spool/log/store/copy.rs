@@ -9,19 +9,27 @@ use crate::spool::Envelope;
 use crate::spool::log::disk::{Disk, DiskFile};
 use crate::spool::log::index::Place;
 use crate::spool::log::record::{Header, Kind, Named, RECORD_HEAD};
-use crate::spool::log::segment::{Entry, Listing, Scan, read_all};
+use crate::spool::log::segment::{Entry, Listing, Scan, read_all, segment_name};
 
 /// Octets that are copied before they are synced.
 const COPY_BYTES: u64 = 4 << 20;
 
 impl<D: Disk> Log<D> {
     /// Copies what is needed of segment `number` to the end of the log, and removes the segment.
+    /// One that cannot be read whole stays where it is.
     pub(super) fn copy_forward(&mut self, number: u32) -> io::Result<()> {
-        let listing = self.listing_of(number)?;
+        let listing = match self.listing_of(number) {
+            Ok(listing) => listing,
+            Err(error) => return self.leave(number, &error),
+        };
         let mut records = Vec::new();
         let mut length = 0;
         for entry in listing.entries() {
-            let Some((header, bytes)) = self.copy_of(number, &entry)? else { continue };
+            let (header, bytes) = match self.copy_of(number, &entry) {
+                Ok(None) => continue,
+                Ok(Some(copy)) => copy,
+                Err(error) => return self.leave(number, &error),
+            };
             length += header.record_len();
             records.push(Record { operation: 0, header, bytes });
             if length >= COPY_BYTES {
@@ -31,6 +39,14 @@ impl<D: Disk> Log<D> {
         }
         self.write_copies(records)?;
         self.drop_segment(number)
+    }
+
+    fn leave(&self, number: u32, error: &io::Error) -> io::Result<()> {
+        tracing::error!(file = segment_name(number), %error, "a segment cannot be read; it is kept");
+        if let Some(segment) = self.shared.index().segments.get_mut(number) {
+            segment.damaged = true;
+        }
+        Ok(())
     }
 
     fn write_copies(&mut self, records: Vec<Record>) -> io::Result<()> {
@@ -85,10 +101,8 @@ impl<D: Disk> Log<D> {
     fn copy_of_put(&self, number: u32, entry: &Entry<'_>) -> io::Result<Option<(Header, Vec<u8>)>> {
         let id = entry.header.id;
         let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(None) };
-        let is_live = envelope.recipients.iter().any(|recipient| {
-            self.shared.index().item(&recipient.domain(), id).is_some_and(|(_, message)| {
-                (message.place.segment, u64::from(message.place.offset)) == (number, entry.offset)
-            })
+        let is_live = self.shared.index().message(id).is_some_and(|message| {
+            (message.place.segment, u64::from(message.place.offset)) == (number, entry.offset)
         });
         if !is_live {
             return Ok(None);
@@ -106,6 +120,9 @@ impl<D: Disk> Log<D> {
             let from = entry.offset + RECORD_HEAD as u64 + u64::from(entry.header.meta_len);
             let file = self.shared.index().segments.get(number).map(|segment| segment.file.clone());
             file.expect("the segment is being copied").read_at(&mut bytes[body..], from)?;
+            if crc32c::crc32c(&bytes[body..]) != header.body_crc {
+                return Err(io::Error::other(format!("the body of {id} fails its checksum")));
+            }
         }
         Ok(Some((header, bytes)))
     }

@@ -1,20 +1,18 @@
-//! What the trait promises, on whatever holds it.
+//! What the trait promises, on whatever holds it: each case runs on every [`Stand`].
 
 use std::time::Duration;
 
 use postern_core::envelope::{Body as BodyType, Ret, State};
 use postern_core::time::Timestamp;
 
-use crate::clock::Clock;
-use crate::spool::log::disk::{Disk, Folder};
-use crate::spool::log::{LogSpool, Options};
+use super::stand::Stand;
 use crate::spool::{
     Body, Claim, Domain, Envelope, Error, Event, Fate, MsgId, Outcome, Page, Recipient, Spool,
     Status, Wake, Writer,
 };
 
 pub const NOW: Timestamp = Timestamp { unix_seconds: 1_800_000_000, known: true };
-const LEASE: Duration = Duration::from_secs(600);
+pub const LEASE: Duration = Duration::from_secs(600);
 
 pub fn envelope(paths: &[&str]) -> Envelope {
     Envelope {
@@ -81,50 +79,8 @@ fn later(seconds: u64) -> Timestamp {
     Timestamp { unix_seconds: NOW.unix_seconds + seconds, ..NOW }
 }
 
-/// Small enough that every way of storing a body and every change of segment is met.
-pub const SMALL: Options = Options {
-    segment_bytes: 64 << 10,
-    memory_bytes: 64 << 10,
-    draft_bytes: 4 << 10,
-    inline_bytes: 12 << 10,
-};
-
-/// A spool that can be closed and opened again.
-pub struct Bench {
-    folder: tempfile::TempDir,
-    pub clock: Clock,
-    spool: Option<LogSpool>,
-}
-
-impl Bench {
-    pub fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let mut bench = Self { folder, clock: Clock::manual(NOW), spool: None };
-        bench.reopen();
-        bench
-    }
-
-    pub fn spool(&self) -> &LogSpool {
-        self.spool.as_ref().expect("it is open")
-    }
-
-    pub fn reopen(&mut self) {
-        self.spool = None;
-        let opened = LogSpool::open(self.folder.path(), SMALL, self.clock.clone());
-        let (spool, report) = opened.expect("the folder is right");
-        assert!(!report.has_damage(), "{report}");
-        self.spool = Some(spool);
-    }
-
-    pub fn close(&mut self) -> &std::path::Path {
-        self.spool = None;
-        self.folder.path()
-    }
-}
-
-#[tokio::test]
-async fn bodies_of_every_length_come_back_whole() {
-    let mut bench = Bench::new();
+pub async fn bodies_of_every_length_come_back_whole<S: Stand>() {
+    let mut bench = S::new();
     let mut held = Vec::new();
     for (seed, length) in
         [0, 1, 3_000, 4_096, 4_097, 8_191, 12_287, 12_288, 12_289, 50_000, 300_000]
@@ -147,9 +103,8 @@ async fn bodies_of_every_length_come_back_whole() {
     assert_eq!(stats.body_bytes, held.iter().map(|(_, body)| body.len() as u64).sum::<u64>());
 }
 
-#[tokio::test]
-async fn a_message_is_one_item_for_each_domain_and_dies_with_the_last() {
-    let mut bench = Bench::new();
+pub async fn a_message_is_one_item_for_each_domain_and_dies_with_the_last<S: Stand>() {
+    let mut bench = S::new();
     let paths = ["ann@one.example", "bob@two.example", "cleo@ONE.example"];
     let id = put(bench.spool(), &paths, &body(1, 20_000)).await;
     let ones = claim(bench.spool(), "one.example").await;
@@ -167,13 +122,11 @@ async fn a_message_is_one_item_for_each_domain_and_dies_with_the_last() {
     assert_eq!(bench.spool().read(id, 0).await.err(), Some(Error::Stale));
     bench.reopen();
     assert_eq!(bench.spool().stats().messages, 0);
-    let bodies = bench.close().join("bodies");
-    assert_eq!(std::fs::read_dir(bodies).expect("a folder").count(), 0);
+    assert_eq!(bench.files("bodies"), 0);
 }
 
-#[tokio::test]
-async fn items_are_claimed_in_order_and_never_twice() {
-    let bench = Bench::new();
+pub async fn items_are_claimed_in_order_and_never_twice<S: Stand>() {
+    let bench = S::new();
     let spool = bench.spool();
     let mut ids = Vec::new();
     for seed in 0..10 {
@@ -189,17 +142,16 @@ async fn items_are_claimed_in_order_and_never_twice() {
     assert_eq!(status(spool, ids[0]).await, [Status::Leased]);
 }
 
-#[tokio::test]
-async fn a_lease_lapses_and_its_old_holder_cannot_settle() {
-    let bench = Bench::new();
+pub async fn a_lease_lapses_and_its_old_holder_cannot_settle<S: Stand>() {
+    let bench = S::new();
     let spool = bench.spool();
     put(spool, &["bob@client.example"], b"text").await;
     let first = claim(spool, "client.example").await;
-    bench.clock.advance(LEASE / 2);
+    bench.clock().advance(LEASE / 2);
     assert_eq!(spool.renew(&first, LEASE).await, Ok(()));
-    bench.clock.advance(LEASE / 2);
+    bench.clock().advance(LEASE / 2);
     assert_eq!(claim(spool, "client.example").await, []);
-    bench.clock.advance(LEASE);
+    bench.clock().advance(LEASE);
     let second = claim(spool, "client.example").await;
     assert_eq!(second.len(), 1);
     assert_eq!(spool.renew(&first, LEASE).await, Err(Error::Stale));
@@ -209,9 +161,8 @@ async fn a_lease_lapses_and_its_old_holder_cannot_settle() {
     assert_eq!(spool.settle(second, Outcome::Delivered).await, Err(Error::Stale));
 }
 
-#[tokio::test]
-async fn what_is_put_off_waits_for_its_time_or_a_release() {
-    let mut bench = Bench::new();
+pub async fn what_is_put_off_waits_for_its_time_or_a_release<S: Stand>() {
+    let mut bench = S::new();
     let id = put(bench.spool(), &["bob@client.example"], b"text").await;
     let domain = Domain::new("client.example");
     let reply = b"450 4.2.1 try later".to_vec();
@@ -227,7 +178,7 @@ async fn what_is_put_off_waits_for_its_time_or_a_release() {
             let pending = bench.spool().release(&domain, Wake::Etrn).await.expect("up");
             assert_eq!((pending.waiting, pending.leased), (1, 0));
         } else {
-            bench.clock.advance(Duration::from_secs(1_000_000));
+            bench.clock().advance(Duration::from_secs(1_000_000));
         }
         assert_eq!(bench.spool().due(10).await, Ok(vec![domain.clone()]));
     }
@@ -236,9 +187,8 @@ async fn what_is_put_off_waits_for_its_time_or_a_release() {
     assert_eq!((recipient.attempts, &recipient.reply), (2, &reply));
 }
 
-#[tokio::test]
-async fn a_domain_that_is_put_off_stays_so_over_a_restart() {
-    let mut bench = Bench::new();
+pub async fn a_domain_that_is_put_off_stays_so_over_a_restart<S: Stand>() {
+    let mut bench = S::new();
     let domain = Domain::new("client.example");
     put(bench.spool(), &["bob@client.example"], b"text").await;
     assert_eq!(bench.spool().defer_domain(&domain, later(1_800)).await, Ok(()));
@@ -246,7 +196,7 @@ async fn a_domain_that_is_put_off_stays_so_over_a_restart() {
     bench.reopen();
     assert_eq!(bench.spool().due(10).await, Ok(Vec::new()));
     assert_eq!(claim(bench.spool(), "client.example").await, []);
-    bench.clock.advance(Duration::from_secs(1_800));
+    bench.clock().advance(Duration::from_secs(1_800));
     assert_eq!(bench.spool().due(10).await, Ok(vec![domain.clone()]));
     assert_eq!(bench.spool().defer_domain(&domain, later(9_000)).await, Ok(()));
     let pending = bench.spool().release(&domain, Wake::Operator).await.expect("up");
@@ -254,9 +204,8 @@ async fn a_domain_that_is_put_off_stays_so_over_a_restart() {
     assert_eq!(claim(bench.spool(), "client.example").await.len(), 2);
 }
 
-#[tokio::test]
-async fn recipients_are_settled_one_by_one_and_the_refused_are_kept() {
-    let mut bench = Bench::new();
+pub async fn recipients_are_settled_one_by_one_and_the_refused_are_kept<S: Stand>() {
+    let mut bench = S::new();
     let paths = ["ann@client.example", "bob@client.example", "cleo@client.example"];
     let id = put(bench.spool(), &paths, b"text").await;
     let claimed = claim(bench.spool(), "client.example").await.remove(0);
@@ -286,9 +235,8 @@ async fn recipients_are_settled_one_by_one_and_the_refused_are_kept() {
     assert_eq!(bench.spool().show(id).await, Ok(Vec::new()));
 }
 
-#[tokio::test]
-async fn old_items_expire_only_while_the_time_is_known() {
-    let bench = Bench::new();
+pub async fn old_items_expire_only_while_the_time_is_known<S: Stand>() {
+    let bench = S::new();
     let domain = Domain::new("client.example");
     let id = put(bench.spool(), &["bob@client.example"], b"text").await;
     assert_eq!(bench.spool().expired(&domain, later(0), 10).await, Ok(Vec::new()));
@@ -300,9 +248,8 @@ async fn old_items_expire_only_while_the_time_is_known() {
     assert_eq!(status(bench.spool(), id).await, [Status::Kept]);
 }
 
-#[tokio::test]
-async fn a_person_lists_page_by_page_and_removes_even_what_is_leased() {
-    let bench = Bench::new();
+pub async fn a_person_lists_page_by_page_and_removes_even_what_is_leased<S: Stand>() {
+    let bench = S::new();
     let spool = bench.spool();
     let mut ids = Vec::new();
     for seed in 0..5 {
@@ -326,9 +273,8 @@ async fn a_person_lists_page_by_page_and_removes_even_what_is_leased() {
     assert_eq!(spool.stats().messages, 4);
 }
 
-#[tokio::test]
-async fn those_who_deliver_hear_of_arrivals_and_releases() {
-    let bench = Bench::new();
+pub async fn those_who_deliver_hear_of_arrivals_and_releases<S: Stand>() {
+    let bench = S::new();
     let mut events = bench.spool().events();
     let domain = Domain::new("client.example");
     put(bench.spool(), &["bob@client.example"], b"text").await;
@@ -338,9 +284,8 @@ async fn those_who_deliver_hear_of_arrivals_and_releases() {
     assert_eq!(events.recv().await, Ok(Event::Released(domain, Wake::Etrn)));
 }
 
-#[tokio::test]
-async fn what_is_not_committed_leaves_nothing() {
-    let mut bench = Bench::new();
+pub async fn what_is_not_committed_leaves_nothing<S: Stand>() {
+    let mut bench = S::new();
     for length in [100, 10_000, 100_000] {
         let envelope = envelope(&["bob@client.example"]);
         let mut writer = bench.spool().begin(&envelope, None).await.expect("begun");
@@ -349,59 +294,23 @@ async fn what_is_not_committed_leaves_nothing() {
         drop(writer);
         assert_eq!(bench.spool().stats().drafts, 0);
     }
-    let drafts = bench.close().join("drafts");
-    assert_eq!(std::fs::read_dir(drafts).expect("a folder").count(), 0);
+    assert_eq!(bench.files("drafts"), 0);
     bench.reopen();
     assert_eq!(bench.spool().stats().messages, 0);
 }
 
-#[tokio::test]
-async fn one_process_at_a_time_uses_a_folder() {
-    let mut bench = Bench::new();
-    let second = LogSpool::open(bench.folder.path(), SMALL, bench.clock.clone());
-    let text = second.expect_err("it is locked").to_string();
-    assert!(text.contains("lock") && text.contains("another process"), "{text}");
-    let path = bench.close().to_owned();
-    assert!(Folder::open(&path).expect("it was closed").space().is_ok());
-}
-
-#[tokio::test]
-async fn many_sessions_share_the_memory_for_drafts() {
-    let bench = Bench::new();
-    let spool = std::sync::Arc::new(bench.spool.expect("it is open"));
-    let tasks: Vec<_> = (0..200)
-        .map(|seed| {
-            let spool = spool.clone();
-            tokio::spawn(async move {
-                let body = body(seed, 1_000 + 97 * seed as usize);
-                (put(&*spool, &["bob@client.example"], &body).await, body)
-            })
+pub async fn many_sessions_share_the_memory_for_drafts<S: Stand>() {
+    let bench = std::sync::Arc::new(S::new());
+    let sessions = (0..200).map(|seed| {
+        let bench = bench.clone();
+        tokio::spawn(async move {
+            let body = body(seed, 1_000 + 97 * seed as usize);
+            (put(bench.spool(), &["bob@client.example"], &body).await, body)
         })
-        .collect();
-    for task in tasks {
-        let (id, body) = task.await.expect("no session panics");
-        assert!(body_of(&*spool, id, 0).await == body);
+    });
+    for session in sessions.collect::<Vec<_>>() {
+        let (id, body) = session.await.expect("no session panics");
+        assert!(body_of(bench.spool(), id, 0).await == body);
     }
-    assert_eq!(spool.stats().messages, 200);
-}
-
-#[tokio::test]
-async fn an_export_has_every_message_once_with_its_envelope() {
-    let bench = Bench::new();
-    let spool = bench.spool();
-    let mut ids = Vec::new();
-    for seed in 0..300 {
-        ids.push(put(spool, &["a@b.example", "c@a.example"], &body(seed, 50)).await);
-    }
-    let folder = bench.folder.path().join("export");
-    let exported = crate::spool::export(spool, &folder).await.expect("a new folder");
-    assert_eq!((exported.messages, exported.damaged.len()), (300, 0));
-    let read = |name: String| std::fs::read(folder.join(name)).expect("it was exported");
-    assert_eq!(read(format!("{}.eml", ids[7])), body(7, 50));
-    let json = serde_json::from_slice::<serde_json::Value>(&read(format!("{}.json", ids[7])));
-    let json = json.expect("it is JSON");
-    assert_eq!(json["reverse_path"], "ann@sender.example");
-    assert_eq!(json["recipients"][1]["path"], "a@b.example");
-    let again = crate::spool::export(spool, &folder).await;
-    assert_eq!(again.expect_err("it is there").kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(bench.spool().stats().messages, 200);
 }

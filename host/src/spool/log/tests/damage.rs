@@ -150,6 +150,24 @@ fn a_body_that_changed_is_never_read_to_its_end() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_copied_whole_stays() {
+    let disk = open(&filled()).disk;
+    let name = segments(&disk).remove(0);
+    let before = content(&disk, &name);
+    disk.damage(&name, |content| content[900] ^= 1);
+    let mut rig = open(&disk);
+    let domain = Domain::new("one.example");
+    let mut claims = rig.shared.claim(&domain, 20, std::time::Duration::MAX);
+    let first = claims.remove(0);
+    let done = claims.iter().map(|claim| rig.shared.settling(claim, &Outcome::Delivered));
+    let done = done.collect::<Result<_, _>>().expect("they are leased");
+    assert!(rig.log.commit(done).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    assert_eq!(content(&rig.disk, &name)[..900], before[..900]);
+    assert_eq!(rig.shared.read_page(&Page { max: 9, ..Page::default() })[0].id, first.id);
+}
+
+#[test]
 fn a_check_changes_nothing() {
     let mut rig = open(&SimDisk::new(Fault::Cut(40)));
     live(&mut rig);

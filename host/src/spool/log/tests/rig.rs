@@ -183,16 +183,10 @@ impl Rig {
         }
         assert_eq!(found, BTreeMap::new(), "{context}: nobody put these");
         let bodies = self.disk.list(BODIES).expect("a folder").len();
-        let own = self.shared.index();
-        let mut own: Vec<_> = own
-            .queues()
-            .flat_map(|(_, queue)| {
-                queue.items.iter().filter(|(_, item)| own.message(item).own_file)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        own.sort();
-        own.dedup();
+        let index = self.shared.index();
+        let ids = index.queues().flat_map(|(_, queue)| queue.items.keys());
+        let is_own = |id: &MsgId| index.message(*id).is_some_and(|message| message.own_file);
+        let own: std::collections::BTreeSet<_> = ids.copied().filter(is_own).collect();
         assert_eq!(bodies, own.len(), "{context}: files of bodies");
     }
 
