@@ -7,10 +7,13 @@ use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
 
 /// Lives with `fault` in it; none when it came before the log was open.
-fn live_with(fault: Fault) -> (SimDisk, Option<Rig>) {
+fn live_with(fault: Fault, dies_of_fault: bool) -> (SimDisk, Option<Rig>) {
     let disk = SimDisk::new(fault);
     let mut rig = Rig::open(disk.clone(), Model::default()).ok();
-    rig.iter_mut().for_each(live);
+    if let Some(rig) = &mut rig {
+        rig.dies_of_fault = dies_of_fault;
+        live(rig);
+    }
     (disk, rig)
 }
 
@@ -18,7 +21,7 @@ fn live_with(fault: Fault) -> (SimDisk, Option<Rig>) {
 fn a_sync_that_fails_stops_the_spool_and_loses_nothing_acknowledged() {
     let mut tried = 0;
     for at in 0..1_000 {
-        let (disk, rig) = live_with(Fault::Sync(at));
+        let (disk, rig) = live_with(Fault::Sync(at), false);
         let Some(rig) = rig else { continue };
         if !disk.has_failed() {
             if disk.operations() <= at {
@@ -40,8 +43,8 @@ fn a_sync_that_fails_stops_the_spool_and_loses_nothing_acknowledged() {
 #[test]
 fn a_full_disk_refuses_and_goes_on() {
     let mut tried = 0;
-    for at in 0..1_000 {
-        let (disk, rig) = live_with(Fault::Full(at));
+    for (at, dies) in (0..1_000).flat_map(|at| [(at, false), (at, true)]) {
+        let (disk, rig) = live_with(Fault::Full(at), dies);
         let mut rig = rig.expect("an empty disk needs no place to be opened");
         if !disk.has_failed() {
             if disk.operations() <= at {
@@ -50,9 +53,12 @@ fn a_full_disk_refuses_and_goes_on() {
             continue;
         }
         assert!(!rig.shared.down.load(Ordering::Acquire), "full at {at}: that passes");
-        rig.check(&format!("full at {at}"));
+        if !dies {
+            rig.check(&format!("full at {at}"));
+        }
         for loss in [Loss::Nothing, Loss::All] {
-            let context = format!("full at {at}, then {loss:?}");
+            let context =
+                format!("full at {at}, {}, then {loss:?}", if dies { "dead" } else { "on" });
             recover(disk.after(loss, Fault::None), rig.model.clone(), &context);
         }
         tried += 1;

@@ -1,5 +1,5 @@
 //! The power goes at every operation in turn, and again at every operation of the recovery (that
-//! with two of the five kinds of loss at each first cut, by turns).
+//! with one of the five kinds of loss at each first cut, by turns).
 
 use postern_core::envelope::State;
 
@@ -39,6 +39,13 @@ pub fn live(rig: &mut Rig) {
     rig.settle("three.example", 9, &Outcome::Delivered);
     rig.put(&[(one, 2_000), (one, 2_049)]);
     rig.remove(1);
+    rig.settle("one.example", 9, &Outcome::Delivered);
+    rig.put(&[(one, 1_900), (one, 1_900)]);
+    rig.settle("two.example", 9, &Outcome::Delivered);
+    rig.put(&[(one, 1_900), (one, 1_900), (two, 1_000)]);
+    rig.settle("three.example", 9, &Outcome::Delivered);
+    rig.put(&[(one, 1_900), (one, 1_900), (three, 1_000)]);
+    rig.settle("three.example", 9, &Outcome::Delivered);
 }
 
 /// Operations of a life in which nothing goes wrong.
@@ -86,7 +93,7 @@ fn the_power_may_go_at_any_operation_and_at_any_of_the_recovery() {
             let disk = rig.disk.after(loss.clone(), Fault::None);
             recover(disk, rig.model.clone(), &context);
             cuts += 1;
-            if (number as u64 + cut) % 5 >= 2 {
+            if (number as u64 + cut) % 5 != 0 {
                 continue;
             }
             let mut second = 0;
@@ -106,5 +113,5 @@ fn the_power_may_go_at_any_operation_and_at_any_of_the_recovery() {
         }
     }
     println!("power cuts tried: {cuts} at {operations} operations, {cuts_of_recovery} in recovery");
-    assert!(cuts >= 500 && cuts_of_recovery >= 2_000);
+    assert!(cuts >= 500 && cuts_of_recovery >= 1_500);
 }

@@ -72,7 +72,6 @@ fn take(rig: &mut Rig, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn any_life_ends_as_it_was_acknowledged(lives in prop::collection::vec(generation(), 1..6)) {
         let mut disk = SimDisk::new(Fault::None);

@@ -62,17 +62,26 @@ pub struct Rig {
     pub log: Log<SimDisk>,
     pub model: Model,
     pub report: Report,
+    /// The process is killed at the fault that the disk was made with.
+    pub dies_of_fault: bool,
 }
 
 impl Rig {
     /// Opens what is on the disk, which must agree with the model.
     pub fn open(disk: SimDisk, model: Model) -> io::Result<Self> {
         let (log, shared, report) = recover::open(disk.clone(), TINY, Clock::manual(NOW))?;
-        Ok(Self { disk, shared, log, model, report })
+        Ok(Self { disk, shared, log, model, report, dies_of_fault: false })
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dies_of_fault && self.disk.has_failed()
     }
 
     /// Commits a batch as the thread does.
     fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<(), Failure>> {
+        if self.is_dead() {
+            return operations.iter().map(|_| Err(Failure::Down)).collect();
+        }
         let results = self.log.commit(operations);
         while self.log.tidy() {}
         results.into_iter().map(|result| result.map(|_| ())).collect()
@@ -85,7 +94,9 @@ impl Rig {
         for (paths, length) in messages {
             self.model.next_seed += 1;
             let (id, body) = (MsgId::now(), body(self.model.next_seed, *length));
-            if let Ok(operation) = self.make_put(id, paths, &body) {
+            if !self.is_dead()
+                && let Ok(operation) = self.make_put(id, paths, &body)
+            {
                 operations.push(operation);
                 ids.push((id, *paths));
             }
