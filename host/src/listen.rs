@@ -128,8 +128,6 @@ impl<S: Spool> Reception<S> {
         mut mailroom: Mailroom<S>,
         terms: &Terms,
     ) -> io::Result<()> {
-        // Replies are sent when the client has to hear them; waiting for more would stall both.
-        stream.set_nodelay(true)?;
         let config = session_config(terms);
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(&config, id, false);
@@ -185,6 +183,9 @@ fn session_config(terms: &Terms) -> SessionConfig<'_> {
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Its connections inherit it. A reply is sent when the client has to hear it; waiting for more
+    // to send would stall both.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

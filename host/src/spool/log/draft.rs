@@ -21,6 +21,9 @@ use crate::spool::{CommitError, Envelope, MsgId, Refuse, Writer};
 
 /// Octets for which memory is asked when the client did not say a size.
 const UNKNOWN_SIZE: usize = 8 << 10;
+/// Octets of the disk that are promised then, so that a message of common length asks only once how
+/// full the disk is.
+const UNKNOWN_PLACE: u64 = 64 << 10;
 /// The header fields that we put before the body.
 const OWN_FIELDS: usize = 1 << 10;
 
@@ -68,7 +71,7 @@ impl<D: Disk> Draft<D> {
         if shared.down.load(Ordering::Acquire) {
             return Err(Refuse::Down);
         }
-        let promise = Promise::new(shared.clone(), size.unwrap_or(0))?;
+        let promise = Promise::new(shared.clone(), size.unwrap_or(UNKNOWN_PLACE))?;
         let id = MsgId::now();
         let mut record = vec![0; RECORD_HEAD];
         envelope.encode(id, &mut record);
