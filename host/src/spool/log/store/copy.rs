@@ -42,7 +42,8 @@ impl<D: Disk> Log<D> {
     }
 
     fn leave(&self, number: u32, error: &io::Error) -> io::Result<()> {
-        tracing::error!(file = segment_name(number), %error, "a segment cannot be read; it is kept");
+        let file = segment_name(number);
+        tracing::error!(file, %error, "a segment cannot be read; it is kept");
         if let Some(segment) = self.shared.index().segments.get_mut(number) {
             segment.damaged = true;
         }
