@@ -281,11 +281,14 @@ impl<D: Disk> Spool for LogSpool<D> {
     }
 
     async fn read(&self, id: MsgId, from: u64) -> Result<LogBody<D>, Error> {
-        self.with(move |shared| shared.open_body(id, from)).await?
+        self.with(move |shared| shared.open_body(id, from)?.ahead()).await?
     }
 
     async fn settle(&self, claim: Claim, outcome: Outcome) -> Result<(), Error> {
-        let operation = self.with(move |shared| shared.settling(&claim, &outcome)).await??;
+        let operation = match self.shared.ending(&claim, &outcome)? {
+            Some(operation) => operation,
+            None => self.with(move |shared| shared.settling(&claim, &outcome)).await??,
+        };
         self.commit(operation).await.map(|_| ())
     }
 

@@ -201,6 +201,7 @@ impl<D: Disk> Shared<D> {
             checksum: (from == 0).then_some(0),
             expected: header.body_crc,
             buffer: Vec::new(),
+            is_ahead: false,
         })
     }
 }
@@ -217,9 +218,19 @@ pub struct LogBody<D: Disk> {
     checksum: Option<u32>,
     expected: u32,
     pub(super) buffer: Vec<u8>,
+    /// The buffer has octets that nobody has seen: opening reads the first, which for most messages
+    /// are all, since each trip to the threads that read costs more than the reading.
+    is_ahead: bool,
 }
 
 impl<D: Disk> LogBody<D> {
+    /// Reads the first octets before they are asked for.
+    pub(super) fn ahead(mut self) -> Result<Self, Error> {
+        self.fill()?;
+        self.is_ahead = true;
+        Ok(self)
+    }
+
     /// Fills the buffer with the next octets.
     pub(super) fn fill(&mut self) -> Result<(), Error> {
         let length = (self.end - self.next).min(CHUNK_BYTES);
@@ -242,6 +253,13 @@ impl<D: Disk> LogBody<D> {
 
 impl<D: Disk> Body for LogBody<D> {
     async fn chunk(&mut self) -> Result<&[u8], Error> {
+        if std::mem::take(&mut self.is_ahead) {
+            return Ok(&self.buffer);
+        }
+        if self.next == self.end {
+            self.fill()?;
+            return Ok(&self.buffer);
+        }
         let mut body = LogBody {
             file: self.file.clone(),
             name: self.name.clone(),

@@ -12,30 +12,39 @@ use crate::spool::{Claim, Error, Outcome, Recipient};
 const REPLY_BYTES: usize = 2_000;
 
 impl<D: Disk> Shared<D> {
-    /// The operation that records `outcome`. It reads the item's recipients only where something of
-    /// the item stays.
+    /// The operation that records `outcome`, if nothing of the item stays: all recipients are
+    /// delivered, and none was kept before. No recipient needs to be read then.
+    pub(super) fn ending(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+    ) -> Result<Option<Operation>, Error> {
+        let index = self.index();
+        let (item, _) = index.item(&claim.domain, claim.id).ok_or(Error::Stale)?;
+        let ends = *outcome == Outcome::Delivered && !item.marks.kept;
+        Ok(ends.then(|| Operation::Done(leased(claim))))
+    }
+
+    /// The operation that records `outcome`.
     pub(super) fn settling(&self, claim: &Claim, outcome: &Outcome) -> Result<Operation, Error> {
-        let leased =
-            Leased { id: claim.id, domain: claim.domain.clone(), generation: claim.generation };
-        let keeps = {
-            let index = self.index();
-            let (item, _) = index.item(&claim.domain, claim.id).ok_or(Error::Stale)?;
-            item.marks.kept
-        };
-        if *outcome == Outcome::Delivered && !keeps {
-            return Ok(Operation::Done(leased));
+        if let Some(operation) = self.ending(claim, outcome)? {
+            return Ok(operation);
         }
         let (envelope, _) = self.read_envelope(&claim.domain, claim.id)?;
         let (recipients, until) = settled(envelope.recipients, outcome);
         if recipients.is_empty() {
-            return Ok(Operation::Done(leased));
+            return Ok(Operation::Done(leased(claim)));
         }
         let mut record = Named::record(until, &claim.domain);
         for recipient in &recipients {
             recipient.encode(&mut record);
         }
-        Ok(Operation::State(leased, record))
+        Ok(Operation::State(leased(claim), record))
     }
+}
+
+fn leased(claim: &Claim) -> Leased {
+    Leased { id: claim.id, domain: claim.domain.clone(), generation: claim.generation }
 }
 
 /// What is left of an item's recipients, and when to try them again.

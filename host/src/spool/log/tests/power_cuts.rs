@@ -93,7 +93,7 @@ fn the_power_may_go_at_any_operation_and_at_any_of_the_recovery() {
             let disk = rig.disk.after(loss.clone(), Fault::None);
             recover(disk, rig.model.clone(), &context);
             cuts += 1;
-            if (number as u64 + cut) % 5 != 0 {
+            if !(number as u64 + cut).is_multiple_of(5) {
                 continue;
             }
             let mut second = 0;
