@@ -4,10 +4,10 @@
 //! which remember where in a line they stand. Nothing here decides anything.
 
 pub mod command;
+pub mod domain;
 pub mod dot;
 pub mod etrn;
 pub mod line;
-mod literal;
 mod out;
 pub mod params;
 pub mod path;

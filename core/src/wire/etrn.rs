@@ -1,6 +1,6 @@
 //! What ETRN names (RFC 1985 §5.2, §5.3).
 
-use super::path::is_domain;
+use super::domain::is_domain;
 
 /// The queue that an ETRN asks to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

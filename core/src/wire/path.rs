@@ -1,11 +1,9 @@
 //! Reverse-paths and forward-paths (RFC 5321 §4.1.2, §4.1.3; UTF-8 in them: RFC 6531 §3.3).
 
-use super::literal::is_address_literal;
+use super::domain::{MAX_DOMAIN, is_address_literal, is_domain};
 
 /// Octets of a local part at most (RFC 5321 §4.5.3.1.1).
 pub const MAX_LOCAL_PART: usize = 64;
-/// Octets of a domain at most (RFC 5321 §4.5.3.1.2).
-pub const MAX_DOMAIN: usize = 255;
 /// Octets of a path at most, angle brackets included (RFC 5321 §4.5.3.1.3).
 pub const MAX_PATH: usize = 256;
 
@@ -174,21 +172,6 @@ fn split_quoted(input: &[u8]) -> Option<(&[u8], &[u8])> {
 /// RFC 5322 §3.2.3, and UTF-8 beyond ASCII.
 fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || octet >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
-}
-
-/// Whether `text` is a domain: labels of letters, digits and inner hyphens, or UTF-8 (U-labels).
-pub fn is_domain(text: &[u8]) -> bool {
-    text.len() <= MAX_DOMAIN
-        && text.split(|octet| *octet == b'.').all(is_label)
-        && core::str::from_utf8(text).is_ok()
-}
-
-pub(super) fn is_label(label: &[u8]) -> bool {
-    let letter_or_digit = |octet: &u8| octet.is_ascii_alphanumeric() || *octet >= 0x80;
-    (1..=63).contains(&label.len())
-        && label.first().is_some_and(letter_or_digit)
-        && label.last().is_some_and(letter_or_digit)
-        && label.iter().all(|octet| letter_or_digit(octet) || *octet == b'-')
 }
 
 #[cfg(test)]

@@ -1,8 +1,25 @@
-//! Address literals (RFC 5321 §4.1.3).
+//! Domains and address literals (RFC 5321 §4.1.2, §4.1.3).
 
-// Not parsed by core::net, whose parsers keep a path to a panic that no optimizer removes.
+// Addresses are not parsed by core::net, whose parsers keep a path to a panic that no optimizer
+// removes.
 
-use super::path::is_label;
+/// Octets of a domain at most (RFC 5321 §4.5.3.1.2).
+pub const MAX_DOMAIN: usize = 255;
+
+/// Whether `text` is a domain: labels of letters, digits and inner hyphens, or UTF-8 (U-labels).
+pub fn is_domain(text: &[u8]) -> bool {
+    text.len() <= MAX_DOMAIN
+        && text.split(|octet| *octet == b'.').all(is_label)
+        && core::str::from_utf8(text).is_ok()
+}
+
+fn is_label(label: &[u8]) -> bool {
+    let letter_or_digit = |octet: &u8| octet.is_ascii_alphanumeric() || *octet >= 0x80;
+    (1..=63).contains(&label.len())
+        && label.first().is_some_and(letter_or_digit)
+        && label.last().is_some_and(letter_or_digit)
+        && label.iter().all(|octet| letter_or_digit(octet) || *octet == b'-')
+}
 
 /// Whether `text` is an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]` or `[tag:content]`.
 pub fn is_address_literal(text: &[u8]) -> bool {
