@@ -180,7 +180,9 @@ impl<S: Spool> Mailroom<S> {
 
 impl<S: Spool> drive::Mailroom for Mailroom<S> {
     async fn connect(&mut self) -> Verdict<'_> {
-        match self.turned_away {
+        // Sent away at once, a sender goes on to the next mail exchanger.
+        let down = || self.post.spool.takes(None).is_err().then_some(Reason::Down);
+        match self.turned_away.or_else(down) {
             Some(reason) => Verdict::Close(reason, None),
             None => Verdict::Accept,
         }
@@ -193,6 +195,10 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
+        if let Err(refuse) = self.post.spool.takes(params.size) {
+            let (reason, word) = reason(refuse);
+            return self.refuse(reason, word);
+        }
         let envelope = self.envelope(&from, &params);
         let hops = HopCounter::new();
         let transaction = Transaction { envelope, size: params.size, hops, writer: None };

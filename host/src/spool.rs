@@ -104,6 +104,10 @@ pub trait Spool: Send + Sync + 'static {
     /// items there were.
     fn remove(&self, id: MsgId) -> impl Future<Output = Result<u64, Error>> + Send;
 
+    /// Whether a message could be taken now: the spool runs, and there is place for one of `size`
+    /// octets if its client said so. [`Spool::begin`] is what sets the place aside.
+    fn takes(&self, size: Option<u64>) -> Result<(), Refuse>;
+
     /// How much is held.
     fn stats(&self) -> Stats;
 

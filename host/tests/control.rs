@@ -125,6 +125,10 @@ impl Spool for Told {
         Ok(count as u64)
     }
 
+    fn takes(&self, _: Option<u64>) -> Result<(), Refuse> {
+        Err(Refuse::Down)
+    }
+
     fn stats(&self) -> Stats {
         let held = self.held.lock().expect("no holder panics");
         let mut domains: Vec<_> = held.iter().map(|held| held.domain.clone()).collect();

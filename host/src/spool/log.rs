@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, broadcast};
 use self::disk::{Disk, Folder};
 use self::draft::Draft;
 use self::index::Index;
-use self::place::Places;
+use self::place::{Places, Promise};
 use self::read::LogBody;
 use self::store::{Failure, Operation};
 use self::writer::WriterThread;
@@ -317,6 +317,13 @@ impl<D: Disk> Spool for LogSpool<D> {
 
     async fn remove(&self, id: MsgId) -> Result<u64, Error> {
         self.commit(Operation::Remove(id)).await
+    }
+
+    fn takes(&self, size: Option<u64>) -> Result<(), Refuse> {
+        if self.shared.down.load(Ordering::Acquire) {
+            return Err(Refuse::Down);
+        }
+        size.map_or(Ok(()), |size| Promise::new(self.shared.clone(), size).map(drop))
     }
 
     fn stats(&self) -> Stats {

@@ -7,8 +7,8 @@ use postern_core::time::Timestamp;
 
 use super::stand::Stand;
 use crate::spool::{
-    Body, Claim, Domain, Envelope, Error, Event, Fate, MsgId, Outcome, Page, Recipient, Spool,
-    Status, Wake, Writer,
+    Body, Claim, Domain, Envelope, Error, Event, Fate, MsgId, Outcome, Page, Recipient, Refuse,
+    Spool, Status, Wake, Writer,
 };
 
 pub const NOW: Timestamp = Timestamp { unix_seconds: 1_800_000_000, known: true };
@@ -101,6 +101,16 @@ pub async fn bodies_of_every_length_come_back_whole<S: Stand>() {
     let stats = bench.spool().stats();
     assert_eq!((stats.messages, stats.drafts), (11, 0));
     assert_eq!(stats.body_bytes, held.iter().map(|(_, body)| body.len() as u64).sum::<u64>());
+}
+
+pub async fn what_has_no_place_is_refused_before_its_first_octet<S: Stand>() {
+    let bench = S::new();
+    assert_eq!(bench.spool().takes(None), Ok(()));
+    assert_eq!(bench.spool().takes(Some(1_000)), Ok(()));
+    assert_eq!(bench.spool().takes(Some(1 << 50)), Err(Refuse::Full));
+    assert_eq!(bench.spool().takes(Some(1_000)), Ok(()), "what was asked for is not set aside");
+    let begun = bench.spool().begin(&envelope(&["bob@client.example"]), Some(1 << 50)).await;
+    assert_eq!(begun.err(), Some(Refuse::Full));
 }
 
 pub async fn a_message_is_one_item_for_each_domain_and_dies_with_the_last<S: Stand>() {

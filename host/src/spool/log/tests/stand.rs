@@ -125,6 +125,7 @@ macro_rules! conformance {
 }
 
 conformance! {
+    what_has_no_place_is_refused_before_its_first_octet
     bodies_of_every_length_come_back_whole
     a_message_is_one_item_for_each_domain_and_dies_with_the_last
     items_are_claimed_in_order_and_never_twice
