@@ -39,8 +39,8 @@ impl Connection {
         Self::Plain(stream)
     }
 
-    /// Says goodbye under TLS, so that the client can tell an end from a cut. In clear, dropping the
-    /// connection says as much.
+    /// Says goodbye under TLS, so that the client can tell an end from a cut. In clear, dropping
+    /// the connection says as much.
     pub async fn close(&mut self) -> Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
