@@ -19,7 +19,7 @@ pub fn docker(arguments: &[&str]) -> (String, String) {
 impl Container {
     /// `docker run` with these arguments.
     pub fn run(arguments: &[&str]) -> Self {
-        let (id, _) = docker(&[&["run", "--detach"], arguments].concat());
+        let (id, _) = docker(&[&["run", "--detach", "--rm"], arguments].concat());
         Self { id }
     }
 
@@ -76,7 +76,8 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        docker(&["rm", "--force", "--volumes", &self.id]);
+        // One that has stopped is gone already, and a panic here would hide the reason.
+        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.id]).output();
     }
 }
 

@@ -1,6 +1,10 @@
 //! The two servers, and what a load costs them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
 
 use crate::Load;
 use crate::docker::{Container, number};
@@ -29,7 +33,8 @@ const POSTFIX: &str = "postconf -e relay_domains=client.example \
 pub struct Server {
     container: Container,
     source: Container,
-    syncs_counted: bool,
+    /// Postern's configuration, there as long as the container; Postern counts its syncs.
+    config: Option<NamedTempFile>,
 }
 
 /// What a message cost.
@@ -46,24 +51,25 @@ impl Server {
     /// Postern with room for many sessions; every message waits, since nobody is at its host.
     pub fn postern() -> Self {
         // Its image has no shell to write the file with.
-        let config = std::env::temp_dir().join(format!("postern-bench-{}", std::process::id()));
+        let readable = Permissions::from_mode(0o644);
+        let config = tempfile::Builder::new().permissions(readable).tempfile();
+        let config = config.expect("the temporary folder takes a file");
         std::fs::write(&config, POSTERN).expect("the temporary folder takes a file");
-        let mount = format!("{}:/etc/postern/postern.toml:ro", config.display());
-        let options =
-            ["--volume", &mount, "--volume", "/run/postern", "--ulimit", "nofile=65536", "postern"];
-        Self::start(&options, true)
+        let mount = format!("{}:/etc/postern/postern.toml:ro", config.path().display());
+        let options = ["--volume", &mount, "--volume", "/run/postern", "postern"];
+        Self::start(&options, Some(config))
     }
 
     /// Postfix, with its spool on a volume too.
     pub fn postfix() -> Self {
         let options = ["--volume", "/var/spool/postfix", "postern-sender", "sh", "-c", POSTFIX];
-        Self::start(&options, false)
+        Self::start(&options, None)
     }
 
-    fn start(options: &[&str], syncs_counted: bool) -> Self {
+    fn start(options: &[&str], config: Option<NamedTempFile>) -> Self {
         let container = Container::run(&[&["--no-healthcheck"], options].concat());
         let source = Container::run(&["postern-sender", "sleep", "infinity"]);
-        let server = Self { container, source, syncs_counted };
+        let server = Self { container, source, config };
         let end = Instant::now() + Duration::from_secs(30);
         let probe = format!("swaks --silent 3 --quit-after banner --server {}", server.address());
         while server.source.exec(&["sh", "-c", &format!("{probe} || echo down")]).0 == "down" {
@@ -123,9 +129,7 @@ impl Server {
 
     /// Syncs since its start.
     fn syncs(&self) -> Option<f64> {
-        if !self.syncs_counted {
-            return None;
-        }
+        self.config.as_ref()?;
         let metrics = ["curl", "-sS", "--unix-socket", "/run/postern/control", "http://-/metrics"];
         let run = ["run", "--rm", "--volumes-from", self.container.id(), "postern-client"];
         let (metrics, _) = crate::docker::docker(&[&run[..], &metrics].concat());
