@@ -329,3 +329,6 @@ fn put_ehlo<'k>(
     }
     out.put(b"250 HELP\r\n")
 }
+
+#[cfg(test)]
+mod tests;
