@@ -1,14 +1,17 @@
 //! The client's mailboxes, read over IMAP.
 
 use crate::poll;
-use crate::world::Host;
+use crate::world::{Host, Output};
 
 const PASSWORD: &str = "postern";
 
-/// How many messages `user` has.
+/// How many messages `user` has. Waits for an answer: Dovecot may start after Postfix.
 pub async fn count(client: &Host, user: &str) -> usize {
-    let status = imap(client, user, "", &["--request", "STATUS INBOX (MESSAGES)"]).await;
-    let status = String::from_utf8_lossy(&status).into_owned();
+    let status = poll::until("the mailbox can be read", async || {
+        let status = imap(client, user, "", &["--request", "STATUS INBOX (MESSAGES)"]).await;
+        status.succeeded().then(|| status.text())
+    })
+    .await;
     let count = status.split("MESSAGES ").nth(1).and_then(|rest| rest.split(')').next());
     count.and_then(|count| count.parse().ok()).expect("a STATUS reply")
 }
@@ -19,12 +22,12 @@ pub async fn message(client: &Host, user: &str, number: usize) -> Vec<u8> {
         (count(client, user).await >= number).then_some(())
     })
     .await;
-    imap(client, user, &format!("INBOX;MAILINDEX={number}"), &[]).await
+    imap(client, user, &format!("INBOX;MAILINDEX={number}"), &[]).await.expect_success()
 }
 
-async fn imap(client: &Host, user: &str, path: &str, options: &[&str]) -> Vec<u8> {
+async fn imap(client: &Host, user: &str, path: &str, options: &[&str]) -> Output {
     let login = format!("{user}:{PASSWORD}");
     let url = format!("imap://127.0.0.1/{path}");
     let command = [&["curl", "--silent", "--show-error", "--user", &login, &url], options].concat();
-    client.run(&command).await.expect_success()
+    client.run(&command).await
 }

@@ -26,7 +26,12 @@ async fn a_restart_of_the_bundle_keeps_the_queue() {
     bundle.compose(&etrn);
     poll::until("the mail is delivered", async || bundle.queue().is_empty().then_some(())).await;
     let fetch = "curl -sS --user anna@client.example:postern 'imap://127.0.0.1/INBOX;MAILINDEX=1'";
-    let got = bundle.compose(&["exec", "-T", "client", "sh", "-c", fetch]);
+    let fetch = ["exec", "-T", "client", "sh", "-c", fetch];
+    let got = poll::until("the mail is in the mailbox", async || {
+        let output = bundle.command(&fetch).output().expect("a shell is installed");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    })
+    .await;
     assert!(got.ends_with("Subject: kept\r\n\r\nHello.\r\n"), "{got}");
 }
 
