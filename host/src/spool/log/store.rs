@@ -87,6 +87,11 @@ impl<D: Disk> Log<D> {
         Self { shared, current: None, next_segment, next_batch }
     }
 
+    /// Messages that are being received or wait for their commit.
+    pub fn messages_under_way(&self) -> u64 {
+        self.shared.counters.drafts.load(Ordering::Relaxed)
+    }
+
     /// Does all of `operations`: each is durable when its result is `Ok`, with the number of items
     /// it ended.
     pub fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<u64, Failure>> {
