@@ -28,6 +28,8 @@ pub async fn message(client: &Host, user: &str, number: usize) -> Vec<u8> {
 async fn imap(client: &Host, user: &str, path: &str, options: &[&str]) -> Output {
     let login = format!("{user}:{PASSWORD}");
     let url = format!("imap://127.0.0.1/{path}");
-    let command = [&["curl", "--silent", "--show-error", "--user", &login, &url], options].concat();
+    // A login that was begun while Dovecot starts may never be answered; the next one is.
+    let curl = ["curl", "--max-time", "10", "--silent", "--show-error", "--user", &login, &url];
+    let command = [&curl, options].concat();
     client.run(&command).await
 }
