@@ -29,7 +29,7 @@ async fn imap(client: &Host, user: &str, path: &str, options: &[&str]) -> Output
     let login = format!("{user}:{PASSWORD}");
     let url = format!("imap://127.0.0.1/{path}");
     // A login that was begun while Dovecot starts may never be answered; the next one is.
-    let curl = ["curl", "--max-time", "10", "--silent", "--show-error", "--user", &login, &url];
+    let curl = ["curl", "--max-time", "45", "--silent", "--show-error", "--user", &login, &url];
     let command = [&curl, options].concat();
     client.run(&command).await
 }
