@@ -133,8 +133,9 @@ impl Clerk {
                 assert!(!octets.is_empty(), "an empty chunk");
                 return self.trace.message.extend_from_slice(octets);
             }
-            // What came before a fault depends on the split, and is dropped.
-            Event::Discard(_) => self.trace.message.clear(),
+            // What came before a fault depends on the split, and is dropped. So is what came before
+            // we refused a chunk: that ends the transaction without another event.
+            Event::Discard(_) | Event::Mail { .. } => self.trace.message.clear(),
             _ => {}
         }
         self.trace.events.push(format!("{event:?}"));

@@ -56,7 +56,7 @@ pub enum Event<'i> {
     Chunk(&'i [u8]),
     /// A BDAT that is not the last has come whole.
     ChunkEnd {
-        /// To answer.
+        /// To answer; a refusal ends the transaction.
         ask: AskChunk,
     },
     /// The message has come whole.
