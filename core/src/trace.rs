@@ -120,6 +120,18 @@ impl Received<'_> {
     }
 }
 
+/// What stands between our field and the message that begins with `octets`; ask with the first
+/// piece of it that is not empty.
+///
+/// A first line that begins with white space would be read as a continuation of the field
+/// (RFC 5322 §2.2.3). Behind an empty line, which ends the header, it stays the message's own.
+pub const fn separator(octets: &[u8]) -> &'static [u8] {
+    match octets {
+        [b' ' | b'\t', ..] => b"\r\n",
+        _ => b"",
+    }
+}
+
 /// A header field that is being written, and where its present line begins.
 struct Field<'o, 'b> {
     out: &'o mut Out<'b>,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use postern_core::time::Timestamp;
-use postern_core::trace::{HOP_LIMIT, HopCounter, Received, With};
+use postern_core::trace::{HOP_LIMIT, HopCounter, Received, With, separator};
 use postern_core::wire::Out;
 use proptest::prelude::*;
 
@@ -99,6 +99,16 @@ fn no_room_writes_nothing() {
         let mut out = Out::new(&mut buffer);
         assert!(field.write(&mut out).is_err(), "{room} octets are too few");
         assert!(out.is_empty(), "a part was left with {room} octets of room");
+    }
+}
+
+#[test]
+fn a_message_never_goes_on_the_field() {
+    for begins in [&b" folded"[..], b"\tfolded", b" "] {
+        assert_eq!(separator(begins), b"\r\n", "{}", begins.escape_ascii());
+    }
+    for begins in [&b"Subject: x"[..], b"\r\n text", b"\n", b"text", b""] {
+        assert_eq!(separator(begins), b"", "{}", begins.escape_ascii());
     }
 }
 

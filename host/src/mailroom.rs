@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_core::drive;
 use postern_core::session::{EtrnVerdict, Verdict, Why};
-use postern_core::trace::{HopCounter, Received, With};
+use postern_core::trace::{HopCounter, Received, With, separator};
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
@@ -57,6 +57,19 @@ struct Transaction<W> {
     size: Option<u64>,
     hops: HopCounter,
     writer: Option<W>,
+    /// The message's first octets are still to come.
+    begins: bool,
+}
+
+impl<W: Writer> Transaction<W> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
+        self.hops.feed(bytes);
+        let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
+        if std::mem::take(&mut self.begins) {
+            writer.write(separator(bytes)).await?;
+        }
+        writer.write(bytes).await
+    }
 }
 
 impl<S: Spool> Mailroom<S> {
@@ -200,9 +213,13 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
             return self.refuse(reason, word);
         }
         let envelope = self.envelope(&from, &params);
-        let hops = HopCounter::new();
-        let transaction = Transaction { envelope, size: params.size, hops, writer: None };
-        self.transaction = Some(Box::new(transaction));
+        self.transaction = Some(Box::new(Transaction {
+            envelope,
+            size: params.size,
+            hops: HopCounter::new(),
+            writer: None,
+            begins: true,
+        }));
         Verdict::Accept
     }
 
@@ -232,9 +249,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
 
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
-        transaction.hops.feed(bytes);
-        let writer = transaction.writer.as_mut().expect("accepting DATA opened a writer");
-        writer.write(bytes).await.map_err(|refuse| {
+        transaction.write(bytes).await.map_err(|refuse| {
             self.transaction = None;
             let (reason, word) = reason(refuse);
             self.post.metrics.refused(word);

@@ -72,6 +72,17 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
     for message in stored.iter_mut().chain(&mut script.stored) {
         message.to.sort();
     }
+    for message in &mut script.stored {
+        part_from_trace(&mut message.body);
+    }
     play::compare_stored(&script, &stored)?;
     Ok(Played::Well)
+}
+
+/// Puts the empty line before a message whose first line would else go on the trace field that the
+/// server puts on top (RFC 5322 §2.2.3).
+fn part_from_trace(body: &mut Vec<u8>) {
+    if matches!(body.first(), Some(b' ' | b'\t')) {
+        body.splice(..0, *b"\r\n");
+    }
 }

@@ -161,7 +161,7 @@ async fn body(spool: &LogSpool, held: &Held) -> Vec<u8> {
     }
 }
 
-/// What the client sent: behind the trace field that the server put on top.
+/// What stands behind the trace field that the server put on top.
 fn without_received(body: Vec<u8>) -> Vec<u8> {
     assert!(body.starts_with(b"Received: "), "no trace: {}", body.escape_ascii());
     let mut start = 0;
