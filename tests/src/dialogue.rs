@@ -1,5 +1,6 @@
 //! Dialogue scripts: one SMTP session a file, as `tests/dialogues/README.md` describes them.
 
+mod cite;
 mod escape;
 mod parse;
 mod reply;
@@ -15,6 +16,8 @@ pub use reply::{ExpectedReply, LinePattern};
 pub struct Script {
     /// The file's name without `.smtp`.
     pub name: String,
+    /// The sections that it is about, each as `RFC 5321 §4.1.4`.
+    pub cites: Vec<String>,
     /// Where and how the script runs.
     pub settings: Settings,
     /// The dialogue, in its order.

@@ -5,5 +5,6 @@ pub mod memory;
 pub mod network;
 pub mod play;
 pub mod replies;
+pub mod rfc;
 pub mod tidy;
 mod words;

@@ -1,5 +1,6 @@
 //! The parser of scripts.
 
+use super::cite::sections;
 use super::escape::{repeat_lines, unescape};
 use super::{ExpectedReply, LinePattern, Script, Settings, Step, StoredMessage, StoredPath};
 
@@ -14,7 +15,6 @@ pub fn parse(name: &str, text: &str) -> Result<Script, String> {
 
 struct Parser {
     script: Script,
-    cites_rfc: bool,
     /// A reply whose last line has not come yet.
     reply: Option<ExpectedReply>,
     /// Whether the step before was the client's, so that the next octets belong to its group.
@@ -25,16 +25,17 @@ impl Parser {
     fn new(name: &str) -> Self {
         let script = Script {
             name: name.to_owned(),
+            cites: Vec::new(),
             settings: Settings::default(),
             steps: Vec::new(),
             stored: Vec::new(),
         };
-        Self { script, cites_rfc: false, reply: None, sending: false }
+        Self { script, reply: None, sending: false }
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
         if let Some(comment) = line.strip_prefix('#') {
-            self.cites_rfc |= comment.contains("RFC ") && comment.contains('§');
+            self.script.cites.extend(sections(comment));
             return Ok(());
         }
         if let Some(setting) = line.strip_prefix('%') {
@@ -65,7 +66,9 @@ impl Parser {
 
     fn end(self) -> Result<Script, String> {
         match () {
-            () if !self.cites_rfc => Err("no comment names an RFC and its section".into()),
+            () if self.script.cites.is_empty() => {
+                Err("no comment names an RFC and its section".into())
+            }
             () if self.reply.is_some() => Err("the last reply has no last line".into()),
             () if self.script.steps.is_empty() => Err("nothing is said".into()),
             () => Ok(self.script),
