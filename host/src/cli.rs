@@ -149,7 +149,7 @@ impl Cli {
                 wait_for(command.run(&socket, out))
             }
             Command::Spool(command) => command.run(&load(&self.config)?.spool.path, out),
-            Command::Etrn(command) => command.run(out),
+            Command::Etrn(command) => wait_for(command.run(out)),
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::health(&socket, *format, out))

@@ -1,4 +1,5 @@
-//! Handing held mail on: core's client on a TCP connection, with STARTTLS where it is offered.
+//! Handing held mail on, and asking for it by ETRN: core's client on a TCP connection, with
+//! STARTTLS where it is offered.
 //!
 //! The host that a domain's mail goes to is configured, not found by MX, and stands for that domain
 //! alone. TLS is opportunistic (RFC 7435): it keeps listeners out, no certificate is verified, and
@@ -17,10 +18,10 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::config::{self, DeliverTo, Host};
 use crate::spool::{Body, Claim, Error, Fate, Spool};
-use dialogue::{Dialogue, Stream, Turn};
+use dialogue::{Dialogue, Said, Stream, Turn};
 use transfer::Transfer;
 
-pub use dialogue::Failure;
+pub use dialogue::{Answer, Failure};
 pub use tls::Tls;
 
 /// How long each address of a host may take to accept a connection.
@@ -189,12 +190,25 @@ impl<'h> Connection<'h> {
         }
     }
 
+    /// Asks the host to release what it holds for `node` (RFC 1985).
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn etrn(&mut self, node: &[u8]) -> Result<Answer, Failure> {
+        let asked = self.dialogue.call(|client, out| client.etrn(node, out));
+        asked.map_err(|error| Failure::new(error.to_string()))?;
+        match self.dialogue.next().await? {
+            Turn::Said(Said::Etrn(answer)) => Ok(answer),
+            turn => unreachable!("nothing but ETRN was said: {turn:?}"),
+        }
+    }
+
     /// Takes leave.
     pub async fn quit(mut self) {
         self.dialogue
             .call(|client, _| client.quit())
             .expect("between transactions, QUIT can be said");
-        // Whatever comes now, the messages were settled.
+        // Whatever comes now, the messages were settled, and the ETRN was answered.
         let _ = timeout(QUIT_TIMEOUT, self.dialogue.next()).await;
     }
 }

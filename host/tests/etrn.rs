@@ -73,10 +73,10 @@ fn a_holder_without_etrn_is_named() {
 #[test]
 fn a_holder_that_hangs_up_or_will_not_serve_is_named() {
     let busy: Script = &[(&["421 4.3.2 too many sessions"], "")];
-    let expected = "postern: HOLDER: refused: 421 4.3.2 too many sessions\n";
+    let expected = "postern: HOLDER: 421 4.3.2 too many sessions\n";
     assert_eq!(ask(busy, &["client.example"]), (1, expected.to_owned()));
     let silent: Script = &[(&[], "")];
-    let expected = "postern: HOLDER: the holder hung up\n";
+    let expected = "postern: HOLDER: it hung up; we waited for its greeting\n";
     assert_eq!(ask(silent, &["client.example"]), (1, expected.to_owned()));
 }
 
@@ -95,5 +95,6 @@ fn wrong_usage_and_an_absent_holder_are_told_apart() {
     drop(free);
     let (code, text) = run(&place);
     assert_eq!(code, Some(1));
-    assert!(text.starts_with(&format!("postern: connecting to {place}: ")), "{text}");
+    let why = format!("postern: {place}: connecting to {place}: ");
+    assert!(text.starts_with(&why), "{text}");
 }

@@ -54,18 +54,43 @@ pub(super) enum Said {
     Recipient(usize, Answer),
     Message(Answer),
     Delivery(usize, Answer),
+    Etrn(Answer),
 }
 
-/// A reply, kept.
+/// A reply, kept; its text is printable.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub struct Answer {
     pub(super) code: u16,
-    pub(super) text: Vec<u8>,
+    /// The code and the text.
+    pub(super) line: String,
+}
+
+impl Answer {
+    /// The three digits.
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// What stands behind the code.
+    pub fn text(&self) -> &str {
+        self.line.get(4..).unwrap_or_default()
+    }
+
+    /// Whether the host did what it was asked to.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.code, 200..300)
+    }
 }
 
 impl From<&Reply<'_>> for Answer {
     fn from(reply: &Reply<'_>) -> Self {
-        Self { code: reply.code(), text: reply.to_string().into_bytes() }
+        Self { code: reply.code(), line: reply.to_string() }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
     }
 }
 
@@ -204,8 +229,8 @@ fn said(event: &Event<'_>) -> Result<Said, Failure> {
         Event::Recipient { index, reply } => Ok(Said::Recipient(usize::from(*index), reply.into())),
         Event::Message(reply) => Ok(Said::Message(reply.into())),
         Event::Delivered { index, reply } => Ok(Said::Delivery(usize::from(*index), reply.into())),
+        Event::Etrn(reply) => Ok(Said::Etrn(reply.into())),
         Event::Refused(reply) => Err(Failure::new(reply.to_string())),
         Event::Fault(fault) => Err(Failure::new(fault.to_string())),
-        Event::Etrn(reply) => unreachable!("no ETRN was sent: {reply}"),
     }
 }

@@ -60,12 +60,12 @@ impl<'c> Transfer<'c> {
                     self.decide(index, &answer);
                 }
             }
-            Said::Recipient(nth, answer) if (200..300).contains(&answer.code) => {
+            Said::Recipient(nth, answer) if answer.is_done() => {
                 self.accepted.push(self.asked[nth]);
             }
             // RFC 5321 §4.5.3.1.10: from an old server, 552 means too many recipients.
-            Said::Recipient(nth, Answer { code: 552, text }) => {
-                self.decide(self.asked[nth], &Answer { code: 452, text });
+            Said::Recipient(nth, Answer { code: 552, line }) => {
+                self.decide(self.asked[nth], &Answer { code: 452, line });
             }
             Said::Recipient(nth, answer) | Said::Delivery(nth, answer) => {
                 self.decide(self.asked[nth], &answer);
@@ -75,6 +75,7 @@ impl<'c> Transfer<'c> {
                     self.decide(index, &answer);
                 }
             }
+            Said::Etrn(answer) => unreachable!("no ETRN was sent: {answer}"),
         }
     }
 
@@ -86,7 +87,7 @@ impl<'c> Transfer<'c> {
         };
         let undecided = self.fates[index].is_none();
         if undecided {
-            self.fates[index] = Some(Fate { state, reply: answer.text.clone() });
+            self.fates[index] = Some(Fate { state, reply: answer.line.clone().into_bytes() });
         }
     }
 
