@@ -1,0 +1,34 @@
+//! The block device below.
+
+// One executor thread runs a device, so its futures need no Send bound.
+#![allow(async_fn_in_trait)]
+
+use core::fmt::Debug;
+
+/// Octets of a block.
+pub const BLOCK: usize = 512;
+
+/// The content of a block.
+pub type Block = [u8; BLOCK];
+
+/// A memory card, or what stands for one: an array of blocks.
+///
+/// Power may fail between and within any two writes. A block whose writing was cut holds its old
+/// content, its new one, or anything else. Until [`Card::flush`] has returned, writes may reach the
+/// medium in any order, or not at all.
+pub trait Card {
+    /// What went wrong, for the log.
+    type Error: Debug;
+
+    /// How many blocks there are.
+    fn blocks(&self) -> u32;
+
+    /// Reads block number `block`.
+    async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Self::Error>;
+
+    /// Writes block number `block`.
+    async fn write(&mut self, block: u32, content: &Block) -> Result<(), Self::Error>;
+
+    /// Returns once all that was written is on stable storage.
+    async fn flush(&mut self) -> Result<(), Self::Error>;
+}
