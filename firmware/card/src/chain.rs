@@ -1,0 +1,74 @@
+//! Following a chain from extent to extent, and saying what each is.
+
+use crate::extent::{Chain, Header};
+use crate::map::State;
+use crate::medium::Medium;
+use crate::{Card, Fault, Store};
+
+/// A walk along a chain. All but the first step read a block.
+pub(crate) struct Walk {
+    chain: Chain,
+    extent: u16,
+    steps: u16,
+}
+
+impl Walk {
+    pub(crate) fn new(chain: Chain) -> Self {
+        Self { chain, extent: chain.head, steps: 0 }
+    }
+
+    /// The next extent; none behind the last.
+    pub(crate) async fn next<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+    ) -> Result<Option<u16>, Fault<C::Error>> {
+        if self.steps >= self.chain.extents {
+            return Ok(None);
+        }
+        let geometry = medium.geometry;
+        if self.steps > 0 {
+            let block = geometry.extent_block(self.extent, geometry.last_index());
+            self.extent = Header::read(medium.load(block).await?)
+                .filter(|header| header.serial == self.chain.serial)
+                .and_then(|header| header.next)
+                .ok_or(Fault::Damaged { block })?;
+        }
+        if !geometry.has_extent(self.extent) {
+            return Err(Fault::Damaged { block: geometry.extent_block(self.extent, 0) });
+        }
+        self.steps += 1;
+        Ok(Some(self.extent))
+    }
+}
+
+/// How marking a chain went.
+pub(crate) struct Marked<E> {
+    /// The last extent that was reached.
+    pub(crate) last: u16,
+    /// Why those behind it were not.
+    pub(crate) broken: Option<Fault<E>>,
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// Says what each extent of a chain is: `head` the first, `rest` all others. An error is the
+    /// map's; a link that can't be followed is in what is returned.
+    pub(crate) async fn mark_chain(
+        &mut self,
+        chain: Chain,
+        head: State,
+        rest: State,
+    ) -> Result<Marked<C::Error>, Fault<C::Error>> {
+        let mut walk = Walk::new(chain);
+        let (mut last, mut state) = (chain.head, head);
+        loop {
+            match walk.next(&mut self.medium).await {
+                Ok(Some(extent)) => {
+                    self.map.set(&mut self.medium, extent, state).await?;
+                    (last, state) = (extent, rest);
+                }
+                Ok(None) => return Ok(Marked { last, broken: None }),
+                Err(fault) => return Ok(Marked { last, broken: Some(fault) }),
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A message that is coming, from its beginning to its commit.
+
+use crate::extent::{self, Chain, Header, PAYLOAD, Position};
+use crate::journal::Change;
+use crate::map::State;
+use crate::message::{Message, MessageId, next_block};
+use crate::{Card, Fault, Store};
+
+/// A message that is being written. It is to be given back to its store, to [`Store::commit`],
+/// [`Store::replace`] or [`Store::discard`]; the room of one that is dropped is lost until the next
+/// mount.
+#[derive(Debug)]
+#[must_use = "its room is lost until it is committed or discarded"]
+pub struct Draft {
+    pub(crate) chain: Chain,
+    /// Behind its last octet.
+    at: Position,
+    octets: u64,
+    /// Where the message begins, and octets of the envelope.
+    body: Option<(Position, u64)>,
+    /// Extents that it may still take.
+    pub(crate) reserved: u32,
+    is_spoiled: bool,
+}
+
+impl Draft {
+    pub(crate) fn new(chain: Chain, reserved: u32) -> Self {
+        let at = Position::start(chain.head);
+        Self { chain, at, octets: 0, body: None, reserved, is_spoiled: false }
+    }
+
+    /// What follows is the message; what came so far is the envelope. Without this all of it is.
+    pub fn end_envelope(&mut self) {
+        self.body = Some((self.at, self.octets));
+    }
+
+    /// Octets that were appended.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The header of its last block.
+    fn header(&self) -> Header {
+        let Position { sequence, offset: length, .. } = self.at;
+        Header { serial: self.chain.serial, sequence, length, next: None }
+    }
+
+    /// What its manifest says; `old` is the message whose envelope it replaces, and whether it
+    /// flags it.
+    fn message(&self, old: Option<&(Message, bool)>) -> Message {
+        let (body_from, envelope_octets) = self.body.unwrap_or((self.at, self.octets));
+        let own = Message {
+            id: MessageId::of(self.chain),
+            envelope_octets,
+            message_octets: self.octets - envelope_octets,
+            flagged: false,
+            damaged: false,
+            chain: self.chain,
+            body: self.chain,
+            body_from,
+        };
+        match old {
+            None => own,
+            Some((old, flagged)) => Message {
+                message_octets: old.message_octets,
+                flagged: *flagged,
+                body: old.body,
+                body_from: old.body_from,
+                ..own
+            },
+        }
+    }
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// Begins a draft, with room for an envelope and a message of `octets` octets together. When
+    /// there is none it is [`Fault::Full`], before anything is written.
+    pub async fn begin(&mut self, octets: u64) -> Result<Draft, Fault<C::Error>> {
+        self.check_ready()?;
+        let extents = self.extents_for(octets).ok_or(Fault::Full)?;
+        self.make_room(extents).await?;
+        let count = self.drafts.checked_add(1).ok_or(Fault::Failed)?;
+        let head = self.map.allocate(&mut self.medium).await?;
+        self.drafts = count;
+        let reserved = extents - 1;
+        self.reserved += reserved;
+        let serial = u64::from(self.boot()) << 32 | u64::from(count);
+        Ok(Draft::new(Chain { head, extents: 1, serial }, reserved))
+    }
+
+    /// Appends to a draft: first the envelope, then, behind [`Draft::end_envelope`], the message. A
+    /// draft may take more room than it was begun with, as long as there is some. After an error it
+    /// can only be discarded; all other drafts go on.
+    pub async fn append(
+        &mut self,
+        draft: &mut Draft,
+        octets: &[u8],
+    ) -> Result<(), Fault<C::Error>> {
+        self.check_draft(draft)?;
+        // Only what comes to its end leaves a draft of which all is known.
+        draft.is_spoiled = true;
+        let mut rest = octets;
+        while !rest.is_empty() {
+            if usize::from(draft.at.offset) == PAYLOAD {
+                self.end_block(draft).await?;
+            }
+            rest = self.fill_block(draft, rest).await?;
+        }
+        draft.is_spoiled = false;
+        Ok(())
+    }
+
+    /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
+    /// After an error, or when power fails before, it may be there or not, but never in part.
+    pub async fn commit(&mut self, draft: Draft) -> Result<MessageId, Fault<C::Error>> {
+        self.settle(draft, None).await
+    }
+
+    /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
+    /// its flag; its body stays where it is. As safe as [`Store::commit`]: there is always one of
+    /// the two. The message gets a new id, and its turn comes after all others'.
+    pub async fn replace(
+        &mut self,
+        id: MessageId,
+        draft: Draft,
+        flagged: bool,
+    ) -> Result<MessageId, Fault<C::Error>> {
+        match self.find(id).await {
+            Ok(old) if !old.damaged => self.settle(draft, Some((old, flagged))).await,
+            found => {
+                self.discard(draft).await;
+                let block = self.medium.geometry.extent_block(id.head(), 0);
+                Err(found.err().unwrap_or(Fault::Damaged { block }))
+            }
+        }
+    }
+
+    /// Ends a draft without a message, and frees its room.
+    pub async fn discard(&mut self, draft: Draft) {
+        self.medium.drop_tail(draft.chain.serial);
+        if self.is_own(&draft) {
+            self.reserved = self.reserved.saturating_sub(draft.reserved);
+            // What can't be freed now is free after the next mount.
+            let _ = self.mark_chain(draft.chain, State::Free, State::Free).await;
+        }
+    }
+
+    async fn settle(
+        &mut self,
+        mut draft: Draft,
+        old: Option<(Message, bool)>,
+    ) -> Result<MessageId, Fault<C::Error>> {
+        match self.try_settle(&mut draft, old).await {
+            Ok(()) => {
+                self.reserved = self.reserved.saturating_sub(draft.reserved);
+                Ok(MessageId::of(draft.chain))
+            }
+            Err(fault) => {
+                self.discard(draft).await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn try_settle(
+        &mut self,
+        draft: &mut Draft,
+        old: Option<(Message, bool)>,
+    ) -> Result<(), Fault<C::Error>> {
+        self.check_draft(draft)?;
+        self.write_last_block(draft).await?;
+        let message = draft.message(old.as_ref());
+        let block = self.medium.geometry.extent_block(draft.chain.head, 0);
+        self.medium.store(block, |content| message.write(content)).await?;
+        self.medium.flush().await?;
+        let change = match &old {
+            None => Change::commit(draft.chain),
+            Some((old, flagged)) => Change::replace(old, draft.chain, *flagged),
+        };
+        self.change(&change).await
+    }
+
+    /// Puts octets in a draft's last block, and returns those that it had no room for.
+    async fn fill_block<'o>(
+        &mut self,
+        draft: &mut Draft,
+        octets: &'o [u8],
+    ) -> Result<&'o [u8], Fault<C::Error>> {
+        let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
+        let content = self.medium.resume(block, &draft.header()).await?;
+        let room = extent::payload_mut(content).get_mut(usize::from(draft.at.offset)..);
+        let room = room.unwrap_or(&mut []);
+        let count = room.len().min(octets.len());
+        let (here, rest) = octets.split_at_checked(count).unwrap_or((&[], octets));
+        if let Some(room) = room.get_mut(..count) {
+            room.copy_from_slice(here);
+        }
+        draft.at.offset += count as u16;
+        draft.octets += count as u64;
+        draft.header().write(content);
+        Ok(rest)
+    }
+
+    /// Writes a draft's last block, which is full, and goes on to the next.
+    async fn end_block(&mut self, draft: &mut Draft) -> Result<(), Fault<C::Error>> {
+        let is_last = draft.at.index == self.medium.geometry.last_index();
+        let next = if is_last { Some(self.extend(draft).await?) } else { None };
+        if let Err(fault) = self.write_full_block(draft, next).await {
+            if let Some(next) = next {
+                // Nothing leads to it, so the draft's end would not free it.
+                let _ = self.map.set(&mut self.medium, next, State::Free).await;
+            }
+            return Err(fault);
+        }
+        draft.chain.extents += u16::from(is_last);
+        draft.at = next_block(draft.at, next, is_last).ok_or(Fault::Full)?;
+        Ok(())
+    }
+
+    /// An extent for a draft to go on in.
+    async fn extend(&mut self, draft: &mut Draft) -> Result<u16, Fault<C::Error>> {
+        if draft.reserved == 0 {
+            self.make_room(1).await?;
+        }
+        let extent = self.map.allocate(&mut self.medium).await?;
+        if draft.reserved > 0 {
+            draft.reserved -= 1;
+            self.reserved = self.reserved.saturating_sub(1);
+        }
+        Ok(extent)
+    }
+
+    async fn write_full_block(
+        &mut self,
+        draft: &Draft,
+        next: Option<u16>,
+    ) -> Result<(), Fault<C::Error>> {
+        let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
+        let header = draft.header();
+        let content = self.medium.resume(block, &header).await?;
+        Header { next, ..header }.write(content);
+        self.medium.write_tail().await
+    }
+
+    /// Sees to it that a draft's last block is on the card. One that had to leave the buffer is
+    /// read, since its writing may have failed.
+    async fn write_last_block(&mut self, draft: &Draft) -> Result<(), Fault<C::Error>> {
+        if draft.at.offset == 0 {
+            return Ok(());
+        }
+        let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
+        let is_here = self.medium.has_tail(draft.chain.serial);
+        self.medium.resume(block, &draft.header()).await?;
+        if is_here { self.medium.write_tail().await } else { Ok(()) }
+    }
+
+    fn is_own(&self, draft: &Draft) -> bool {
+        self.check_ready().is_ok() && draft.chain.serial >> 32 == u64::from(self.boot())
+    }
+
+    fn check_draft(&self, draft: &Draft) -> Result<(), Fault<C::Error>> {
+        self.check_ready()?;
+        if draft.is_spoiled || !self.is_own(draft) { Err(Fault::Spoiled) } else { Ok(()) }
+    }
+
+    /// Extents for a manifest and `octets` octets; none when no card has as many.
+    fn extents_for(&self, octets: u64) -> Option<u32> {
+        let blocks = octets.div_ceil(PAYLOAD as u64) + 1;
+        u32::try_from(blocks.div_ceil(u64::from(self.medium.geometry.layout.extent_blocks))).ok()
+    }
+}

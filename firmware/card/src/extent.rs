@@ -1,0 +1,117 @@
+//! What stands in extents: blocks of messages, and the chains that extents form.
+//!
+//! | Octets | A block of a message |
+//! | --- | --- |
+//! | 8 | serial of the draft that it was written for |
+//! | 4 | sequence: 0 for the manifest, then 1, 2, … |
+//! | 2 | octets of the payload, n |
+//! | 2 | in the last block of an extent: the extent where the message goes on; 65,535: none |
+//! | n | payload |
+//! | … | zeros |
+//! | 4 | checksum |
+//!
+//! A draft's blocks fill its extents one after the other. The payload is the envelope and behind it
+//! the message, as one stream; all blocks but the last are full. Block 0 of the first extent is the
+//! manifest ([`crate::message`]), written last.
+
+use crate::octets::{Put, Take};
+use crate::{BLOCK, Block};
+
+/// Octets of a block before its payload.
+const HEADER: usize = 16;
+/// Octets of payload in a block.
+pub(crate) const PAYLOAD: usize = BLOCK - HEADER - 4;
+/// No extent has this number.
+pub(crate) const NO_EXTENT: u16 = u16::MAX;
+
+/// What a block of a message begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) serial: u64,
+    pub(crate) sequence: u32,
+    pub(crate) length: u16,
+    pub(crate) next: Option<u16>,
+}
+
+impl Header {
+    pub(crate) fn write(&self, content: &mut Block) {
+        Put::new(content)
+            .u64(self.serial)
+            .u32(self.sequence)
+            .u16(self.length)
+            .u16(self.next.unwrap_or(NO_EXTENT));
+    }
+
+    pub(crate) fn read(content: &Block) -> Option<Self> {
+        let mut fields = Take::new(content);
+        Some(Self {
+            serial: fields.u64()?,
+            sequence: fields.u32()?,
+            length: fields.u16().filter(|length| usize::from(*length) <= PAYLOAD)?,
+            next: fields.u16().map(|next| (next != NO_EXTENT).then_some(next))?,
+        })
+    }
+}
+
+/// The place for a block's payload.
+pub(crate) fn payload(content: &Block) -> &[u8] {
+    content.get(HEADER..HEADER + PAYLOAD).unwrap_or(&[])
+}
+
+/// The place for a block's payload, to be written.
+pub(crate) fn payload_mut(content: &mut Block) -> &mut [u8] {
+    content.get_mut(HEADER..HEADER + PAYLOAD).unwrap_or(&mut [])
+}
+
+/// The extents of one draft, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// The first, which begins with the manifest.
+    pub(crate) head: u16,
+    /// How many there are.
+    pub(crate) extents: u16,
+    /// The draft's serial, in each block.
+    pub(crate) serial: u64,
+}
+
+impl Chain {
+    pub(crate) fn put(self, fields: &mut Put<'_>) {
+        fields.u16(self.head).u16(self.extents).u64(self.serial);
+    }
+
+    pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
+        Some(Self { head: fields.u16()?, extents: fields.u16()?, serial: fields.u64()? })
+    }
+}
+
+/// An octet of a message's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) extent: u16,
+    /// The block in the extent.
+    pub(crate) index: u16,
+    /// The octet in the block's payload; may be the one behind the last.
+    pub(crate) offset: u16,
+    /// The block's sequence.
+    pub(crate) sequence: u32,
+}
+
+impl Position {
+    /// Where the stream in a chain begins.
+    pub(crate) fn start(head: u16) -> Self {
+        Self { extent: head, index: 1, offset: 0, sequence: 1 }
+    }
+
+    pub(crate) fn put(self, fields: &mut Put<'_>) {
+        fields.u16(self.extent).u16(self.index).u16(self.offset).u32(self.sequence);
+    }
+
+    pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
+        Some(Self {
+            extent: fields.u16()?,
+            index: fields.u16()?,
+            offset: fields.u16()?,
+            sequence: fields.u32()?,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The journal: a ring of records, each a change of what messages there are.
+//!
+//! A record takes one block; record number n has block n of the ring, counted round and round. Each
+//! is written and flushed before the next one, so that power can only cut off the last.
+//!
+//! | Octets | A record |
+//! | --- | --- |
+//! | 8 | sequence, n |
+//! | 4 | checksum of the record before, so that none follows one that it was not written after |
+//! | 4 | generation of the last checkpoint |
+//! | 4 | boot: the number of the mount |
+//! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
+//! | 1 | flags: 1 the message that came is flagged, 2 the one that went was |
+//! | 12 | chain of the message that came; 0 extents: none |
+//! | 2 | head extent of the message that went; 65,535: none |
+//! | 12, 12 | chains that nothing needs any more; 0 extents: none |
+//! | … | zeros |
+//! | 4 | checksum |
+//!
+//! A record without any of these says that a mount has taken a boot number.
+
+use crate::Block;
+use crate::extent::{Chain, NO_EXTENT};
+use crate::message::Message;
+use crate::octets::{Put, Take};
+
+const FLAG_CAME: u8 = 1;
+const FLAG_WENT: u8 = 2;
+
+/// What a record changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// A message that is there from now on.
+    pub(crate) came: Option<Chain>,
+    /// Whether it is flagged.
+    pub(crate) came_flagged: bool,
+    /// The head extent of one that is not any more.
+    pub(crate) went: Option<u16>,
+    /// Whether it was flagged.
+    pub(crate) went_flagged: bool,
+    /// What is free after the next checkpoint. Not before: a replay follows the chains of all that
+    /// came, and must find them as they were.
+    pub(crate) freed: [Option<Chain>; 2],
+}
+
+impl Change {
+    /// A mount has taken a boot number.
+    pub(crate) const BOOT: Self =
+        Self { came: None, came_flagged: false, went: None, went_flagged: false, freed: [None; 2] };
+
+    /// A message has come.
+    pub(crate) fn commit(came: Chain) -> Self {
+        Self { came: Some(came), ..Self::BOOT }
+    }
+
+    /// A message was removed.
+    pub(crate) fn remove(old: &Message) -> Self {
+        let body = (old.body != old.chain).then_some(old.body);
+        Self {
+            went: Some(old.chain.head),
+            went_flagged: old.flagged,
+            freed: [Some(old.chain), body],
+            ..Self::BOOT
+        }
+    }
+
+    /// A message has got another envelope, in `came`, and perhaps a flag. The chain that has the
+    /// body stays.
+    pub(crate) fn replace(old: &Message, came: Chain, flagged: bool) -> Self {
+        let envelope = (old.body != old.chain).then_some(old.chain);
+        Self {
+            came: Some(came),
+            came_flagged: flagged,
+            freed: [envelope, None],
+            ..Self::remove(old)
+        }
+    }
+
+    /// Extents that will be free.
+    pub(crate) fn freed_extents(&self) -> u32 {
+        self.freed.iter().flatten().map(|chain| u32::from(chain.extents)).sum()
+    }
+
+    /// Blocks that it is read from: the record, and the links of its chains.
+    pub(crate) fn cost(&self) -> u32 {
+        let links = |chain: &Chain| u32::from(chain.extents.saturating_sub(1));
+        1 + self.came.iter().chain(self.freed.iter().flatten()).map(links).sum::<u32>()
+    }
+}
+
+/// A record of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) sequence: u64,
+    pub(crate) previous: u32,
+    pub(crate) generation: u32,
+    pub(crate) boot: u32,
+    pub(crate) time_unix_s: u64,
+    pub(crate) change: Change,
+}
+
+impl Record {
+    pub(crate) fn write(&self, content: &mut Block) {
+        let change = &self.change;
+        let flags = if change.came_flagged { FLAG_CAME } else { 0 }
+            | if change.went_flagged { FLAG_WENT } else { 0 };
+        let mut fields = Put::new(content);
+        fields
+            .u64(self.sequence)
+            .u32(self.previous)
+            .u32(self.generation)
+            .u32(self.boot)
+            .u64(self.time_unix_s)
+            .u8(flags);
+        put_chain(&mut fields, change.came);
+        fields.u16(change.went.unwrap_or(NO_EXTENT));
+        change.freed.iter().for_each(|chain| put_chain(&mut fields, *chain));
+    }
+
+    pub(crate) fn read(content: &Block) -> Option<Self> {
+        let mut fields = Take::new(content);
+        let sequence = fields.u64()?;
+        let previous = fields.u32()?;
+        let generation = fields.u32()?;
+        let boot = fields.u32()?;
+        let time_unix_s = fields.u64()?;
+        let flags = fields.u8()?;
+        let change = Change {
+            came_flagged: flags & FLAG_CAME != 0,
+            went_flagged: flags & FLAG_WENT != 0,
+            came: take_chain(&mut fields)?,
+            went: fields.u16().map(|head| (head != NO_EXTENT).then_some(head))?,
+            freed: [take_chain(&mut fields)?, take_chain(&mut fields)?],
+        };
+        Some(Self { sequence, previous, generation, boot, time_unix_s, change })
+    }
+}
+
+fn put_chain(fields: &mut Put<'_>, chain: Option<Chain>) {
+    chain.unwrap_or(Chain { head: NO_EXTENT, extents: 0, serial: 0 }).put(fields);
+}
+
+fn take_chain(fields: &mut Take<'_>) -> Option<Option<Chain>> {
+    Chain::take(fields).map(|chain| (chain.extents > 0).then_some(chain))
+}
+
+/// Where the journal goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tip {
+    /// The first record since the last checkpoint.
+    pub(crate) first: u64,
+    /// The record to be written next.
+    pub(crate) next: u64,
+    /// Checksum of the last one.
+    pub(crate) previous: u32,
+    /// What the records since the last checkpoint cost a replay.
+    pub(crate) cost: u32,
+}
+
+impl Tip {
+    /// That of the journal behind a checkpoint.
+    pub(crate) const fn new(next: u64, previous: u32) -> Self {
+        Self { first: next, next, previous, cost: 0 }
+    }
+
+    /// A record, whose block has this checksum, is the last now.
+    pub(crate) fn advance(&mut self, change: &Change, checksum: u32) {
+        self.next += 1;
+        self.previous = checksum;
+        self.cost = self.cost.saturating_add(change.cost());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Record};
+    use crate::BLOCK;
+    use crate::extent::Chain;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let chain = |head, extents| Chain { head, extents, serial: u64::from(head) << 32 | 5 };
+        let whole = Change {
+            came: Some(chain(7, 3)),
+            came_flagged: true,
+            went: Some(4),
+            went_flagged: false,
+            freed: [Some(chain(9, 1)), Some(chain(0, 65_535))],
+        };
+        let went = Change { went_flagged: true, came_flagged: false, came: None, ..whole };
+        for change in [Change::BOOT, Change::commit(chain(1, 2)), whole, went] {
+            let (sequence, previous, generation) = (u64::MAX - 1, 0xDEAD_BEEF, 12);
+            let (boot, time_unix_s) = (3, 1_700_000_000);
+            let record = Record { sequence, previous, generation, boot, time_unix_s, change };
+            let mut content = [0; BLOCK];
+            record.write(&mut content);
+            assert_eq!(Record::read(&content), Some(record));
+        }
+    }
+
+    #[test]
+    fn the_cost_is_what_is_read() {
+        assert_eq!(Change::BOOT.cost(), 1);
+        let chain = Chain { head: 1, extents: 4, serial: 1 };
+        assert_eq!(Change::commit(chain).cost(), 4);
+        let freed = [Some(chain), Some(chain)];
+        let change = Change { freed, went: Some(1), ..Change::BOOT };
+        assert_eq!((change.freed_extents(), change.cost()), (8, 7));
+    }
+}

@@ -1,0 +1,357 @@
+//! The extent map: two bits tell what each extent is. It is paged.
+//!
+//! | Octets | A page |
+//! | --- | --- |
+//! | 500 | states of 2,000 extents, four an octet, the first in the lowest bits |
+//! | 4 | generation: the number of the checkpoint that it belongs to |
+//! | 4 | boot: the number of the mount in which it was written |
+//! | 4 | checksum |
+//!
+//! The last checkpoint's pages are never written over. A page that changed is in one of the slots,
+//! or was moved out to its place in the *next* checkpoint, which power may cut off at any time:
+//! until that checkpoint has a head nobody looks there.
+//!
+//! No draft lives through a mount. So a page may be written with drafts in it, and they are free
+//! extents to every later boot: a crash can't leak them, and a checkpoint need not know them.
+
+use crate::medium::Medium;
+use crate::octets::{Put, Take};
+use crate::{BLOCK, Block, Card, Fault};
+
+/// Extents that a page has room for.
+pub(crate) const PAGE_EXTENTS: u16 = 2_000;
+/// Pages of a card at most.
+pub(crate) const PAGES_MAX: u8 = 33;
+
+const STATES: usize = PAGE_EXTENTS as usize / 4;
+
+/// What an extent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing of worth is in it.
+    Free = 0,
+    /// It belongs to a message, or did since the last checkpoint.
+    Part = 1,
+    /// A message begins with it.
+    Head = 2,
+    /// A draft is being written into it.
+    Draft = 3,
+}
+
+impl State {
+    fn from_bits(bits: u8) -> Self {
+        match bits & 3 {
+            0 => Self::Free,
+            1 => Self::Part,
+            2 => Self::Head,
+            _ => Self::Draft,
+        }
+    }
+}
+
+/// Room for a page.
+struct Slot {
+    page: Option<u8>,
+    /// Whether the card has it only as it was.
+    is_changed: bool,
+    /// When it was wanted last.
+    wanted: u32,
+    content: Block,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { page: None, is_changed: false, wanted: 0, content: [0; BLOCK] };
+
+    fn state(&self, place: u16) -> State {
+        let octet = self.content.get(usize::from(place / 4)).copied().unwrap_or(0);
+        State::from_bits(octet >> (place % 4 * 2))
+    }
+
+    fn set(&mut self, place: u16, state: State) {
+        if let Some(octet) = self.content.get_mut(usize::from(place / 4)) {
+            let shift = place % 4 * 2;
+            *octet = *octet & !(3 << shift) | (state as u8) << shift;
+        }
+        self.is_changed = true;
+    }
+
+    fn clear_drafts(&mut self) {
+        for octet in self.content.iter_mut().take(STATES) {
+            let drafts = *octet & *octet >> 1 & 0b0101_0101;
+            *octet &= !(drafts | drafts << 1);
+        }
+    }
+
+    fn stamps(&self) -> Option<(u32, u32)> {
+        let mut fields = Take::new(self.content.get(STATES..)?);
+        Some((fields.u32()?, fields.u32()?))
+    }
+
+    fn set_stamps(&mut self, generation: u32, boot: u32) {
+        if let Some(stamps) = self.content.get_mut(STATES..) {
+            Put::new(stamps).u32(generation).u32(boot);
+        }
+    }
+}
+
+/// The extent map of a card, with room for `PAGES` of its pages.
+pub(crate) struct Map<const PAGES: usize> {
+    slots: [Slot; PAGES],
+    wants: u32,
+    /// One bit a page: it was moved out to the next checkpoint's place.
+    moved_out: u64,
+    /// The number of the last checkpoint.
+    pub(crate) generation: u32,
+    /// Whose drafts are alive; 0 before the boot has a number.
+    pub(crate) boot: u32,
+    /// Extents that are `Part` or `Head`.
+    pub(crate) used: u32,
+    /// Extents that are `Draft`.
+    pub(crate) drafted: u32,
+    /// Where the search for a free extent goes on, so that all wear alike.
+    pub(crate) cursor: u16,
+}
+
+impl<const PAGES: usize> Map<PAGES> {
+    pub(crate) const fn new() -> Self {
+        const { assert!(PAGES > 0, "a map needs room for a page") };
+        Self {
+            slots: [const { Slot::EMPTY }; PAGES],
+            wants: 0,
+            moved_out: 0,
+            generation: 0,
+            boot: 0,
+            used: 0,
+            drafted: 0,
+            cursor: 0,
+        }
+    }
+
+    /// Forgets all, to begin anew from checkpoint number `generation`.
+    pub(crate) fn restart(&mut self, generation: u32, used: u32, cursor: u16) {
+        self.slots.iter_mut().for_each(|slot| slot.page = None);
+        self.moved_out = 0;
+        self.generation = generation;
+        self.boot = 0;
+        self.used = used;
+        self.drafted = 0;
+        self.cursor = cursor;
+    }
+
+    /// What `extent` is.
+    pub(crate) async fn state<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        extent: u16,
+    ) -> Result<State, Fault<C::Error>> {
+        let (page, place) = medium.geometry.page_of(extent);
+        Ok(self.page(medium, page).await?.state(place))
+    }
+
+    /// Says what `extent` is from now on.
+    pub(crate) async fn set<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        extent: u16,
+        state: State,
+    ) -> Result<(), Fault<C::Error>> {
+        let (page, place) = medium.geometry.page_of(extent);
+        let slot = self.page(medium, page).await?;
+        let before = slot.state(place);
+        slot.set(place, state);
+        match before {
+            State::Free => {}
+            State::Part | State::Head => self.used = self.used.saturating_sub(1),
+            State::Draft => self.drafted = self.drafted.saturating_sub(1),
+        }
+        match state {
+            State::Free => {}
+            State::Part | State::Head => self.used += 1,
+            State::Draft => self.drafted += 1,
+        }
+        Ok(())
+    }
+
+    /// The first extent that is `state`, of the `count` extents from `from` on; behind the last
+    /// extent comes the first.
+    pub(crate) async fn find<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        from: u16,
+        count: u16,
+        state: State,
+    ) -> Result<Option<u16>, Fault<C::Error>> {
+        let geometry = medium.geometry;
+        let (mut extent, mut left) = (from, count);
+        while left > 0 {
+            let (page, place) = geometry.page_of(extent);
+            let end = geometry.extents_of(page).min(place.saturating_add(left));
+            let slot = self.page(medium, page).await?;
+            if let Some(found) = (place..end).find(|place| slot.state(*place) == state) {
+                return Ok(Some(extent + (found - place)));
+            }
+            // A place behind the map's end would make no headway.
+            let seen = end.saturating_sub(place).max(1);
+            left = left.saturating_sub(seen);
+            extent = geometry.extent_after(extent.saturating_add(seen - 1));
+        }
+        Ok(None)
+    }
+
+    /// Finds a free extent from the cursor on and makes it a draft's.
+    pub(crate) async fn allocate<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+    ) -> Result<u16, Fault<C::Error>> {
+        let all = medium.geometry.extents;
+        let extent = self.find(medium, self.cursor, all, State::Free).await?.ok_or(Fault::Full)?;
+        self.set(medium, extent, State::Draft).await?;
+        self.cursor = medium.geometry.extent_after(extent);
+        Ok(extent)
+    }
+
+    /// Writes all pages to their places in the next checkpoint.
+    pub(crate) async fn write<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+    ) -> Result<(), Fault<C::Error>> {
+        for page in 0..medium.geometry.pages {
+            let is_written = self.moved_out & bit(page) != 0;
+            let is_changed =
+                self.slots.iter().any(|slot| slot.page == Some(page) && slot.is_changed);
+            if !is_written || is_changed {
+                self.page(medium, page).await?;
+                self.move_out(medium, page).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next checkpoint has its head: it is the last one now.
+    pub(crate) fn turn(&mut self) {
+        self.generation += 1;
+        self.moved_out = 0;
+    }
+
+    /// Brings a page into a slot.
+    async fn page<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        page: u8,
+    ) -> Result<&mut Slot, Fault<C::Error>> {
+        self.wants = self.wants.wrapping_add(1);
+        let wants = self.wants;
+        let index = match self.slots.iter().position(|slot| slot.page == Some(page)) {
+            Some(index) => index,
+            None => self.bring_in(medium, page).await?,
+        };
+        let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
+        slot.wanted = wants;
+        Ok(slot)
+    }
+
+    async fn bring_in<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        page: u8,
+    ) -> Result<usize, Fault<C::Error>> {
+        let wants = self.wants;
+        let (index, evicted) = self
+            .slots
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, slot)| {
+                let unwanted_for = wants.wrapping_sub(slot.wanted);
+                (slot.page.is_some(), slot.is_changed, u32::MAX - unwanted_for)
+            })
+            .map(|(index, slot)| (index, slot.page.filter(|_| slot.is_changed)))
+            .ok_or(Fault::Failed)?;
+        if let Some(evicted) = evicted {
+            self.move_out(medium, evicted).await?;
+        }
+        let is_moved_out = self.moved_out & bit(page) != 0;
+        let generation = self.generation + u32::from(is_moved_out);
+        let block = medium.geometry.page_block(generation, page);
+        let boot = self.boot;
+        let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
+        slot.page = None;
+        slot.is_changed = false;
+        medium.read_past(block, &mut slot.content).await?;
+        let Some((slot_generation, slot_boot)) = slot.stamps() else {
+            return Err(Fault::Damaged { block });
+        };
+        if slot_generation != generation {
+            return Err(Fault::Damaged { block });
+        }
+        if boot == 0 || slot_boot != boot {
+            slot.clear_drafts();
+        }
+        slot.page = Some(page);
+        Ok(index)
+    }
+
+    /// Writes a page that is in a slot to its place in the next checkpoint.
+    async fn move_out<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        page: u8,
+    ) -> Result<(), Fault<C::Error>> {
+        let (generation, boot) = (self.generation + 1, self.boot);
+        let block = medium.geometry.page_block(generation, page);
+        let slot = self.slots.iter_mut().find(|slot| slot.page == Some(page));
+        let slot = slot.ok_or(Fault::Failed)?;
+        slot.set_stamps(generation, boot);
+        medium.write_past(block, &mut slot.content).await?;
+        slot.is_changed = false;
+        self.moved_out |= bit(page);
+        Ok(())
+    }
+}
+
+fn bit(page: u8) -> u64 {
+    1_u64.checked_shl(u32::from(page)).unwrap_or(0)
+}
+
+/// Fills in an empty page of a new card's first checkpoint.
+pub(crate) fn empty_page(content: &mut Block, generation: u32) {
+    if let Some(stamps) = content.get_mut(STATES..) {
+        Put::new(stamps).u32(generation).u32(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STATES, Slot, State};
+
+    #[test]
+    fn a_slot_keeps_the_states_of_neighbours_apart() {
+        let mut slot = Slot::EMPTY;
+        let states = [State::Free, State::Part, State::Head, State::Draft];
+        for place in 0..2_000 {
+            slot.set(place, states[usize::from(place * 7 % 4)]);
+        }
+        for place in 0..2_000 {
+            assert_eq!(slot.state(place), states[usize::from(place * 7 % 4)]);
+        }
+        assert_eq!(slot.content[STATES..], [0; 12]);
+    }
+
+    #[test]
+    fn drafts_and_nothing_else_are_cleared() {
+        let mut slot = Slot::EMPTY;
+        let states = [State::Draft, State::Part, State::Head, State::Draft, State::Free];
+        for place in 0..200 {
+            slot.set(place, states[usize::from(place % 5)]);
+        }
+        slot.set_stamps(u32::MAX, u32::MAX);
+        slot.clear_drafts();
+        for place in 0..200 {
+            let left = match states[usize::from(place % 5)] {
+                State::Draft => State::Free,
+                other => other,
+            };
+            assert_eq!(slot.state(place), left);
+        }
+        assert_eq!(slot.stamps(), Some((u32::MAX, u32::MAX)));
+    }
+}

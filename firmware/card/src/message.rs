@@ -1,0 +1,230 @@
+//! A message on the card, and reading it.
+//!
+//! | Octets | The payload of a manifest |
+//! | --- | --- |
+//! | 12 | the chain that it begins: head extent (2), extents (2), serial (8) |
+//! | 8 | octets of the envelope |
+//! | 8 | octets of the message |
+//! | 12 | the chain that has the message: the same, unless the envelope was replaced |
+//! | 10 | where it begins there: extent (2), block (2), octet (2), the block's sequence (4) |
+//! | 1 | flags: 1 flagged |
+
+use crate::extent::{self, Chain, Header, Position};
+use crate::octets::{Put, Take};
+use crate::{Block, Card, Fault, Store};
+
+/// Octets of a manifest's payload.
+const MANIFEST: u16 = 51;
+const FLAGGED: u8 = 1;
+
+/// Which message: no other gets the same while the card is not formatted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    serial: u64,
+    head: u16,
+}
+
+impl MessageId {
+    pub(crate) fn of(chain: Chain) -> Self {
+        Self { serial: chain.serial, head: chain.head }
+    }
+
+    pub(crate) fn head(self) -> u16 {
+        self.head
+    }
+
+    /// Rises with each [`Store::begin`]: the boot's number in the upper 32 bits, and a count.
+    /// 0 when the message is too damaged to tell.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
+/// A message on the card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// Which.
+    pub id: MessageId,
+    /// Octets of the envelope.
+    pub envelope_octets: u64,
+    /// Octets of the message.
+    pub message_octets: u64,
+    /// Whether it was flagged by [`Store::replace`].
+    pub flagged: bool,
+    /// Whether its manifest can't be read, so that nothing else is known of it.
+    pub damaged: bool,
+    pub(crate) chain: Chain,
+    pub(crate) body: Chain,
+    pub(crate) body_from: Position,
+}
+
+impl Message {
+    /// A message whose manifest can't be read.
+    pub(crate) fn damaged(head: u16) -> Self {
+        let chain = Chain { head, extents: 1, serial: 0 };
+        Self {
+            id: MessageId::of(chain),
+            envelope_octets: 0,
+            message_octets: 0,
+            flagged: false,
+            damaged: true,
+            chain,
+            body: chain,
+            body_from: Position::start(head),
+        }
+    }
+
+    /// Reads the envelope from its beginning.
+    pub fn envelope(&self) -> Reader {
+        let at = Position::start(self.chain.head);
+        Reader { serial: self.chain.serial, at, left: self.envelope_octets, damaged: self.damaged }
+    }
+
+    /// Reads the message from its beginning.
+    pub fn body(&self) -> Reader {
+        let (serial, at, left) = (self.body.serial, self.body_from, self.message_octets);
+        Reader { serial, at, left, damaged: self.damaged }
+    }
+
+    /// Reads all that is stored of it; each block is in one of the two.
+    pub(crate) fn stored(&self) -> [Reader; 2] {
+        let (mut envelope, mut body) = (self.envelope(), self.body());
+        if self.body == self.chain {
+            envelope.left += core::mem::take(&mut body.left);
+        }
+        [envelope, body]
+    }
+
+    pub(crate) fn write(&self, content: &mut Block) {
+        let serial = self.chain.serial;
+        Header { serial, sequence: 0, length: MANIFEST, next: None }.write(content);
+        let mut fields = Put::new(extent::payload_mut(content));
+        self.chain.put(&mut fields);
+        fields.u64(self.envelope_octets).u64(self.message_octets);
+        self.body.put(&mut fields);
+        self.body_from.put(&mut fields);
+        fields.u8(if self.flagged { FLAGGED } else { 0 });
+    }
+
+    /// The message whose manifest `content` is.
+    pub(crate) fn read(head: u16, content: &Block) -> Option<Self> {
+        let header = Header::read(content)?;
+        let mut fields = Take::new(extent::payload(content));
+        let chain = Chain::take(&mut fields)?;
+        if (header.serial, header.sequence, chain.head) != (chain.serial, 0, head) {
+            return None;
+        }
+        Some(Self {
+            id: MessageId::of(chain),
+            envelope_octets: fields.u64()?,
+            message_octets: fields.u64()?,
+            damaged: false,
+            chain,
+            body: Chain::take(&mut fields)?,
+            body_from: Position::take(&mut fields)?,
+            flagged: fields.u8()? & FLAGGED != 0,
+        })
+    }
+}
+
+/// A place in a message's envelope or body. It borrows nothing: the message may be removed while it
+/// is read, and then a read finds other blocks than it wants and says so.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    serial: u64,
+    pub(crate) at: Position,
+    left: u64,
+    damaged: bool,
+}
+
+impl Reader {
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Octets that are still to be read.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// Reads on, and returns how many octets there were: 0 at the end, or when `into` is empty.
+    /// Each block must be the right one and have its checksum, else it is damaged.
+    pub async fn read(
+        &mut self,
+        reader: &mut Reader,
+        into: &mut [u8],
+    ) -> Result<usize, Fault<C::Error>> {
+        self.check_ready()?;
+        while reader.left > 0 && !into.is_empty() {
+            let geometry = self.medium.geometry;
+            let at = reader.at;
+            let block = geometry.extent_block(at.extent, at.index);
+            if reader.damaged || !geometry.has_extent(at.extent) {
+                return Err(Fault::Damaged { block });
+            }
+            let content = self.medium.load(block).await?;
+            let wanted = (reader.serial, at.sequence);
+            let header = Header::read(content)
+                .filter(|header| (header.serial, header.sequence) == wanted)
+                .ok_or(Fault::Damaged { block })?;
+            let octets = extent::payload(content)
+                .get(usize::from(at.offset)..usize::from(header.length))
+                .ok_or(Fault::Damaged { block })?;
+            let left = usize::try_from(reader.left).unwrap_or(usize::MAX);
+            let count = octets.len().min(left).min(into.len());
+            if let (Some(into), Some(octets)) = (into.get_mut(..count), octets.get(..count)) {
+                into.copy_from_slice(octets);
+            }
+            reader.at.offset += count as u16;
+            reader.left -= count as u64;
+            if reader.at.offset == header.length && reader.left > 0 {
+                let last = at.index == geometry.last_index();
+                reader.at = next_block(at, header.next, last).ok_or(Fault::Damaged { block })?;
+            }
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The beginning of the block behind the one at `at`; none when the chain ends with it.
+pub(crate) fn next_block(at: Position, next: Option<u16>, is_last: bool) -> Option<Position> {
+    let sequence = at.sequence.checked_add(1)?;
+    if is_last {
+        next.map(|extent| Position { extent, index: 0, offset: 0, sequence })
+    } else {
+        Some(Position { index: at.index.checked_add(1)?, offset: 0, sequence, ..at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Message;
+    use crate::BLOCK;
+    use crate::extent::{Chain, Position};
+
+    #[test]
+    fn what_is_written_is_read() {
+        let chain = Chain { head: 3, extents: 1, serial: 1 << 32 | 9 };
+        let message = Message {
+            envelope_octets: 300,
+            message_octets: 1 << 33,
+            flagged: true,
+            damaged: false,
+            id: super::MessageId::of(chain),
+            chain,
+            body: Chain { head: 9, extents: 600, serial: 1 << 32 | 2 },
+            body_from: Position { extent: 9, index: 4, offset: 492, sequence: 4 },
+        };
+        let mut content = [0; BLOCK];
+        message.write(&mut content);
+        assert_eq!(Message::read(3, &content), Some(message));
+        assert_eq!(Message::read(4, &content), None);
+        content[8] = 1;
+        assert_eq!(Message::read(3, &content), None);
+    }
+}

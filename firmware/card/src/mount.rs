@@ -1,0 +1,144 @@
+//! Mounting: from the last checkpoint and the journal behind it to what is on the card.
+
+use crate::checkpoint::Head;
+use crate::journal::{Change, Record, Tip};
+use crate::superblock::Superblock;
+use crate::{Card, Fault, Store};
+
+/// How a mount went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// Blocks that were read.
+    pub blocks_read: u32,
+    /// Records of the journal behind the last checkpoint.
+    pub replayed: u32,
+    /// Messages on the card.
+    pub messages: u32,
+    /// Messages among those of the replay that can't be read whole.
+    pub damaged: u32,
+}
+
+impl<C: Card> Store<C> {
+    /// Mounts a card. The boot's number rises, and that is written; what was written before by this
+    /// format's store is as it was when power failed. An error gives the card back.
+    pub async fn mount(card: C) -> Result<(Self, Recovery), (C, Fault<C::Error>)> {
+        let mut store = Self::new(card);
+        match store.remount().await {
+            Ok(recovery) => Ok((store, recovery)),
+            Err(fault) => Err((store.into_card(), fault)),
+        }
+    }
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// Mounts the card in place, for the first time or anew: after [`Fault::Failed`]. Drafts that
+    /// are open are lost, and their store refuses them.
+    pub async fn remount(&mut self) -> Result<Recovery, Fault<C::Error>> {
+        self.has_failed = true;
+        // What a reset left in the card's cache must not be read now and be gone after the next.
+        self.medium.flush().await?;
+        let recovery = self.recover().await?;
+        self.counts.boot = self.boot().saturating_add(1);
+        self.map.boot = self.boot();
+        self.checkpoint_if_due().await?;
+        // Serials carry the boot's number, so it must be taken before any draft has one.
+        self.has_failed = true;
+        self.log(&Change::BOOT).await?;
+        self.has_failed = false;
+        Ok(Recovery { blocks_read: self.medium.reads, ..recovery })
+    }
+
+    /// Finds out what is on the card, and writes nothing unless pages have to be moved out.
+    pub(crate) async fn recover(&mut self) -> Result<Recovery, Fault<C::Error>> {
+        self.has_failed = true;
+        self.medium.clear();
+        let content = self.medium.load_any(Superblock::BLOCK).await?;
+        let superblock = Superblock::read(content)?;
+        let blocks = superblock.geometry.blocks;
+        if self.medium.card_blocks() < blocks {
+            return Err(Fault::TooSmall { blocks });
+        }
+        self.medium.geometry = superblock.geometry;
+        self.medium.mark = superblock.mark();
+        self.settings_octets = superblock.settings_octets;
+        self.seed = superblock.seed;
+        (self.drafts, self.reserved, self.pending) = (0, 0, 0);
+        let head = self.last_checkpoint().await?;
+        self.map.restart(head.generation, head.used, head.cursor);
+        self.tip = Tip::new(head.next, head.previous);
+        self.counts.boot = head.boot;
+        self.counts.time_unix_s = head.time_unix_s;
+        self.counts.messages = head.messages;
+        self.counts.flagged = head.flagged;
+        let damaged = self.replay().await?;
+        let replayed = u32::try_from(self.tip.next - self.tip.first).unwrap_or(u32::MAX);
+        let (blocks_read, messages) = (self.medium.reads, self.messages());
+        Ok(Recovery { blocks_read, replayed, messages, damaged })
+    }
+
+    /// The head of the last checkpoint. Of the other place nothing is expected: power may have
+    /// failed while it was written.
+    async fn last_checkpoint(&mut self) -> Result<Head, Fault<C::Error>> {
+        match (self.checkpoint_head(0).await, self.checkpoint_head(1).await) {
+            (Ok(even), Ok(odd)) if even.generation > odd.generation => Ok(even),
+            (_, Ok(odd)) => Ok(odd),
+            (Ok(even), _) => Ok(even),
+            (Err(fault), Err(_)) => Err(fault),
+        }
+    }
+
+    async fn checkpoint_head(&mut self, parity: u32) -> Result<Head, Fault<C::Error>> {
+        let block = self.medium.geometry.head_block(parity);
+        let head = Head::read(self.medium.load(block).await?);
+        head.filter(|head| head.generation % 2 == parity).ok_or(Fault::Damaged { block })
+    }
+
+    /// Makes all changes of the journal behind the last checkpoint again, and returns how many
+    /// messages that brought can't be followed to their end.
+    async fn replay(&mut self) -> Result<u32, Fault<C::Error>> {
+        let mut damaged = 0;
+        while let Some(record) = self.next_record().await? {
+            let checksum = self.medium.checksum();
+            if record.generation != self.map.generation {
+                // Its writer knew a later checkpoint, whose head can't be read any more.
+                let block = self.medium.geometry.head_block(record.generation);
+                return Err(Fault::Damaged { block });
+            }
+            self.counts.boot = record.boot;
+            self.counts.time_unix_s = record.time_unix_s;
+            let applied = self.apply(&record.change).await?;
+            damaged += u32::from(applied.broken.is_some());
+            if let Some(last) = applied.last {
+                self.map.cursor = self.medium.geometry.extent_after(last);
+            }
+            self.tip.advance(&record.change, checksum);
+        }
+        Ok(damaged)
+    }
+
+    /// The next record of the journal; none behind the last.
+    async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
+        let sequence = self.tip.next;
+        let (unread, block) = match self.record(sequence).await {
+            Ok(Some(record)) if record.previous == self.tip.previous => return Ok(Some(record)),
+            Ok(_) => (None, self.medium.geometry.journal_block(sequence)),
+            Err(fault) => (Some(fault), self.medium.geometry.journal_block(sequence)),
+        };
+        // A record that power cut off was the last one written. One that has another behind it was
+        // whole once: to go on here would lose all that follows without a word.
+        match self.record(sequence + 1).await? {
+            None => Ok(None),
+            Some(_) => Err(unread.unwrap_or(Fault::Damaged { block })),
+        }
+    }
+
+    /// Record number `sequence`; none when its block holds something else.
+    async fn record(&mut self, sequence: u64) -> Result<Option<Record>, Fault<C::Error>> {
+        let block = self.medium.geometry.journal_block(sequence);
+        match self.medium.load(block).await {
+            Ok(content) => Ok(Record::read(content).filter(|read| read.sequence == sequence)),
+            Err(Fault::Damaged { .. }) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The store: messages on a card, and what is asked of them.
+
+use crate::extent::PAYLOAD;
+use crate::journal::{Change, Record, Tip};
+use crate::map::{Map, State};
+use crate::medium::Medium;
+use crate::message::{Message, MessageId};
+use crate::settings::{SETTINGS_MAX, Settings};
+use crate::{Card, Fault, text};
+
+/// The messages on a card, and the settings.
+///
+/// There is one for each card. It has one block buffer and room for `PAGES` pages of the extent
+/// map, 520 octets each; two are enough to write messages and to remove them at the same time.
+///
+/// Its calls may be dropped half-way, as a session that is over drops them. What was to be changed
+/// on the card is then unknown, and the store [`Fault::Failed`] until [`Store::remount`].
+pub struct Store<C, const PAGES: usize = 2> {
+    pub(crate) medium: Medium<C>,
+    pub(crate) map: Map<PAGES>,
+    pub(crate) tip: Tip,
+    pub(crate) counts: Counts,
+    pub(crate) settings_octets: u16,
+    pub(crate) seed: [u8; 32],
+    /// Drafts begun in this boot.
+    pub(crate) drafts: u32,
+    /// Extents that drafts may still take.
+    pub(crate) reserved: u32,
+    /// Extents that the next checkpoint frees.
+    pub(crate) pending: u32,
+    /// Whether the card may hold something else than what is known here.
+    pub(crate) has_failed: bool,
+}
+
+/// What each record changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) boot: u32,
+    pub(crate) time_unix_s: u64,
+    pub(crate) messages: u32,
+    pub(crate) flagged: u32,
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// A store that is not mounted yet: all but [`Store::remount`] fails.
+    pub const fn new(card: C) -> Self {
+        Self {
+            medium: Medium::new(card),
+            map: Map::new(),
+            tip: Tip::new(0, 0),
+            counts: Counts { boot: 0, time_unix_s: 0, messages: 0, flagged: 0 },
+            settings_octets: 0,
+            seed: [0; 32],
+            drafts: 0,
+            reserved: 0,
+            pending: 0,
+            has_failed: true,
+        }
+    }
+
+    /// The card. Drafts that are open are lost.
+    pub fn into_card(self) -> C {
+        self.medium.into_card()
+    }
+
+    /// The settings that the card was formatted with, read into `octets`.
+    pub async fn settings<'o>(
+        &mut self,
+        octets: &'o mut [u8; SETTINGS_MAX],
+    ) -> Result<Settings<'o>, Fault<C::Error>> {
+        self.check_ready()?;
+        let damaged = Fault::Damaged { block: text::SETTINGS_FROM };
+        let mut room = octets.as_mut_slice();
+        for block in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
+            let text = text::read(self.medium.load(block).await?).unwrap_or(&[]);
+            let Some((here, rest)) = room.split_at_mut_checked(text.len()) else {
+                return Err(damaged);
+            };
+            here.copy_from_slice(text);
+            room = rest;
+        }
+        let settings = octets.get(..usize::from(self.settings_octets));
+        settings.and_then(Settings::decode).ok_or(damaged)
+    }
+
+    /// Whether the list of recipients that the card was formatted with has `address`, in whatever
+    /// case.
+    pub async fn is_recipient(&mut self, address: &[u8]) -> Result<bool, Fault<C::Error>> {
+        self.check_ready()?;
+        let blocks = self.medium.geometry.recipient_blocks;
+        for block in text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks) {
+            let text = text::read(self.medium.load(block).await?);
+            if text::has_recipient(text.unwrap_or(&[]), address) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The number of this mount: each has one of its own, and they rise.
+    pub fn boot(&self) -> u32 {
+        self.counts.boot
+    }
+
+    /// The octets that only this card has.
+    pub fn seed(&self) -> [u8; 32] {
+        self.seed
+    }
+
+    /// The last time that was noted before something was written, seconds since
+    /// 1970-01-01T00:00:00Z; 0 when none was.
+    pub fn last_known_time(&self) -> u64 {
+        self.counts.time_unix_s
+    }
+
+    /// Notes the time. It goes to the card with what is written next.
+    pub fn note_time(&mut self, unix_s: u64) {
+        self.counts.time_unix_s = unix_s;
+    }
+
+    /// How many messages there are.
+    pub fn messages(&self) -> u32 {
+        self.counts.messages
+    }
+
+    /// How many of them are flagged.
+    pub fn flagged(&self) -> u32 {
+        self.counts.flagged
+    }
+
+    /// Octets that can be begun with now, as one draft.
+    pub fn free(&self) -> u64 {
+        let extents = self.free_extents().saturating_add(self.pending);
+        let blocks = u64::from(extents) * u64::from(self.medium.geometry.layout.extent_blocks);
+        blocks.saturating_sub(1) * PAYLOAD as u64
+    }
+
+    /// The message behind `after`, or the first. They come in the order of their places, from the
+    /// place on that is written next, so that the oldest is first as long as all are removed in
+    /// their time. One that was replaced comes again in the same round; its id has a serial that is
+    /// higher than those before the round.
+    pub async fn next(
+        &mut self,
+        after: Option<MessageId>,
+    ) -> Result<Option<Message>, Fault<C::Error>> {
+        self.check_ready()?;
+        let (all, cursor) = (self.medium.geometry.extents, self.map.cursor);
+        let from = after.map_or(cursor, |id| self.medium.geometry.extent_after(id.head()));
+        let count = match after {
+            Some(_) if from <= cursor => cursor - from,
+            Some(_) => all - (from - cursor),
+            None if self.messages() > 0 => all,
+            None => 0,
+        };
+        match self.map.find(&mut self.medium, from, count, State::Head).await? {
+            Some(head) => Ok(Some(self.manifest(head).await.unwrap_or(Message::damaged(head)))),
+            None => Ok(None),
+        }
+    }
+
+    /// Removes a message. Once this has returned, it does not come back.
+    pub async fn remove(&mut self, id: MessageId) -> Result<(), Fault<C::Error>> {
+        let old = self.find(id).await?;
+        self.change(&Change::remove(&old)).await
+    }
+
+    pub(crate) fn check_ready(&self) -> Result<(), Fault<C::Error>> {
+        if self.has_failed { Err(Fault::Failed) } else { Ok(()) }
+    }
+
+    /// The message of this id.
+    pub(crate) async fn find(&mut self, id: MessageId) -> Result<Message, Fault<C::Error>> {
+        self.check_ready()?;
+        let is_message = self.medium.geometry.has_extent(id.head())
+            && self.map.state(&mut self.medium, id.head()).await? == State::Head;
+        if !is_message {
+            return Err(Fault::NoSuchMessage);
+        }
+        let found = match self.manifest(id.head()).await {
+            Err(Fault::Damaged { .. }) => Message::damaged(id.head()),
+            found => found?,
+        };
+        if found.id == id { Ok(found) } else { Err(Fault::NoSuchMessage) }
+    }
+
+    /// The message whose chain begins with `head`.
+    async fn manifest(&mut self, head: u16) -> Result<Message, Fault<C::Error>> {
+        let block = self.medium.geometry.extent_block(head, 0);
+        let content = self.medium.load(block).await?;
+        Message::read(head, content).ok_or(Fault::Damaged { block })
+    }
+
+    /// Sees to it that so many extents can be reserved.
+    pub(crate) async fn make_room(&mut self, extents: u32) -> Result<(), Fault<C::Error>> {
+        let free = self.free_extents();
+        if extents > free && extents <= free.saturating_add(self.pending) {
+            self.checkpoint().await?;
+        }
+        if extents <= self.free_extents() { Ok(()) } else { Err(Fault::Full) }
+    }
+
+    fn free_extents(&self) -> u32 {
+        let taken = self.map.used.saturating_add(self.map.drafted).saturating_add(self.reserved);
+        u32::from(self.medium.geometry.extents).saturating_sub(taken)
+    }
+
+    /// Makes a change, here and on the card. Once it has returned, it is on stable storage.
+    pub(crate) async fn change(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        self.checkpoint_if_due().await?;
+        // What fails from here on, or is dropped, may or may not be on the card.
+        self.has_failed = true;
+        if let Some(fault) = self.apply(change).await?.broken {
+            return Err(fault);
+        }
+        self.log(change).await?;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    /// Makes a change here: in what is known, and in the map.
+    pub(crate) async fn apply(
+        &mut self,
+        change: &Change,
+    ) -> Result<Applied<C::Error>, Fault<C::Error>> {
+        let mut applied = Applied { last: None, broken: None };
+        if let Some(head) = change.went {
+            self.map.set(&mut self.medium, head, State::Part).await?;
+            self.counts.messages = self.counts.messages.saturating_sub(1);
+            self.counts.flagged = self.counts.flagged.saturating_sub(change.went_flagged.into());
+        }
+        if let Some(chain) = change.came {
+            let marked = self.mark_chain(chain, State::Head, State::Part).await?;
+            applied = Applied { last: Some(marked.last), broken: marked.broken };
+            self.counts.messages += 1;
+            self.counts.flagged += u32::from(change.came_flagged);
+        }
+        self.pending += change.freed_extents();
+        Ok(applied)
+    }
+
+    /// Writes a change to the journal.
+    pub(crate) async fn log(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        let record = Record {
+            sequence: self.tip.next,
+            previous: self.tip.previous,
+            generation: self.map.generation,
+            boot: self.boot(),
+            time_unix_s: self.last_known_time(),
+            change: *change,
+        };
+        let block = self.medium.geometry.journal_block(record.sequence);
+        self.medium.store(block, |content| record.write(content)).await?;
+        self.medium.flush().await?;
+        self.tip.advance(change, self.medium.checksum());
+        Ok(())
+    }
+}
+
+/// What a change came to.
+pub(crate) struct Applied<E> {
+    /// The last extent of the message that came.
+    pub(crate) last: Option<u16>,
+    /// Why its chain could not be followed to the end.
+    pub(crate) broken: Option<Fault<E>>,
+}

@@ -1,0 +1,6 @@
+//! The store on a simulated card.
+
+mod basics;
+mod inspection;
+mod sim;
+mod world;

@@ -1,0 +1,265 @@
+//! A card in memory that loses power, fails, or is pulled out.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use postern_card::{BLOCK, Block, Card};
+
+/// A small generator of numbers that look random (SplitMix64): every run is the same.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Why the simulated card did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SimFault {
+    /// There is no power, or no card.
+    Off,
+    /// There is no such block.
+    Outside,
+    /// A block can't be read since its writing was cut.
+    Unreadable,
+    /// A test said so.
+    Asked,
+}
+
+/// What a test makes fail, by the number of the call since then.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Failing {
+    pub read: Option<u64>,
+    pub write: Option<u64>,
+    pub flush: Option<u64>,
+}
+
+#[derive(Clone)]
+struct State {
+    blocks: u32,
+    /// What is on the medium; none: can't be read. A block that never was written is zeros.
+    durable: HashMap<u32, Option<Block>>,
+    /// What was written since the last flush, oldest first.
+    cached: BTreeMap<u32, Vec<Block>>,
+    /// Writes and flushes so far.
+    operations: u64,
+    cut_at: Option<u64>,
+    is_off: bool,
+    failing: Failing,
+    reads: u64,
+    writes: HashMap<u32, u32>,
+    random: Random,
+}
+
+/// A handle on a simulated card: a clone is the same card.
+#[derive(Clone)]
+pub struct SimCard {
+    state: Rc<RefCell<State>>,
+}
+
+impl SimCard {
+    pub fn new(blocks: u32) -> Self {
+        let state = State {
+            blocks,
+            durable: HashMap::new(),
+            cached: BTreeMap::new(),
+            operations: 0,
+            cut_at: None,
+            is_off: false,
+            failing: Failing::default(),
+            reads: 0,
+            writes: HashMap::new(),
+            random: Random(1),
+        };
+        Self { state: Rc::new(RefCell::new(state)) }
+    }
+
+    /// Another card with the same content.
+    pub fn copy(&self) -> Self {
+        Self { state: Rc::new(RefCell::new(self.state.borrow().clone())) }
+    }
+
+    /// Cuts power at the write or flush that is number `operation` from now on; `seed` decides what
+    /// becomes of each write since the last flush.
+    pub fn cut_at(&self, operation: u64, seed: u64) {
+        let mut state = self.state.borrow_mut();
+        state.cut_at = Some(state.operations + operation);
+        state.random = Random(seed);
+    }
+
+    /// Cuts power now.
+    pub fn cut(&self) {
+        self.state.borrow_mut().cut();
+    }
+
+    /// Takes the card out, or puts it in again, with power on: what it has in its cache stays.
+    pub fn pull_out(&self, is_out: bool) {
+        self.state.borrow_mut().is_off = is_out;
+    }
+
+    /// Brings power back, and no cut is to come. Returns whether there had been one.
+    pub fn power_on(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.cut_at = None;
+        std::mem::take(&mut state.is_off)
+    }
+
+    /// Makes calls fail.
+    pub fn fail(&self, failing: Failing) {
+        self.state.borrow_mut().failing = failing;
+    }
+
+    /// Writes and flushes so far.
+    pub fn operations(&self) -> u64 {
+        self.state.borrow().operations
+    }
+
+    /// Reads so far.
+    pub fn reads(&self) -> u64 {
+        self.state.borrow().reads
+    }
+
+    /// How often each block was written.
+    pub fn writes(&self) -> HashMap<u32, u32> {
+        self.state.borrow().writes.clone()
+    }
+
+    /// Changes what is on the medium.
+    pub fn change(&self, block: u32, change: impl FnOnce(&mut Block)) {
+        let mut state = self.state.borrow_mut();
+        state.flush();
+        let mut content = state.durable.get(&block).copied().flatten().unwrap_or([0; BLOCK]);
+        change(&mut content);
+        state.durable.insert(block, Some(content));
+    }
+
+    /// The blocks that are on the medium and not zeros.
+    pub fn written(&self) -> Vec<u32> {
+        let state = self.state.borrow();
+        let mut blocks: Vec<u32> = state.durable.keys().copied().collect();
+        blocks.sort_unstable();
+        blocks
+    }
+}
+
+impl State {
+    fn flush(&mut self) {
+        for (block, contents) in std::mem::take(&mut self.cached) {
+            let last = *contents.last().expect("a cached block was written");
+            self.durable.insert(block, Some(last));
+        }
+    }
+
+    /// Each block written since the last flush keeps its content, has one of those that it got, or
+    /// a mixture, or garbage, or can't be read.
+    fn cut(&mut self) {
+        self.is_off = true;
+        for (block, contents) in std::mem::take(&mut self.cached) {
+            let old = self.durable.get(&block).copied().unwrap_or(Some([0; BLOCK]));
+            let one = contents[self.random.below(contents.len() as u64) as usize];
+            let fate = self.random.below(8);
+            let after = match fate {
+                0..3 => Some(*contents.last().expect("a cached block was written")),
+                3 => Some(one),
+                4 => old,
+                5 => {
+                    let mut torn = old.unwrap_or([0xFF; BLOCK]);
+                    let octets = self.random.below(BLOCK as u64) as usize;
+                    torn[..octets].copy_from_slice(&one[..octets]);
+                    Some(torn)
+                }
+                6 => Some([self.random.next() as u8; BLOCK]),
+                _ => None,
+            };
+            self.durable.insert(block, after);
+        }
+    }
+
+    fn check(&self, block: u32) -> Result<(), SimFault> {
+        if self.is_off {
+            return Err(SimFault::Off);
+        }
+        if block < self.blocks { Ok(()) } else { Err(SimFault::Outside) }
+    }
+
+    /// Counts a write or flush, and cuts power at it if it is the one.
+    fn operate(&mut self) -> Result<(), SimFault> {
+        let is_cut = self.cut_at == Some(self.operations);
+        self.operations += 1;
+        if is_cut {
+            self.cut();
+            return Err(SimFault::Off);
+        }
+        Ok(())
+    }
+}
+
+/// Counts down to a call that fails.
+fn is_failing(count: &mut Option<u64>) -> bool {
+    match count {
+        Some(0) => {
+            *count = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
+
+impl Card for SimCard {
+    type Error = SimFault;
+
+    fn blocks(&self) -> u32 {
+        self.state.borrow().blocks
+    }
+
+    async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), SimFault> {
+        let mut state = self.state.borrow_mut();
+        state.check(block)?;
+        state.reads += 1;
+        if is_failing(&mut state.failing.read) {
+            return Err(SimFault::Asked);
+        }
+        let cached = state.cached.get(&block).and_then(|contents| contents.last());
+        let durable = || state.durable.get(&block).copied().unwrap_or(Some([0; BLOCK]));
+        *content = cached.copied().or_else(durable).ok_or(SimFault::Unreadable)?;
+        Ok(())
+    }
+
+    async fn write(&mut self, block: u32, content: &Block) -> Result<(), SimFault> {
+        let mut state = self.state.borrow_mut();
+        state.check(block)?;
+        if is_failing(&mut state.failing.write) {
+            return Err(SimFault::Asked);
+        }
+        *state.writes.entry(block).or_default() += 1;
+        state.cached.entry(block).or_default().push(*content);
+        state.operate()
+    }
+
+    async fn flush(&mut self) -> Result<(), SimFault> {
+        let mut state = self.state.borrow_mut();
+        state.check(0)?;
+        if is_failing(&mut state.failing.flush) {
+            return Err(SimFault::Asked);
+        }
+        state.operate()?;
+        state.flush();
+        Ok(())
+    }
+}

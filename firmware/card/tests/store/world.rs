@@ -1,0 +1,133 @@
+//! Cards and messages for the tests.
+
+use embassy_futures::block_on;
+use postern_card::settings::{Address, List, NextHop, Protocol, Settings};
+use postern_card::{Draft, Fault, Layout, Message, MessageId, Reader, Recovery, Store, format_as};
+
+use super::sim::{SimCard, SimFault};
+
+pub type SimStore = Store<SimCard>;
+pub type Outcome<T> = Result<T, Fault<SimFault>>;
+
+/// Extents of 4 blocks, and pages of 8 extents: small, so that a few messages go through all that
+/// thousands would, pages that are moved out included.
+pub const SMALL: Layout = Layout { unit_blocks: 8, extent_blocks: 4, page_extents: 8 };
+
+pub fn settings() -> Settings<'static> {
+    let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
+    Settings {
+        hostname: "mx2.provider.example",
+        address: Address::Dhcp,
+        domains: list(&["client.example"]),
+        any_recipient: false,
+        postmaster: "postmaster@client.example",
+        next_hop: NextHop { protocol: Protocol::Smtp, host: "192.0.2.25", port: 25 },
+        etrn_from: List::new(),
+        etrn_names: list(&[]),
+        retry_every_s: Some(1_800),
+        expire_after_s: 432_000,
+        channels: 3,
+        max_message_size: 1 << 20,
+        idle_timeout_ms: 300_000,
+        holder: None,
+        wake_on_lan: None,
+        failed_to: "",
+        time_server: "",
+    }
+}
+
+/// A formatted card.
+pub fn card(blocks: u32, layout: Layout) -> SimCard {
+    let mut card = SimCard::new(blocks);
+    let recipients = [b"joe@client.example".as_slice(), b"ann@client.example"];
+    let (settings, recipients, seed) = (settings(), recipients.into_iter(), [7; 32]);
+    block_on(format_as(&mut card, layout, &settings, recipients, seed, 1_700_000_000))
+        .expect("a new card can be formatted");
+    card
+}
+
+pub fn mount(card: &SimCard) -> (SimStore, Recovery) {
+    match block_on(Store::mount(card.clone())) {
+        Ok(mounted) => mounted,
+        Err((_, fault)) => panic!("the card can't be mounted: {fault}"),
+    }
+}
+
+/// Octets that tell a message's number and are like no other's.
+pub fn octets(number: u32, length: usize) -> Vec<u8> {
+    let noise = (0..length).map(|place| (place * 31 + number as usize * 7 + (place >> 8)) as u8);
+    let mut octets: Vec<u8> = number.to_le_bytes().into_iter().chain(noise).collect();
+    octets.truncate(length.max(4));
+    octets
+}
+
+/// A message of a test: its number, and octets of its envelope (at least 4) and its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Letter {
+    pub number: u32,
+    pub envelope: usize,
+    pub body: usize,
+}
+
+impl Letter {
+    pub fn new(number: u32, envelope: usize, body: usize) -> Self {
+        Self { number, envelope: envelope.max(4), body }
+    }
+
+    pub fn envelope_octets(&self) -> Vec<u8> {
+        octets(self.number, self.envelope)
+    }
+
+    pub fn body_octets(&self) -> Vec<u8> {
+        octets(!self.number, self.body)[..self.body].to_vec()
+    }
+
+    pub fn len(&self) -> u64 {
+        (self.envelope + self.body) as u64
+    }
+}
+
+/// Writes a draft in pieces of `piece` octets.
+pub fn append(store: &mut SimStore, draft: &mut Draft, octets: &[u8], piece: usize) -> Outcome<()> {
+    octets.chunks(piece).try_for_each(|piece| block_on(store.append(draft, piece)))
+}
+
+/// Puts a message in the store.
+pub fn put(store: &mut SimStore, letter: Letter) -> Outcome<MessageId> {
+    let mut draft = block_on(store.begin(letter.len()))?;
+    let written = append(store, &mut draft, &letter.envelope_octets(), 100).and_then(|()| {
+        draft.end_envelope();
+        append(store, &mut draft, &letter.body_octets(), 300)
+    });
+    match written {
+        Ok(()) => block_on(store.commit(draft)),
+        Err(fault) => {
+            block_on(store.discard(draft));
+            Err(fault)
+        }
+    }
+}
+
+/// Reads to the end.
+pub fn read(store: &mut SimStore, mut reader: Reader) -> Outcome<Vec<u8>> {
+    let (mut all, mut piece) = (Vec::new(), [0; 200]);
+    loop {
+        let count = block_on(store.read(&mut reader, &mut piece))?;
+        if count == 0 {
+            assert_eq!(reader.left(), 0);
+            return Ok(all);
+        }
+        all.extend_from_slice(&piece[..count]);
+    }
+}
+
+/// All messages, in the store's order.
+pub fn list(store: &mut SimStore) -> Outcome<Vec<Message>> {
+    let mut found: Vec<Message> = Vec::new();
+    loop {
+        match block_on(store.next(found.last().map(|message| message.id)))? {
+            Some(message) => found.push(message),
+            None => return Ok(found),
+        }
+    }
+}
