@@ -176,7 +176,7 @@ fn put_address(out: &mut Out<'_>, address: IpAddr) -> Result<(), NoRoom> {
 }
 
 /// Lets `core::fmt` write into an [`Out`].
-struct Text<'o, 'b>(&'o mut Out<'b>);
+pub(crate) struct Text<'o, 'b>(pub(crate) &'o mut Out<'b>);
 
 impl Write for Text<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -185,7 +185,7 @@ impl Write for Text<'_, '_> {
 }
 
 /// The date-time of RFC 5322 §3.3, in UTC.
-fn put_date(out: &mut Out<'_>, time: Timestamp) -> Result<(), NoRoom> {
+pub(crate) fn put_date(out: &mut Out<'_>, time: Timestamp) -> Result<(), NoRoom> {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
