@@ -1,0 +1,93 @@
+//! Where the RAM goes.
+//!
+//! A device has 64 KiB: what does not fit does not link, and what leaves too little for the stack
+//! does not pass the tests, which print this table beside what they measured. If it ever has to
+//! give, IPv6 goes first (it is not built in: it costs 1 KiB and 24 KiB of flash), then the log's
+//! level, then the third channel.
+
+use postern_core::envelope;
+use postern_core::wire::path::MAX_PATH;
+
+/// Octets of RAM that the smallest board has.
+pub const RAM: usize = 64 * 1024;
+
+/// Sessions at once.
+pub const CHANNELS: usize = 3;
+/// Sockets that send clients away while all channels are taken.
+pub const SPARES: usize = 2;
+/// All sockets: channels, spares, the outgoing one, UDP, DNS, DHCP.
+pub const SOCKETS: usize = CHANNELS + SPARES + 4;
+
+/// What a channel's TCP socket receives into: one segment. With more than two, smoltcp's
+/// acknowledgements wait for its timer, and a hundredth of the speed is left.
+pub const RECEIVE: usize = 1460;
+/// What a channel's TCP socket sends from: replies.
+pub const SEND: usize = 384;
+/// A session's input: the longest command line.
+pub const SESSION_IN: usize = 576;
+/// A session's output: the longest reply, and a name of 255 octets in it.
+pub const SESSION_OUT: usize = 768;
+/// Octets of a client's HELO name that are kept; the rest would only be shown.
+pub const HELO: usize = 64;
+/// A spare's TCP buffers.
+pub const SPARE_RECEIVE: usize = 128;
+/// A spare's TCP buffers.
+pub const SPARE_SEND: usize = 128;
+
+/// The outgoing TCP socket's receive buffer.
+pub const CLIENT_RECEIVE: usize = 512;
+/// The outgoing TCP socket's send buffer: one segment.
+pub const CLIENT_SEND: usize = 1460;
+/// The next hop's longest reply. core reads one of 4,096 octets where there is room.
+pub const CLIENT_IN: usize = 1024;
+/// The client's output.
+pub const CLIENT_OUT: usize = 1536;
+/// A piece of a message on its way from the card, or the Received field in front of it.
+pub const PIECE: usize = 1024;
+
+/// One record of an envelope: two names, a path, a reply, and what has a fixed size.
+pub const SCRATCH: usize = 1024;
+
+const _: () = {
+    assert!(CLIENT_OUT >= postern_core::client::MIN_OUT);
+    assert!(SCRATCH >= 64 + HELO + 2 * MAX_PATH + REPLY, "a head, or a recipient, fits");
+    assert!(envelope::VERSION == 1, "the sizes above are those of version 1");
+};
+
+/// Octets of the next hop's last refusal that are kept with a message.
+pub const REPLY: usize = 120;
+
+/// A part of the RAM.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// What it is for.
+    pub name: &'static str,
+    /// Octets that it may take.
+    pub octets: usize,
+}
+
+/// Octets of one channel: its buffers, its socket, its future, and its draft's block.
+pub const CHANNEL: usize = 4608;
+
+/// The parts.
+pub const PARTS: [Part; 7] = [
+    Part { name: "channels", octets: CHANNELS * CHANNEL },
+    Part { name: "spare sockets", octets: SPARES * 1024 },
+    Part { name: "outgoing client", octets: 8 * 1024 },
+    Part { name: "store", octets: 4 * 1024 },
+    Part { name: "network stack", octets: 8 * 1024 },
+    Part { name: "board: frames, log, executor", octets: 6 * 1024 },
+    Part { name: "stack, 4 KiB of it to spare", octets: 16 * 1024 },
+];
+
+const _: () = {
+    let mut total = 0;
+    let mut part = 0;
+    while part < PARTS.len() {
+        total += PARTS[part].octets;
+        part += 1;
+    }
+    assert!(total <= RAM, "the parts fit the RAM");
+    assert!(RECEIVE + SEND + SESSION_IN + SESSION_OUT <= CHANNEL);
+    assert!(CLIENT_RECEIVE + CLIENT_SEND + CLIENT_IN + CLIENT_OUT + PIECE <= 8 * 1024);
+};

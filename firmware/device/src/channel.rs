@@ -1,0 +1,80 @@
+//! A channel: a socket on which one session follows another.
+
+use postern_card::Card;
+use postern_core::drive::{Buffers, serve};
+use postern_core::session::{Config, Session};
+use postern_core::wire::Text;
+use postern_core::wire::params::Extension;
+
+use crate::budget::{SESSION_IN, SESSION_OUT};
+use crate::clock::Clock;
+use crate::log::info;
+use crate::mailroom::Mailroom;
+use crate::memory::ChannelMemory;
+use crate::net::{Net, Socket};
+use crate::shared::Shared;
+
+/// SMTP's port (RFC 5321 §4.5.4.2).
+pub(crate) const PORT: u16 = 25;
+
+/// Recipients of a message at most: as few as RFC 5321 §4.5.3.1.8 allows, and no more than one
+/// transaction of the client's passes on.
+const RECIPIENTS: u16 = 100;
+
+/// What a device offers: nothing that needs more memory than this, and nothing that binds the next
+/// hop to anything.
+pub(crate) const fn config(hostname: Text<'_>) -> Config<'_> {
+    let mut config = Config::new(hostname)
+        .without(Extension::Chunking)
+        .without(Extension::Dsn)
+        .without(Extension::SmtpUtf8);
+    config.max_recipients = RECIPIENTS;
+    config
+}
+
+const LONGEST_NAME: [u8; Text::MAX] = [b'x'; Text::MAX];
+const _: () = {
+    let config = config(Text::new(&LONGEST_NAME).expect("it is printable"));
+    assert!(SESSION_IN >= config.min_input() && SESSION_OUT >= config.min_out());
+};
+
+/// A channel's buffers: nobody else wants them, so they stay lent.
+struct Own<'m> {
+    input: &'m mut [u8],
+    output: &'m mut [u8],
+}
+
+impl Buffers for Own<'_> {
+    async fn lend(&mut self) -> (&mut [u8], &mut [u8]) {
+        (self.input, self.output)
+    }
+
+    fn give_back(&mut self) {}
+}
+
+/// Serves one client after another.
+pub(crate) async fn run<C: Card>(
+    shared: &Shared<'_, C>,
+    net: Net<'_>,
+    memory: &mut ChannelMemory,
+) -> ! {
+    let ChannelMemory { receive, send, input, output } = memory;
+    let mut socket = Socket::new(net, receive, send);
+    let mut buffers = Own { input, output };
+    let mut count = 0_u32;
+    loop {
+        let client = socket.accept(PORT).await;
+        count = count.wrapping_add(1);
+        let mut config = config(shared.hostname);
+        config.idle_timeout_ms = shared.settings.idle_timeout_ms;
+        let mut mailroom = Mailroom::new(shared, client);
+        config.max_message_size = mailroom.message_size_max().await;
+        let mut session = Session::new(&config, count, false);
+        let ended = serve(&mut session, &mut socket, &mut Clock, &mut mailroom, &mut buffers).await;
+        if ended.is_err() {
+            info!("a client's connection broke");
+        }
+        mailroom.clear().await;
+        socket.close().await;
+    }
+}

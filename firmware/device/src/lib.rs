@@ -1,0 +1,42 @@
+//! Postern on a microcontroller: mail comes in over the network, lies on a memory card, and goes on
+//! to the next hop.
+//!
+//! ```text
+//!           ┌ channel ┐
+//!  port 25 ─┤ channel ├─ desk (the card's store) ─── outgoing ─── next hop, holder
+//!           ├ channel ┘                                  ▲
+//!           └ spare: 421        arrived, released ───────┘
+//! ```
+//!
+//! A board brings a network driver, a card and itself ([`Board`]), and calls [`run`]. There is no
+//! other way out of trouble than a restart: when the store fails or the card was pulled out, `run`
+//! returns, the board resets, and the card says what is true.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+// One executor thread runs a device, so its futures need no Send bound.
+#![allow(async_fn_in_trait)]
+
+mod log;
+
+mod board;
+pub mod budget;
+mod channel;
+mod clock;
+mod desk;
+mod dialogue;
+mod ident;
+mod mailroom;
+mod memory;
+mod net;
+mod notice;
+mod outgoing;
+mod run;
+mod settle;
+mod shared;
+mod spare;
+mod transfer;
+mod wall;
+
+pub use board::{Board, Ended};
+pub use memory::Memory;
+pub use run::run;

@@ -1,0 +1,276 @@
+//! The network: every type of embassy-net's is in this file.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use embassy_futures::select::{Either, select};
+use embassy_net::dns::DnsQueryType;
+use embassy_net::tcp::{self, ConnectError, TcpSocket};
+use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_net::{Config, IpAddress, IpEndpoint, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net_driver::Driver;
+use embassy_time::{Duration, Timer, with_timeout};
+use embedded_io_async::{ErrorType, Read, Write};
+use postern_card::settings::Address;
+use postern_core::drive::Link;
+use sntpc::{NtpContext, NtpTimestampGenerator, NtpUdpSocket};
+
+use crate::budget::SOCKETS;
+use crate::clock;
+
+/// What the stack keeps of its sockets.
+pub(crate) type Resources = StackResources<SOCKETS>;
+/// What moves frames between the driver and the sockets.
+pub(crate) type Runner<'n, D> = embassy_net::Runner<'n, D>;
+/// What became of a connection that broke.
+pub(crate) type Error = tcp::Error;
+
+/// Seconds that a peer may leave our segments unacknowledged.
+const ACKNOWLEDGE_S: u64 = 60;
+/// Seconds that a peer has to take the rest of a connection that we close.
+const CLOSE_S: u64 = 10;
+/// Seconds that a connection may take to be made, and a name to be looked up.
+const CONNECT_S: u64 = 30;
+
+/// The stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Net<'n>(Stack<'n>);
+
+/// Starts the stack; nothing moves before the runner runs.
+pub(crate) fn start<'n, D: Driver>(
+    driver: D,
+    address: &Address,
+    seed: u64,
+    resources: &'n mut Resources,
+) -> (Net<'n>, Runner<'n, D>) {
+    let config = match address {
+        Address::Dhcp => Config::dhcpv4(Default::default()),
+        Address::Static { network: (address, prefix), gateway, dns } => {
+            Config::ipv4_static(StaticConfigV4 {
+                address: Ipv4Cidr::new(*address, *prefix),
+                gateway: *gateway,
+                dns_servers: dns.iter().copied().collect(),
+            })
+        }
+    };
+    let (stack, runner) = embassy_net::new(driver, config, resources, seed);
+    (Net(stack), runner)
+}
+
+impl<'n> Net<'n> {
+    /// Waits until there is an address, and returns it.
+    pub(crate) async fn up(&self) -> Ipv4Addr {
+        self.0.wait_config_up().await;
+        self.0.config_v4().map_or(Ipv4Addr::UNSPECIFIED, |config| config.address.address())
+    }
+
+    /// Waits until there is none any more.
+    pub(crate) async fn down(&self) {
+        self.0.wait_config_down().await;
+    }
+
+    /// The address of a host that is named so; none when it has none, or none can be found now.
+    pub(crate) async fn resolve(&self, host: &str) -> Option<IpAddr> {
+        if let Ok(address) = host.parse() {
+            return Some(address);
+        }
+        let query = self.0.dns_query(host, DnsQueryType::A);
+        let found = with_timeout(Duration::from_secs(CONNECT_S), query).await.ok()?.ok()?;
+        found.first().map(|address| IpAddr::from(*address))
+    }
+}
+
+/// A TCP socket: one connection after another.
+pub(crate) struct Socket<'n>(TcpSocket<'n>);
+
+impl<'n> Socket<'n> {
+    /// A socket with these buffers. The receiving one should hold no more than two segments: with
+    /// more, smoltcp's acknowledgements wait for its timer.
+    pub(crate) fn new(net: Net<'n>, receive: &'n mut [u8], send: &'n mut [u8]) -> Self {
+        let mut socket = TcpSocket::new(net.0, receive, send);
+        socket.set_timeout(Some(Duration::from_secs(ACKNOWLEDGE_S)));
+        socket.set_nagle_enabled(false);
+        Self(socket)
+    }
+
+    /// Waits for a client on `port`, and returns its address.
+    pub(crate) async fn accept(&mut self, port: u16) -> SocketAddr {
+        loop {
+            let accepted = self.0.accept(port).await;
+            match self.0.remote_endpoint() {
+                Some(client) if accepted.is_ok() && self.0.may_send() => return endpoint(client),
+                // It was gone before its handshake ended.
+                _ => self.reset().await,
+            }
+        }
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&mut self, address: IpAddr, port: u16) -> Result<(), ConnectError> {
+        let endpoint = IpEndpoint::new(address_of(address), port);
+        let connect = self.0.connect(endpoint);
+        match with_timeout(Duration::from_secs(CONNECT_S), connect).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    /// Closes: what was written goes out, and the peer has a while to close too, since a reset
+    /// could take from it what it has not read yet.
+    pub(crate) async fn close(&mut self) {
+        self.0.close();
+        let end = async {
+            if self.0.flush().await.is_ok() {
+                let all = |octets: &mut [u8]| (octets.len(), ());
+                while self.0.may_recv() && self.0.read_with(all).await.is_ok() {}
+            }
+        };
+        let _given_up = with_timeout(Duration::from_secs(CLOSE_S), end).await;
+        self.reset().await;
+    }
+
+    async fn reset(&mut self) {
+        self.0.abort();
+        let _given_up = with_timeout(Duration::from_secs(1), self.0.flush()).await;
+    }
+}
+
+impl ErrorType for Socket<'_> {
+    type Error = Error;
+}
+
+impl Read for Socket<'_> {
+    async fn read(&mut self, octets: &mut [u8]) -> Result<usize, Error> {
+        self.0.read(octets).await
+    }
+}
+
+impl Write for Socket<'_> {
+    async fn write(&mut self, octets: &[u8]) -> Result<usize, Error> {
+        self.0.write(octets).await
+    }
+
+    /// Nothing is held back: to wait for acknowledgements would cost a round trip a reply.
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Link for Socket<'_> {
+    async fn ready(&mut self) -> Result<(), Error> {
+        self.0.wait_read_ready().await;
+        Ok(())
+    }
+}
+
+/// Without IPv6 the stack has no address of that kind; one that it can't reach stands for it.
+fn address_of(address: IpAddr) -> IpAddress {
+    match address {
+        IpAddr::V4(address) => IpAddress::Ipv4(address),
+        IpAddr::V6(_) => IpAddress::Ipv4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+fn endpoint(endpoint: IpEndpoint) -> SocketAddr {
+    SocketAddr::new(endpoint.addr.into(), endpoint.port)
+}
+
+/// Octets of the largest datagram: a Wake-on-LAN packet is one of 102, SNTP's has 48.
+const DATAGRAM: usize = 128;
+
+/// What a UDP socket keeps its datagrams in.
+pub(crate) struct DatagramMemory {
+    received: [PacketMetadata; 1],
+    receive: [u8; DATAGRAM],
+    sent: [PacketMetadata; 1],
+    send: [u8; DATAGRAM],
+}
+
+impl DatagramMemory {
+    pub(crate) const fn new() -> Self {
+        Self {
+            received: [PacketMetadata::EMPTY],
+            receive: [0; DATAGRAM],
+            sent: [PacketMetadata::EMPTY],
+            send: [0; DATAGRAM],
+        }
+    }
+}
+
+/// A UDP socket.
+pub(crate) struct Datagrams<'n>(UdpSocket<'n>);
+
+impl<'n> Datagrams<'n> {
+    pub(crate) fn new(net: Net<'n>, memory: &'n mut DatagramMemory) -> Self {
+        let DatagramMemory { received, receive, sent, send } = memory;
+        Self(UdpSocket::new(net.0, received, receive, sent, send))
+    }
+
+    /// Sends a Wake-on-LAN packet for `hardware_address` to everybody on the link.
+    pub(crate) async fn wake(&mut self, hardware_address: [u8; 6]) {
+        let mut packet = heapless::Vec::<u8, DATAGRAM>::new();
+        packet.extend([0xFF; 6]);
+        packet.extend(core::iter::repeat_n(hardware_address, 16).flatten());
+        if self.bind() {
+            let everybody = (Ipv4Addr::BROADCAST, 9);
+            let _not_up = self.0.send_to(&packet, everybody).await;
+            self.0.flush().await;
+        }
+        self.0.close();
+    }
+
+    /// Asks the SNTP server at `address` for the seconds since 1970-01-01T00:00:00Z.
+    pub(crate) async fn time(&mut self, address: IpAddr) -> Option<u64> {
+        if !self.bind() {
+            return None;
+        }
+        let server = SocketAddr::new(address, 123);
+        let asked = {
+            let ask = sntpc::get_time(server, &*self, NtpContext::new(Uptime::default()));
+            select(ask, Timer::after_secs(5)).await
+        };
+        self.0.close();
+        match asked {
+            Either::First(Ok(time)) => Some(u64::from(time.sec())),
+            Either::First(Err(_)) | Either::Second(()) => None,
+        }
+    }
+
+    /// Takes any port: replies to an earlier one must not be read.
+    fn bind(&mut self) -> bool {
+        self.0.bind(0).is_ok()
+    }
+}
+
+impl NtpUdpSocket for Datagrams<'_> {
+    async fn send_to(&self, octets: &[u8], to: SocketAddr) -> sntpc::Result<usize> {
+        let to = IpEndpoint::new(address_of(to.ip()), to.port());
+        let sent = self.0.send_to(octets, to).await;
+        sent.map(|()| octets.len()).map_err(|_| sntpc::Error::Network)
+    }
+
+    async fn recv_from(&self, octets: &mut [u8]) -> sntpc::Result<(usize, SocketAddr)> {
+        let received = self.0.recv_from(octets).await;
+        let (length, from) = received.map_err(|_| sntpc::Error::Network)?;
+        Ok((length, endpoint(from.endpoint)))
+    }
+}
+
+/// Uptime in place of the time of day: SNTP needs only the difference.
+#[derive(Clone, Copy, Default)]
+struct Uptime {
+    ms: u64,
+}
+
+impl NtpTimestampGenerator for Uptime {
+    fn init(&mut self) {
+        self.ms = clock::now().as_millis();
+    }
+
+    fn timestamp_sec(&self) -> u64 {
+        self.ms / 1000
+    }
+
+    fn timestamp_subsec_micros(&self) -> u32 {
+        u32::try_from(self.ms % 1000 * 1000).unwrap_or(0)
+    }
+}

@@ -1,0 +1,96 @@
+//! Telling somebody of the mail that stays on the card.
+
+use core::time::Duration;
+
+use postern_card::Card;
+use postern_core::client::{Mail, Need, Recipient};
+use postern_core::envelope::{Body, Notify, Ret};
+use postern_core::notice::Notice;
+use postern_core::time::Instant;
+use postern_core::wire::Out;
+use postern_core::wire::params::{MailParams, RcptParams};
+
+use crate::clock;
+use crate::dialogue::{Dialogue, Failure, Turn};
+use crate::log::info;
+use crate::shared::Shared;
+
+/// How often at most.
+pub(crate) const EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether there is anything to tell, anybody to be told, and time for it.
+pub(crate) async fn is_due<C: Card>(shared: &Shared<'_, C>, not_before: Instant) -> bool {
+    let wanted = !shared.settings.failed_to.is_empty() && clock::now() >= not_before;
+    wanted && shared.desk.lock().await.store.flagged() > 0
+}
+
+/// Sends the notice over a connection to the next hop. It has no sender, so that it is never
+/// answered (RFC 5321 §4.5.5), and nothing is kept of it: the next one says the same.
+pub(crate) async fn send<C: Card>(
+    shared: &Shared<'_, C>,
+    dialogue: &mut Dialogue<'_, '_>,
+    piece: &mut [u8],
+) -> Result<(), Failure> {
+    let length = compose(shared, piece).await?;
+    let text = piece.get(..length).unwrap_or_default();
+    let to = Recipient {
+        forward_path: shared.settings.failed_to.as_bytes(),
+        params: RcptParams { notify: Notify::NEVER, orcpt: None },
+    };
+    let mut begun = false;
+    loop {
+        let turn = dialogue.next().await?;
+        let answered = match turn {
+            Turn::Need(Need::Transaction) if begun => {
+                info!("told of the mail that failed");
+                return Ok(());
+            }
+            Turn::Need(Need::Transaction) => {
+                begun = true;
+                dialogue.call(|client, out| client.mail(&mail(length), out))
+            }
+            Turn::Need(Need::Recipient { index: 0 }) => {
+                dialogue.call(|client, out| client.rcpt(&to, out))
+            }
+            Turn::Need(Need::Recipient { .. }) => dialogue.call(|client, _| client.rcpt_end()),
+            Turn::Need(Need::Body) => {
+                dialogue.send_body(text).await?;
+                dialogue.call(|client, out| client.body_end(out))
+            }
+            Turn::Need(_) => return Err(Failure::Nonsense),
+            Turn::Said(_) => Ok(()),
+        };
+        answered.map_err(|_| Failure::Nonsense)?;
+    }
+}
+
+const fn mail(length: usize) -> Mail<'static> {
+    Mail {
+        reverse_path: b"",
+        params: MailParams {
+            size: Some(length as u64),
+            body: Body::Unstated,
+            smtputf8: false,
+            ret: Ret::Unstated,
+            envid: None,
+            auth: None,
+        },
+    }
+}
+
+async fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, Failure> {
+    let time = shared.wall.now();
+    let known = time.known.then_some(time.unix_seconds);
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = shared.dice.id(known, shared.boot).hyphenated().encode_lower(&mut id);
+    let notice = Notice {
+        hostname: shared.settings.hostname,
+        to: shared.settings.failed_to,
+        id,
+        failed: shared.desk.lock().await.store.flagged(),
+        time,
+    };
+    let mut out = Out::new(piece);
+    notice.write(&mut out).map_err(|_| Failure::Nonsense)?;
+    Ok(out.len())
+}

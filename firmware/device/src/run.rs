@@ -1,0 +1,218 @@
+//! The whole application: what runs beside what.
+
+use embassy_futures::join::{join, join_array, join3, join4};
+use embassy_futures::select::{Either, select};
+use embassy_net_driver::Driver;
+use embassy_sync::mutex::Mutex;
+use embassy_sync::signal::Signal;
+use embassy_time::Timer;
+use postern_card::settings::{Address, Settings};
+use postern_card::{Card, Fault, Store};
+use postern_core::wire::Text;
+use postern_core::wire::reply::Reason;
+
+use core::cell::Cell;
+use core::future::pending;
+
+use crate::board::{Board, Ended};
+use crate::budget::CHANNELS;
+use crate::desk::Desk;
+use crate::ident::Dice;
+use crate::log::{info, warning};
+use crate::memory::{ChannelMemory, Memory};
+use crate::net::{self, Datagrams, Net};
+use crate::outgoing::{Outgoing, SharedDatagrams};
+use crate::shared::Shared;
+use crate::spare::Farewell;
+use crate::wall::Wall;
+use crate::{channel, clock, spare};
+
+/// Seconds between a fault of the card and the restart, in which clients hear of it.
+const GRACE_S: u64 = 3;
+/// Seconds between two looks whether there is a card now.
+const LOOK_S: u64 = 10;
+/// Seconds between two questions for the time of day, and before one that got no answer is asked
+/// again.
+const TIME_EVERY_S: u64 = 6 * 3600;
+const TIME_AGAIN_S: u64 = 60;
+
+/// The name of a device that has no card.
+const NAMELESS: &str = "postern.invalid";
+
+/// Runs a device until it has to be reset.
+pub async fn run<D: Driver, C: Card, B: Board>(
+    driver: D,
+    card: C,
+    board: &mut B,
+    memory: &mut Memory,
+) -> Ended {
+    match Store::mount(card).await {
+        Ok((store, recovery)) => {
+            info!(
+                "card mounted: {=u32} messages, {=u32} blocks read",
+                store.messages(),
+                recovery.blocks_read
+            );
+            with_card(driver, store, board, memory).await
+        }
+        Err((card, fault)) => {
+            report(&fault);
+            let found = find(card);
+            let refuse = refuse(driver, board, &mut memory.stack, &mut memory.channels);
+            match select(found, refuse).await {
+                Either::First(()) => Ended::CardFound,
+                Either::Second(never) => never,
+            }
+        }
+    }
+}
+
+async fn with_card<D: Driver, C: Card, B: Board>(
+    driver: D,
+    mut store: Store<C>,
+    board: &mut B,
+    memory: &mut Memory,
+) -> Ended {
+    let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
+    let settings = match store.settings(settings).await {
+        Ok(settings) => settings,
+        Err(fault) => {
+            report(&fault);
+            refuse(driver, board, stack, channels).await
+        }
+    };
+    let shared = share(&settings, store, board);
+    let farewell = Farewell::new(shared.hostname, Reason::Busy);
+    let seed = shared.dice.u64();
+    let (net, mut runner) = net::start(driver, &settings.address, seed, stack);
+    // The channels come first: a connection goes to the first socket that listens.
+    let channels = channels.each_mut().map(|memory| channel::run(&shared, net, memory));
+    let spares = spares
+        .each_mut()
+        .map(|memory| spare::run(&farewell, net, &mut memory.receive, &mut memory.send));
+    let datagrams = Mutex::new(Datagrams::new(net, datagrams));
+    let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
+    let tasks = join4(
+        join_array(channels),
+        join_array(spares),
+        join(runner.run(), outgoing.run()),
+        join3(say_address(net), keep_time(&shared, net, &datagrams), feed(board)),
+    );
+    let failed = async {
+        shared.failed.wait().await;
+        Timer::after_secs(GRACE_S).await;
+    };
+    select(tasks, failed).await;
+    Ended::CardFailed
+}
+
+/// Returns once `card` can be mounted.
+async fn find<C: Card>(mut card: C) {
+    loop {
+        Timer::after_secs(LOOK_S).await;
+        match Store::mount(card).await {
+            Ok(_) => return,
+            Err((back, _)) => card = back,
+        }
+    }
+}
+
+/// Sends all clients away: there is no card, or none that this program can use.
+async fn refuse<D: Driver, B: Board>(
+    driver: D,
+    board: &mut B,
+    stack: &mut net::Resources,
+    channels: &mut [ChannelMemory; CHANNELS],
+) -> ! {
+    let seed = Dice::new(board, [0; 32], 0).u64();
+    let (net, mut runner) = net::start(driver, &Address::Dhcp, seed, stack);
+    let hostname = Text::new(NAMELESS.as_bytes()).expect("a constant, and printable");
+    let farewell = Farewell::new(hostname, Reason::Down);
+    let channels = channels.each_mut().map(|channel| {
+        let ChannelMemory { receive, send, .. } = channel;
+        spare::run(&farewell, net, receive, send)
+    });
+    let rest = join(say_address(net), feed(board));
+    join(runner.run(), join(join_array(channels), rest)).await.0
+}
+
+fn share<'s, C: Card, B: Board>(
+    settings: &'s Settings<'s>,
+    store: Store<C>,
+    board: &mut B,
+) -> Shared<'s, C> {
+    let boot = store.boot();
+    Shared {
+        settings,
+        hostname: Text::new(settings.hostname.as_bytes())
+            .or(Text::new(NAMELESS.as_bytes()))
+            .expect("a constant, and printable"),
+        wall: Wall::guess(store.last_known_time()),
+        dice: Dice::new(board, store.seed(), boot),
+        boot,
+        waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
+        releasing: Cell::new(false),
+        arrived: Signal::new(),
+        released: Signal::new(),
+        failed: Signal::new(),
+        desk: Desk::new(store),
+    }
+}
+
+fn report<E: core::fmt::Debug>(fault: &Fault<E>) {
+    match fault {
+        Fault::NotOurs => warning!("the card has no Postern on it; `postern card create` makes it"),
+        Fault::OtherVersion(version) => {
+            warning!("the card is of version {=u16}, which this program does not read", *version);
+        }
+        Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
+        _ => warning!("there is no card, or it does not answer"),
+    }
+}
+
+/// Says where the device can be reached, each time that this changes.
+async fn say_address(net: Net<'_>) -> ! {
+    loop {
+        let address = net.up().await;
+        let [a, b, c, d] = address.octets();
+        info!("listening at {=u8}.{=u8}.{=u8}.{=u8}", a, b, c, d);
+        net.down().await;
+        warning!("the link is down");
+    }
+}
+
+/// Asks for the time of day (RFC 5905 §14), at boot and now and then.
+async fn keep_time<C: Card>(
+    shared: &Shared<'_, C>,
+    net: Net<'_>,
+    datagrams: &SharedDatagrams<'_>,
+) -> ! {
+    let server = shared.settings.time_server;
+    while !server.is_empty() {
+        net.up().await;
+        let address = net.resolve(server).await;
+        let time = match address {
+            Some(address) => datagrams.lock().await.time(address).await,
+            None => None,
+        };
+        let pause_s = match time {
+            Some(unix_s) => {
+                shared.wall.set(unix_s, clock::now().as_millis() / 1000);
+                shared.desk.lock().await.store.note_time(unix_s);
+                info!("the time is {=u64}", unix_s);
+                TIME_EVERY_S
+            }
+            None => TIME_AGAIN_S,
+        };
+        Timer::after_secs(pause_s).await;
+    }
+    pending().await
+}
+
+/// Keeps the watchdog still for as long as the tasks beside this one get their turns.
+async fn feed<B: Board>(board: &mut B) -> ! {
+    loop {
+        board.feed_watchdog();
+        Timer::after_secs(1).await;
+    }
+}

@@ -1,0 +1,140 @@
+//! What is done on the card with what became of a message.
+
+use postern_card::{Card, Draft, Message};
+use postern_core::envelope::{Head, Recipient, Record, State, put_end};
+use postern_core::wire::Out;
+
+use crate::budget::REPLY;
+use crate::desk::{Desk, Unreadable};
+use crate::log::{info, warning};
+use crate::shared::Shared;
+use crate::transfer::{Fates, bit, record};
+
+/// What is left of a message after it was tried.
+#[derive(Default)]
+struct Left {
+    /// Recipients that were delivered, refused or given up this time.
+    changed: bool,
+    waiting: u32,
+    /// Recipients that will never be delivered.
+    failed: u32,
+}
+
+/// Writes down what became of `message`: it leaves the card when all its recipients have it. One
+/// that was refused or expired keeps it there, flagged, for a person.
+pub(crate) async fn settle<C: Card>(
+    shared: &Shared<'_, C>,
+    message: &Message,
+    fates: &Fates,
+    expired: bool,
+    piece: &mut [u8],
+) -> Result<(), Unreadable<C::Error>> {
+    let mut desk = shared.desk.lock().await;
+    let left = count(&mut desk, message, fates, expired).await?;
+    if left.waiting == 0 && left.failed == 0 {
+        info!("passed on, {=u64} octets", message.message_octets);
+        desk.store.remove(message.id).await?;
+    } else if left.changed {
+        if left.failed > 0 {
+            warning!("{=u32} recipients of a message failed for good", left.failed);
+        }
+        rewrite(shared, &mut desk, message, fates, expired, left.waiting == 0, piece).await?;
+    }
+    shared.recount(&desk.store);
+    Ok(())
+}
+
+async fn count<C: Card>(
+    desk: &mut Desk<C>,
+    message: &Message,
+    fates: &Fates,
+    expired: bool,
+) -> Result<Left, Unreadable<C::Error>> {
+    let mut left = Left::default();
+    let mut reader = message.envelope();
+    let mut index = 0;
+    loop {
+        match record(desk, &mut reader).await? {
+            Record::Head(_) => {}
+            Record::Recipient(recipient) => {
+                let state = state_after(&recipient, index, fates, expired);
+                index += 1;
+                left.changed |= state != recipient.state;
+                left.waiting += u32::from(state == State::Waiting);
+                left.failed += u32::from(matches!(state, State::Refused | State::Expired));
+            }
+            Record::End(_) => return Ok(left),
+        }
+    }
+}
+
+fn state_after(recipient: &Recipient<'_>, index: u32, fates: &Fates, expired: bool) -> State {
+    match recipient.state {
+        State::Waiting if fates.delivered & bit(index) != 0 => State::Delivered,
+        State::Waiting if fates.refused & bit(index) != 0 => State::Refused,
+        State::Waiting if expired => State::Expired,
+        state => state,
+    }
+}
+
+/// Puts a new envelope in the old one's place.
+async fn rewrite<C: Card>(
+    shared: &Shared<'_, C>,
+    desk: &mut Desk<C>,
+    message: &Message,
+    fates: &Fates,
+    expired: bool,
+    flagged: bool,
+    piece: &mut [u8],
+) -> Result<(), Unreadable<C::Error>> {
+    let replies = u64::from(fates.refused.count_ones()).saturating_mul(REPLY as u64);
+    let mut draft = desk.store.begin(message.envelope_octets.saturating_add(replies)).await?;
+    let copied = copy(shared, desk, &mut draft, message, fates, expired, piece).await;
+    if let Err(fault) = copied {
+        desk.store.discard(draft).await;
+        return Err(fault);
+    }
+    desk.store.replace(message.id, draft, flagged).await?;
+    Ok(())
+}
+
+/// Copies the envelope with the states as they are now.
+async fn copy<C: Card>(
+    shared: &Shared<'_, C>,
+    desk: &mut Desk<C>,
+    draft: &mut Draft,
+    message: &Message,
+    fates: &Fates,
+    expired: bool,
+    copied: &mut [u8],
+) -> Result<(), Unreadable<C::Error>> {
+    let mut reader = message.envelope();
+    let mut index = 0;
+    loop {
+        let mut out = Out::new(copied);
+        let record = record(desk, &mut reader).await?;
+        let last = matches!(record, Record::End(_));
+        let put = match record {
+            Record::Head(head) => head_now(shared, head).put(&mut out),
+            Record::Recipient(recipient) => {
+                let state = state_after(&recipient, index, fates, expired);
+                index += 1;
+                let refused = state == State::Refused && recipient.state == State::Waiting;
+                let reply = if refused { fates.refusal.as_slice() } else { recipient.reply };
+                Recipient { state, reply, ..recipient }.put(&mut out)
+            }
+            Record::End(recipients) => put_end(recipients, &mut out),
+        };
+        put.expect("core bounds what stands in a record, and we the reply");
+        desk.store.append(draft, out.written()).await?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// The age of mail that came while the time of day was a guess counts from when it is known.
+fn head_now<'h, C: Card>(shared: &Shared<'_, C>, head: Head<'h>) -> Head<'h> {
+    let now = shared.wall.now();
+    if head.arrival.known || !now.known { head } else { Head { arrival: now, ..head } }
+}

@@ -1,0 +1,72 @@
+//! What the tasks of a device share.
+
+use core::cell::Cell;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use postern_card::settings::Settings;
+use postern_card::{Card, Fault, Store};
+use postern_core::wire::Text;
+use postern_core::wire::reply::Reason;
+
+use crate::desk::{SharedDesk, Unreadable};
+use crate::ident::Dice;
+use crate::log::warning;
+use crate::wall::Wall;
+
+/// What the tasks share.
+pub(crate) struct Shared<'s, C: Card> {
+    pub(crate) settings: &'s Settings<'s>,
+    pub(crate) hostname: Text<'s>,
+    pub(crate) desk: SharedDesk<C>,
+    pub(crate) wall: Wall,
+    pub(crate) dice: Dice,
+    /// The number of this boot.
+    pub(crate) boot: u32,
+    /// Messages that wait for the next hop.
+    pub(crate) waiting: Cell<u32>,
+    /// Whether they are being passed on at present.
+    pub(crate) releasing: Cell<bool>,
+    /// A message has come.
+    pub(crate) arrived: Signal<NoopRawMutex, ()>,
+    /// Somebody asked for the mail.
+    pub(crate) released: Signal<NoopRawMutex, ()>,
+    /// The card failed: nothing can be promised any more.
+    pub(crate) failed: Signal<NoopRawMutex, ()>,
+}
+
+impl<C: Card> Shared<'_, C> {
+    /// Counts again what waits, after the store has changed.
+    pub(crate) fn recount(&self, store: &Store<C>) {
+        self.waiting.set(store.messages().saturating_sub(store.flagged()));
+    }
+
+    /// What a client hears of the store's fault. One of the card's ends this boot.
+    pub(crate) fn reason(&self, fault: &Fault<C::Error>) -> Reason {
+        if let Fault::Full = fault {
+            return Reason::Full;
+        }
+        self.note(fault);
+        Reason::Down
+    }
+
+    /// Notes that a message can't be read.
+    pub(crate) fn note_unreadable(&self, unreadable: &Unreadable<C::Error>) {
+        match unreadable {
+            Unreadable::Store(fault) => self.note(fault),
+            Unreadable::Envelope => warning!("a message on the card has no envelope"),
+        }
+    }
+
+    /// Notes a fault of the store's. One of the card's ends this boot.
+    pub(crate) fn note(&self, fault: &Fault<C::Error>) {
+        match fault {
+            Fault::Card(_) | Fault::Failed => {
+                warning!("the card failed");
+                self.failed.signal(());
+            }
+            Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
+            _ => {}
+        }
+    }
+}

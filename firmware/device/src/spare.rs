@@ -1,0 +1,47 @@
+//! A spare socket: while all channels are taken it says so. Without one, a client would hear a
+//! reset, and take the host for broken.
+
+use embedded_io_async::Write;
+use postern_core::session::{Event, Session, Verdict};
+use postern_core::time::Instant;
+use postern_core::wire::reply::Reason;
+use postern_core::wire::{Out, Text};
+
+use crate::budget::{SESSION_OUT, SPARE_SEND};
+use crate::channel::{PORT, config};
+use crate::net::{Net, Socket};
+
+/// What a client is sent away with.
+pub(crate) struct Farewell(heapless::Vec<u8, SPARE_SEND>);
+
+impl Farewell {
+    /// The reply to a connection that is refused for `reason`.
+    pub(crate) fn new(hostname: Text<'_>, reason: Reason) -> Self {
+        let config = config(hostname);
+        let mut session = Session::new(&config, 0, false);
+        let mut buffer = [0; SESSION_OUT];
+        let mut out = Out::new(&mut buffer);
+        let step = session.step(Instant::from_millis(0), b"", &mut out);
+        let Ok(Event::Connect { ask }) = step.next else {
+            unreachable!("a session begins with its client's connection")
+        };
+        let answered = session.answer(ask, Verdict::Close(reason, None), &mut out);
+        debug_assert!(answered.is_ok(), "the output is empty and large enough");
+        Self(out.written().iter().copied().take(SPARE_SEND).collect())
+    }
+}
+
+/// Sends one client after another away.
+pub(crate) async fn run(
+    farewell: &Farewell,
+    net: Net<'_>,
+    receive: &mut [u8],
+    send: &mut [u8],
+) -> ! {
+    let mut socket = Socket::new(net, receive, send);
+    loop {
+        socket.accept(PORT).await;
+        let _hung_up = socket.write_all(&farewell.0).await;
+        socket.close().await;
+    }
+}

@@ -1,0 +1,290 @@
+//! One message's way from the card to the next hop.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use heapless::Vec;
+use postern_card::{Card, Fault, Message, Reader};
+use postern_core::client::{self, RECIPIENTS_MAX};
+use postern_core::client::{CallError, Mail, Need};
+use postern_core::envelope::{Head, Notify, Record, Ret, State};
+use postern_core::trace::{Received, With, separator};
+use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::{NoRoom, Out};
+
+use crate::budget::REPLY;
+use crate::desk::{Desk, Unreadable};
+use crate::dialogue::{Answer, Dialogue, Failure, Said, Turn};
+use crate::shared::Shared;
+
+/// What became of a message's recipients: a bit for each, in their order.
+#[derive(Default)]
+pub(crate) struct Fates {
+    pub(crate) delivered: u128,
+    pub(crate) refused: u128,
+    /// The last refusal.
+    pub(crate) refusal: Vec<u8, REPLY>,
+}
+
+impl Fates {
+    /// Of a message that the card can't give back.
+    pub(crate) fn unreadable() -> Self {
+        let refusal = b"The card can't read it".iter().copied().collect();
+        Self { refused: !0, refusal, ..Self::default() }
+    }
+}
+
+const _: () = assert!(RECIPIENTS_MAX as u32 <= u128::BITS);
+
+/// A message under way.
+pub(crate) struct Transfer<'t, 's, C: Card> {
+    shared: &'t Shared<'s, C>,
+    message: &'t Message,
+    /// Where the recipient to be asked about next stands.
+    envelope: Reader,
+    /// How many were passed.
+    passed: u32,
+    /// Those that RCPT was said for.
+    asked: u128,
+    accepted: u128,
+    fates: Fates,
+}
+
+impl<'t, 's, C: Card> Transfer<'t, 's, C> {
+    pub(crate) fn new(shared: &'t Shared<'s, C>, message: &'t Message) -> Self {
+        Self {
+            shared,
+            message,
+            envelope: message.envelope(),
+            passed: 0,
+            asked: 0,
+            accepted: 0,
+            fates: Fates::default(),
+        }
+    }
+
+    /// Runs the message's transaction; `piece` is room for a part of it.
+    pub(crate) async fn run(
+        mut self,
+        dialogue: &mut Dialogue<'_, '_>,
+        piece: &mut [u8],
+    ) -> Result<Fates, Failure> {
+        let mut begun = false;
+        loop {
+            match dialogue.next().await? {
+                Turn::Need(Need::Transaction) if begun => return Ok(self.fates),
+                Turn::Need(Need::Transaction) => {
+                    begun = true;
+                    self.begin(dialogue, piece).await?;
+                }
+                Turn::Need(Need::Recipient { .. }) => self.address(dialogue).await?,
+                Turn::Need(Need::Body) => self.send(dialogue, piece).await?,
+                Turn::Need(_) => return Err(Failure::Nonsense),
+                Turn::Said(said) => self.note(said),
+            }
+        }
+    }
+
+    async fn begin(
+        &mut self,
+        dialogue: &mut Dialogue<'_, '_>,
+        piece: &mut [u8],
+    ) -> Result<(), Failure> {
+        let front = self.front(piece).await?;
+        let size = self.message.message_octets.saturating_add(front as u64);
+        let mut desk = self.shared.desk.lock().await;
+        let record = record(&mut desk, &mut self.envelope).await;
+        let Ok(Record::Head(head)) = record else { return Err(Failure::Unreadable) };
+        let mail = Mail {
+            reverse_path: head.reverse_path,
+            params: MailParams {
+                size: Some(size),
+                body: head.body,
+                smtputf8: head.smtp_utf8,
+                ret: Ret::Unstated,
+                envid: None,
+                auth: None,
+            },
+        };
+        let said = dialogue.call(|client, out| client.mail(&mail, out));
+        said.map_err(|_: CallError| Failure::Unreadable)
+    }
+
+    /// Says the next RCPT, or that there is none.
+    async fn address(&mut self, dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
+        loop {
+            let mut desk = self.shared.desk.lock().await;
+            let record = record(&mut desk, &mut self.envelope).await;
+            let recipient = match record.map_err(|_| Failure::Unreadable)? {
+                Record::Recipient(recipient) => recipient,
+                Record::End(_) => break,
+                Record::Head(_) => return Err(Failure::Unreadable),
+            };
+            let bit = bit(self.passed);
+            self.passed += 1;
+            if recipient.state != State::Waiting {
+                continue;
+            }
+            let to = client::Recipient {
+                forward_path: recipient.path,
+                params: RcptParams { notify: Notify::UNSTATED, orcpt: None },
+            };
+            if dialogue.call(|client, out| client.rcpt(&to, out)).is_ok() {
+                self.asked |= bit;
+                return Ok(());
+            }
+            self.fates.refused |= bit;
+        }
+        let ended = dialogue.call(|client, _| client.rcpt_end());
+        ended.map_err(|_: CallError| Failure::Nonsense)
+    }
+
+    async fn send(
+        &mut self,
+        dialogue: &mut Dialogue<'_, '_>,
+        piece: &mut [u8],
+    ) -> Result<(), Failure> {
+        let front = self.front(piece).await?;
+        dialogue.send_body(piece.get(..front).unwrap_or_default()).await?;
+        let mut body = self.message.body();
+        loop {
+            let read = self.shared.desk.lock().await.store.read(&mut body, piece).await;
+            match read.map_err(|fault| self.unreadable(&fault))? {
+                0 => break,
+                octets => dialogue.send_body(piece.get(..octets).unwrap_or_default()).await?,
+            }
+        }
+        let ended = dialogue.call(|client, out| client.body_end(out));
+        ended.map_err(|_: CallError| Failure::Unreadable)
+    }
+
+    fn unreadable(&self, fault: &Fault<C::Error>) -> Failure {
+        self.shared.note(fault);
+        Failure::Unreadable
+    }
+
+    /// Writes what goes in front of the message into `piece`: the Received field (RFC 5321 §4.4),
+    /// and what must stand between it and the message. Returns how many octets that took.
+    async fn front(&self, piece: &mut [u8]) -> Result<usize, Failure> {
+        let mut desk = self.shared.desk.lock().await;
+        let desk = &mut *desk;
+        let mut first = [0];
+        let read = desk.store.read(&mut self.message.body(), &mut first).await;
+        let first = first.get(..read.map_err(|fault| self.unreadable(&fault))?);
+        let separator = separator(first.unwrap_or_default());
+        let filled = fill(desk, &mut self.message.envelope()).await;
+        let filled = filled.map_err(|fault| self.unreadable(&fault))?;
+        let stored = desk.scratch.get(..filled).unwrap_or_default();
+        let Ok((Record::Head(head), rest)) = Record::take(stored) else {
+            return Err(Failure::Unreadable);
+        };
+        let mut out = Out::new(piece);
+        let written = write_received(self.shared.settings.hostname, &head, only(rest), &mut out);
+        let written = written.and_then(|()| out.put(separator));
+        written.map_err(|NoRoom| Failure::Unreadable)?;
+        Ok(out.len())
+    }
+
+    fn note(&mut self, said: Said) {
+        match said {
+            Said::Mail(answer) => self.decide(!0, &answer),
+            Said::Recipient(nth, answer) if answer.code / 100 == 2 => {
+                self.accepted |= nth_of(self.asked, nth);
+            }
+            // RFC 5321 §4.5.3.1.10: from an old server, 552 means too many recipients.
+            Said::Recipient(_, Answer { code: 552, .. }) | Said::Etrn(_) => {}
+            Said::Recipient(nth, answer) | Said::Delivered(nth, answer) => {
+                self.decide(nth_of(self.asked, nth), &answer);
+            }
+            Said::Message(answer) => self.decide(self.accepted, &answer),
+        }
+    }
+
+    fn decide(&mut self, recipients: u128, answer: &Answer) {
+        match answer.code / 100 {
+            2 => self.fates.delivered |= recipients,
+            5 => {
+                self.fates.refused |= recipients;
+                self.fates.refusal = answer.text.clone();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The recipient of these records, when there is exactly one: with more, the field would show blind
+/// copies (RFC 5321 §7.2).
+fn only(records: &[u8]) -> Option<&[u8]> {
+    let (Record::Recipient(recipient), rest) = Record::take(records).ok()? else { return None };
+    let (Record::End(_), _) = Record::take(rest).ok()? else { return None };
+    Some(recipient.path)
+}
+
+fn write_received(
+    hostname: &str,
+    head: &Head<'_>,
+    recipient: Option<&[u8]>,
+    out: &mut Out<'_>,
+) -> Result<(), NoRoom> {
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Uuid::from_bytes(head.id).hyphenated().encode_lower(&mut id);
+    let with =
+        With { esmtp: head.esmtp, tls: head.tls, auth: head.authenticated, utf8: head.smtp_utf8 };
+    let address = head.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let received = Received {
+        helo: head.helo,
+        address,
+        by: hostname,
+        with,
+        id,
+        recipient,
+        time: head.arrival,
+    };
+    received.write(out)
+}
+
+/// The bit of the recipient with this index.
+pub(crate) fn bit(index: u32) -> u128 {
+    1_u128.checked_shl(index).unwrap_or(0)
+}
+
+/// The `nth` of the bits that are set, counted from 0.
+fn nth_of(set: u128, nth: u8) -> u128 {
+    let rest = (0..nth).fold(set, |rest, _| rest & rest.wrapping_sub(1));
+    rest & rest.wrapping_neg()
+}
+
+/// Reads from `reader` until the scratch is full or nothing is left.
+async fn fill<C: Card>(desk: &mut Desk<C>, reader: &mut Reader) -> Result<usize, Fault<C::Error>> {
+    let mut filled = 0;
+    loop {
+        let place = desk.scratch.get_mut(filled..).unwrap_or_default();
+        match desk.store.read(reader, place).await? {
+            0 => return Ok(filled),
+            octets => filled += octets,
+        }
+    }
+}
+
+/// Takes the envelope's record at `reader` into the scratch, and moves behind it.
+pub(crate) async fn record<'d, C: Card>(
+    desk: &'d mut Desk<C>,
+    reader: &mut Reader,
+) -> Result<Record<'d>, Unreadable<C::Error>> {
+    let mut ahead = reader.clone();
+    let filled = fill(desk, &mut ahead).await?;
+    let stored = desk.scratch.get(..filled).unwrap_or_default();
+    let (_, rest) = Record::take(stored)?;
+    let length = filled - rest.len();
+    // The same octets again: this moves the reader, and only this.
+    let mut moved = 0;
+    while moved < length {
+        let place = desk.scratch.get_mut(moved..length).unwrap_or_default();
+        match desk.store.read(reader, place).await? {
+            0 => break,
+            octets => moved += octets,
+        }
+    }
+    let stored = desk.scratch.get(..length).unwrap_or_default();
+    let (record, _) = Record::take(stored)?;
+    Ok(record)
+}
