@@ -135,8 +135,8 @@ impl<'s, C: Card> Mailroom<'s, C> {
 
     async fn is_recipient(&self, path: &[u8], domain: &[u8]) -> Result<bool, Reason> {
         let settings = self.shared.settings;
-        let held = |held: &&str| held.as_bytes().eq_ignore_ascii_case(domain);
-        if !settings.domains.iter().any(|domain| held(domain)) {
+        let is_held = |held: &&str| held.as_bytes().eq_ignore_ascii_case(domain);
+        if !settings.domains.iter().any(is_held) {
             return Err(Reason::RelayDenied);
         }
         let local = path.get(..path.len().saturating_sub(domain.len() + 1)).unwrap_or_default();
