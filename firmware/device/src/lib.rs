@@ -39,4 +39,5 @@ mod wall;
 
 pub use board::{Board, Ended};
 pub use memory::Memory;
+pub use net::Runner;
 pub use run::run;

@@ -19,8 +19,8 @@ use crate::clock;
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources = StackResources<SOCKETS>;
-/// What moves frames between the driver and the sockets.
-pub(crate) type Runner<'n, D> = embassy_net::Runner<'n, D>;
+/// What moves frames between the driver and the sockets; its `run` never ends.
+pub type Runner<'n, D> = embassy_net::Runner<'n, D>;
 /// What became of a connection that broke.
 pub(crate) type Error = tcp::Error;
 

@@ -20,7 +20,7 @@ use crate::desk::Desk;
 use crate::ident::Dice;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
-use crate::net::{self, Datagrams, Net};
+use crate::net::{self, Datagrams, Net, Runner};
 use crate::outgoing::{Outgoing, SharedDatagrams};
 use crate::shared::Shared;
 use crate::spare::Farewell;
@@ -40,11 +40,15 @@ const TIME_AGAIN_S: u64 = 60;
 const NAMELESS: &str = "postern.invalid";
 
 /// Runs a device until it has to be reset.
-pub async fn run<D: Driver, C: Card, B: Board>(
+///
+/// `start` is given what moves the frames, to be run in a task of its own: each look at a socket
+/// wakes it, and beside those who look it would wake itself for ever.
+pub async fn run<'m, D: Driver, C: Card, B: Board>(
     driver: D,
     card: C,
     board: &mut B,
-    memory: &mut Memory,
+    memory: &'m mut Memory,
+    start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     match Store::mount(card).await {
         Ok((store, recovery)) => {
@@ -53,12 +57,12 @@ pub async fn run<D: Driver, C: Card, B: Board>(
                 store.messages(),
                 recovery.blocks_read
             );
-            with_card(driver, store, board, memory).await
+            with_card(driver, store, board, memory, start).await
         }
         Err((card, fault)) => {
             report(&fault);
             let found = find(card);
-            let refuse = refuse(driver, board, &mut memory.stack, &mut memory.channels);
+            let refuse = refuse(driver, board, &mut memory.stack, &mut memory.channels, start);
             match select(found, refuse).await {
                 Either::First(()) => Ended::CardFound,
                 Either::Second(never) => never,
@@ -67,24 +71,26 @@ pub async fn run<D: Driver, C: Card, B: Board>(
     }
 }
 
-async fn with_card<D: Driver, C: Card, B: Board>(
+async fn with_card<'m, D: Driver, C: Card, B: Board>(
     driver: D,
     mut store: Store<C>,
     board: &mut B,
-    memory: &mut Memory,
+    memory: &'m mut Memory,
+    start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
     let settings = match store.settings(settings).await {
         Ok(settings) => settings,
         Err(fault) => {
             report(&fault);
-            refuse(driver, board, stack, channels).await
+            refuse(driver, board, stack, channels, start).await
         }
     };
     let shared = share(&settings, store, board);
     let farewell = Farewell::new(shared.hostname, Reason::Busy);
     let seed = shared.dice.u64();
-    let (net, mut runner) = net::start(driver, &settings.address, seed, stack);
+    let (net, runner) = net::start(driver, &settings.address, seed, stack);
+    start(runner);
     // The channels come first: a connection goes to the first socket that listens.
     let channels = channels.each_mut().map(|memory| channel::run(&shared, net, memory));
     let spares = spares
@@ -95,7 +101,7 @@ async fn with_card<D: Driver, C: Card, B: Board>(
     let tasks = join4(
         join_array(channels),
         join_array(spares),
-        join(runner.run(), outgoing.run()),
+        outgoing.run(),
         join3(say_address(net), keep_time(&shared, net, &datagrams), feed(board)),
     );
     let failed = async {
@@ -118,22 +124,23 @@ async fn find<C: Card>(mut card: C) {
 }
 
 /// Sends all clients away: there is no card, or none that this program can use.
-async fn refuse<D: Driver, B: Board>(
+async fn refuse<'m, D: Driver, B: Board>(
     driver: D,
     board: &mut B,
-    stack: &mut net::Resources,
-    channels: &mut [ChannelMemory; CHANNELS],
+    stack: &'m mut net::Resources,
+    channels: &'m mut [ChannelMemory; CHANNELS],
+    start: impl FnOnce(Runner<'m, D>),
 ) -> ! {
     let seed = Dice::new(board, [0; 32], 0).u64();
-    let (net, mut runner) = net::start(driver, &Address::Dhcp, seed, stack);
+    let (net, runner) = net::start(driver, &Address::Dhcp, seed, stack);
+    start(runner);
     let hostname = Text::new(NAMELESS.as_bytes()).expect("a constant, and printable");
     let farewell = Farewell::new(hostname, Reason::Down);
     let channels = channels.each_mut().map(|channel| {
         let ChannelMemory { receive, send, .. } = channel;
         spare::run(&farewell, net, receive, send)
     });
-    let rest = join(say_address(net), feed(board));
-    join(runner.run(), join(join_array(channels), rest)).await.0
+    join3(join_array(channels), say_address(net), feed(board)).await.1
 }
 
 fn share<'s, C: Card, B: Board>(
