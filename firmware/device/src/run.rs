@@ -1,6 +1,6 @@
 //! The whole application: what runs beside what.
 
-use embassy_futures::join::{join, join_array, join3, join4};
+use embassy_futures::join::{join_array, join3, join4};
 use embassy_futures::select::{Either, select};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
