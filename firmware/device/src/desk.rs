@@ -18,8 +18,10 @@ pub(crate) struct Desk<C: Card> {
 pub(crate) type SharedDesk<C> = Mutex<NoopRawMutex, Desk<C>>;
 
 impl<C: Card> Desk<C> {
-    pub(crate) fn new(store: Store<C>) -> SharedDesk<C> {
-        Mutex::new(Self { store, scratch: [0; SCRATCH] })
+    /// A desk with a store that is not mounted yet: made where it stays, and mounted there, it is
+    /// nowhere else on the way.
+    pub(crate) const fn new(card: C) -> SharedDesk<C> {
+        Mutex::new(Self { store: Store::new(card), scratch: [0; SCRATCH] })
     }
 }
 

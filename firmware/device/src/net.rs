@@ -179,20 +179,23 @@ const DATAGRAM: usize = 128;
 
 /// What a UDP socket keeps its datagrams in.
 pub(crate) struct DatagramMemory {
-    received: [PacketMetadata; 1],
     receive: [u8; DATAGRAM],
-    sent: [PacketMetadata; 1],
     send: [u8; DATAGRAM],
 }
 
 impl DatagramMemory {
     pub(crate) const fn new() -> Self {
-        Self {
-            received: [PacketMetadata::EMPTY],
-            receive: [0; DATAGRAM],
-            sent: [PacketMetadata::EMPTY],
-            send: [0; DATAGRAM],
-        }
+        Self { receive: [0; DATAGRAM], send: [0; DATAGRAM] }
+    }
+}
+
+/// Whose its datagrams are. Not in the static memory: with what is not zero in it, all of that would
+/// lie in the flash, to be copied from there.
+pub(crate) struct DatagramOwners([PacketMetadata; 2]);
+
+impl DatagramOwners {
+    pub(crate) const fn new() -> Self {
+        Self([PacketMetadata::EMPTY; 2])
     }
 }
 
@@ -200,8 +203,13 @@ impl DatagramMemory {
 pub(crate) struct Datagrams<'n>(UdpSocket<'n>);
 
 impl<'n> Datagrams<'n> {
-    pub(crate) fn new(net: Net<'n>, memory: &'n mut DatagramMemory) -> Self {
-        let DatagramMemory { received, receive, sent, send } = memory;
+    pub(crate) fn new(
+        net: Net<'n>,
+        memory: &'n mut DatagramMemory,
+        owners: &'n mut DatagramOwners,
+    ) -> Self {
+        let DatagramMemory { receive, send } = memory;
+        let (received, sent) = owners.0.split_at_mut(1);
         Self(UdpSocket::new(net.0, received, receive, sent, send))
     }
 

@@ -1,26 +1,27 @@
 //! The whole application: what runs beside what.
 
-use embassy_futures::join::{join_array, join3, join4};
+use embassy_futures::join::{join, join_array, join3, join4};
 use embassy_futures::select::{Either, select};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::Timer;
 use postern_card::settings::{Address, Settings};
-use postern_card::{Card, Fault, Store};
+use postern_card::{Card, Fault};
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use core::cell::Cell;
 use core::future::pending;
+use core::pin::pin;
 
 use crate::board::{Board, Ended};
 use crate::budget::CHANNELS;
-use crate::desk::Desk;
+use crate::desk::{Desk, SharedDesk};
 use crate::ident::Dice;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
-use crate::net::{self, Datagrams, Net, Runner};
+use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
 use crate::outgoing::{Outgoing, SharedDatagrams};
 use crate::shared::Shared;
 use crate::spare::Farewell;
@@ -50,20 +51,20 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
-    match Store::mount(card).await {
-        Ok((store, recovery)) => {
+    let desk = Desk::new(card);
+    let mounted = desk.lock().await.store.remount().await;
+    match mounted {
+        Ok(recovery) => {
             info!(
                 "card mounted: {=u32} messages, {=u32} blocks read",
-                store.messages(),
-                recovery.blocks_read
+                recovery.messages, recovery.blocks_read
             );
-            with_card(driver, store, board, memory, start).await
+            with_card(driver, &desk, board, memory, start).await
         }
-        Err((card, fault)) => {
+        Err(fault) => {
             report(&fault);
-            let found = find(card);
             let refuse = refuse(driver, board, &mut memory.stack, &mut memory.channels, start);
-            match select(found, refuse).await {
+            match select(find(&desk), refuse).await {
                 Either::First(()) => Ended::CardFound,
                 Either::Second(never) => never,
             }
@@ -73,37 +74,41 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
 
 async fn with_card<'m, D: Driver, C: Card, B: Board>(
     driver: D,
-    mut store: Store<C>,
+    desk: &SharedDesk<C>,
     board: &mut B,
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
-    let settings = match store.settings(settings).await {
+    let settings = desk.lock().await.store.settings(settings).await;
+    let settings = match settings {
         Ok(settings) => settings,
         Err(fault) => {
             report(&fault);
             refuse(driver, board, stack, channels, start).await
         }
     };
-    let shared = share(&settings, store, board);
+    let shared = share(&settings, desk, board).await;
     let farewell = Farewell::new(shared.hostname, Reason::Busy);
     let seed = shared.dice.u64();
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
     start(runner);
+    let mut owners = DatagramOwners::new();
+    let datagrams = Mutex::new(Datagrams::new(net, datagrams, &mut owners));
+    // Each future is made where it stays: collected first, all of them would lie on the stack.
     // The channels come first: a connection goes to the first socket that listens.
-    let channels = channels.each_mut().map(|memory| channel::run(&shared, net, memory));
-    let spares = spares
-        .each_mut()
-        .map(|memory| spare::run(&farewell, net, &mut memory.receive, &mut memory.send));
-    let datagrams = Mutex::new(Datagrams::new(net, datagrams));
+    let [first, second, third] = channels;
+    let first = pin!(channel::run(&shared, net, first));
+    let second = pin!(channel::run(&shared, net, second));
+    let third = pin!(channel::run(&shared, net, third));
+    let [one, two] = spares;
+    let one = pin!(spare::run(&farewell, net, &mut one.receive, &mut one.send));
+    let two = pin!(spare::run(&farewell, net, &mut two.receive, &mut two.send));
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
-    let tasks = join4(
-        join_array(channels),
-        join_array(spares),
-        outgoing.run(),
-        join3(say_address(net), keep_time(&shared, net, &datagrams), feed(board)),
-    );
+    let outgoing = pin!(outgoing.run());
+    let time = pin!(keep_time(&shared, net, &datagrams));
+    let rest = join3(say_address(net), time, feed(board));
+    let tasks = join4(join3(first, second, third), join(one, two), outgoing, rest);
     let failed = async {
         shared.failed.wait().await;
         Timer::after_secs(GRACE_S).await;
@@ -112,13 +117,12 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     Ended::CardFailed
 }
 
-/// Returns once `card` can be mounted.
-async fn find<C: Card>(mut card: C) {
+/// Returns once the card can be mounted.
+async fn find<C: Card>(desk: &SharedDesk<C>) {
     loop {
         Timer::after_secs(LOOK_S).await;
-        match Store::mount(card).await {
-            Ok(_) => return,
-            Err((back, _)) => card = back,
+        if desk.lock().await.store.remount().await.is_ok() {
+            return;
         }
     }
 }
@@ -143,11 +147,12 @@ async fn refuse<'m, D: Driver, B: Board>(
     join3(join_array(channels), say_address(net), feed(board)).await.1
 }
 
-fn share<'s, C: Card, B: Board>(
+async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
-    store: Store<C>,
+    desk: &'s SharedDesk<C>,
     board: &mut B,
 ) -> Shared<'s, C> {
+    let store = &desk.lock().await.store;
     let boot = store.boot();
     Shared {
         settings,
@@ -162,7 +167,7 @@ fn share<'s, C: Card, B: Board>(
         arrived: Signal::new(),
         released: Signal::new(),
         failed: Signal::new(),
-        desk: Desk::new(store),
+        desk,
     }
 }
 

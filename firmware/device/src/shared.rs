@@ -18,7 +18,7 @@ use crate::wall::Wall;
 pub(crate) struct Shared<'s, C: Card> {
     pub(crate) settings: &'s Settings<'s>,
     pub(crate) hostname: Text<'s>,
-    pub(crate) desk: SharedDesk<C>,
+    pub(crate) desk: &'s SharedDesk<C>,
     pub(crate) wall: Wall,
     pub(crate) dice: Dice,
     /// The number of this boot.
