@@ -1,0 +1,105 @@
+//! The chip's core: its clock, its interrupts, and the loop that all tasks run on.
+#![allow(unsafe_code)]
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use cortex_m::asm;
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
+use cortex_m_rt::{ExceptionFrame, exception};
+use embassy_executor::Spawner;
+use embassy_executor::raw::Executor;
+use static_cell::StaticCell;
+
+use crate::ethernet;
+use crate::registers::system::{RCC, RCGC0, RCGC1, RCGC2, RIS};
+
+/// Clocks a second.
+pub const CLOCK_HZ: u32 = 50_000_000;
+
+/// The crystal of 8 MHz, and the main oscillator that it drives.
+const OSCILLATOR: u32 = 0xE << 6;
+/// The clock is the oscillator's, not the PLL's.
+const BYPASS: u32 = 1 << 11;
+/// The PLL has no power.
+const PLL_OFF: u32 = 1 << 13;
+/// A quarter of the PLL's 200 MHz.
+const DIVIDED_BY_4: u32 = 1 << 22 | 3 << 23;
+/// The PLL runs evenly.
+const PLL_LOCKED: u32 = 1 << 6;
+
+/// Sets the clock, and switches on what the board uses: the watchdog, SSI 0, the ports A and D, and
+/// the Ethernet controller with its PHY.
+pub fn start() {
+    RCC.write(OSCILLATOR | BYPASS | PLL_OFF);
+    RCC.write(OSCILLATOR | BYPASS);
+    while RIS.read() & PLL_LOCKED == 0 {}
+    RCC.write(OSCILLATOR | DIVIDED_BY_4);
+    RCGC0.set(1 << 3);
+    RCGC1.set(1 << 4);
+    RCGC2.set(1 | 1 << 3 | 1 << 28 | 1 << 30);
+}
+
+/// An interrupt of the chip's.
+#[derive(Clone, Copy)]
+pub enum Interrupt {
+    /// The Ethernet controller's.
+    Ethernet = 42,
+}
+
+// SAFETY: the numbers are the manual's (table 2-9), each one once, and they do not change.
+unsafe impl InterruptNumber for Interrupt {
+    fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+/// Lets an interrupt through.
+pub fn enable(interrupt: Interrupt) {
+    // SAFETY: no critical section rests on a masked interrupt, but on PRIMASK alone.
+    unsafe { NVIC::unmask(interrupt) }
+}
+
+/// The handlers, by number. Those that are none are never let through.
+#[used]
+#[unsafe(link_section = ".vector_table.interrupts")]
+static INTERRUPTS: [Option<extern "C" fn()>; 43] = {
+    let mut handlers: [Option<extern "C" fn()>; 43] = [None; 43];
+    handlers[Interrupt::Ethernet as usize] = Some(ethernet::interrupt);
+    handlers
+};
+
+/// The core could not go on.
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    panic!("hard fault at {:#010x}", frame.pc())
+}
+
+/// A task was woken since the last round.
+static WOKEN: AtomicBool = AtomicBool::new(false);
+
+/// What the executor calls when a task was woken.
+#[unsafe(export_name = "__pender")]
+fn woken(_: *mut ()) {
+    WOKEN.store(true, Ordering::Release);
+}
+
+/// Runs the tasks that `spawn` spawns, for ever, and waits for an interrupt when none has work.
+///
+/// The executor's own loop waits for an event, which QEMU does not: it would use a whole core.
+pub fn run(spawn: impl FnOnce(Spawner)) -> ! {
+    static EXECUTOR: StaticCell<Executor> = StaticCell::new();
+    let executor = EXECUTOR.init(Executor::new(null_mut()));
+    spawn(executor.spawner());
+    loop {
+        // SAFETY: it is polled here only, so never from within itself.
+        unsafe { executor.poll() };
+        // An interrupt between the look and the wait ends the wait, and is served behind this.
+        critical_section::with(|_| {
+            if !WOKEN.swap(false, Ordering::Acquire) {
+                asm::wfi();
+            }
+        });
+    }
+}

@@ -1,0 +1,73 @@
+//! Postern on TI's lm3s6965evb, the board that QEMU runs.
+//!
+//! What is `unsafe` is in `chip.rs` and `registers.rs`.
+#![no_std]
+#![no_main]
+
+mod chip;
+mod clock;
+mod ethernet;
+mod registers;
+mod reset;
+mod spi;
+
+use cortex_m_rt::entry;
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
+use embassy_executor::Spawner;
+use postern_device::{Board, Memory, Runner};
+use postern_sd::SdCard;
+use static_cell::ConstStaticCell;
+
+use ethernet::{Ethernet, Frames};
+use spi::Spi;
+
+#[cfg(feature = "defmt")]
+defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
+
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+
+#[entry]
+fn main() -> ! {
+    chip::start();
+    let _cause = reset::cause();
+    reset::watch();
+    clock::start(cortex_m::Peripherals::take().expect("they are taken once").SYST);
+    #[cfg(feature = "defmt")]
+    defmt::info!("reset by {}", _cause);
+    chip::run(|spawner| spawner.spawn(application(spawner).expect("it is spawned once")))
+}
+
+/// What the application wants of this board, which has no source of randomness.
+struct Evb;
+
+impl Board for Evb {
+    fn random(&mut self, _: &mut [u8]) -> bool {
+        false
+    }
+
+    fn feed_watchdog(&mut self) {
+        reset::feed();
+    }
+}
+
+#[embassy_executor::task]
+async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::task]
+async fn application(spawner: Spawner) {
+    let ethernet = Ethernet::start(FRAMES.take());
+    let card = SdCard::new(Spi::start());
+    let start = |runner| {
+        static RUNNER: static_cell::StaticCell<Runner<'static, Ethernet>> =
+            static_cell::StaticCell::new();
+        spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
+    };
+    let _ended = postern_device::run(ethernet, card, &mut Evb, MEMORY.take(), start).await;
+    #[cfg(feature = "defmt")]
+    defmt::warn!("restart: {}", _ended);
+    reset::restart()
+}

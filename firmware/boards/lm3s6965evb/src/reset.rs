@@ -1,0 +1,81 @@
+//! Resets: the watchdog's, a panic's, and what led to the last one.
+
+use core::panic::PanicInfo;
+
+use cortex_m::interrupt;
+use cortex_m::peripheral::SCB;
+
+use crate::chip::CLOCK_HZ;
+use crate::registers::watchdog::{CTL, ICR, LOAD};
+use crate::registers::{SURVIVOR, system};
+
+/// Seconds after which the watchdog warns, and after as many more resets the chip.
+const WATCHDOG_S: u32 = 8;
+
+/// What stands in [`SURVIVOR`]; anything else is what a memory holds that had no power.
+const RUNNING: u32 = 0x706F_7301;
+const PANICKED: u32 = 0x706F_7302;
+const RESTARTED: u32 = 0x706F_7303;
+
+/// What led to the last reset.
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Cause {
+    /// Power was switched on.
+    Power,
+    /// A panic.
+    Panic,
+    /// The application asked for it.
+    Restart,
+    /// The watchdog. In QEMU every reset from outside counts as its: the register that tells does
+    /// not say anything there.
+    Watchdog,
+    /// The reset pin, or a drop of the voltage.
+    Outside,
+}
+
+/// Takes note of what led to the last reset. To be called once, before [`watch`].
+pub fn cause() -> Cause {
+    const FROM_OUTSIDE: u32 = 0b101;
+    let outside = system::RESC.read() & FROM_OUTSIDE != 0;
+    system::RESC.write(0);
+    let survivor = SURVIVOR.read();
+    SURVIVOR.write(RUNNING);
+    match survivor {
+        PANICKED => Cause::Panic,
+        RESTARTED => Cause::Restart,
+        RUNNING if outside => Cause::Outside,
+        RUNNING => Cause::Watchdog,
+        _ => Cause::Power,
+    }
+}
+
+/// Starts the watchdog. Only a reset stops it.
+pub fn watch() {
+    const COUNT_AND_RESET: u32 = 0b11;
+    LOAD.write(WATCHDOG_S * CLOCK_HZ);
+    CTL.write(COUNT_AND_RESET);
+}
+
+/// Puts the watchdog's reset off.
+pub fn feed() {
+    ICR.write(1);
+}
+
+/// Resets the device since the application wants it.
+pub fn restart() -> ! {
+    SURVIVOR.write(RESTARTED);
+    SCB::sys_reset()
+}
+
+/// Logs a panic and resets. One within the log is not logged: the log would panic again.
+#[panic_handler]
+fn panicked(_panic: &PanicInfo<'_>) -> ! {
+    interrupt::disable();
+    if SURVIVOR.read() != PANICKED {
+        SURVIVOR.write(PANICKED);
+        #[cfg(feature = "defmt")]
+        defmt::error!("{}", defmt::Display2Format(_panic));
+    }
+    SCB::sys_reset()
+}
