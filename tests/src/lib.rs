@@ -1,9 +1,11 @@
-//! Postern's tests: dialogue scripts and what runs them, and the rules of the architecture.
+//! Postern's tests: dialogue scripts and what runs them, the device in QEMU, and the rules of the
+//! architecture.
 
 pub mod dialogue;
 pub mod memory;
 pub mod network;
 pub mod play;
+pub mod qemu;
 pub mod replies;
 pub mod rfc;
 pub mod tidy;

@@ -1,0 +1,3 @@
+//! The firmware's real image in QEMU.
+
+mod board;
