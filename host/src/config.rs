@@ -10,14 +10,19 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use tracing::Level;
 
+mod card_content;
 mod default_file;
+mod device;
 mod fault;
 mod recipients;
 mod settings;
 mod values;
 mod warnings;
+mod written;
 
+pub use card_content::CardContent;
 pub use default_file::default_file;
+pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use fault::Problem;
 pub use recipients::{AddressSet, Recipients};
 pub use values::{
@@ -27,6 +32,7 @@ pub use values::{
 
 use fault::Faults;
 use settings::{Setting, Word, settings};
+use written::Written;
 
 settings! {
 /// The configuration of `postern`, a back-up mail exchanger.
@@ -49,6 +55,12 @@ pub struct Config {
     pub control: Control => Section("[control]"),
     /// The log, on standard error.
     pub log: Log => Section("[log]"),
+    /// What only a device has. `postern card create` puts it, and whatever else of this file a
+    /// device can do, on a memory card. A file with this table is a device's: no server takes it.
+    pub device: Option<Device> => Example("[device]"),
+    /// The holder that a device asks for its mail, at its start and then again and again. A file
+    /// with this table is a device's too.
+    pub wakeup: Option<Wakeup> => Example("[wakeup]"),
 }
 }
 
@@ -146,28 +158,30 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the configuration in `file`, and the recipient files that it names.
+    /// Reads a server's configuration in `file`, and the recipient files that it names.
     ///
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
     pub fn load(file: &Path) -> Result<Self, Vec<Problem>> {
-        match std::fs::read_to_string(file) {
-            Ok(source) => Self::parse(file, &source),
-            Err(error) => Err(vec![Problem {
-                file: file.to_owned(),
-                line: None,
-                key: String::new(),
-                reason: format!("cannot be read: {error}"),
-            }]),
-        }
+        Self::parse(file, &source(file)?)
     }
 
-    /// Reads the configuration `source`, which came from `file`, and the recipient files that it
-    /// names.
+    /// Reads a server's configuration `source`, which came from `file`, and the recipient files
+    /// that it names.
     ///
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
     pub fn parse(file: &Path, source: &str) -> Result<Self, Vec<Problem>> {
+        let (config, _) = Self::parse_with(file, source, refuse_device_tables)?;
+        Ok(config)
+    }
+
+    /// Reads `source` for somebody who refuses some of its keys.
+    fn parse_with(
+        file: &Path,
+        source: &str,
+        refuse: impl FnOnce(&Written, &mut Faults<'_>),
+    ) -> Result<(Self, Written), Vec<Problem>> {
         let mut faults = Faults::new(file, source);
         let (document, errors) = DeTable::parse_recoverable(source);
         if !errors.is_empty() {
@@ -176,12 +190,14 @@ impl Config {
             }
             return Err(faults.into_problems());
         }
+        let written = Written::new(document.get_ref(), source);
+        refuse(&written, &mut faults);
         let span = document.span();
         let root = Spanned::new(span, DeValue::Table(document.into_inner()));
         let read = Self::read(&root, "", &mut faults);
         let problems = faults.into_problems();
         match read {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(config) if problems.is_empty() => Ok((config, written)),
             _ => Err(problems),
         }
     }
@@ -198,6 +214,22 @@ impl Config {
     pub fn held(&self, domain: &[u8]) -> Option<(&DomainName, &Hold)> {
         let domain = str::from_utf8(domain).ok()?.to_ascii_lowercase();
         self.hold.get_key_value(domain.as_str())
+    }
+}
+
+fn source(file: &Path) -> Result<String, Vec<Problem>> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let reason = format!("cannot be read: {error}");
+        vec![Problem { file: file.to_owned(), line: None, key: String::new(), reason }]
+    })
+}
+
+/// A server that ignored them would pass for the device that its operator takes it for.
+fn refuse_device_tables(written: &Written, faults: &mut Faults<'_>) {
+    for table in ["device", "wakeup"].into_iter().filter(|table| written.has(table)) {
+        let reason = "is a device's, and this server does not use it: take it out, or make the \
+            device's card with `postern card create`";
+        faults.add_at(written.line(table), table, reason.to_owned());
     }
 }
 

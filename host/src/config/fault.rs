@@ -44,10 +44,13 @@ impl<'s> Faults<'s> {
 
     /// Notes that the bytes `span` of the file, the value of `key`, are wrong.
     pub(super) fn add(&mut self, span: Range<usize>, key: &str, reason: String) {
-        let before = self.source.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        self.add_at(Some(line_of(self.source, span.start)), key, reason);
+    }
+
+    /// Notes that the value of `key`, in `line`, is wrong.
+    pub(super) fn add_at(&mut self, line: Option<usize>, key: &str, reason: String) {
         let file = self.file.to_owned();
-        self.problems.push(Problem { file, line: Some(line), key: key.to_owned(), reason });
+        self.problems.push(Problem { file, line, key: key.to_owned(), reason });
     }
 
     /// Everything noted, in the order of the lines.
@@ -55,4 +58,10 @@ impl<'s> Faults<'s> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }
+}
+
+/// The line, counted from 1, that the octet `place` of `source` stands in.
+pub(super) fn line_of(source: &str, place: usize) -> usize {
+    let before = source.as_bytes().get(..place).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

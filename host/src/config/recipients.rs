@@ -36,6 +36,15 @@ impl Recipients {
             }
     }
 
+    /// The local parts of `domain` that are listed, without quotes and in lower case; `None` for
+    /// any.
+    pub(super) fn local_parts(&self, domain: &DomainName) -> Option<impl Iterator<Item = &[u8]>> {
+        match self {
+            Self::Any => None,
+            Self::List(set) | Self::File(_, set) => Some(set.local_parts(domain)),
+        }
+    }
+
     /// How many recipients of `domain` are listed; `None` for any.
     pub fn count(&self, domain: &DomainName) -> Option<usize> {
         match self {
@@ -95,7 +104,13 @@ impl AddressSet {
     }
 
     fn count(&self, domain: &DomainName) -> usize {
-        self.locals.len() + self.addresses.iter().filter(|(_, at)| at == domain).count()
+        self.local_parts(domain).count()
+    }
+
+    /// The local parts of `domain`, without quotes and in lower case, in no order.
+    fn local_parts(&self, domain: &DomainName) -> impl Iterator<Item = &[u8]> {
+        let of_domain = self.addresses.iter().filter(move |(_, at)| at == domain);
+        self.locals.iter().chain(of_domain.map(|(local, _)| local)).map(AsRef::as_ref)
     }
 }
 

@@ -214,6 +214,8 @@ impl<T: Word> Setting for T {
 }
 
 impl<T: Setting> Setting for Option<T> {
+    const OUTLINE: Option<&'static Outline> = T::OUTLINE;
+
     fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
         T::read(value, key, faults).map(Some)
     }

@@ -29,12 +29,30 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
         _ => line.to_owned(),
     };
     let source: Vec<_> = default_file().lines().map(switch_on).collect();
-    let config = parse(&source.join("\n")).expect("the examples are sound");
+    let read = Config::parse_with(Path::new(FILE), &source.join("\n"), |_, _| {});
+    let (config, _) = read.expect("the examples are sound");
     assert_eq!(config.hostname().as_str(), "mx2.provider.example");
     let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
     assert!(hold.recipients.accept(b"Info", domain));
     assert_eq!(hold.deliver_to.to_string(), "mail.client.example:25");
     assert!(matches!(config.receive.tls, Some(Tls::Files(_))));
+    let device = config.device.expect("the example of a device");
+    assert!(device.gateway.is_some() && device.wake_on_lan.is_some());
+    let holder = config.wakeup.expect("the example of a holder").etrn;
+    assert_eq!((holder.host.to_string().as_str(), holder.port), ("mx2.provider.example", 25));
+}
+
+#[test]
+fn what_is_a_devices_is_no_servers() {
+    let why = "is a device's, and this server does not use it: take it out, or make the device's \
+        card with `postern card create`";
+    let found = problems("[device]\naddress = \"dhcp\"\n[wakeup]\n");
+    let expected = [
+        format!("postern.toml:1: device: {why}"),
+        format!("postern.toml:3: wakeup: {why}"),
+        "postern.toml:3: wakeup.etrn: is required: etrn = \"mx2.provider.example\"".to_owned(),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -147,6 +165,42 @@ fn a_wrong_value_is_answered_with_what_to_write() {
     for (source, reason) in table {
         let lines = source.lines().count();
         assert_eq!(problems(source), [format!("{FILE}:{lines}: {reason}")], "{source}");
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_device_is_answered_with_what_to_write() {
+    let table = [
+        (
+            "[device]\naddress = \"192.0.2.7\"",
+            "device.address: expected \"dhcp\" or an address with its prefix such as \
+            \"192.0.2.7/24\", found \"192.0.2.7\"",
+        ),
+        (
+            "[device]\ngateway = \"2001:db8::1\"",
+            "device.gateway: expected an IPv4 address such as \"192.0.2.1\", found \"2001:db8::1\"",
+        ),
+        (
+            "[device]\nwake_on_lan = \"02:00:00:00:00:+1\"",
+            "device.wake_on_lan: expected a hardware address such as \"02:00:00:00:00:01\", \
+            found \"02:00:00:00:00:+1\"",
+        ),
+        (
+            "[device]\ntime_server = \"a b\"",
+            "device.time_server: expected a name or address such as \"mail.client.example\", \
+            found \"a b\"",
+        ),
+        (
+            "[wakeup]\netrn = \"mx2.provider.example:0\"",
+            "wakeup.etrn: expected \"host\" or \"host:port\", such as \"mx2.provider.example\", \
+            found \"mx2.provider.example:0\"",
+        ),
+    ];
+    for (source, reason) in table {
+        let read = Config::parse_with(Path::new(FILE), source, |_, _| {});
+        let found: Vec<_> =
+            read.expect_err(source).iter().map(|problem| problem.to_string()).collect();
+        assert_eq!(found, [format!("{FILE}:2: {reason}")], "{source}");
     }
 }
 

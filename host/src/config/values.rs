@@ -48,7 +48,7 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-fn unexpected<T: Word>(text: &str) -> String {
+pub(super) fn unexpected<T: Word>(text: &str) -> String {
     format!("expected {}, found \"{text}\"", T::EXPECTED)
 }
 
@@ -194,6 +194,14 @@ impl fmt::Display for Host {
     }
 }
 
+impl Word for Host {
+    const EXPECTED: &'static str = "a name or address such as \"mail.client.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_host(text).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
 /// What is spoken with the host that a queue is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -233,17 +241,21 @@ impl Word for DeliverTo {
             Some(place) => (Protocol::Lmtp, place),
             None => (Protocol::Smtp, text),
         };
-        let split = place.rsplit_once(':');
-        let port = split.and_then(|(_, port)| port.parse().ok()).filter(|port| *port != 0);
-        let host = split.and_then(|(host, _)| parse_host(host));
-        match (host, port) {
-            (Some(host), Some(port)) => Ok(Self { protocol, host, port }),
-            _ => Err(unexpected::<Self>(text)),
+        match parse_place(place) {
+            Some((host, port)) => Ok(Self { protocol, host, port }),
+            None => Err(unexpected::<Self>(text)),
         }
     }
 }
 
-fn parse_host(text: &str) -> Option<Host> {
+/// Reads `host:port`.
+pub(super) fn parse_place(text: &str) -> Option<(Host, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    Some((parse_host(host)?, port))
+}
+
+pub(super) fn parse_host(text: &str) -> Option<Host> {
     let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     if let Some(inner) = bracketed {
         return inner.parse().ok().map(|address| Host::Address(IpAddr::V6(address)));

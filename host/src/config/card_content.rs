@@ -1,0 +1,89 @@
+//! What of a configuration goes on a device's card, and what of it a device can't do.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use postern_card::settings::Settings;
+
+use super::fault::Faults;
+use super::written::Written;
+use super::{Config, Problem};
+
+mod conversion;
+
+use conversion::{Conversion, Converted};
+
+/// Keys that mean nothing on a device, and why.
+const UNUSED_KEYS: [(&str, &str); 3] = [
+    ("receive.channels_per_address", "a device has too few channels to share them out"),
+    ("receive.max_recipients", "a device takes as many as it was built for"),
+    ("receive.tls", "a device offers no STARTTLS"),
+];
+/// Sections that mean nothing on a device, and why.
+const UNUSED_SECTIONS: [(&str, &str); 4] = [
+    ("control", "a device has no control API"),
+    ("log", "a device's log is what it was built with"),
+    ("release", "a device delivers over one connection"),
+    ("spool", "a device keeps its mail on the card, and its memory is counted when it is built"),
+];
+
+/// What `postern card create` writes on a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardContent {
+    settings: Vec<u8>,
+    recipients: BTreeSet<Vec<u8>>,
+    warnings: Vec<Problem>,
+}
+
+impl CardContent {
+    /// Reads the configuration in `file`, and the recipient files that it names, for a device whose
+    /// card has `card_octets`.
+    ///
+    /// # Errors
+    /// Everything wrong with it; or, when nothing is, everything in it that a device can't do.
+    pub fn load(file: &Path, card_octets: u64) -> Result<Self, Vec<Problem>> {
+        Self::parse(file, &super::source(file)?, card_octets)
+    }
+
+    /// Reads the configuration `source`, which came from `file`, as [`CardContent::load`] does.
+    ///
+    /// # Errors
+    /// Those of [`CardContent::load`].
+    pub fn parse(file: &Path, source: &str, card_octets: u64) -> Result<Self, Vec<Problem>> {
+        let (config, written) = Config::parse_with(file, source, refuse_unused)?;
+        let faults = Faults::new(file, source);
+        let conversion = Conversion::new(&config, &written, card_octets, faults);
+        let Converted { settings, recipients } = conversion.run()?;
+        Ok(Self { settings, recipients, warnings: config.warnings(file) })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings::decode(&self.settings).expect("they were encoded by us")
+    }
+
+    /// The addresses that mail is taken for, unless it is taken for any.
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.recipients.iter().map(Vec::as_slice)
+    }
+
+    /// What is risky in the configuration.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+fn refuse_unused(written: &Written, faults: &mut Faults<'_>) {
+    let mut refuse = |key: &str, why: &str| {
+        faults.add_at(written.line(key), key, format!("{why}: leave it out"));
+    };
+    for (key, why) in UNUSED_KEYS.into_iter().filter(|(key, _)| written.has(key)) {
+        refuse(key, why);
+    }
+    for (section, why) in UNUSED_SECTIONS {
+        written.within(section).for_each(|key| refuse(key, why));
+    }
+}
+
+#[cfg(test)]
+mod tests;

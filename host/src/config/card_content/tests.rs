@@ -1,0 +1,320 @@
+use super::*;
+use crate::config::settings::{Outline, Setting};
+
+const FILE: &str = "postern.toml";
+const CARD: u64 = 64 << 20;
+
+const SOUND: &str = r#"
+hostname = "postern.client.example"
+
+[receive]
+channels = 2
+max_message_size = "4 MiB"
+
+[hold."client.example"]
+recipients = ["info", "John.Doe"]
+deliver_to = "lmtp://192.0.2.25:24"
+etrn_from = ["192.0.2.0/24"]
+etrn_names = ["home.client.example"]
+retry_every = "10m"
+
+[hold."shop.example"]
+recipients = ["sales@shop.example"]
+deliver_to = "lmtp://192.0.2.25:24"
+etrn_from = ["192.0.2.0/24"]
+retry_every = "10m"
+
+[device]
+address = "192.0.2.7/24"
+gateway = "192.0.2.1"
+dns = ["192.0.2.53"]
+time_server = "time.provider.example"
+wake_on_lan = "02:00:00:00:00:0a"
+failed_to = "ann@client.example"
+
+[wakeup]
+etrn = "mx2.provider.example"
+"#;
+
+fn parse(source: &str) -> Result<CardContent, Vec<Problem>> {
+    CardContent::parse(Path::new(FILE), source, CARD)
+}
+
+fn problems(source: &str) -> Vec<String> {
+    let problems = parse(source).expect_err(source);
+    problems.iter().map(|problem| problem.to_string()).collect()
+}
+
+#[test]
+fn a_device_is_told_what_its_file_says() {
+    let content = parse(SOUND).expect("sound");
+    let settings = content.settings();
+    assert_eq!(settings.hostname, "postern.client.example");
+    assert_eq!(settings.postmaster, "postmaster@client.example");
+    assert_eq!(&settings.domains[..], ["client.example", "shop.example"]);
+    assert_eq!(&settings.etrn_names[..], ["home.client.example"]);
+    assert_eq!((settings.next_hop.host, settings.next_hop.port), ("192.0.2.25", 24));
+    assert_eq!((settings.retry_every_s, settings.expire_after_s), (Some(600), 432_000));
+    assert_eq!((settings.channels, settings.max_message_size), (2, 4 << 20));
+    assert_eq!(settings.idle_timeout_ms, 300_000);
+    assert_eq!(settings.wake_on_lan, Some([2, 0, 0, 0, 0, 10]));
+    assert_eq!(settings.failed_to, "ann@client.example");
+    assert_eq!(settings.time_server, "time.provider.example");
+    let holder = settings.holder.as_ref().expect("a holder");
+    assert_eq!((holder.host, holder.port, holder.every_s), ("mx2.provider.example", 25, 1800));
+    assert_eq!(holder.names, settings.domains);
+    let recipients: Vec<_> = content.recipients().map(String::from_utf8_lossy).collect();
+    let expected = ["info@client.example", "john.doe@client.example", "sales@shop.example"];
+    assert_eq!(recipients, expected);
+    assert_eq!(content.warnings(), []);
+}
+
+#[test]
+fn the_least_file_takes_what_suits_a_device() {
+    let hold = "[hold.\"a.example\"]\nrecipients = \"any\"\ndeliver_to = \"b.example:25\"\n";
+    let content = parse(&format!("hostname = \"postern.a.example\"\n{hold}")).expect("sound");
+    let settings = content.settings();
+    assert_eq!(settings.address, postern_card::settings::Address::Dhcp);
+    assert_eq!((settings.channels, settings.max_message_size), (3, 10 << 20));
+    assert!(settings.any_recipient && settings.holder.is_none());
+    assert_eq!(content.recipients().len(), 0);
+    let warned: Vec<_> = content.warnings().iter().map(|warning| &*warning.key).collect();
+    assert_eq!(warned, ["hold.\"a.example\".recipients", "hold.\"a.example\".etrn_from"]);
+    let small = CardContent::parse(Path::new(FILE), SOUND, 16 << 20).expect("sound");
+    assert_eq!(small.settings().max_message_size, 4 << 20);
+}
+
+#[test]
+fn whatever_a_device_cannot_do_is_named_with_its_line_at_once() {
+    let source = r#"hostnam = "a.example"
+[receive]
+tls = "self-signed"
+max_recipients = 500
+channels_per_address = 2
+[spool]
+path = "/var/spool/postern"
+[release]
+connections = 4
+[control]
+listen = "/run/postern/control"
+[log]
+format = "json"
+level = "loud"
+"#;
+    let leave_out = |key: &str, why: &str| format!("{key}: {why}: leave it out");
+    let expected = [
+        (1, "hostnam: unknown key; did you mean \"hostname\"?".to_owned()),
+        (3, leave_out("receive.tls", "a device offers no STARTTLS")),
+        (4, leave_out("receive.max_recipients", "a device takes as many as it was built for")),
+        (
+            5,
+            leave_out(
+                "receive.channels_per_address",
+                "a device has too few channels to share them out",
+            ),
+        ),
+        (
+            7,
+            leave_out(
+                "spool.path",
+                "a device keeps its mail on the card, and its memory is counted when it is built",
+            ),
+        ),
+        (9, leave_out("release.connections", "a device delivers over one connection")),
+        (11, leave_out("control.listen", "a device has no control API")),
+        (13, leave_out("log.format", "a device's log is what it was built with")),
+        (14, leave_out("log.level", "a device's log is what it was built with")),
+        (
+            14,
+            "log.level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", \
+                found \"loud\""
+                .to_owned(),
+        ),
+    ];
+    let expected = expected.map(|(line, problem)| format!("{FILE}:{line}: {problem}"));
+    assert_eq!(problems(source), expected);
+}
+
+/// `SOUND` with `sound` replaced has one problem, in the line `line`.
+fn refused(sound: &str, wrong: &str, line: usize, problem: &str) {
+    assert!(SOUND.contains(sound), "{sound}");
+    let found = problems(&SOUND.replacen(sound, wrong, 1));
+    assert_eq!(found, [format!("{FILE}:{line}: {problem}")], "{wrong}");
+}
+
+#[test]
+fn a_device_receives_within_its_limits() {
+    for wrong in ["channels = 4", "channels = 0"] {
+        refused("channels = 2", wrong, 5, "receive.channels: a device has 1 to 3");
+    }
+    let listen = "receive.listen: a device listens on port 25 of its address: leave it out";
+    for wrong in ["listen = [\"192.0.2.7:25\"]", "listen = [\"[::]:2525\"]", "listen = []"] {
+        refused("channels = 2", wrong, 5, listen);
+    }
+    let off = "receive.listener: a device always listens: leave it out";
+    refused("channels = 2", "listener = \"off\"", 5, off);
+    let long = "receive.idle_timeout: is longer than a device can count: 49 days";
+    refused("channels = 2", "idle_timeout = \"50d\"", 5, long);
+    let large = "receive.max_message_size: is more than a quarter of this card; \
+        write \"16384 KiB\"";
+    refused("4 MiB", "17 MiB", 6, large);
+    let same = "listen = [\"[::]:25\", \"0.0.0.0:25\"]\nlistener = \"always\"";
+    parse(&SOUND.replace("channels = 2", same)).expect("that is what a device does");
+}
+
+#[test]
+fn a_device_has_one_queue() {
+    let differs = "and that of hold.\"client.example\" differs";
+    let shop = |key: &str, why: &str| format!("hold.\"shop.example\".{key}: {why}, {differs}");
+    let to = "etrn_from = [\"192.0.2.0/24\"]\nretry_every = \"10m\"\n\n[device]";
+    for (sound, wrong, line, key, why) in [
+        (
+            "[\"sales@shop.example\"]",
+            "\"any\"",
+            16,
+            "recipients",
+            "a device takes any recipient in \
+            all its domains or in none",
+        ),
+        (
+            to,
+            &to.replace("192.0.2.0", "198.51.100.0"),
+            18,
+            "etrn_from",
+            "who may ask a device for \
+            its mail gets that of all domains",
+        ),
+        (to, &to.replace("10m", "never"), 19, "retry_every", "a device has one queue"),
+        (to, &to.replace("retry_every = \"10m\"", ""), 15, "retry_every", "a device has one queue"),
+        (
+            to,
+            &to.replace("\n\n", "\nexpire_after = \"1d\"\n"),
+            20,
+            "expire_after",
+            "a device has \
+            one queue",
+        ),
+        (
+            &format!("lmtp://192.0.2.25:24\"\n{to}"),
+            &format!("192.0.2.25:24\"\n{to}"),
+            17,
+            "deliver_to",
+            "a device passes all its mail to one host",
+        ),
+    ] {
+        refused(sound, wrong, line, &shop(key, why));
+    }
+}
+
+#[test]
+fn lists_and_names_have_their_limits() {
+    let nobody = "hold.\"client.example\".recipients: \"müller\" is no local part of at most 64 \
+        ASCII characters";
+    refused("\"info\"", "\"müller\"", 9, nobody);
+    let names = "\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\"";
+    let ninth = "hold.\"client.example\".etrn_names: \"home.client.example\" is one too many: a \
+        device knows 8";
+    refused("\"home.", &format!("{names}, \"home."), 12, ninth);
+    let etrn = "etrn = \"mx2.provider.example\"";
+    let wakeup = format!("{etrn}\nnames = [{names}, \"i\"]");
+    refused(etrn, &wakeup, 31, "wakeup.names: a device has place for 8");
+    let long = "wakeup.every: is longer than a device can count: 136 years";
+    refused(etrn, &format!("{etrn}\nevery = \"7200w\""), 31, long);
+    let (_, shop) = SOUND.split_once("[hold.\"shop").expect("it is there");
+    let (shop, _) = shop.split_once("\n\n").expect("it ends with an empty line");
+    let hold = |letter: &str| format!("[hold.\"{letter}{}", shop.replace("shop", letter));
+    let more: Vec<_> = ["t", "u", "v", "w", "x", "y", "z"].map(hold).into();
+    let found = problems(&format!("{SOUND}{}\n", more.join("\n")));
+    let expected = "postern.toml:61: hold.\"z.example\": is one too many: a device holds 8 domains";
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn a_device_has_its_place_in_the_network() {
+    let gateway = "device.gateway: is not in 192.0.2.0/24";
+    refused("\"192.0.2.1\"", "\"198.51.100.1\"", 23, gateway);
+    let servers = "\"192.0.2.53\", \"192.0.2.54\", \"192.0.2.55\", \"192.0.2.56\"";
+    let asked = "device.dns: a device asks 3 name servers at most";
+    refused("\"192.0.2.53\"", servers, 24, asked);
+    let six = "device.time_server: a device speaks IPv4 only";
+    refused("\"time.provider.example\"", "\"[2001:db8::1]\"", 25, six);
+    let dhcp = "with address = \"dhcp\" the DHCP server says it: leave it out";
+    let found = problems(&SOUND.replace("\"192.0.2.7/24\"", "\"dhcp\""));
+    let expected = [(23, "gateway"), (24, "dns")];
+    assert_eq!(found, expected.map(|(line, key)| format!("{FILE}:{line}: device.{key}: {dhcp}")));
+    let nobody = "is a name, and device.dns has no server to look it up";
+    let found = problems(&SOUND.replace("dns = [\"192.0.2.53\"]", ""));
+    let expected = [(25, "device.time_server"), (30, "wakeup.etrn")];
+    assert_eq!(found, expected.map(|(line, key)| format!("{FILE}:{line}: {key}: {nobody}")));
+}
+
+#[test]
+fn a_device_without_domain_name_or_release_is_none() {
+    let found = problems("[device]\n");
+    let expected = "postern.toml: hold: is required: a device without a domain takes no mail";
+    assert_eq!(found, [expected]);
+    let found = problems(&SOUND.replace("hostname", "#hostname"));
+    assert_eq!(found, ["postern.toml: hostname: is required: a device has no name of its own"]);
+    let never = SOUND.replace("10m", "never").replace("[\"192.0.2.0/24\"]", "[]");
+    let expected = "postern.toml:13: hold.\"client.example\".retry_every: is \"never\", and \
+        etrn_from is empty: nothing would ever leave";
+    assert_eq!(problems(&never), [expected]);
+    let six = SOUND.replace("192.0.2.0/24", "2001:db8::/32");
+    let expected = "postern.toml:11: hold.\"client.example\".etrn_from: a device speaks IPv4 only";
+    assert_eq!(problems(&six), [expected]);
+    let label = format!("{0}.{0}.{0}", "a".repeat(63));
+    let long = (0..5).map(|n| format!("\"{n}.{label}\"")).collect::<Vec<_>>().join(", ");
+    let long = SOUND.replace("\"home.client.example\"", &long);
+    let expected = "postern.toml: the names in it are too long for a card's settings";
+    assert_eq!(problems(&long), [expected]);
+}
+
+/// What this file's tests show of a card; all other keys are refused.
+const USED: [&str; 23] = [
+    "device.address",
+    "device.dns",
+    "device.failed_to",
+    "device.gateway",
+    "device.time_server",
+    "device.wake_on_lan",
+    "hold.deliver_to",
+    "hold.etrn_from",
+    "hold.etrn_names",
+    "hold.expire_after",
+    "hold.on_refusal",
+    "hold.recipients",
+    "hold.retry_every",
+    "hostname",
+    "postmaster",
+    "receive.channels",
+    "receive.idle_timeout",
+    "receive.listen",
+    "receive.listener",
+    "receive.max_message_size",
+    "wakeup.etrn",
+    "wakeup.every",
+    "wakeup.names",
+];
+
+#[test]
+fn every_key_is_a_devices_or_refused() {
+    let mut keys = Vec::new();
+    leaves(Config::OUTLINE.expect("a section"), "", &mut keys);
+    let unused = |key: &String| {
+        let section = |(section, _): (&str, _)| key.starts_with(&format!("{section}."));
+        UNUSED_KEYS.iter().any(|(name, _)| name == key) || UNUSED_SECTIONS.into_iter().any(section)
+    };
+    keys.retain(|key| !unused(key));
+    keys.sort();
+    assert_eq!(keys, USED);
+}
+
+fn leaves(outline: &Outline, path: &str, keys: &mut Vec<String>) {
+    for key in outline.keys {
+        let name = format!("{path}{}", key.name);
+        match key.outline {
+            Some(inner) => leaves(inner, &format!("{name}."), keys),
+            None => keys.push(name),
+        }
+    }
+}

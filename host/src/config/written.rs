@@ -1,0 +1,58 @@
+//! Which keys a configuration file has, and where.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+use super::fault::line_of;
+use super::settings::Word;
+use super::values::DomainName;
+
+/// The keys that a file has, each with its line: `receive.channels`, and, in whatever case the file
+/// names the domain, `hold."client.example".deliver_to`.
+#[derive(Debug, Default)]
+pub(super) struct Written(BTreeMap<String, usize>);
+
+impl Written {
+    /// Those of `document`, which was parsed from `source`.
+    pub(super) fn new(document: &DeTable<'_>, source: &str) -> Self {
+        let mut written = Self::default();
+        written.note(document, "", source);
+        written
+    }
+
+    fn note(&mut self, table: &DeTable<'_>, path: &str, source: &str) {
+        for (name, value) in table {
+            let text = name.get_ref();
+            let key = match path {
+                "" => text.to_string(),
+                "hold" => match DomainName::parse(text) {
+                    Ok(domain) => format!("hold.\"{domain}\""),
+                    Err(_) => format!("hold.\"{text}\""),
+                },
+                _ => format!("{path}.{text}"),
+            };
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.note(inner, &key, source);
+            }
+            self.0.insert(key, line_of(source, name.span().start));
+        }
+    }
+
+    /// Whether the file has the key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// The keys of the section `section` that the file has.
+    pub(super) fn within(&self, section: &str) -> impl Iterator<Item = &str> {
+        let keys = self.0.keys().map(String::as_str);
+        keys.filter(move |key| key.rsplit_once('.').is_some_and(|(of, _)| of == section))
+    }
+
+    /// The line of the key or, when it is not written, of the section that it belongs to.
+    pub(super) fn line(&self, key: &str) -> Option<usize> {
+        let section = || self.0.get(key.rsplit_once('.')?.0);
+        self.0.get(key).or_else(section).copied()
+    }
+}
