@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod etrn;
+pub mod export;
 pub mod forward;
 pub mod listen;
 pub mod log;

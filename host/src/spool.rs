@@ -21,7 +21,7 @@ use postern_core::time::Timestamp;
 use tokio::sync::broadcast;
 
 pub use envelope::{Envelope, Recipient};
-pub use export::{Exported, envelope_json, export};
+pub use export::export;
 pub use names::{Domain, MsgId, ParseIdError};
 
 /// A spool. Any number of sessions and deliveries use it at once.

@@ -233,7 +233,11 @@ fn what_was_accepted_is_there_after_a_crash() {
     assert!(message.ends_with(&format!("Subject: hello{END}{END}Hello!{END}")), "{message}");
     let envelope = fs::read_to_string(folder.join(format!("{id}.json"))).expect("the envelope");
     let envelope: Value = serde_json::from_str(&envelope).expect("JSON");
-    assert_eq!(envelope["items"][0], before[0]);
+    for key in ["id", "reverse_path", "helo", "arrival_unix_seconds"] {
+        assert_eq!(envelope[key], before[0][key], "{key}");
+    }
+    assert_eq!(envelope["recipients"][0]["path"], "info@client.example");
+    assert_eq!(envelope["size"], message.len());
 }
 
 #[test]
