@@ -14,6 +14,7 @@ use crate::config::{self, Config, Problem};
 use crate::log;
 use crate::serve::serve;
 
+mod card;
 mod check;
 mod etrn;
 mod queue;
@@ -51,6 +52,9 @@ enum Command {
     /// The spool of a server that does not run
     #[command(subcommand)]
     Spool(spool::Command),
+    /// A device's memory card, or its image in a file
+    #[command(subcommand)]
+    Card(card::Command),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
     Etrn(etrn::Command),
     /// Whether the running server takes mail
@@ -149,6 +153,7 @@ impl Cli {
                 wait_for(command.run(&socket, out))
             }
             Command::Spool(command) => command.run(&load(&self.config)?.spool.path, out),
+            Command::Card(command) => command.run(&self.config, out),
             Command::Etrn(command) => wait_for(command.run(out)),
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;

@@ -2,7 +2,7 @@
 //! for octet, and the envelope as `<name>.json`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use postern_core::envelope::{Body, Notify, Ret, State};
@@ -40,6 +40,7 @@ impl Folder {
     pub fn begin(&self, name: &str) -> io::Result<MessageFile<'_>> {
         let path = self.path(name, "eml");
         let file = File::create_new(&path).map_err(|error| at(&path, &error))?;
+        let file = BufWriter::new(file);
         Ok(MessageFile { folder: self, name: name.to_owned(), path, file })
     }
 
@@ -54,7 +55,7 @@ pub struct MessageFile<'f> {
     folder: &'f Folder,
     name: String,
     path: PathBuf,
-    file: File,
+    file: BufWriter<File>,
 }
 
 impl MessageFile<'_> {
@@ -66,11 +67,12 @@ impl MessageFile<'_> {
     /// Writes the envelope, if it is known, and counts the message. One of which something could
     /// not be read, for the reason `damage`, is kept under a name that no mail program opens.
     pub fn end(
-        self,
+        mut self,
         envelope: Option<&Value>,
         damage: Option<String>,
         exported: &mut Exported,
     ) -> io::Result<()> {
+        self.file.flush().map_err(|error| at(&self.path, &error))?;
         if let Some(envelope) = envelope {
             let path = self.folder.path(&self.name, "json");
             let text = serde_json::to_vec_pretty(envelope).expect("an envelope is JSON");

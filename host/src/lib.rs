@@ -1,5 +1,6 @@
 //! The server: Postern's core on tokio, with a durable spool.
 
+pub mod card;
 pub mod carrier;
 pub mod cli;
 pub mod clock;

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 
-use super::table::{foreign, size, span, table};
+use super::table::{foreign, paths, size, span, table};
 use super::{Failure, Format, Verdict};
 use crate::clock::Clock;
 use crate::config::DomainName;
@@ -171,12 +171,6 @@ fn show_page(items: &[Item], first: bool) -> String {
     }
     let heads = ["ID", "DOMAIN", "STATUS", "AGE", "SIZE", "FROM", "TO"].map(str::to_owned);
     let rows = items.iter().map(|item| {
-        let mut to: Vec<_> = item.recipients.iter().map(|to| foreign(&to.path)).collect();
-        let others = to.len().saturating_sub(1);
-        to.truncate(1);
-        if others > 0 {
-            to.push(format!("and {others} more"));
-        }
         [
             item.id.clone(),
             item.domain.clone(),
@@ -184,7 +178,7 @@ fn show_page(items: &[Item], first: bool) -> String {
             span(now().saturating_sub(item.arrival_unix_seconds)),
             size(item.size_bytes),
             format!("<{}>", foreign(&item.reverse_path)),
-            to.join(" "),
+            paths(item.recipients.iter().map(|to| &*to.path)),
         ]
     });
     let rows: Vec<_> = first.then_some(heads).into_iter().chain(rows).collect();

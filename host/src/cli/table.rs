@@ -43,6 +43,13 @@ pub(super) fn span(seconds: u64) -> String {
     )
 }
 
+/// The first of `paths` and how many there are behind it, safe for a terminal.
+pub(super) fn paths<'p>(paths: impl ExactSizeIterator<Item = &'p str>) -> String {
+    let others = paths.len().saturating_sub(1);
+    let first = paths.take(1).map(foreign).collect();
+    if others == 0 { first } else { format!("{first} and {others} more") }
+}
+
 /// What others sent, safe for a terminal.
 pub(super) fn foreign(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -65,6 +72,15 @@ mod tests {
         let expected = ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10 KiB", "50 MiB", "16777215 TiB"];
         assert_eq!(sizes, expected);
         assert_eq!([59, 60, 7199, 86_400, 864_000].map(span), ["59s", "1m", "1h", "1d", "10d"]);
+    }
+
+    #[test]
+    fn of_many_paths_the_first_is_shown() {
+        for (all, shown) in
+            [(&[][..], ""), (&["a@b"], "a@b"), (&["a@b", "c@d", "e@f"], "a@b and 2 more")]
+        {
+            assert_eq!(paths(all.iter().copied()), shown);
+        }
     }
 
     #[test]

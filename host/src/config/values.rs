@@ -103,6 +103,14 @@ impl std::borrow::Borrow<str> for DomainName {
     }
 }
 
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
 impl FromStr for DeliverTo {
     type Err = String;
 

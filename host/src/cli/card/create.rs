@@ -1,0 +1,112 @@
+//! `postern card create`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use postern_card::{BLOCK, Fault, Inspection, format};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::super::table::size as shown;
+use super::super::{Failure, Verdict};
+use super::{failed, inspect};
+use crate::card::{CardFile, reason};
+use crate::clock::Clock;
+use crate::config::{ByteSize, CardContent};
+
+/// Formats the card at `path` with what `config` says. Where nothing is, a file of `size` is made.
+pub(super) async fn create(
+    config: &Path,
+    path: &Path,
+    size: Option<ByteSize>,
+    force: bool,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let is_new =
+        matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let octets = if is_new { size_of_new(path, size)? } else { size_of_old(path, size)? };
+    let content = CardContent::load(config, octets).map_err(Failure::Config)?;
+    if !is_new && !force {
+        refuse_mail(path).await?;
+    }
+    let card = if is_new { CardFile::make(path, octets) } else { CardFile::write(path) };
+    let mut card = card.map_err(|error| failed(path, error))?;
+    if let Err(failure) = write(&mut card, path, &content).await {
+        if is_new {
+            // It would be in the way of the next attempt; the failure to tell of is this one.
+            let _still_there = fs::remove_file(path);
+        }
+        return Err(failure);
+    }
+    show(path, &content, out).await
+}
+
+fn size_of_new(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
+    let missing = || failed(path, "is not there; to make a file, say its size: --size \"64 MiB\"");
+    size.map(|size| size.0).ok_or_else(missing)
+}
+
+fn size_of_old(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
+    let octets = CardFile::read(path).map_err(|error| failed(path, error))?.octets();
+    match size {
+        Some(ByteSize(size)) if size != octets => {
+            let found = format!("is there, and has {octets} octets: leave --size out");
+            Err(failed(path, found))
+        }
+        _ => Ok(octets),
+    }
+}
+
+/// Mail that may be there nowhere else is not lost by a slip.
+async fn refuse_mail(path: &Path) -> Result<(), Failure> {
+    let card = CardFile::read(path).map_err(|error| failed(path, error))?;
+    match Box::pin(Inspection::open(card)).await {
+        Ok((inspection, _)) if inspection.messages() > 0 => {
+            let messages = inspection.messages();
+            let held = format!(
+                "holds {messages} message(s), which would be lost: `postern card export` saves \
+                    them, --force drops them"
+            );
+            Err(failed(path, held))
+        }
+        Ok(_) | Err((_, Fault::NotOurs)) => Ok(()),
+        Err((_, fault)) => {
+            let unknown = format!(
+                "{}; whether there is mail on it can't be told, and --force drops it",
+                reason(&fault)
+            );
+            Err(failed(path, unknown))
+        }
+    }
+}
+
+async fn write(card: &mut CardFile, path: &Path, content: &CardContent) -> Result<(), Failure> {
+    let mut seed = [0; 32];
+    getrandom(&mut seed, GetRandomFlags::empty()).map_err(Failure::run)?;
+    let now = Clock::system().timestamp();
+    let now_unix_s = if now.known { now.unix_seconds } else { 0 };
+    let formatted = format(card, &content.settings(), content.recipients(), seed, now_unix_s).await;
+    formatted.map(|_| ()).map_err(|fault| failed(path, fault))
+}
+
+/// Says what is on the card now, by what can be read there.
+async fn show(
+    path: &Path,
+    content: &CardContent,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let (inspection, _) = inspect(path).await?;
+    for warning in content.warnings() {
+        writeln!(out, "warning: {warning}")?;
+    }
+    let card = shown(u64::from(inspection.geometry().blocks) * BLOCK as u64);
+    let free = shown(inspection.free());
+    let domains = content.settings().domains.len();
+    let recipients = match content.settings().any_recipient {
+        true => "any recipient".to_owned(),
+        false => format!("{} recipient(s)", content.recipients().len()),
+    };
+    let path = path.display();
+    writeln!(out, "{path}: {card}, {free} for mail; {domains} domain(s), {recipients}")?;
+    Ok(Verdict::Well)
+}

@@ -1,0 +1,110 @@
+//! `postern card show`.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use postern_card::settings::{SETTINGS_MAX, Settings};
+use postern_card::{BLOCK, Fault, Inspection};
+use serde_json::{Value, json};
+
+use super::super::table::{foreign, paths, size, span, table};
+use super::super::{Failure, Format, Verdict};
+use super::{failed, inspect};
+use crate::card::{CardFile, Held, next, reason};
+use crate::clock::Clock;
+use crate::export::envelope_json;
+
+mod settings;
+
+/// Shows what is on the card at `path`.
+pub(super) async fn show(
+    path: &Path,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let (mut card, _) = inspect(path).await?;
+    let stopped = |fault| failed(path, reason(&fault));
+    let all = held(&mut card).await.map_err(stopped)?;
+    let mut octets = [0; SETTINGS_MAX];
+    let settings = card.settings(&mut octets).await.map_err(stopped)?;
+    if format.json {
+        writeln!(out, "{}", as_json(&card, &settings, &all))?;
+        return Ok(Verdict::Well);
+    }
+    let rows = [facts(&card), settings::rows(&settings)].concat();
+    out.write_all(table(&rows).as_bytes())?;
+    if !all.is_empty() {
+        let heads = ["ID", "STATUS", "AGE", "SIZE", "FROM", "TO"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(heads).chain(all.iter().map(row)).collect();
+        write!(out, "\n{}", table(&rows))?;
+    }
+    Ok(Verdict::Well)
+}
+
+async fn held(card: &mut Inspection<CardFile>) -> Result<Vec<Held>, Fault<io::Error>> {
+    let mut all: Vec<Held> = Vec::new();
+    while let Some(held) = next(card, all.last()).await? {
+        all.push(held);
+    }
+    Ok(all)
+}
+
+fn octets(card: &Inspection<CardFile>) -> u64 {
+    u64::from(card.geometry().blocks) * BLOCK as u64
+}
+
+fn facts(card: &Inspection<CardFile>) -> Vec<[String; 2]> {
+    let (messages, flagged) = (card.messages(), card.flagged());
+    let row = |name: &str, value| [name.to_owned(), value];
+    vec![
+        row("Card", format!("{}, {} for mail", size(octets(card)), size(card.free()))),
+        row("Messages", format!("{messages}, of them {flagged} for a person")),
+        row("Starts", card.boot().to_string()),
+    ]
+}
+
+/// One message in a list.
+fn row(held: &Held) -> [String; 6] {
+    let status = if held.message.flagged { "kept" } else { "waiting" }.to_owned();
+    let body = size(held.message.message_octets);
+    let (age, from, to) = match &held.envelope {
+        Ok((_, envelope)) => {
+            let now = Clock::system().timestamp().unix_seconds;
+            let age = now.saturating_sub(envelope.arrival.unix_seconds);
+            let to: Vec<_> = envelope.recipients.iter().map(|to| lossy(&to.path)).collect();
+            (
+                if envelope.arrival.known { span(age) } else { "?".to_owned() },
+                format!("<{}>", foreign(&lossy(&envelope.reverse_path))),
+                paths(to.iter().map(String::as_str)),
+            )
+        }
+        Err(reason) => ("?".to_owned(), "?".to_owned(), reason.clone()),
+    };
+    [held.name(), status, age, body, from, to]
+}
+
+fn lossy(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[Held]) -> Value {
+    json!({
+        "octets": octets(card),
+        "free_octets": card.free(),
+        "starts": card.boot(),
+        "last_known_unix_seconds": card.last_known_time(),
+        "flagged": card.flagged(),
+        "settings": settings,
+        "messages": all.iter().map(message_json).collect::<Vec<_>>(),
+    })
+}
+
+fn message_json(held: &Held) -> Value {
+    let size = held.message.message_octets;
+    let mut message = match &held.envelope {
+        Ok((id, envelope)) => envelope_json(*id, size, envelope, &envelope.recipients),
+        Err(reason) => json!({ "id": held.name(), "size": size, "damaged": reason }),
+    };
+    message["flagged"] = held.message.flagged.into();
+    message
+}

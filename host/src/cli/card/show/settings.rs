@@ -1,0 +1,64 @@
+//! A card's settings under the names that they have in `postern.toml`.
+
+use postern_card::settings::{Address, NextHop, Protocol, Settings};
+
+use super::super::super::table::{size, span};
+
+/// A row for each key that is set.
+pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
+    let retry = settings.retry_every_s.map(|pause| span(pause.into()));
+    let networks = settings.etrn_from.iter().map(|net| format!("{}/{}", net.address, net.prefix));
+    let recipients = if settings.any_recipient { "any" } else { "those listed" };
+    let timeout_s = settings.idle_timeout_ms / 1000;
+    let mut rows = vec![
+        row("hostname", settings.hostname),
+        row("postmaster", settings.postmaster),
+        row("receive.channels", settings.channels.to_string()),
+        row("receive.max_message_size", size(settings.max_message_size.into())),
+        row("receive.idle_timeout", span(timeout_s.into())),
+        row("hold", settings.domains.join(" ")),
+        row("hold.recipients", recipients),
+        row("hold.deliver_to", next_hop(&settings.next_hop)),
+        row("hold.etrn_from", networks.collect::<Vec<_>>().join(" ")),
+        row("hold.etrn_names", settings.etrn_names.join(" ")),
+        row("hold.retry_every", retry.unwrap_or_else(|| "never".to_owned())),
+        row("hold.expire_after", span(settings.expire_after_s.into())),
+    ];
+    rows.extend(address(&settings.address));
+    rows.push(row("device.time_server", settings.time_server));
+    rows.push(row("device.wake_on_lan", settings.wake_on_lan.map(hardware).unwrap_or_default()));
+    rows.push(row("device.failed_to", settings.failed_to));
+    if let Some(holder) = &settings.holder {
+        rows.push(row("wakeup.etrn", format!("{}:{}", holder.host, holder.port)));
+        rows.push(row("wakeup.every", span(holder.every_s.into())));
+        rows.push(row("wakeup.names", holder.names.join(" ")));
+    }
+    rows.retain(|[_, value]| !value.is_empty());
+    rows
+}
+
+fn row(key: &str, value: impl Into<String>) -> [String; 2] {
+    [key.to_owned(), value.into()]
+}
+
+fn address(address: &Address) -> Vec<[String; 2]> {
+    const KEY: &str = "device.address";
+    let Address::Static { network: (own, prefix), gateway, dns } = address else {
+        return vec![row(KEY, "dhcp")];
+    };
+    let servers: Vec<_> = dns.iter().map(ToString::to_string).collect();
+    vec![
+        row(KEY, format!("{own}/{prefix}")),
+        row("device.gateway", gateway.map(|gateway| gateway.to_string()).unwrap_or_default()),
+        row("device.dns", servers.join(" ")),
+    ]
+}
+
+fn next_hop(to: &NextHop<'_>) -> String {
+    let scheme = if to.protocol == Protocol::Lmtp { "lmtp://" } else { "" };
+    format!("{scheme}{}:{}", to.host, to.port)
+}
+
+fn hardware(address: [u8; 6]) -> String {
+    address.map(|octet| format!("{octet:02x}")).join(":")
+}
