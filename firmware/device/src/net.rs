@@ -189,8 +189,8 @@ impl DatagramMemory {
     }
 }
 
-/// Whose its datagrams are. Not in the static memory: with what is not zero in it, all of that would
-/// lie in the flash, to be copied from there.
+/// Whose its datagrams are. Not in the static memory: with what is not zero in it, all of that
+/// would lie in the flash, to be copied from there.
 pub(crate) struct DatagramOwners([PacketMetadata; 2]);
 
 impl DatagramOwners {
