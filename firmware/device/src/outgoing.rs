@@ -92,7 +92,9 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                 Either4::Second(()) => self.ask_holder().await,
                 // While the next hop is waited for, or on demand only, new mail waits too.
                 Either4::Fourth(()) if self.attempts == 0 && self.retries() => {
-                    self.release().await;
+                    if shared.waiting.get() > 0 {
+                        self.release().await;
+                    }
                 }
                 Either4::Fourth(()) => {}
             }
@@ -108,11 +110,15 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         self.shared.releasing.set(true);
         let turn = self.turn().await;
         self.shared.releasing.set(false);
-        if let Err(failure) = turn {
-            info!("the next hop did not take the mail: {}", failure);
+        match turn {
+            // Whatever waits now came while the rest was passed on.
+            Ok(0) => self.attempts = 0,
+            Ok(_) => self.attempts = self.attempts.saturating_add(1),
+            Err(failure) => {
+                info!("the next hop did not take the mail: {}", failure);
+                self.attempts = self.attempts.saturating_add(1);
+            }
         }
-        let waiting = self.shared.waiting.get();
-        self.attempts = if waiting == 0 { 0 } else { self.attempts.saturating_add(1) };
         self.retry_at = match self.policy().next(self.attempts, None, self.shared.dice.u32()) {
             Next::After(pause) => clock::now().after(pause),
             Next::WhenAsked | Next::GiveUp => Instant::FAR,
@@ -126,7 +132,8 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         Policy { every, expire_after: seconds(settings.expire_after_s) }
     }
 
-    async fn turn(&mut self) -> Result<(), Failure> {
+    /// Connects and passes on, and returns how many recipients still wait.
+    async fn turn(&mut self) -> Result<u32, Failure> {
         let connected = self.connect().await;
         let passed = match connected {
             Ok(()) => self.pass_on().await,
@@ -168,7 +175,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
     }
 
     /// Passes the messages on, oldest first, over the connection that is open.
-    async fn pass_on(&mut self) -> Result<(), Failure> {
+    async fn pass_on(&mut self) -> Result<u32, Failure> {
         let (shared, policy) = (self.shared, self.policy());
         let Room { input, output, piece } = &mut self.room;
         let protocol = match shared.settings.next_hop.protocol {
@@ -178,16 +185,18 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         let hostname = shared.settings.hostname;
         let mut dialogue = Dialogue::new(&mut self.socket, hostname, protocol, input, output);
         let mut last = None;
+        let mut waiting = 0_u32;
         while let Some(message) = next(shared, last).await? {
             last = Some(message.id);
-            deliver(shared, &policy, &message, &mut dialogue, piece).await?;
+            let left = deliver(shared, &policy, &message, &mut dialogue, piece).await?;
+            waiting = waiting.saturating_add(left);
         }
         if notice::is_due(shared, self.notice_at).await {
             notice::send(shared, &mut dialogue, piece).await?;
             self.notice_at = clock::now().after(notice::EVERY);
         }
         dialogue.quit().await;
-        Ok(())
+        Ok(waiting)
     }
 
     /// Gives up what is too old.
@@ -254,14 +263,15 @@ async fn next<C: Card>(
     }
 }
 
-/// Passes one message on, and writes down what became of it.
+/// Passes one message on, and writes down what became of it; returns for how many recipients it
+/// waits on.
 async fn deliver<C: Card>(
     shared: &Shared<'_, C>,
     policy: &Policy,
     message: &Message,
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
-) -> Result<(), Failure> {
+) -> Result<u32, Failure> {
     if is_expired(shared, policy, message).await {
         return give_up(shared, message, Fates::default(), piece).await;
     }
@@ -285,7 +295,7 @@ async fn give_up<C: Card>(
     message: &Message,
     fates: Fates,
     piece: &mut [u8],
-) -> Result<(), Failure> {
+) -> Result<u32, Failure> {
     let settled = settle(shared, message, &fates, true, piece).await;
     settled.map_err(|fault| unreadable(shared, &fault))
 }

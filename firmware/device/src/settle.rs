@@ -20,15 +20,15 @@ struct Left {
     failed: u32,
 }
 
-/// Writes down what became of `message`: it leaves the card when all its recipients have it. One
-/// that was refused or expired keeps it there, flagged, for a person.
+/// Writes down what became of `message`, and returns for how many recipients it waits on. It leaves
+/// the card when all have it. One that was refused or expired keeps it there, flagged, for a person.
 pub(crate) async fn settle<C: Card>(
     shared: &Shared<'_, C>,
     message: &Message,
     fates: &Fates,
     expired: bool,
     piece: &mut [u8],
-) -> Result<(), Unreadable<C::Error>> {
+) -> Result<u32, Unreadable<C::Error>> {
     let mut desk = shared.desk.lock().await;
     let left = count(&mut desk, message, fates, expired).await?;
     if left.waiting == 0 && left.failed == 0 {
@@ -41,7 +41,7 @@ pub(crate) async fn settle<C: Card>(
         rewrite(shared, &mut desk, message, fates, expired, left.waiting == 0, piece).await?;
     }
     shared.recount(&desk.store);
-    Ok(())
+    Ok(left.waiting)
 }
 
 async fn count<C: Card>(
