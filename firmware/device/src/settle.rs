@@ -20,8 +20,9 @@ struct Left {
     failed: u32,
 }
 
-/// Writes down what became of `message`, and returns for how many recipients it waits on. It leaves
-/// the card when all have it. One that was refused or expired keeps it there, flagged, for a person.
+/// Writes down what became of `message`, and returns for how many recipients it waits on. It
+/// leaves the card when all have it. One that was refused or expired keeps it there, flagged, for
+/// a person.
 pub(crate) async fn settle<C: Card>(
     shared: &Shared<'_, C>,
     message: &Message,
