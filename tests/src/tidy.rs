@@ -2,6 +2,7 @@
 //!
 //! `tests/tidy.rs` runs them on the tree; each has a test here that it can find something.
 
+pub mod firmware;
 pub mod imports;
 pub mod rust;
 pub mod text;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use postern_tests::tidy::{Source, imports, root, rust, sources, text};
+use postern_tests::tidy::{Source, firmware, imports, root, rust, sources, text};
 
 /// Runs `rule` on the files that `covers` picks, and fails with all findings.
 fn hold(covers: impl Fn(&Source) -> bool, rule: fn(&Source) -> Vec<String>) {
@@ -73,6 +73,22 @@ fn reply_text_stands_in_one_file() {
 #[test]
 fn the_host_has_no_smtp_syntax() {
     hold(is_in("host/src/"), rust::smtp_syntax);
+}
+
+#[test]
+fn the_device_is_free_of_boards_and_of_smtp_syntax() {
+    let shared = |source: &Source| {
+        ["firmware/card/src/", "firmware/device/src/", "firmware/sd/src/"]
+            .iter()
+            .any(|folder| is_in(folder)(source))
+    };
+    hold(shared, rust::smtp_syntax);
+    hold(shared, firmware::board_names);
+    hold(shared, firmware::needs_a_system);
+    hold(
+        |source| shared(source) && source.path != "firmware/device/src/net.rs",
+        firmware::stack_types,
+    );
 }
 
 #[test]

@@ -86,9 +86,9 @@ pub fn long_functions(source: &Source) -> Vec<String> {
 }
 
 /// A token with the two before it, as text: enough to see `time :: sleep` or `' static`.
-struct Word {
-    before: [String; 2],
-    text: String,
+pub(super) struct Word {
+    pub(super) before: [String; 2],
+    pub(super) text: String,
     line: usize,
 }
 
@@ -114,7 +114,11 @@ fn words(tokens: TokenStream) -> Vec<Word> {
     flat.iter().enumerate().map(word).collect()
 }
 
-fn matching(source: &Source, tokens: TokenStream, is_bad: impl Fn(&Word) -> bool) -> Vec<String> {
+pub(super) fn matching(
+    source: &Source,
+    tokens: TokenStream,
+    is_bad: impl Fn(&Word) -> bool,
+) -> Vec<String> {
     let bad = words(tokens).into_iter().filter(is_bad);
     bad.map(|word| source.finding(word.line, &format!("`{}`", word.text))).collect()
 }
