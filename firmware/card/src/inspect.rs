@@ -61,12 +61,12 @@ impl<C: Card> Inspection<C> {
     }
 
     async fn recover(&mut self) -> Result<Recovery, Fault<C::Error>> {
-        let recovery = self.store.recover().await?;
+        let recovered = self.store.recover().await?;
         // What a checkpoint would free is no leak.
         self.store.free_removed().await?;
         self.store.pending = 0;
         self.store.has_failed = false;
-        Ok(recovery)
+        Ok(self.store.recovery(&recovered))
     }
 
     /// The card.

@@ -7,6 +7,7 @@
 use crate::extent::Header;
 use crate::geometry::Geometry;
 use crate::seal::{self, Mark};
+use crate::superblock::Superblock;
 use crate::{BLOCK, Block, Card, Fault};
 
 /// What the buffer holds.
@@ -52,32 +53,24 @@ impl<C: Card> Medium<C> {
         self.card.blocks()
     }
 
-    /// Forgets what the buffer holds.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets all, and reads the superblock's block, whatever it holds.
+    pub(crate) async fn restart(&mut self) -> Result<&Block, Fault<C::Error>> {
         self.held = Held::Nothing;
-        self.reads = 0;
-    }
-
-    /// Reads a block into the buffer, whatever it is.
-    pub(crate) async fn load_any(&mut self, block: u32) -> Result<&Block, Fault<C::Error>> {
-        if self.held != Held::Block(block) {
-            self.vacate().await;
-            self.held = Held::Nothing;
-            self.card.read(block, &mut self.buffer).await.map_err(Fault::Card)?;
-            self.reads = self.reads.saturating_add(1);
-            self.held = Held::Block(block);
-        }
+        self.reads = 1;
+        self.card.read(Superblock::BLOCK, &mut self.buffer).await.map_err(Fault::Card)?;
         Ok(&self.buffer)
     }
 
     /// Reads a block of ours into the buffer.
     pub(crate) async fn load(&mut self, block: u32) -> Result<&Block, Fault<C::Error>> {
-        self.load_any(block).await?;
-        if self.mark.is_sealed(block, &self.buffer) {
-            Ok(&self.buffer)
-        } else {
-            Err(Fault::Damaged { block })
+        if self.held != Held::Block(block) {
+            self.vacate().await;
+            self.held = Held::Nothing;
+            let Self { card, mark, buffer, reads, .. } = self;
+            read_sealed(card, *mark, reads, block, buffer).await?;
+            self.held = Held::Block(block);
         }
+        Ok(&self.buffer)
     }
 
     /// Writes a block by way of the buffer: `fill` gets zeros.
@@ -104,9 +97,7 @@ impl<C: Card> Medium<C> {
         block: u32,
         content: &mut Block,
     ) -> Result<(), Fault<C::Error>> {
-        self.card.read(block, content).await.map_err(Fault::Card)?;
-        self.reads = self.reads.saturating_add(1);
-        if self.mark.is_sealed(block, content) { Ok(()) } else { Err(Fault::Damaged { block }) }
+        read_sealed(&mut self.card, self.mark, &mut self.reads, block, content).await
     }
 
     /// Seals and writes a block past the buffer.
@@ -179,4 +170,24 @@ impl<C: Card> Medium<C> {
         self.held = Held::Block(block);
         Ok(())
     }
+}
+
+/// Reads a block of ours. One that can't be read, or not as it was written, gets a second chance:
+/// it may have been the wire.
+async fn read_sealed<C: Card>(
+    card: &mut C,
+    mark: Mark,
+    reads: &mut u32,
+    block: u32,
+    content: &mut Block,
+) -> Result<(), Fault<C::Error>> {
+    for is_last in [false, true] {
+        *reads = reads.saturating_add(1);
+        match card.read(block, content).await {
+            Ok(()) if mark.is_sealed(block, content) => return Ok(()),
+            Err(error) if is_last => return Err(Fault::Card(error)),
+            _ => {}
+        }
+    }
+    Err(Fault::Damaged { block })
 }

@@ -18,6 +18,15 @@ pub struct Recovery {
     pub damaged: u32,
 }
 
+/// How a replay went.
+pub(crate) struct Recovered<E> {
+    replayed: u32,
+    damaged: u32,
+    /// Why the card did not tell all extents of a message. They count as free, so nothing may be
+    /// written: the card may tell them the next time.
+    unread: Option<Fault<E>>,
+}
+
 impl<C: Card> Store<C> {
     /// Mounts a card. The boot's number rises, and that is written; what was written before by this
     /// format's store is as it was when power failed. An error gives the card back.
@@ -37,7 +46,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.has_failed = true;
         // What a reset left in the card's cache must not be read now and be gone after the next.
         self.medium.flush().await?;
-        let recovery = self.recover().await?;
+        let recovered = self.recover().await?;
+        if let Some(fault) = recovered.unread {
+            return Err(fault);
+        }
         self.counts.boot = self.boot().saturating_add(1);
         self.map.boot = self.boot();
         self.checkpoint_if_due().await?;
@@ -45,15 +57,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.has_failed = true;
         self.log(&Change::BOOT).await?;
         self.has_failed = false;
-        Ok(Recovery { blocks_read: self.medium.reads, ..recovery })
+        Ok(self.recovery(&recovered))
     }
 
     /// Finds out what is on the card, and writes nothing unless pages have to be moved out.
-    pub(crate) async fn recover(&mut self) -> Result<Recovery, Fault<C::Error>> {
+    pub(crate) async fn recover(&mut self) -> Result<Recovered<C::Error>, Fault<C::Error>> {
         self.has_failed = true;
-        self.medium.clear();
-        let content = self.medium.load_any(Superblock::BLOCK).await?;
-        let superblock = Superblock::read(content)?;
+        let superblock = Superblock::read(self.medium.restart().await?)?;
         let blocks = superblock.geometry.blocks;
         if self.medium.card_blocks() < blocks {
             return Err(Fault::TooSmall { blocks });
@@ -70,10 +80,17 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.time_unix_s = head.time_unix_s;
         self.counts.messages = head.messages;
         self.counts.flagged = head.flagged;
-        let damaged = self.replay().await?;
-        let replayed = u32::try_from(self.tip.next - self.tip.first).unwrap_or(u32::MAX);
-        let (blocks_read, messages) = (self.medium.reads, self.messages());
-        Ok(Recovery { blocks_read, replayed, messages, damaged })
+        self.replay().await
+    }
+
+    /// What is told of a recovery.
+    pub(crate) fn recovery(&self, recovered: &Recovered<C::Error>) -> Recovery {
+        Recovery {
+            blocks_read: self.medium.reads,
+            replayed: recovered.replayed,
+            messages: self.messages(),
+            damaged: recovered.damaged,
+        }
     }
 
     /// The head of the last checkpoint. Of the other place nothing is expected: power may have
@@ -93,10 +110,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         head.filter(|head| head.generation % 2 == parity).ok_or(Fault::Damaged { block })
     }
 
-    /// Makes all changes of the journal behind the last checkpoint again, and returns how many
-    /// messages that brought can't be followed to their end.
-    async fn replay(&mut self) -> Result<u32, Fault<C::Error>> {
-        let mut damaged = 0;
+    /// Makes all changes of the journal behind the last checkpoint again.
+    async fn replay(&mut self) -> Result<Recovered<C::Error>, Fault<C::Error>> {
+        let mut recovered = Recovered { replayed: 0, damaged: 0, unread: None };
         while let Some(record) = self.next_record().await? {
             let checksum = self.medium.checksum();
             if record.generation != self.map.generation {
@@ -107,13 +123,18 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.counts.boot = record.boot;
             self.counts.time_unix_s = record.time_unix_s;
             let applied = self.apply(&record.change).await?;
-            damaged += u32::from(applied.broken.is_some());
             if let Some(last) = applied.last {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }
+            recovered.replayed += 1;
+            match applied.broken {
+                None => {}
+                Some(Fault::Card(error)) => recovered.unread = Some(Fault::Card(error)),
+                Some(_) => recovered.damaged += 1,
+            }
             self.tip.advance(&record.change, checksum);
         }
-        Ok(damaged)
+        Ok(recovered)
     }
 
     /// The next record of the journal; none behind the last.

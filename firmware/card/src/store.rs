@@ -177,7 +177,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             return Err(Fault::NoSuchMessage);
         }
         let found = match self.manifest(id.head()).await {
-            Err(Fault::Damaged { .. }) => Message::damaged(id.head()),
+            // Of one that could not be listed nothing is known but its place.
+            Err(_) if id.serial() == 0 => Message::damaged(id.head()),
             found => found?,
         };
         if found.id == id { Ok(found) } else { Err(Fault::NoSuchMessage) }

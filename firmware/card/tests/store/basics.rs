@@ -30,7 +30,7 @@ fn a_message_is_there_after_a_mount() {
 fn drafts_share_the_buffer() {
     let card = card(BLOCKS, SMALL);
     let (mut store, _) = mount(&card);
-    let letters = [1, 2, 3].map(|number| Letter::new(number, 40 * number as usize, 4_000));
+    let letters = [1, 2, 3].map(|number| Letter::new(number, 40 * number, 4_000));
     let mut drafts = letters.map(|letter| block_on(store.begin(letter.len())).expect("room"));
     for (draft, letter) in drafts.iter_mut().zip(letters) {
         append(&mut store, draft, &letter.envelope_octets(), 7).expect("the card works");
@@ -67,8 +67,8 @@ fn an_envelope_is_replaced_and_the_body_stays() {
     let mut id = put(&mut store, letter).expect("there is room");
     let with_one = store.free();
     for round in 2..6 {
-        let envelope = Letter::new(round, 300 * round as usize, 0);
-        let mut draft = block_on(store.begin(envelope.len())).expect("there is room");
+        let envelope = letter.revised(300 * round);
+        let mut draft = block_on(store.begin(u64::from(envelope.envelope))).expect("there is room");
         append(&mut store, &mut draft, &envelope.envelope_octets(), 500).expect("the card works");
         let flagged = round % 2 == 0;
         let new = block_on(store.replace(id, draft, flagged)).expect("the card works");

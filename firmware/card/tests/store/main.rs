@@ -1,6 +1,10 @@
 //! The store on a simulated card.
 
 mod basics;
+mod faults;
 mod inspection;
+mod life;
+mod long_lives;
+mod power_cuts;
 mod sim;
 mod world;

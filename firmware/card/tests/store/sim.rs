@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use embassy_futures::yield_now;
 use postern_card::{BLOCK, Block, Card};
 
 /// A small generator of numbers that look random (SplitMix64): every run is the same.
@@ -38,12 +39,12 @@ pub enum SimFault {
     Asked,
 }
 
-/// What a test makes fail, by the number of the call since then.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Failing {
-    pub read: Option<u64>,
-    pub write: Option<u64>,
-    pub flush: Option<u64>,
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Read,
+    Write,
+    Flush,
 }
 
 #[derive(Clone)]
@@ -57,7 +58,8 @@ struct State {
     operations: u64,
     cut_at: Option<u64>,
     is_off: bool,
-    failing: Failing,
+    /// The calls that fail, how many of their kind come before, and how many they are.
+    failing: Option<(Call, u64, u64)>,
     reads: u64,
     writes: HashMap<u32, u32>,
     random: Random,
@@ -78,12 +80,17 @@ impl SimCard {
             operations: 0,
             cut_at: None,
             is_off: false,
-            failing: Failing::default(),
+            failing: None,
             reads: 0,
             writes: HashMap::new(),
             random: Random(1),
         };
         Self { state: Rc::new(RefCell::new(state)) }
+    }
+
+    /// Takes the blocks from number `blocks` on away.
+    pub fn shrink(&self, blocks: u32) {
+        self.state.borrow_mut().blocks = blocks;
     }
 
     /// Another card with the same content.
@@ -99,9 +106,10 @@ impl SimCard {
         state.random = Random(seed);
     }
 
-    /// Cuts power now.
+    /// Cuts power now, and brings it back.
     pub fn cut(&self) {
         self.state.borrow_mut().cut();
+        self.power_on();
     }
 
     /// Takes the card out, or puts it in again, with power on: what it has in its cache stays.
@@ -116,9 +124,14 @@ impl SimCard {
         std::mem::take(&mut state.is_off)
     }
 
-    /// Makes calls fail.
-    pub fn fail(&self, failing: Failing) {
-        self.state.borrow_mut().failing = failing;
+    /// Makes `count` calls fail, after `before` of their kind.
+    pub fn fail(&self, call: Call, before: u64, count: u64) {
+        self.state.borrow_mut().failing = Some((call, before, count));
+    }
+
+    /// Makes no call fail; returns whether one was still to.
+    pub fn fail_no_more(&self) -> bool {
+        self.state.borrow_mut().failing.take().is_some()
     }
 
     /// Writes and flushes so far.
@@ -194,6 +207,23 @@ impl State {
         if block < self.blocks { Ok(()) } else { Err(SimFault::Outside) }
     }
 
+    /// Counts down to the calls that fail.
+    fn fail(&mut self, call: Call) -> Result<(), SimFault> {
+        let Some((failing, before, count)) = &mut self.failing else { return Ok(()) };
+        if *failing != call {
+            return Ok(());
+        }
+        if *before > 0 {
+            *before -= 1;
+            return Ok(());
+        }
+        *count -= 1;
+        if *count == 0 {
+            self.failing = None;
+        }
+        Err(SimFault::Asked)
+    }
+
     /// Counts a write or flush, and cuts power at it if it is the one.
     fn operate(&mut self) -> Result<(), SimFault> {
         let is_cut = self.cut_at == Some(self.operations);
@@ -206,21 +236,6 @@ impl State {
     }
 }
 
-/// Counts down to a call that fails.
-fn is_failing(count: &mut Option<u64>) -> bool {
-    match count {
-        Some(0) => {
-            *count = None;
-            true
-        }
-        Some(left) => {
-            *left -= 1;
-            false
-        }
-        None => false,
-    }
-}
-
 impl Card for SimCard {
     type Error = SimFault;
 
@@ -229,12 +244,11 @@ impl Card for SimCard {
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), SimFault> {
+        yield_now().await;
         let mut state = self.state.borrow_mut();
         state.check(block)?;
         state.reads += 1;
-        if is_failing(&mut state.failing.read) {
-            return Err(SimFault::Asked);
-        }
+        state.fail(Call::Read)?;
         let cached = state.cached.get(&block).and_then(|contents| contents.last());
         let durable = || state.durable.get(&block).copied().unwrap_or(Some([0; BLOCK]));
         *content = cached.copied().or_else(durable).ok_or(SimFault::Unreadable)?;
@@ -242,22 +256,20 @@ impl Card for SimCard {
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), SimFault> {
+        yield_now().await;
         let mut state = self.state.borrow_mut();
         state.check(block)?;
-        if is_failing(&mut state.failing.write) {
-            return Err(SimFault::Asked);
-        }
+        state.fail(Call::Write)?;
         *state.writes.entry(block).or_default() += 1;
         state.cached.entry(block).or_default().push(*content);
         state.operate()
     }
 
     async fn flush(&mut self) -> Result<(), SimFault> {
+        yield_now().await;
         let mut state = self.state.borrow_mut();
         state.check(0)?;
-        if is_failing(&mut state.failing.flush) {
-            return Err(SimFault::Asked);
-        }
+        state.fail(Call::Flush)?;
         state.operate()?;
         state.flush();
         Ok(())

@@ -53,37 +53,60 @@ pub fn mount(card: &SimCard) -> (SimStore, Recovery) {
     }
 }
 
-/// Octets that tell a message's number and are like no other's.
-pub fn octets(number: u32, length: usize) -> Vec<u8> {
-    let noise = (0..length).map(|place| (place * 31 + number as usize * 7 + (place >> 8)) as u8);
-    let mut octets: Vec<u8> = number.to_le_bytes().into_iter().chain(noise).collect();
-    octets.truncate(length.max(4));
-    octets
+/// Octets that are like no others.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let octet = |place: usize| (place * 31 + seed as usize * 7 + (place >> 8)) as u8;
+    (0..length).map(octet).collect()
 }
 
-/// A message of a test: its number, and octets of its envelope (at least 4) and its body.
+/// A message of a test. Its envelope tells all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Letter {
     pub number: u32,
-    pub envelope: usize,
-    pub body: usize,
+    /// How often its envelope was replaced.
+    pub revision: u32,
+    /// Octets of the envelope, 16 at least.
+    pub envelope: u32,
+    /// Octets of the body.
+    pub body: u32,
 }
 
 impl Letter {
-    pub fn new(number: u32, envelope: usize, body: usize) -> Self {
-        Self { number, envelope: envelope.max(4), body }
+    pub fn new(number: u32, envelope: u32, body: u32) -> Self {
+        Self { number, revision: 0, envelope: envelope.max(16), body }
+    }
+
+    /// With another envelope.
+    pub fn revised(self, envelope: u32) -> Self {
+        Self { revision: self.revision + 1, envelope: envelope.max(16), ..self }
+    }
+
+    /// The letter that an envelope tells of.
+    pub fn parse(envelope: &[u8]) -> Self {
+        let field = |index: usize| {
+            let octets = envelope[index * 4..][..4].try_into().expect("four octets");
+            u32::from_le_bytes(octets)
+        };
+        Self { number: field(0), revision: field(1), envelope: field(2), body: field(3) }
     }
 
     pub fn envelope_octets(&self) -> Vec<u8> {
-        octets(self.number, self.envelope)
+        let fields = [self.number, self.revision, self.envelope, self.body];
+        let told = fields.into_iter().flat_map(u32::to_le_bytes);
+        told.chain(noise(self.number + self.revision, self.envelope as usize - 16)).collect()
     }
 
     pub fn body_octets(&self) -> Vec<u8> {
-        octets(!self.number, self.body)[..self.body].to_vec()
+        noise(!self.number / 2, self.body as usize)
+    }
+
+    /// The envelope and the body.
+    pub fn octets(&self) -> Vec<u8> {
+        [self.envelope_octets(), self.body_octets()].concat()
     }
 
     pub fn len(&self) -> u64 {
-        (self.envelope + self.body) as u64
+        u64::from(self.envelope) + u64::from(self.body)
     }
 }
 

@@ -1,0 +1,190 @@
+//! Cards that fail, are pulled out, or are not what they should be.
+
+use embassy_futures::{block_on, poll_once};
+use postern_card::{Fault, Store};
+
+use std::pin::pin;
+
+use super::life::Life;
+use super::sim::{Call, SimCard, SimFault};
+use super::world::{Letter, Outcome, SMALL, append, card, list, mount, put, read};
+
+const BLOCKS: u32 = 440;
+const LARGEST: u64 = 3_000;
+const STEPS: usize = 250;
+
+/// Lives with `count` calls failing after each number of them in turn, and goes on after that.
+/// Returns how often that was, in how many lives a call of the store failed, and after how many of
+/// those it had to be mounted anew.
+fn lives_with_faults(call: Call, count: u64, may_leak: bool) -> (u32, u32, u32) {
+    let fresh = card(BLOCKS, SMALL);
+    let (mut lives, mut faults, mut remounts) = (0, 0, 0);
+    for seed in 0..4 {
+        for before in 0.. {
+            let card = fresh.copy();
+            let mut life = Life::new(&card, seed, LARGEST);
+            life.may_leak = may_leak;
+            card.fail(call, before, count);
+            let has_failed = life.live(STEPS).is_err();
+            if card.fail_no_more() {
+                break;
+            }
+            lives += 1;
+            if has_failed && life.go_on_after_fault() {
+                remounts += 1;
+                // What the new mount found must stay, though the card had not been told to keep it.
+                card.cut();
+                life.go_on_with(mount(&card).0);
+            }
+            // A tail that was not written is missed only when its draft goes on.
+            let fails_later = life.live(20).is_err();
+            assert!(!(has_failed && fails_later), "the card works again");
+            remounts += u32::from(fails_later && life.go_on_after_fault());
+            faults += u32::from(has_failed || fails_later);
+            life.go_on_with(mount(&card).0);
+        }
+    }
+    println!("{lives} lives with {count} times {call:?}: {faults} faults, {remounts} remounts");
+    (lives, faults, remounts)
+}
+
+#[test]
+fn a_write_that_fails_hurts_no_other_message() {
+    let (lives, faults, remounts) = lives_with_faults(Call::Write, 1, false);
+    assert!(lives > 1_000 && faults > 500 && remounts > 100);
+}
+
+#[test]
+fn a_flush_that_fails_hurts_no_other_message() {
+    let (lives, faults, remounts) = lives_with_faults(Call::Flush, 1, false);
+    assert!(lives > 300 && faults == lives && remounts > 100);
+}
+
+#[test]
+fn a_read_that_fails_once_is_not_noticed() {
+    let (lives, faults, _) = lives_with_faults(Call::Read, 1, false);
+    assert!(lives > 500 && faults == 0);
+}
+
+#[test]
+fn a_block_that_can_not_be_read_hurts_no_other_message() {
+    // What is behind a link that can't be read when a message is removed is lost.
+    let (lives, faults, remounts) = lives_with_faults(Call::Read, 2, true);
+    assert!(lives > 500 && faults > 100 && remounts > 10);
+}
+
+#[test]
+fn a_card_can_be_pulled_out_and_put_in_again() {
+    let fresh = card(BLOCKS, SMALL);
+    for steps in 0..STEPS {
+        let card = fresh.copy();
+        let mut life = Life::new(&card, 4, LARGEST);
+        life.live(steps).expect("the card works");
+        card.pull_out(true);
+        let gone = Err(Fault::Card(SimFault::Off));
+        assert_eq!(put(&mut life.store, Letter::new(1, 100, 100)).map(|_| ()), gone);
+        let Err((out, Fault::Card(SimFault::Off))) = block_on(Store::mount(card.clone())) else {
+            panic!("a card that is out can't be mounted")
+        };
+        out.pull_out(false);
+        life.go_on_with(mount(&card).0);
+    }
+}
+
+fn refusal(card: &SimCard) -> Fault<SimFault> {
+    match block_on(Store::mount(card.clone())) {
+        Ok(_) => panic!("the card was mounted"),
+        Err((_, fault)) => fault,
+    }
+}
+
+#[test]
+fn what_is_no_card_of_ours_is_refused_by_reason() {
+    assert_eq!(refusal(&SimCard::new(0)), Fault::Card(SimFault::Outside));
+    assert_eq!(refusal(&SimCard::new(BLOCKS)), Fault::NotOurs);
+    let ours = card(BLOCKS, SMALL);
+    let changed = |place: usize, octet: u8| {
+        let card = ours.copy();
+        card.change(0, |content| content[place] = octet);
+        refusal(&card)
+    };
+    assert_eq!(changed(0, b'p'), Fault::NotOurs);
+    assert_eq!(changed(8, 2), Fault::OtherVersion(2));
+    assert_eq!(changed(40, 1), Fault::Damaged { block: 0 });
+    let card = ours.copy();
+    card.shrink(BLOCKS - 1);
+    assert_eq!(refusal(&card), Fault::TooSmall { blocks: BLOCKS });
+}
+
+#[test]
+fn a_damaged_record_with_others_behind_it_is_no_end() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    let before = card.writes();
+    let id = put(&mut store, Letter::new(1, 16, 0)).expect("there is room");
+    let journal = card.writes().into_keys().filter(|block| !before.contains_key(block)).min();
+    let journal = journal.expect("a commit is in the journal");
+    block_on(store.remove(id)).expect("the card works");
+    let last = card.copy();
+    last.change(journal + 1, |content| content[0] ^= 1);
+    assert_eq!(mount(&last).0.messages(), 1);
+    card.change(journal, |content| content[0] ^= 1);
+    assert_eq!(refusal(&card), Fault::Damaged { block: journal });
+}
+
+#[test]
+fn an_older_checkpoint_is_not_taken_for_the_last() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    let before = card.writes();
+    while card.writes().keys().filter(|block| **block < 40).count()
+        == before.keys().filter(|block| **block < 40).count()
+    {
+        let id = put(&mut store, Letter::new(1, 16, 0)).expect("there is room");
+        block_on(store.remove(id)).expect("the card works");
+    }
+    drop(store);
+    // The region of even checkpoints begins behind that of the text.
+    card.change(8, |content| content[0] ^= 1);
+    assert_eq!(refusal(&card), Fault::Damaged { block: 8 });
+}
+
+#[test]
+fn a_call_that_is_dropped_leaves_a_store_that_says_so() {
+    let fresh = card(BLOCKS, SMALL);
+    let letters = [Letter::new(1, 100, 1_000), Letter::new(2, 600, 2_000)];
+    let (mut dropped, mut failed) = (0, 0);
+    for polls in 0.. {
+        let card = fresh.copy();
+        let (mut store, _) = mount(&card);
+        put(&mut store, letters[0]).expect("there is room");
+        let mut draft = block_on(store.begin(letters[1].len())).expect("there is room");
+        append(&mut store, &mut draft, &letters[1].envelope_octets(), 700).expect("it works");
+        draft.end_envelope();
+        append(&mut store, &mut draft, &letters[1].body_octets(), 700).expect("it works");
+        let is_done = {
+            let mut commit = pin!(store.commit(draft));
+            (0..polls).any(|_| poll_once(commit.as_mut()).is_ready())
+        };
+        if is_done {
+            break;
+        }
+        dropped += 1;
+        let listed: Outcome<_> = list(&mut store);
+        if listed == Err(Fault::Failed) {
+            failed += 1;
+            block_on(store.remount()).expect("the card works");
+        }
+        for _ in 0..2 {
+            let found = list(&mut store).expect("messages can be listed");
+            assert!(found.len() <= 2);
+            for (message, letter) in found.iter().zip(letters) {
+                assert_eq!(read(&mut store, message.envelope()), Ok(letter.envelope_octets()));
+                assert_eq!(read(&mut store, message.body()), Ok(letter.body_octets()));
+            }
+            (store, _) = mount(&card);
+            assert_eq!(store.messages() as usize, found.len());
+        }
+    }
+    assert!(dropped > 4 && failed > 1, "{dropped} dropped, {failed} failed");
+}

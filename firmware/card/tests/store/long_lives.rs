@@ -1,0 +1,91 @@
+//! Long lives, large cards, and wear.
+
+use embassy_futures::block_on;
+use postern_card::{Layout, MessageId};
+
+use super::life::Life;
+use super::sim::Random;
+use super::world::{Letter, SMALL, card, mount, put};
+
+/// Blocks of 1 GiB.
+const GIBIBYTE: u32 = 2_097_152;
+/// Blocks that its mount may read.
+const READS_MAX: u32 = 2_000;
+
+#[test]
+fn random_lives_agree_with_a_model() {
+    for seed in 0..20 {
+        let card = card(600, SMALL);
+        let mut life = Life::new(&card, seed, 12_000);
+        for _ in 0..20 {
+            life.live(150).expect("the card works");
+            life.discard_all();
+            life.compare();
+        }
+        life.live(50).expect("the card works");
+        let (store, _) = mount(&card);
+        life.go_on_with(store);
+    }
+}
+
+/// Fills a card of 1 GiB with 10,000 messages, lets random ones go and others come, and returns how
+/// many blocks a mount reads at most.
+fn most_blocks_read(layout: Layout) -> u32 {
+    let card = card(GIBIBYTE, layout);
+    let (mut store, _) = mount(&card);
+    let mut random = Random(5);
+    let letter = |number, random: &mut Random| Letter::new(number, 200, random.below(900) as u32);
+    let mut ids: Vec<MessageId> = (0..10_000)
+        .map(|number| put(&mut store, letter(number, &mut random)).expect("there is room"))
+        .collect();
+    let mut most = 0;
+    for number in 10_000..12_000 {
+        let index = random.below(ids.len() as u64) as usize;
+        block_on(store.remove(ids[index])).expect("the card works");
+        ids[index] = put(&mut store, letter(number, &mut random)).expect("there is room");
+        if number % 61 == 0 {
+            let before = card.reads();
+            let (mounted, recovery) = mount(&card);
+            store = mounted;
+            assert_eq!(u64::from(recovery.blocks_read), card.reads() - before);
+            assert_eq!((recovery.messages, recovery.damaged), (10_000, 0));
+            most = most.max(recovery.blocks_read);
+        }
+    }
+    most
+}
+
+#[test]
+fn a_gibibyte_with_ten_thousand_messages_is_mounted_quickly() {
+    let usual = Layout::for_card(GIBIBYTE);
+    // As if each message were larger: they are spread over 20 pages of the map, not 5.
+    let spread = Layout { extent_blocks: 128, page_extents: 500, ..usual };
+    for layout in [usual, spread] {
+        let most = most_blocks_read(layout);
+        println!("1 GiB, 10,000 messages, {layout:?}: up to {most} blocks read");
+        assert!(most <= READS_MAX, "{most} blocks read");
+    }
+}
+
+#[test]
+fn all_extents_wear_alike() {
+    let card = card(600, SMALL);
+    let (mut store, _) = mount(&card);
+    let kept = put(&mut store, Letter::new(0, 100, 3_000)).expect("there is room");
+    let before = card.writes();
+    for number in 1..4_000 {
+        let letter = Letter::new(number, 100, number % 7 * 900);
+        let id = put(&mut store, letter).expect("there is room");
+        block_on(store.remove(id)).expect("the card works");
+    }
+    let writes = card.writes();
+    let written = |block: u32| writes.get(&block).copied().unwrap_or(0);
+    let extents = 80_u32.next_multiple_of(4)..600;
+    let touched = extents.filter(|block| !before.contains_key(block)).map(written);
+    let (least, most) =
+        touched.fold((u32::MAX, 0), |(least, most), writes| (least.min(writes), most.max(writes)));
+    println!("{least} to {most} writes");
+    assert!(least > 20 && most < 4 * least, "{least} to {most} writes");
+    let is_there = block_on(store.next(None)).expect("it works").expect("one was kept");
+    assert_eq!(is_there.id, kept);
+}

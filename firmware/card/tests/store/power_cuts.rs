@@ -1,0 +1,103 @@
+//! Power fails at every write and flush in turn, again during the recovery, and once more.
+
+use embassy_futures::block_on;
+use postern_card::Store;
+
+use super::life::Life;
+use super::sim::SimCard;
+use super::world::{SMALL, card, mount};
+
+/// Large enough for a few messages: what is freed is soon written again.
+const BLOCKS: u32 = 440;
+const LARGEST: u64 = 3_000;
+const STEPS: usize = 250;
+
+/// Mounts with a cut at `operation`; false when the mount came through.
+fn mount_cut_at(card: &SimCard, operation: u64, seed: u64) -> bool {
+    card.cut_at(operation, seed);
+    let mounted = block_on(Store::mount(card.clone()));
+    let was_cut = card.power_on();
+    assert_eq!(was_cut, mounted.is_err());
+    was_cut
+}
+
+/// Lives until a cut at `operation`; none when that is after the life's end.
+fn life_cut_at(fresh: &SimCard, life: u64, operation: u64, seed: u64) -> Option<Life> {
+    let card = fresh.copy();
+    let mut life = Life::new(&card, life, LARGEST);
+    card.cut_at(operation, seed);
+    let outcome = life.live(STEPS);
+    let was_cut = card.power_on();
+    assert_eq!(was_cut, outcome.is_err(), "{outcome:?}");
+    was_cut.then_some(life)
+}
+
+#[test]
+fn a_cut_at_every_operation_loses_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    let (mut cuts, mut kept) = (0_u64, 0);
+    for seed in 0..4 {
+        for operation in 0.. {
+            let Some(mut life) = life_cut_at(&fresh, seed, operation, seed + operation) else {
+                break;
+            };
+            let (store, _) = mount(&life.card);
+            life.go_on_with(store);
+            kept = kept.max(life.messages());
+            life.live(10).expect("the card works again");
+            life.discard_all();
+            life.compare();
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 1_000 && kept > 6, "{cuts} cuts, {kept} messages");
+    println!("{cuts} cuts, up to {kept} messages at a cut");
+}
+
+#[test]
+fn cuts_during_the_recovery_lose_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    let (mut cuts, mut longest) = (0_u64, 0);
+    for operation in 0.. {
+        let Some(mut life) = life_cut_at(&fresh, 7, operation, operation) else { break };
+        let after_cut = life.card.copy();
+        for during in 0.. {
+            let card = after_cut.copy();
+            if !mount_cut_at(&card, during, operation * 31 + during) {
+                longest = longest.max(during);
+                break;
+            }
+            // A third one, somewhere in the recovery from the second.
+            let third = (operation + during) % 5;
+            cuts += 1 + u64::from(mount_cut_at(&card, third, during));
+            cuts += 1;
+            let mut again = life_cut_at(&fresh, 7, operation, operation).expect("it is the same");
+            again.card = card.clone();
+            again.go_on_with(mount(&card).0);
+        }
+        life.go_on_with(mount(&life.card).0);
+    }
+    assert!(longest > 4, "{longest} operations in a recovery");
+    println!("{cuts} cuts, up to {longest} operations in a recovery");
+}
+
+#[test]
+fn cut_after_cut_loses_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    let mut cuts = 0_u64;
+    for seed in 0..40 {
+        let card = fresh.copy();
+        let mut life = Life::new(&card, seed, LARGEST);
+        for cut in 0..40 {
+            card.cut_at((seed * 7 + cut * 13) % 61, seed << 8 | cut);
+            while life.live(10).is_ok() {}
+            card.power_on();
+            cuts += 1;
+            while mount_cut_at(&card, (seed + cut + cuts) % 41, cuts) {
+                cuts += 1;
+            }
+            life.go_on_with(mount(&card).0);
+        }
+    }
+    println!("{cuts} cuts");
+}
