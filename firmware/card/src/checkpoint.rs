@@ -5,10 +5,9 @@
 //!
 //! | Octets | A checkpoint's head |
 //! | --- | --- |
-//! | 4 | generation; even ones stand in one place, odd ones in the other |
+//! | 4 | generation; even ones stand in one place, odd ones in the other; 0: none |
 //! | 4 | the last boot's number |
 //! | 8 | sequence of the first record behind it |
-//! | 4 | checksum of the last record before it |
 //! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
 //! | 4 | messages |
 //! | 4 | flagged ones among them |
@@ -33,7 +32,6 @@ pub(crate) struct Head {
     pub(crate) generation: u32,
     pub(crate) boot: u32,
     pub(crate) next: u64,
-    pub(crate) previous: u32,
     pub(crate) time_unix_s: u64,
     pub(crate) messages: u32,
     pub(crate) flagged: u32,
@@ -42,12 +40,23 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// In the place of a checkpoint that is not there.
+    pub(crate) const NONE: Self = Self {
+        generation: 0,
+        boot: 0,
+        next: 0,
+        time_unix_s: 0,
+        messages: 0,
+        flagged: 0,
+        used: 0,
+        cursor: 0,
+    };
+
     pub(crate) fn write(&self, content: &mut Block) {
         Put::new(content)
             .u32(self.generation)
             .u32(self.boot)
             .u64(self.next)
-            .u32(self.previous)
             .u64(self.time_unix_s)
             .u32(self.messages)
             .u32(self.flagged)
@@ -61,7 +70,6 @@ impl Head {
             generation: fields.u32()?,
             boot: fields.u32()?,
             next: fields.u64()?,
-            previous: fields.u32()?,
             time_unix_s: fields.u64()?,
             messages: fields.u32()?,
             flagged: fields.u32()?,
@@ -91,7 +99,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.medium.store(block, |content| head.write(content)).await?;
         self.medium.flush().await?;
         self.map.turn();
-        self.tip = Tip::new(head.next, head.previous);
+        self.tip = Tip::new(head.next);
         self.pending = 0;
         self.has_failed = false;
         Ok(())
@@ -102,7 +110,6 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             generation: self.map.generation + 1,
             boot: self.boot(),
             next: self.tip.next,
-            previous: self.tip.previous,
             time_unix_s: self.last_known_time(),
             messages: self.messages(),
             flagged: self.flagged(),
@@ -138,7 +145,6 @@ mod tests {
             generation: 1,
             boot: 2,
             next: 1 << 40,
-            previous: 4,
             time_unix_s: 5,
             messages: 6,
             flagged: 7,

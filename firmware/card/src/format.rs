@@ -174,18 +174,10 @@ impl<C: Card> Writer<'_, C> {
             let block = geometry.page_block(GENERATION, page);
             self.write(block, |content| map::empty_page(content, GENERATION)).await?;
         }
-        let head = Head {
-            generation: GENERATION,
-            boot: 0,
-            next: 0,
-            previous: 0,
-            time_unix_s: now_unix_s,
-            messages: 0,
-            flagged: 0,
-            used: 0,
-            cursor: 0,
-        };
-        self.wipe(geometry.head_block(GENERATION + 1)).await?;
+        let (generation, time_unix_s) = (GENERATION, now_unix_s);
+        let head = Head { generation, time_unix_s, ..Head::NONE };
+        let other = geometry.head_block(GENERATION + 1);
+        self.write(other, |content| Head::NONE.write(content)).await?;
         self.write(geometry.head_block(GENERATION), |content| head.write(content)).await
     }
 }

@@ -61,12 +61,13 @@ impl<C: Card> Inspection<C> {
     }
 
     async fn recover(&mut self) -> Result<Recovery, Fault<C::Error>> {
-        let recovered = self.store.recover().await?;
+        self.store.load_checkpoint().await?;
+        let replayed = self.store.replay().await?;
         // What a checkpoint would free is no leak.
         self.store.free_removed().await?;
         self.store.pending = 0;
         self.store.has_failed = false;
-        Ok(self.store.recovery(&recovered))
+        Ok(self.store.recovery(&replayed))
     }
 
     /// The card.

@@ -6,7 +6,6 @@
 //! | Octets | A record |
 //! | --- | --- |
 //! | 8 | sequence, n |
-//! | 4 | checksum of the record before, so that none follows one that it was not written after |
 //! | 4 | generation of the last checkpoint |
 //! | 4 | boot: the number of the mount |
 //! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
@@ -92,7 +91,6 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) sequence: u64,
-    pub(crate) previous: u32,
     pub(crate) generation: u32,
     pub(crate) boot: u32,
     pub(crate) time_unix_s: u64,
@@ -107,7 +105,6 @@ impl Record {
         let mut fields = Put::new(content);
         fields
             .u64(self.sequence)
-            .u32(self.previous)
             .u32(self.generation)
             .u32(self.boot)
             .u64(self.time_unix_s)
@@ -120,7 +117,6 @@ impl Record {
     pub(crate) fn read(content: &Block) -> Option<Self> {
         let mut fields = Take::new(content);
         let sequence = fields.u64()?;
-        let previous = fields.u32()?;
         let generation = fields.u32()?;
         let boot = fields.u32()?;
         let time_unix_s = fields.u64()?;
@@ -132,7 +128,7 @@ impl Record {
             went: fields.u16().map(|head| (head != NO_EXTENT).then_some(head))?,
             freed: [take_chain(&mut fields)?, take_chain(&mut fields)?],
         };
-        Some(Self { sequence, previous, generation, boot, time_unix_s, change })
+        Some(Self { sequence, generation, boot, time_unix_s, change })
     }
 }
 
@@ -151,22 +147,19 @@ pub(crate) struct Tip {
     pub(crate) first: u64,
     /// The record to be written next.
     pub(crate) next: u64,
-    /// Checksum of the last one.
-    pub(crate) previous: u32,
     /// What the records since the last checkpoint cost a replay.
     pub(crate) cost: u32,
 }
 
 impl Tip {
     /// That of the journal behind a checkpoint.
-    pub(crate) const fn new(next: u64, previous: u32) -> Self {
-        Self { first: next, next, previous, cost: 0 }
+    pub(crate) const fn new(next: u64) -> Self {
+        Self { first: next, next, cost: 0 }
     }
 
-    /// A record, whose block has this checksum, is the last now.
-    pub(crate) fn advance(&mut self, change: &Change, checksum: u32) {
+    /// A record with this change is the last now.
+    pub(crate) fn advance(&mut self, change: &Change) {
         self.next += 1;
-        self.previous = checksum;
         self.cost = self.cost.saturating_add(change.cost());
     }
 }
@@ -189,9 +182,9 @@ mod tests {
         };
         let went = Change { went_flagged: true, came_flagged: false, came: None, ..whole };
         for change in [Change::BOOT, Change::commit(chain(1, 2)), whole, went] {
-            let (sequence, previous, generation) = (u64::MAX - 1, 0xDEAD_BEEF, 12);
+            let (sequence, generation) = (u64::MAX - 1, 12);
             let (boot, time_unix_s) = (3, 1_700_000_000);
-            let record = Record { sequence, previous, generation, boot, time_unix_s, change };
+            let record = Record { sequence, generation, boot, time_unix_s, change };
             let mut content = [0; BLOCK];
             record.write(&mut content);
             assert_eq!(Record::read(&content), Some(record));

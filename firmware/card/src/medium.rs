@@ -6,7 +6,7 @@
 
 use crate::extent::Header;
 use crate::geometry::Geometry;
-use crate::seal::{self, Mark};
+use crate::seal::Mark;
 use crate::superblock::Superblock;
 use crate::{BLOCK, Block, Card, Fault};
 
@@ -84,11 +84,6 @@ impl<C: Card> Medium<C> {
         self.buffer.fill(0);
         fill(&mut self.buffer);
         self.write_buffer(block).await
-    }
-
-    /// The checksum of the block that was read or written last.
-    pub(crate) fn checksum(&self) -> u32 {
-        seal::checksum(&self.buffer)
     }
 
     /// Reads a block of ours past the buffer.

@@ -19,8 +19,8 @@ pub struct Recovery {
 }
 
 /// How a replay went.
-pub(crate) struct Recovered<E> {
-    replayed: u32,
+pub(crate) struct Replayed<E> {
+    records: u32,
     damaged: u32,
     /// Why the card did not tell all extents of a message. They count as free, so nothing may be
     /// written: the card may tell them the next time.
@@ -46,8 +46,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.has_failed = true;
         // What a reset left in the card's cache must not be read now and be gone after the next.
         self.medium.flush().await?;
-        let recovered = self.recover().await?;
-        if let Some(fault) = recovered.unread {
+        if !self.load_checkpoint().await? {
+            // The replay may move pages out to where there may be a head that could not be read.
+            let block = self.medium.geometry.head_block(self.map.generation + 1);
+            self.medium.store(block, |content| Head::NONE.write(content)).await?;
+            self.medium.flush().await?;
+        }
+        let replayed = self.replay().await?;
+        if let Some(fault) = replayed.unread {
             return Err(fault);
         }
         self.counts.boot = self.boot().saturating_add(1);
@@ -57,11 +63,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.has_failed = true;
         self.log(&Change::BOOT).await?;
         self.has_failed = false;
-        Ok(self.recovery(&recovered))
+        Ok(self.recovery(&replayed))
     }
 
-    /// Finds out what is on the card, and writes nothing unless pages have to be moved out.
-    pub(crate) async fn recover(&mut self) -> Result<Recovered<C::Error>, Fault<C::Error>> {
+    /// Begins anew with what the last checkpoint says, and writes nothing. Returns whether the head
+    /// of the one before could be read too.
+    pub(crate) async fn load_checkpoint(&mut self) -> Result<bool, Fault<C::Error>> {
         self.has_failed = true;
         let superblock = Superblock::read(self.medium.restart().await?)?;
         let blocks = superblock.geometry.blocks;
@@ -73,83 +80,91 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.settings_octets = superblock.settings_octets;
         self.seed = superblock.seed;
         (self.drafts, self.reserved, self.pending) = (0, 0, 0);
-        let head = self.last_checkpoint().await?;
+        let (head, are_both_read) = self.last_checkpoint().await?;
         self.map.restart(head.generation, head.used, head.cursor);
-        self.tip = Tip::new(head.next, head.previous);
+        self.tip = Tip::new(head.next);
         self.counts.boot = head.boot;
         self.counts.time_unix_s = head.time_unix_s;
         self.counts.messages = head.messages;
         self.counts.flagged = head.flagged;
-        self.replay().await
+        Ok(are_both_read)
     }
 
     /// What is told of a recovery.
-    pub(crate) fn recovery(&self, recovered: &Recovered<C::Error>) -> Recovery {
+    pub(crate) fn recovery(&self, replayed: &Replayed<C::Error>) -> Recovery {
         Recovery {
             blocks_read: self.medium.reads,
-            replayed: recovered.replayed,
+            replayed: replayed.records,
             messages: self.messages(),
-            damaged: recovered.damaged,
+            damaged: replayed.damaged,
         }
     }
 
-    /// The head of the last checkpoint. Of the other place nothing is expected: power may have
-    /// failed while it was written.
-    async fn last_checkpoint(&mut self) -> Result<Head, Fault<C::Error>> {
-        match (self.checkpoint_head(0).await, self.checkpoint_head(1).await) {
-            (Ok(even), Ok(odd)) if even.generation > odd.generation => Ok(even),
-            (_, Ok(odd)) => Ok(odd),
-            (Ok(even), _) => Ok(even),
-            (Err(fault), Err(_)) => Err(fault),
+    /// The head of the last checkpoint, and whether that of the other could be read. It need not
+    /// be: power may have failed while it was written. But if it was the last one, records behind
+    /// it tell.
+    async fn last_checkpoint(&mut self) -> Result<(Head, bool), Fault<C::Error>> {
+        let only = match (self.checkpoint_head(0).await, self.checkpoint_head(1).await) {
+            (Ok(even), Ok(odd)) if even.generation > odd.generation => return Ok((even, true)),
+            (Ok(_), Ok(odd)) => return Ok((odd, true)),
+            (Ok(head), Err(_)) | (Err(_), Ok(head)) if head != Head::NONE => head,
+            (Err(fault), _) | (_, Err(fault)) => return Err(fault),
+        };
+        let mut sequence = only.next;
+        while let Some(record) = self.record(sequence).await? {
+            if record.generation != only.generation {
+                let block = self.medium.geometry.head_block(record.generation);
+                return Err(Fault::Damaged { block });
+            }
+            sequence += 1;
         }
+        Ok((only, false))
     }
 
     async fn checkpoint_head(&mut self, parity: u32) -> Result<Head, Fault<C::Error>> {
         let block = self.medium.geometry.head_block(parity);
         let head = Head::read(self.medium.load(block).await?);
-        head.filter(|head| head.generation % 2 == parity).ok_or(Fault::Damaged { block })
+        head.filter(|head| *head == Head::NONE || head.generation % 2 == parity)
+            .ok_or(Fault::Damaged { block })
     }
 
     /// Makes all changes of the journal behind the last checkpoint again.
-    async fn replay(&mut self) -> Result<Recovered<C::Error>, Fault<C::Error>> {
-        let mut recovered = Recovered { replayed: 0, damaged: 0, unread: None };
+    pub(crate) async fn replay(&mut self) -> Result<Replayed<C::Error>, Fault<C::Error>> {
+        let mut replayed = Replayed { records: 0, damaged: 0, unread: None };
         while let Some(record) = self.next_record().await? {
-            let checksum = self.medium.checksum();
-            if record.generation != self.map.generation {
-                // Its writer knew a later checkpoint, whose head can't be read any more.
-                let block = self.medium.geometry.head_block(record.generation);
-                return Err(Fault::Damaged { block });
-            }
             self.counts.boot = record.boot;
             self.counts.time_unix_s = record.time_unix_s;
             let applied = self.apply(&record.change).await?;
             if let Some(last) = applied.last {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }
-            recovered.replayed += 1;
+            replayed.records += 1;
             match applied.broken {
                 None => {}
-                Some(Fault::Card(error)) => recovered.unread = Some(Fault::Card(error)),
-                Some(_) => recovered.damaged += 1,
+                Some(Fault::Card(error)) => replayed.unread = Some(Fault::Card(error)),
+                Some(_) => replayed.damaged += 1,
             }
-            self.tip.advance(&record.change, checksum);
+            self.tip.advance(&record.change);
         }
-        Ok(recovered)
+        Ok(replayed)
     }
 
     /// The next record of the journal; none behind the last.
     async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
         let sequence = self.tip.next;
-        let (unread, block) = match self.record(sequence).await {
-            Ok(Some(record)) if record.previous == self.tip.previous => return Ok(Some(record)),
-            Ok(_) => (None, self.medium.geometry.journal_block(sequence)),
-            Err(fault) => (Some(fault), self.medium.geometry.journal_block(sequence)),
-        };
+        let record = self.record(sequence).await;
+        if let Ok(Some(_)) = record {
+            return record;
+        }
         // A record that power cut off was the last one written. One that has another behind it was
         // whole once: to go on here would lose all that follows without a word.
-        match self.record(sequence + 1).await? {
-            None => Ok(None),
-            Some(_) => Err(unread.unwrap_or(Fault::Damaged { block })),
+        if self.record(sequence + 1).await?.is_some() {
+            return Err(Fault::Damaged { block: self.medium.geometry.journal_block(sequence) });
+        }
+        match record {
+            Ok(_) => Ok(None),
+            // The card answers again; if it still can't read this one, power cut it off.
+            Err(_) => Ok(self.record(sequence).await.unwrap_or(None)),
         }
     }
 

@@ -47,8 +47,3 @@ impl Mark {
         digest.finalize().to_le_bytes()
     }
 }
-
-/// The checksum that a block has.
-pub(crate) fn checksum(content: &Block) -> u32 {
-    content.last_chunk().copied().map_or(0, u32::from_le_bytes)
-}

@@ -27,6 +27,22 @@ fn a_message_is_there_after_a_mount() {
 }
 
 #[test]
+fn the_oldest_is_first() {
+    let card = card(BLOCKS, SMALL);
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        let (mut store, _) = mount(&card);
+        ids.push(put(&mut store, Letter::new(number, 100, 1_000)).expect("there is room"));
+        if ids.len() > 20 {
+            block_on(store.remove(ids.remove(0))).expect("the card works");
+        }
+        let (mut store, _) = mount(&card);
+        let found = list(&mut store).expect("messages can be listed");
+        assert_eq!(found.iter().map(|message| message.id).collect::<Vec<_>>(), ids);
+    }
+}
+
+#[test]
 fn drafts_share_the_buffer() {
     let card = card(BLOCKS, SMALL);
     let (mut store, _) = mount(&card);

@@ -37,7 +37,7 @@ fn lives_with_faults(call: Call, count: u64, may_leak: bool) -> (u32, u32, u32) 
                 life.go_on_with(mount(&card).0);
             }
             // A tail that was not written is missed only when its draft goes on.
-            let fails_later = life.live(20).is_err();
+            let fails_later = life.live(100).is_err();
             assert!(!(has_failed && fails_later), "the card works again");
             remounts += u32::from(fails_later && life.go_on_after_fault());
             faults += u32::from(has_failed || fails_later);
@@ -71,6 +71,29 @@ fn a_block_that_can_not_be_read_hurts_no_other_message() {
     // What is behind a link that can't be read when a message is removed is lost.
     let (lives, faults, remounts) = lives_with_faults(Call::Read, 2, true);
     assert!(lives > 500 && faults > 100 && remounts > 10);
+}
+
+#[test]
+fn a_mount_that_can_not_read_all_loses_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    let (mut mounts, mut refused) = (0, 0);
+    for seed in 0..40 {
+        let card = fresh.copy();
+        let mut life = Life::new(&card, seed, LARGEST);
+        life.live(100 + seed as usize * 5).expect("the card works");
+        for before in 0.. {
+            card.fail(Call::Read, before, 2);
+            let mounted = block_on(Store::mount(card.clone()));
+            if card.fail_no_more() && mounted.is_ok() {
+                break;
+            }
+            mounts += 1;
+            refused += u32::from(mounted.is_err());
+            let store = mounted.map_or_else(|_| mount(&card).0, |(store, _)| store);
+            life.go_on_with(store);
+        }
+    }
+    assert!(mounts > 100 && refused > 10, "{mounts} mounts, {refused} refused");
 }
 
 #[test]

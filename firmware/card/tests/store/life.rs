@@ -177,7 +177,10 @@ impl Life {
             Err(Fault::Full) => return Ok(()),
             begun => begun?,
         };
-        block_on(self.store.append(&mut draft, &octets))?;
+        if let Err(fault) = block_on(self.store.append(&mut draft, &octets)) {
+            block_on(self.store.discard(draft));
+            return Err(fault);
+        }
         let extents = (old.extents.0, extents(octets.len() as u64));
         let mut after = self.messages.clone();
         after.insert(letter.number, Kept { letter, flagged, extents });
@@ -224,6 +227,7 @@ impl Life {
             self.discard_all();
             self.after = None;
             self.compare_messages();
+            assert!(self.is_free(self.store.free()));
         }
         has_failed
     }
@@ -267,18 +271,30 @@ impl Life {
         found
     }
 
-    /// What no message takes is free, and the map says the same of every extent.
-    fn compare_room(&mut self) {
+    /// Whether so many octets should be free.
+    fn is_free(&self, octets: u64) -> bool {
         let taken: u64 = self.messages.values().map(|kept| kept.extents.0 + kept.extents.1).sum();
         let free = self.empty - taken * EXTENT * PAYLOAD;
-        let may_leak = self.may_leak;
-        let is_right = |told: u64| told == free || may_leak && told < free;
-        assert!(is_right(self.store.free()), "{} octets of {free} are free", self.store.free());
+        octets == free || self.may_leak && octets < free
+    }
+
+    /// Fills all that is free with one draft.
+    pub fn fill(&mut self) {
+        let octets = vec![0; self.store.free() as usize];
+        let mut draft = block_on(self.store.begin(octets.len() as u64)).expect("so much is free");
+        block_on(self.store.append(&mut draft, &octets)).expect("what was reserved is there");
+        block_on(self.store.discard(draft));
+    }
+
+    /// What no message takes is free, and the map says the same of every extent.
+    fn compare_room(&mut self) {
+        assert!(self.is_free(self.store.free()));
         let mut inspection = match block_on(Inspection::open(self.card.clone())) {
             Ok((inspection, _)) => inspection,
             Err((_, fault)) => panic!("the card can't be inspected: {fault}"),
         };
-        assert!(is_right(inspection.free()));
+        assert!(self.is_free(inspection.free()));
+        let may_leak = self.may_leak;
         let checked = block_on(inspection.check(|finding| {
             assert!(may_leak && matches!(finding, Finding::Leaked { .. }), "{finding:?}");
         }));

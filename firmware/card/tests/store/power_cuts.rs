@@ -4,8 +4,8 @@ use embassy_futures::block_on;
 use postern_card::Store;
 
 use super::life::Life;
-use super::sim::SimCard;
-use super::world::{SMALL, card, mount};
+use super::sim::{Call, SimCard};
+use super::world::{SMALL, card, list, mount};
 
 /// Large enough for a few messages: what is freed is soon written again.
 const BLOCKS: u32 = 440;
@@ -44,6 +44,7 @@ fn a_cut_at_every_operation_loses_nothing() {
             let (store, _) = mount(&life.card);
             life.go_on_with(store);
             kept = kept.max(life.messages());
+            life.fill();
             life.live(10).expect("the card works again");
             life.discard_all();
             life.compare();
@@ -79,6 +80,34 @@ fn cuts_during_the_recovery_lose_nothing() {
     }
     assert!(longest > 4, "{longest} operations in a recovery");
     println!("{cuts} cuts, up to {longest} operations in a recovery");
+}
+
+#[test]
+fn cuts_during_the_mount_after_a_reset_lose_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    let mut cuts = 0_u64;
+    for before in 0.. {
+        let card = fresh.copy();
+        let mut life = Life::new(&card, 9, LARGEST);
+        // What was written last is in the card's cache, and can be read.
+        card.fail(Call::Flush, before, 1);
+        let has_failed = life.live(STEPS).is_err();
+        if card.fail_no_more() {
+            break;
+        }
+        assert!(has_failed);
+        for cut in 0..24 {
+            let reset = card.copy();
+            if mount_cut_at(&reset, cut % 6, cut) {
+                cuts += 1;
+                let (mut store, _) = mount(&reset);
+                list(&mut store).expect("messages can be listed");
+            }
+        }
+        life.go_on_with(mount(&card).0);
+    }
+    assert!(cuts > 500, "{cuts} cuts");
+    println!("{cuts} cuts");
 }
 
 #[test]
