@@ -1,5 +1,7 @@
 //! A channel: a socket on which one session follows another.
 
+use core::future::pending;
+
 use postern_card::Card;
 use postern_core::drive::{Buffers, serve};
 use postern_core::session::{Config, Session};
@@ -52,12 +54,17 @@ impl Buffers for Own<'_> {
     fn give_back(&mut self) {}
 }
 
-/// Serves one client after another.
+/// Serves one client after another, if the settings open so many channels that number `number`,
+/// counted from 1, is one of them.
 pub(crate) async fn run<C: Card>(
     shared: &Shared<'_, C>,
     net: Net<'_>,
     memory: &mut ChannelMemory,
+    number: u8,
 ) -> ! {
+    if number > shared.settings.channels {
+        pending::<()>().await;
+    }
     let ChannelMemory { receive, send, input, output } = memory;
     let mut socket = Socket::new(net, receive, send);
     let mut buffers = Own { input, output };

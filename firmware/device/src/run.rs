@@ -98,12 +98,14 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     // Each future is made where it stays: collected first, all of them would lie on the stack.
     // The channels come first: a connection goes to the first socket that listens.
     let [first, second, third] = channels;
-    let first = pin!(channel::run(&shared, net, first));
-    let second = pin!(channel::run(&shared, net, second));
-    let third = pin!(channel::run(&shared, net, third));
+    let first = pin!(channel::run(&shared, net, first, 1));
+    let second = pin!(channel::run(&shared, net, second, 2));
+    let third = pin!(channel::run(&shared, net, third, 3));
+    // Without channels nobody listens.
+    let is_open = settings.channels > 0;
     let [one, two] = spares;
-    let one = pin!(spare::run(&farewell, net, &mut one.receive, &mut one.send));
-    let two = pin!(spare::run(&farewell, net, &mut two.receive, &mut two.send));
+    let one = pin!(spare::run(&farewell, net, &mut one.receive, &mut one.send, is_open));
+    let two = pin!(spare::run(&farewell, net, &mut two.receive, &mut two.send, is_open));
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
     let time = pin!(keep_time(&shared, net, &datagrams));
@@ -142,7 +144,7 @@ async fn refuse<'m, D: Driver, B: Board>(
     let farewell = Farewell::new(hostname, Reason::Down);
     let channels = channels.each_mut().map(|channel| {
         let ChannelMemory { receive, send, .. } = channel;
-        spare::run(&farewell, net, receive, send)
+        spare::run(&farewell, net, receive, send, true)
     });
     join3(join_array(channels), say_address(net), feed(board)).await.1
 }

@@ -1,6 +1,8 @@
 //! A spare socket: while all channels are taken it says so. Without one, a client would hear a
 //! reset, and take the host for broken.
 
+use core::future::pending;
+
 use embedded_io_async::Write;
 use postern_core::session::{Event, Session, Verdict};
 use postern_core::time::Instant;
@@ -31,13 +33,17 @@ impl Farewell {
     }
 }
 
-/// Sends one client after another away.
+/// Sends one client after another away, if it is open.
 pub(crate) async fn run(
     farewell: &Farewell,
     net: Net<'_>,
     receive: &mut [u8],
     send: &mut [u8],
+    is_open: bool,
 ) -> ! {
+    if !is_open {
+        pending::<()>().await;
+    }
     let mut socket = Socket::new(net, receive, send);
     loop {
         socket.accept(PORT).await;
