@@ -74,8 +74,8 @@ pub(crate) async fn run<C: Card>(
         count = count.wrapping_add(1);
         let mut config = config(shared.hostname);
         config.idle_timeout_ms = shared.settings.idle_timeout_ms;
+        config.max_message_size = u64::from(shared.settings.max_message_size);
         let mut mailroom = Mailroom::new(shared, client);
-        config.max_message_size = mailroom.message_size_max().await;
         let mut session = Session::new(&config, count, false);
         let ended = serve(&mut session, &mut socket, &mut Clock, &mut mailroom, &mut buffers).await;
         if ended.is_err() {

@@ -36,6 +36,8 @@ pub(crate) struct Mailroom<'s, C: Card> {
 
 struct Transaction {
     draft: Draft,
+    /// Octets that it was begun with.
+    room: u64,
     id: uuid::Uuid,
     recipients: u32,
     hops: HopCounter,
@@ -52,13 +54,6 @@ impl<'s, C: Card> Mailroom<'s, C> {
             given_up: None,
             said: Vec::new(),
         }
-    }
-
-    /// The largest message that is taken now: no more than a quarter of the card's free room, so
-    /// that one message never takes all of it.
-    pub(crate) async fn message_size_max(&self) -> u64 {
-        let free = self.shared.desk.lock().await.store.free();
-        u64::from(self.shared.settings.max_message_size).min(free / 4)
     }
 
     /// Gives the card back what a transaction that was given up holds of it.
@@ -78,12 +73,18 @@ impl<'s, C: Card> Mailroom<'s, C> {
         let arrival = self.shared.wall.now();
         let known = arrival.known.then_some(arrival.unix_seconds);
         let id = self.shared.dice.id(known, self.shared.boot);
-        let most = self.message_size_max().await;
         let mut desk = self.shared.desk.lock().await;
         let desk = &mut *desk;
-        let room = params.size.unwrap_or(most).saturating_add(ENVELOPE);
+        let free = desk.store.free().saturating_sub(KEPT_BACK);
+        // A client that does not say how much comes gets a part of what there is, and may find more
+        // when it needs it.
+        let likely = u64::from(self.shared.settings.max_message_size).min(free / 4);
+        let room = params.size.unwrap_or(likely).saturating_add(ENVELOPE);
+        if room > free {
+            return Err(Fault::Full);
+        }
         let draft = desk.store.begin(room).await?;
-        let transaction = Transaction { draft, id, recipients: 0, hops: HopCounter::new() };
+        let transaction = Transaction { draft, room, id, recipients: 0, hops: HopCounter::new() };
         let transaction = self.transaction.insert(transaction);
         let head = Head {
             id: id.into_bytes(),
@@ -164,6 +165,10 @@ impl<'s, C: Card> Mailroom<'s, C> {
 /// recipients; more of them take what the message leaves.
 const ENVELOPE: u64 = 2048;
 
+/// Octets of the card that clients can't fill: on a full card too, it must be written down who got
+/// a message and who did not, or those who did would get it again.
+const KEPT_BACK: u64 = 64 * 1024;
+
 /// A record of an envelope, in the desk's scratch: it has room for the longest.
 fn record(scratch: &mut [u8], put: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>) -> &[u8] {
     let mut out = Out::new(scratch);
@@ -223,13 +228,17 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
         let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
         transaction.hops.feed(octets);
         let mut desk = self.shared.desk.lock().await;
+        let outgrown = transaction.draft.octets() > transaction.room;
+        if outgrown && desk.store.free() < KEPT_BACK {
+            return Err(Reason::Full);
+        }
         let appended = desk.store.append(&mut transaction.draft, octets).await;
         appended.map_err(|fault| self.shared.reason(&fault))
     }
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
         let transaction = self.transaction.take().expect("core ends a message that was begun");
-        let Transaction { draft, id, recipients, hops } = transaction;
+        let Transaction { draft, id, recipients, hops, room: _ } = transaction;
         if hops.looping() {
             self.given_up = Some(draft);
             return Verdict::Refuse(Reason::Loop, None);
