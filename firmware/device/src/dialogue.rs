@@ -6,7 +6,7 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 use heapless::Vec;
 use postern_core::client::{
-    CallError, Client, Config, Event, Need, Protocol, Reply, Step, Timeouts, TlsPolicy,
+    CallError, Client, Config, Event, Need, Protocol, Reply, Step, Timeouts, TlsPolicy, Waiting,
 };
 use postern_core::wire::Out;
 
@@ -32,6 +32,8 @@ pub(crate) enum Failure {
     Nonsense,
     /// The message can't be read from the card.
     Unreadable,
+    /// The card failed.
+    Card,
 }
 
 /// What the dialogue came to.
@@ -134,6 +136,11 @@ impl<'d, 'n> Dialogue<'d, 'n> {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    /// Whether the host has been told nothing of a message that it was not told to the end.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.client.waiting() == Waiting::Nothing
     }
 
     /// Takes leave; it does not matter whether the host hears it.

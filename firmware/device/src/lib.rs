@@ -22,6 +22,7 @@ mod board;
 pub mod budget;
 mod channel;
 mod clock;
+mod connector;
 mod desk;
 mod dialogue;
 mod ident;
@@ -35,6 +36,7 @@ mod settle;
 mod shared;
 mod spare;
 mod transfer;
+mod turn;
 mod wall;
 
 pub use board::{Board, Ended};

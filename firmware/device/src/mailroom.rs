@@ -272,13 +272,14 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
             return EtrnVerdict::NotAllowed;
         }
         let waiting = self.shared.waiting.get();
-        if self.shared.releasing.get() {
-            return EtrnVerdict::Started;
-        }
         if waiting == 0 {
             return EtrnVerdict::NoneWaiting;
         }
+        // The run that is on may be one that failed before the host was up: another follows it.
         self.shared.released.signal(());
+        if self.shared.releasing.get() {
+            return EtrnVerdict::Started;
+        }
         match node {
             Node::Host(_) => EtrnVerdict::Counted(waiting),
             Node::Subtree(_) | Node::Queue(_) => EtrnVerdict::Started,

@@ -6,11 +6,9 @@ use postern_card::Card;
 use postern_core::client::{Mail, Need, Recipient};
 use postern_core::envelope::{Body, Notify, Ret};
 use postern_core::notice::Notice;
-use postern_core::time::Instant;
 use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
 
-use crate::clock;
 use crate::dialogue::{Dialogue, Failure, Turn};
 use crate::log::info;
 use crate::shared::Shared;
@@ -18,10 +16,9 @@ use crate::shared::Shared;
 /// How often at most.
 pub(crate) const EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether there is anything to tell, anybody to be told, and time for it.
-pub(crate) async fn is_due<C: Card>(shared: &Shared<'_, C>, not_before: Instant) -> bool {
-    let wanted = !shared.settings.failed_to.is_empty() && clock::now() >= not_before;
-    wanted && shared.desk.lock().await.store.flagged() > 0
+/// Whether there is anything to tell, and anybody to be told.
+pub(crate) fn is_wanted<C: Card>(shared: &Shared<'_, C>) -> bool {
+    !shared.settings.failed_to.is_empty() && shared.failed.get() > 0
 }
 
 /// Sends the notice over a connection to the next hop. It has no sender, so that it is never
@@ -31,7 +28,7 @@ pub(crate) async fn send<C: Card>(
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
 ) -> Result<(), Failure> {
-    let length = compose(shared, piece).await?;
+    let length = compose(shared, piece)?;
     let text = piece.get(..length).unwrap_or_default();
     let to = Recipient {
         forward_path: shared.settings.failed_to.as_bytes(),
@@ -78,7 +75,7 @@ const fn mail(length: usize) -> Mail<'static> {
     }
 }
 
-async fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, Failure> {
+fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, Failure> {
     let time = shared.wall.now();
     let known = time.known.then_some(time.unix_seconds);
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -87,7 +84,7 @@ async fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<us
         hostname: shared.settings.hostname,
         to: shared.settings.failed_to,
         id,
-        failed: shared.desk.lock().await.store.flagged(),
+        failed: shared.failed.get(),
         time,
     };
     let mut out = Out::new(piece);

@@ -22,8 +22,8 @@ use crate::ident::Dice;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
-use crate::outgoing::{Outgoing, SharedDatagrams};
-use crate::shared::Shared;
+use crate::outgoing::Outgoing;
+use crate::shared::{Shared, SharedDatagrams};
 use crate::spare::Farewell;
 use crate::wall::Wall;
 use crate::{channel, clock, spare};
@@ -112,7 +112,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let rest = join3(say_address(net), time, feed(board));
     let tasks = join4(join3(first, second, third), join(one, two), outgoing, rest);
     let failed = async {
-        shared.failed.wait().await;
+        shared.broken.wait().await;
         Timer::after_secs(GRACE_S).await;
     };
     select(tasks, failed).await;
@@ -165,10 +165,12 @@ async fn share<'s, C: Card, B: Board>(
         dice: Dice::new(board, store.seed(), boot),
         boot,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
+        failed: Cell::new(store.flagged()),
+        unreadable: Cell::new(0),
         releasing: Cell::new(false),
         arrived: Signal::new(),
         released: Signal::new(),
-        failed: Signal::new(),
+        broken: Signal::new(),
         desk,
     }
 }

@@ -1,7 +1,8 @@
 //! What is done on the card with what became of a message.
 
-use postern_card::{Card, Draft, Message};
+use postern_card::{Card, Draft, Message, MessageId};
 use postern_core::envelope::{Head, Recipient, Record, State, put_end};
+use postern_core::time::Timestamp;
 use postern_core::wire::Out;
 
 use crate::budget::REPLY;
@@ -10,28 +11,37 @@ use crate::log::{info, warning};
 use crate::shared::Shared;
 use crate::transfer::{Fates, bit, record};
 
+/// What was written down of a message.
+#[derive(Default)]
+pub(crate) struct Settled {
+    /// Whether some of its recipients are to be tried again.
+    pub(crate) waiting: bool,
+    /// What it is now, if its envelope had to be written anew.
+    pub(crate) rewritten: Option<MessageId>,
+}
+
 /// What is left of a message after it was tried.
 #[derive(Default)]
 struct Left {
-    /// Recipients that were delivered, refused or given up this time.
+    /// Whether its envelope says something else.
     changed: bool,
     waiting: u32,
     /// Recipients that will never be delivered.
     failed: u32,
 }
 
-/// Writes down what became of `message`, and returns for how many recipients it waits on. It
-/// leaves the card when all have it. One that was refused or expired keeps it there, flagged, for
-/// a person.
+/// Writes down what became of `message`: it leaves the card when all its recipients have it. One
+/// that was refused or expired keeps it there, flagged, for a person.
 pub(crate) async fn settle<C: Card>(
     shared: &Shared<'_, C>,
     message: &Message,
     fates: &Fates,
     expired: bool,
     piece: &mut [u8],
-) -> Result<u32, Unreadable<C::Error>> {
+) -> Result<Settled, Unreadable<C::Error>> {
     let mut desk = shared.desk.lock().await;
-    let left = count(&mut desk, message, fates, expired).await?;
+    let left = count(shared, &mut desk, message, fates, expired).await?;
+    let mut settled = Settled { waiting: left.waiting > 0, rewritten: None };
     if left.waiting == 0 && left.failed == 0 {
         info!("passed on, {=u64} octets", message.message_octets);
         desk.store.remove(message.id).await?;
@@ -39,13 +49,16 @@ pub(crate) async fn settle<C: Card>(
         if left.failed > 0 {
             warning!("{=u32} recipients of a message failed for good", left.failed);
         }
-        rewrite(shared, &mut desk, message, fates, expired, left.waiting == 0, piece).await?;
+        let flagged = !settled.waiting;
+        let id = rewrite(shared, &mut desk, message, fates, expired, flagged, piece).await?;
+        settled.rewritten = Some(id);
     }
     shared.recount(&desk.store);
-    Ok(left.waiting)
+    Ok(settled)
 }
 
 async fn count<C: Card>(
+    shared: &Shared<'_, C>,
     desk: &mut Desk<C>,
     message: &Message,
     fates: &Fates,
@@ -56,7 +69,7 @@ async fn count<C: Card>(
     let mut index = 0;
     loop {
         match record(desk, &mut reader).await? {
-            Record::Head(_) => {}
+            Record::Head(head) => left.changed |= arrival(shared, &head) != head.arrival,
             Record::Recipient(recipient) => {
                 let state = state_after(&recipient, index, fates, expired);
                 index += 1;
@@ -87,7 +100,7 @@ async fn rewrite<C: Card>(
     expired: bool,
     flagged: bool,
     piece: &mut [u8],
-) -> Result<(), Unreadable<C::Error>> {
+) -> Result<MessageId, Unreadable<C::Error>> {
     let replies = u64::from(fates.refused.count_ones()).saturating_mul(REPLY as u64);
     let mut draft = desk.store.begin(message.envelope_octets.saturating_add(replies)).await?;
     let copied = copy(shared, desk, &mut draft, message, fates, expired, piece).await;
@@ -95,8 +108,7 @@ async fn rewrite<C: Card>(
         desk.store.discard(draft).await;
         return Err(fault);
     }
-    desk.store.replace(message.id, draft, flagged).await?;
-    Ok(())
+    Ok(desk.store.replace(message.id, draft, flagged).await?)
 }
 
 /// Copies the envelope with the states as they are now.
@@ -116,7 +128,7 @@ async fn copy<C: Card>(
         let record = record(desk, &mut reader).await?;
         let last = matches!(record, Record::End(_));
         let put = match record {
-            Record::Head(head) => head_now(shared, head).put(&mut out),
+            Record::Head(head) => Head { arrival: arrival(shared, &head), ..head }.put(&mut out),
             Record::Recipient(recipient) => {
                 let state = state_after(&recipient, index, fates, expired);
                 index += 1;
@@ -134,8 +146,9 @@ async fn copy<C: Card>(
     }
 }
 
-/// The age of mail that came while the time of day was a guess counts from when it is known.
-fn head_now<'h, C: Card>(shared: &Shared<'_, C>, head: Head<'h>) -> Head<'h> {
+/// When a message came. The age of one that came while the time of day was a guess counts from when
+/// it is known.
+fn arrival<C: Card>(shared: &Shared<'_, C>, head: &Head<'_>) -> Timestamp {
     let now = shared.wall.now();
-    if head.arrival.known || !now.known { head } else { Head { arrival: now, ..head } }
+    if head.arrival.known || !now.known { head.arrival } else { now }
 }

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use postern_card::settings::Settings;
 use postern_card::{Card, Fault, Store};
@@ -10,9 +11,14 @@ use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use crate::desk::{SharedDesk, Unreadable};
+use crate::dialogue::Failure;
 use crate::ident::Dice;
 use crate::log::warning;
+use crate::net::Datagrams;
 use crate::wall::Wall;
+
+/// The UDP socket, which the clock and the wake-up packets share.
+pub(crate) type SharedDatagrams<'n> = Mutex<NoopRawMutex, Datagrams<'n>>;
 
 /// What the tasks share.
 pub(crate) struct Shared<'s, C: Card> {
@@ -25,6 +31,10 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) boot: u32,
     /// Messages that wait for the next hop.
     pub(crate) waiting: Cell<u32>,
+    /// Messages that a person has to look after: the flagged ones, and the unreadable.
+    pub(crate) failed: Cell<u32>,
+    /// Messages that can't be read, and not be flagged either.
+    pub(crate) unreadable: Cell<u32>,
     /// Whether they are being passed on at present.
     pub(crate) releasing: Cell<bool>,
     /// A message has come.
@@ -32,13 +42,15 @@ pub(crate) struct Shared<'s, C: Card> {
     /// Somebody asked for the mail.
     pub(crate) released: Signal<NoopRawMutex, ()>,
     /// The card failed: nothing can be promised any more.
-    pub(crate) failed: Signal<NoopRawMutex, ()>,
+    pub(crate) broken: Signal<NoopRawMutex, ()>,
 }
 
 impl<C: Card> Shared<'_, C> {
     /// Counts again what waits, after the store has changed.
     pub(crate) fn recount(&self, store: &Store<C>) {
-        self.waiting.set(store.messages().saturating_sub(store.flagged()));
+        let failed = store.flagged().saturating_add(self.unreadable.get());
+        self.failed.set(failed);
+        self.waiting.set(store.messages().saturating_sub(failed));
     }
 
     /// What a client hears of the store's fault. One of the card's ends this boot.
@@ -50,11 +62,24 @@ impl<C: Card> Shared<'_, C> {
         Reason::Down
     }
 
-    /// Notes that a message can't be read.
-    pub(crate) fn note_unreadable(&self, unreadable: &Unreadable<C::Error>) {
+    /// Notes why a message can't be read, and says what that means for the turn.
+    pub(crate) fn note_unreadable(&self, unreadable: &Unreadable<C::Error>) -> Failure {
         match unreadable {
-            Unreadable::Store(fault) => self.note(fault),
-            Unreadable::Envelope => warning!("a message on the card has no envelope"),
+            Unreadable::Store(fault) => self.failure(fault),
+            Unreadable::Envelope => {
+                warning!("a message on the card has no envelope");
+                Failure::Unreadable
+            }
+        }
+    }
+
+    /// What a fault of the store's means for what is to be passed on. One of the card's ends this
+    /// boot.
+    pub(crate) fn failure(&self, fault: &Fault<C::Error>) -> Failure {
+        self.note(fault);
+        match fault {
+            Fault::Card(_) | Fault::Failed => Failure::Card,
+            _ => Failure::Unreadable,
         }
     }
 
@@ -63,7 +88,7 @@ impl<C: Card> Shared<'_, C> {
         match fault {
             Fault::Card(_) | Fault::Failed => {
                 warning!("the card failed");
-                self.failed.signal(());
+                self.broken.signal(());
             }
             Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
             _ => {}

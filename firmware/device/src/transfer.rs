@@ -62,16 +62,26 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         }
     }
 
-    /// Runs the message's transaction; `piece` is room for a part of it.
+    /// Runs the message's transaction; `piece` is room for a part of it. Returns the verdicts that
+    /// were given, and what ended it before all were.
     pub(crate) async fn run(
         mut self,
         dialogue: &mut Dialogue<'_, '_>,
         piece: &mut [u8],
-    ) -> Result<Fates, Failure> {
+    ) -> (Fates, Result<(), Failure>) {
+        let ended = self.transact(dialogue, piece).await;
+        (self.fates, ended)
+    }
+
+    async fn transact(
+        &mut self,
+        dialogue: &mut Dialogue<'_, '_>,
+        piece: &mut [u8],
+    ) -> Result<(), Failure> {
         let mut begun = false;
         loop {
             match dialogue.next().await? {
-                Turn::Need(Need::Transaction) if begun => return Ok(self.fates),
+                Turn::Need(Need::Transaction) if begun => return Ok(()),
                 Turn::Need(Need::Transaction) => {
                     begun = true;
                     self.begin(dialogue, piece).await?;
@@ -93,7 +103,8 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         let size = self.message.message_octets.saturating_add(front as u64);
         let mut desk = self.shared.desk.lock().await;
         let record = record(&mut desk, &mut self.envelope).await;
-        let Ok(Record::Head(head)) = record else { return Err(Failure::Unreadable) };
+        let record = record.map_err(|fault| self.shared.note_unreadable(&fault))?;
+        let Record::Head(head) = record else { return Err(Failure::Unreadable) };
         let mail = Mail {
             reverse_path: head.reverse_path,
             params: MailParams {
@@ -114,7 +125,8 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         loop {
             let mut desk = self.shared.desk.lock().await;
             let record = record(&mut desk, &mut self.envelope).await;
-            let recipient = match record.map_err(|_| Failure::Unreadable)? {
+            let record = record.map_err(|fault| self.shared.note_unreadable(&fault))?;
+            let recipient = match record {
                 Record::Recipient(recipient) => recipient,
                 Record::End(_) => break,
                 Record::Head(_) => return Err(Failure::Unreadable),
@@ -148,18 +160,13 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         let mut body = self.message.body();
         loop {
             let read = self.shared.desk.lock().await.store.read(&mut body, piece).await;
-            match read.map_err(|fault| self.unreadable(&fault))? {
+            match read.map_err(|fault| self.shared.failure(&fault))? {
                 0 => break,
                 octets => dialogue.send_body(piece.get(..octets).unwrap_or_default()).await?,
             }
         }
         let ended = dialogue.call(|client, out| client.body_end(out));
         ended.map_err(|_: CallError| Failure::Unreadable)
-    }
-
-    fn unreadable(&self, fault: &Fault<C::Error>) -> Failure {
-        self.shared.note(fault);
-        Failure::Unreadable
     }
 
     /// Writes what goes in front of the message into `piece`: the Received field (RFC 5321 §4.4),
@@ -169,10 +176,10 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         let desk = &mut *desk;
         let mut first = [0];
         let read = desk.store.read(&mut self.message.body(), &mut first).await;
-        let first = first.get(..read.map_err(|fault| self.unreadable(&fault))?);
+        let first = first.get(..read.map_err(|fault| self.shared.failure(&fault))?);
         let separator = separator(first.unwrap_or_default());
         let filled = fill(desk, &mut self.message.envelope()).await;
-        let filled = filled.map_err(|fault| self.unreadable(&fault))?;
+        let filled = filled.map_err(|fault| self.shared.failure(&fault))?;
         let stored = desk.scratch.get(..filled).unwrap_or_default();
         let Ok((Record::Head(head), rest)) = Record::take(stored) else {
             return Err(Failure::Unreadable);

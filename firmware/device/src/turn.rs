@@ -1,0 +1,156 @@
+//! A turn: everything that waits is tried once, oldest first.
+
+use core::time::Duration;
+
+use postern_card::{Card, Fault, Message, MessageId};
+use postern_core::envelope::Record;
+use postern_core::retry::{Next, Policy};
+
+use crate::desk::Unreadable;
+use crate::dialogue::{Dialogue, Failure};
+use crate::log::warning;
+use crate::settle::{Settled, settle};
+use crate::shared::Shared;
+use crate::transfer::{Fates, Transfer, record};
+
+/// A turn. It may take several connections: it goes on behind what was tried.
+pub(crate) struct Turn<'t, 's, C: Card> {
+    shared: &'t Shared<'s, C>,
+    policy: Policy,
+    piece: &'t mut [u8],
+    /// What was tried last.
+    last: Option<MessageId>,
+    /// The first serial that a rewritten message got in this turn.
+    rewritten: u64,
+    /// Messages that can't be read, nor flagged.
+    unreadable: u32,
+    /// Whether nothing that was tried waits on.
+    is_clear: bool,
+}
+
+/// How old a message is.
+enum Age {
+    Young,
+    /// It came while the time of day was not known.
+    Undated,
+    Expired,
+}
+
+impl<'t, 's, C: Card> Turn<'t, 's, C> {
+    pub(crate) fn new(shared: &'t Shared<'s, C>, policy: Policy, piece: &'t mut [u8]) -> Self {
+        let (last, rewritten) = (None, u64::MAX);
+        Self { shared, policy, piece, last, rewritten, unreadable: 0, is_clear: true }
+    }
+
+    /// Passes on what is behind that which was tried before.
+    pub(crate) async fn pass_on(&mut self, dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
+        while let Some(message) = self.next().await? {
+            match self.deliver(&message, dialogue).await {
+                // Nothing was said of it.
+                Err(Failure::Unreadable) if dialogue.is_between_messages() => {}
+                delivered => delivered?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up what is too old, while nobody can be reached.
+    pub(crate) async fn expire(&mut self) -> Result<(), Failure> {
+        if !self.shared.wall.now().known {
+            return Ok(());
+        }
+        while let Some(message) = self.next().await? {
+            match self.age(&message).await {
+                Age::Young => {}
+                Age::Undated => self.settle(&message, &Fates::default(), false).await?,
+                Age::Expired => self.settle(&message, &Fates::default(), true).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a turn in which all was tried, and returns whether nothing of it waits on.
+    pub(crate) async fn end(self) -> bool {
+        self.shared.unreadable.set(self.unreadable);
+        self.shared.recount(&self.shared.desk.lock().await.store);
+        self.is_clear
+    }
+
+    /// The next message that is to be tried.
+    async fn next(&mut self) -> Result<Option<Message>, Failure> {
+        loop {
+            let next = self.shared.desk.lock().await.store.next(self.last).await;
+            let next = next.map_err(|fault| self.shared.failure(&fault))?;
+            self.last = next.map(|message| message.id).or(self.last);
+            match next {
+                // One that was rewritten in this turn was tried in it.
+                Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Passes one message on, and writes down what became of it.
+    async fn deliver(
+        &mut self,
+        message: &Message,
+        dialogue: &mut Dialogue<'_, '_>,
+    ) -> Result<(), Failure> {
+        if let Age::Expired = self.age(message).await {
+            return self.settle(message, &Fates::default(), true).await;
+        }
+        let transfer = Transfer::new(self.shared, message);
+        let (fates, ended) = transfer.run(dialogue, self.piece).await;
+        match ended {
+            Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
+            // Verdicts count, though the connection broke behind them.
+            Ok(()) | Err(_) => self.settle(message, &fates, false).await?,
+        }
+        ended
+    }
+
+    async fn settle(
+        &mut self,
+        message: &Message,
+        fates: &Fates,
+        expired: bool,
+    ) -> Result<(), Failure> {
+        match settle(self.shared, message, fates, expired, self.piece).await {
+            Ok(Settled { waiting, rewritten }) => {
+                self.is_clear &= !waiting;
+                self.rewritten = rewritten.map_or(u64::MAX, MessageId::serial).min(self.rewritten);
+                Ok(())
+            }
+            Err(Unreadable::Store(Fault::Full)) => {
+                warning!("there is no room to write down what became of a message");
+                self.is_clear = false;
+                Ok(())
+            }
+            Err(unreadable) => match self.shared.note_unreadable(&unreadable) {
+                Failure::Unreadable => {
+                    self.unreadable += 1;
+                    Ok(())
+                }
+                failure => Err(failure),
+            },
+        }
+    }
+
+    async fn age(&self, message: &Message) -> Age {
+        let mut desk = self.shared.desk.lock().await;
+        let record = record(&mut desk, &mut message.envelope()).await;
+        let Ok(Record::Head(head)) = record else { return Age::Young };
+        let now = self.shared.wall.now();
+        if !now.known {
+            return Age::Young;
+        }
+        if !head.arrival.known {
+            return Age::Undated;
+        }
+        let age_s = now.unix_seconds.saturating_sub(head.arrival.unix_seconds);
+        match self.policy.next(1, Some(Duration::from_secs(age_s)), 0) {
+            Next::GiveUp => Age::Expired,
+            Next::After(_) | Next::WhenAsked => Age::Young,
+        }
+    }
+}
