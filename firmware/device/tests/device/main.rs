@@ -1,0 +1,7 @@
+//! The device's application on the host: a simulated cable and card, and time that passes as fast
+//! as it can.
+
+mod sim;
+
+mod passing;
+mod receiving;

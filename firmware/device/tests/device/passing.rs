@@ -1,0 +1,298 @@
+//! Mail's way: in, onto the card, on to the next hop.
+
+use embassy_time::{Duration, Instant, Timer};
+use postern_card::settings::{NextHop, Protocol, Settings};
+use postern_core::envelope::State;
+
+use crate::sim::hop::{Asked, Hop, Notes};
+use crate::sim::letters::letter;
+use crate::sim::servers;
+use crate::sim::shelf::{self, Held};
+use crate::sim::talk::Talk;
+use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
+
+const JOE: &str = "joe@client.example";
+const ANN: &str = "ann@client.example";
+const BOB: &str = "bob@client.example";
+
+fn lmtp() -> Settings<'static> {
+    let next_hop = NextHop { protocol: Protocol::Lmtp, ..settings().next_hop };
+    Settings { next_hop, ..settings() }
+}
+
+/// Hands messages over, each of which must be taken.
+async fn send(world: &World, recipients: &[&str], numbers: impl IntoIterator<Item = u64>) {
+    let mut client = Talk::greeted(world).await;
+    for number in numbers {
+        let reply = client.mail(recipients, &letter(number, 5_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 2.0.0 Held as "), "{reply}");
+    }
+    client.expect(&[("QUIT\r\n", "221 ")]).await;
+}
+
+/// Whether the hop has these messages, in this order.
+fn has(hop: &Notes, numbers: impl IntoIterator<Item = u64>) -> bool {
+    let expected = numbers.into_iter().map(|number| letter(number, 5_000));
+    hop.taken.borrow().iter().map(|taken| taken.message().to_vec()).eq(expected)
+}
+
+#[test]
+fn a_message_goes_on_octet_for_octet_behind_one_field() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    let message = letter(1, 100_000);
+    world.tell(async {
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE], &message).await.expect("it answers");
+        let id = reply.strip_prefix("250 2.0.0 Held as ").expect("it is taken").to_owned();
+        client.expect(&[("QUIT\r\n", "221 ")]).await;
+        Timer::after_secs(1).await;
+        let taken = hop.taken.borrow();
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].from, "sender@origin.example");
+        assert_eq!(taken[0].recipients, [JOE]);
+        let (field, rest) = taken[0].split();
+        assert!(field.contains("from client.example ([192.0.2.1])"), "{field}");
+        assert!(field.contains("by mx2.provider.example with ESMTP"), "{field}");
+        assert!(field.contains(&id) && field.contains("for <joe@client.example>;"), "{field}");
+        assert!(rest == message, "{}", String::from_utf8_lossy(rest));
+    });
+    assert_eq!(shelf::held(&world.card), []);
+}
+
+#[test]
+fn a_message_that_begins_with_white_space_keeps_its_first_line() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        let mut client = Talk::greeted(&world).await;
+        for message in [" indented\r\n", "\ttoo\r\n", ""] {
+            let reply = client.mail(&[JOE], message.as_bytes()).await.expect("it answers");
+            assert!(reply.starts_with("250 "), "{reply}");
+        }
+        Timer::after_secs(1).await;
+        let taken = hop.taken.borrow();
+        let messages: Vec<&[u8]> = taken.iter().map(|taken| taken.message()).collect();
+        assert_eq!(messages, [b"\r\n indented\r\n".as_slice(), b"\r\n\ttoo\r\n", b""]);
+    });
+}
+
+#[test]
+fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
+    let world = World::new(card(CARD_OCTETS, &lmtp()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Message(to) if to.starts_with("ann") => Some("550 5.2.1 not any more"),
+        Asked::Message(to) if to.starts_with("bob") => Some("451 4.2.0 not now"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE, ANN, BOB], [1]).await;
+        Timer::after_secs(1).await;
+        let states = [
+            (JOE.to_owned(), State::Delivered),
+            (ANN.to_owned(), State::Refused),
+            (BOB.to_owned(), State::Waiting),
+        ];
+        let left = Held { is_flagged: false, recipients: states.to_vec() };
+        assert_eq!(shelf::held(&world.card), [left]);
+        world.switch_on();
+        Timer::after_secs(1).await;
+        hop.answer(|_| None);
+        Timer::after_secs(2 * 3600).await;
+    });
+    let to: Vec<String> = hop.taken.borrow().iter().map(|one| one.recipients.concat()).collect();
+    assert_eq!(to, [JOE, BOB]);
+    let held = shelf::held(&world.card);
+    assert!(held[0].is_flagged);
+    assert_eq!(held[0].recipients[1].1, State::Refused);
+    assert_eq!(hop.connections.get(), 3, "what is flagged is not tried");
+}
+
+#[test]
+fn recipients_that_smtp_refuses_stay_and_the_others_get_it() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Recipient(to) if to.starts_with("ann") => Some("550 5.1.1 who?"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE, ANN, BOB], [1]).await;
+        send(&world, &[ANN], [2]).await;
+        send(&world, &[BOB], [3]).await;
+        Timer::after_secs(1).await;
+    });
+    assert!(has(&hop, [1, 3]));
+    assert_eq!(hop.taken.borrow()[0].recipients, [JOE, BOB]);
+    let flagged: Vec<bool> = shelf::held(&world.card).iter().map(|held| held.is_flagged).collect();
+    assert_eq!(flagged, [true, true]);
+}
+
+#[test]
+fn a_hop_that_takes_leave_right_behind_its_verdict_gets_nothing_twice() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Message(_) => Some("250 2.0.0 fine\r\n421 4.3.2 enough for now"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(2 * 3600).await;
+    });
+    assert!(has(&hop, [1]));
+    assert_eq!(shelf::held(&world.card), []);
+}
+
+#[test]
+fn verdicts_count_though_the_connection_breaks_behind_them() {
+    let world = World::new(card(CARD_OCTETS, &lmtp()), 1);
+    let hop = Notes::new();
+    let mut times = 0;
+    hop.answer(move |asked| match asked {
+        Asked::Message(to) if to.starts_with("ann") => {
+            times += 1;
+            (times == 1).then_some("421 4.3.2 power is low")
+        }
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE, ANN], [1]).await;
+        Timer::after_secs(2 * 3600).await;
+    });
+    let to: Vec<String> = hop.taken.borrow().iter().map(|one| one.recipients.concat()).collect();
+    assert_eq!(to, [JOE, ANN]);
+    assert_eq!(shelf::held(&world.card), []);
+}
+
+#[test]
+fn a_hop_that_is_away_is_tried_at_the_interval_and_gets_all_at_once() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Greeting).then_some("421 4.3.2 not yet"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], 1..6).await;
+        Timer::after_secs(60).await;
+        assert_eq!(hop.connections.get(), 1, "new mail waits too");
+        Timer::after_secs(5 * 1_800).await;
+        assert!((5..=6).contains(&hop.connections.get()), "{}", hop.connections.get());
+        hop.answer(|_| None);
+        Timer::after_secs(2_000).await;
+        assert!(has(&hop, 1..6));
+        let connections = hop.connections.get();
+        send(&world, &[JOE], [6]).await;
+        Timer::after_secs(1).await;
+        assert!(has(&hop, 1..7), "a hop that is back gets new mail at once");
+        assert_eq!(hop.connections.get(), connections + 1);
+    });
+    assert_eq!(shelf::held(&world.card), []);
+}
+
+#[test]
+fn nobody_listening_is_no_different() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], 1..4).await;
+        Timer::after_secs(300).await;
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Timer::after_secs(1_200).await;
+        assert_eq!(hop.connections.get(), 0);
+        Timer::after_secs(600).await;
+        assert!(has(&hop, 1..4));
+    });
+}
+
+#[test]
+fn a_message_put_off_by_the_hop_does_not_stop_those_behind_it() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Recipient(to) if to.starts_with("ann") => Some("450 4.2.1 greylisted"),
+        Asked::Mail("grey@origin.example") => Some("451 4.7.1 later"),
+        _ => None,
+    });
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[ANN], [1]).await;
+        send(&world, &[JOE], [2]).await;
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Timer::after_secs(2_000).await;
+        assert!(has(&hop, [2]));
+        hop.answer(|_| None);
+        Timer::after_secs(2_000).await;
+        assert!(has(&hop, [2, 1]));
+    });
+}
+
+#[test]
+fn mail_that_comes_while_the_hop_is_left_does_not_wait_for_the_interval() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.pause.set(Duration::from_secs(20));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(10).await;
+        assert!(has(&hop, [1]), "and the hop has not said goodbye");
+        send(&world, &[JOE], [2]).await;
+        Timer::after_secs(60).await;
+        assert!(has(&hop, [1, 2]));
+    });
+}
+
+#[test]
+fn a_host_that_sleeps_is_woken_first() {
+    let hardware_address = [0x02, 0, 0, 0x5E, 0, 7];
+    let settings = Settings { wake_on_lan: Some(hardware_address), ..settings() };
+    let world = World::new(card(CARD_OCTETS, &settings), 1);
+    let (hop, wake_ups) = (Notes::new(), servers::hear_wake_ups(&world));
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(60).await;
+        assert!(wake_ups.borrow().is_empty(), "there is no mail to wake anybody for");
+        send(&world, &[JOE], [1]).await;
+        // It needs a while to rise.
+        Timer::after_secs(20).await;
+        assert_eq!(wake_ups.borrow()[0].1, hardware_address);
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Timer::after_secs(10).await;
+        assert!(has(&hop, [1]));
+        assert!(wake_ups.borrow()[0].0 < hop.taken.borrow()[0].at);
+        assert_eq!(wake_ups.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_hop_that_falls_silent_is_given_up() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    world.switch_on();
+    world.tell(async {
+        let silent = Hop::arrive_mute(&world, HOP_PORT);
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(60).await;
+        silent.leave(&world);
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Timer::after_secs(3_000).await;
+        assert!(has(&hop, [1]));
+        assert!(hop.taken.borrow()[0].at > Instant::from_secs(1_500));
+    });
+}

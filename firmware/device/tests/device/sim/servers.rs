@@ -1,0 +1,99 @@
+//! Servers of datagrams: the time, addresses, and somebody who hears wake-up packets.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use embassy_net::Ipv4Address;
+use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_time::Instant;
+
+use super::world::{DEVICE, FAR, World};
+
+/// Seconds from 1900, where NTP begins, to 1970.
+const NTP_EPOCH: u64 = 2_208_988_800;
+
+const PIECE: usize = 2048;
+
+fn socket(world: &World, port: u16) -> UdpSocket<'static> {
+    let (receive, send) = (vec![0; PIECE].leak(), vec![0; PIECE].leak());
+    let received = vec![PacketMetadata::EMPTY; 8].leak();
+    let sent = vec![PacketMetadata::EMPTY; 8].leak();
+    let mut socket = UdpSocket::new(world.far, received, receive, sent, send);
+    socket.bind(port).expect("the port is free");
+    socket
+}
+
+/// Tells the time (RFC 5905 §7.3): `boot_unix_s` when the world began.
+pub fn tell_time(world: &World, boot_unix_s: u64) {
+    let socket = socket(world, 123);
+    world.tasks.spawn(async move {
+        let mut datagram = [0; PIECE];
+        loop {
+            let Ok((48, from)) = socket.recv_from(&mut datagram).await else { continue };
+            let now = (NTP_EPOCH + boot_unix_s + Instant::now().as_secs()) as u32;
+            let mut answer = [0; 48];
+            // Version 4, a server, of stratum 1.
+            answer[..2].copy_from_slice(&[0o44, 1]);
+            answer[24..32].copy_from_slice(&datagram[40..48]);
+            answer[32..36].copy_from_slice(&now.to_be_bytes());
+            answer[40..44].copy_from_slice(&now.to_be_bytes());
+            socket.send_to(&answer, from).await.expect("there is a way back");
+        }
+    });
+}
+
+/// When wake-up packets came, and for whom.
+pub type WakeUps = Rc<RefCell<Vec<(Instant, [u8; 6])>>>;
+
+/// Hears Wake-on-LAN packets.
+pub fn hear_wake_ups(world: &World) -> WakeUps {
+    let heard = WakeUps::default();
+    let (socket, hears) = (socket(world, 9), Rc::clone(&heard));
+    world.tasks.spawn(async move {
+        let mut datagram = [0; PIECE];
+        loop {
+            let Ok((102, _)) = socket.recv_from(&mut datagram).await else { continue };
+            assert_eq!(datagram[..6], [0xFF; 6], "a wake-up packet begins so");
+            let host: [u8; 6] = datagram[6..12].try_into().expect("6 octets are 6 octets");
+            assert_eq!(datagram[6..102], host.repeat(16)[..], "the address stands there 16 times");
+            hears.borrow_mut().push((Instant::now(), host));
+        }
+    });
+    heard
+}
+
+/// Leases the device its address (RFC 2131).
+pub fn lease(world: &World) {
+    const OFFER: u8 = 2;
+    const ACKNOWLEDGE: u8 = 5;
+    let socket = socket(world, 67);
+    world.tasks.spawn(async move {
+        let mut datagram = [0; PIECE];
+        loop {
+            let Ok((length, _)) = socket.recv_from(&mut datagram).await else { continue };
+            let options = &datagram[240..length];
+            // The message's type is the first option that any client sends.
+            let kind = match options {
+                [53, 1, 1, ..] => OFFER,
+                [53, 1, 3, ..] => ACKNOWLEDGE,
+                _ => continue,
+            };
+            let answer = lease_answer(&datagram, kind);
+            let everybody = (Ipv4Address::BROADCAST, 68);
+            socket.send_to(&answer, everybody).await.expect("the link is up");
+        }
+    });
+}
+
+fn lease_answer(question: &[u8], kind: u8) -> Vec<u8> {
+    let mut answer = vec![0; 240];
+    answer[..4].copy_from_slice(&[2, 1, 6, 0]);
+    answer[4..8].copy_from_slice(&question[4..8]);
+    answer[16..20].copy_from_slice(&DEVICE.octets());
+    answer[28..44].copy_from_slice(&question[28..44]);
+    answer[236..240].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
+    answer.extend([53, 1, kind, 54, 4]);
+    answer.extend(FAR.octets());
+    answer.extend([51, 4, 0, 1, 0x51, 0x80, 1, 4, 255, 255, 255, 0, 255]);
+    answer
+}

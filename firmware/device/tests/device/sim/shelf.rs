@@ -1,0 +1,84 @@
+//! What a card holds, seen from outside the device.
+
+use embassy_futures::block_on;
+use postern_card::{BLOCK, Card, Message, Reader, Store};
+use postern_core::envelope::{Record, State};
+
+use super::card::SimCard;
+
+/// A message on a card.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Held {
+    pub is_flagged: bool,
+    /// What became of each recipient; empty when the envelope can't be read.
+    pub recipients: Vec<(String, State)>,
+}
+
+/// What a card holds. It is left as it is: a copy of it is mounted.
+pub fn held(card: &SimCard) -> Vec<Held> {
+    let mut store = mount(card);
+    let (mut all, mut last) = (Vec::new(), None);
+    while let Some(message) = block_on(store.next(last)).expect("the card works") {
+        let recipients = recipients(&mut store, &message).unwrap_or_default();
+        all.push(Held { is_flagged: message.flagged, recipients });
+        last = Some(message.id);
+    }
+    all
+}
+
+/// Octets that one message could take.
+pub fn free(card: &SimCard) -> u64 {
+    mount(card).free()
+}
+
+fn mount(card: &SimCard) -> Store<SimCard> {
+    let copy = card.copy();
+    copy.power_on();
+    match block_on(Store::mount(copy)) {
+        Ok((store, _)) => store,
+        Err((_, fault)) => panic!("the card can't be mounted: {fault}"),
+    }
+}
+
+fn recipients(store: &mut Store<SimCard>, message: &Message) -> Option<Vec<(String, State)>> {
+    let envelope = read(store, message.envelope())?;
+    let (mut rest, mut found) = (envelope.as_slice(), Vec::new());
+    loop {
+        let (record, behind) = Record::take(rest).ok()?;
+        rest = behind;
+        match record {
+            Record::Head(_) => {}
+            Record::Recipient(one) => {
+                found.push((String::from_utf8_lossy(one.path).into_owned(), one.state));
+            }
+            Record::End(_) => return Some(found),
+        }
+    }
+}
+
+fn read(store: &mut Store<SimCard>, mut reader: Reader) -> Option<Vec<u8>> {
+    let (mut all, mut piece) = (Vec::new(), [0; 200]);
+    loop {
+        match block_on(store.read(&mut reader, &mut piece)).ok()? {
+            0 => return Some(all),
+            count => all.extend_from_slice(&piece[..count]),
+        }
+    }
+}
+
+/// The first block that has all of `marks` in it.
+pub fn block_with(card: &SimCard, marks: &[&str]) -> u32 {
+    let mut card = card.copy();
+    let mut has_all = |block: &u32| {
+        let mut content = [0; BLOCK];
+        block_on(card.read(*block, &mut content)).expect("the card works");
+        let has = |mark: &&str| content.windows(mark.len()).any(|octets| octets == mark.as_bytes());
+        marks.iter().all(has)
+    };
+    (0..u32::MAX).find(|block| has_all(block)).expect("there is such a block")
+}
+
+/// Damages a block.
+pub fn damage(card: &SimCard, block: u32) {
+    card.change(block, |content| content[100] ^= 1);
+}

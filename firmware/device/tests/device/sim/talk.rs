@@ -1,0 +1,150 @@
+//! One side of a dialogue, line by line.
+
+use embassy_net::Stack;
+use embassy_net::tcp::{ConnectError, TcpSocket};
+use embassy_time::Duration;
+
+use super::world::{DEVICE, World};
+
+/// Octets of each of a connection's buffers, as large as those of a host.
+const BUFFER: usize = 16 << 10;
+/// How long a host waits for one that does not answer at all.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A connection.
+pub struct Talk {
+    socket: TcpSocket<'static>,
+    unread: Vec<u8>,
+}
+
+/// The other side hung up, or broke the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+impl Talk {
+    fn new(far: Stack<'static>) -> Self {
+        // Leaked: a stack that is never dropped may hold on to them.
+        let (receive, send) = (vec![0; BUFFER].leak(), vec![0; BUFFER].leak());
+        let mut socket = TcpSocket::new(far, receive, send);
+        socket.set_timeout(Some(PATIENCE));
+        socket.set_nagle_enabled(false);
+        Self { socket, unread: Vec::new() }
+    }
+
+    /// Connects to the device.
+    pub async fn connect(world: &World) -> Result<Self, ConnectError> {
+        let mut talk = Self::new(world.far);
+        talk.socket.connect((DEVICE, 25)).await?;
+        Ok(talk)
+    }
+
+    /// Connects to the device, which greets us.
+    pub async fn greeted(world: &World) -> Self {
+        let mut talk = Self::connect(world).await.expect("somebody listens");
+        talk.expect(&[("", "220 "), ("EHLO client.example\r\n", "250 ")]).await;
+        talk
+    }
+
+    /// Waits for somebody to connect.
+    pub async fn accept(far: Stack<'static>, port: u16) -> Self {
+        let mut talk = Self::new(far);
+        talk.socket.accept(port).await.expect("the socket is new");
+        talk
+    }
+
+    pub async fn send(&mut self, octets: &[u8]) -> Result<(), Gone> {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let sent = self.socket.write(rest).await.map_err(|_| Gone)?;
+            rest = &rest[sent..];
+        }
+        Ok(())
+    }
+
+    /// The next line, without its CRLF.
+    pub async fn line(&mut self) -> Result<Vec<u8>, Gone> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|octets| octets == b"\r\n") {
+                let line = self.unread.drain(..end + 2).take(end).collect();
+                return Ok(line);
+            }
+            let mut octets = [0; 1500];
+            match self.socket.read(&mut octets).await {
+                Ok(0) | Err(_) => return Err(Gone),
+                Ok(read) => self.unread.extend_from_slice(&octets[..read]),
+            }
+        }
+    }
+
+    /// The last line of the next reply.
+    pub async fn reply(&mut self) -> Result<String, Gone> {
+        loop {
+            let line = self.line().await?;
+            if line.get(3) != Some(&b'-') {
+                return Ok(String::from_utf8(line).expect("replies are ASCII"));
+            }
+        }
+    }
+
+    /// Says something, and returns the last line of the reply to it.
+    pub async fn say(&mut self, words: impl AsRef<[u8]>) -> Result<String, Gone> {
+        self.send(words.as_ref()).await?;
+        self.reply().await
+    }
+
+    /// Says each of `words`, to which the reply's last line must begin as given.
+    pub async fn expect(&mut self, dialogue: &[(&str, &str)]) {
+        for (words, begin) in dialogue {
+            let reply = self.say(words).await;
+            let reply = reply.unwrap_or_else(|Gone| panic!("{words:?}: the device hung up"));
+            assert!(reply.starts_with(begin), "{words:?}: {reply}");
+        }
+    }
+
+    /// Hands a message over to `recipients` and returns the reply to it, or to what was refused
+    /// before.
+    pub async fn mail(&mut self, recipients: &[&str], content: &[u8]) -> Result<String, Gone> {
+        let size = content.len();
+        let mail = format!("MAIL FROM:<sender@origin.example> SIZE={size}\r\n");
+        let mut reply = self.say(mail).await?;
+        for recipient in recipients {
+            if reply.starts_with('2') {
+                reply = self.say(format!("RCPT TO:<{recipient}>\r\n")).await?;
+            }
+        }
+        if reply.starts_with('2') {
+            reply = self.say("DATA\r\n").await?;
+        }
+        if !reply.starts_with('3') {
+            return Ok(reply);
+        }
+        self.send(&stuffed(content)).await?;
+        self.say(".\r\n").await
+    }
+
+    /// Breaks the connection: nothing is said any more, but that it is over.
+    pub async fn hang_up(mut self) {
+        self.socket.abort();
+        let _sent = self.socket.flush().await;
+    }
+
+    /// Closes our side, and waits for the other to do the same.
+    pub async fn close(mut self) {
+        self.socket.close();
+        while self.line().await.is_ok() {}
+        let _acknowledged = self.socket.flush().await;
+    }
+}
+
+/// A message as DATA takes it: its lines that begin with a dot get another (RFC 5321 §4.5.2).
+pub fn stuffed(content: &[u8]) -> Vec<u8> {
+    assert!(content.is_empty() || content.ends_with(b"\r\n"), "a message ends with a line's end");
+    let mut stuffed = Vec::new();
+    for line in content.split_inclusive(|octet| *octet == b'\n') {
+        if line.starts_with(b".") {
+            stuffed.push(b'.');
+        }
+        stuffed.extend_from_slice(line);
+    }
+    stuffed
+}

@@ -1,0 +1,185 @@
+//! A device, the hosts that it meets, and the time in which they do.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use embassy_futures::block_on;
+use embassy_futures::select::{Either, select};
+use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use embassy_time::Duration;
+use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
+use postern_device::{Board, Ended, Memory, Runner, run};
+
+use super::card::SimCard;
+use super::clock;
+use super::link::{Cable, Plug, Side};
+use super::tasks::{Apart, Task, Tasks};
+use super::timed::TimedCard;
+
+/// Where the device is.
+pub const DEVICE: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
+/// Where everybody else is: clients, the next hop, the holder, the time server.
+pub const FAR: Ipv4Address = Ipv4Address::new(192, 0, 2, 1);
+/// Where the next hop listens.
+pub const HOP_PORT: u16 = 24;
+/// The holder's.
+pub const HOLDER_PORT: u16 = 2500;
+/// When the card was formatted: 2023-11-14T22:13:20Z.
+pub const CREATED: u64 = 1_700_000_000;
+
+/// Polls without time passing after which something is thought to spin.
+const SPINS: u32 = 100_000;
+/// A story that lasts longer waits for what never comes.
+const LONGEST: Duration = Duration::from_secs(40 * 24 * 3600);
+
+/// Everything of one story.
+pub struct World {
+    pub tasks: Tasks,
+    pub cable: Cable,
+    pub card: SimCard,
+    /// The other hosts' network.
+    pub far: Stack<'static>,
+    /// Whether the device stops dead when its card has no power.
+    pub dies: Cell<bool>,
+    device: RefCell<Option<Task>>,
+    ended: Rc<Ending>,
+}
+
+type Ending = Signal<NoopRawMutex, Ended>;
+
+impl World {
+    /// A world with `card` in a device that is not switched on.
+    pub fn new(card: SimCard, seed: u64) -> Self {
+        clock::restart();
+        let cable = Cable::new(seed);
+        let tasks = Tasks::default();
+        let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
+            address: Ipv4Cidr::new(FAR, 24),
+            gateway: None,
+            dns_servers: Default::default(),
+        });
+        // Leaked: a story has one world, or as many as it has lives.
+        let resources = Box::leak(Box::new(StackResources::<64>::new()));
+        let plug = cable.plug(Side::Far);
+        let (far, mut runner) = embassy_net::new(plug, config, resources, seed);
+        tasks.spawn(async move { runner.run().await });
+        Self {
+            tasks,
+            cable,
+            card,
+            far,
+            dies: Cell::new(false),
+            device: RefCell::new(None),
+            ended: Rc::new(Signal::new()),
+        }
+    }
+
+    /// Switches the device on.
+    pub fn switch_on(&self) {
+        self.switch_off();
+        let card = TimedCard { card: self.card.clone(), dies: self.dies.get() };
+        let (plug, ended) = (self.cable.plug(Side::Device), self.ended.clone());
+        let device = self.tasks.spawn(async move { ended.signal(device(plug, card).await) });
+        self.device.replace(Some(device));
+    }
+
+    /// Takes its power, unless it has none.
+    pub fn switch_off(&self) {
+        if let Some(device) = self.device.take() {
+            self.tasks.end(device);
+        }
+        self.ended.reset();
+    }
+
+    /// Waits until the device wants to be reset.
+    pub async fn ended(&self) -> Ended {
+        self.ended.wait().await
+    }
+
+    /// Tells a story to its end, however long it lasts.
+    pub fn tell<T>(&self, story: impl Future<Output = T>) -> T {
+        let mut story = pin!(Apart::new(story));
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            for spin in 0.. {
+                assert!(spin < SPINS, "somebody wakes himself for ever");
+                if let Poll::Ready(end) = story.as_mut().poll(&mut context) {
+                    return end;
+                }
+                if !self.tasks.poll(&mut context) && !story.is_woken() {
+                    break;
+                }
+            }
+            let next = clock::next().expect("somebody waits for something");
+            assert!(next < LONGEST.as_ticks(), "the story has no end");
+            clock::advance(next);
+        }
+    }
+}
+
+/// Runs a device on the host.
+async fn device(plug: Plug, card: TimedCard) -> Ended {
+    let mut memory = Box::new(Memory::new());
+    let started: Signal<NoopRawMutex, Runner<'_, Plug>> = Signal::new();
+    let mut board = TestBoard;
+    let start = |runner| started.signal(runner);
+    let application = run(plug, card, &mut board, &mut memory, start);
+    let network = async { started.wait().await.run().await };
+    match select(Apart::new(application), Apart::new(network)).await {
+        Either::First(ended) => ended,
+        Either::Second(never) => never,
+    }
+}
+
+/// A board without a source of randomness.
+struct TestBoard;
+
+impl Board for TestBoard {
+    fn random(&mut self, _octets: &mut [u8]) -> bool {
+        false
+    }
+
+    fn feed_watchdog(&mut self) {}
+}
+
+/// What a device is told, unless its story says otherwise.
+pub fn settings() -> Settings<'static> {
+    let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
+    Settings {
+        hostname: "mx2.provider.example",
+        address: Address::Static { network: (DEVICE, 24), gateway: None, dns: Default::default() },
+        domains: list(&["client.example"]),
+        any_recipient: false,
+        postmaster: "root@client.example",
+        next_hop: NextHop { protocol: Protocol::Smtp, host: "192.0.2.1", port: HOP_PORT },
+        etrn_from: [Network { address: FAR.into(), prefix: 32 }].into_iter().collect(),
+        etrn_names: list(&["branch"]),
+        retry_every_s: Some(1_800),
+        expire_after_s: 432_000,
+        channels: 3,
+        max_message_size: 128 << 10,
+        idle_timeout_ms: 300_000,
+        holder: None,
+        wake_on_lan: None,
+        failed_to: "",
+        time_server: "",
+    }
+}
+
+/// Octets of the cards that most stories use.
+pub const CARD_OCTETS: u32 = 2 << 20;
+
+/// A card of so many octets, as `postern card create` makes it. Joe, Ann and Bob have mailboxes.
+pub fn card(octets: u32, settings: &Settings<'_>) -> SimCard {
+    let mut card = SimCard::new(octets / postern_card::BLOCK as u32);
+    let recipients = ["joe@client.example", "ann@client.example", "bob@client.example"];
+    let recipients = recipients.iter().map(|address| address.as_bytes());
+    block_on(postern_card::format(&mut card, settings, recipients, [7; 32], CREATED))
+        .expect("a new card can be formatted");
+    card
+}
