@@ -6,7 +6,7 @@ use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::Timer;
-use postern_card::settings::{Address, Settings};
+use postern_card::settings::{Address, SETTINGS_MAX, Settings};
 use postern_card::{Card, Fault};
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
@@ -52,24 +52,34 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let desk = Desk::new(card);
-    let mounted = desk.lock().await.store.remount().await;
+    let mounted = mount(&desk, &mut memory.settings).await;
     match mounted {
-        Ok(recovery) => {
-            info!(
-                "card mounted: {=u32} messages, {=u32} blocks read",
-                recovery.messages, recovery.blocks_read
-            );
-            with_card(driver, &desk, board, memory, start).await
-        }
+        Ok(()) => with_card(driver, &desk, board, memory, start).await,
         Err(fault) => {
             report(&fault);
-            let refuse = refuse(driver, board, &mut memory.stack, &mut memory.channels, start);
-            match select(find(&desk), refuse).await {
+            let Memory { settings, stack, channels, .. } = memory;
+            let refuse = refuse(driver, board, stack, channels, start);
+            match select(find(&desk, settings), refuse).await {
                 Either::First(()) => Ended::CardFound,
                 Either::Second(never) => never,
             }
         }
     }
+}
+
+/// Mounts the card, on which there must be settings that can be read.
+async fn mount<C: Card>(
+    desk: &SharedDesk<C>,
+    octets: &mut [u8; SETTINGS_MAX],
+) -> Result<(), Fault<C::Error>> {
+    let store = &mut desk.lock().await.store;
+    let recovery = store.remount().await?;
+    store.settings(octets).await?;
+    info!(
+        "card mounted: {=u32} messages, {=u32} blocks read",
+        recovery.messages, recovery.blocks_read
+    );
+    Ok(())
 }
 
 async fn with_card<'m, D: Driver, C: Card, B: Board>(
@@ -81,13 +91,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
 ) -> Ended {
     let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
     let settings = desk.lock().await.store.settings(settings).await;
-    let settings = match settings {
-        Ok(settings) => settings,
-        Err(fault) => {
-            report(&fault);
-            refuse(driver, board, stack, channels, start).await
-        }
-    };
+    let Ok(settings) = settings else { return Ended::CardFailed };
     let shared = share(&settings, desk, board).await;
     let farewell = Farewell::new(shared.hostname, Reason::Busy);
     let seed = shared.dice.u64();
@@ -120,10 +124,10 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
 }
 
 /// Returns once the card can be mounted.
-async fn find<C: Card>(desk: &SharedDesk<C>) {
+async fn find<C: Card>(desk: &SharedDesk<C>, octets: &mut [u8; SETTINGS_MAX]) {
     loop {
         Timer::after_secs(LOOK_S).await;
-        if desk.lock().await.store.remount().await.is_ok() {
+        if mount(desk, octets).await.is_ok() {
             return;
         }
     }
