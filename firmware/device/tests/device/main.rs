@@ -3,5 +3,8 @@
 
 mod sim;
 
+mod cards;
 mod passing;
 mod receiving;
+mod releasing;
+mod time;

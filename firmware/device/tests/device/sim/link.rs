@@ -71,11 +71,6 @@ impl Cable {
         self.0.borrow_mut().weather = weather;
     }
 
-    /// Frames that were sent.
-    pub fn frames(&self) -> u64 {
-        self.0.borrow().frames
-    }
-
     /// A driver for what is put at one end. Frames that were under way to another there are gone.
     pub fn plug(&self, side: Side) -> Plug {
         *self.0.borrow_mut().way_to(side) = Way::default();

@@ -1,0 +1,155 @@
+//! The time of day: where it comes from, and what depends on it.
+
+use embassy_time::Timer;
+use postern_card::settings::{Protocol, Settings};
+use postern_core::envelope::State;
+
+use crate::sim::hop::{Asked, Hop, Notes};
+use crate::sim::letters::letter;
+use crate::sim::servers::tell_time;
+use crate::sim::shelf;
+use crate::sim::talk::Talk;
+use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
+
+const DAY_S: u64 = 24 * 3600;
+/// 2026-01-02T03:04:05Z.
+const BOOT: u64 = 1_767_323_045;
+
+fn timed() -> Settings<'static> {
+    Settings { time_server: "192.0.2.1", expire_after_s: 2 * DAY_S as u32, ..settings() }
+}
+
+async fn send(world: &World, number: u64) {
+    let mut client = Talk::greeted(world).await;
+    let reply = client.mail(&["joe@client.example"], &letter(number, 2_000)).await;
+    assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
+    client.expect(&[("QUIT\r\n", "221 ")]).await;
+}
+
+/// What became of the first message on the card.
+fn first_state(world: &World) -> (bool, State) {
+    let held = shelf::held(&world.card);
+    (held[0].is_flagged, held[0].recipients[0].1)
+}
+
+#[test]
+fn the_time_server_says_when_mail_came() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    tell_time(&world, BOOT);
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(10).await;
+        send(&world, 1).await;
+        Timer::after_secs(1).await;
+        let (field, _) = hop.taken.borrow()[0].split();
+        assert!(field.contains("Fri, 2 Jan 2026 03:04:15 +0000\r\n"), "{field}");
+    });
+}
+
+#[test]
+fn without_a_server_the_card_has_the_best_guess() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(40).await;
+        send(&world, 1).await;
+        Timer::after_secs(1).await;
+        let (field, _) = hop.taken.borrow()[0].split();
+        assert!(field.contains("Tue, 14 Nov 2023 22:14:00 +0000\r\n"), "{field}");
+    });
+}
+
+#[test]
+fn mail_expires_and_stays_flagged() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    tell_time(&world, BOOT);
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(10).await;
+        send(&world, 1).await;
+        Timer::after_secs(2 * DAY_S - 3600).await;
+        assert_eq!(first_state(&world), (false, State::Waiting));
+        Timer::after_secs(2 * 3600).await;
+        assert_eq!(first_state(&world), (true, State::Expired));
+        // It is not tried any more.
+        let hop = Notes::new();
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        send(&world, 2).await;
+        Timer::after_secs(3600).await;
+        assert_eq!((hop.count(), shelf::held(&world.card).len()), (1, 1));
+    });
+}
+
+#[test]
+fn nothing_expires_while_the_time_is_unknown() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Greeting).then_some("421 4.3.2 not yet"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, 1).await;
+        Timer::after_secs(5 * DAY_S).await;
+        assert_eq!(first_state(&world), (false, State::Waiting));
+        // Its age counts from when the time is known.
+        tell_time(&world, BOOT);
+        Timer::after_secs(DAY_S).await;
+        assert_eq!(first_state(&world), (false, State::Waiting));
+        Timer::after_secs(DAY_S + 3600).await;
+        assert_eq!(first_state(&world), (true, State::Expired));
+    });
+}
+
+#[test]
+fn one_notice_a_day_tells_of_what_failed() {
+    let settings = Settings { failed_to: "root@admin.example", ..timed() };
+    let world = World::new(card(CARD_OCTETS, &settings), 4);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Recipient(to) if to.starts_with("joe") => Some("550 5.1.1 who?"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    tell_time(&world, BOOT);
+    world.switch_on();
+    world.tell(async {
+        for hours in 0..71 {
+            if hours < 3 {
+                send(&world, hours).await;
+            }
+            Timer::after_secs(3600).await;
+        }
+    });
+    let taken = hop.taken.borrow();
+    let days: Vec<u64> = taken.iter().map(|notice| notice.at.as_secs() / DAY_S).collect();
+    assert_eq!(days, [0, 1, 2]);
+    assert_eq!(
+        (taken[0].from.as_str(), taken[0].recipients.concat().as_str()),
+        ("", "root@admin.example")
+    );
+    let text = String::from_utf8(taken[2].content.clone()).expect("it is ASCII");
+    assert!(text.starts_with("Date: Sun, 4 Jan 2026 "), "{text}");
+    assert!(text.contains("Subject: 3 messages on mx2.provider.example could not be"), "{text}");
+}
+
+#[test]
+fn a_notice_waits_for_the_next_hop() {
+    let settings = Settings { failed_to: "root@admin.example", ..timed() };
+    let world = World::new(card(CARD_OCTETS, &settings), 4);
+    let hop = Notes::new();
+    tell_time(&world, BOOT);
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(10).await;
+        send(&world, 1).await;
+        Timer::after_secs(3 * DAY_S).await;
+        assert_eq!(first_state(&world), (true, State::Expired));
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Timer::after_secs(3600).await;
+    });
+    assert_eq!(hop.taken.borrow()[0].recipients, ["root@admin.example"]);
+}
