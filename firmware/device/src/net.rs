@@ -24,8 +24,11 @@ pub type Runner<'n, D> = embassy_net::Runner<'n, D>;
 /// What became of a connection that broke.
 pub(crate) type Error = tcp::Error;
 
-/// Seconds that a peer may leave our segments unacknowledged.
-const ACKNOWLEDGE_S: u64 = 60;
+/// Seconds that a peer may leave our segments unacknowledged (RFC 1122 §4.2.3.5: at least 100).
+const ACKNOWLEDGE_S: u64 = 120;
+/// Seconds that a client has to end its handshake: there are few sockets, and who only knocks at
+/// them must not hold them for long.
+const HANDSHAKE_S: u64 = 20;
 /// Seconds that a peer has to take the rest of a connection that we close.
 const CLOSE_S: u64 = 10;
 /// Seconds that a connection may take to be made, and a name to be looked up.
@@ -87,17 +90,20 @@ impl<'n> Socket<'n> {
     /// more, smoltcp's acknowledgements wait for its timer.
     pub(crate) fn new(net: Net<'n>, receive: &'n mut [u8], send: &'n mut [u8]) -> Self {
         let mut socket = TcpSocket::new(net.0, receive, send);
-        socket.set_timeout(Some(Duration::from_secs(ACKNOWLEDGE_S)));
         socket.set_nagle_enabled(false);
         Self(socket)
     }
 
     /// Waits for a client on `port`, and returns its address.
     pub(crate) async fn accept(&mut self, port: u16) -> SocketAddr {
+        self.0.set_timeout(Some(Duration::from_secs(HANDSHAKE_S)));
         loop {
             let accepted = self.0.accept(port).await;
             match self.0.remote_endpoint() {
-                Some(client) if accepted.is_ok() && self.0.may_send() => return endpoint(client),
+                Some(client) if accepted.is_ok() && self.0.may_send() => {
+                    self.0.set_timeout(Some(Duration::from_secs(ACKNOWLEDGE_S)));
+                    return endpoint(client);
+                }
                 // It was gone before its handshake ended.
                 _ => self.reset().await,
             }
@@ -106,6 +112,7 @@ impl<'n> Socket<'n> {
 
     /// Connects.
     pub(crate) async fn connect(&mut self, address: IpAddr, port: u16) -> Result<(), ConnectError> {
+        self.0.set_timeout(Some(Duration::from_secs(ACKNOWLEDGE_S)));
         let endpoint = IpEndpoint::new(address_of(address), port);
         let connect = self.0.connect(endpoint);
         match with_timeout(Duration::from_secs(CONNECT_S), connect).await {

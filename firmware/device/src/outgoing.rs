@@ -25,7 +25,7 @@ pub(crate) struct Outgoing<'o, 's, 'n, C: Card> {
     net: Net<'n>,
     connector: Connector<'o, 'n>,
     room: Room<'n>,
-    /// Turns in a row after which something waited on.
+    /// Turns in a row that did not do what they should.
     attempts: u32,
     /// When the next hop is tried again by itself.
     retry_at: Instant,
@@ -123,7 +123,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         Policy { every, expire_after: seconds(settings.expire_after_s) }
     }
 
-    /// Tries everything once, and returns whether nothing of it waits on.
+    /// Tries everything once, and returns whether the next turn need not be put off.
     async fn turn(&mut self) -> Result<bool, Failure> {
         let (shared, policy) = (self.shared, self.policy());
         let Room { input, output, piece } = &mut self.room;
@@ -152,7 +152,8 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                 Err(Failure::Unreadable) => self.connector.socket.close().await,
                 Err(failure) => {
                     self.connector.socket.close().await;
-                    return Err(failure);
+                    // A poor link gets through a long queue a few messages at a time.
+                    return if turn.has_moved() { Ok(true) } else { Err(failure) };
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(crate) struct Turn<'t, 's, C: Card> {
     unreadable: u32,
     /// Whether nothing that was tried waits on.
     is_clear: bool,
+    /// Whether anything came of it.
+    has_moved: bool,
 }
 
 /// How old a message is.
@@ -39,7 +41,13 @@ enum Age {
 impl<'t, 's, C: Card> Turn<'t, 's, C> {
     pub(crate) fn new(shared: &'t Shared<'s, C>, policy: Policy, piece: &'t mut [u8]) -> Self {
         let (last, rewritten) = (None, u64::MAX);
-        Self { shared, policy, piece, last, rewritten, unreadable: 0, is_clear: true }
+        let (is_clear, has_moved) = (true, false);
+        Self { shared, policy, piece, last, rewritten, unreadable: 0, is_clear, has_moved }
+    }
+
+    /// Whether anything came of it: a message was passed on, or given up.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// Passes on what is behind that which was tried before.
@@ -118,6 +126,7 @@ impl<'t, 's, C: Card> Turn<'t, 's, C> {
         match settle(self.shared, message, fates, expired, self.piece).await {
             Ok(Settled { waiting, rewritten }) => {
                 self.is_clear &= !waiting;
+                self.has_moved |= !waiting || rewritten.is_some();
                 self.rewritten = rewritten.map_or(u64::MAX, MessageId::serial).min(self.rewritten);
                 Ok(())
             }
