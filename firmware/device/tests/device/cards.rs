@@ -11,7 +11,7 @@ use crate::sim::hop::{Hop, Notes};
 use crate::sim::letters::letter;
 use crate::sim::servers::lease;
 use crate::sim::shelf::{self, damage};
-use crate::sim::talk::{Gone, Talk};
+use crate::sim::talk::{Gone, Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
@@ -86,9 +86,9 @@ fn a_card_that_is_pulled_out_ends_the_boot_and_keeps_what_was_taken() {
         assert!(reply.starts_with("250 "), "{reply}");
         busy.expect(&[("MAIL FROM:<a@b.example>\r\n", "250 ")]).await;
         busy.expect(&[("RCPT TO:<joe@client.example>\r\n", "250 "), ("DATA\r\n", "354 ")]).await;
-        busy.send(&letter(2, 5_000)).await.expect("it listens");
+        busy.send(&stuffed(&letter(2, 5_000))).await.expect("it listens");
         world.card.pull_out(true);
-        busy.send(&letter(3, 5_000)).await.expect("it listens");
+        busy.send(&stuffed(&letter(3, 5_000))).await.expect("it listens");
         let reply = busy.say(".\r\n").await;
         assert!(reply.as_ref().is_ok_and(|reply| reply.starts_with("4")), "{reply:?}");
         let reply = idle.mail(&[JOE], &letter(4, 5_000)).await;
@@ -118,7 +118,7 @@ fn an_uncertain_commit_is_no_promise() {
                 .expect(&[("RCPT TO:<joe@client.example>\r\n", "250 "), ("DATA\r\n", "354 ")])
                 .await;
             world.card.fail(Failing { flush: Some(flush), ..Failing::default() });
-            client.send(&letter(2, 5_000)).await.expect("it listens");
+            client.send(&stuffed(&letter(2, 5_000))).await.expect("it listens");
             client.expect(&[(".\r\n", "451 ")]).await;
             assert_eq!(world.ended().await, Ended::CardFailed);
         });

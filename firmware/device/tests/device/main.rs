@@ -4,7 +4,9 @@
 mod sim;
 
 mod cards;
+mod cuts;
 mod passing;
 mod receiving;
 mod releasing;
 mod time;
+mod weather;

@@ -1,7 +1,7 @@
 //! Mail's way: in, onto the card, on to the next hop.
 
 use embassy_time::{Duration, Instant, Timer};
-use postern_card::settings::{NextHop, Protocol, Settings};
+use postern_card::settings::{Address, NextHop, Protocol, Settings};
 use postern_core::envelope::State;
 
 use crate::sim::hop::{Asked, Hop, Notes};
@@ -9,7 +9,7 @@ use crate::sim::letters::letter;
 use crate::sim::servers;
 use crate::sim::shelf::{self, Held};
 use crate::sim::talk::Talk;
-use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
+use crate::sim::world::{CARD_OCTETS, FAR, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
 const ANN: &str = "ann@client.example";
@@ -294,5 +294,57 @@ fn a_hop_that_falls_silent_is_given_up() {
         Timer::after_secs(3_000).await;
         assert!(has(&hop, [1]));
         assert!(hop.taken.borrow()[0].at > Instant::from_secs(1_500));
+    });
+}
+
+#[test]
+fn a_hundred_recipients_with_long_addresses_get_their_verdicts() {
+    let settings = Settings { any_recipient: true, ..lmtp() };
+    let world = World::new(card(CARD_OCTETS, &settings), 1);
+    let address = |number: u32| {
+        let local = format!("{number:03}{}", "x".repeat(61));
+        format!("{local}@client.example")
+    };
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Recipient(to) if to.starts_with("010") => Some("550 5.1.1 who?"),
+        Asked::Message(to) if to.starts_with("02") => Some("552 5.2.2 over quota"),
+        Asked::Message(to) if to.starts_with("099") => Some("450 4.2.2 later"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        let addresses: Vec<String> = (0..100).map(address).collect();
+        let recipients: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        send(&world, &recipients, [1]).await;
+        Timer::after_secs(60).await;
+    });
+    assert_eq!(hop.count(), 100 - 12);
+    let held = shelf::held(&world.card);
+    let count = |wanted| held[0].recipients.iter().filter(|(_, state)| *state == wanted).count();
+    assert_eq!(count(State::Delivered), 88);
+    assert_eq!((count(State::Refused), count(State::Waiting)), (11, 1));
+    assert_eq!(held[0].recipients[99], (address(99), State::Waiting));
+}
+
+#[test]
+fn the_next_hop_may_be_known_by_its_name() {
+    let settings = settings();
+    let next_hop = NextHop { host: "hop.client.example", ..settings.next_hop };
+    let Address::Static { network, gateway, .. } = settings.address else { unreachable!() };
+    let address = Address::Static { network, gateway, dns: [FAR].into_iter().collect() };
+    let settings = Settings { next_hop, address, ..settings };
+    let world = World::new(card(CARD_OCTETS, &settings), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(60).await;
+        assert_eq!(hop.count(), 0, "nobody knows the name");
+        servers::name(&world, "hop.client.example");
+        Timer::after_secs(2_000).await;
+        assert!(has(&hop, [1]));
     });
 }

@@ -5,6 +5,7 @@ use postern_card::settings::{Protocol, Settings};
 
 use crate::sim::hop::{Hop, Notes};
 use crate::sim::letters::letter;
+use crate::sim::link::{Side, Weather};
 use crate::sim::shelf;
 use crate::sim::talk::{Gone, Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
@@ -121,7 +122,7 @@ fn what_is_given_up_takes_no_room() {
                 1 => client.hang_up().await,
                 2 => {
                     client.expect(&[("DATA\r\n", "354")]).await;
-                    client.send(&letter(round, 30_000)).await.expect("it listens");
+                    client.send(&stuffed(&letter(round, 30_000))).await.expect("it listens");
                     client.hang_up().await;
                 }
                 _ => {
@@ -234,13 +235,15 @@ fn half_open_connections_hold_nobody_up_for_long() {
     let world = device(&settings(), CARD_OCTETS);
     world.tell(async {
         // The cable swallows what the device answers, so that none of these handshakes ends.
-        world.cable.set_weather(crate::sim::link::Weather { lost: 100, ..Default::default() });
-        let silent = Duration::from_secs(5);
+        let swallowing = Weather { lost: 100, ..Weather::default() };
+        world.cable.set_weather_to(Side::Far, swallowing);
+        let silent = Duration::from_secs(1);
         for _ in 0..5 {
             assert!(with_timeout(silent, Talk::connect(&world)).await.is_err());
         }
-        world.cable.set_weather(Default::default());
-        Timer::after_secs(90).await;
+        Timer::after_secs(20).await;
+        // The next answer to any of them would bring a reset, and free its socket.
+        world.cable.set_weather(Weather::default());
         Talk::greeted(&world).await.expect(&[("QUIT\r\n", "221 ")]).await;
     });
 }

@@ -92,6 +92,18 @@ impl Notes {
         self.taken.borrow().len()
     }
 
+    fn take(&self, taken: Taken, unheard: &mut Vec<usize>) {
+        let mut all = self.taken.borrow_mut();
+        unheard.push(all.len());
+        all.push(taken);
+    }
+
+    fn hear(&self, unheard: &mut Vec<usize>) {
+        for index in unheard.drain(..) {
+            self.taken.borrow_mut()[index].is_heard = true;
+        }
+    }
+
     fn reply(&self, asked: Asked<'_>) -> &'static str {
         let answer = self.answers.borrow_mut()(asked);
         answer.unwrap_or(match asked {
@@ -114,7 +126,8 @@ impl Hop {
                 loop {
                     let talk = Talk::accept(far, port).await;
                     notes.connections.set(notes.connections.get() + 1);
-                    let mut server = Server { talk, protocol, notes: &notes, open: None };
+                    let mut server =
+                        Server { talk, protocol, notes: &notes, open: None, unheard: Vec::new() };
                     let _gone = server.serve().await;
                     server.talk.close().await;
                 }
@@ -144,6 +157,8 @@ struct Server<'n> {
     protocol: Protocol,
     notes: &'n Notes,
     open: Option<Taken>,
+    /// What was taken over this connection since the device's last word.
+    unheard: Vec<usize>,
 }
 
 impl Server<'_> {
@@ -151,9 +166,7 @@ impl Server<'_> {
         self.say(self.notes.reply(Asked::Greeting)).await?;
         loop {
             let line = self.talk.line().await?;
-            if let Some(taken) = self.notes.taken.borrow_mut().last_mut() {
-                taken.is_heard = true;
-            }
+            self.notes.hear(&mut self.unheard);
             let line = String::from_utf8(line).expect("commands are ASCII");
             let (verb, rest) = line.split_once([' ', ':']).unwrap_or((&line, ""));
             match verb {
@@ -239,7 +252,7 @@ impl Server<'_> {
     async fn verdict(&mut self, taken: Taken) -> Result<(), Gone> {
         let reply = self.notes.reply(Asked::Message(&taken.recipients[0]));
         if reply.starts_with('2') {
-            self.notes.taken.borrow_mut().push(taken);
+            self.notes.take(taken, &mut self.unheard);
         }
         self.say(reply).await
     }
@@ -250,7 +263,7 @@ impl Server<'_> {
             let reply = self.notes.reply(Asked::Message(recipient));
             if reply.starts_with('2') {
                 let recipients = vec![recipient.clone()];
-                self.notes.taken.borrow_mut().push(Taken { recipients, ..taken.clone() });
+                self.notes.take(Taken { recipients, ..taken.clone() }, &mut self.unheard);
             }
             self.say(reply).await?;
         }

@@ -1,6 +1,9 @@
 //! Messages.
 
+use std::collections::BTreeMap;
+
 use super::card::Random;
+use super::hop::Taken;
 
 /// A message of about so many octets, unlike any other: long lines and short, dots where they hurt,
 /// octets of 8 bits.
@@ -25,4 +28,27 @@ fn octet(random: &mut Random) -> u8 {
         low @ 0..100 => b' ' + low % 95,
         high => high + 50,
     }
+}
+
+/// A letter whose size, too, is told by its number.
+pub fn numbered(number: u64) -> Vec<u8> {
+    letter(number, 500 + (number as usize * 977) % 15_000)
+}
+
+/// How often each of the numbered letters came. They must be whole, and none may have come again
+/// after the device had heard that it was taken.
+pub fn tally(taken: &[Taken]) -> BTreeMap<u64, usize> {
+    let (mut tally, mut heard) = (BTreeMap::new(), Vec::new());
+    for one in taken {
+        let subject = String::from_utf8_lossy(one.message());
+        let number = subject.lines().next().and_then(|line| line.rsplit(' ').next());
+        let number = number.and_then(|number| number.parse().ok()).expect("it has its number");
+        assert!(one.message() == numbered(number), "letter {number} came whole");
+        assert!(!heard.contains(&number), "letter {number} came again without cause");
+        *tally.entry(number).or_default() += 1;
+        if one.is_heard {
+            heard.push(number);
+        }
+    }
+    tally
 }

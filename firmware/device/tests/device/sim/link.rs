@@ -42,7 +42,6 @@ pub enum Side {
 pub struct Cable(Rc<RefCell<State>>);
 
 struct State {
-    weather: Weather,
     random: Random,
     frames: u64,
     to_device: Way,
@@ -53,13 +52,13 @@ struct State {
 #[derive(Default)]
 struct Way {
     frames: BTreeMap<(Instant, u64), Vec<u8>>,
+    weather: Weather,
     waker: Option<Waker>,
 }
 
 impl Cable {
     pub fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(State {
-            weather: Weather::default(),
             random: Random(seed),
             frames: 0,
             to_device: Way::default(),
@@ -68,12 +67,18 @@ impl Cable {
     }
 
     pub fn set_weather(&self, weather: Weather) {
-        self.0.borrow_mut().weather = weather;
+        self.set_weather_to(Side::Device, weather);
+        self.set_weather_to(Side::Far, weather);
+    }
+
+    /// Sets the weather for what goes to one end.
+    pub fn set_weather_to(&self, side: Side, weather: Weather) {
+        self.0.borrow_mut().way_to(side).weather = weather;
     }
 
     /// A driver for what is put at one end. Frames that were under way to another there are gone.
     pub fn plug(&self, side: Side) -> Plug {
-        *self.0.borrow_mut().way_to(side) = Way::default();
+        self.0.borrow_mut().way_to(side).frames.clear();
         Plug { cable: self.clone(), side }
     }
 }
@@ -92,7 +97,7 @@ impl State {
 
     fn send(&mut self, to: Side, mut frame: Vec<u8>) {
         self.frames += 1;
-        let Weather { lost, doubled, overtaken, corrupted } = self.weather;
+        let Weather { lost, doubled, overtaken, corrupted } = self.way_to(to).weather;
         if self.happens(lost) {
             return;
         }

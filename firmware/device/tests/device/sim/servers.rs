@@ -97,3 +97,26 @@ fn lease_answer(question: &[u8], kind: u8) -> Vec<u8> {
     answer.extend([51, 4, 0, 1, 0x51, 0x80, 1, 4, 255, 255, 255, 0, 255]);
     answer
 }
+
+/// Answers questions for the address of `name`, which is ours, and no others (RFC 1035 §4.1).
+pub fn name(world: &World, name: &str) {
+    let labels =
+        name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    // The root's label, type A, class IN.
+    let asked: Vec<u8> = labels.chain([0, 0, 1, 0, 1]).collect();
+    let socket = socket(world, 53);
+    world.tasks.spawn(async move {
+        let mut datagram = [0; PIECE];
+        loop {
+            let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
+            if datagram[12..length] != asked {
+                continue;
+            }
+            // Recursion is available; one question, one answer: the same name, for a minute.
+            let counts = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+            let answer = [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4];
+            let parts = [&datagram[..2], &counts, &asked, &answer, &FAR.octets()].concat();
+            socket.send_to(&parts, from).await.expect("there is a way back");
+        }
+    });
+}

@@ -6,8 +6,8 @@ use embassy_time::Duration;
 
 use super::world::{DEVICE, World};
 
-/// Octets of each of a connection's buffers, as large as those of a host.
-const BUFFER: usize = 16 << 10;
+/// Octets of each of a connection's buffers.
+const BUFFER: usize = 4 << 10;
 /// How long a host waits for one that does not answer at all.
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -1,7 +1,10 @@
 //! A card that takes its time, so that sessions meet at it.
 
 use std::future::pending;
+use std::rc::Rc;
 
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
 use embassy_time::Timer;
 use postern_card::{Block, Card};
 
@@ -10,21 +13,25 @@ use super::card::{SimCard, SimFault};
 const READ_US: u64 = 100;
 const WRITE_US: u64 = 300;
 
+/// Says that there is no power any more.
+pub type PowerFails = Signal<NoopRawMutex, ()>;
+
 /// The simulated card, in a device.
 #[derive(Clone)]
 pub struct TimedCard {
     pub card: SimCard,
-    /// Whether the device has no power when the card has none, and stops dead there. Else the card
-    /// was pulled out, and the device hears of it.
-    pub dies: bool,
+    /// Told when power fails: then the device stops dead where it is. Without it the card was only
+    /// pulled out, and the device goes on.
+    pub power_fails: Option<Rc<PowerFails>>,
 }
 
 impl TimedCard {
     async fn outcome<T>(&self, outcome: Result<T, SimFault>) -> Result<T, SimFault> {
-        match outcome {
-            Err(SimFault::Off) if self.dies => pending().await,
-            other => other,
+        if let (Err(SimFault::Off), Some(power_fails)) = (&outcome, &self.power_fails) {
+            power_fails.signal(());
+            pending::<()>().await;
         }
+        outcome
     }
 }
 

@@ -1,6 +1,6 @@
 //! A device, the hosts that it meets, and the time in which they do.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use super::card::SimCard;
 use super::clock;
 use super::link::{Cable, Plug, Side};
 use super::tasks::{Apart, Task, Tasks};
-use super::timed::TimedCard;
+use super::timed::{PowerFails, TimedCard};
 
 /// Where the device is.
 pub const DEVICE: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
@@ -44,8 +44,6 @@ pub struct World {
     pub card: SimCard,
     /// The other hosts' network.
     pub far: Stack<'static>,
-    /// Whether the device stops dead when its card has no power.
-    pub dies: Cell<bool>,
     device: RefCell<Option<Task>>,
     ended: Rc<Ending>,
 }
@@ -68,21 +66,25 @@ impl World {
         let plug = cable.plug(Side::Far);
         let (far, mut runner) = embassy_net::new(plug, config, resources, seed);
         tasks.spawn(async move { runner.run().await });
-        Self {
-            tasks,
-            cable,
-            card,
-            far,
-            dies: Cell::new(false),
-            device: RefCell::new(None),
-            ended: Rc::new(Signal::new()),
-        }
+        Self { tasks, cable, card, far, device: RefCell::new(None), ended: Rc::new(Signal::new()) }
     }
 
     /// Switches the device on.
     pub fn switch_on(&self) {
+        self.switch_on_with(TimedCard { card: self.card.clone(), power_fails: None });
+    }
+
+    /// Switches the device on and waits until its card has no power: it ends there and then.
+    pub async fn live_until_power_fails(&self) {
+        let power_fails = Rc::new(PowerFails::new());
+        let card = TimedCard { card: self.card.clone(), power_fails: Some(power_fails.clone()) };
+        self.switch_on_with(card);
+        power_fails.wait().await;
         self.switch_off();
-        let card = TimedCard { card: self.card.clone(), dies: self.dies.get() };
+    }
+
+    fn switch_on_with(&self, card: TimedCard) {
+        self.switch_off();
         let (plug, ended) = (self.cable.plug(Side::Device), self.ended.clone());
         let device = self.tasks.spawn(async move { ended.signal(device(plug, card).await) });
         self.device.replace(Some(device));
