@@ -6,7 +6,7 @@ use postern_card::settings::{Protocol, Settings};
 use postern_core::envelope::State;
 use postern_device::Ended;
 
-use crate::sim::card::{Failing, SimCard};
+use crate::sim::card::{Call, SimCard};
 use crate::sim::hop::{Hop, Notes};
 use crate::sim::letters::letter;
 use crate::sim::servers::lease;
@@ -117,7 +117,7 @@ fn an_uncertain_commit_is_no_promise() {
             client
                 .expect(&[("RCPT TO:<joe@client.example>\r\n", "250 "), ("DATA\r\n", "354 ")])
                 .await;
-            world.card.fail(Failing { flush: Some(flush), ..Failing::default() });
+            world.card.fail(Call::Flush, flush, u64::MAX);
             client.send(&stuffed(&letter(2, 5_000))).await.expect("it listens");
             client.expect(&[(".\r\n", "451 ")]).await;
             assert_eq!(world.ended().await, Ended::CardFailed);
@@ -207,11 +207,11 @@ fn a_card_that_fails_while_mail_goes_on_loses_none() {
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     for read in [30, 60, 90] {
-        world.card.fail(Failing { read: Some(read), ..Failing::default() });
+        world.card.fail(Call::Read, read, u64::MAX);
         world.switch_on();
         world.tell(async { with_timeout(Duration::from_secs(20), world.ended()).await.ok() });
     }
-    world.card.fail(Failing::default());
+    world.card.fail_no_more();
     world.switch_on();
     world.tell(Timer::after_secs(60));
     let mut numbers: Vec<u8> = hop.taken.borrow().iter().map(|one| one.message()[16]).collect();
