@@ -210,6 +210,17 @@ impl<const PAGES: usize> Map<PAGES> {
         Ok(extent)
     }
 
+    /// Reads all pages of the last checkpoint, as long as none is changed.
+    pub(crate) async fn check<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+    ) -> Result<(), Fault<C::Error>> {
+        for page in 0..medium.geometry.pages {
+            self.page(medium, page).await?;
+        }
+        Ok(())
+    }
+
     /// Writes all pages to their places in the next checkpoint.
     pub(crate) async fn write<C: Card>(
         &mut self,

@@ -47,7 +47,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         // What a reset left in the card's cache must not be read now and be gone after the next.
         self.medium.flush().await?;
         if !self.load_checkpoint().await? {
-            // The replay may move pages out to where there may be a head that could not be read.
+            // The replay may move pages out to where there may be a head that could not be read,
+            // of a checkpoint that is whole. So this one has to be.
+            self.map.check(&mut self.medium).await?;
             let block = self.medium.geometry.head_block(self.map.generation + 1);
             self.medium.store(block, |content| Head::NONE.write(content)).await?;
             self.medium.flush().await?;

@@ -68,7 +68,7 @@ fn a_gibibyte_with_ten_thousand_messages_is_mounted_quickly() {
 }
 
 #[test]
-fn all_extents_wear_alike() {
+fn extents_wear_alike_and_checkpoints_alternate() {
     let card = card(600, SMALL);
     let (mut store, _) = mount(&card);
     let kept = put(&mut store, Letter::new(0, 100, 3_000)).expect("there is room");
@@ -84,8 +84,10 @@ fn all_extents_wear_alike() {
     let touched = extents.filter(|block| !before.contains_key(block)).map(written);
     let (least, most) =
         touched.fold((u32::MAX, 0), |(least, most), writes| (least.min(writes), most.max(writes)));
-    println!("{least} to {most} writes");
     assert!(least > 20 && most < 4 * least, "{least} to {most} writes");
+    // Where the two checkpoints' regions begin.
+    let heads = [8, 32].map(written);
+    assert!(heads[0] > 100 && heads[0].abs_diff(heads[1]) <= 1, "{heads:?} writes of heads");
     let is_there = block_on(store.next(None)).expect("it works").expect("one was kept");
     assert_eq!(is_there.id, kept);
 }
