@@ -36,8 +36,9 @@ pub const SPARE_SEND: usize = 128;
 
 /// The outgoing TCP socket's receive buffer.
 pub const CLIENT_RECEIVE: usize = 512;
-/// The outgoing TCP socket's send buffer: one segment.
-pub const CLIENT_SEND: usize = 1460;
+/// The outgoing TCP socket's send buffer: two pieces. A peer that waits for a second segment before
+/// it acknowledges (RFC 1122 §4.2.3.2) would make a pause of 40 ms behind each.
+pub const CLIENT_SEND: usize = 2 * PIECE;
 /// The next hop's longest reply. core reads one of 4,096 octets where there is room.
 pub const CLIENT_IN: usize = 1024;
 /// The client's output.
