@@ -16,6 +16,7 @@
 //! | … | zeros |
 //! | 4 | checksum |
 
+use crate::extent::Chain;
 use crate::journal::{Record, Tip};
 use crate::map::State;
 use crate::octets::{Put, Take};
@@ -122,15 +123,27 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// link stays in use for good.
     pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
         for sequence in self.tip.first..self.tip.next {
-            let block = self.medium.geometry.journal_block(sequence);
-            let record = Record::read(self.medium.load(block).await?)
-                .filter(|record| record.sequence == sequence)
-                .ok_or(Fault::Damaged { block })?;
-            for chain in record.change.freed.into_iter().flatten() {
-                self.mark_chain(chain, State::Free, State::Free).await?;
+            // Read for each: a future that keeps both is larger, and the block is often at hand.
+            for index in 0..2 {
+                if let Some(chain) = self.freed(sequence, index).await? {
+                    self.mark_chain(chain, State::Free, State::Free).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// A chain that record number `sequence` lets go.
+    async fn freed(
+        &mut self,
+        sequence: u64,
+        index: usize,
+    ) -> Result<Option<Chain>, Fault<C::Error>> {
+        let block = self.medium.geometry.journal_block(sequence);
+        let record = Record::read(self.medium.load(block).await?)
+            .filter(|record| record.sequence == sequence)
+            .ok_or(Fault::Damaged { block })?;
+        Ok(record.change.freed.get(index).copied().flatten())
     }
 }
 

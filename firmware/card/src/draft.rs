@@ -1,6 +1,6 @@
 //! A message that is coming, from its beginning to its commit.
 
-use crate::extent::{self, Chain, Header, PAYLOAD, Position};
+use crate::extent::{self, Chain, Header, PAYLOAD, Position, Serial};
 use crate::journal::Change;
 use crate::map::State;
 use crate::message::{Message, MessageId, next_block};
@@ -15,9 +15,9 @@ pub struct Draft {
     pub(crate) chain: Chain,
     /// Behind its last octet.
     at: Position,
-    octets: u64,
+    octets: u32,
     /// Where the message begins, and octets of the envelope.
-    body: Option<(Position, u64)>,
+    body: Option<(Position, u32)>,
     /// Extents that it may still take.
     pub(crate) reserved: u32,
     is_spoiled: bool,
@@ -36,7 +36,7 @@ impl Draft {
 
     /// Octets that were appended.
     pub fn octets(&self) -> u64 {
-        self.octets
+        u64::from(self.octets)
     }
 
     /// The header of its last block.
@@ -45,36 +45,25 @@ impl Draft {
         Header { serial: self.chain.serial, sequence, length, next: None }
     }
 
-    /// What its manifest says; `old` is the message whose envelope it replaces, and whether it
-    /// flags it.
-    fn message(&self, old: Option<&(Message, bool)>) -> Message {
+    /// What its manifest says.
+    fn message(&self) -> Message {
         let (body_from, envelope_octets) = self.body.unwrap_or((self.at, self.octets));
-        let own = Message {
+        Message {
             id: MessageId::of(self.chain),
-            envelope_octets,
-            message_octets: self.octets - envelope_octets,
+            envelope_octets: u64::from(envelope_octets),
+            message_octets: u64::from(self.octets - envelope_octets),
             flagged: false,
             damaged: false,
             chain: self.chain,
             body: self.chain,
             body_from,
-        };
-        match old {
-            None => own,
-            Some((old, flagged)) => Message {
-                message_octets: old.message_octets,
-                flagged: *flagged,
-                body: old.body,
-                body_from: old.body_from,
-                ..own
-            },
         }
     }
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
-    /// Begins a draft, with room for an envelope and a message of `octets` octets together. When
-    /// there is none it is [`Fault::Full`], before anything is written.
+    /// Begins a draft, with room for an envelope and a message of `octets` octets together: less
+    /// than 4 GiB. When there is none it is [`Fault::Full`], before anything is written.
     pub async fn begin(&mut self, octets: u64) -> Result<Draft, Fault<C::Error>> {
         self.check_ready()?;
         let extents = self.extents_for(octets).ok_or(Fault::Full)?;
@@ -84,7 +73,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.drafts = count;
         let reserved = extents - 1;
         self.reserved += reserved;
-        let serial = u64::from(self.boot()) << 32 | u64::from(count);
+        let serial = Serial { boot: self.boot(), count };
         Ok(Draft::new(Chain { head, extents: 1, serial }, reserved))
     }
 
@@ -99,6 +88,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.check_draft(draft)?;
         // Only what comes to its end leaves a draft of which all is known.
         draft.is_spoiled = true;
+        let count = u32::try_from(octets.len()).ok();
+        let total = count.and_then(|count| draft.octets.checked_add(count)).ok_or(Fault::Full)?;
         let mut rest = octets;
         while !rest.is_empty() {
             if usize::from(draft.at.offset) == PAYLOAD {
@@ -106,14 +97,15 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             }
             rest = self.fill_block(draft, rest).await?;
         }
+        draft.octets = total;
         draft.is_spoiled = false;
         Ok(())
     }
 
     /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
     /// After an error, or when power fails before, it may be there or not, but never in part.
-    pub async fn commit(&mut self, draft: Draft) -> Result<MessageId, Fault<C::Error>> {
-        self.settle(draft, None).await
+    pub async fn commit(&mut self, mut draft: Draft) -> Result<MessageId, Fault<C::Error>> {
+        self.settle(&mut draft, None).await
     }
 
     /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
@@ -122,62 +114,75 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     pub async fn replace(
         &mut self,
         id: MessageId,
-        draft: Draft,
+        mut draft: Draft,
         flagged: bool,
     ) -> Result<MessageId, Fault<C::Error>> {
-        match self.find(id).await {
-            Ok(old) if !old.damaged => self.settle(draft, Some((old, flagged))).await,
-            found => {
-                self.discard(draft).await;
-                let block = self.medium.geometry.extent_block(id.head(), 0);
-                Err(found.err().unwrap_or(Fault::Damaged { block }))
-            }
-        }
+        self.settle(&mut draft, Some((id, flagged))).await
     }
 
     /// Ends a draft without a message, and frees its room.
     pub async fn discard(&mut self, draft: Draft) {
-        self.medium.drop_tail(draft.chain.serial);
-        if self.is_own(&draft) {
-            self.reserved = self.reserved.saturating_sub(draft.reserved);
-            // What can't be freed now is free after the next mount.
-            let _ = self.mark_chain(draft.chain, State::Free, State::Free).await;
-        }
+        self.release(&draft).await;
     }
 
+    /// Makes a draft a message, or discards it. `old` is the message whose envelope it replaces,
+    /// and whether it is flagged then.
     async fn settle(
         &mut self,
-        mut draft: Draft,
-        old: Option<(Message, bool)>,
+        draft: &mut Draft,
+        old: Option<(MessageId, bool)>,
     ) -> Result<MessageId, Fault<C::Error>> {
-        match self.try_settle(&mut draft, old).await {
-            Ok(()) => {
-                self.reserved = self.reserved.saturating_sub(draft.reserved);
-                Ok(MessageId::of(draft.chain))
-            }
-            Err(fault) => {
-                self.discard(draft).await;
-                Err(fault)
-            }
+        if let Err(fault) = self.try_settle(draft, old).await {
+            self.release(draft).await;
+            return Err(fault);
         }
+        self.reserved = self.reserved.saturating_sub(draft.reserved);
+        Ok(MessageId::of(draft.chain))
     }
 
     async fn try_settle(
         &mut self,
-        draft: &mut Draft,
-        old: Option<(Message, bool)>,
+        draft: &Draft,
+        old: Option<(MessageId, bool)>,
     ) -> Result<(), Fault<C::Error>> {
         self.check_draft(draft)?;
         self.write_last_block(draft).await?;
-        let message = draft.message(old.as_ref());
-        let block = self.medium.geometry.extent_block(draft.chain.head, 0);
-        self.medium.store(block, |content| message.write(content)).await?;
+        self.write_manifest(draft, old).await?;
         self.medium.flush().await?;
-        let change = match &old {
+        let change = match old {
             None => Change::commit(draft.chain),
-            Some((old, flagged)) => Change::replace(old, draft.chain, *flagged),
+            // Read again: a future that keeps what it knows of the old one is much larger.
+            Some((id, flagged)) => Change::replace(&self.find(id).await?, draft.chain, flagged),
         };
         self.change(&change).await
+    }
+
+    async fn write_manifest(
+        &mut self,
+        draft: &Draft,
+        old: Option<(MessageId, bool)>,
+    ) -> Result<(), Fault<C::Error>> {
+        let mut message = draft.message();
+        if let Some((id, flagged)) = old {
+            let old = self.find(id).await?;
+            if old.damaged {
+                return Err(Fault::Damaged {
+                    block: self.medium.geometry.extent_block(id.head(), 0),
+                });
+            }
+            message = Message { flagged, ..old.with_envelope_of(&message) };
+        }
+        let block = self.medium.geometry.extent_block(draft.chain.head, 0);
+        self.medium.store(block, |content| message.write(content)).await
+    }
+
+    async fn release(&mut self, draft: &Draft) {
+        self.medium.drop_tail(draft.chain.serial);
+        if self.is_own(draft) {
+            self.reserved = self.reserved.saturating_sub(draft.reserved);
+            // What can't be freed now is free after the next mount.
+            let _ = self.mark_chain(draft.chain, State::Free, State::Free).await;
+        }
     }
 
     /// Puts octets in a draft's last block, and returns those that it had no room for.
@@ -196,7 +201,6 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             room.copy_from_slice(here);
         }
         draft.at.offset += count as u16;
-        draft.octets += count as u64;
         draft.header().write(content);
         Ok(rest)
     }
@@ -255,7 +259,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     }
 
     fn is_own(&self, draft: &Draft) -> bool {
-        self.check_ready().is_ok() && draft.chain.serial >> 32 == u64::from(self.boot())
+        self.check_ready().is_ok() && draft.chain.serial.boot == self.boot()
     }
 
     fn check_draft(&self, draft: &Draft) -> Result<(), Fault<C::Error>> {
@@ -265,7 +269,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     /// Extents for a manifest and `octets` octets; none when no card has as many.
     fn extents_for(&self, octets: u64) -> Option<u32> {
-        let blocks = octets.div_ceil(PAYLOAD as u64) + 1;
-        u32::try_from(blocks.div_ceil(u64::from(self.medium.geometry.layout.extent_blocks))).ok()
+        let blocks = u32::try_from(octets).ok()?.div_ceil(PAYLOAD as u32) + 1;
+        Some(blocks.div_ceil(self.medium.geometry.layout.extent_blocks))
     }
 }

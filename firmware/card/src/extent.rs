@@ -24,10 +24,37 @@ pub(crate) const PAYLOAD: usize = BLOCK - HEADER - 4;
 /// No extent has this number.
 pub(crate) const NO_EXTENT: u16 = u16::MAX;
 
+/// Which draft: those of one mount are counted. It is 8 octets, read as one number.
+///
+/// Two halves need no more than 4 octets' alignment, which every future that holds one would pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Serial {
+    pub(crate) boot: u32,
+    pub(crate) count: u32,
+}
+
+impl Serial {
+    /// That of no draft.
+    pub(crate) const NONE: Self = Self { boot: 0, count: 0 };
+
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.boot) << 32 | u64::from(self.count)
+    }
+
+    fn put(self, fields: &mut Put<'_>) {
+        fields.u32(self.count).u32(self.boot);
+    }
+
+    fn take(fields: &mut Take<'_>) -> Option<Self> {
+        let count = fields.u32()?;
+        Some(Self { count, boot: fields.u32()? })
+    }
+}
+
 /// What a block of a message begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) serial: u64,
+    pub(crate) serial: Serial,
     pub(crate) sequence: u32,
     pub(crate) length: u16,
     pub(crate) next: Option<u16>,
@@ -35,17 +62,15 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn write(&self, content: &mut Block) {
-        Put::new(content)
-            .u64(self.serial)
-            .u32(self.sequence)
-            .u16(self.length)
-            .u16(self.next.unwrap_or(NO_EXTENT));
+        let mut fields = Put::new(content);
+        self.serial.put(&mut fields);
+        fields.u32(self.sequence).u16(self.length).u16(self.next.unwrap_or(NO_EXTENT));
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
         let mut fields = Take::new(content);
         Some(Self {
-            serial: fields.u64()?,
+            serial: Serial::take(&mut fields)?,
             sequence: fields.u32()?,
             length: fields.u16().filter(|length| usize::from(*length) <= PAYLOAD)?,
             next: fields.u16().map(|next| (next != NO_EXTENT).then_some(next))?,
@@ -71,16 +96,17 @@ pub(crate) struct Chain {
     /// How many there are.
     pub(crate) extents: u16,
     /// The draft's serial, in each block.
-    pub(crate) serial: u64,
+    pub(crate) serial: Serial,
 }
 
 impl Chain {
     pub(crate) fn put(self, fields: &mut Put<'_>) {
-        fields.u16(self.head).u16(self.extents).u64(self.serial);
+        fields.u16(self.head).u16(self.extents);
+        self.serial.put(fields);
     }
 
     pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
-        Some(Self { head: fields.u16()?, extents: fields.u16()?, serial: fields.u64()? })
+        Some(Self { head: fields.u16()?, extents: fields.u16()?, serial: Serial::take(fields)? })
     }
 }
 

@@ -19,7 +19,7 @@
 //! A record without any of these says that a mount has taken a boot number.
 
 use crate::Block;
-use crate::extent::{Chain, NO_EXTENT};
+use crate::extent::{Chain, NO_EXTENT, Serial};
 use crate::message::Message;
 use crate::octets::{Put, Take};
 
@@ -133,7 +133,7 @@ impl Record {
 }
 
 fn put_chain(fields: &mut Put<'_>, chain: Option<Chain>) {
-    chain.unwrap_or(Chain { head: NO_EXTENT, extents: 0, serial: 0 }).put(fields);
+    chain.unwrap_or(Chain { head: NO_EXTENT, extents: 0, serial: Serial::NONE }).put(fields);
 }
 
 fn take_chain(fields: &mut Take<'_>) -> Option<Option<Chain>> {
@@ -168,11 +168,12 @@ impl Tip {
 mod tests {
     use super::{Change, Record};
     use crate::BLOCK;
-    use crate::extent::Chain;
+    use crate::extent::{Chain, Serial};
 
     #[test]
     fn what_is_written_is_read() {
-        let chain = |head, extents| Chain { head, extents, serial: u64::from(head) << 32 | 5 };
+        let serial = Serial { boot: 8, count: 5 };
+        let chain = |head, extents| Chain { head, extents, serial };
         let whole = Change {
             came: Some(chain(7, 3)),
             came_flagged: true,
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn the_cost_is_what_is_read() {
         assert_eq!(Change::BOOT.cost(), 1);
-        let chain = Chain { head: 1, extents: 4, serial: 1 };
+        let chain = Chain { head: 1, extents: 4, serial: Serial::NONE };
         assert_eq!(Change::commit(chain).cost(), 4);
         let freed = [Some(chain), Some(chain)];
         let change = Change { freed, went: Some(1), ..Change::BOOT };

@@ -1,4 +1,23 @@
 //! A device's memory card: its settings, and the mail that waits on it.
+//!
+//! [`format`] prepares a card, [`Store::mount`] finds out what is on it, and then messages come by
+//! [`Store::begin`], [`Store::append`] and [`Store::commit`], are found by [`Store::next`], read by
+//! [`Store::read`], and go by [`Store::remove`]. [`Inspection`] looks at a card and leaves it as it
+//! is.
+//!
+//! Power may fail between and within any two writes. What has been committed is then there, whole
+//! and once; what has been removed does not come back; of a draft nothing is left, its room
+//! included. A card that loses what it said it had flushed can't be helped.
+//!
+//! | Module | What stands on the card |
+//! | --- | --- |
+//! | `geometry` | where everything is |
+//! | `superblock`, `text` | what only a format writes |
+//! | `extent`, `message` | messages |
+//! | `journal` | what changed since the last checkpoint |
+//! | `map`, `checkpoint` | what there was then |
+//!
+//! No future holds a block: there is one buffer, in `medium`.
 #![no_std]
 #![forbid(unsafe_code)]
 

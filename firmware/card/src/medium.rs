@@ -4,7 +4,7 @@
 //! something else wants the buffer, the tail is written to where it will stand, and read again when
 //! its draft goes on: three sessions share 512 octets and not 1,536.
 
-use crate::extent::Header;
+use crate::extent::{Header, Serial};
 use crate::geometry::Geometry;
 use crate::seal::Mark;
 use crate::superblock::Superblock;
@@ -19,7 +19,7 @@ enum Held {
     /// A draft's tail, which belongs in `block`.
     Tail {
         block: u32,
-        serial: u64,
+        serial: Serial,
     },
 }
 
@@ -132,7 +132,7 @@ impl<C: Card> Medium<C> {
     }
 
     /// Whether the buffer holds the tail of the draft with this serial.
-    pub(crate) fn has_tail(&self, serial: u64) -> bool {
+    pub(crate) fn has_tail(&self, serial: Serial) -> bool {
         matches!(self.held, Held::Tail { serial: held, .. } if held == serial)
     }
 
@@ -145,7 +145,7 @@ impl<C: Card> Medium<C> {
     }
 
     /// Drops the tail of the draft with this serial, if the buffer holds it.
-    pub(crate) fn drop_tail(&mut self, serial: u64) {
+    pub(crate) fn drop_tail(&mut self, serial: Serial) {
         if self.has_tail(serial) {
             self.held = Held::Nothing;
         }

@@ -9,7 +9,7 @@
 //! | 10 | where it begins there: extent (2), block (2), octet (2), the block's sequence (4) |
 //! | 1 | flags: 1 flagged |
 
-use crate::extent::{self, Chain, Header, Position};
+use crate::extent::{self, Chain, Header, Position, Serial};
 use crate::octets::{Put, Take};
 use crate::{Block, Card, Fault, Store};
 
@@ -20,7 +20,7 @@ const FLAGGED: u8 = 1;
 /// Which message: no other gets the same while the card is not formatted anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
-    serial: u64,
+    serial: Serial,
     head: u16,
 }
 
@@ -36,7 +36,7 @@ impl MessageId {
     /// Rises with each [`Store::begin`]: the boot's number in the upper 32 bits, and a count.
     /// 0 when the message is too damaged to tell.
     pub fn serial(self) -> u64 {
-        self.serial
+        self.serial.number()
     }
 }
 
@@ -61,7 +61,7 @@ pub struct Message {
 impl Message {
     /// A message whose manifest can't be read.
     pub(crate) fn damaged(head: u16) -> Self {
-        let chain = Chain { head, extents: 1, serial: 0 };
+        let chain = Chain { head, extents: 1, serial: Serial::NONE };
         Self {
             id: MessageId::of(chain),
             envelope_octets: 0,
@@ -72,6 +72,12 @@ impl Message {
             body: chain,
             body_from: Position::start(head),
         }
+    }
+
+    /// The same message with the envelope that `new` has.
+    pub(crate) fn with_envelope_of(&self, new: &Self) -> Self {
+        let Self { message_octets, body, body_from, .. } = *self;
+        Self { message_octets, body, body_from, ..*new }
     }
 
     /// Reads the envelope from its beginning.
@@ -131,14 +137,14 @@ impl Message {
 /// is read, and then a read finds other blocks than it wants and says so.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    serial: u64,
+    serial: Serial,
     pub(crate) at: Position,
     left: u64,
     damaged: bool,
 }
 
 impl Reader {
-    pub(crate) fn serial(&self) -> u64 {
+    pub(crate) fn serial(&self) -> Serial {
         self.serial
     }
 
@@ -205,11 +211,11 @@ pub(crate) fn next_block(at: Position, next: Option<u16>, is_last: bool) -> Opti
 mod tests {
     use super::Message;
     use crate::BLOCK;
-    use crate::extent::{Chain, Position};
+    use crate::extent::{Chain, Position, Serial};
 
     #[test]
     fn what_is_written_is_read() {
-        let chain = Chain { head: 3, extents: 1, serial: 1 << 32 | 9 };
+        let chain = Chain { head: 3, extents: 1, serial: Serial { boot: 1, count: 9 } };
         let message = Message {
             envelope_octets: 300,
             message_octets: 1 << 33,
@@ -217,7 +223,7 @@ mod tests {
             damaged: false,
             id: super::MessageId::of(chain),
             chain,
-            body: Chain { head: 9, extents: 600, serial: 1 << 32 | 2 },
+            body: Chain { head: 9, extents: 600, serial: Serial { boot: 1, count: 2 } },
             body_from: Position { extent: 9, index: 4, offset: 492, sequence: 4 },
         };
         let mut content = [0; BLOCK];

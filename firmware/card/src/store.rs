@@ -128,7 +128,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.flagged
     }
 
-    /// Octets that can be begun with now, as one draft.
+    /// Octets that drafts can be begun with now.
     pub fn free(&self) -> u64 {
         let extents = self.free_extents().saturating_add(self.pending);
         let blocks = u64::from(extents) * u64::from(self.medium.geometry.layout.extent_blocks);
