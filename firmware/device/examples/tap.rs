@@ -12,7 +12,7 @@
 //! cargo run -p postern-device --example tap -- postern0 card.img
 //! ```
 //!
-//! Then, elsewhere, `swaks --server 192.168.25.2 --to joe@client.example`. To be rid of the interface:
+//! Then, elsewhere, `swaks --server 192.168.25.2 --to joe@client.example`. To remove the interface:
 //! `sudo ip link delete postern0`.
 
 use std::cell::Cell;
