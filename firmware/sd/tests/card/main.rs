@@ -1,5 +1,6 @@
 //! The block device on simulated cards.
 
+mod clock;
 mod sim;
 
 use std::cell::Cell;
