@@ -1,0 +1,112 @@
+//! Postern on WIZnet's W5500-EVB-Pico2: an RP2350, with a W5500 for the network.
+//!
+//! What is `unsafe` is in `reset.rs`.
+#![no_std]
+#![no_main]
+
+mod card;
+mod ethernet;
+mod reset;
+
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
+use embassy_executor::Spawner;
+use embassy_rp::gpio::{Level, Output};
+use embassy_rp::peripherals::{DMA_CH0, DMA_CH1, DMA_CH2, DMA_CH3, TRNG};
+use embassy_rp::spi::Spi;
+use embassy_rp::trng::{self, Trng};
+use embassy_rp::{bind_interrupts, dma};
+use postern_device::{Board, Memory, Runner};
+use postern_sd::SdCard;
+use static_cell::{ConstStaticCell, StaticCell};
+
+use card::CardBus;
+use ethernet::{Chip, Ethernet};
+use reset::Watchdog;
+
+#[cfg(feature = "defmt")]
+defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
+
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+
+bind_interrupts!(struct Interrupts {
+    DMA_IRQ_0 => dma::InterruptHandler<DMA_CH0>, dma::InterruptHandler<DMA_CH1>,
+        dma::InterruptHandler<DMA_CH2>, dma::InterruptHandler<DMA_CH3>;
+    TRNG_IRQ => trng::InterruptHandler<TRNG>;
+});
+
+/// What the application wants of this board.
+struct Pico {
+    random: Trng<'static, TRNG>,
+    watchdog: Watchdog,
+    led: Output<'static>,
+}
+
+impl Board for Pico {
+    fn random(&mut self, octets: &mut [u8]) -> bool {
+        self.random.blocking_fill_bytes(octets);
+        true
+    }
+
+    /// The LED changes with it: while it blinks, the tasks get their turns.
+    fn feed_watchdog(&mut self) {
+        self.watchdog.feed();
+        self.led.toggle();
+    }
+}
+
+#[embassy_executor::task]
+async fn chip(chip: Chip) -> ! {
+    chip.run().await
+}
+
+#[embassy_executor::task]
+async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::main]
+async fn main(spawner: Spawner) -> ! {
+    let p = embassy_rp::init(Default::default());
+    let (watchdog, _cause) = Watchdog::start(p.WATCHDOG);
+    #[cfg(feature = "defmt")]
+    defmt::info!("reset by {}", _cause);
+    let mut board = Pico {
+        random: Trng::new(p.TRNG, Interrupts, trng::Config::default()),
+        watchdog,
+        led: Output::new(p.PIN_25, Level::High),
+    };
+
+    let bus = Spi::new(
+        p.SPI0,
+        p.PIN_18,
+        p.PIN_19,
+        p.PIN_16,
+        p.DMA_CH0,
+        p.DMA_CH1,
+        Interrupts,
+        ethernet::bus(),
+    );
+    let (ethernet, runner) = ethernet::start(bus, p.PIN_17, p.PIN_20, p.PIN_21).await;
+    spawner.spawn(chip(runner).expect("it is spawned once"));
+
+    let bus = Spi::new(
+        p.SPI1,
+        p.PIN_14,
+        p.PIN_15,
+        p.PIN_12,
+        p.DMA_CH2,
+        p.DMA_CH3,
+        Interrupts,
+        Default::default(),
+    );
+    let card = SdCard::new(CardBus::new(bus, p.PIN_13));
+    let start = |runner| {
+        static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
+        spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
+    };
+    let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
+    #[cfg(feature = "defmt")]
+    defmt::warn!("restart: {}", _ended);
+    board.watchdog.restart()
+}
