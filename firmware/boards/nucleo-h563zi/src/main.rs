@@ -1,0 +1,113 @@
+//! Postern on ST's NUCLEO-H563ZI, which has a controller and a PHY for Ethernet.
+//!
+//! What is `unsafe` is in `reset.rs`.
+#![no_std]
+#![no_main]
+
+mod address;
+mod card;
+mod clock;
+mod reset;
+
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
+use embassy_executor::Spawner;
+use embassy_stm32::eth::{self, GenericPhy, PacketQueue, Sma};
+use embassy_stm32::gpio::{Level, Output, Speed};
+use embassy_stm32::peripherals::{ETH, ETH_SMA, GPDMA1_CH0, GPDMA1_CH1, RNG};
+use embassy_stm32::rng::{self, Rng};
+use embassy_stm32::spi::Spi;
+use embassy_stm32::{bind_interrupts, dma};
+use postern_device::{Board, Memory, Runner};
+use postern_sd::SdCard;
+use static_cell::{ConstStaticCell, StaticCell};
+
+use card::CardBus;
+use reset::Watchdog;
+
+#[cfg(feature = "defmt")]
+defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
+
+/// Frames that wait in each direction.
+const FRAMES: usize = 4;
+
+static FRAMES_WAITING: ConstStaticCell<PacketQueue<FRAMES, FRAMES>> =
+    ConstStaticCell::new(PacketQueue::new());
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+
+bind_interrupts!(struct Interrupts {
+    ETH => eth::InterruptHandler;
+    GPDMA1_CHANNEL0 => dma::InterruptHandler<GPDMA1_CH0>;
+    GPDMA1_CHANNEL1 => dma::InterruptHandler<GPDMA1_CH1>;
+    RNG => rng::InterruptHandler<RNG>;
+});
+
+type Ethernet = eth::Ethernet<'static, ETH, GenericPhy<Sma<'static, ETH_SMA>>>;
+
+/// What the application wants of this board.
+struct Nucleo {
+    random: Rng<'static, RNG>,
+    watchdog: Watchdog,
+    led: Output<'static>,
+}
+
+impl Board for Nucleo {
+    fn random(&mut self, octets: &mut [u8]) -> bool {
+        self.random.fill_bytes(octets);
+        true
+    }
+
+    /// The LED changes with it: while it blinks, the tasks get their turns.
+    fn feed_watchdog(&mut self) {
+        self.watchdog.feed();
+        self.led.toggle();
+    }
+}
+
+#[embassy_executor::task]
+async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::main]
+async fn main(spawner: Spawner) -> ! {
+    let p = embassy_stm32::init(clock::config());
+    // Before the Ethernet controller, which waits for the PHY's clock for ever.
+    let (watchdog, _cause) = Watchdog::start(p.IWDG);
+    #[cfg(feature = "defmt")]
+    defmt::info!("reset by {}", _cause);
+    let mut board = Nucleo {
+        random: Rng::new(p.RNG, Interrupts),
+        watchdog,
+        led: Output::new(p.PB0, Level::High, Speed::Low),
+    };
+
+    let ethernet = Ethernet::new(
+        FRAMES_WAITING.take(),
+        p.ETH,
+        Interrupts,
+        p.PA1,
+        p.PA7,
+        p.PC4,
+        p.PC5,
+        p.PG13,
+        p.PB15,
+        p.PG11,
+        address::hardware(),
+        p.ETH_SMA,
+        p.PA2,
+        p.PC1,
+    );
+
+    let bus =
+        Spi::new(p.SPI1, p.PA5, p.PB5, p.PG9, p.GPDMA1_CH0, p.GPDMA1_CH1, Interrupts, card::slow());
+    let card = SdCard::new(CardBus::new(bus, p.PD14));
+    let start = |runner| {
+        static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
+        spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
+    };
+    let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
+    #[cfg(feature = "defmt")]
+    defmt::warn!("restart: {}", _ended);
+    reset::restart()
+}
