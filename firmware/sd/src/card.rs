@@ -29,6 +29,8 @@ pub struct SdCard<B> {
 struct Ready {
     /// Whether it counts in blocks, and not in octets.
     in_blocks: bool,
+    /// Whether it says how a write went.
+    says_status: bool,
     /// How many blocks it has, if it says.
     blocks: Option<u32>,
 }
@@ -39,15 +41,15 @@ impl<B: Bus> SdCard<B> {
         Self { bus, ready: None }
     }
 
-    /// Selects the card, and returns the address of a block.
-    async fn select(&mut self, block: u32) -> Result<u32, Fault<B::Error>> {
+    /// Selects the card, and returns what it is and the address of a block.
+    async fn select(&mut self, block: u32) -> Result<(Ready, u32), Fault<B::Error>> {
         let ready = match self.ready {
             Some(ready) => ready,
             None => self.start().await?,
         };
         self.bus.select(true);
         let address = if ready.in_blocks { Some(block) } else { block.checked_mul(BLOCK as u32) };
-        address.ok_or(Fault::Beyond)
+        address.map(|address| (ready, address)).ok_or(Fault::Beyond)
     }
 
     async fn start(&mut self) -> Result<Ready, Fault<B::Error>> {
@@ -70,15 +72,15 @@ impl<B: Bus> Card for SdCard<B> {
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Self::Error> {
-        let address = self.select(block).await?;
+        let (_, address) = self.select(block).await?;
         let read = read(&mut self.bus, address, content).await;
         self.bus.select(false);
         read
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), Self::Error> {
-        let address = self.select(block).await?;
-        let written = write(&mut self.bus, address, content).await;
+        let (ready, address) = self.select(block).await?;
+        let written = write(&mut self.bus, address, content, ready.says_status).await;
         self.bus.select(false);
         written
     }
@@ -99,10 +101,19 @@ async fn read<B: Bus>(
     wire::receive(bus, content).await
 }
 
-/// CMD24, and CMD13: that a card took a block does not say that it could store it (§7.2.4).
-async fn write<B: Bus>(bus: &mut B, address: u32, content: &Block) -> Result<(), Fault<B::Error>> {
+/// CMD24, and CMD13 where the card answers it: that it took a block does not say that it could
+/// store it (§7.2.4).
+async fn write<B: Bus>(
+    bus: &mut B,
+    address: u32,
+    content: &Block,
+    says_status: bool,
+) -> Result<(), Fault<B::Error>> {
     wire::order(bus, 24, address).await?;
     wire::send(bus, content).await?;
+    if !says_status {
+        return Ok(());
+    }
     wire::order(bus, 13, 0).await?;
     match wire::rest(bus).await? {
         [0] => Ok(()),
@@ -123,7 +134,7 @@ async fn start<B: Bus>(bus: &mut B) -> Result<Ready, Fault<B::Error>> {
     if !in_blocks {
         wire::order(bus, 16, BLOCK as u32).await?;
     }
-    Ok(Ready { in_blocks, blocks: blocks(bus).await? })
+    Ok(Ready { in_blocks, says_status: says_status(bus).await?, blocks: blocks(bus).await? })
 }
 
 /// CMD0. A card that was to take a block when we were reset takes the command for a part of it.
@@ -169,12 +180,31 @@ async fn counts_in_blocks<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> 
     }
 }
 
-/// CMD9, which QEMU 10's card refuses.
+/// CMD13. A card that answers it here must do so after a write.
+async fn says_status<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
+    let says = is_obeyed(bus, 13).await?;
+    if says {
+        let [_] = wire::rest(bus).await?;
+    }
+    Ok(says)
+}
+
+/// CMD9.
 async fn blocks<B: Bus>(bus: &mut B) -> Result<Option<u32>, Fault<B::Error>> {
-    if wire::command(bus, 9, 0).await? != 0 {
+    if !is_obeyed(bus, 9).await? {
         return Ok(None);
     }
     let mut csd = [0; CSD];
     wire::receive(bus, &mut csd).await?;
     Ok(csd::blocks(&csd))
+}
+
+/// Sends a command that QEMU 10's card does not know.
+async fn is_obeyed<B: Bus>(bus: &mut B, command: u8) -> Result<bool, Fault<B::Error>> {
+    if wire::command(bus, command, 0).await? == 0 {
+        return Ok(true);
+    }
+    // That card refuses the next command too, but obeys it: one that changes nothing.
+    wire::command(bus, 16, BLOCK as u32).await?;
+    Ok(false)
 }

@@ -46,7 +46,7 @@ fn small_cards_count_in_octets() {
 
 #[test]
 fn oddities_of_qemu_are_taken() {
-    let line = Line::new(Manner { ocr_response: 1, csd: None, ..GOOD });
+    let line = Line::new(Manner { ocr_response: 1, csd: None, status: None, ..GOOD });
     let mut card = SdCard::new(line);
     assert!(works(&mut card, 7));
     assert_eq!(card.blocks(), u32::MAX);
@@ -95,7 +95,7 @@ fn each_refusal_has_a_name() {
     assert_eq!(fault(GOOD), None);
     let not_taken = Manner { data_response: 0xED, ..GOOD };
     assert_eq!(fault(not_taken), Some(Fault::NotTaken(0xED)));
-    assert_eq!(fault(Manner { status: 0x04, ..GOOD }), Some(Fault::NotWritten(0x04)));
+    assert_eq!(fault(Manner { status: Some(0x04), ..GOOD }), Some(Fault::NotWritten(0x04)));
     assert_eq!(fault(Manner { token: 0x08, csd: None, ..GOOD }), Some(Fault::NotRead(0x08)));
     assert_eq!(fault(Manner { busy: usize::MAX, ..GOOD }), Some(Fault::Late));
     assert_eq!(fault(Manner { idle_turns: usize::MAX, ..GOOD }), Some(Fault::NotReady));

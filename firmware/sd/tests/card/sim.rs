@@ -22,8 +22,8 @@ pub struct Manner {
     pub token: u8,
     /// What it says of a block that it is sent.
     pub data_response: u8,
-    /// The second octet of its status.
-    pub status: u8,
+    /// The second octet of its status; none: it refuses to tell.
+    pub status: Option<u8>,
     /// For how many octets it is busy after a block.
     pub busy: usize,
 }
@@ -36,7 +36,7 @@ pub const GOOD: Manner = Manner {
     ocr_response: 0,
     token: 0xFE,
     data_response: 0xE5,
-    status: 0,
+    status: Some(0),
     busy: 3,
 };
 
@@ -53,6 +53,8 @@ pub struct Sim {
     manner: Manner,
     selected: bool,
     idle: bool,
+    /// It has refused a command, and will say so once more, as QEMU 10's does.
+    refused: bool,
     busy_left: usize,
     input: Vec<u8>,
     output: VecDeque<u8>,
@@ -81,6 +83,7 @@ impl Sim {
             manner,
             selected: false,
             idle: true,
+            refused: false,
             busy_left: 0,
             input: Vec::new(),
             output: VecDeque::new(),
@@ -135,7 +138,8 @@ impl Sim {
     }
 
     fn execute(&mut self, command: u8, argument: u32) {
-        let r1 = u8::from(self.idle);
+        let refused = if std::mem::take(&mut self.refused) { 4 } else { 0 };
+        let r1 = u8::from(self.idle) | refused;
         match command {
             0 => {
                 self.state = State::Command;
@@ -151,14 +155,17 @@ impl Sim {
                 let csd = self.manner.csd.expect("it was looked at");
                 self.send(&csd);
             }
-            13 => self.output.extend([0, self.manner.status]),
+            13 if self.manner.status.is_some() => {
+                self.output.push_back(0);
+                self.output.extend(self.manner.status);
+            }
             17 => {
-                self.output.extend([0, 0xFF]);
+                self.output.extend([refused, 0xFF]);
                 let block = self.blocks.get(&argument).copied().unwrap_or([0; 512]);
                 self.send(&block);
             }
             24 => {
-                self.output.push_back(0);
+                self.output.push_back(refused);
                 self.state = State::Token(argument);
             }
             41 => {
@@ -169,7 +176,10 @@ impl Sim {
             }
             16 | 55 => self.output.push_back(r1),
             58 => self.output.extend([self.manner.ocr_response, 0xC0, 0xFF, 0x80, 0]),
-            _ => self.output.push_back(r1 | 4),
+            _ => {
+                self.output.push_back(r1 | 4);
+                self.refused = matches!(command, 9 | 13);
+            }
         }
     }
 
