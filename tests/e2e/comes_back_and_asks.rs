@@ -1,6 +1,7 @@
 //! A host is down while mail comes for it. Postfix finds Postern by the domain's second MX record.
 //! The host comes back and asks for its mail, each time with another program.
 
+use crate::letter::{letter, trace};
 use crate::smtp::Smtp;
 use crate::world::{Host, World};
 use crate::{mailbox, queue};
@@ -57,7 +58,7 @@ impl Story {
     /// The client goes away, a message comes and waits, the client is back and has not got it.
     async fn mail_comes_while_the_client_is_down(&self, number: usize) -> Vec<u8> {
         self.client.stop().await;
-        let sent = message(number);
+        let sent = letter(ANNA, number);
         let mut smtp = Smtp::connect(self.sender.smtp().await).await.expect("Postfix greets");
         let reply = smtp.send("bob@sender.example", ANNA, &sent).await.expect("Postfix replies");
         assert_eq!(reply.code, 250, "{reply:?}");
@@ -72,8 +73,7 @@ impl Story {
     /// The message came as it was sent, behind the trace of its way.
     async fn mailbox_has(&self, number: usize, sent: &[u8]) {
         let got = mailbox::message(&self.client, ANNA, number).await;
-        let trace = got.strip_suffix(sent).expect("the message is as it was sent, to the octet");
-        let trace = String::from_utf8_lossy(trace);
+        let trace = trace(&got, sent);
         for line in [
             "Return-Path: <bob@sender.example>\r\n",
             "Delivered-To: anna@client.example\r\n",
@@ -84,14 +84,4 @@ impl Story {
         }
         queue::holds(&self.postern, 0).await;
     }
-}
-
-/// Eight-bit text, lines that begin with dots, trailing blanks, a long line.
-fn message(number: usize) -> Vec<u8> {
-    let head = "Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nFrom: bob@sender.example\r\n\
-        To: anna@client.example\r\nMIME-Version: 1.0\r\n\
-        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
-    let body = "Grüße aus dem Süden\r\n.\r\n..two dots\r\ntrailing \t \r\n\r\n";
-    let long = "x".repeat(990);
-    format!("{head}Message-ID: <{number}@sender.example>\r\n\r\n{body}{long}\r\n").into_bytes()
 }

@@ -1,6 +1,8 @@
 //! End to end: one user story a file, with the images that `docker/build` makes. Every container
 //! and network is removed at the end, also when a test fails.
 
+mod bundle;
+mod letter;
 mod load;
 mod mailbox;
 mod poll;
@@ -10,6 +12,7 @@ mod smtp;
 mod world;
 
 mod comes_back_and_asks;
+mod device;
 mod disk_full;
 mod killed;
 mod large_message;

@@ -3,16 +3,12 @@
 use serde_json::Value;
 
 use crate::poll;
-use crate::world::Host;
+use crate::world::Shell;
 
 /// The ids of the messages held, in the queue's order.
-pub async fn ids(postern: &Host) -> Vec<String> {
+pub async fn ids(postern: &impl Shell) -> Vec<String> {
     let list = postern.run(&["postern", "queue", "list", "--json"]).await.expect_success();
-    ids_in(&String::from_utf8(list).expect("JSON is UTF-8"))
-}
-
-/// The ids in what `postern queue list --json` wrote.
-pub fn ids_in(list: &str) -> Vec<String> {
+    let list = String::from_utf8(list).expect("JSON is UTF-8");
     list.lines().map(id).collect()
 }
 
@@ -22,7 +18,7 @@ fn id(line: &str) -> String {
 }
 
 /// Waits until `count` messages are held.
-pub async fn holds(postern: &Host, count: usize) {
+pub async fn holds(postern: &impl Shell, count: usize) {
     poll::until(&format!("{count} messages in the queue"), async || {
         (ids(postern).await.len() == count).then_some(())
     })
@@ -30,12 +26,12 @@ pub async fn holds(postern: &Host, count: usize) {
 }
 
 /// Starts the delivery of everything.
-pub async fn release_all(postern: &Host) {
+pub async fn release_all(postern: &impl Shell) {
     postern.run(&["postern", "queue", "release", "--all"]).await.expect_success();
 }
 
 /// Sees to it that each of `acknowledged` is held, and nothing is held twice.
-pub async fn has_once(postern: &Host, acknowledged: impl Iterator<Item = &String>) {
+pub async fn has_once(postern: &impl Shell, acknowledged: impl Iterator<Item = &String>) {
     let mut held = ids(postern).await;
     let count = held.len();
     held.sort_unstable();

@@ -23,6 +23,12 @@ pub struct Host {
     container: ContainerAsync<GenericImage>,
 }
 
+/// Where commands can be run.
+pub trait Shell {
+    /// Runs a command to its end.
+    async fn run(&self, command: &[&str]) -> Output;
+}
+
 /// What a command in a container did.
 #[derive(Debug)]
 pub struct Output {
@@ -179,6 +185,23 @@ impl Host {
     pub async fn start(&self) {
         self.container.start().await.expect("the container is still there");
         self.greets().await;
+    }
+}
+
+impl Shell for Host {
+    async fn run(&self, command: &[&str]) -> Output {
+        Self::run(self, command).await
+    }
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            // Of a command that a signal ended there is none.
+            status: output.status.code().map_or(-1, i64::from),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 

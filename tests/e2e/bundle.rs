@@ -1,0 +1,99 @@
+//! The whole bundle, as compose.yaml says it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::poll;
+use crate::world::{Output, Shell};
+
+/// The bundle under a name, in a network and on ports of its own.
+pub struct Bundle {
+    name: String,
+    network: [u8; 3],
+}
+
+/// A service of a [`Bundle`].
+pub struct Service<'b> {
+    bundle: &'b Bundle,
+    name: &'static str,
+}
+
+impl Bundle {
+    /// A bundle of which nothing is up yet.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let [.., second, third] = process.wrapping_mul(4).wrapping_add(count).to_be_bytes();
+        let network = [10, 200 + second % 50, third];
+        Self { name: format!("postern-e2e-{process}-{count}"), network }
+    }
+
+    /// Runs `docker/compose`, and returns what it wrote.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn compose(&self, arguments: &[&str]) -> String {
+        let stdout = self.output(arguments).expect_success();
+        String::from_utf8_lossy(&stdout).into_owned()
+    }
+
+    /// Puts services up and waits until they are healthy.
+    pub async fn up(&self, services: &[&str]) {
+        self.compose(&[&["up", "--detach", "--no-build"], services].concat());
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let format = r#"{{.Label "com.docker.compose.service"}}"#;
+        let healthy = ["ps", "--filter", &label, "--filter", "health=healthy", "--format", format];
+        poll::until("all are healthy", async || {
+            let healthy = Command::new("docker").args(healthy).output();
+            let healthy = healthy.expect("docker is installed").stdout;
+            let healthy = String::from_utf8_lossy(&healthy);
+            let is_up = |service: &&str| healthy.lines().any(|line| line == *service);
+            services.iter().all(is_up).then_some(())
+        })
+        .await;
+    }
+
+    /// One of its services, which is up when it is used.
+    pub fn service(&self, name: &'static str) -> Service<'_> {
+        Service { bundle: self, name }
+    }
+
+    /// Where the SMTP port of the host with this number is, in the bundle's own network.
+    pub fn smtp(&self, host: u8) -> SocketAddr {
+        let [first, second, third] = self.network;
+        (Ipv4Addr::new(first, second, third, host), 25).into()
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("a shell is installed").into()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let compose = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/compose");
+        let ports = ["BACKUP_MX_SMTP", "CLIENT_IMAP", "CLIENT_SMTP", "DEVICE_SMTP", "DNS"];
+        let mut command = Command::new(compose);
+        command
+            .env("COMPOSE_PROJECT_NAME", &self.name)
+            .env("COMPOSE_PROFILES", "demo,device")
+            .env("POSTERN_NET", self.network.map(|octet| octet.to_string()).join("."))
+            .envs(ports.map(|port| (format!("{port}_PORT"), "0")))
+            .args(arguments);
+        command
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // A failure here must not hide the test's own.
+        let _ = self.command(&["down", "--volumes"]).output();
+    }
+}
+
+impl Shell for Service<'_> {
+    async fn run(&self, command: &[&str]) -> Output {
+        self.bundle.output(&[&["exec", "-T", self.name], command].concat())
+    }
+}

@@ -1,0 +1,22 @@
+//! A message that is hard to pass on as it is.
+
+/// Eight-bit text, lines that begin with dots, trailing blanks, a long line.
+pub fn letter(to: &str, number: usize) -> Vec<u8> {
+    let head = "Date: Sat, 21 Nov 2026 10:00:00 +0000\r\nFrom: bob@sender.example\r\n\
+        MIME-Version: 1.0\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    let name = format!("To: {to}\r\nMessage-ID: <{number}@sender.example>\r\n");
+    let body = "Grüße aus dem Süden\r\n.\r\n..two dots\r\ntrailing \t \r\n\r\n";
+    let long = "x".repeat(990);
+    format!("{head}{name}\r\n{body}{long}\r\n").into_bytes()
+}
+
+/// Sees to it that `got` is what was `sent`, to the octet, and returns the trace in front of it.
+///
+/// # Panics
+/// When it is not.
+pub fn trace(got: &[u8], sent: &[u8]) -> String {
+    let trace = got.strip_suffix(sent);
+    let trace = trace.unwrap_or_else(|| panic!("not as it was sent: {}", got.escape_ascii()));
+    String::from_utf8_lossy(trace).into_owned()
+}
