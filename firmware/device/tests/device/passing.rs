@@ -1,5 +1,8 @@
 //! Mail's way: in, onto the card, on to the next hop.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use embassy_time::{Duration, Instant, Timer};
 use postern_card::settings::{Address, NextHop, Protocol, Settings};
 use postern_core::envelope::State;
@@ -84,10 +87,14 @@ fn a_message_that_begins_with_white_space_keeps_its_first_line() {
 #[test]
 fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
     let world = World::new(card(CARD_OCTETS, &lmtp()), 1);
-    let hop = Notes::new();
-    hop.answer(|asked| match asked {
+    let (hop, tries) = (Notes::new(), Rc::new(Cell::new(0)));
+    let counted = Rc::clone(&tries);
+    hop.answer(move |asked| match asked {
         Asked::Message(to) if to.starts_with("ann") => Some("550 5.2.1 not any more"),
-        Asked::Message(to) if to.starts_with("bob") => Some("451 4.2.0 not now"),
+        Asked::Message(to) if to.starts_with("bob") => {
+            counted.set(counted.get() + 1);
+            Some("451 4.2.0 not now")
+        }
         _ => None,
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
@@ -102,8 +109,10 @@ fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
         ];
         let left = Held { is_flagged: false, recipients: states.to_vec() };
         assert_eq!(shelf::held(&world.card), [left]);
+        assert_eq!(tries.get(), 1, "later is not at once");
         world.switch_on();
         Timer::after_secs(1).await;
+        assert_eq!(tries.get(), 2);
         hop.answer(|_| None);
         Timer::after_secs(2 * 3600).await;
     });
@@ -153,6 +162,25 @@ fn a_hop_that_takes_leave_right_behind_its_verdict_gets_nothing_twice() {
     });
     assert!(has(&hop, [1]));
     assert_eq!(shelf::held(&world.card), []);
+}
+
+#[test]
+fn a_hop_that_takes_few_messages_at_a_time_is_called_again_at_once() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Message(_) => Some("250 2.0.0 fine\r\n421 4.3.2 enough for now"),
+        _ => None,
+    });
+    world.switch_on();
+    world.tell(async {
+        send(&world, &[JOE], 1..6).await;
+        Timer::after_secs(60).await;
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        Talk::greeted(&world).await.expect(&[("ETRN client.example\r\n", "253 ")]).await;
+        Timer::after_secs(10).await;
+        assert!(has(&hop, 1..6));
+    });
 }
 
 #[test]

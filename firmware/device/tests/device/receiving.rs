@@ -1,9 +1,9 @@
 //! Clients: who is served, what is taken, what is left of those who gave up.
 
 use embassy_time::{Duration, Instant, Timer, with_timeout};
-use postern_card::settings::{Protocol, Settings};
+use postern_card::settings::{NextHop, Protocol, Settings};
 
-use crate::sim::hop::{Hop, Notes};
+use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::letters::letter;
 use crate::sim::link::{Side, Weather};
 use crate::sim::shelf;
@@ -11,6 +11,7 @@ use crate::sim::talk::{Gone, Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
+const ANN: &str = "ann@client.example";
 const MAIL: &str = "MAIL FROM:<sender@origin.example>\r\n";
 
 /// A device that is on, with nobody to pass mail on to.
@@ -234,6 +235,8 @@ fn mail_that_goes_in_a_circle_is_refused() {
 fn half_open_connections_hold_nobody_up_for_long() {
     let world = device(&settings(), CARD_OCTETS);
     world.tell(async {
+        // Each side knows the other's hardware address.
+        Talk::greeted(&world).await.close().await;
         // The cable swallows what the device answers, so that none of these handshakes ends.
         let swallowing = Weather { lost: 100, ..Weather::default() };
         world.cable.set_weather_to(Side::Far, swallowing);
@@ -245,5 +248,30 @@ fn half_open_connections_hold_nobody_up_for_long() {
         // The next answer to any of them would bring a reset, and free its socket.
         world.cable.set_weather(Weather::default());
         Talk::greeted(&world).await.expect(&[("QUIT\r\n", "221 ")]).await;
+    });
+}
+
+#[test]
+fn on_a_full_card_too_it_is_written_down_who_got_a_message() {
+    let next_hop = NextHop { protocol: Protocol::Lmtp, ..settings().next_hop };
+    let world = device(&Settings { next_hop, ..settings() }, 512 << 10);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Message(ANN)).then_some("451 4.2.0 not now"));
+    world.tell(async {
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE, ANN], &letter(0, 2_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        let mut taken = 1;
+        // Small ones fill what the large ones leave.
+        for size in [20_000, 2_000] {
+            while client.mail(&[JOE], &letter(taken, size)).await.expect("it answers")[..1] == *"2"
+            {
+                taken += 1;
+            }
+        }
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        client.expect(&[("ETRN client.example\r\n", "25")]).await;
+        Timer::after_secs(3 * 3600).await;
+        assert_eq!(hop.count() as u64, taken, "joe got each once");
     });
 }
