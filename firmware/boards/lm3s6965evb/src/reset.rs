@@ -2,9 +2,11 @@
 
 use core::panic::PanicInfo;
 
-use cortex_m::interrupt;
 use cortex_m::peripheral::SCB;
+use cortex_m::{asm, interrupt};
 
+#[cfg(feature = "defmt")]
+use crate::chip;
 use crate::chip::CLOCK_HZ;
 use crate::registers::watchdog::{CTL, ICR, LOAD};
 use crate::registers::{SURVIVOR, system};
@@ -68,14 +70,24 @@ pub fn restart() -> ! {
     SCB::sys_reset()
 }
 
-/// Logs a panic and resets. One within the log is not logged: the log would panic again.
+/// Seconds between a panic and the reset: a device that panics at its start must not wear its card
+/// out, which notes each start.
+const PAUSE_S: u32 = 5;
+
+/// Logs where a panic came from, waits a while, and resets. Its text would cost 25 KiB of flash;
+/// what is logged are addresses in the image that also decodes the log: `addr2line -ipfCe IMAGE`.
 #[panic_handler]
-fn panicked(_panic: &PanicInfo<'_>) -> ! {
+fn panicked(_: &PanicInfo<'_>) -> ! {
     interrupt::disable();
+    // One within the log is not logged: the log would panic again.
     if SURVIVOR.read() != PANICKED {
         SURVIVOR.write(PANICKED);
         #[cfg(feature = "defmt")]
-        defmt::error!("{}", defmt::Display2Format(_panic));
+        defmt::error!("panic, by calls at {=[?]:#x}", chip::calls());
+    }
+    for _ in 0..PAUSE_S {
+        feed();
+        asm::delay(CLOCK_HZ);
     }
     SCB::sys_reset()
 }
