@@ -1,55 +1,66 @@
 //! The board: it starts, rests, and starts again.
 
-use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_tests::qemu::{Device, firmware};
-use tempfile::NamedTempFile;
+use postern_tests::card::CardImage;
+use postern_tests::device::HOLDING;
+use postern_tests::mail::{self, Mail, compare};
+use postern_tests::play::Peer;
+use postern_tests::qemu::silent_firmware;
 
-/// Octets of the stack (memory.x).
-const STACK: usize = 14 << 10;
-
-/// An empty card of 64 MiB, which takes no place on the disk.
-fn empty_card() -> NamedTempFile {
-    let card = NamedTempFile::new().expect("a temporary file");
-    File::set_len(card.as_file(), 64 << 20).expect("a sparse file");
-    card
-}
+use crate::rig::{CARD, Rig};
 
 #[test]
 fn it_says_what_led_to_its_start() {
-    let card = empty_card();
-    let mut device = Device::start(&firmware(), card.path(), &[]);
-    let starts = |lines: &[String]| {
-        let starts = lines.iter().filter_map(|line| line.split("reset by ").nth(1));
-        starts.map(str::to_owned).collect::<Vec<_>>()
-    };
     let begun = Instant::now();
-    drop(device.connect());
+    let mut rig = Rig::start(HOLDING);
+    drop(rig.client());
     println!("{} ms to the first greeting", begun.elapsed().as_millis());
-    println!("{} of {STACK} octets of stack to spare", device.stack_to_spare(STACK));
-    device.reset();
-    drop(device.connect());
-    let starts = device.wait_for("two starts", |lines| {
-        let starts = starts(lines);
+    rig.device.reset();
+    let starts = rig.device.wait_for("two starts", |lines| {
+        let starts = lines.iter().filter_map(|line| line.split("reset by ").nth(1));
+        let starts: Vec<_> = starts.map(str::to_owned).collect();
         (starts.len() == 2).then_some(starts)
     });
     assert!(starts[0].starts_with("Power"), "{starts:?}");
     assert!(starts[1].starts_with("Watchdog"), "{starts:?}");
+    drop(rig.client());
+    rig.end();
 }
 
 #[test]
 fn it_rests_when_there_is_nothing_to_do() {
-    let card = empty_card();
-    let device = Device::start(&firmware(), card.path(), &[]);
-    let idle_session = device.connect();
-    let (begun, used) = (Instant::now(), device.cpu_time());
+    let rig = Rig::start(HOLDING);
+    let idle_session = rig.client();
+    let (begun, used) = (Instant::now(), rig.device.cpu_time());
     while begun.elapsed() < Duration::from_secs(2) {
         thread::park_timeout(Duration::from_secs(2));
     }
-    let share = (device.cpu_time() - used).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let share = (rig.device.cpu_time() - used).as_secs_f64() / begun.elapsed().as_secs_f64();
     println!("{:.0} % of a processor while idle", 100.0 * share);
     assert!(share < 0.3, "{share}");
     drop(idle_session);
+    rig.end();
+}
+
+#[test]
+fn without_a_card_of_ours_it_takes_no_mail() {
+    let rig = Rig::with_card(CardImage::blank(CARD));
+    let why =
+        |lines: &[String]| lines.iter().find(|line| line.contains("no Postern on it")).cloned();
+    rig.device.wait_for("what is wrong", why);
+    let mut client = rig.client_in_vain();
+    mail::expect(&mut client, "421").expect("the device says so");
+    client.closed().expect("the device hangs up");
+    rig.end();
+}
+
+#[test]
+fn without_its_log_it_takes_mail_too() {
+    let rig = Rig::with(&silent_firmware(), CardImage::make(HOLDING, CARD), &[]);
+    let (mut client, mail) = (rig.client(), Mail { number: 1, octets: 5000 });
+    mail::greet(&mut client).expect("the device stays");
+    mail::send(&mut client, mail).expect("the device stays");
+    compare(&rig.end().messages(), &[mail]);
 }

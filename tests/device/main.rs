@@ -1,3 +1,14 @@
 //! The firmware's real image in QEMU.
 
 mod board;
+mod clients;
+mod dialogues;
+mod footprint;
+mod load;
+mod next_hop;
+mod panic;
+mod passing;
+mod power;
+mod rig;
+mod slow;
+mod storm;

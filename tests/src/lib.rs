@@ -1,7 +1,10 @@
 //! Postern's tests: dialogue scripts and what runs them, the device in QEMU, and the rules of the
 //! architecture.
 
+pub mod card;
+pub mod device;
 pub mod dialogue;
+pub mod mail;
 pub mod memory;
 pub mod network;
 pub mod play;

@@ -3,12 +3,15 @@
 mod client;
 mod server;
 
+use std::net::TcpStream;
+use std::sync::Arc;
+
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Script, Settings, Step};
 use crate::play;
-use client::Client;
-use server::Server;
+pub use client::Client;
+pub use server::Server;
 
 /// The way to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,8 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
         return Ok(Played::Skipped(why));
     }
     let server = Server::start(&script.settings, runtime);
-    let mut client = Client::connect(&server)?;
+    let stream = TcpStream::connect(server.address).map_err(|error| error.to_string())?;
+    let mut client = Client::new(stream, Some(Arc::clone(&server.trust)))?;
     if way == Way::Tls {
         client.begin_tls()?;
     }

@@ -35,8 +35,20 @@ const MEMORY: u32 = 0x2000_0000;
 /// # Panics
 /// When it was not built.
 pub fn firmware() -> PathBuf {
-    let image = root().join("firmware/target/thumbv7m-none-eabi/release/postern-lm3s6965evb");
-    assert!(image.exists(), "cargo build --release in firmware/boards/lm3s6965evb comes first");
+    image("postern-lm3s6965evb")
+}
+
+/// The firmware's image that was built without its log.
+///
+/// # Panics
+/// When it was not built.
+pub fn silent_firmware() -> PathBuf {
+    image("postern-lm3s6965evb-silent")
+}
+
+fn image(name: &str) -> PathBuf {
+    let image = root().join("firmware/target/thumbv7m-none-eabi/release").join(name);
+    assert!(image.exists(), "tests/run device builds {}", image.display());
     image
 }
 
@@ -88,26 +100,39 @@ impl Device {
     /// # Panics
     /// When it does not within a minute, with the log.
     pub fn connect(&self) -> TcpStream {
+        self.hear(b'2')
+    }
+
+    /// A connection that the device refuses; what it says is still to be read.
+    ///
+    /// # Panics
+    /// When it does not within a minute, with the log.
+    pub fn connect_in_vain(&self) -> TcpStream {
+        self.hear(b'4')
+    }
+
+    /// Connects until the device's first octet is `first`.
+    fn hear(&self, first: u8) -> TcpStream {
         let end = Instant::now() + PATIENCE;
         let mut wait = FIRST_WAIT;
         while Instant::now() < end {
             // QEMU takes the connection in any case; only a greeting says that the device did.
-            if let Some(stream) = self.greeted(wait) {
+            if let Some(stream) = self.heard(first, wait) {
                 stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
                 return stream;
             }
             thread::park_timeout(FIRST_WAIT);
             wait = (2 * wait).min(LAST_WAIT);
         }
-        panic!("the device does not greet:\n{}", self.log.text());
+        panic!("the device does not say {}..:\n{}", first as char, self.log.text());
     }
 
-    fn greeted(&self, wait: Duration) -> Option<TcpStream> {
+    fn heard(&self, wanted: u8, wait: Duration) -> Option<TcpStream> {
         let stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(wait)).expect("it is not zero");
         let mut first = [0];
         match stream.peek(&mut first) {
-            Ok(octets) => (octets == 1 && first == *b"2").then_some(stream),
+            Ok(octets) => (octets == 1 && first == [wanted]).then_some(stream),
             Err(error) => {
                 let expected = [ErrorKind::WouldBlock, ErrorKind::ConnectionReset];
                 assert!(expected.contains(&error.kind()), "{error}:\n{}", self.log.text());

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::server::Server;
 use crate::play::Peer;
 use crate::replies::Replies;
 
@@ -16,9 +15,9 @@ use crate::replies::Replies;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection; none once it was closed from here.
-pub struct Client<'s> {
-    server: &'s Server,
+pub struct Client {
     stream: Option<Stream>,
+    trust: Option<Arc<ClientConfig>>,
     replies: Replies,
 }
 
@@ -43,12 +42,13 @@ impl Stream {
     }
 }
 
-impl<'s> Client<'s> {
-    pub fn connect(server: &'s Server) -> Result<Self, String> {
-        let stream = TcpStream::connect(server.address).map_err(|error| error.to_string())?;
+impl Client {
+    /// On a connection that was made. TLS is possible with a server whose certificate is one of
+    /// those that `trust` has.
+    pub fn new(stream: TcpStream, trust: Option<Arc<ClientConfig>>) -> Result<Self, String> {
         stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Self { server, stream: Some(Stream::Tcp(stream)), replies: Replies::default() })
+        Ok(Self { stream: Some(Stream::Tcp(stream)), trust, replies: Replies::default() })
     }
 
     /// Hears the greeting and says what it takes to get into TLS.
@@ -83,7 +83,7 @@ impl<'s> Client<'s> {
     }
 }
 
-impl Peer for Client<'_> {
+impl Peer for Client {
     fn send(&mut self, octets: &[u8]) -> Result<(), String> {
         let stream = self.stream.as_mut().ok_or("the connection was closed from here")?;
         stream.write(octets).map_err(|error| error.to_string())
@@ -108,8 +108,8 @@ impl Peer for Client<'_> {
         let Some(Stream::Tcp(stream)) = self.stream.take() else {
             return Err("TLS begins on an open TCP connection".into());
         };
+        let config = self.trust.clone().ok_or("no certificate is trusted")?;
         let name = ServerName::try_from("mx.example").expect("a domain name");
-        let config = Arc::clone(&self.server.trust);
         let tls = ClientConnection::new(config, name).map_err(|error| error.to_string())?;
         self.stream = Some(Stream::Tls(Box::new(StreamOwned::new(tls, stream))));
         Ok(())

@@ -30,6 +30,7 @@ const HOSTNAME: &str = "mx.example";
 
 /// A server that listens.
 pub struct Server {
+    /// Where it listens.
     pub address: SocketAddr,
     /// Trusts its certificate, and no other.
     pub trust: Arc<ClientConfig>,
@@ -40,6 +41,7 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts one as the scripts want it.
     pub fn start(settings: &Settings, runtime: &Runtime) -> Self {
         let _entered = runtime.enter();
         let folder = tempfile::tempdir().expect("a temporary folder");

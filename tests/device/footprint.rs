@@ -1,0 +1,82 @@
+//! What the image weighs, beside the budget.
+
+use std::fs;
+use std::path::Path;
+
+use object::{File, Object, ObjectSection, ObjectSymbol};
+use postern_device::budget::{PARTS, RAM};
+use postern_tests::qemu::{firmware, silent_firmware};
+
+use crate::rig::STACK;
+
+/// Octets of the board's flash.
+const FLASH: u64 = 256 << 10;
+
+const IN_FLASH: [&str; 4] = [".vector_table", ".text", ".rodata", ".data"];
+const IN_RAM: [&str; 3] = [".data", ".bss", ".uninit"];
+
+/// The application's statics, as their mangled names have them, and what each is. All others are
+/// the board's.
+const APPLICATION: [(&str, &str); 3] = [
+    ("6MEMORY", "its buffers, and the stack's sockets"),
+    ("11application4POOL", "the futures of sessions, store and client"),
+    ("7network4POOL", "the network's future"),
+];
+
+#[test]
+fn image_and_memory_fit() {
+    let sizes = [("with", firmware()), ("without", silent_firmware())].map(|(with, path)| {
+        let flash = sections(&path, &IN_FLASH);
+        println!("{flash} octets of flash {with} the log ({})", kib(flash));
+        flash
+    });
+    assert!(sizes.iter().all(|size| (1..=FLASH).contains(size)), "{FLASH} octets of flash");
+    let octets = fs::read(firmware()).expect("the image can be read");
+    let file = File::parse(&*octets).expect("the image is an ELF file");
+    let of = |name: &str| {
+        let symbol = file.symbols().find(|symbol| symbol.name().is_ok_and(|it| it.contains(name)));
+        symbol.unwrap_or_else(|| panic!("no static has {name} in its name"))
+    };
+    let stack = of("_stack_start").address() - of("_stack_end").address();
+    assert_eq!(usize::try_from(stack), Ok(STACK), "the tests know of another stack");
+    let statics = sections(&firmware(), &IN_RAM);
+    let application: u64 = APPLICATION.map(|(name, _)| of(name).size()).iter().sum();
+    let measured = [application, statics - application, stack];
+    let names = ["application", "board", "stack"];
+    for (name, (measured, budget)) in names.iter().zip(measured.iter().zip(budget())) {
+        println!("{name}: {measured} octets of memory, of {budget} in the budget");
+        assert!(*measured <= budget, "the {name} is over its budget");
+    }
+    for (name, what) in APPLICATION {
+        println!("  application: {} are {what}", of(name).size());
+    }
+    let total = statics + stack;
+    println!("{total} octets of {RAM} in all");
+    assert!(total <= RAM as u64);
+}
+
+/// The budget's octets for the application, the board, and the stack.
+fn budget() -> [u64; 3] {
+    let mut sums = [0; 3];
+    for part in PARTS {
+        println!("  budget: {} for {}", part.octets, part.name);
+        let place = match part.name.split([':', ',']).next() {
+            Some("board") => 1,
+            Some("stack") => 2,
+            _ => 0,
+        };
+        sums[place] += part.octets as u64;
+    }
+    sums
+}
+
+fn sections(image: &Path, names: &[&str]) -> u64 {
+    let octets = fs::read(image).expect("the image can be read");
+    let file = File::parse(&*octets).expect("the image is an ELF file");
+    let sections = names.iter().filter_map(|name| file.section_by_name(name));
+    sections.map(|section| section.size()).sum()
+}
+
+fn kib(octets: u64) -> String {
+    format!("{:.1} KiB", octets as f64 / 1024.0)
+}
