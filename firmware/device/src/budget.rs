@@ -67,17 +67,17 @@ pub struct Part {
     pub octets: usize,
 }
 
-/// Octets of one channel: its buffers, its socket, its future, and its draft's block.
-pub const CHANNEL: usize = 4608;
+/// Octets of one channel: its buffers, its socket, and its future with its draft's block.
+pub const CHANNEL: usize = 5376;
 
 /// The parts.
 pub const PARTS: [Part; 7] = [
     Part { name: "channels", octets: CHANNELS * CHANNEL },
-    Part { name: "spare sockets", octets: SPARES * 1024 },
-    Part { name: "outgoing client", octets: 8 * 1024 },
-    Part { name: "store", octets: 4 * 1024 },
-    Part { name: "network stack", octets: 8 * 1024 },
-    Part { name: "board: frames, log, executor", octets: 6 * 1024 },
+    Part { name: "spare sockets", octets: SPARES * 768 },
+    Part { name: "outgoing client", octets: 9 * 1024 },
+    Part { name: "store", octets: 3 * 1024 },
+    Part { name: "network stack, settings", octets: 6 * 1024 },
+    Part { name: "board: frames, log, executor", octets: 4 * 1024 },
     Part { name: "stack, 4 KiB of it to spare", octets: 16 * 1024 },
 ];
 
