@@ -1,9 +1,7 @@
 //! A device's notice: mail of its own, about mail that it could not pass on.
 
-use core::fmt::{self, Write};
-
 use crate::time::Timestamp;
-use crate::trace::{Text, put_date};
+use crate::trace::put_date;
 use crate::wire::{NoRoom, Out};
 
 /// What a notice says.
@@ -27,21 +25,35 @@ impl Notice<'_> {
         let Self { hostname, to, id, failed, time } = self;
         out.put(b"Date: ")?;
         put_date(out, *time)?;
-        let text = write!(
-            Text(out),
-            "\r\nFrom: postmaster@{hostname}\r\n\
-             To: {to}\r\n\
-             Message-ID: <{id}@{hostname}>\r\n\
-             Auto-Submitted: auto-generated\r\n\
-             Subject: {failed} messages on {hostname} could not be passed on\r\n\
-             \r\n\
-             {failed} messages were refused by the next host, or waited for too long.\r\n\
-             They stay on the card of {hostname}, and nobody else was told.\r\n\
+        let texts = [
+            "\r\nFrom: postmaster@",
+            hostname,
+            "\r\nTo: ",
+            to,
+            "\r\nMessage-ID: <",
+            id,
+            "@",
+            hostname,
+            ">\r\nAuto-Submitted: auto-generated\r\nSubject: ",
+        ];
+        put_all(out, &texts)?;
+        out.put_decimal(u64::from(*failed))?;
+        put_all(out, &[" messages on ", hostname, " could not be passed on\r\n\r\n"])?;
+        out.put_decimal(u64::from(*failed))?;
+        let texts = [
+            " messages were refused by the next host, or waited for too long.\r\n\
+             They stay on the card of ",
+            hostname,
+            ", and nobody else was told.\r\n\
              To look at them, put the card into a computer:\r\n\
-             \r\n    postern card export CARD FOLDER\r\n"
-        );
-        text.map_err(|fmt::Error| NoRoom)
+             \r\n    postern card export CARD FOLDER\r\n",
+        ];
+        put_all(out, &texts)
     }
+}
+
+fn put_all(out: &mut Out<'_>, texts: &[&str]) -> Result<(), NoRoom> {
+    texts.iter().try_for_each(|text| out.put(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Trace information: the `Received:` field that we put on top, and the hops counted before us.
 
-use core::fmt::{self, Write};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use crate::time::Timestamp;
 use crate::wire::{NoRoom, Out};
@@ -78,34 +77,34 @@ impl Received<'_> {
     }
 
     fn write_clauses(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
-        let mut field = Field { line_start: out.len(), out };
+        let mut field = Field { line_start: out.len(), out, received: self };
         field.out.put(b"Received:")?;
-        field.clause(|out| {
+        field.clause(|received, out| {
             out.put(b"from ")?;
-            put_helo(out, self.helo)
+            put_helo(out, received.helo)
         })?;
-        field.clause(|out| put_address(out, self.address.to_canonical()))?;
-        field.clause(|out| {
+        field.clause(|received, out| put_address(out, received.address.to_canonical()))?;
+        field.clause(|received, out| {
             out.put(b"by ")?;
-            out.put(self.by.as_bytes())
+            out.put(received.by.as_bytes())
         })?;
-        field.clause(|out| {
+        field.clause(|received, out| {
             out.put(b"with ")?;
-            out.put(self.with.name().as_bytes())
+            out.put(received.with.name().as_bytes())
         })?;
-        field.clause(|out| {
+        field.clause(|received, out| {
             out.put(b"id ")?;
-            out.put(self.id.as_bytes())?;
-            if self.recipient().is_none() { out.put(b";") } else { Ok(()) }
+            out.put(received.id.as_bytes())?;
+            if received.recipient().is_none() { out.put(b";") } else { Ok(()) }
         })?;
-        if let Some(recipient) = self.recipient() {
-            field.clause(|out| {
+        if self.recipient().is_some() {
+            field.clause(|received, out| {
                 out.put(b"for <")?;
-                out.put(recipient)?;
+                out.put(received.recipient().unwrap_or_default())?;
                 out.put(b">;")
             })?;
         }
-        field.clause(|out| put_date(out, self.time))?;
+        field.clause(|received, out| put_date(out, received.time))?;
         field.out.put(b"\r\n")
     }
 
@@ -133,23 +132,27 @@ pub const fn separator(octets: &[u8]) -> &'static [u8] {
 }
 
 /// A header field that is being written, and where its present line begins.
-struct Field<'o, 'b> {
-    out: &'o mut Out<'b>,
+struct Field<'f, 'b> {
+    out: &'f mut Out<'b>,
     line_start: usize,
+    received: &'f Received<'f>,
 }
 
-impl<'b> Field<'_, 'b> {
+/// What appends a clause. A pointer: as a parameter of its type, `clause` would be there for each.
+type Clause = fn(&Received<'_>, &mut Out<'_>) -> Result<(), NoRoom>;
+
+impl Field<'_, '_> {
     /// Appends one clause after a space, or on a line of its own when it would pass column 78
     /// (RFC 5322 §2.1.1).
-    fn clause(&mut self, write: impl Fn(&mut Out<'b>) -> Result<(), NoRoom>) -> Result<(), NoRoom> {
+    fn clause(&mut self, write: Clause) -> Result<(), NoRoom> {
         let before = self.out.len();
         self.out.put(b" ")?;
-        write(self.out)?;
+        write(self.received, self.out)?;
         if self.out.len().saturating_sub(self.line_start) > 78 {
             self.out.truncate(before);
             self.out.put(b"\r\n ")?;
             self.line_start = before.saturating_add(2);
-            write(self.out)?;
+            write(self.received, self.out)?;
         }
         Ok(())
     }
@@ -169,19 +172,59 @@ fn put_helo(out: &mut Out<'_>, helo: &[u8]) -> Result<(), NoRoom> {
     Ok(())
 }
 
-/// An address literal in a comment (RFC 5321 §4.1.3).
+/// An address literal in a comment (RFC 5321 §4.1.3). `core::fmt` would do it too, in 3 KiB of a
+/// device's flash.
 fn put_address(out: &mut Out<'_>, address: IpAddr) -> Result<(), NoRoom> {
-    let prefix = if address.is_ipv6() { "IPv6:" } else { "" };
-    write!(Text(out), "([{prefix}{address}])").map_err(|fmt::Error| NoRoom)
+    out.put(b"([")?;
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                out.put(if place > 0 { b"." } else { b"" })?;
+                out.put_decimal(u64::from(octet))?;
+            }
+        }
+        IpAddr::V6(address) => {
+            out.put(b"IPv6:")?;
+            put_ipv6(out, address)?;
+        }
+    }
+    out.put(b"])")
 }
 
-/// Lets `core::fmt` write into an [`Out`].
-pub(crate) struct Text<'o, 'b>(pub(crate) &'o mut Out<'b>);
-
-impl Write for Text<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.put(text.as_bytes()).map_err(|NoRoom| fmt::Error)
+/// The text of RFC 5952 §4: the longest run of zeros, the first of several, is left out.
+fn put_ipv6(out: &mut Out<'_>, address: Ipv6Addr) -> Result<(), NoRoom> {
+    let groups = address.segments();
+    let mut zeros = 0..0;
+    for start in 0..groups.len() {
+        let length = groups.iter().skip(start).take_while(|group| **group == 0).count();
+        if length > zeros.len().max(1) {
+            zeros = start..start.saturating_add(length);
+        }
     }
+    for (place, group) in groups.into_iter().enumerate() {
+        if place == zeros.start && !zeros.is_empty() {
+            out.put(b"::")?;
+        }
+        if zeros.contains(&place) {
+            continue;
+        }
+        if place > 0 && place != zeros.end {
+            out.put(b":")?;
+        }
+        put_hexadecimal(out, group)?;
+    }
+    Ok(())
+}
+
+fn put_hexadecimal(out: &mut Out<'_>, number: u16) -> Result<(), NoRoom> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for shift in [12, 8, 4, 0] {
+        let rest = usize::from(number >> shift);
+        if rest > 0 || shift == 0 {
+            out.put(DIGITS.get(rest % 16).map(core::slice::from_ref).unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }
 
 /// The date-time of RFC 5322 §3.3, in UTC.
@@ -195,16 +238,20 @@ pub(crate) fn put_date(out: &mut Out<'_>, time: Timestamp) -> Result<(), NoRoom>
     let name_of = |names: &[&'static str], nth: u64| {
         usize::try_from(nth).ok().and_then(|nth| names.get(nth).copied()).unwrap_or_default()
     };
-    write!(
-        Text(out),
-        "{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000",
-        weekday = name_of(&WEEKDAYS, days % 7),
-        month = name_of(&MONTHS, month - 1),
-        hour = second_of_day / 3_600,
-        minute = second_of_day / 60 % 60,
-        second = second_of_day % 60,
-    )
-    .map_err(|fmt::Error| NoRoom)
+    out.put(name_of(&WEEKDAYS, days % 7).as_bytes())?;
+    out.put(b", ")?;
+    out.put_decimal(day)?;
+    out.put(b" ")?;
+    out.put(name_of(&MONTHS, month - 1).as_bytes())?;
+    out.put(b" ")?;
+    out.put_padded(year, 4)?;
+    out.put(b" ")?;
+    out.put_padded(second_of_day / 3_600, 2)?;
+    out.put(b":")?;
+    out.put_padded(second_of_day / 60 % 60, 2)?;
+    out.put(b":")?;
+    out.put_padded(second_of_day % 60, 2)?;
+    out.put(b" +0000")
 }
 
 /// A date of the Gregorian calendar; months and days count from 1.

@@ -157,6 +157,19 @@ fn a_message_may_come_with_a_hundred_hops() {
 }
 
 proptest! {
+    /// What is mapped is folded first, so that the two never differ there.
+    #[test]
+    fn addresses_are_written_as_the_standard_library_writes_them(
+        octets: [u8; 4],
+        groups in prop::array::uniform8(prop_oneof![Just(0_u16), Just(0), any::<u16>()]),
+    ) {
+        let (ipv4, ipv6) = (IpAddr::from(octets), IpAddr::from(groups));
+        prop_assume!(ipv6.to_canonical() == ipv6);
+        let written = |address| text(Received { address, ..received(b"h", None) });
+        prop_assert!(written(ipv4).contains(&format!("([{ipv4}])")), "{}", ipv4);
+        prop_assert!(written(ipv6).contains(&format!("([IPv6:{ipv6}])")), "{}", ipv6);
+    }
+
     #[test]
     fn lines_stay_short_and_foldings_whole(helo in prop::collection::vec(any::<u8>(), 0..60)) {
         let field = text(received(&helo, Some(b"ann@held.example")));

@@ -53,16 +53,22 @@ impl<'b> Out<'b> {
 
     /// Appends `number` in decimal digits, or nothing.
     pub fn put_decimal(&mut self, number: u64) -> Result<(), NoRoom> {
+        self.put_padded(number, 1)
+    }
+
+    /// Appends `number` in decimal digits, with zeros in front where they are fewer than `width`,
+    /// of at most 20; or nothing.
+    pub fn put_padded(&mut self, number: u64, width: usize) -> Result<(), NoRoom> {
         let mut digits = [b'0'; 20];
         let mut rest = number;
         let mut used = 0;
         for digit in digits.iter_mut().rev() {
+            if rest == 0 && used >= width {
+                break;
+            }
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
             used += 1;
-            if rest == 0 {
-                break;
-            }
         }
         self.put(digits.get(digits.len() - used..).unwrap_or_default())
     }
