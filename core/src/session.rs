@@ -178,15 +178,31 @@ impl<'c> Session<'c> {
         verdict: A::Verdict<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), Unanswered<A>> {
-        if self.phase != Phase::Asking(A::STAGE) || self.serial != ask.serial() {
-            return Err(Unanswered::Stale);
+        match self.rule(A::STAGE, ask.serial(), &verdict.rule(A::STAGE), out) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Unanswered::Stale),
+            Err(NoRoom) => Err(Unanswered::NoRoom(ask)),
         }
-        let ruling = verdict.rule(A::STAGE);
-        if out.free() < self.config.min_out() || self.write(A::STAGE, &ruling, out).is_err() {
-            return Err(Unanswered::NoRoom(ask));
+    }
+
+    /// Does what was ruled, if it was asked for: once for all kinds of asks, since it would be
+    /// there for each of them.
+    fn rule(
+        &mut self,
+        stage: Stage,
+        serial: u64,
+        ruling: &Ruling<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<bool, NoRoom> {
+        if self.phase != Phase::Asking(stage) || self.serial != serial {
+            return Ok(false);
         }
-        self.phase = self.settle(A::STAGE, ruling.outcome);
-        Ok(())
+        if out.free() < self.config.min_out() {
+            return Err(NoRoom);
+        }
+        self.write(stage, ruling, out)?;
+        self.phase = self.settle(stage, ruling.outcome);
+        Ok(true)
     }
 
     /// The caller can't go on storing the message that is coming in. The rest is read and dropped,
