@@ -2,8 +2,8 @@
 
 use core::cell::RefCell;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 use uuid::{Builder, Uuid};
 
 use crate::Board;
