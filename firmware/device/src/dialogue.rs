@@ -1,7 +1,5 @@
 //! Core's client on a socket: what it needs of the network is done here, the rest is passed up.
 
-use core::fmt::Write as _;
-
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 use heapless::Vec;
@@ -63,10 +61,9 @@ pub(crate) struct Answer {
 impl From<&Reply<'_>> for Answer {
     fn from(reply: &Reply<'_>) -> Self {
         let code = reply.code();
-        let mut text = Vec::new();
-        let _fits = write!(text, "{code} ");
+        let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
         let first = reply.lines().next().unwrap_or_default();
-        text.extend(first.iter().copied().take(REPLY - text.len()));
+        let text = digits.iter().chain(b" ").chain(first).copied().take(REPLY).collect();
         Self { code, text }
     }
 }

@@ -71,11 +71,9 @@ impl<'n> Net<'n> {
         self.0.wait_config_down().await;
     }
 
-    /// The address of a host that is named so; none when it has none, or none can be found now.
+    /// The address of a host that is named so, or is such an address already; none when it has
+    /// none, or none can be found now.
     pub(crate) async fn resolve(&self, host: &str) -> Option<IpAddr> {
-        if let Ok(address) = host.parse() {
-            return Some(address);
-        }
         let query = self.0.dns_query(host, DnsQueryType::A);
         let found = with_timeout(Duration::from_secs(CONNECT_S), query).await.ok()?.ok()?;
         found.first().map(|address| IpAddr::from(*address))
