@@ -11,7 +11,7 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 
 use crate::session::{
-    Ask, AuthVerdict, EtrnVerdict, Event, Need, Session, Unanswered, Verdict, Why,
+    Answer, AuthVerdict, EtrnVerdict, Event, Need, Session, Unanswered, Verdict, Why,
 };
 use crate::time::Instant;
 use crate::wire::Out;
@@ -280,41 +280,39 @@ impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
 
     async fn handle(&mut self, event: Event<'_>, out: &mut Out<'_>) {
         let Self { session, mailroom, .. } = self;
-        match event {
-            Event::Connect { ask } => answer(session, ask, mailroom.connect().await, out),
+        let answer = match event {
+            Event::Connect { ask } => Answer::new(&ask, mailroom.connect().await),
             Event::Hello { name, esmtp, ask } => {
-                answer(session, ask, mailroom.hello(name, esmtp).await, out);
+                Answer::new(&ask, mailroom.hello(name, esmtp).await)
             }
             Event::Mail { from, params, ask } => {
-                answer(session, ask, mailroom.mail(from, params).await, out);
+                Answer::new(&ask, mailroom.mail(from, params).await)
             }
-            Event::Rcpt { to, params, ask } => {
-                answer(session, ask, mailroom.rcpt(to, params).await, out);
-            }
-            Event::Data { ask } => answer(session, ask, mailroom.open().await, out),
-            Event::Chunk(bytes) => {
-                if let Err(reason) = mailroom.chunk(bytes).await {
-                    session.abort(reason);
-                }
-            }
-            Event::ChunkEnd { ask } => answer(session, ask, Verdict::Accept, out),
-            Event::End { size, ask } => answer(session, ask, mailroom.commit(size).await, out),
-            Event::Discard(why) => mailroom.discard(why),
-            Event::Etrn { node, ask } => answer(session, ask, mailroom.etrn(node).await, out),
-            Event::Atrn { domains, ask } => {
-                answer(session, ask, mailroom.atrn(domains).await, out);
-            }
-            Event::StartTls { ask } => answer(session, ask, mailroom.start_tls().await, out),
+            Event::Rcpt { to, params, ask } => Answer::new(&ask, mailroom.rcpt(to, params).await),
+            Event::Data { ask } => Answer::new(&ask, mailroom.open().await),
+            Event::Chunk(bytes) => match mailroom.chunk(bytes).await {
+                Ok(()) => return,
+                Err(reason) => return session.abort(reason),
+            },
+            Event::ChunkEnd { ask } => Answer::new(&ask, Verdict::Accept),
+            Event::End { size, ask } => Answer::new(&ask, mailroom.commit(size).await),
+            Event::Discard(why) => return mailroom.discard(why),
+            Event::Etrn { node, ask } => Answer::new(&ask, mailroom.etrn(node).await),
+            Event::Atrn { domains, ask } => Answer::new(&ask, mailroom.atrn(domains).await),
+            Event::StartTls { ask } => Answer::new(&ask, mailroom.start_tls().await),
             Event::AuthStart { mechanism, initial, ask } => {
-                answer(session, ask, mailroom.auth(mechanism, initial).await, out);
+                Answer::new(&ask, mailroom.auth(mechanism, initial).await)
             }
-            Event::AuthLine { line, ask } => {
-                answer(session, ask, mailroom.auth_line(line).await, out);
-            }
+            Event::AuthLine { line, ask } => Answer::new(&ask, mailroom.auth_line(line).await),
             Event::Xclient { attributes, ask } => {
-                answer(session, ask, mailroom.xclient(attributes).await, out);
+                Answer::new(&ask, mailroom.xclient(attributes).await)
             }
-            Event::Quit => {}
+            Event::Quit => return,
+        };
+        match session.apply(&answer, out) {
+            Ok(()) => {}
+            Err(Unanswered::NoRoom(())) => unreachable!("a step leaves room for its answer"),
+            Err(Unanswered::Stale) => unreachable!("nothing came between the event and its answer"),
         }
     }
 }
@@ -324,12 +322,4 @@ enum Filled {
     Octets,
     HangUp,
     Woken(Wake),
-}
-
-fn answer<A: Ask>(session: &mut Session<'_>, ask: A, verdict: A::Verdict<'_>, out: &mut Out<'_>) {
-    match session.answer(ask, verdict, out) {
-        Ok(()) => {}
-        Err(Unanswered::NoRoom(_)) => unreachable!("a step leaves room for its answer"),
-        Err(Unanswered::Stale) => unreachable!("nothing came between the event and its answer"),
-    }
 }

@@ -48,7 +48,8 @@ use crate::wire::line::Skip;
 use crate::wire::params::Extension;
 use crate::wire::reply::{self, Keyword, Reason, Reply, Stage};
 use crate::wire::{NoRoom, Out};
-use ask::{Decision, Outcome, Ruling};
+pub(crate) use ask::Answer;
+use ask::{Outcome, Ruling};
 use budget::Budget;
 
 /// One client's dialogue, from its connection to its end.
@@ -61,6 +62,8 @@ pub struct Session<'c> {
     phase: Phase,
     transaction: Transaction,
     budget: Budget,
+    /// What [`Config::min_out`] says, once: it looks at all that is offered.
+    min_out: usize,
     serial: u64,
     esmtp: bool,
     greeted: bool,
@@ -144,6 +147,7 @@ impl<'c> Session<'c> {
             phase: Phase::Start,
             transaction: Transaction::NONE,
             budget: Budget::new(config),
+            min_out: config.min_out(),
             serial: u64::from(id) << 32,
             esmtp: false,
             greeted: false,
@@ -178,31 +182,28 @@ impl<'c> Session<'c> {
         verdict: A::Verdict<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), Unanswered<A>> {
-        match self.rule(A::STAGE, ask.serial(), &verdict.rule(A::STAGE), out) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Unanswered::Stale),
-            Err(NoRoom) => Err(Unanswered::NoRoom(ask)),
+        match self.apply(&Answer::new(&ask, verdict), out) {
+            Ok(()) => Ok(()),
+            Err(Unanswered::Stale) => Err(Unanswered::Stale),
+            Err(Unanswered::NoRoom(())) => Err(Unanswered::NoRoom(ask)),
         }
     }
 
-    /// Does what was ruled, if it was asked for: once for all kinds of asks, since it would be
-    /// there for each of them.
-    fn rule(
+    /// [`Session::answer`], for asks of any kind: what is generic is there once for each of them.
+    pub(crate) fn apply(
         &mut self,
-        stage: Stage,
-        serial: u64,
-        ruling: &Ruling<'_>,
+        answer: &Answer<'_>,
         out: &mut Out<'_>,
-    ) -> Result<bool, NoRoom> {
-        if self.phase != Phase::Asking(stage) || self.serial != serial {
-            return Ok(false);
+    ) -> Result<(), Unanswered<()>> {
+        let Answer { stage, serial, ruling } = answer;
+        if self.phase != Phase::Asking(*stage) || self.serial != *serial {
+            return Err(Unanswered::Stale);
         }
-        if out.free() < self.config.min_out() {
-            return Err(NoRoom);
+        if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
+            return Err(Unanswered::NoRoom(()));
         }
-        self.write(stage, ruling, out)?;
-        self.phase = self.settle(stage, ruling.outcome);
-        Ok(true)
+        self.phase = self.settle(*stage, ruling.outcome);
+        Ok(())
     }
 
     /// The caller can't go on storing the message that is coming in. The rest is read and dropped,
@@ -254,7 +255,7 @@ impl<'c> Session<'c> {
         if now < self.deadline() {
             return Ok(None);
         }
-        if out.free() < self.config.min_out() {
+        if out.free() < self.min_out {
             return Err(Need::Room);
         }
         reply::TIMED_OUT.write(out).map_err(|NoRoom| Need::Room)?;
@@ -274,7 +275,7 @@ impl<'c> Session<'c> {
                 self.phase = Phase::Closed;
                 return need(input.len(), Need::Close);
             }
-            _ if out.free() < self.config.min_out() => return need(0, Need::Room),
+            _ if out.free() < self.min_out => return need(0, Need::Room),
             _ => {}
         }
         match self.phase {

@@ -69,6 +69,20 @@ pub struct Ruling<'t> {
     pub(super) outcome: Outcome,
 }
 
+/// A decision on one ask.
+#[derive(Debug)]
+pub(crate) struct Answer<'t> {
+    pub(super) stage: Stage,
+    pub(super) serial: u64,
+    pub(super) ruling: Ruling<'t>,
+}
+
+impl<'t> Answer<'t> {
+    pub(crate) fn new<A: Ask>(ask: &A, verdict: A::Verdict<'t>) -> Self {
+        Self { stage: A::STAGE, serial: ask.serial(), ruling: verdict.rule(A::STAGE) }
+    }
+}
+
 impl<'t> Ruling<'t> {
     fn accepted(reply: Reply, text: Option<Text<'t>>) -> Self {
         Self { reply, text, count: None, outcome: Outcome::Accepted }
@@ -113,7 +127,7 @@ mod sealed {
     }
 }
 
-pub(super) use sealed::{Decision, Token};
+use sealed::{Decision, Token};
 
 fn rule(verdict: Verdict<'_>, stage: Stage) -> Ruling<'_> {
     match verdict {
