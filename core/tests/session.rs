@@ -147,6 +147,26 @@ fn nothing_is_said_without_room_for_the_longest_reply() {
 }
 
 #[test]
+fn the_longest_reply_to_ehlo_fills_the_room_that_is_asked_for() {
+    let hostname = [b'x'; Text::MAX];
+    let all = [Extension::BinaryMime, Extension::StartTls, Extension::Auth, Extension::Xclient];
+    let mut config = Config::new(Text::new(&hostname).expect("printable")).with(Extension::Atrn);
+    config.extensions = all.into_iter().fold(config.extensions, |set, one| set.with(one));
+    config.auth_mechanisms = Text::new(b"PLAIN LOGIN").expect("printable");
+    (config.max_message_size, config.max_recipients) = (u64::MAX, u16::MAX);
+    let mut session = Session::new(&config, 1, false);
+    let mut buffer = vec![0; config.min_out()];
+    let input = b"EHLO c\r\n";
+    for consumed in [0, input.len()] {
+        let mut out = Out::new(&mut buffer);
+        let step = session.step(Instant::from_millis(0), input, &mut out);
+        assert_eq!(step.consumed, consumed);
+        accept(&mut session, step.next.expect("there is room"), &mut out);
+        assert_eq!(out.free() == 0, consumed > 0, "{:?}", String::from_utf8_lossy(out.written()));
+    }
+}
+
+#[test]
 fn silence_ends_a_session_after_the_idle_time_out() {
     let mut peer = Peer::greeted();
     let idle = u64::from(CONFIG.idle_timeout_ms);

@@ -1,8 +1,9 @@
 //! What one kind of session offers and how patient it is.
 
+use super::KEYWORDS;
 use crate::wire::Text;
 use crate::wire::params::{Extension, Extensions};
-use crate::wire::reply::MAX_REPLY;
+use crate::wire::reply::{EHLO_END, EHLO_LINE, MAX_REPLY};
 
 /// The constants of a session. All of it can be `const`, as a device wants it.
 ///
@@ -103,9 +104,27 @@ impl<'c> Config<'c> {
         octets
     }
 
-    /// Octets that the output must have free before a step: the longest reply, which may be EHLO's.
+    /// Octets that the output must have free before a step: the longest reply, which may be EHLO's
+    /// (RFC 5321 §4.1.1.1).
     pub const fn min_out(&self) -> usize {
-        let hello = 512 + self.hostname.as_bytes().len() + self.auth_mechanisms.as_bytes().len();
+        let mut hello = EHLO_LINE + self.hostname.as_bytes().len() + EHLO_END;
+        let mut rest: &[(Extension, &str)] = &KEYWORDS;
+        while let [(extension, name), tail @ ..] = rest {
+            if self.extensions.has(*extension) {
+                hello += EHLO_LINE + name.len() + self.behind(*extension);
+            }
+            rest = tail;
+        }
         if hello > MAX_REPLY { hello } else { MAX_REPLY }
+    }
+
+    /// Octets behind a keyword in EHLO's reply, at most.
+    const fn behind(&self, extension: Extension) -> usize {
+        match extension {
+            Extension::Size => b"18446744073709551615".len(),
+            Extension::Limits => b"65535".len(),
+            Extension::Auth => self.auth_mechanisms.as_bytes().len(),
+            _ => 0,
+        }
     }
 }

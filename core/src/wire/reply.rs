@@ -96,6 +96,11 @@ pub struct Reply {
 /// Octets of the longest reply of one line: code, enhanced code, [`Text`], CRLF.
 pub const MAX_REPLY: usize = 4 + 8 + Text::MAX + 2;
 
+/// Octets of a line of EHLO's reply besides its words.
+pub(crate) const EHLO_LINE: usize = b"250-\r\n".len();
+/// Octets of its last line.
+pub(crate) const EHLO_END: usize = b"250 HELP\r\n".len();
+
 impl Reply {
     const fn new(code: u16, detail: (u8, u8), text: &'static str) -> Self {
         Self { code, detail: Some(detail), text: text.as_bytes() }
