@@ -20,6 +20,11 @@ pub trait Card {
     /// What went wrong, for the log.
     type Error: Debug;
 
+    /// Makes the card ready; a store calls it before all else, each time that it is mounted.
+    async fn start(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// How many blocks there are.
     fn blocks(&self) -> u32;
 

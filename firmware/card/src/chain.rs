@@ -61,7 +61,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let mut walk = Walk::new(chain);
         let (mut last, mut state) = (chain.head, head);
         loop {
-            match walk.next(&mut self.medium).await {
+            let next = walk.next(&mut self.medium).await;
+            match next {
                 Ok(Some(extent)) => {
                     self.map.set(&mut self.medium, extent, state).await?;
                     (last, state) = (extent, rest);

@@ -95,15 +95,20 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.free_removed().await?;
         self.map.write(&mut self.medium).await?;
         self.medium.flush().await?;
-        let head = self.head();
-        let block = self.medium.geometry.head_block(head.generation);
-        self.medium.store(block, |content| head.write(content)).await?;
-        self.medium.flush().await?;
+        self.write_head().await?;
         self.map.turn();
-        self.tip = Tip::new(head.next);
+        self.tip = Tip::new(self.tip.next);
         self.pending = 0;
         self.has_failed = false;
         Ok(())
+    }
+
+    async fn write_head(&mut self) -> Result<(), Fault<C::Error>> {
+        let head = self.head();
+        let block = self.medium.geometry.head_block(head.generation);
+        head.write(self.medium.blank().await);
+        self.medium.write(block).await?;
+        self.medium.flush().await
     }
 
     fn head(&self) -> Head {
@@ -125,7 +130,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         for sequence in self.tip.first..self.tip.next {
             // Read for each: a future that keeps both is larger, and the block is often at hand.
             for index in 0..2 {
-                if let Some(chain) = self.freed(sequence, index).await? {
+                let freed = self.freed(sequence, index).await?;
+                if let Some(chain) = freed {
                     self.mark_chain(chain, State::Free, State::Free).await?;
                 }
             }

@@ -104,8 +104,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
     /// After an error, or when power fails before, it may be there or not, but never in part.
-    pub async fn commit(&mut self, mut draft: Draft) -> Result<MessageId, Fault<C::Error>> {
-        self.settle(&mut draft, None).await
+    pub async fn commit(&mut self, draft: Draft) -> Result<MessageId, Fault<C::Error>> {
+        self.settle(&draft, None).await
     }
 
     /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
@@ -114,10 +114,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     pub async fn replace(
         &mut self,
         id: MessageId,
-        mut draft: Draft,
+        draft: Draft,
         flagged: bool,
     ) -> Result<MessageId, Fault<C::Error>> {
-        self.settle(&mut draft, Some((id, flagged))).await
+        self.settle(&draft, Some((id, flagged))).await
     }
 
     /// Ends a draft without a message, and frees its room.
@@ -129,7 +129,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// and whether it is flagged then.
     async fn settle(
         &mut self,
-        draft: &mut Draft,
+        draft: &Draft,
         old: Option<(MessageId, bool)>,
     ) -> Result<MessageId, Fault<C::Error>> {
         if let Err(fault) = self.try_settle(draft, old).await {
@@ -173,7 +173,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             message = Message { flagged, ..old.with_envelope_of(&message) };
         }
         let block = self.medium.geometry.extent_block(draft.chain.head, 0);
-        self.medium.store(block, |content| message.write(content)).await
+        message.write(self.medium.blank().await);
+        self.medium.write(block).await
     }
 
     async fn release(&mut self, draft: &Draft) {

@@ -251,13 +251,14 @@ impl<const PAGES: usize> Map<PAGES> {
         page: u8,
     ) -> Result<&mut Slot, Fault<C::Error>> {
         self.wants = self.wants.wrapping_add(1);
-        let wants = self.wants;
-        let index = match self.slots.iter().position(|slot| slot.page == Some(page)) {
+        // Looked for first: what stands in the match itself is a part of the future.
+        let at_hand = self.slots.iter().position(|slot| slot.page == Some(page));
+        let index = match at_hand {
             Some(index) => index,
             None => self.bring_in(medium, page).await?,
         };
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
-        slot.wanted = wants;
+        slot.wanted = self.wants;
         Ok(slot)
     }
 
@@ -266,24 +267,13 @@ impl<const PAGES: usize> Map<PAGES> {
         medium: &mut Medium<C>,
         page: u8,
     ) -> Result<usize, Fault<C::Error>> {
-        let wants = self.wants;
-        let (index, evicted) = self
-            .slots
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, slot)| {
-                let unwanted_for = wants.wrapping_sub(slot.wanted);
-                (slot.page.is_some(), slot.is_changed, u32::MAX - unwanted_for)
-            })
-            .map(|(index, slot)| (index, slot.page.filter(|_| slot.is_changed)))
-            .ok_or(Fault::Failed)?;
+        let (index, evicted) = self.least_wanted().ok_or(Fault::Failed)?;
         if let Some(evicted) = evicted {
             self.move_out(medium, evicted).await?;
         }
         let is_moved_out = self.moved_out & bit(page) != 0;
         let generation = self.generation + u32::from(is_moved_out);
         let block = medium.geometry.page_block(generation, page);
-        let boot = self.boot;
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
         slot.page = None;
         slot.is_changed = false;
@@ -294,11 +284,20 @@ impl<const PAGES: usize> Map<PAGES> {
         if slot_generation != generation {
             return Err(Fault::Damaged { block });
         }
-        if boot == 0 || slot_boot != boot {
+        if self.boot == 0 || slot_boot != self.boot {
             slot.clear_drafts();
         }
         slot.page = Some(page);
         Ok(index)
+    }
+
+    /// The slot that is given up next, and the page in it if that is not on the card yet.
+    fn least_wanted(&self) -> Option<(usize, Option<u8>)> {
+        let (index, slot) = self.slots.iter().enumerate().min_by_key(|(_, slot)| {
+            let unwanted_for = self.wants.wrapping_sub(slot.wanted);
+            (slot.page.is_some(), slot.is_changed, u32::MAX - unwanted_for)
+        })?;
+        Some((index, slot.page.filter(|_| slot.is_changed)))
     }
 
     /// Writes a page that is in a slot to its place in the next checkpoint.

@@ -24,11 +24,16 @@ enum Held {
 }
 
 pub(crate) struct Medium<C> {
-    card: C,
+    pub(crate) sealed: Sealed<C>,
     pub(crate) geometry: Geometry,
-    pub(crate) mark: Mark,
     buffer: Block,
     held: Held,
+}
+
+/// The card, and what tells its blocks from another's.
+pub(crate) struct Sealed<C> {
+    card: C,
+    pub(crate) mark: Mark,
     /// Blocks read so far.
     pub(crate) reads: u32,
 }
@@ -36,28 +41,28 @@ pub(crate) struct Medium<C> {
 impl<C: Card> Medium<C> {
     pub(crate) const fn new(card: C) -> Self {
         Self {
-            card,
+            sealed: Sealed { card, mark: Mark::SUPERBLOCK, reads: 0 },
             geometry: Geometry::NONE,
-            mark: Mark::SUPERBLOCK,
             buffer: [0; BLOCK],
             held: Held::Nothing,
-            reads: 0,
         }
     }
 
     pub(crate) fn into_card(self) -> C {
-        self.card
+        self.sealed.card
     }
 
     pub(crate) fn card_blocks(&self) -> u32 {
-        self.card.blocks()
+        self.sealed.card.blocks()
     }
 
     /// Forgets all, and reads the superblock's block, whatever it holds.
     pub(crate) async fn restart(&mut self) -> Result<&Block, Fault<C::Error>> {
         self.held = Held::Nothing;
-        self.reads = 1;
-        self.card.read(Superblock::BLOCK, &mut self.buffer).await.map_err(Fault::Card)?;
+        self.sealed.reads = 1;
+        let card = &mut self.sealed.card;
+        card.start().await.map_err(Fault::Card)?;
+        card.read(Superblock::BLOCK, &mut self.buffer).await.map_err(Fault::Card)?;
         Ok(&self.buffer)
     }
 
@@ -66,24 +71,25 @@ impl<C: Card> Medium<C> {
         if self.held != Held::Block(block) {
             self.vacate().await;
             self.held = Held::Nothing;
-            let Self { card, mark, buffer, reads, .. } = self;
-            read_sealed(card, *mark, reads, block, buffer).await?;
+            self.sealed.read(block, &mut self.buffer).await?;
             self.held = Held::Block(block);
         }
         Ok(&self.buffer)
     }
 
-    /// Writes a block by way of the buffer: `fill` gets zeros.
-    pub(crate) async fn store(
-        &mut self,
-        block: u32,
-        fill: impl FnOnce(&mut Block),
-    ) -> Result<(), Fault<C::Error>> {
+    /// The buffer, with zeros in it: what is put there goes to the card by [`Medium::write`].
+    pub(crate) async fn blank(&mut self) -> &mut Block {
         self.vacate().await;
         self.held = Held::Nothing;
         self.buffer.fill(0);
-        fill(&mut self.buffer);
-        self.write_buffer(block).await
+        &mut self.buffer
+    }
+
+    /// Seals the buffer and writes it.
+    pub(crate) async fn write(&mut self, block: u32) -> Result<(), Fault<C::Error>> {
+        self.sealed.write(block, &mut self.buffer).await?;
+        self.held = Held::Block(block);
+        Ok(())
     }
 
     /// Reads a block of ours past the buffer.
@@ -92,7 +98,7 @@ impl<C: Card> Medium<C> {
         block: u32,
         content: &mut Block,
     ) -> Result<(), Fault<C::Error>> {
-        read_sealed(&mut self.card, self.mark, &mut self.reads, block, content).await
+        self.sealed.read(block, content).await
     }
 
     /// Seals and writes a block past the buffer.
@@ -101,13 +107,12 @@ impl<C: Card> Medium<C> {
         block: u32,
         content: &mut Block,
     ) -> Result<(), Fault<C::Error>> {
-        self.mark.seal(block, content);
-        self.card.write(block, content).await.map_err(Fault::Card)
+        self.sealed.write(block, content).await
     }
 
     /// Returns once all that was written is on stable storage.
     pub(crate) async fn flush(&mut self) -> Result<(), Fault<C::Error>> {
-        self.card.flush().await.map_err(Fault::Card)
+        self.sealed.card.flush().await.map_err(Fault::Card)
     }
 
     /// Brings a draft's tail into the buffer. It must be what `header` says: a tail whose writing
@@ -139,7 +144,7 @@ impl<C: Card> Medium<C> {
     /// Writes the tail that the buffer holds.
     pub(crate) async fn write_tail(&mut self) -> Result<(), Fault<C::Error>> {
         match self.held {
-            Held::Tail { block, .. } => self.write_buffer(block).await,
+            Held::Tail { block, .. } => self.write(block).await,
             _ => Ok(()),
         }
     }
@@ -158,31 +163,27 @@ impl<C: Card> Medium<C> {
             self.held = Held::Nothing;
         }
     }
-
-    async fn write_buffer(&mut self, block: u32) -> Result<(), Fault<C::Error>> {
-        self.mark.seal(block, &mut self.buffer);
-        self.card.write(block, &self.buffer).await.map_err(Fault::Card)?;
-        self.held = Held::Block(block);
-        Ok(())
-    }
 }
 
-/// Reads a block of ours. One that can't be read, or not as it was written, gets a second chance:
-/// it may have been the wire.
-async fn read_sealed<C: Card>(
-    card: &mut C,
-    mark: Mark,
-    reads: &mut u32,
-    block: u32,
-    content: &mut Block,
-) -> Result<(), Fault<C::Error>> {
-    for is_last in [false, true] {
-        *reads = reads.saturating_add(1);
-        match card.read(block, content).await {
-            Ok(()) if mark.is_sealed(block, content) => return Ok(()),
-            Err(error) if is_last => return Err(Fault::Card(error)),
-            _ => {}
+impl<C: Card> Sealed<C> {
+    /// Reads a block of ours. One that can't be read, or not as it was written, gets a second
+    /// chance: it may have been the wire.
+    async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
+        let mut is_last = false;
+        loop {
+            self.reads = self.reads.saturating_add(1);
+            let read = self.card.read(block, content).await;
+            match read {
+                Ok(()) if self.mark.is_sealed(block, content) => return Ok(()),
+                Ok(()) if is_last => return Err(Fault::Damaged { block }),
+                Err(error) if is_last => return Err(Fault::Card(error)),
+                _ => is_last = true,
+            }
         }
     }
-    Err(Fault::Damaged { block })
+
+    async fn write(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
+        self.mark.seal(block, content);
+        self.card.write(block, content).await.map_err(Fault::Card)
+    }
 }

@@ -51,7 +51,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             // of a checkpoint that is whole. So this one has to be.
             self.map.check(&mut self.medium).await?;
             let block = self.medium.geometry.head_block(self.map.generation + 1);
-            self.medium.store(block, |content| Head::NONE.write(content)).await?;
+            Head::NONE.write(self.medium.blank().await);
+            self.medium.write(block).await?;
             self.medium.flush().await?;
         }
         let replayed = self.replay().await?;
@@ -78,7 +79,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             return Err(Fault::TooSmall { blocks });
         }
         self.medium.geometry = superblock.geometry;
-        self.medium.mark = superblock.mark();
+        self.medium.sealed.mark = superblock.mark();
         self.settings_octets = superblock.settings_octets;
         self.seed = superblock.seed;
         (self.drafts, self.reserved, self.pending) = (0, 0, 0);
@@ -95,7 +96,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// What is told of a recovery.
     pub(crate) fn recovery(&self, replayed: &Replayed<C::Error>) -> Recovery {
         Recovery {
-            blocks_read: self.medium.reads,
+            blocks_read: self.medium.sealed.reads,
             replayed: replayed.records,
             messages: self.messages(),
             damaged: replayed.damaged,

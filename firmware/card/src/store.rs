@@ -249,7 +249,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             change: *change,
         };
         let block = self.medium.geometry.journal_block(record.sequence);
-        self.medium.store(block, |content| record.write(content)).await?;
+        record.write(self.medium.blank().await);
+        self.medium.write(block).await?;
         self.medium.flush().await?;
         self.tip.advance(change);
         Ok(())

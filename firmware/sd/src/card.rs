@@ -16,9 +16,9 @@ const IN_BLOCKS: u32 = 1 << 30;
 
 /// An SD card.
 ///
-/// It is made ready when it is first used, so one that is put in later is found. After one was
-/// pulled out every use fails: another must not be taken for it. What is begun is to be awaited to
-/// its end, or the card is left in the middle of a block.
+/// Until there is one that can be made ready every use fails. After one was pulled out every use
+/// fails too: another must not be taken for it. What is begun is to be awaited to its end, or the
+/// card is left in the middle of a block.
 pub struct SdCard<B> {
     bus: B,
     ready: Option<Ready>,
@@ -42,44 +42,43 @@ impl<B: Bus> SdCard<B> {
     }
 
     /// Selects the card, and returns what it is and the address of a block.
-    async fn select(&mut self, block: u32) -> Result<(Ready, u32), Fault<B::Error>> {
-        let ready = match self.ready {
-            Some(ready) => ready,
-            None => self.start().await?,
-        };
+    fn select(&mut self, block: u32) -> Result<(Ready, u32), Fault<B::Error>> {
+        let ready = self.ready.ok_or(Fault::NotReady)?;
         self.bus.select(true);
         let address = if ready.in_blocks { Some(block) } else { block.checked_mul(BLOCK as u32) };
         address.map(|address| (ready, address)).ok_or(Fault::Beyond)
-    }
-
-    async fn start(&mut self) -> Result<Ready, Fault<B::Error>> {
-        self.bus.set_speed(Speed::Slow);
-        let started = start(&mut self.bus).await;
-        self.bus.select(false);
-        self.bus.set_speed(Speed::Fast);
-        let ready = started?;
-        self.ready = Some(ready);
-        Ok(ready)
     }
 }
 
 impl<B: Bus> Card for SdCard<B> {
     type Error = Fault<B::Error>;
 
-    /// [`u32::MAX`] before the card was used, and of one that does not say.
+    /// Changes nothing once there was a card.
+    async fn start(&mut self) -> Result<(), Self::Error> {
+        if self.ready.is_none() {
+            self.bus.set_speed(Speed::Slow);
+            let started = start(&mut self.bus).await;
+            self.bus.select(false);
+            self.bus.set_speed(Speed::Fast);
+            self.ready = Some(started?);
+        }
+        Ok(())
+    }
+
+    /// [`u32::MAX`] before the card was ready, and of one that does not say.
     fn blocks(&self) -> u32 {
         self.ready.and_then(|ready| ready.blocks).unwrap_or(u32::MAX)
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Self::Error> {
-        let (_, address) = self.select(block).await?;
+        let (_, address) = self.select(block)?;
         let read = read(&mut self.bus, address, content).await;
         self.bus.select(false);
         read
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), Self::Error> {
-        let (ready, address) = self.select(block).await?;
+        let (ready, address) = self.select(block)?;
         let written = write(&mut self.bus, address, content, ready.says_status).await;
         self.bus.select(false);
         written

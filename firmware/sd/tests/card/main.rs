@@ -14,9 +14,12 @@ use sim::{GOOD, Line, Manner, State};
 
 const OURS: [u8; 512] = [0xA5; 512];
 
-/// Writes a block and reads it again.
+/// Makes the card ready, writes a block and reads it again.
 fn works(card: &mut SdCard<Line>, block: u32) -> bool {
     let mut content = [0; 512];
+    if block_on(card.start()).is_err() {
+        return false;
+    }
     let written = block_on(card.write(block, &OURS));
     let read = block_on(card.read(block, &mut content));
     written.is_ok() && read.is_ok() && content == OURS
@@ -58,7 +61,8 @@ fn a_card_that_is_put_in_later_is_found() {
     line.0.borrow_mut().present = false;
     let mut card = SdCard::new(line.clone());
     let mut content = [0; 512];
-    assert_eq!(block_on(card.read(0, &mut content)), Err(Fault::NoCard));
+    assert_eq!(block_on(card.start()), Err(Fault::NoCard));
+    assert_eq!(block_on(card.read(0, &mut content)), Err(Fault::NotReady));
     line.0.borrow_mut().present = true;
     assert!(works(&mut card, 0));
 }
@@ -89,7 +93,8 @@ fn each_refusal_has_a_name() {
     let fault = |manner: Manner| {
         let mut card = SdCard::new(Line::new(manner));
         let mut content = [0; 512];
-        let written = block_on(card.write(0, &OURS));
+        let started = block_on(card.start());
+        let written = started.and_then(|()| block_on(card.write(0, &OURS)));
         written.and_then(|()| block_on(card.read(0, &mut content))).err()
     };
     assert_eq!(fault(GOOD), None);
@@ -107,6 +112,7 @@ fn each_refusal_has_a_name() {
 fn a_busy_card_holds_nothing_up() {
     let line = Line::new(Manner { busy: 1000, ..GOOD });
     let mut card = SdCard::new(line);
+    assert_eq!(block_on(card.start()), Ok(()));
     let turns = Cell::new(0);
     let others = async {
         loop {
