@@ -43,8 +43,8 @@ pub(crate) async fn settle<C: Card>(
     let left = count(shared, &mut desk, message, fates, expired).await?;
     let mut settled = Settled { waiting: left.waiting > 0, rewritten: None };
     if left.waiting == 0 && left.failed == 0 {
-        info!("passed on, {=u64} octets", message.message_octets);
         desk.store.remove(message.id).await?;
+        info!("passed on, {=u64} octets", message.message_octets);
     } else if left.changed {
         if left.failed > 0 {
             warning!("{=u32} recipients of a message failed for good", left.failed);
