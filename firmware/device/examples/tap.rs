@@ -106,6 +106,8 @@ fn duration(ticks: u64) -> Duration {
 struct Computer;
 
 impl Board for Computer {
+    const RAM: usize = usize::MAX;
+
     fn random(&mut self, _octets: &mut [u8]) -> bool {
         false
     }

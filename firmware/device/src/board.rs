@@ -2,6 +2,10 @@
 
 /// A board.
 pub trait Board {
+    /// Octets of RAM. On a board with no more than [`crate::budget::RAM`] a session's future that
+    /// outgrows the budget does not compile.
+    const RAM: usize;
+
     /// Fills `octets` from a hardware source of randomness, or says that there is none: then the
     /// card's seed is used, stirred at each boot.
     fn random(&mut self, octets: &mut [u8]) -> bool;

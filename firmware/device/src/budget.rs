@@ -21,12 +21,12 @@ pub const SOCKETS: usize = CHANNELS + SPARES + 4;
 /// What a channel's TCP socket receives into: one segment. With more than two, smoltcp's
 /// acknowledgements wait for its timer, and a hundredth of the speed is left.
 pub const RECEIVE: usize = 1460;
-/// What a channel's TCP socket sends from: replies.
-pub const SEND: usize = 384;
+/// What a channel's TCP socket sends from: as many replies as a session gathers before it sends.
+pub const SEND: usize = 256;
 /// A session's input: the longest command line.
 pub const SESSION_IN: usize = 576;
 /// A session's output: the longest reply, and a name of 255 octets in it.
-pub const SESSION_OUT: usize = 768;
+pub const SESSION_OUT: usize = 512;
 /// Octets of a client's HELO name that are kept; the rest would only be shown.
 pub const HELO: usize = 64;
 /// A spare's TCP buffers.
@@ -67,8 +67,9 @@ pub struct Part {
     pub octets: usize,
 }
 
-/// Octets of one channel: its buffers, its socket, and its future with its draft's block.
-pub const CHANNEL: usize = 5376;
+/// Octets of one channel: its buffers, its socket and its future. One whose future is larger does
+/// not compile.
+pub const CHANNEL: usize = 4608;
 
 /// The parts.
 pub const PARTS: [Part; 7] = [

@@ -1,6 +1,7 @@
 //! A channel: a socket on which one session follows another.
 
 use core::future::pending;
+use core::pin::Pin;
 
 use postern_card::Card;
 use postern_core::drive::{Buffers, serve};
@@ -8,12 +9,13 @@ use postern_core::session::{Config, Session};
 use postern_core::wire::Text;
 use postern_core::wire::params::Extension;
 
-use crate::budget::{SESSION_IN, SESSION_OUT};
+use crate::Board;
+use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT};
 use crate::clock::Clock;
 use crate::log::info;
 use crate::mailroom::Mailroom;
 use crate::memory::ChannelMemory;
-use crate::net::{Net, Socket};
+use crate::net::{self, Net, Socket};
 use crate::shared::Shared;
 
 /// SMTP's port (RFC 5321 §4.5.4.2).
@@ -39,6 +41,14 @@ const _: () = {
     let config = config(Text::new(&LONGEST_NAME).expect("it is printable"));
     assert!(SESSION_IN >= config.min_input() && SESSION_OUT >= config.min_out());
 };
+
+/// Octets that are left for a channel's future.
+const FUTURE: usize = CHANNEL - size_of::<ChannelMemory>() - net::SOCKET;
+
+/// Does not compile for a future that the board has no room for.
+pub(crate) const fn check_budget<B: Board, F>(_: &B, _: &Pin<&mut F>) {
+    const { assert!(size_of::<F>() <= FUTURE || B::RAM > RAM) }
+}
 
 /// A channel's buffers: nobody else wants them, so they stay lent.
 struct Own<'m> {
@@ -72,11 +82,8 @@ pub(crate) async fn run<C: Card>(
     loop {
         let client = socket.accept(PORT).await;
         count = count.wrapping_add(1);
-        let mut config = config(shared.hostname);
-        config.idle_timeout_ms = shared.settings.idle_timeout_ms;
-        config.max_message_size = u64::from(shared.settings.max_message_size);
         let mut mailroom = Mailroom::new(shared, client);
-        let mut session = Session::new(&config, count, false);
+        let mut session = Session::new(&shared.config, count, false);
         let ended = serve(&mut session, &mut socket, &mut Clock, &mut mailroom, &mut buffers).await;
         if ended.is_err() {
             info!("a client's connection broke");

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use heapless::Vec;
 use postern_card::{Card, Draft, Fault};
 use postern_core::drive;
-use postern_core::envelope::{Head, Notify, Recipient, Ret, State, put_end};
+use postern_core::envelope::{Body, Head, Notify, Recipient, Ret, State, put_end};
 use postern_core::session::{EtrnVerdict, Verdict, Why};
 use postern_core::trace::HopCounter;
 use postern_core::wire::etrn::Node;
@@ -28,13 +28,21 @@ pub(crate) struct Mailroom<'s, C: Card> {
     client: SocketAddr,
     helo: Vec<u8, HELO>,
     esmtp: bool,
-    transaction: Option<Transaction>,
-    /// Drafts can't be discarded where this is called for: that takes time.
-    given_up: Option<Draft>,
-    said: Said,
+    transaction: Transaction,
 }
 
-struct Transaction {
+/// What became of the last MAIL: one place for all of it, since each octet is there for each
+/// channel.
+enum Transaction {
+    None,
+    Open(Open),
+    /// Drafts can't be discarded where this is called for: that takes time.
+    GivenUp(Draft),
+    /// What the client is told of its message.
+    Committed(Said),
+}
+
+struct Open {
     draft: Draft,
     /// Octets that it was begun with.
     room: u64,
@@ -45,47 +53,55 @@ struct Transaction {
 
 impl<'s, C: Card> Mailroom<'s, C> {
     pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr) -> Self {
-        Self {
-            shared,
-            client,
-            helo: Vec::new(),
-            esmtp: false,
-            transaction: None,
-            given_up: None,
-            said: Vec::new(),
-        }
+        Self { shared, client, helo: Vec::new(), esmtp: false, transaction: Transaction::None }
     }
 
     /// Gives the card back what a transaction that was given up holds of it.
     pub(crate) async fn clear(&mut self) {
-        let drafts = [self.given_up.take(), self.transaction.take().map(|open| open.draft)];
-        for draft in drafts.into_iter().flatten() {
+        if let Some(draft) = self.transaction.take_draft() {
             self.shared.desk.lock().await.store.discard(draft).await;
         }
     }
 
-    /// Opens a draft and writes the envelope's head into it.
+    /// Opens a draft for a message of `size` octets, if the client says, and writes the envelope's
+    /// head into it.
     async fn begin(
         &mut self,
-        from: ReversePath<'_>,
-        params: &MailParams<'_>,
+        from: &[u8],
+        size: Option<u64>,
+        body: Body,
     ) -> Result<(), Fault<C::Error>> {
-        let arrival = self.shared.wall.now();
-        let known = arrival.known.then_some(arrival.unix_seconds);
-        let id = self.shared.dice.id(known, self.shared.boot);
         let mut desk = self.shared.desk.lock().await;
         let desk = &mut *desk;
         let free = desk.store.free().saturating_sub(KEPT_BACK);
         // A client that does not say how much comes gets a part of what there is, and may find more
         // when it needs it.
         let likely = u64::from(self.shared.settings.max_message_size).min(free / 4);
-        let room = params.size.unwrap_or(likely).saturating_add(ENVELOPE);
+        let room = size.unwrap_or(likely).saturating_add(ENVELOPE);
         if room > free {
             return Err(Fault::Full);
         }
         let draft = desk.store.begin(room).await?;
-        let transaction = Transaction { draft, room, id, recipients: 0, hops: HopCounter::new() };
-        let transaction = self.transaction.insert(transaction);
+        let head = self.open(draft, room, from, body, &mut desk.scratch);
+        let draft = &mut self.transaction.open().draft;
+        desk.store.append(draft, desk.scratch.get(..head).unwrap_or_default()).await
+    }
+
+    /// Opens the transaction, and writes the envelope's head into `scratch`. What is here is on the
+    /// stack for a moment; in a future it would stay.
+    fn open(
+        &mut self,
+        draft: Draft,
+        room: u64,
+        from: &[u8],
+        body: Body,
+        scratch: &mut [u8],
+    ) -> usize {
+        let arrival = self.shared.wall.now();
+        let known = arrival.known.then_some(arrival.unix_seconds);
+        let id = self.shared.dice.id(known, self.shared.boot);
+        let hops = HopCounter::new();
+        self.transaction = Transaction::Open(Open { draft, room, id, recipients: 0, hops });
         let head = Head {
             id: id.into_bytes(),
             arrival,
@@ -96,42 +112,50 @@ impl<'s, C: Card> Mailroom<'s, C> {
             tls: false,
             authenticated: false,
             smtp_utf8: false,
-            reverse_path: from.as_bytes(),
-            body: params.body,
+            reverse_path: from,
+            body,
             ret: Ret::Unstated,
             envelope_id: b"",
         };
-        let record = record(&mut desk.scratch, |out| head.put(out));
-        desk.store.append(&mut transaction.draft, record).await
+        record(scratch, |out| head.put(out))
     }
 
     async fn add(&mut self, path: &[u8]) -> Result<(), Fault<C::Error>> {
-        let transaction = self.transaction.as_mut().expect("core asks for RCPT after MAIL");
         let mut desk = self.shared.desk.lock().await;
         let desk = &mut *desk;
-        let recipient = Recipient {
-            path,
-            notify: Notify::UNSTATED,
-            original: b"",
-            state: State::Waiting,
-            attempts: 0,
-            reply: b"",
-        };
-        let record = record(&mut desk.scratch, |out| recipient.put(out));
-        transaction.recipients = transaction.recipients.saturating_add(1);
-        desk.store.append(&mut transaction.draft, record).await
+        let recipient = record(&mut desk.scratch, |out| waiting(path).put(out));
+        let open = self.transaction.open();
+        open.recipients = open.recipients.saturating_add(1);
+        let record = desk.scratch.get(..recipient).unwrap_or_default();
+        desk.store.append(&mut open.draft, record).await
     }
 
     /// Writes the envelope's end; the message is next.
     async fn begin_message(&mut self) -> Result<(), Fault<C::Error>> {
-        let transaction = self.transaction.as_mut().expect("core asks for a message after MAIL");
         let mut desk = self.shared.desk.lock().await;
         let desk = &mut *desk;
-        let recipients = transaction.recipients;
-        let record = record(&mut desk.scratch, |out| put_end(recipients, out));
-        desk.store.append(&mut transaction.draft, record).await?;
-        transaction.draft.end_envelope();
+        let open = self.transaction.open();
+        let end = record(&mut desk.scratch, |out| put_end(open.recipients, out));
+        let record = desk.scratch.get(..end).unwrap_or_default();
+        desk.store.append(&mut open.draft, record).await?;
+        open.draft.end_envelope();
         Ok(())
+    }
+
+    /// Commits the message.
+    async fn keep(&mut self) -> Result<(), Fault<C::Error>> {
+        let mut desk = self.shared.desk.lock().await;
+        let draft = self.transaction.take_draft().expect("core ends a message that was begun");
+        desk.store.commit(draft).await?;
+        self.shared.recount(&desk.store);
+        self.shared.arrived.signal(());
+        Ok(())
+    }
+
+    fn give_up(&mut self) {
+        if let Some(draft) = self.transaction.take_draft() {
+            self.transaction = Transaction::GivenUp(draft);
+        }
     }
 
     async fn is_recipient(&self, path: &[u8], domain: &[u8]) -> Result<bool, Reason> {
@@ -169,12 +193,41 @@ const ENVELOPE: u64 = 2048;
 /// a message and who did not, or those who did would get it again.
 const KEPT_BACK: u64 = 64 * 1024;
 
-/// A record of an envelope, in the desk's scratch: it has room for the longest.
-fn record(scratch: &mut [u8], put: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>) -> &[u8] {
+/// Writes a record of an envelope into the desk's scratch, which has room for the longest, and
+/// returns its length.
+fn record(scratch: &mut [u8], put: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>) -> usize {
     let mut out = Out::new(scratch);
     put(&mut out).expect("core bounds what stands in a record");
-    let length = out.len();
-    scratch.get(..length).unwrap_or_default()
+    out.len()
+}
+
+const fn waiting(path: &[u8]) -> Recipient<'_> {
+    Recipient {
+        path,
+        notify: Notify::UNSTATED,
+        original: b"",
+        state: State::Waiting,
+        attempts: 0,
+        reply: b"",
+    }
+}
+
+impl Transaction {
+    /// The transaction that runs: core asks for what belongs to one in one only.
+    fn open(&mut self) -> &mut Open {
+        match self {
+            Self::Open(open) => open,
+            _ => unreachable!("core asks for RCPT and for the message behind MAIL"),
+        }
+    }
+
+    /// What of the card it holds; it is over then.
+    fn take_draft(&mut self) -> Option<Draft> {
+        match core::mem::replace(self, Self::None) {
+            Self::Open(Open { draft, .. }) | Self::GivenUp(draft) => Some(draft),
+            Self::None | Self::Committed(_) => None,
+        }
+    }
 }
 
 impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
@@ -189,8 +242,9 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
     }
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
+        let MailParams { size, body, .. } = params;
         self.clear().await;
-        match self.begin(from, &params).await {
+        match self.begin(from.as_bytes(), size, body).await {
             Ok(()) => Verdict::Accept,
             Err(fault) => {
                 self.clear().await;
@@ -225,43 +279,43 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
     }
 
     async fn chunk(&mut self, octets: &[u8]) -> Result<(), Reason> {
-        let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
-        transaction.hops.feed(octets);
+        let open = self.transaction.open();
+        open.hops.feed(octets);
         let mut desk = self.shared.desk.lock().await;
-        let outgrown = transaction.draft.octets() > transaction.room;
+        let outgrown = open.draft.octets() > open.room;
         if outgrown && desk.store.free() < KEPT_BACK {
             return Err(Reason::Full);
         }
-        let appended = desk.store.append(&mut transaction.draft, octets).await;
+        let appended = desk.store.append(&mut open.draft, octets).await;
         appended.map_err(|fault| self.shared.reason(&fault))
     }
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
-        let transaction = self.transaction.take().expect("core ends a message that was begun");
-        let Transaction { draft, id, recipients, hops, room: _ } = transaction;
-        if hops.looping() {
-            self.given_up = Some(draft);
+        let open = self.transaction.open();
+        if open.hops.looping() {
+            self.give_up();
             return Verdict::Refuse(Reason::Loop, None);
         }
-        let mut desk = self.shared.desk.lock().await;
-        if let Err(fault) = desk.store.commit(draft).await {
+        let (id, recipients) = (open.id, open.recipients);
+        let committed = self.keep().await;
+        if let Err(fault) = committed {
             self.shared.note(&fault);
             return Verdict::Refuse(Reason::Uncertain, None);
         }
-        self.shared.recount(&desk.store);
-        drop(desk);
-        self.shared.arrived.signal(());
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = id.hyphenated().encode_lower(&mut text);
         info!("accepted {=str}: {=u64} octets for {=u32}", *id, size, recipients);
-        self.said = b"Held as ".iter().chain(id.as_bytes()).copied().collect();
-        Text::new(&self.said).map_or(Verdict::Accept, Verdict::AcceptWith)
+        let said = b"Held as ".iter().chain(id.as_bytes()).copied().collect();
+        self.transaction = Transaction::Committed(said);
+        match &self.transaction {
+            Transaction::Committed(said) => Text::new(said),
+            _ => None,
+        }
+        .map_or(Verdict::Accept, Verdict::AcceptWith)
     }
 
     fn discard(&mut self, _why: Why) {
-        if let Some(transaction) = self.transaction.take() {
-            self.given_up = Some(transaction.draft);
-        }
+        self.give_up();
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {

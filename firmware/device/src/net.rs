@@ -19,6 +19,8 @@ use crate::clock;
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources = StackResources<SOCKETS>;
+/// Octets of each socket that the stack keeps.
+pub(crate) const SOCKET: usize = size_of::<StackResources<2>>() - size_of::<StackResources<1>>();
 /// What moves frames between the driver and the sockets; its `run` never ends.
 pub type Runner<'n, D> = embassy_net::Runner<'n, D>;
 /// What became of a connection that broke.

@@ -93,7 +93,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let settings = desk.lock().await.store.settings(settings).await;
     let Ok(settings) = settings else { return Ended::CardFailed };
     let shared = share(&settings, desk, board).await;
-    let farewell = Farewell::new(shared.hostname, Reason::Busy);
+    let farewell = Farewell::new(shared.config.hostname, Reason::Busy);
     let seed = shared.dice.u64();
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
     start(runner);
@@ -103,6 +103,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     // The channels come first: a connection goes to the first socket that listens.
     let [first, second, third] = channels;
     let first = pin!(channel::run(&shared, net, first, 1));
+    channel::check_budget(board, &first);
     let second = pin!(channel::run(&shared, net, second, 2));
     let third = pin!(channel::run(&shared, net, third, 3));
     // Without channels nobody listens.
@@ -160,11 +161,13 @@ async fn share<'s, C: Card, B: Board>(
 ) -> Shared<'s, C> {
     let store = &desk.lock().await.store;
     let boot = store.boot();
+    let hostname = Text::new(settings.hostname.as_bytes()).or(Text::new(NAMELESS.as_bytes()));
+    let mut config = channel::config(hostname.expect("a constant, and printable"));
+    config.idle_timeout_ms = settings.idle_timeout_ms;
+    config.max_message_size = u64::from(settings.max_message_size);
     Shared {
         settings,
-        hostname: Text::new(settings.hostname.as_bytes())
-            .or(Text::new(NAMELESS.as_bytes()))
-            .expect("a constant, and printable"),
+        config,
         wall: Wall::guess(store.last_known_time()),
         dice: Dice::new(board, store.seed(), boot),
         boot,

@@ -7,7 +7,7 @@ use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use postern_card::settings::Settings;
 use postern_card::{Card, Fault, Store};
-use postern_core::wire::Text;
+use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
 use crate::desk::{SharedDesk, Unreadable};
@@ -23,7 +23,8 @@ pub(crate) type SharedDatagrams<'n> = Mutex<NoopRawMutex, Datagrams<'n>>;
 /// What the tasks share.
 pub(crate) struct Shared<'s, C: Card> {
     pub(crate) settings: &'s Settings<'s>,
-    pub(crate) hostname: Text<'s>,
+    /// What its sessions offer.
+    pub(crate) config: Config<'s>,
     pub(crate) desk: &'s SharedDesk<C>,
     pub(crate) wall: Wall,
     pub(crate) dice: Dice,

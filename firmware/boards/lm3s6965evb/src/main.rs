@@ -43,6 +43,8 @@ fn main() -> ! {
 struct Evb;
 
 impl Board for Evb {
+    const RAM: usize = 64 * 1024;
+
     fn random(&mut self, _: &mut [u8]) -> bool {
         false
     }

@@ -52,6 +52,8 @@ struct Nucleo {
 }
 
 impl Board for Nucleo {
+    const RAM: usize = 640 * 1024;
+
     fn random(&mut self, octets: &mut [u8]) -> bool {
         self.random.fill_bytes(octets);
         true

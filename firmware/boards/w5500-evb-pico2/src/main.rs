@@ -43,6 +43,8 @@ struct Pico {
 }
 
 impl Board for Pico {
+    const RAM: usize = 520 * 1024;
+
     fn random(&mut self, octets: &mut [u8]) -> bool {
         self.random.blocking_fill_bytes(octets);
         true

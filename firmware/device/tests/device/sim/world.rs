@@ -142,6 +142,8 @@ async fn device(plug: Plug, card: TimedCard) -> Ended {
 struct TestBoard;
 
 impl Board for TestBoard {
+    const RAM: usize = usize::MAX;
+
     fn random(&mut self, _octets: &mut [u8]) -> bool {
         false
     }
