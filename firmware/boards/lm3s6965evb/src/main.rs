@@ -1,26 +1,19 @@
 //! Postern on TI's lm3s6965evb, the board that QEMU runs.
-//!
-//! What is `unsafe` is in `chip.rs` and `registers.rs`.
 #![no_std]
 #![no_main]
 
-mod chip;
-mod clock;
-mod ethernet;
-mod registers;
 mod reset;
-mod spi;
 
 use cortex_m_rt::entry;
 #[cfg(feature = "defmt")]
 use defmt_semihosting as _;
 use embassy_executor::Spawner;
+use lm3s6965::ethernet::{Ethernet, Frames};
+use lm3s6965::spi::Spi;
+use lm3s6965::{chip, clock};
 use postern_device::{Board, Memory, Runner};
 use postern_sd::SdCard;
 use static_cell::ConstStaticCell;
-
-use ethernet::{Ethernet, Frames};
-use spi::Spi;
 
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());

@@ -4,17 +4,16 @@ use core::panic::PanicInfo;
 
 use cortex_m::peripheral::SCB;
 use cortex_m::{asm, interrupt};
-
 #[cfg(feature = "defmt")]
-use crate::chip;
-use crate::chip::CLOCK_HZ;
-use crate::registers::watchdog::{CTL, ICR, LOAD};
-use crate::registers::{SURVIVOR, system};
+use lm3s6965::chip;
+use lm3s6965::chip::CLOCK_HZ;
+pub use lm3s6965::reset::feed;
+use lm3s6965::reset::{set_survivor, survivor, was_from_outside};
 
 /// Seconds after which the watchdog warns, and after as many more resets the chip.
 const WATCHDOG_S: u32 = 8;
 
-/// What stands in [`SURVIVOR`]; anything else is what a memory holds that had no power.
+/// What survives a reset; anything else is what a memory holds that had no power.
 const RUNNING: u32 = 0x706F_7301;
 const PANICKED: u32 = 0x706F_7302;
 const RESTARTED: u32 = 0x706F_7303;
@@ -38,11 +37,8 @@ pub enum Cause {
 
 /// Takes note of what led to the last reset. To be called once, before [`watch`].
 pub fn cause() -> Cause {
-    const FROM_OUTSIDE: u32 = 0b101;
-    let outside = system::RESC.read() & FROM_OUTSIDE != 0;
-    system::RESC.write(0);
-    let survivor = SURVIVOR.read();
-    SURVIVOR.write(RUNNING);
+    let (outside, survivor) = (was_from_outside(), survivor());
+    set_survivor(RUNNING);
     match survivor {
         PANICKED => Cause::Panic,
         RESTARTED => Cause::Restart,
@@ -52,21 +48,14 @@ pub fn cause() -> Cause {
     }
 }
 
-/// Starts the watchdog. Only a reset stops it.
+/// Starts the watchdog.
 pub fn watch() {
-    const COUNT_AND_RESET: u32 = 0b11;
-    LOAD.write(WATCHDOG_S * CLOCK_HZ);
-    CTL.write(COUNT_AND_RESET);
-}
-
-/// Puts the watchdog's reset off.
-pub fn feed() {
-    ICR.write(1);
+    lm3s6965::reset::watch(WATCHDOG_S);
 }
 
 /// Resets the device since the application wants it.
 pub fn restart() -> ! {
-    SURVIVOR.write(RESTARTED);
+    set_survivor(RESTARTED);
     SCB::sys_reset()
 }
 
@@ -80,8 +69,8 @@ const PAUSE_S: u32 = 5;
 fn panicked(_: &PanicInfo<'_>) -> ! {
     interrupt::disable();
     // One within the log is not logged: the log would panic again.
-    if SURVIVOR.read() != PANICKED {
-        SURVIVOR.write(PANICKED);
+    if survivor() != PANICKED {
+        set_survivor(PANICKED);
         #[cfg(feature = "defmt")]
         defmt::error!("panic, by calls at {=[?]:#x}", chip::calls());
     }

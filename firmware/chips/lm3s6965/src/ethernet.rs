@@ -44,6 +44,12 @@ impl Frames {
     }
 }
 
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The driver.
 pub struct Ethernet(&'static mut Frames);
 

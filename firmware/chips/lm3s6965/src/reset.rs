@@ -1,0 +1,37 @@
+//! Resets: the watchdog, and what is left of the time before one.
+
+use crate::chip::CLOCK_HZ;
+use crate::registers::watchdog::{CTL, ICR, LOAD};
+use crate::registers::{SURVIVOR, system};
+
+/// The word of the memory that resets leave as it is; without power it gets lost.
+pub fn survivor() -> u32 {
+    SURVIVOR.read()
+}
+
+/// Sets the word that resets leave as it is.
+pub fn set_survivor(word: u32) {
+    SURVIVOR.write(word);
+}
+
+/// Whether the last reset was the pin's, or a drop of the voltage's. In QEMU none is. To be asked
+/// once: the answer is forgotten with it.
+pub fn was_from_outside() -> bool {
+    const FROM_OUTSIDE: u32 = 0b101;
+    let outside = system::RESC.read() & FROM_OUTSIDE != 0;
+    system::RESC.write(0);
+    outside
+}
+
+/// Starts the watchdog, which warns after `seconds` and resets the chip after as many more. Only a
+/// reset stops it.
+pub fn watch(seconds: u32) {
+    const COUNT_AND_RESET: u32 = 0b11;
+    LOAD.write(seconds * CLOCK_HZ);
+    CTL.write(COUNT_AND_RESET);
+}
+
+/// Puts the watchdog's reset off.
+pub fn feed() {
+    ICR.write(1);
+}
