@@ -22,4 +22,6 @@ pub enum Ended {
     CardFailed,
     /// There was no valid card at boot, and now there is one.
     CardFound,
+    /// There is a card, but not one of ours, or a damaged one; it is tried again, or another.
+    CardUseless,
 }

@@ -32,6 +32,9 @@ use crate::{channel, clock, spare};
 const GRACE_S: u64 = 3;
 /// Seconds between two looks whether there is a card now.
 const LOOK_S: u64 = 10;
+/// Seconds until one that is of no use is made ready and mounted again: it may have been a bad
+/// contact, or there may be another in its place by then. Each time wears a card of ours.
+const AGAIN_S: u64 = 300;
 /// Seconds between two questions for the time of day, and before one that got no answer is asked
 /// again.
 const TIME_EVERY_S: u64 = 6 * 3600;
@@ -56,11 +59,10 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     match mounted {
         Ok(()) => with_card(driver, &desk, board, memory, start).await,
         Err(fault) => {
-            report(&fault);
             let Memory { settings, stack, channels, .. } = memory;
             let refuse = refuse(driver, board, stack, channels, start);
-            match select(find(&desk, settings), refuse).await {
-                Either::First(()) => Ended::CardFound,
+            match select(find(&desk, settings, fault), refuse).await {
+                Either::First(ended) => ended,
                 Either::Second(never) => never,
             }
         }
@@ -124,14 +126,28 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     Ended::CardFailed
 }
 
-/// Returns once the card can be mounted.
-async fn find<C: Card>(desk: &SharedDesk<C>, octets: &mut [u8; SETTINGS_MAX]) {
-    loop {
+/// Returns once there is a card that can be mounted, or one that was of no use for a while, which
+/// was found with `fault`.
+async fn find<C: Card>(
+    desk: &SharedDesk<C>,
+    octets: &mut [u8; SETTINGS_MAX],
+    fault: Fault<C::Error>,
+) -> Ended {
+    let mut fault = fault;
+    report(&fault);
+    while let Fault::Card(_) = fault {
         Timer::after_secs(LOOK_S).await;
-        if mount(desk, octets).await.is_ok() {
-            return;
+        match mount(desk, octets).await {
+            Ok(()) => return Ended::CardFound,
+            Err(Fault::Card(_)) => {}
+            Err(other) => {
+                report(&other);
+                fault = other;
+            }
         }
     }
+    Timer::after_secs(AGAIN_S).await;
+    Ended::CardUseless
 }
 
 /// Sends all clients away: there is no card, or none that this program can use.

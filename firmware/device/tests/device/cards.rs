@@ -68,9 +68,32 @@ fn a_card_whose_settings_are_damaged_is_none() {
     world.tell(async {
         Timer::after_secs(30).await;
         is_down(&world).await;
+        let writes = world.card.writes();
+        assert_eq!(world.ended().await, Ended::CardUseless);
+        assert!(Instant::now() > Instant::from_secs(300), "each mount writes");
+        assert_eq!(world.card.writes(), writes);
         // The same octet again: it is mended.
         damage(&world.card, block);
-        assert_eq!(world.ended().await, Ended::CardFound);
+        world.switch_on();
+        Timer::after_secs(1).await;
+        Talk::greeted(&world).await;
+    });
+}
+
+#[test]
+fn another_card_may_take_the_place_of_a_useless_one() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    lease(&world);
+    let block = shelf::block_with(&world.card, &["mx2.provider.example"]);
+    damage(&world.card, block);
+    world.card.pull_out(true);
+    world.switch_on();
+    world.tell(async {
+        Timer::after_secs(30).await;
+        world.card.pull_out(false);
+        Timer::after_secs(30).await;
+        is_down(&world).await;
+        assert_eq!(world.ended().await, Ended::CardUseless);
     });
 }
 
