@@ -34,6 +34,11 @@ pub enum Finding {
         /// The first block of the extent.
         block: u32,
     },
+    /// A block of the list of recipients is damaged: nobody in it, or behind it, gets mail.
+    Recipients {
+        /// The block.
+        block: u32,
+    },
     /// An extent is in use, and by no message.
     Leaked {
         /// Its first block.
@@ -130,7 +135,7 @@ impl<C: Card> Inspection<C> {
         self.store.read(reader, into).await
     }
 
-    /// Reads every block of every message, and looks at what every extent is.
+    /// Reads every block of the recipients and of every message, and looks at what every extent is.
     pub async fn check(
         &mut self,
         mut report: impl FnMut(Finding),
@@ -138,6 +143,11 @@ impl<C: Card> Inspection<C> {
         let mut checked = Checked::default();
         let mut last = None;
         self.reached.fill(0);
+        for block in self.store.recipient_blocks() {
+            if self.store.medium.load(block).await.is_err() {
+                report(Finding::Recipients { block });
+            }
+        }
         while let Some(message) = self.next(last).await? {
             let id = message.id;
             last = Some(id);

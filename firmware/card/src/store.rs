@@ -1,5 +1,7 @@
 //! The store: messages on a card, and what is asked of them.
 
+use core::ops::Range;
+
 use crate::extent::PAYLOAD;
 use crate::journal::{Change, Record, Tip};
 use crate::map::{Map, State};
@@ -87,14 +89,18 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// case.
     pub async fn is_recipient(&mut self, address: &[u8]) -> Result<bool, Fault<C::Error>> {
         self.check_ready()?;
-        let blocks = self.medium.geometry.recipient_blocks;
-        for block in text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks) {
+        for block in self.recipient_blocks() {
             let text = text::read(self.medium.load(block).await?);
             if text::has_recipient(text.unwrap_or(&[]), address) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    pub(crate) fn recipient_blocks(&self) -> Range<u32> {
+        let blocks = self.medium.geometry.recipient_blocks;
+        text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks)
     }
 
     /// The number of this mount: each has one of its own, and they rise.

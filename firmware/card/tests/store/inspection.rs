@@ -73,6 +73,24 @@ fn every_damaged_block_of_a_message_is_found() {
 }
 
 #[test]
+fn a_damaged_list_of_recipients_is_found() {
+    let card = card(1_024, SMALL);
+    mount(&card);
+    assert_eq!(findings(&card), []);
+    let is_list = |block: &u32| {
+        let mut found = false;
+        card.change(*block, |content| {
+            found = content.windows(18).any(|octets| octets == b"joe@client.example");
+        });
+        found
+    };
+    let blocks: Vec<u32> = (0..16).filter(is_list).collect();
+    let [block] = blocks[..] else { panic!("the list has one block: {blocks:?}") };
+    card.change(block, |content| content[100] ^= 1);
+    assert_eq!(findings(&card), [Finding::Recipients { block }]);
+}
+
+#[test]
 fn extents_that_no_manifest_leads_to_are_found() {
     let card = card(1_024, SMALL);
     let (mut store, _) = mount(&card);

@@ -12,8 +12,8 @@ use super::super::{Failure, Format, Verdict};
 use super::{failed, inspect};
 use crate::card::{next, reason};
 
-/// Reads the settings and every block of every message on the card at `path`, and says what is
-/// wrong.
+/// Reads the settings, the recipients and every block of every message on the card at `path`, and
+/// says what is wrong.
 pub(super) async fn check(
     path: &Path,
     format: Format,
@@ -53,7 +53,7 @@ pub(super) async fn check(
 fn message(finding: &Finding) -> Option<MessageId> {
     match finding {
         Finding::Damaged { id, .. } | Finding::Shared { id, .. } => Some(*id),
-        Finding::Leaked { .. } => None,
+        Finding::Recipients { .. } | Finding::Leaked { .. } => None,
     }
 }
 
@@ -63,6 +63,9 @@ fn text(finding: &Finding, names: &HashMap<MessageId, String>) -> String {
         Finding::Damaged { id, block } => format!("{}: block {block} is damaged", name(id)),
         Finding::Shared { id, block } => {
             format!("{}: block {block} belongs to another message too", name(id))
+        }
+        Finding::Recipients { block } => {
+            format!("block {block}, of the recipients, is damaged: nobody behind it gets mail")
         }
         Finding::Leaked { block } => {
             format!("block {block} and those behind it are in use, and by no message")
