@@ -31,6 +31,7 @@ mod memory;
 mod net;
 mod notice;
 mod outgoing;
+pub mod reset;
 mod run;
 mod settle;
 mod shared;

@@ -9,33 +9,13 @@ use lm3s6965::chip;
 use lm3s6965::chip::CLOCK_HZ;
 pub use lm3s6965::reset::feed;
 use lm3s6965::reset::{set_survivor, survivor, was_from_outside};
+use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
 
 /// Seconds after which the watchdog warns, and after as many more resets the chip.
 const WATCHDOG_S: u32 = 8;
 
-/// What survives a reset; anything else is what a memory holds that had no power.
-const RUNNING: u32 = 0x706F_7301;
-const PANICKED: u32 = 0x706F_7302;
-const RESTARTED: u32 = 0x706F_7303;
-
-/// What led to the last reset.
-#[derive(Clone, Copy)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Cause {
-    /// Power was switched on.
-    Power,
-    /// A panic.
-    Panic,
-    /// The application asked for it.
-    Restart,
-    /// The watchdog. In QEMU every reset from outside counts as its: the register that tells does
-    /// not say anything there.
-    Watchdog,
-    /// The reset pin, or a drop of the voltage.
-    Outside,
-}
-
-/// Takes note of what led to the last reset. To be called once, before [`watch`].
+/// Takes note of what led to the last reset. To be called once, before [`watch`]. In QEMU a reset
+/// from outside counts as the watchdog's: the register that tells does not say anything there.
 pub fn cause() -> Cause {
     let (outside, survivor) = (was_from_outside(), survivor());
     set_survivor(RUNNING);

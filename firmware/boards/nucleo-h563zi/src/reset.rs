@@ -11,6 +11,7 @@ use embassy_stm32::Peri;
 use embassy_stm32::pac::RCC;
 use embassy_stm32::peripherals::IWDG;
 use embassy_stm32::wdg::IndependentWatchdog;
+use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
 
 use crate::clock::CORE_HZ;
 
@@ -24,26 +25,6 @@ const READ_CLOCKS: u32 = CORE_HZ / 10;
 #[used]
 #[unsafe(link_section = ".uninit.SURVIVOR")]
 static SURVIVOR: AtomicU32 = AtomicU32::new(0);
-
-const RUNNING: u32 = 0x706F_7301;
-const PANICKED: u32 = 0x706F_7302;
-const RESTARTED: u32 = 0x706F_7303;
-
-/// What led to the last reset.
-#[derive(Clone, Copy)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Cause {
-    /// Power was switched on, or its voltage dropped.
-    Power,
-    /// A panic.
-    Panic,
-    /// The application asked for it.
-    Restart,
-    /// The watchdog.
-    Watchdog,
-    /// The reset button, or a probe.
-    Outside,
-}
 
 /// The watchdog. Only a reset stops it.
 pub struct Watchdog(IndependentWatchdog<'static, IWDG>);

@@ -9,6 +9,7 @@ use embassy_rp::Peri;
 use embassy_rp::peripherals::WATCHDOG;
 use embassy_rp::watchdog::{self, ResetReason};
 use embassy_time::Duration;
+use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
 
 /// How long the watchdog waits.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -18,26 +19,6 @@ const READ_CLOCKS: u32 = 15_000_000;
 
 /// The scratch register that says what led to a reset: it survives all but the loss of power.
 const MARK: usize = 0;
-const RUNNING: u32 = 0x706F_7301;
-const PANICKED: u32 = 0x706F_7302;
-const RESTARTED: u32 = 0x706F_7303;
-
-/// What led to the last reset.
-#[derive(Clone, Copy)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Cause {
-    /// Power was switched on, or the RUN pin or a probe reset the chip.
-    Power,
-    /// A panic.
-    Panic,
-    /// The application asked for it.
-    Restart,
-    /// The watchdog.
-    Watchdog,
-    /// The boot loader, when it has written the flash.
-    Loader,
-}
-
 /// The watchdog.
 pub struct Watchdog(watchdog::Watchdog);
 
@@ -46,11 +27,12 @@ impl Watchdog {
     pub fn start(watchdog: Peri<'static, WATCHDOG>) -> (Self, Cause) {
         let mut watchdog = watchdog::Watchdog::new(watchdog);
         let cause = match (watchdog.reset_reason(), watchdog.get_scratch(MARK)) {
+            // The RUN pin and a probe look the same.
             (None, _) => Cause::Power,
             (Some(ResetReason::TimedOut), _) => Cause::Watchdog,
             (Some(ResetReason::Forced), PANICKED) => Cause::Panic,
             (Some(ResetReason::Forced), RESTARTED) => Cause::Restart,
-            (Some(ResetReason::Forced), _) => Cause::Loader,
+            (Some(ResetReason::Forced), _) => Cause::Outside,
         };
         watchdog.set_scratch(MARK, RUNNING);
         watchdog.start(PATIENCE);
