@@ -1,4 +1,4 @@
-//! ETRN's answers (RFC 1985 section 5.3).
+//! ETRN's answers (RFC 1985 section 5.1).
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -57,7 +57,7 @@ pub(super) fn put_rcpt(
     })
 }
 
-/// ETRN (RFC 1985 §5.3).
+/// ETRN (RFC 1985 §5).
 pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> {
     whole(out, |out| {
         put_parameter(out, b"ETRN ", Some(node))?;

@@ -130,7 +130,7 @@ pub enum Event<'i> {
         /// 2yz: delivered.
         reply: Reply<'i>,
     },
-    /// Its answer to ETRN (RFC 1985 §5.3).
+    /// Its answer to ETRN (RFC 1985 §5.1).
     Etrn(Reply<'i>),
     /// It broke the protocol, and the connection is to be closed.
     Fault(Fault),

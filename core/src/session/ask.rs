@@ -19,7 +19,7 @@ pub enum Verdict<'t> {
     Close(Reason, Option<Text<'t>>),
 }
 
-/// A decision on ETRN (RFC 1985 §5.3).
+/// A decision on ETRN (RFC 1985 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EtrnVerdict {
     /// 250: a run is on already, or nothing was counted, as for `@` and `#`.

@@ -1,4 +1,4 @@
-//! What ETRN names (RFC 1985 §5.2, §5.3).
+//! What ETRN names (RFC 1985 §5, §5.3).
 
 use super::domain::is_domain;
 

@@ -42,7 +42,7 @@ pub const STRICTER: &[(&str, &[&str])] = &[
         &["MAIL FROM:<sender@example.org>SIZE=10"],
     ),
     (
-        "ETRN names a domain, @domain or #queue (RFC 1985 §5.2)",
+        "ETRN names a domain, @domain or #queue (RFC 1985 §5.3)",
         &[
             "ETRN @",
             "ETRN #",
