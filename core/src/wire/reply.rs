@@ -194,7 +194,7 @@ pub(crate) const ETRN_DENIED: Reply = Reply::new(459, (7, 1), "Not allowed for t
 
 pub(crate) const UNKNOWN: Reply = Reply::new(500, (5, 2), "Command not recognized");
 pub(crate) const CONTROL: Reply =
-    Reply::new(500, (5, 2), "Control character, bare CR or bare LF in a command");
+    Reply::new(501, (5, 2), "Control character, bare CR or bare LF in a command");
 pub(crate) const TOO_LONG: Reply = Reply::new(500, (5, 2), "Line too long");
 pub(crate) const AUTH_TOO_LONG: Reply = Reply::new(500, (5, 6), "Authentication line too long");
 pub(crate) const BAD_ARGUMENT: Reply = Reply::new(501, (5, 4), "Bad argument");
