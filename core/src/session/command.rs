@@ -203,7 +203,7 @@ impl<'c> Session<'c> {
             Err(fault) => return self.say(length, param_reply(fault), out),
         };
         if !params.smtputf8 && !from.as_bytes().is_ascii() {
-            return self.say(length, reply::UTF8_NOT_ASKED, out);
+            return self.say(length, reply::UTF8_SENDER, out);
         }
         if params.size.is_some_and(|size| size > self.config.max_message_size) {
             return self.say(length, refusal(Stage::Mail, Reason::TooBig), out);
@@ -230,7 +230,7 @@ impl<'c> Session<'c> {
         };
         self.transaction.tried = true;
         if !self.transaction.smtputf8 && !to.as_bytes().is_ascii() {
-            return self.say(length, reply::UTF8_NOT_ASKED, out);
+            return self.say(length, reply::UTF8_RECIPIENT, out);
         }
         if self.transaction.recipients >= self.config.max_recipients {
             return self.say(length, refusal(Stage::Rcpt, Reason::TooManyRecipients), out);

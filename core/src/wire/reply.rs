@@ -214,7 +214,10 @@ pub(crate) const NO_DATA_FOR_BINARY: Reply =
 pub(crate) const ALREADY_TLS: Reply = Reply::new(503, (5, 1), "TLS is on already");
 pub(crate) const ALREADY_AUTH: Reply = Reply::new(503, (5, 1), "Authenticated already");
 pub(crate) const NO_RECIPIENTS: Reply = Reply::new(554, (5, 1), "No valid recipients");
-pub(crate) const UTF8_NOT_ASKED: Reply =
+/// To MAIL, and to RCPT (RFC 6531 §3.5).
+pub(crate) const UTF8_SENDER: Reply =
+    Reply::new(550, (6, 7), "An address beyond ASCII needs SMTPUTF8");
+pub(crate) const UTF8_RECIPIENT: Reply =
     Reply::new(553, (6, 7), "An address beyond ASCII needs SMTPUTF8");
 pub(crate) const UNKNOWN_PARAM: Reply = Reply::new(555, (5, 4), "Parameter not recognized");
 pub(crate) const BAD_PARAM: Reply = Reply::new(501, (5, 4), "Bad parameter");
