@@ -99,7 +99,7 @@ impl<'c> Config<'c> {
             octets += 460; // RFC 6531 §3.1
         }
         if self.extensions.has(Extension::Dsn) {
-            octets += 540; // RFC 3461 §4: NOTIFY 28, ORCPT 500, and MAIL's less
+            octets += 540; // RFC 3461 §5.4: NOTIFY 28, ORCPT 500, and MAIL's less
         }
         octets
     }

@@ -17,7 +17,7 @@ pub const STRICTER: &[(&str, &[&str])] = &[
     ),
     ("NEVER stands alone (RFC 3461 §4.1)", &["RCPT TO:<user@client.example> NOTIFY=NEVER,SUCCESS"]),
     (
-        "a parameter stands once (RFC 1869 §6.1)",
+        "a parameter stands once (RFC 1870 §6, RFC 6152 §3, RFC 3461 §5.1)",
         &[
             "MAIL FROM:<sender@example.org> SIZE=10 SIZE=10",
             "MAIL FROM:<sender@example.org> BODY=7BIT BODY=8BITMIME",
@@ -53,9 +53,10 @@ pub const STRICTER: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a label begins and ends with a letter or digit, and a domain has one (RFC 5321 §4.1.2)",
+        "a label has letters, digits, and hyphens within; a domain has one (RFC 5321 §4.1.2)",
         &[
             "MAIL FROM:<sender@-example.org>",
+            "MAIL FROM:<sender@exam_ple.org>",
             "MAIL FROM:<sender@example-.org>",
             "MAIL FROM:<sender@>",
         ],

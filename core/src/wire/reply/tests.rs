@@ -56,7 +56,7 @@ fn expected(
     match (stage, reason) {
         (Stage::Connect, _) => connecting,
         (Stage::Hello, _) => "550",
-        // RFC 7505 §4.2: the sender's domain sends no mail.
+        // RFC 7505 §4.1: the sender's domain sends no mail.
         (Stage::Mail, Reason::NullMx) => "550 5.7.27",
         // RFC 2645 §5.2.1 knows 450 only.
         (Stage::Atrn, Reason::Policy) => "450 4.7.1",
