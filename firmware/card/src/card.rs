@@ -20,7 +20,8 @@ pub trait Card {
     /// What went wrong, for the log.
     type Error: Debug;
 
-    /// Makes the card ready; a store calls it before all else, each time that it is mounted.
+    /// Makes the card ready; a store calls it before its first read, each time that it is mounted.
+    /// A [`Card::flush`] may come before it.
     async fn start(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }

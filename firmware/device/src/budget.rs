@@ -67,8 +67,8 @@ pub struct Part {
     pub octets: usize,
 }
 
-/// Octets of one channel: its buffers, its socket and its future. One whose future is larger does
-/// not compile.
+/// Octets of one channel: its buffers, its socket and its future. On a board with no more than
+/// [`RAM`], one whose future is larger does not compile.
 pub const CHANNEL: usize = 4608;
 
 /// The parts.

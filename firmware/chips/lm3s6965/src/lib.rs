@@ -1,8 +1,7 @@
 //! TI's LM3S6965, as far as its board wants it and QEMU has it. Other chips have a crate for this;
 //! for this one nobody keeps any.
 //!
-//! The numbers are those of the chip's manual (DS-LM3S6965). What is `unsafe` is in `chip.rs` and
-//! `registers.rs`.
+//! The numbers are those of the chip's manual. What is `unsafe` is in `chip.rs` and `registers.rs`.
 #![no_std]
 
 pub mod chip;

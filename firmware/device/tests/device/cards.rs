@@ -81,7 +81,7 @@ fn a_card_whose_settings_are_damaged_is_none() {
 }
 
 #[test]
-fn another_card_may_take_the_place_of_a_useless_one() {
+fn a_useless_card_that_is_put_in_later_ends_the_boot() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     lease(&world);
     let block = shelf::block_with(&world.card, &["mx2.provider.example"]);
