@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 use crate::config::{self, Config, Problem};
-use crate::log;
+use crate::observe::log;
 use crate::serve::serve;
 
 mod card;

@@ -1,6 +1,8 @@
 //! Mail as files that any mail program reads: of each message the content as `<name>.eml`, octet
 //! for octet, and the envelope as `<name>.json`.
 
+mod spool;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,9 @@ use std::path::{Path, PathBuf};
 use postern_core::envelope::{Body, Notify, Ret, State};
 use serde_json::{Value, json};
 
-use crate::spool::{Envelope, MsgId, Recipient};
+use postern_spool::{Envelope, MsgId, Recipient};
+
+pub use spool::export;
 
 /// What an export wrote.
 #[derive(Debug, Default)]

@@ -1,19 +1,13 @@
 //! The server: Postern's core on tokio, with a durable spool.
 
+pub mod api;
 pub mod card;
-pub mod carrier;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod control;
-pub mod etrn;
+pub mod deliver;
 pub mod export;
-pub mod forward;
-pub mod listen;
-pub mod log;
-pub mod mailroom;
-pub mod metrics;
-pub mod queue;
+pub mod net;
+pub mod observe;
+pub mod receive;
+pub mod release;
 pub mod serve;
-pub mod spool;
-pub mod tls;

@@ -12,17 +12,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::api::{self, Control, socket};
 use crate::config::{Config, Listener};
-use crate::control::{self, Control, socket};
-use crate::etrn::Releases;
-use crate::forward::Tls;
-use crate::listen::{Reception, Terms, bind};
-use crate::mailroom::Post;
-use crate::metrics::Metrics;
-use crate::queue::Engine;
-use crate::spool::log::{LogSpool, Options, Report};
-use crate::tls::{TlsError, acceptor};
+use crate::net::listener::{Reception, Terms, bind};
+use crate::net::tls_client::Tls;
+use crate::net::tls_server::{TlsError, acceptor};
+use crate::observe::metrics::Metrics;
+use crate::receive::etrn::Releases;
+use crate::receive::session::Post;
+use crate::release::Engine;
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options, Report};
 
 mod reload;
 
@@ -130,7 +130,7 @@ impl Server {
         let domains = self.started.hold.len();
         tracing::info!(version = VERSION, listening = ?self.listening, domains, "ready");
         let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
-        let mut api = tokio::spawn(control::serve(self.control, api, ending));
+        let mut api = tokio::spawn(api::serve(self.control, api, ending));
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break,

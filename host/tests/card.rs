@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use postern::card::CardFile;
-use postern::spool::{Envelope, MsgId, Recipient};
 use postern_card::Store;
 use postern_core::envelope::{Body, Ret, State};
 use postern_core::time::Timestamp;
+use postern_spool::{Envelope, MsgId, Recipient};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use embassy_futures::block_on;
 use postern::card::CardFile;
-use postern::spool::{Envelope, MsgId, Recipient};
 use postern_card::{Block, Card, Store};
 use postern_core::envelope::{Body, Ret};
 use postern_core::time::Timestamp;
+use postern_spool::{Envelope, MsgId, Recipient};
 use postern_tests::mail::Mail;
 
 /// Octets of a message.

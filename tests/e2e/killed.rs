@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::load::Load;
-use crate::queue;
+use crate::release;
 use crate::sink::Sink;
 use crate::world::World;
 

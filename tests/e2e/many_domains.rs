@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::load::Load;
-use crate::queue;
+use crate::release;
 use crate::sink::Sink;
 use crate::world::World;
 

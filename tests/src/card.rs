@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use embassy_futures::block_on;
 use postern::card::{self, CardFile};
 use postern::config::CardContent;
-use postern::spool::{Envelope, MsgId};
 use postern_card::{Inspection, Message, format};
+use postern_spool::{Envelope, MsgId};
 use tempfile::TempDir;
 
 /// A card's image, with the places of its file system that were never written left out.

@@ -1,6 +1,6 @@
 //! Scripts on the device in QEMU, over TCP.
 
-use postern::spool::Envelope;
+use postern_spool::Envelope;
 
 use crate::card::{CardImage, Stored};
 use crate::dialogue::{Script, Settings, StoredMessage, StoredPath};

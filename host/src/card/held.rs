@@ -5,7 +5,7 @@ use std::io;
 use postern_card::{Fault, Inspection, Message};
 
 use super::CardFile;
-use crate::spool::{Envelope, MsgId};
+use postern_spool::{Envelope, MsgId};
 
 /// A message on a card.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Failure, Format, Verdict};
 use crate::config::{Config, Problem, Tls};
-use crate::tls;
+use crate::net::tls_server;
 
 /// Says everything that is wrong with `file`, or risky in it.
 pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, Failure> {
@@ -34,7 +34,7 @@ pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result
 fn read(file: &Path) -> Result<Config, Vec<Problem>> {
     let config = Config::load(file)?;
     if let Some(Tls::Files(files)) = &config.receive.tls {
-        tls::load(files).map_err(|error| {
+        tls_server::load(files).map_err(|error| {
             let (file, key) = (file.to_owned(), "receive.tls".to_owned());
             vec![Problem { file, line: None, key, reason: error.to_string() }]
         })?;

@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Format, Verdict};
-use crate::clock::Clock;
 use crate::config::{Config, DeliverTo, DomainName, Protocol};
-use crate::forward::{self, Answer, Connection, Tls};
+use crate::deliver::{self, Answer, Connection};
+use crate::net::tls_client::Tls;
+use postern_spool::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Command {
@@ -46,7 +47,7 @@ impl Command {
     }
 
     /// An ETRN goes to the host of this name, never to its MX.
-    async fn ask(&self) -> Result<Answer, forward::Failure> {
+    async fn ask(&self) -> Result<Answer, deliver::Failure> {
         let hostname = self.hostname.clone().unwrap_or_else(|| Config::default().hostname());
         let (tls, clock) = (Tls::opportunistic(), Clock::system());
         let mut holder = Connection::open(hostname.as_str(), &self.host, &tls, &clock).await?;

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::table::{foreign, paths, size, span, table};
 use super::{Failure, Format, Verdict};
-use crate::clock::Clock;
+use crate::api::client::{Answer, ask};
+use crate::api::{self, Health, Item, ItemRecipient, Items, Released, Removed};
 use crate::config::DomainName;
-use crate::control::client::{Answer, ask};
-use crate::control::{self, Health, Item, ItemRecipient, Items, Released, Removed};
-use crate::spool::MsgId;
+use postern_spool::MsgId;
+use postern_spool::clock::Clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -117,7 +117,7 @@ async fn request(socket: &Path, method: Method, target: &str) -> Result<Answer, 
     if answer.status == StatusCode::OK {
         return Ok(answer);
     }
-    let failure = serde_json::from_str::<control::Failure>(&answer.body);
+    let failure = serde_json::from_str::<api::Failure>(&answer.body);
     Err(failure.map_or_else(|_| unreadable(&answer), |failure| Failure::run(failure.error)))
 }
 
@@ -217,8 +217,8 @@ fn show_recipient(recipient: &ItemRecipient) -> String {
 }
 
 fn show_released(released: &Released) -> String {
-    let line = |domain: &control::ReleasedDomain| {
-        let control::ReleasedDomain { domain, waiting, leased } = domain;
+    let line = |domain: &api::ReleasedDomain| {
+        let api::ReleasedDomain { domain, waiting, leased } = domain;
         format!("{domain}: {waiting} message(s) released, {leased} already on their way\n")
     };
     match released.released.as_slice() {

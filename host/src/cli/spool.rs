@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::table::size;
 use super::{Failure, Format, Verdict};
-use crate::clock::Clock;
 use crate::export::Exported;
-use crate::spool::export;
-use crate::spool::log::{LogSpool, Options, Report, check};
+use crate::export::export;
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options, Report, check};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::terms;
 use crate::config::Config;
-use crate::listen::Terms;
+use crate::net::listener::Terms;
 
 /// Reads `file` again: new sessions and deliveries go by it. What is wrong with it, and what takes
 /// a restart since `started` was read, is logged; a file with errors changes nothing.

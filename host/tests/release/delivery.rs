@@ -1,8 +1,8 @@
 //! One connection: what goes over it, and what is settled after it.
 
-use postern::spool::{Envelope, Recipient, Status};
 use postern_core::envelope::State;
 use postern_core::wire::params::{Body, Notify, Ret};
+use postern_spool::{Envelope, Recipient, Status};
 
 use crate::peer::{Behaviour, Peer};
 use crate::{Server, answering, by_lmtp_to, envelope, plain_peer, to};

@@ -11,18 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peer::{Behaviour, Peer};
-use postern::clock::Clock;
 use postern::config::Config;
-use postern::forward::Tls;
-use postern::listen::Terms;
-use postern::metrics::Metrics;
-use postern::queue::Engine;
-use postern::spool::log::{LogSpool, Options};
-use postern::spool::{
-    Domain, DomainStats, Envelope, Held, MsgId, Recipient, Spool, Status, Writer,
-};
+use postern::net::listener::Terms;
+use postern::net::tls_client::Tls;
+use postern::observe::metrics::Metrics;
+use postern::release::Engine;
 use postern_core::time::Timestamp;
 use postern_core::wire::params::{Body, Ret};
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options};
+use postern_spool::{Domain, DomainStats, Envelope, Held, MsgId, Recipient, Spool, Status, Writer};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postern::spool::{Domain, Envelope, Spool, Status, Wake};
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
+use postern_spool::{Domain, Envelope, Spool, Status, Wake};
 use tokio::sync::Notify;
 
 use crate::peer::{Behaviour, Peer};

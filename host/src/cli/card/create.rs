@@ -11,8 +11,8 @@ use super::super::table::size as shown;
 use super::super::{Failure, Verdict};
 use super::{failed, inspect};
 use crate::card::{CardFile, reason};
-use crate::clock::Clock;
 use crate::config::{ByteSize, CardContent};
+use postern_spool::clock::Clock;
 
 /// Formats the card at `path` with what `config` says. Where nothing is, a file of `size` is made.
 pub(super) async fn create(

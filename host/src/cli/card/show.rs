@@ -11,8 +11,8 @@ use super::super::table::{foreign, paths, size, span, table};
 use super::super::{Failure, Format, Verdict};
 use super::{failed, inspect};
 use crate::card::{CardFile, Held, next, reason};
-use crate::clock::Clock;
 use crate::export::envelope_json;
+use postern_spool::clock::Clock;
 
 mod settings;
 

@@ -1,0 +1,143 @@
+//! Measures the local spool: `spool_bench FOLDER [SECONDS]`, on the disk that mail will be on.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use postern_core::envelope::{Body, Ret};
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options};
+use postern_spool::{Envelope, MsgId, Outcome, Recipient, Spool, Writer};
+
+const BODY_BYTES: usize = 8 << 10;
+const CHUNK_BYTES: usize = 4 << 10;
+const DOMAINS: u64 = 1_000;
+
+fn envelope(clock: &Clock, number: u64) -> Envelope {
+    let path = format!("somebody@client-{}.example", number % DOMAINS);
+    Envelope {
+        arrival: clock.timestamp(),
+        client: "192.0.2.7".parse().ok(),
+        client_port: 40_025,
+        helo: b"relay.sender.example".to_vec(),
+        esmtp: true,
+        tls: false,
+        authenticated: false,
+        smtp_utf8: false,
+        reverse_path: b"ann@sender.example".to_vec(),
+        body: Body::EightBitMime,
+        ret: Ret::Unstated,
+        envelope_id: Vec::new(),
+        recipients: vec![Recipient::new(path.as_bytes())],
+    }
+}
+
+async fn append(spool: &LogSpool, clock: &Clock, body: &[u8], number: u64) -> MsgId {
+    let envelope = envelope(clock, number);
+    let mut writer = spool.begin(&envelope, Some(body.len() as u64)).await.expect("there is place");
+    for chunk in body.chunks(CHUNK_BYTES) {
+        writer.write(chunk).await.expect("there is place");
+    }
+    writer.commit().await.expect("the disk works")
+}
+
+/// User and system time of this process.
+fn cpu() -> Duration {
+    let usage = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
+    let fields: Vec<u64> = usage
+        .rsplit(')')
+        .next()
+        .expect("the name is in parentheses")
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse().expect("a number of ticks"))
+        .collect();
+    Duration::from_millis(10 * fields.iter().sum::<u64>())
+}
+
+async fn measure_appends(folder: &Path, sessions: usize, time: Duration) {
+    let clock = Clock::system();
+    let (spool, report) =
+        LogSpool::open(folder, Options::default(), clock.clone()).expect("the folder is usable");
+    assert_eq!(report.findings, [], "a fresh folder");
+    let spool = Arc::new(spool);
+    let body: Arc<[u8]> = (0..BODY_BYTES).map(|octet| (octet * 31 % 251) as u8).collect();
+    let (stop, appended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (started, cpu_before) = (Instant::now(), cpu());
+    let tasks: Vec<_> = (0..sessions)
+        .map(|_| {
+            let (spool, clock, body) = (spool.clone(), clock.clone(), body.clone());
+            let (stop, appended) = (stop.clone(), appended.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = appended.fetch_add(1, Ordering::Relaxed);
+                    append(&spool, &clock, &body, number).await;
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(time).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.expect("no session panics");
+    }
+    let (count, seconds) = (appended.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
+    let stats = spool.stats();
+    println!(
+        "appends c={sessions:<3} {:>7.0}/s  {:.3} syncs each  {:.1} MB/s  {:.1} us of CPU each",
+        count as f64 / seconds,
+        stats.syncs as f64 / count as f64,
+        stats.body_bytes as f64 / seconds / 1e6,
+        (cpu() - cpu_before).as_micros() as f64 / count as f64,
+    );
+    if sessions > 1 {
+        measure_settling(&spool, &stats).await;
+    }
+}
+
+async fn measure_settling(spool: &Arc<LogSpool>, stats: &postern_spool::Stats) {
+    let (started, cpu_before) = (Instant::now(), cpu());
+    let domains: Vec<_> = stats.domains.iter().map(|domain| domain.domain.clone()).collect();
+    let tasks = domains.chunks(domains.len().div_ceil(64)).map(|domains| {
+        let (spool, domains) = (spool.clone(), domains.to_vec());
+        tokio::spawn(async move {
+            for domain in domains {
+                let lease = Duration::from_secs(600);
+                for claim in spool.claim(&domain, 1_000, lease).await.expect("it works") {
+                    spool.settle(claim, Outcome::Delivered).await.expect("it works");
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("no delivery panics");
+    }
+    let left = spool.stats();
+    let settled = stats.messages - left.messages;
+    println!(
+        "settles c=64  {:>7.0}/s  {:.3} syncs each  {:.1} us of CPU each  {} left",
+        settled as f64 / started.elapsed().as_secs_f64(),
+        (left.syncs - stats.syncs) as f64 / settled as f64,
+        (cpu() - cpu_before).as_micros() as f64 / settled as f64,
+        left.messages,
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let root = arguments.next().expect("usage: spool_bench FOLDER [SECONDS]");
+    let seconds = arguments.next().map_or(3, |text| text.parse().expect("a number of seconds"));
+    for sessions in [1, 16, 64] {
+        let folder = Path::new(&root).join(format!("c{sessions}"));
+        measure_appends(&folder, sessions, Duration::from_secs(seconds)).await;
+        let started = Instant::now();
+        let opened = LogSpool::open(&folder, Options::default(), Clock::system());
+        let (spool, report) = opened.expect("it was just used");
+        println!("reopened in {:.0} ms: {report}", started.elapsed().as_secs_f64() * 1e3);
+        drop(spool);
+        std::fs::remove_dir_all(&folder).expect("it is ours");
+    }
+}

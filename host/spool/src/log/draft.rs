@@ -1,0 +1,268 @@
+//! A message that is being received: in memory while it is short, in a file when it grows.
+//!
+//! The octets are copied once, from the session's chunk to the place in which they are written:
+//! the record that the log writes as it is, or the buffer of the draft's file. A short body that
+//! went to a file is read back for its commit, so that it shares the log's sync.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crc32c::crc32c_append;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::disk::{BODIES, DRAFTS, Disk, DiskFile, is_full};
+use super::place::Promise;
+use super::record::{Header, Kind, RECORD_HEAD};
+use super::store::{Failure, Operation};
+use super::writer::Handle;
+use super::{Shared, blocking};
+use crate::{CommitError, Envelope, MsgId, Refuse, Writer};
+
+/// Octets for which memory is asked when the client did not say a size.
+const UNKNOWN_SIZE: usize = 8 << 10;
+/// Octets of the disk that are promised then, so that a message of common length asks only once how
+/// full the disk is.
+const UNKNOWN_PLACE: u64 = 64 << 10;
+/// The header fields that we put before the body.
+const OWN_FIELDS: usize = 1 << 10;
+
+/// A message that is being received.
+#[derive(Debug)]
+pub struct Draft<D: Disk> {
+    shared: Arc<Shared<D>>,
+    handle: Handle,
+    id: MsgId,
+    promise: Promise<D>,
+    memory: Option<OwnedSemaphorePermit>,
+    /// The record: place for its head, the envelope, and what of the body is not in the file.
+    record: Vec<u8>,
+    body_start: usize,
+    /// Octets that the record may have before more memory is asked for.
+    limit: usize,
+    body_len: u64,
+    body_crc: u32,
+    file: Option<DraftFile<D::File>>,
+    /// What is to be removed when this is dropped.
+    leftover: Option<String>,
+}
+
+#[derive(Debug)]
+struct DraftFile<F> {
+    file: Arc<F>,
+    written: u64,
+}
+
+impl<F> Clone for DraftFile<F> {
+    fn clone(&self) -> Self {
+        Self { file: self.file.clone(), written: self.written }
+    }
+}
+
+impl<D: Disk> Draft<D> {
+    /// Promises place and memory for a message. It holds no memory while it waits for it, so that
+    /// those who have some are never waiting for each other.
+    pub(super) async fn begin(
+        shared: Arc<Shared<D>>,
+        handle: Handle,
+        envelope: &Envelope,
+        size: Option<u64>,
+    ) -> Result<Self, Refuse> {
+        if shared.down.load(Ordering::Acquire) {
+            return Err(Refuse::Down);
+        }
+        let promise = Promise::new(shared.clone(), size.unwrap_or(UNKNOWN_PLACE))?;
+        let id = MsgId::now();
+        let mut record = vec![0; RECORD_HEAD];
+        envelope.encode(id, &mut record);
+        let body_start = record.len();
+        let expected =
+            size.map_or(UNKNOWN_SIZE, |size| usize::try_from(size).unwrap_or(usize::MAX));
+        let in_memory = expected.saturating_add(OWN_FIELDS).min(shared.options.draft_bytes);
+        let limit = body_start + in_memory;
+        let memory = take_memory(&shared.memory, limit).await;
+        record.reserve_exact(in_memory);
+        shared.counters.drafts.fetch_add(1, Ordering::Relaxed);
+        Ok(Self {
+            shared,
+            handle,
+            id,
+            promise,
+            memory: Some(memory),
+            record,
+            body_start,
+            limit,
+            body_len: 0,
+            body_crc: 0,
+            file: None,
+            leftover: None,
+        })
+    }
+
+    /// Takes more memory for the record, if it may have more and there is some.
+    fn grow(&mut self) -> bool {
+        let greatest = self.body_start + self.shared.options.draft_bytes;
+        let limit = (2 * self.limit).min(greatest);
+        if limit <= self.limit {
+            return false;
+        }
+        let more = self.shared.memory.clone().try_acquire_many_owned(kibibytes(limit - self.limit));
+        let (Ok(more), Some(memory)) = (more, &mut self.memory) else { return false };
+        memory.merge(more);
+        self.record.reserve_exact(limit - self.record.len());
+        self.limit = limit;
+        true
+    }
+
+    /// Moves what is in memory of the body to the draft's file.
+    async fn spill(&mut self) -> Result<(), Refuse> {
+        let (shared, id) = (self.shared.clone(), self.id);
+        let (file, start) = (self.file.clone(), self.body_start);
+        let mut record = std::mem::take(&mut self.record);
+        self.leftover = Some(format!("{DRAFTS}/{id}"));
+        let spilled = blocking(move || {
+            let mut file = match file {
+                Some(file) => file,
+                None => create(&*shared, id)?,
+            };
+            let body = &record[start..];
+            file.file.write_at(&mut [IoSlice::new(body)], file.written)?;
+            file.written += body.len() as u64;
+            record.truncate(start);
+            Ok((file, record))
+        });
+        let (file, record) = spilled.await.map_err(|error| refuse(&self.shared, &error))?;
+        (self.file, self.record) = (Some(file), record);
+        Ok(())
+    }
+
+    /// Makes the record whole from the file.
+    async fn read_back(&mut self, file: DraftFile<D::File>) -> Result<(), Refuse> {
+        self.memory = None;
+        let mut record = std::mem::take(&mut self.record);
+        let length = self.body_start + usize::try_from(self.body_len).expect("it is inline");
+        self.memory = Some(take_memory(&self.shared.memory, length).await);
+        let start = self.body_start;
+        let read = blocking(move || {
+            record.resize(length, 0);
+            file.file.read_at(&mut record[start..], 0)?;
+            Ok(record)
+        });
+        self.record = read.await.map_err(|error: io::Error| refuse(&self.shared, &error))?;
+        Ok(())
+    }
+
+    /// Makes the draft's file the body's, durably.
+    async fn keep_file(&mut self, file: DraftFile<D::File>) -> Result<(), Refuse> {
+        let (shared, id) = (self.shared.clone(), self.id);
+        self.leftover = Some(format!("{BODIES}/{id}"));
+        let kept = blocking(move || keep_file(&shared.disk, id, &*file.file));
+        kept.await.map_err(|error| refuse(&self.shared, &error))
+    }
+
+    async fn put(mut self, own_file: bool) -> Result<MsgId, CommitError> {
+        let meta_len = self.body_start - RECORD_HEAD;
+        let mut header = Header::of_meta(Kind::Put, self.id, meta_len);
+        header.own_file = own_file;
+        (header.body_len, header.body_crc) = (self.body_len, self.body_crc);
+        let body_file = if own_file { self.leftover.take() } else { None };
+        let operation = Operation::Put(header, std::mem::take(&mut self.record));
+        let committed = self.handle.commit(operation, self.memory.take()).await;
+        match committed {
+            Ok(_) => Ok(self.id),
+            Err(Failure::Uncertain) => Err(CommitError::Uncertain),
+            Err(Failure::Full) => {
+                self.leftover = body_file.or(self.leftover.take());
+                Err(CommitError::Refused(Refuse::Full))
+            }
+            Err(Failure::Down | Failure::Stale) => Err(CommitError::Refused(Refuse::Down)),
+        }
+    }
+}
+
+impl<D: Disk> Writer for Draft<D> {
+    fn id(&self) -> MsgId {
+        self.id
+    }
+
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), Refuse> {
+        if self.shared.down.load(Ordering::Acquire) {
+            return Err(Refuse::Down);
+        }
+        let body_len = self.body_len + chunk.len() as u64;
+        self.promise.extend_to(body_len)?;
+        let mut rest = chunk;
+        loop {
+            let room = rest.len().min(self.limit - self.record.len());
+            let (now, later) = rest.split_at(room);
+            self.record.extend_from_slice(now);
+            rest = later;
+            if rest.is_empty() {
+                self.body_len = body_len;
+                self.body_crc = crc32c_append(self.body_crc, chunk);
+                return Ok(());
+            }
+            if self.file.is_some() || !self.grow() {
+                self.spill().await?;
+            }
+        }
+    }
+
+    async fn commit(mut self) -> Result<MsgId, CommitError> {
+        let is_inline = self.body_len <= self.shared.options.inline_bytes;
+        if self.file.is_some() || !is_inline {
+            self.spill().await.map_err(CommitError::Refused)?;
+        }
+        let Some(file) = self.file.clone() else { return self.put(false).await };
+        let made = match is_inline {
+            true => self.read_back(file).await,
+            false => self.keep_file(file).await,
+        };
+        made.map_err(CommitError::Refused)?;
+        self.put(!is_inline).await
+    }
+}
+
+impl<D: Disk> Drop for Draft<D> {
+    fn drop(&mut self) {
+        self.shared.counters.drafts.fetch_sub(1, Ordering::Relaxed);
+        if let Some(name) = self.leftover.take() {
+            self.handle.discard(name);
+        }
+    }
+}
+
+fn create<D: Disk>(shared: &Shared<D>, id: MsgId) -> io::Result<DraftFile<D::File>> {
+    let file = shared.disk.create(&format!("{DRAFTS}/{id}"))?;
+    Ok(DraftFile { file: Arc::new(file), written: 0 })
+}
+
+/// Makes the file of draft `id`, with all of its content, durable as a body. The record that names
+/// it is what commits the message.
+pub(super) fn keep_file<D: Disk>(disk: &D, id: MsgId, file: &D::File) -> io::Result<()> {
+    file.sync()?;
+    disk.rename(&format!("{DRAFTS}/{id}"), &format!("{BODIES}/{id}"))?;
+    disk.sync_folder(BODIES)
+}
+
+/// What an error of a draft's file means to its message. Short of files is no fault of the disk.
+fn refuse<D: Disk>(shared: &Shared<D>, error: &io::Error) -> Refuse {
+    if is_full(error) {
+        return Refuse::Full;
+    }
+    if error.kind() == io::ErrorKind::ResourceBusy {
+        return Refuse::Busy;
+    }
+    shared.stop(error);
+    Refuse::Down
+}
+
+async fn take_memory(memory: &Arc<Semaphore>, octets: usize) -> OwnedSemaphorePermit {
+    let permits = memory.clone().acquire_many_owned(kibibytes(octets)).await;
+    permits.expect("the memory's semaphore is never closed")
+}
+
+/// Permits for so many octets.
+fn kibibytes(octets: usize) -> u32 {
+    u32::try_from(octets.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,263 @@
+//! The log's records and the head of a segment, to and from their octets.
+//!
+//! A segment is a head and records, one right after the other; what follows the last is zeros.
+//! Numbers are little-endian.
+//!
+//! | Octets | A segment's head |
+//! | --- | --- |
+//! | 8 | `POSTERN` and a zero |
+//! | 4 | version: 1 |
+//! | 4 | the segment's number, which its file's name has too |
+//! | 8 | the mark: a random number with which each record of the segment begins |
+//! | 8 | number of the segment's first batch |
+//! | 24 | what wrote it, filled up with zeros |
+//! | 4 | CRC-32C of the octets before |
+//!
+//! | Octets | A record |
+//! | --- | --- |
+//! | 8 | the segment's mark |
+//! | 8 | number of the batch: records of one batch became durable by one sync |
+//! | 16 | message id; of a domain's record zeros |
+//! | 8 | octets of the body |
+//! | 4 | octets of the meta part, m |
+//! | 4 | CRC-32C of the body |
+//! | 1 | kind: 1 put, 2 state, 3 done, 4 domain |
+//! | 1 | flags: 1 last of its batch, 2 the body has a file of its own |
+//! | 2 | zeros |
+//! | 4 | CRC-32C of the octets before and of the meta part |
+//! | m | the meta part |
+//! | | the body, unless it has a file of its own |
+//!
+//! The meta part of a put is the envelope (core's format). That of the others begins with a number
+//! of 8 octets and a domain's name (2 octets of length, then the name): a *state* (the number: the
+//! item's next try) has then a record for each recipient of the item, in core's format; a *done*
+//! (the number: of the segment that has the put) and a *domain* (the number: its next try) have
+//! nothing more.
+//!
+//! The mark is why no octets of a message can pose as a record where a damaged segment is searched
+//! for the next one that is right.
+
+use crc32c::{crc32c, crc32c_append};
+
+use crate::{Domain, MsgId};
+
+/// The version written; only this one is read.
+pub const VERSION: u32 = 1;
+/// Octets of a segment's head.
+pub const SEGMENT_HEAD: usize = 60;
+/// Octets of a record before its meta part.
+pub const RECORD_HEAD: usize = 56;
+
+const MAGIC: &[u8; 8] = b"POSTERN\0";
+const WRITER: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
+const FLAG_LAST: u8 = 1;
+const FLAG_OWN_FILE: u8 = 2;
+
+/// What a segment's head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHead {
+    /// The segment's number.
+    pub number: u32,
+    /// With which each record begins.
+    pub mark: u64,
+    /// The number of its first batch.
+    pub first_batch: u64,
+}
+
+/// Why octets are no segment's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadFault {
+    /// Of this version, by this writer.
+    Newer(u32, String),
+    /// Not written whole, or changed since.
+    Damaged,
+}
+
+impl SegmentHead {
+    /// The octets of this head.
+    pub fn encode(&self) -> [u8; SEGMENT_HEAD] {
+        let mut writer = [0; 24];
+        let length = WRITER.len().min(writer.len());
+        writer[..length].copy_from_slice(&WRITER.as_bytes()[..length]);
+        let mut head = [0; SEGMENT_HEAD];
+        head[..8].copy_from_slice(MAGIC);
+        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        head[12..16].copy_from_slice(&self.number.to_le_bytes());
+        head[16..24].copy_from_slice(&self.mark.to_le_bytes());
+        head[24..32].copy_from_slice(&self.first_batch.to_le_bytes());
+        head[32..56].copy_from_slice(&writer);
+        let checksum = crc32c(&head[..56]);
+        head[56..].copy_from_slice(&checksum.to_le_bytes());
+        head
+    }
+
+    /// The head that the first octets of `bytes` are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HeadFault> {
+        let head: &[u8; SEGMENT_HEAD] = bytes.first_chunk().ok_or(HeadFault::Damaged)?;
+        let version = u32_at(head, 8);
+        if head[..8] != *MAGIC {
+            return Err(HeadFault::Damaged);
+        }
+        if version > VERSION {
+            let writer = String::from_utf8_lossy(&head[32..56]);
+            return Err(HeadFault::Newer(version, writer.trim_end_matches('\0').to_owned()));
+        }
+        if crc32c(&head[..56]) != u32_at(head, 56) {
+            return Err(HeadFault::Damaged);
+        }
+        let (number, mark) = (u32_at(head, 12), u64_at(head, 16));
+        Ok(Self { number, mark, first_batch: u64_at(head, 24) })
+    }
+}
+
+/// What a record does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Holds a message.
+    Put,
+    /// Replaces the recipients of an item.
+    State,
+    /// Ends an item.
+    Done,
+    /// Puts a domain off.
+    Domain,
+}
+
+/// What a record's head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What the record does.
+    pub kind: Kind,
+    /// To which message.
+    pub id: MsgId,
+    /// Number of the batch.
+    pub batch: u64,
+    /// Whether the record is the last of its batch.
+    pub last: bool,
+    /// Whether the body has a file of its own.
+    pub own_file: bool,
+    /// Octets of the meta part.
+    pub meta_len: u32,
+    /// Octets of the body.
+    pub body_len: u64,
+    /// CRC-32C of the body.
+    pub body_crc: u32,
+}
+
+/// The id in a domain's record.
+pub const NO_ID: MsgId = MsgId::from_bytes([0; 16]);
+
+impl Header {
+    /// A record without a body.
+    pub fn of_meta(kind: Kind, id: MsgId, meta_len: usize) -> Self {
+        let meta_len = u32::try_from(meta_len).expect("core bounds every part of an envelope");
+        let (batch, last, own_file) = (0, false, false);
+        Self { kind, id, batch, last, own_file, meta_len, body_len: 0, body_crc: 0 }
+    }
+
+    /// Octets that the record has in its segment.
+    pub fn record_len(&self) -> u64 {
+        let body = if self.own_file { 0 } else { self.body_len };
+        (RECORD_HEAD as u64 + u64::from(self.meta_len)).saturating_add(body)
+    }
+
+    /// Fills in the head of `record`, whose meta part stands where it belongs.
+    pub fn write(&self, mark: u64, record: &mut [u8]) {
+        let kind = match self.kind {
+            Kind::Put => 1,
+            Kind::State => 2,
+            Kind::Done => 3,
+            Kind::Domain => 4,
+        };
+        let flags =
+            if self.last { FLAG_LAST } else { 0 } | if self.own_file { FLAG_OWN_FILE } else { 0 };
+        let (head, rest) = record.split_at_mut(RECORD_HEAD);
+        head[..8].copy_from_slice(&mark.to_le_bytes());
+        head[8..16].copy_from_slice(&self.batch.to_le_bytes());
+        head[16..32].copy_from_slice(self.id.as_bytes());
+        head[32..40].copy_from_slice(&self.body_len.to_le_bytes());
+        head[40..44].copy_from_slice(&self.meta_len.to_le_bytes());
+        head[44..48].copy_from_slice(&self.body_crc.to_le_bytes());
+        head[48..52].copy_from_slice(&[kind, flags, 0, 0]);
+        let checksum = crc32c_append(crc32c(&head[..52]), &rest[..self.meta_len as usize]);
+        head[52..].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// The head and the meta part of the record with which `bytes` begin; none when they are not
+    /// right. The body is not looked at.
+    pub fn read(mark: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, rest) = bytes.split_first_chunk::<RECORD_HEAD>()?;
+        if u64_at(head, 0) != mark {
+            return None;
+        }
+        let header = Self {
+            kind: match head[48] {
+                1 => Kind::Put,
+                2 => Kind::State,
+                3 => Kind::Done,
+                4 => Kind::Domain,
+                _ => return None,
+            },
+            id: MsgId::from_bytes(*head[16..].first_chunk()?),
+            batch: u64_at(head, 8),
+            last: head[49] & FLAG_LAST != 0,
+            own_file: head[49] & FLAG_OWN_FILE != 0,
+            meta_len: u32_at(head, 40),
+            body_len: u64_at(head, 32),
+            body_crc: u32_at(head, 44),
+        };
+        let meta = rest.get(..usize::try_from(header.meta_len).ok()?)?;
+        let checksum = crc32c_append(crc32c(&head[..52]), meta);
+        (checksum == u32_at(head, 52)).then_some((header, meta))
+    }
+
+    /// As [`Header::read`], of a record that is right to the end of its body.
+    pub fn read_whole(mark: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, meta) = Self::read(mark, bytes)?;
+        let record = bytes.get(..usize::try_from(header.record_len()).ok()?)?;
+        let body = &record[RECORD_HEAD + meta.len()..];
+        (header.own_file || crc32c(body) == header.body_crc).then_some((header, meta))
+    }
+}
+
+/// The meta part of a record that is not a put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// A time or a segment, by the record's kind.
+    pub number: u64,
+    /// The domain.
+    pub domain: Domain,
+    /// The recipients' records.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Named<'a> {
+    /// A whole record of a kind that is not a put, its head yet to be filled in.
+    pub fn record(number: u64, domain: &Domain) -> Vec<u8> {
+        let name = domain.as_str().as_bytes();
+        let length = u16::try_from(name.len()).expect("core bounds every path");
+        let mut record = Vec::with_capacity(RECORD_HEAD + 10 + name.len());
+        record.resize(RECORD_HEAD, 0);
+        record.extend_from_slice(&number.to_le_bytes());
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(name);
+        record
+    }
+
+    /// The meta part that `meta` is.
+    pub fn parse(meta: &'a [u8]) -> Option<Self> {
+        let (number, rest) = meta.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        let domain = Domain::new(std::str::from_utf8(name).ok()?);
+        Some(Self { number: u64::from_le_bytes(*number), domain, rest })
+    }
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_le_bytes(*bytes[offset..].first_chunk().expect("a field of a head of fixed length"))
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(*bytes[offset..].first_chunk().expect("a field of a head of fixed length"))
+}

@@ -1,0 +1,179 @@
+//! What was durable and is not right any more: reported and kept, whatever else is lost.
+
+use super::power_cuts::live;
+use super::rig::{Model, Rig};
+use super::sim_disk::{Fault, Loss, SimDisk};
+use crate::log::check_on;
+use crate::log::recover::{Finding, Replay};
+use crate::{Domain, Error, Outcome, Page};
+
+const ONE: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
+
+/// A disk that was left in good order, with two sealed segments and a last one.
+fn filled() -> SimDisk {
+    let mut rig = open(&SimDisk::new(Fault::None));
+    (0..10).for_each(|_| rig.put(ONE));
+    rig.disk.after(Loss::All, Fault::None)
+}
+
+fn open(disk: &SimDisk) -> Rig {
+    Rig::open(disk.clone(), Model::default()).expect("it can be opened")
+}
+
+fn held(rig: &Rig) -> usize {
+    let page = Page { max: usize::MAX, ..Page::default() };
+    rig.shared.read_page(&page).len()
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.ends_with(".log")).collect()
+}
+
+#[test]
+fn an_octet_that_changed_costs_one_message_at_most_and_is_reported() {
+    let name = segments(&filled()).remove(0);
+    for octet in (0..7_000).step_by(97) {
+        let disk = filled();
+        disk.damage(&name, |content| content[octet] ^= 0x20);
+        let report = check_on(&disk).expect("it can be read");
+        assert!(report.has_damage(), "octet {octet}: {report}");
+        assert!(report.messages >= 9, "octet {octet}: {report}");
+    }
+}
+
+#[test]
+fn a_damaged_segment_goes_to_the_quarantine_when_nothing_else_needs_it() {
+    let disk = filled();
+    let name = segments(&disk).remove(0);
+    disk.damage(&name, |content| content[200] ^= 1);
+    let before = disk.after(Loss::All, Fault::None);
+    let mut rig = open(&disk);
+    let [Finding::Damaged { file, what }] = &rig.report.findings[..] else {
+        panic!("one finding: {}", rig.report)
+    };
+    assert_eq!(file, &name);
+    assert!(what.starts_with("octets 60 to "), "{what}");
+    assert_eq!(held(&rig), 9);
+    rig.model = Model::default();
+    let claims = rig.shared.claim(&Domain::new("one.example"), 20, std::time::Duration::MAX);
+    let done = claims.iter().map(|claim| rig.shared.settling(claim, &Outcome::Delivered));
+    let done = done.collect::<Result<_, _>>().expect("they are leased");
+    assert!(rig.log.commit(done).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    let kept = name.replace("segments", "quarantine");
+    assert_eq!(content(&rig.disk, &kept), content(&before, &name));
+    assert!(!rig.disk.names().contains(&name));
+}
+
+fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
+    let mut copy = Vec::new();
+    disk.damage(name, |content| copy = content.clone());
+    copy
+}
+
+#[test]
+fn damage_before_a_later_batch_is_not_taken_for_a_torn_end() {
+    let disk = filled();
+    let last = segments(&disk).pop().expect("there is one");
+    disk.damage(&last, |content| content[100] ^= 1);
+    let rig = open(&disk);
+    assert!(matches!(rig.report.findings[..], [Finding::Damaged { .. }]), "{}", rig.report);
+    assert_eq!(held(&rig), 9);
+}
+
+#[test]
+fn an_index_file_that_is_lost_or_wrong_is_made_again() {
+    let damages: [fn(&mut Vec<u8>); 2] = [|content| content[50] ^= 1, Vec::clear];
+    for damage in damages {
+        let disk = open(&filled()).disk;
+        let name = segments(&disk).remove(0).replace(".log", ".idx");
+        let right = content(&disk, &name);
+        disk.damage(&name, damage);
+        let rig = open(&disk);
+        assert_eq!((held(&rig), &rig.report.findings[..]), (10, &[][..]));
+        assert_eq!(content(&rig.disk, &name), right);
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_by_name_and_left_alone() {
+    let disk = filled();
+    let name = segments(&disk).remove(0);
+    disk.damage(&name, |content| {
+        content[8] = 9;
+        content[32..44].copy_from_slice(b"postern 9.9\0");
+    });
+    let before = disk.operations();
+    let opened = Rig::open(disk.clone(), Model::default());
+    let text = opened.err().expect("it is newer").to_string();
+    for part in [&name[..], "version 9", "postern 9.9", "version 1"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(disk.operations(), before);
+}
+
+#[test]
+fn a_body_that_is_lost_is_reported_and_its_message_kept() {
+    let mut rig = open(&SimDisk::new(Fault::None));
+    rig.put(&[(&["a@one.example"], 5_000), (&["a@one.example"], 100)]);
+    let disk = rig.disk.after(Loss::All, Fault::None);
+    let names = disk.names();
+    let body = names.iter().find(|name| name.starts_with("bodies/")).expect("one is long");
+    disk.damage(body, |content| content[4_000] ^= 1);
+    assert!(check_on(&disk).expect("it can be read").has_damage());
+    assert!(!open(&disk).report.has_damage(), "a start reads no bodies");
+    disk.damage(body, |content| content.truncate(4_000));
+    let rig = open(&disk);
+    assert!(rig.report.has_damage(), "{}", rig.report);
+    let claims = rig.shared.claim(&Domain::new("one.example"), 9, std::time::Duration::MAX);
+    assert_eq!((claims.len(), held(&rig)), (1, 2));
+}
+
+#[test]
+fn a_body_that_changed_is_never_read_to_its_end() {
+    let disk = open(&filled()).disk;
+    let name = segments(&disk).remove(0);
+    disk.damage(&name, |content| content[900] ^= 1);
+    let rig = open(&disk);
+    let page = Page { max: 1, ..Page::default() };
+    let id = rig.shared.read_page(&page)[0].id;
+    let mut reader = rig.shared.open_body(id, 0).expect("its head is whole");
+    let mut read = 0;
+    let error = loop {
+        match reader.fill() {
+            Ok(()) => read += reader.buffer.len(),
+            Err(error) => break error,
+        }
+        assert!(read <= 1_000 && !reader.buffer.is_empty(), "the end was reached");
+    };
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+}
+
+#[test]
+fn a_segment_that_cannot_be_copied_whole_stays() {
+    let disk = open(&filled()).disk;
+    let name = segments(&disk).remove(0);
+    let before = content(&disk, &name);
+    disk.damage(&name, |content| content[900] ^= 1);
+    let mut rig = open(&disk);
+    let domain = Domain::new("one.example");
+    let mut claims = rig.shared.claim(&domain, 20, std::time::Duration::MAX);
+    let first = claims.remove(0);
+    let done = claims.iter().map(|claim| rig.shared.settling(claim, &Outcome::Delivered));
+    let done = done.collect::<Result<_, _>>().expect("they are leased");
+    assert!(rig.log.commit(done).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    assert_eq!(content(&rig.disk, &name)[..900], before[..900]);
+    assert_eq!(rig.shared.read_page(&Page { max: 9, ..Page::default() })[0].id, first.id);
+}
+
+#[test]
+fn a_check_changes_nothing() {
+    let mut rig = open(&SimDisk::new(Fault::Cut(40)));
+    live(&mut rig);
+    let disk = rig.disk.after(Loss::Nothing, Fault::None);
+    let report = check_on(&disk).expect("it can be read");
+    assert_eq!(disk.operations(), 0);
+    let found = Replay::read(&disk, false).expect("it can be read").report;
+    assert_eq!(report, found);
+}

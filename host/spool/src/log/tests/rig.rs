@@ -1,0 +1,237 @@
+//! A log that is driven step by step, beside a model of what must be found after any end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_core::envelope::State;
+
+use super::conformance::{NOW, body, envelope};
+use super::sim_disk::SimDisk;
+use crate::clock::Clock;
+use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
+use crate::log::record::{Header, Kind, RECORD_HEAD};
+use crate::log::recover::{self, Report};
+use crate::log::store::{Failure, Log, Operation};
+use crate::log::{Options, Shared, draft};
+use crate::{Domain, MsgId, Outcome, Page};
+
+/// Segments of a few messages each.
+pub const TINY: Options = Options {
+    segment_bytes: 8 << 10,
+    memory_bytes: 64 << 10,
+    draft_bytes: 1 << 10,
+    inline_bytes: 2 << 10,
+};
+
+/// The recipients of an item that are not delivered.
+type Recipients = Vec<(Vec<u8>, State)>;
+type Key = (Domain, MsgId);
+
+/// For each item, what may be found of it: one thing, unless nobody was told how it ended.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    allowed: BTreeMap<Key, Vec<Option<Recipients>>>,
+    bodies: HashMap<MsgId, Vec<u8>>,
+    next_seed: u64,
+}
+
+impl Model {
+    /// An operation would make `after` of an item, and ended so.
+    fn record(&mut self, key: Key, after: Option<Recipients>, ended: Result<(), Failure>) {
+        let before = self.allowed.remove(&key).unwrap_or_else(|| vec![None]);
+        let allowed = match ended {
+            Ok(()) => vec![after],
+            Err(Failure::Uncertain) => before.into_iter().chain([after]).collect(),
+            Err(Failure::Stale | Failure::Full | Failure::Down) => before,
+        };
+        self.allowed.insert(key, allowed);
+    }
+
+    /// Messages that must be there.
+    pub fn certain(&self) -> usize {
+        self.allowed.values().filter(|allowed| allowed.iter().all(Option::is_some)).count()
+    }
+}
+
+/// The log, its disk, and the model.
+pub struct Rig {
+    pub disk: SimDisk,
+    pub shared: Arc<Shared<SimDisk>>,
+    pub log: Log<SimDisk>,
+    pub model: Model,
+    pub report: Report,
+    /// The process is killed at the fault that the disk was made with.
+    pub dies_of_fault: bool,
+}
+
+impl Rig {
+    /// Opens what is on the disk, which must agree with the model.
+    pub fn open(disk: SimDisk, model: Model) -> io::Result<Self> {
+        let (log, shared, report) = recover::open(disk.clone(), TINY, Clock::manual(NOW))?;
+        Ok(Self { disk, shared, log, model, report, dies_of_fault: false })
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dies_of_fault && self.disk.has_failed()
+    }
+
+    /// Commits a batch as the thread does.
+    fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<(), Failure>> {
+        if self.is_dead() {
+            return operations.iter().map(|_| Err(Failure::Down)).collect();
+        }
+        let results = self.log.commit(operations);
+        while self.log.tidy() {}
+        results.into_iter().map(|result| result.map(|_| ())).collect()
+    }
+
+    /// Puts messages to these paths and of these lengths in one batch.
+    pub fn put(&mut self, messages: &[(&[&str], usize)]) {
+        let mut ids = Vec::new();
+        let mut operations = Vec::new();
+        for (paths, length) in messages {
+            self.model.next_seed += 1;
+            let (id, body) = (MsgId::now(), body(self.model.next_seed, *length));
+            if !self.is_dead()
+                && let Ok(operation) = self.make_put(id, paths, &body)
+            {
+                operations.push(operation);
+                ids.push((id, *paths));
+            }
+            self.model.bodies.insert(id, body);
+        }
+        let results = self.commit(operations);
+        for ((id, paths), ended) in ids.into_iter().zip(results) {
+            let body = format!("{BODIES}/{id}");
+            if ended == Err(Failure::Full) && self.disk.open(&body).is_ok() {
+                self.commit(vec![Operation::Discard(body)]);
+            }
+            let mut items: BTreeMap<Domain, Recipients> = BTreeMap::new();
+            for path in paths {
+                let recipient = (path.as_bytes().to_vec(), State::Waiting);
+                items.entry(Domain::of_path(path.as_bytes())).or_default().push(recipient);
+            }
+            for (domain, recipients) in items {
+                self.model.record((domain, id), Some(recipients), ended);
+            }
+        }
+    }
+
+    fn make_put(&self, id: MsgId, paths: &[&str], body: &[u8]) -> io::Result<Operation> {
+        let mut record = vec![0; RECORD_HEAD];
+        envelope(paths).encode(id, &mut record);
+        let mut header = Header::of_meta(Kind::Put, id, record.len() - RECORD_HEAD);
+        (header.body_len, header.body_crc) = (body.len() as u64, crc32c::crc32c(body));
+        header.own_file = header.body_len > TINY.inline_bytes;
+        if header.own_file {
+            let file = self.disk.create(&format!("{DRAFTS}/{id}"))?;
+            file.write_at(&mut [IoSlice::new(body)], 0)?;
+            if let Err(error) = draft::keep_file(&self.disk, id, &file) {
+                self.shared.stop(&error);
+                return Err(error);
+            }
+        } else {
+            record.extend_from_slice(body);
+        }
+        Ok(Operation::Put(header, record))
+    }
+
+    /// Claims up to `max` items of a domain and settles them in one batch.
+    pub fn settle(&mut self, domain: &str, max: usize, outcome: &Outcome) {
+        let domain = Domain::new(domain);
+        let claims = self.shared.claim(&domain, max, Duration::from_secs(600));
+        let mut settled = Vec::new();
+        let mut operations = Vec::new();
+        for claim in claims {
+            let Ok(operation) = self.shared.settling(&claim, outcome) else { continue };
+            operations.push(operation);
+            let key = (domain.clone(), claim.id);
+            let before = self.model.allowed.get(&key).and_then(|allowed| allowed.first().cloned());
+            settled.push((key, after(before.flatten().expect("it was claimed"), outcome)));
+        }
+        let results = self.commit(operations);
+        for ((key, after), ended) in settled.into_iter().zip(results) {
+            self.model.record(key, after, ended);
+        }
+    }
+
+    /// Puts a domain off, or releases it.
+    pub fn defer(&mut self, domain: &str, until: u64) {
+        self.commit(vec![Operation::Defer(Domain::new(domain), until)]);
+    }
+
+    /// Removes the `number`th message that must be there.
+    pub fn remove(&mut self, number: usize) {
+        let certain = self.model.allowed.iter();
+        let certain = certain.filter(|(_, allowed)| allowed.iter().all(Option::is_some));
+        let ids: Vec<_> = certain.map(|((_, id), _)| *id).collect();
+        let Some(id) = ids.get(number % ids.len().max(1)).copied() else { return };
+        let ended = self.commit(vec![Operation::Remove(id)]).remove(0);
+        let keys: Vec<_> = self.model.allowed.keys().filter(|key| key.1 == id).cloned().collect();
+        for key in keys {
+            self.model.record(key, None, ended);
+        }
+    }
+
+    /// Compares what is there with the model, to the last octet.
+    pub fn check(&mut self, context: &str) {
+        let held = self.shared.read_page(&Page { max: usize::MAX, ..Page::default() });
+        let mut found: BTreeMap<Key, Recipients> = BTreeMap::new();
+        for held in held {
+            let recipients = held.envelope.recipients.into_iter();
+            let recipients = recipients.map(|one| (one.path, one.state)).collect();
+            let twice = found.insert((held.domain.clone(), held.id), recipients);
+            assert_eq!(twice, None, "{context}: {} is there twice", held.id);
+            let body = self.body(held.id).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(body == self.model.bodies[&held.id], "{context}: body of {}", held.id);
+        }
+        for (key, allowed) in &mut self.model.allowed {
+            let found = found.remove(key);
+            assert!(allowed.contains(&found), "{context}: {key:?}: {found:?} of {allowed:?}");
+            *allowed = vec![found];
+        }
+        assert_eq!(found, BTreeMap::new(), "{context}: nobody put these");
+        let bodies = self.disk.list(BODIES).expect("a folder").len();
+        let index = self.shared.index();
+        let ids = index.queues().flat_map(|(_, queue)| queue.items.keys());
+        let is_own = |id: &MsgId| index.message(*id).is_some_and(|message| message.own_file);
+        let own: std::collections::BTreeSet<_> = ids.copied().filter(is_own).collect();
+        assert_eq!(bodies, own.len(), "{context}: files of bodies");
+    }
+
+    fn body(&self, id: MsgId) -> Result<Vec<u8>, crate::Error> {
+        let mut reader = self.shared.open_body(id, 0)?;
+        let mut body = Vec::new();
+        loop {
+            reader.fill()?;
+            if reader.buffer.is_empty() {
+                return Ok(body);
+            }
+            body.extend_from_slice(&reader.buffer);
+        }
+    }
+}
+
+/// What is left of an item's recipients.
+fn after(before: Recipients, outcome: &Outcome) -> Option<Recipients> {
+    let mut waiting = 0;
+    let after = before.into_iter().filter_map(|(path, state)| {
+        if state != State::Waiting {
+            return Some((path, state));
+        }
+        let state = match outcome {
+            Outcome::Delivered => State::Delivered,
+            Outcome::Defer { .. } => State::Waiting,
+            Outcome::Refused { .. } => State::Refused,
+            Outcome::Expired => State::Expired,
+            Outcome::Partial { fates, .. } => {
+                fates.get(waiting).map_or(State::Waiting, |fate| fate.state)
+            }
+        };
+        waiting += 1;
+        (state != State::Delivered).then_some((path, state))
+    });
+    Some(after.collect::<Vec<_>>()).filter(|after| !after.is_empty())
+}

@@ -1,0 +1,410 @@
+//! A disk in memory that keeps its promises and not one more: what was not synced may be lost, kept
+//! in part, or kept in another order when the power goes.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::log::disk::{Disk, DiskFile, Space};
+
+const SECTOR: usize = 512;
+
+/// Small numbers that look random and are the same in every run.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// What becomes of what was not synced.
+#[derive(Debug, Clone)]
+pub enum Loss {
+    /// All of it is lost.
+    All,
+    /// All of it is there: only the process died.
+    Nothing,
+    /// Each sector and each name is lost, kept or torn by itself.
+    Some(Random),
+}
+
+/// What goes wrong, and at which operation (reading is none), counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The power goes during the operation.
+    Cut(u64),
+    /// The operation, if it is a sync, fails; what it should have synced never gets to the disk.
+    Sync(u64),
+    /// The operation, if it needs place, finds none: a write ends half way.
+    Full(u64),
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Content {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct State {
+    contents: Vec<Content>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    pending_names: Vec<(String, Option<usize>)>,
+    operations: u64,
+    fault: Fault,
+    is_dead: bool,
+    has_failed: bool,
+}
+
+/// The disk. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+/// An open file of it.
+#[derive(Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    content: usize,
+}
+
+/// How far an operation may go.
+#[derive(PartialEq, Eq)]
+enum Go {
+    Ahead,
+    HalfWay(io::ErrorKind),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Place,
+    Sync,
+    Nothing,
+}
+
+impl SimDisk {
+    pub fn new(fault: Fault) -> Self {
+        Self::with(Vec::new(), BTreeMap::new(), fault)
+    }
+
+    fn with(contents: Vec<Content>, names: BTreeMap<String, usize>, fault: Fault) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            contents,
+            durable_names: names.clone(),
+            names,
+            pending_names: Vec::new(),
+            operations: 0,
+            fault,
+            is_dead: false,
+            has_failed: false,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no holder panics")
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Whether what was to go wrong went wrong.
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
+    /// The disk as the next start finds it.
+    pub fn after(&self, loss: Loss, fault: Fault) -> Self {
+        let mut state = self.state();
+        state.forget_nameless();
+        if let Loss::Nothing = loss {
+            let next = Self::with(state.contents.clone(), state.names.clone(), fault);
+            let mut changed = next.state();
+            changed.durable_names = state.durable_names.clone();
+            changed.pending_names = state.pending_names.clone();
+            drop(changed);
+            return next;
+        }
+        let mut random = match loss {
+            Loss::Some(random) => Some(random),
+            Loss::All | Loss::Nothing => None,
+        };
+        let mut contents = Vec::with_capacity(state.contents.len());
+        for content in &state.contents {
+            let mut durable = content.durable.clone();
+            if let Some(random) = &mut random {
+                content.pending.iter().for_each(|change| keep_some(&mut durable, change, random));
+            }
+            contents.push(Content { seen: durable.clone(), durable, pending: Vec::new() });
+        }
+        let mut names = state.durable_names.clone();
+        for (name, content) in &state.pending_names {
+            if random.as_mut().is_some_and(|random| random.below(2) == 0) {
+                rename(&mut names, name, *content);
+            }
+        }
+        Self::with(contents, names, fault)
+    }
+
+    /// Changes the octets of a file as a bad disk does.
+    pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let content = state.names[name];
+        let content = &mut state.contents[content];
+        content.pending.clear();
+        change(&mut content.seen);
+        content.durable = content.seen.clone();
+    }
+
+    /// The names there are.
+    pub fn names(&self) -> Vec<String> {
+        self.state().names.keys().cloned().collect()
+    }
+}
+
+impl State {
+    fn begin(&mut self, needs: Needs) -> io::Result<Go> {
+        if self.is_dead {
+            return Err(io::Error::other("the power is off"));
+        }
+        let number = self.operations;
+        self.operations += 1;
+        let go = match self.fault {
+            Fault::Cut(at) if at == number => {
+                self.is_dead = true;
+                Go::HalfWay(io::ErrorKind::Other)
+            }
+            Fault::Sync(at) if at == number && needs == Needs::Sync => {
+                Go::HalfWay(io::ErrorKind::Other)
+            }
+            Fault::Full(at) if at == number && needs == Needs::Place => {
+                Go::HalfWay(io::ErrorKind::StorageFull)
+            }
+            _ => Go::Ahead,
+        };
+        self.has_failed |= go != Go::Ahead;
+        Ok(go)
+    }
+
+    /// Drops the contents that no name can lead to after any power cut.
+    fn forget_nameless(&mut self) {
+        let mut is_named = vec![false; self.contents.len()];
+        let pending = self.pending_names.iter().filter_map(|(_, content)| content.as_ref());
+        for content in self.names.values().chain(self.durable_names.values()).chain(pending) {
+            is_named[*content] = true;
+        }
+        for (content, is_named) in self.contents.iter_mut().zip(is_named) {
+            if !is_named {
+                *content = Content::default();
+            }
+        }
+    }
+
+    fn name(&mut self, name: &str, content: Option<usize>) {
+        rename(&mut self.names, name, content);
+        self.pending_names.push((name.to_owned(), content));
+    }
+}
+
+fn rename(names: &mut BTreeMap<String, usize>, name: &str, content: Option<usize>) {
+    match content {
+        Some(content) => names.insert(name.to_owned(), content),
+        None => names.remove(name),
+    };
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(length) => content.resize(*length, 0),
+        Change::Write(offset, octets) => {
+            let end = offset + octets.len();
+            content.resize(content.len().max(end), 0);
+            content[*offset..end].copy_from_slice(octets);
+        }
+    }
+}
+
+/// Lets a power cut do to one change what it may do.
+fn keep_some(content: &mut Vec<u8>, change: &Change, random: &mut Random) {
+    let Change::Write(offset, octets) = change else {
+        if random.below(2) == 0 {
+            apply(content, change);
+        }
+        return;
+    };
+    let mut at = 0;
+    while at < octets.len() {
+        let border = SECTOR - (offset + at) % SECTOR;
+        let end = (at + border).min(octets.len());
+        let kept = match random.below(3) {
+            0 => at,
+            1 => end,
+            _ => at + random.below(end - at + 1),
+        };
+        if kept > at {
+            apply(content, &Change::Write(offset + at, octets[at..kept].to_vec()));
+        }
+        at = end;
+    }
+}
+
+fn result(go: Go) -> io::Result<()> {
+    match go {
+        Go::Ahead => Ok(()),
+        Go::HalfWay(kind) => Err(kind.into()),
+    }
+}
+
+fn not_found(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{name}: not there"))
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let mut state = self.state();
+        let go = state.begin(Needs::Place)?;
+        if state.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if go != Go::HalfWay(io::ErrorKind::StorageFull) {
+            state.contents.push(Content::default());
+            let content = state.contents.len() - 1;
+            state.name(name, Some(content));
+        }
+        result(go)?;
+        Ok(SimFile { disk: self.clone(), content: state.contents.len() - 1 })
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        let content = *self.state().names.get(name).ok_or_else(|| not_found(name))?;
+        Ok(SimFile { disk: self.clone(), content })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let go = state.begin(Needs::Nothing)?;
+        let content = *state.names.get(from).ok_or_else(|| not_found(from))?;
+        state.name(to, Some(content));
+        state.name(from, None);
+        result(go)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let go = state.begin(Needs::Nothing)?;
+        if !state.names.contains_key(name) {
+            return Err(not_found(name));
+        }
+        state.name(name, None);
+        result(go)
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        let mut state = self.state();
+        result(state.begin(Needs::Sync)?)?;
+        let pending = std::mem::take(&mut state.pending_names);
+        let is_inside = |name: &str| name.split('/').next() == Some(folder);
+        let (synced, pending): (Vec<_>, _) =
+            pending.into_iter().partition(|(name, _)| is_inside(name));
+        for (name, content) in synced {
+            rename(&mut state.durable_names, &name, content);
+        }
+        state.pending_names = pending;
+        Ok(())
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let prefix = format!("{folder}/");
+        let names = self.names();
+        Ok(names.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space { total: 1 << 40, free: 1 << 40 })
+    }
+}
+
+impl SimFile {
+    fn change(&self, change: Change, needs: Needs) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let go = state.begin(needs)?;
+        let content = &mut state.contents[self.content];
+        let change = match (change, &go) {
+            (Change::Write(offset, mut octets), Go::HalfWay(io::ErrorKind::StorageFull)) => {
+                octets.truncate(octets.len() / 2);
+                Change::Write(offset, octets)
+            }
+            (Change::Length(_), Go::HalfWay(io::ErrorKind::StorageFull)) => return result(go),
+            (change, _) => change,
+        };
+        apply(&mut content.seen, &change);
+        content.pending.push(change);
+        result(go)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let octets: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.change(Change::Write(offset as usize, octets), Needs::Place)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.disk.state();
+        let from = offset as usize;
+        let octets = state.contents[self.content].seen.get(from..from + buffer.len());
+        buffer.copy_from_slice(octets.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        let length = self.length()?.max(length);
+        self.change(Change::Length(length as usize), Needs::Place)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.change(Change::Length(length as usize), Needs::Nothing)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.state().contents[self.content].seen.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let go = state.begin(Needs::Sync)?;
+        let is_cut = state.is_dead;
+        let content = &mut state.contents[self.content];
+        if go == Go::Ahead {
+            for change in std::mem::take(&mut content.pending) {
+                apply(&mut content.durable, &change);
+            }
+        } else if !is_cut {
+            // The kernel takes the pages for clean now: no later sync writes them.
+            content.pending.clear();
+        }
+        result(go)
+    }
+}

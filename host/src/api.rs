@@ -1,0 +1,219 @@
+//! The control API: HTTP on a Unix socket, for the commands, a health check and a collector of
+//! metrics. It is the only way to change the spool of a running server.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /health` | [`Health`]; 503 when no mail is taken |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `GET /queue?domain=&after=&max=` | [`Items`], at most 1000 |
+//! | `GET /queue/{id}` | [`Items`] of one message; 404 |
+//! | `POST /queue/release?domain=` | [`Released`]; without a domain: all that have mail |
+//! | `DELETE /queue/{id}` | [`Removed`]; 404 |
+//!
+//! What fails is answered with a [`Failure`].
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use postern_core::time::Instant;
+use serde::Deserialize;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use crate::observe::metrics::Metrics;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Error, MsgId, Page, ParseIdError, Spool, Wake};
+
+pub mod client;
+pub mod socket;
+mod view;
+
+pub use view::{Failure, Health, Item, ItemRecipient, Items, Released, ReleasedDomain, Removed};
+
+/// Items on one page of the queue.
+const PAGE: usize = 1000;
+
+/// What the API shows and changes.
+pub struct Control<S> {
+    /// The spool.
+    pub spool: Arc<S>,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// The clocks that the server runs on.
+    pub clock: Clock,
+    /// When it started.
+    pub started: Instant,
+    /// Where it takes mail.
+    pub listening: Vec<SocketAddr>,
+    /// Whether it takes no new mail because it is about to end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Serves the API on `listener` until `end`, and until the requests that are under way have ended.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve<S: Spool>(
+    listener: UnixListener,
+    control: Control<S>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(control)).with_graceful_shutdown(end).await
+}
+
+fn router<S: Spool>(control: Control<S>) -> Router {
+    Router::new()
+        .route("/health", get(health::<S>))
+        .route("/metrics", get(metrics::<S>))
+        .route("/queue", get(list::<S>))
+        .route("/queue/release", post(release::<S>))
+        .route("/queue/{id}", get(show::<S>).delete(remove::<S>))
+        .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such path".to_owned()))
+        .with_state(Arc::new(control))
+}
+
+type Shared<S> = State<Arc<Control<S>>>;
+
+async fn health<S: Spool>(State(control): Shared<S>) -> Response {
+    let stats = control.spool.stats();
+    let (code, status) = match (stats.down, *control.stopping.borrow()) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the spool has stopped: see the log"),
+        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, false) => (StatusCode::OK, "ok"),
+    };
+    let health = Health {
+        status: status.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: control.clock.instant().millis_since(control.started) / 1000,
+        listening: control.listening.clone(),
+        sessions_open: control.metrics.sessions_open.get(),
+        messages: stats.messages,
+        body_bytes: stats.body_bytes,
+        free_bytes: stats.free_bytes,
+    };
+    (code, Json(health)).into_response()
+}
+
+async fn metrics<S: Spool>(State(control): Shared<S>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let page = control.metrics.encode(&control.spool.stats(), control.clock.timestamp());
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    domain: Option<String>,
+    after: Option<String>,
+    max: Option<usize>,
+}
+
+async fn list<S: Spool>(
+    State(control): Shared<S>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Items>, Refusal> {
+    let after = match query.after {
+        Some(place) => Some(parse_place(&place)?),
+        None => None,
+    };
+    let max = query.max.unwrap_or(PAGE).clamp(1, PAGE);
+    let domain = query.domain.as_deref().map(Domain::new);
+    let held = control.spool.list(&Page { domain, after, max }).await?;
+    let more = held.len() == max;
+    let next = held.last().filter(|_| more).map(|last| format!("{}/{}", last.domain, last.id));
+    Ok(Json(Items { items: held.iter().map(Item::from).collect(), next }))
+}
+
+fn parse_place(place: &str) -> Result<(Domain, MsgId), Refusal> {
+    let parts = place.rsplit_once('/');
+    let read = parts.and_then(|(domain, id)| Some((Domain::new(domain), id.parse().ok()?)));
+    let wrong = "after is the \"next\" of the page before";
+    read.ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, wrong.to_owned()))
+}
+
+async fn show<S: Spool>(
+    State(control): Shared<S>,
+    Path(id): Path<String>,
+) -> Result<Json<Items>, Refusal> {
+    let id = id.parse()?;
+    let held = control.spool.show(id).await?;
+    if held.is_empty() {
+        return Err(Refusal::no_message(id));
+    }
+    Ok(Json(Items { items: held.iter().map(Item::from).collect(), next: None }))
+}
+
+#[derive(Deserialize)]
+struct ReleaseQuery {
+    domain: Option<String>,
+}
+
+async fn release<S: Spool>(
+    State(control): Shared<S>,
+    Query(query): Query<ReleaseQuery>,
+) -> Result<Json<Released>, Refusal> {
+    let domains = match query.domain {
+        Some(domain) => vec![Domain::new(&domain)],
+        None => control.spool.stats().domains.into_iter().map(|stats| stats.domain).collect(),
+    };
+    let mut released = Vec::new();
+    for domain in domains {
+        let pending = control.spool.release(&domain, Wake::Operator).await?;
+        control.metrics.release("operator");
+        let (waiting, leased) = (pending.waiting, pending.leased);
+        tracing::info!(%domain, waiting, leased, "released by a person");
+        released.push(ReleasedDomain { domain: domain.to_string(), waiting, leased });
+    }
+    Ok(Json(Released { released }))
+}
+
+async fn remove<S: Spool>(
+    State(control): Shared<S>,
+    Path(id): Path<String>,
+) -> Result<Json<Removed>, Refusal> {
+    let id = id.parse()?;
+    let items = control.spool.remove(id).await?;
+    if items == 0 {
+        return Err(Refusal::no_message(id));
+    }
+    tracing::info!(%id, items, "removed by a person");
+    Ok(Json(Removed { id: id.to_string(), items }))
+}
+
+/// An answer that is not 200, and why.
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn no_message(id: MsgId) -> Self {
+        Self(StatusCode::NOT_FOUND, format!("no message {id} is held"))
+    }
+}
+
+impl From<ParseIdError> for Refusal {
+    fn from(error: ParseIdError) -> Self {
+        Self(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::Stale => StatusCode::CONFLICT,
+            Error::Full => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Failure { error: self.1 })).into_response()
+    }
+}

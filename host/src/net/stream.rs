@@ -1,0 +1,196 @@
+//! What core's loop needs of tokio: a link, a clock and buffers.
+
+use std::future::{pending, poll_fn};
+use std::io::{Error, Result};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use embedded_io_async::{ErrorType, Read, Write};
+use postern_core::drive::{self, Link, Wake};
+use postern_core::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
+
+use postern_spool::clock::Clock;
+
+/// A client's connection, before and after STARTTLS.
+#[derive(Debug)]
+pub enum Connection {
+    /// In clear.
+    Plain(TcpStream),
+    /// Under TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    ///
+    /// tokio takes a new socket for readable until a read has failed. Without one here,
+    /// [`Link::ready`] would lend every idle client its buffers until it first says something.
+    pub async fn accepted(stream: TcpStream) -> Self {
+        let mut octet = [0];
+        let mut place = ReadBuf::new(&mut octet);
+        let tried = poll_fn(|context| Poll::Ready(stream.poll_peek(context, &mut place)));
+        // Whatever it found, an error included, the session's own read finds again.
+        let _ = tried.await;
+        Self::Plain(stream)
+    }
+
+    /// Says goodbye under TLS, so that the client can tell an end from a cut. In clear, dropping
+    /// the connection says as much.
+    pub async fn close(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.shutdown().await,
+        }
+    }
+}
+
+impl ErrorType for Connection {
+    type Error = Error;
+}
+
+impl Read for Connection {
+    async fn read(&mut self, place: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(place).await,
+            Self::Tls(stream) => stream.read(place).await,
+        }
+    }
+}
+
+impl Write for Connection {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes).await,
+            Self::Tls(stream) => stream.write(bytes).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush().await,
+        }
+    }
+}
+
+impl Link for Connection {
+    /// Under TLS nobody can tell without reading whether a record holds octets of the client's, so
+    /// the buffers stay lent there; rustls holds more than they do.
+    async fn ready(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(stream) => stream.readable().await,
+            Self::Tls(_) => Ok(()),
+        }
+    }
+}
+
+/// A session's clock: the server's, and its wish to stop.
+#[derive(Debug)]
+pub struct SessionClock {
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+    told: bool,
+}
+
+impl SessionClock {
+    /// A clock that wakes when `stop` turns true.
+    pub fn new(clock: Clock, stop: watch::Receiver<bool>) -> Self {
+        Self { clock, stop, told: false }
+    }
+}
+
+impl drive::Clock for SessionClock {
+    fn now(&self) -> Instant {
+        self.clock.instant()
+    }
+
+    async fn wait(&mut self, deadline: Instant) -> Wake {
+        let Self { clock, stop, told } = self;
+        if *told {
+            reach(clock, deadline).await;
+            return Wake::Deadline;
+        }
+        tokio::select! {
+            () = reach(clock, deadline) => Wake::Deadline,
+            // A sender that is gone means that the server ends: the same.
+            _ = stop.wait_for(|stop| *stop) => {
+                *told = true;
+                Wake::ShutDown
+            }
+        }
+    }
+}
+
+async fn reach(clock: &Clock, deadline: Instant) {
+    if deadline == Instant::FAR {
+        return pending().await;
+    }
+    let left_ms = deadline.millis_since(clock.instant());
+    tokio::time::sleep(Duration::from_millis(left_ms)).await;
+}
+
+/// Input octets of a session: a good read of a message's body.
+const INPUT: usize = 16 * 1024;
+/// Output octets of a session: many replies to commands that came together.
+const OUTPUT: usize = 4 * 1024;
+/// Buffers that are kept while nobody has them. More are in use only while as many clients are
+/// sending at once.
+const KEPT: usize = 64;
+
+type Lent = Box<([u8; INPUT], [u8; OUTPUT])>;
+
+/// The buffers of all sessions. One that is idle has none.
+#[derive(Debug, Default)]
+pub struct BufferPool(Mutex<Vec<Lent>>);
+
+impl BufferPool {
+    fn take(&self) -> Lent {
+        let kept = self.0.lock().expect("no holder panics").pop();
+        kept.unwrap_or_else(|| Box::new(([0; INPUT], [0; OUTPUT])))
+    }
+
+    fn put(&self, lent: Lent) {
+        let mut kept = self.0.lock().expect("no holder panics");
+        if kept.len() < KEPT {
+            kept.push(lent);
+        }
+    }
+}
+
+/// What one session has of the pool.
+#[derive(Debug)]
+pub struct SessionBuffers {
+    pool: Arc<BufferPool>,
+    lent: Option<Lent>,
+}
+
+impl SessionBuffers {
+    /// No buffers yet.
+    pub fn new(pool: Arc<BufferPool>) -> Self {
+        Self { pool, lent: None }
+    }
+}
+
+impl drive::Buffers for SessionBuffers {
+    async fn lend(&mut self) -> (&mut [u8], &mut [u8]) {
+        let (input, output) = &mut **self.lent.get_or_insert_with(|| self.pool.take());
+        (input, output)
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            self.pool.put(lent);
+        }
+    }
+}
+
+impl Drop for SessionBuffers {
+    fn drop(&mut self) {
+        drive::Buffers::give_back(self);
+    }
+}

@@ -1,0 +1,4 @@
+//! The receiving side: what a session may accept, and how it gets into the spool.
+
+pub mod etrn;
+pub mod session;

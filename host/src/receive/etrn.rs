@@ -1,0 +1,114 @@
+//! ETRN's answers (RFC 1985 section 5.1).
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use postern_core::session::EtrnVerdict;
+use postern_core::time::Instant;
+use postern_core::wire::etrn::Node;
+
+use crate::config::DomainName;
+use crate::observe::metrics::Metrics;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Error, Pending, Spool, Wake};
+
+/// Messages that a 253 counts; more are only said to be pending.
+const COUNTED: u64 = 9_999;
+/// An ETRN for a domain that was released this short a time ago starts nothing again: whoever
+/// repeats it would make us knock at a host that is not there as often as he likes.
+const REPEAT: Duration = Duration::from_secs(5);
+
+/// The releases of a short while ago, so that repeats collapse.
+#[derive(Debug)]
+pub struct Releases {
+    clock: Clock,
+    metrics: Metrics,
+    recent: Mutex<HashMap<DomainName, Instant>>,
+}
+
+impl Releases {
+    /// No releases yet.
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        Self { clock, metrics, recent: Mutex::default() }
+    }
+
+    /// Releases the queues of `domains`, which `node` names and the client may release, and says
+    /// what RFC 1985 has for it.
+    pub async fn release<S: Spool>(
+        &self,
+        spool: &S,
+        node: &Node<'_>,
+        domains: &[&DomainName],
+    ) -> EtrnVerdict {
+        if domains.is_empty() {
+            return EtrnVerdict::NotAllowed;
+        }
+        let mut waiting: u64 = 0;
+        let mut running = false;
+        for domain in domains {
+            if self.is_repeat(domain) {
+                running = true;
+                continue;
+            }
+            match self.start(spool, domain).await {
+                Ok(pending) => {
+                    waiting = waiting.saturating_add(pending.waiting);
+                    running |= pending.leased > 0;
+                }
+                Err(error) => {
+                    tracing::error!(%domain, %error, "no release by ETRN");
+                    return EtrnVerdict::Unable;
+                }
+            }
+        }
+        verdict(node, waiting, running)
+    }
+
+    async fn start<S: Spool>(&self, spool: &S, domain: &DomainName) -> Result<Pending, Error> {
+        let pending = spool.release(&Domain::new(domain.as_str()), Wake::Etrn).await?;
+        if pending.waiting > 0 {
+            self.metrics.release("etrn");
+            let mut recent = self.recent.lock().expect("no holder panics");
+            recent.insert(domain.clone(), self.clock.instant());
+        }
+        Ok(pending)
+    }
+
+    fn is_repeat(&self, domain: &DomainName) -> bool {
+        let now = self.clock.instant();
+        let mut recent = self.recent.lock().expect("no holder panics");
+        recent.retain(|_, started| now < started.after(REPEAT));
+        recent.contains_key(domain)
+    }
+}
+
+fn verdict(node: &Node<'_>, waiting: u64, running: bool) -> EtrnVerdict {
+    match (node, u32::try_from(waiting)) {
+        (_, Ok(0)) if !running => EtrnVerdict::NoneWaiting,
+        (Node::Subtree(_) | Node::Queue(_), _) => EtrnVerdict::Started,
+        (Node::Host(_), _) if running => EtrnVerdict::Started,
+        (Node::Host(_), Ok(count)) if waiting <= COUNTED => EtrnVerdict::Counted(count),
+        (Node::Host(_), _) => EtrnVerdict::PendingStarted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_are_those_of_rfc_1985() {
+        let host = Node::Host(b"client.example");
+        let subtree = Node::Subtree(b"client.example");
+        assert_eq!(verdict(&host, 0, false), EtrnVerdict::NoneWaiting);
+        assert_eq!(verdict(&host, 0, true), EtrnVerdict::Started);
+        assert_eq!(verdict(&host, 7, true), EtrnVerdict::Started);
+        assert_eq!(verdict(&host, 7, false), EtrnVerdict::Counted(7));
+        assert_eq!(verdict(&host, 9_999, false), EtrnVerdict::Counted(9_999));
+        assert_eq!(verdict(&host, 10_000, false), EtrnVerdict::PendingStarted);
+        assert_eq!(verdict(&host, u64::MAX, false), EtrnVerdict::PendingStarted);
+        assert_eq!(verdict(&subtree, 7, false), EtrnVerdict::Started);
+        assert_eq!(verdict(&subtree, 0, false), EtrnVerdict::NoneWaiting);
+    }
+}

@@ -1,0 +1,328 @@
+//! What a session may accept, and how it gets into the spool.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use postern_core::drive;
+use postern_core::session::{EtrnVerdict, Verdict, Why};
+use postern_core::trace::{HopCounter, Received, With, separator};
+use postern_core::wire::etrn::Node;
+use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::path::{ForwardPath, ReversePath};
+use postern_core::wire::reply::Reason;
+use postern_core::wire::{Out, Text};
+
+use crate::config::{Config, DomainName, Hold};
+use crate::observe::metrics::Metrics;
+use crate::receive::etrn::Releases;
+use postern_spool::clock::Clock;
+use postern_spool::{CommitError, Envelope, Recipient, Refuse, Spool, Writer};
+
+/// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
+const RECEIVED: usize = 2048;
+
+/// What the mailrooms of all sessions share.
+#[derive(Debug)]
+pub struct Post<S> {
+    /// Where mail goes.
+    pub spool: Arc<S>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The time of day.
+    pub clock: Clock,
+    /// Who was released when.
+    pub releases: Releases,
+}
+
+/// The mailroom of one session.
+#[derive(Debug)]
+pub struct Mailroom<S: Spool> {
+    post: Arc<Post<S>>,
+    config: Arc<Config>,
+    hostname: Arc<str>,
+    client: SocketAddr,
+    /// Why the session is turned away, if it is.
+    turned_away: Option<Reason>,
+    tls: bool,
+    helo: Vec<u8>,
+    esmtp: bool,
+    transaction: Option<Box<Transaction<S::Writer>>>,
+    /// What the last reply said.
+    said: String,
+}
+
+#[derive(Debug)]
+struct Transaction<W> {
+    envelope: Envelope,
+    size: Option<u64>,
+    hops: HopCounter,
+    writer: Option<W>,
+    /// The message's first octets are still to come.
+    begins: bool,
+}
+
+impl<W: Writer> Transaction<W> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
+        self.hops.feed(bytes);
+        let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
+        if std::mem::take(&mut self.begins) {
+            writer.write(separator(bytes)).await?;
+        }
+        writer.write(bytes).await
+    }
+}
+
+impl<S: Spool> Mailroom<S> {
+    /// The mailroom for `client`, whose address is folded already: IPv4 is never `::ffff:…`.
+    pub fn new(
+        post: Arc<Post<S>>,
+        config: Arc<Config>,
+        hostname: Arc<str>,
+        client: SocketAddr,
+        turned_away: Option<Reason>,
+    ) -> Self {
+        Self {
+            post,
+            config,
+            hostname,
+            client,
+            turned_away,
+            tls: false,
+            helo: Vec::new(),
+            esmtp: false,
+            transaction: None,
+            said: String::new(),
+        }
+    }
+
+    /// The session goes on under TLS.
+    pub fn tls_started(&mut self) {
+        self.tls = true;
+    }
+
+    fn refuse(&self, reason: Reason, word: &'static str) -> Verdict<'static> {
+        self.post.metrics.refused(word);
+        Verdict::Refuse(reason, None)
+    }
+
+    /// The hold that takes mail for `to`, and the address that it is held under.
+    fn hold_for(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, (Reason, &'static str)> {
+        let mailbox = match to {
+            ForwardPath::Mailbox(mailbox) => mailbox,
+            ForwardPath::Postmaster(_) => return self.postmaster(),
+        };
+        let Some((domain, hold)) = self.config.held(mailbox.domain()) else {
+            return Err((Reason::RelayDenied, "relay"));
+        };
+        if !hold.recipients.accept(mailbox.local_part(), domain) {
+            return Err((Reason::UnknownUser, "unknown_user"));
+        }
+        Ok(mailbox.as_bytes().to_vec())
+    }
+
+    /// Mail for whoever runs this host. It has no mailboxes of its own, so a held domain's
+    /// postmaster gets it.
+    fn postmaster(&self) -> Result<Vec<u8>, (Reason, &'static str)> {
+        if let Some(address) = &self.config.postmaster {
+            return Ok(address.to_string().into_bytes());
+        }
+        let first = self.config.hold.keys().next().ok_or((Reason::UnknownUser, "unknown_user"))?;
+        Ok(format!("postmaster@{first}").into_bytes())
+    }
+
+    fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
+        Envelope {
+            arrival: self.post.clock.timestamp(),
+            client: Some(self.client.ip()),
+            client_port: self.client.port(),
+            helo: self.helo.clone(),
+            esmtp: self.esmtp,
+            tls: self.tls,
+            authenticated: false,
+            smtp_utf8: params.smtputf8,
+            reverse_path: from.as_bytes().to_vec(),
+            body: params.body,
+            ret: params.ret,
+            envelope_id: params.envid.unwrap_or_default().to_vec(),
+            recipients: Vec::new(),
+        }
+    }
+
+    /// The Received field (RFC 5321 section 4.4), which tells by its id which message it was here.
+    fn received(&self, envelope: &Envelope, id: &str) -> Vec<u8> {
+        let recipient = match &envelope.recipients[..] {
+            [only] => Some(&only.path[..]),
+            _ => None,
+        };
+        let with = With { esmtp: self.esmtp, tls: self.tls, auth: false, utf8: envelope.smtp_utf8 };
+        let received = Received {
+            helo: &self.helo,
+            address: self.client.ip(),
+            by: &self.hostname,
+            with,
+            id,
+            recipient,
+            time: envelope.arrival,
+        };
+        let mut field = vec![0; RECEIVED];
+        let mut out = Out::new(&mut field);
+        received.write(&mut out).expect("core bounds every part of the field");
+        let length = out.len();
+        field.truncate(length);
+        field
+    }
+
+    async fn begin(&mut self) -> Result<(), Refuse> {
+        let mut transaction = self.transaction.take().expect("core asks for a message after MAIL");
+        let mut writer = self.post.spool.begin(&transaction.envelope, transaction.size).await?;
+        let field = self.received(&transaction.envelope, &writer.id().to_string());
+        writer.write(&field).await?;
+        transaction.writer = Some(writer);
+        self.transaction = Some(transaction);
+        Ok(())
+    }
+
+    fn log_accepted(&self, envelope: &Envelope, id: &str, octets: u64) {
+        let from = envelope.reverse_path.escape_ascii();
+        let recipients = envelope.recipients.len();
+        let to = envelope.recipients.first().map(|to| to.path.escape_ascii().to_string());
+        let (client, helo, tls) = (self.client.ip(), self.helo.escape_ascii(), self.tls);
+        tracing::info!(id, %from, to, recipients, octets, %client, %helo, tls, "accepted");
+    }
+}
+
+impl<S: Spool> drive::Mailroom for Mailroom<S> {
+    async fn connect(&mut self) -> Verdict<'_> {
+        // Sent away at once, a sender goes on to the next mail exchanger.
+        let down = || self.post.spool.takes(None).is_err().then_some(Reason::Down);
+        match self.turned_away.or_else(down) {
+            Some(reason) => Verdict::Close(reason, None),
+            None => Verdict::Accept,
+        }
+    }
+
+    async fn hello(&mut self, name: &[u8], esmtp: bool) -> Verdict<'_> {
+        self.helo = name.to_vec();
+        self.esmtp = esmtp;
+        Verdict::Accept
+    }
+
+    async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
+        if let Err(refuse) = self.post.spool.takes(params.size) {
+            let (reason, word) = reason(refuse);
+            return self.refuse(reason, word);
+        }
+        let envelope = self.envelope(&from, &params);
+        self.transaction = Some(Box::new(Transaction {
+            envelope,
+            size: params.size,
+            hops: HopCounter::new(),
+            writer: None,
+            begins: true,
+        }));
+        Verdict::Accept
+    }
+
+    async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
+        let path = match self.hold_for(&to) {
+            Ok(path) => path,
+            Err((reason, word)) => return self.refuse(reason, word),
+        };
+        let transaction = self.transaction.as_mut().expect("core asks for RCPT after MAIL");
+        transaction.envelope.recipients.push(Recipient {
+            notify: params.notify,
+            original: params.orcpt.unwrap_or_default().to_vec(),
+            ..Recipient::new(&path)
+        });
+        Verdict::Accept
+    }
+
+    async fn open(&mut self) -> Verdict<'_> {
+        match self.begin().await {
+            Ok(()) => Verdict::Accept,
+            Err(refuse) => {
+                let (reason, word) = reason(refuse);
+                self.refuse(reason, word)
+            }
+        }
+    }
+
+    async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
+        transaction.write(bytes).await.map_err(|refuse| {
+            self.transaction = None;
+            let (reason, word) = reason(refuse);
+            self.post.metrics.refused(word);
+            reason
+        })
+    }
+
+    async fn commit(&mut self, size: u64) -> Verdict<'_> {
+        let transaction = self.transaction.take().expect("core ends a message that was begun");
+        if transaction.hops.looping() {
+            return self.refuse(Reason::Loop, "loop");
+        }
+        let writer = transaction.writer.expect("accepting DATA opened a writer");
+        match writer.commit().await {
+            Ok(id) => {
+                self.post.metrics.accepted.inc();
+                self.post.metrics.accepted_bytes.inc_by(size);
+                let id = id.to_string();
+                self.log_accepted(&transaction.envelope, &id, size);
+                self.said = format!("Held as {id}");
+                let text = Text::new(self.said.as_bytes());
+                Verdict::AcceptWith(text.expect("an id is short and printable"))
+            }
+            Err(CommitError::Refused(refuse)) => {
+                let (reason, word) = reason(refuse);
+                self.refuse(reason, word)
+            }
+            Err(CommitError::Uncertain) => self.refuse(Reason::Uncertain, "uncertain"),
+        }
+    }
+
+    fn discard(&mut self, _why: Why) {
+        self.transaction = None;
+    }
+
+    /// STARTTLS is offered only with a certificate.
+    async fn start_tls(&mut self) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
+        let allowed = self.config.hold.iter().filter(|(domain, hold)| {
+            names(&node, domain, hold) && may_release(hold, self.client.ip())
+        });
+        let domains: Vec<&DomainName> = allowed.map(|(domain, _)| domain).collect();
+        let verdict = self.post.releases.release(&*self.post.spool, &node, &domains).await;
+        let (client, name) = (self.client.ip(), node.name().escape_ascii());
+        tracing::info!(%client, node = %name, domains = domains.len(), ?verdict, "etrn");
+        verdict
+    }
+}
+
+const fn reason(refuse: Refuse) -> (Reason, &'static str) {
+    match refuse {
+        Refuse::Busy => (Reason::Busy, "busy"),
+        Refuse::Full => (Reason::Full, "full"),
+        Refuse::Down => (Reason::Down, "down"),
+    }
+}
+
+/// Whether an ETRN for `node` means `domain`: by its name, its host's, or another of its names.
+fn names(node: &Node<'_>, domain: &DomainName, hold: &Hold) -> bool {
+    let same = |name: &str| node.name().eq_ignore_ascii_case(name.as_bytes());
+    match node {
+        Node::Subtree(_) => node.covers(domain.as_str().as_bytes()),
+        Node::Host(_) | Node::Queue(_) => {
+            same(domain.as_str())
+                || same(&hold.deliver_to.host.to_string())
+                || hold.etrn_names.iter().any(|name| same(name.as_str()))
+        }
+    }
+}
+
+fn may_release(hold: &Hold, client: IpAddr) -> bool {
+    hold.etrn_from.iter().any(|network| network.contains(&client))
+}

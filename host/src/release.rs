@@ -1,0 +1,227 @@
+//! The release engine: which domain's mail is delivered when, and over how many connections.
+//!
+//! A domain gets its turn when mail for it arrives, when its time has come, and when it is
+//! released: by ETRN, by a person, or because its host is there again. Turns go round by domain. A
+//! turn is one connection to the domain's host, over which its messages go one after the other,
+//! each settled on the host's final reply before the next begins. What a domain asks for while it
+//! waits for its turn, or has one, costs nothing more.
+
+mod expiry;
+mod fair;
+mod fate;
+mod turn;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::{Config, Hold, RetryEvery};
+use crate::net::listener::Terms;
+use crate::net::tls_client::Tls;
+use crate::observe::metrics::Metrics;
+use fair::Turns;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Error, Event, Spool, Wake};
+use turn::{End, Failing};
+
+/// How often the spool is asked what is due: events only make it quicker.
+const POLL: Duration = Duration::from_secs(5);
+/// How long messages under way may take to end when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the engine works with.
+pub struct Engine<S> {
+    /// Where the mail is.
+    pub spool: Arc<S>,
+    /// What new turns begin with: whose mail goes where.
+    pub terms: watch::Receiver<Terms>,
+    /// The clocks.
+    pub clock: Clock,
+    /// The counters.
+    pub metrics: Metrics,
+    /// TLS towards the hosts.
+    pub tls: Tls,
+}
+
+/// The engine and what its turns know of each other.
+struct Shared<S> {
+    engine: Engine<S>,
+    hostname: String,
+    /// Domains whose last turn delivered nothing, and why.
+    failing: Mutex<HashMap<Domain, Failing>>,
+}
+
+impl<S: Spool> Engine<S> {
+    /// Delivers mail until `stopping` turns true, and then at most 30 s longer, so that messages
+    /// under way come to their final reply.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let config = self.config();
+        let limits = &config.release;
+        let turns = Turns::new(limits.connections.get(), limits.connections_per_host.get());
+        let events = self.spool.events();
+        let hostname = config.hostname().to_string();
+        let shared = Arc::new(Shared { engine: self, hostname, failing: Mutex::default() });
+        let mut queue = Queue {
+            shared: Arc::clone(&shared),
+            stopping: stopping.clone(),
+            turns,
+            running: JoinSet::new(),
+            asked_meanwhile: HashSet::new(),
+            unknown: HashSet::new(),
+        };
+        tokio::select! {
+            () = queue.serve(events) => {}
+            () = expiry::sweep(&shared.engine) => {}
+            // The server that held the other end is gone, which is as good as being told.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        let ended = async { while queue.running.join_next().await.is_some() {} };
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            let left = queue.running.len();
+            tracing::warn!(left, "messages under way did not end in time; they will be sent again");
+            queue.running.shutdown().await;
+        }
+    }
+
+    /// The configuration in force, which a turn keeps until it ends.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.terms.borrow().config)
+    }
+}
+
+fn hold<'c>(config: &'c Config, domain: &Domain) -> Option<&'c Hold> {
+    config.held(domain.as_str().as_bytes()).map(|(_, hold)| hold)
+}
+
+/// A turn that ended.
+struct Ended {
+    domain: Domain,
+    end: End,
+}
+
+struct Queue<S> {
+    shared: Arc<Shared<S>>,
+    stopping: watch::Receiver<bool>,
+    turns: Turns,
+    running: JoinSet<Ended>,
+    /// Domains that were released while they had a turn.
+    asked_meanwhile: HashSet<Domain>,
+    /// Domains that mail is held for and the configuration does not know, already warned of.
+    unknown: HashSet<Domain>,
+}
+
+impl<S: Spool> Queue<S> {
+    async fn serve(&mut self, mut events: broadcast::Receiver<Event>) {
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.start_turns();
+            tokio::select! {
+                // Events first: a release must be known when the turn that it fell into ends.
+                biased;
+                event = events.recv() => match event {
+                    Ok(event) => self.hear(event),
+                    // A release may be among those missed, even one of a domain that is tried
+                    // only when asked.
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.look(true).await,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                Some(ended) = self.running.join_next() => {
+                    self.end(ended.expect("a turn does not panic")).await;
+                }
+                _ = poll.tick() => self.look(false).await,
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        let config = self.shared.engine.config();
+        match event {
+            Event::Arrived(domain) => {
+                if hold(&config, &domain).is_some_and(tried_unasked) {
+                    self.turns.ask(&domain);
+                }
+            }
+            Event::Released(domain, why) => {
+                if hold(&config, &domain).is_some() {
+                    self.turns.ask(&domain);
+                    if why != Wake::Delivery && self.turns.is_running(&domain) {
+                        self.asked_meanwhile.insert(domain);
+                    }
+                }
+            }
+            Event::Full(_) | Event::Down => {}
+        }
+    }
+
+    async fn end(&mut self, Ended { domain, end }: Ended) {
+        self.turns.end(&domain);
+        if end == End::More {
+            self.turns.ask(&domain);
+        }
+        // The host came, and asked, while we were failing to reach it: what the turn put off must
+        // not wait.
+        if end == End::PutOff && self.asked_meanwhile.remove(&domain) {
+            let released = self.shared.engine.spool.release(&domain, Wake::Delivery).await;
+            if let Err(error) = released {
+                tracing::error!(%domain, %error, "cannot release what was asked for");
+            }
+        }
+        if !self.turns.is_running(&domain) {
+            self.asked_meanwhile.remove(&domain);
+        }
+    }
+
+    /// Gives a turn to each domain that is due.
+    async fn look(&mut self, asked: bool) {
+        let engine = &self.shared.engine;
+        let due = match engine.spool.due(usize::MAX).await {
+            Ok(due) => due,
+            // It said so itself, and nothing changes until a restart.
+            Err(Error::Down) => return,
+            Err(error) => return tracing::error!(%error, "cannot tell what is due"),
+        };
+        let config = engine.config();
+        for domain in due {
+            match hold(&config, &domain) {
+                Some(hold) if asked || tried_unasked(hold) => {
+                    if self.turns.ask(&domain) && !self.turns.is_running(&domain) {
+                        engine.metrics.release("timer");
+                        tracing::info!(%domain, trigger = "timer", "released");
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    if self.unknown.insert(domain.clone()) {
+                        tracing::warn!(%domain, "mail is held for a domain without a [hold] table: \
+                            it stays until there is one, or until it is removed");
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_turns(&mut self) {
+        let shared = &self.shared;
+        let config = shared.engine.config();
+        let host_of = |domain: &Domain| hold(&config, domain).map(|hold| &hold.deliver_to);
+        while let Some(domain) = self.turns.start(host_of) {
+            let (shared, stopping) = (Arc::clone(shared), self.stopping.clone());
+            self.running.spawn(async move {
+                let end = turn::run(&shared, &domain, stopping).await.unwrap_or_else(|error| {
+                    tracing::error!(%domain, %error, "the spool failed during a delivery");
+                    End::Done
+                });
+                Ended { domain, end }
+            });
+        }
+    }
+}
+
+fn tried_unasked(hold: &Hold) -> bool {
+    hold.retry_every != RetryEvery::Never
+}

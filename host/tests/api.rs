@@ -1,0 +1,347 @@
+//! The control API over its socket, in front of a spool that answers as it is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::Method;
+use postern::api::client::ask;
+use postern::api::{self, Control, Health, Items, Released, socket};
+use postern::observe::metrics::Metrics;
+use postern_core::envelope::{Body as BodyType, Ret, State};
+use postern_core::time::Timestamp;
+use postern_spool::clock::Clock;
+use postern_spool::{
+    Body, Claim, CommitError, Domain, DomainStats, Envelope, Error, Event, Held, MsgId, Outcome,
+    Page, Pending, Recipient, Refuse, Spool, Stats, Status, Wake, Writer,
+};
+use serde_json::Value;
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::task::JoinHandle;
+
+const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_404, known: true };
+
+/// Holds what it was given, without a disk.
+#[derive(Default)]
+struct Told {
+    held: Mutex<Vec<Held>>,
+    down: bool,
+}
+
+/// A message or body that nobody asks for here.
+struct Never;
+
+impl Writer for Never {
+    fn id(&self) -> MsgId {
+        unreachable!("the control API takes no mail")
+    }
+
+    async fn write(&mut self, _: &[u8]) -> Result<(), Refuse> {
+        unreachable!("the control API takes no mail")
+    }
+
+    async fn commit(self) -> Result<MsgId, CommitError> {
+        unreachable!("the control API takes no mail")
+    }
+}
+
+impl Body for Never {
+    async fn chunk(&mut self) -> Result<&[u8], Error> {
+        unreachable!("the control API reads no bodies")
+    }
+}
+
+impl Told {
+    fn select(&self, wanted: impl Fn(&Held) -> bool) -> Result<Vec<Held>, Error> {
+        if self.down {
+            return Err(Error::Down);
+        }
+        let held = self.held.lock().expect("no holder panics");
+        Ok(held.iter().filter(|held| wanted(held)).cloned().collect())
+    }
+}
+
+impl Spool for Told {
+    type Writer = Never;
+    type Body = Never;
+
+    async fn begin(&self, _: &Envelope, _: Option<u64>) -> Result<Never, Refuse> {
+        unreachable!("the control API takes no mail")
+    }
+
+    async fn due(&self, _: usize) -> Result<Vec<Domain>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn release(&self, domain: &Domain, why: Wake) -> Result<Pending, Error> {
+        assert_eq!(why, Wake::Operator);
+        let waiting = self.select(|held| held.domain == *domain)?.len() as u64;
+        Ok(Pending { waiting, leased: 0 })
+    }
+
+    async fn claim(&self, _: &Domain, _: usize, _: Duration) -> Result<Vec<Claim>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn renew(&self, _: &[Claim], _: Duration) -> Result<(), Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn read(&self, _: MsgId, _: u64) -> Result<Never, Error> {
+        unreachable!("the control API reads no bodies")
+    }
+
+    async fn settle(&self, _: Claim, _: Outcome) -> Result<(), Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn defer_domain(&self, _: &Domain, _: Timestamp) -> Result<(), Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn expired(&self, _: &Domain, _: Timestamp, _: usize) -> Result<Vec<Claim>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Held>, Error> {
+        let mut held = self.select(|held| {
+            let place = (held.domain.clone(), held.id);
+            page.domain.as_ref().is_none_or(|domain| *domain == held.domain)
+                && page.after.as_ref().is_none_or(|after| *after < place)
+        })?;
+        held.truncate(page.max);
+        Ok(held)
+    }
+
+    async fn show(&self, id: MsgId) -> Result<Vec<Held>, Error> {
+        self.select(|held| held.id == id)
+    }
+
+    async fn remove(&self, id: MsgId) -> Result<u64, Error> {
+        let count = self.select(|held| held.id == id)?.len();
+        self.held.lock().expect("no holder panics").retain(|held| held.id != id);
+        Ok(count as u64)
+    }
+
+    fn takes(&self, _: Option<u64>) -> Result<(), Refuse> {
+        Err(Refuse::Down)
+    }
+
+    fn stats(&self) -> Stats {
+        let held = self.held.lock().expect("no holder panics");
+        let mut domains: Vec<_> = held.iter().map(|held| held.domain.clone()).collect();
+        domains.dedup();
+        let stats = |domain| DomainStats {
+            domain,
+            waiting: 1,
+            leased: 0,
+            kept: 0,
+            body_bytes: 8192,
+            oldest: NOW,
+            next_try_unix_seconds: 0,
+        };
+        let domains = domains.into_iter().map(stats).collect();
+        Stats { messages: held.len() as u64, down: self.down, domains, ..Stats::default() }
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        unreachable!("the control API waits for nothing")
+    }
+}
+
+fn held(domain: &str) -> Held {
+    let envelope = Envelope {
+        arrival: NOW,
+        client: "192.0.2.7".parse().ok(),
+        client_port: 40_025,
+        helo: b"relay.sender.example".to_vec(),
+        esmtp: true,
+        tls: false,
+        authenticated: false,
+        smtp_utf8: false,
+        reverse_path: b"ann@sender.example".to_vec(),
+        body: BodyType::EightBitMime,
+        ret: Ret::Unstated,
+        envelope_id: Vec::new(),
+        recipients: vec![
+            Recipient::new(format!("info@{domain}").as_bytes()),
+            Recipient {
+                state: State::Refused,
+                attempts: 2,
+                reply: b"550 5.1.1 \x1b[2Junknown".to_vec(),
+                ..Recipient::new(format!("sales@{domain}").as_bytes())
+            },
+        ],
+    };
+    let status = Status::Waiting { not_before_unix_seconds: 0 };
+    Held { id: MsgId::now(), domain: Domain::new(domain), size: 8192, status, envelope }
+}
+
+/// A server in front of a spool, and the folder that its socket and configuration are in.
+struct Server {
+    folder: tempfile::TempDir,
+    spool: Arc<Told>,
+    stopping: watch::Sender<bool>,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    fn start(held: Vec<Held>, down: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let spool = Arc::new(Told { held: Mutex::new(held), down });
+        let (stopping, receiver) = watch::channel(false);
+        let clock = Clock::manual(NOW);
+        let control = Control {
+            spool: Arc::clone(&spool),
+            metrics: Metrics::default(),
+            started: clock.instant(),
+            clock,
+            listening: vec![SocketAddr::from(([192, 0, 2, 1], 25))],
+            stopping: receiver,
+        };
+        let path = folder.path().join("control");
+        let configuration = format!("[control]\nlisten = {path:?}\n");
+        std::fs::write(folder.path().join("postern.toml"), configuration).expect("a file");
+        let listener = socket::bind(&path).expect("a free path");
+        let (end, ended) = oneshot::channel::<()>();
+        let until = async move { ended.await.unwrap_or_default() };
+        let task = tokio::spawn(api::serve(listener, control, until));
+        Self { folder, spool, stopping, end, task }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("control")
+    }
+
+    async fn ask(&self, method: Method, target: &str) -> (u16, Value) {
+        let answer = ask(&self.socket(), method, target).await.expect("the server answers");
+        let body = serde_json::from_str(&answer.body).expect("JSON");
+        (answer.status.as_u16(), body)
+    }
+
+    /// The command's exit code, and both its outputs.
+    async fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.arg("--config").arg(self.folder.path().join("postern.toml")).args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.expect("no panic").expect("the command starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("an exit code"), String::from_utf8(text).expect("UTF-8"))
+    }
+}
+
+#[tokio::test]
+async fn health_says_whether_mail_is_taken() {
+    let server = Server::start(vec![held("client.example")], false);
+    let (status, body) = server.ask(Method::GET, "/health").await;
+    let health: Health = serde_json::from_value(body).expect("a health");
+    assert_eq!((status, health.status.as_str(), health.messages), (200, "ok", 1));
+    assert_eq!(health.listening, [SocketAddr::from(([192, 0, 2, 1], 25))]);
+    let (code, text) = server.command(&["health"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.starts_with("ok: postern "), "{text}");
+
+    server.stopping.send_replace(true);
+    let (status, body) = server.ask(Method::GET, "/health").await;
+    assert_eq!((status, &body["status"]), (503, &Value::from("stopping")));
+    assert_eq!(server.command(&["health"]).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_spool_that_stopped_is_no_health() {
+    let server = Server::start(Vec::new(), true);
+    let (status, body) = server.ask(Method::GET, "/health").await;
+    assert_eq!(
+        (status, &body["status"]),
+        (503, &Value::from("the spool has stopped: see the log"))
+    );
+    let (status, body) = server.ask(Method::GET, "/queue").await;
+    assert_eq!(status, 503);
+    assert!(body["error"].as_str().is_some_and(|error| error.contains("stopped")), "{body}");
+    let (code, text) = server.command(&["queue", "list"]).await;
+    assert_eq!(code, 1);
+    assert!(text.starts_with("postern: the spool has stopped"), "{text}");
+}
+
+#[tokio::test]
+async fn the_queue_is_listed_page_by_page() {
+    let all = vec![held("a.example"), held("a.example"), held("b.example")];
+    let server = Server::start(all.clone(), false);
+    let (mut target, mut ids) = ("/queue?max=2".to_owned(), Vec::new());
+    loop {
+        let (status, body) = server.ask(Method::GET, &target).await;
+        let page: Items = serde_json::from_value(body).expect("items");
+        assert_eq!(status, 200);
+        ids.extend(page.items.iter().map(|item| item.id.clone()));
+        let Some(next) = page.next else { break };
+        target = format!("/queue?max=2&after={next}");
+    }
+    assert_eq!(ids, all.iter().map(|held| held.id.to_string()).collect::<Vec<_>>());
+    let (_, body) = server.ask(Method::GET, "/queue?domain=B.example").await;
+    assert_eq!(body["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.ask(Method::GET, "/queue?after=b.example").await.0, 400);
+}
+
+#[tokio::test]
+async fn the_commands_show_the_queue_to_people_and_programs() {
+    let one = held("client.example");
+    let id = one.id.to_string();
+    let server = Server::start(vec![one], false);
+    let (code, text) = server.command(&["queue", "list"]).await;
+    assert_eq!(code, 0, "{text}");
+    let words: Vec<_> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let [heads, row]: [Vec<_>; 2] = words.try_into().expect("heads and a row");
+    assert_eq!(heads, ["ID", "DOMAIN", "STATUS", "AGE", "SIZE", "FROM", "TO"]);
+    assert_eq!(row[..3], [id.as_str(), "client.example", "waiting"]);
+    let to = ["8.0", "KiB", "<ann@sender.example>", "info@client.example", "and", "1", "more"];
+    assert_eq!(row[4..], to);
+
+    let (_, text) = server.command(&["queue", "list", "--json"]).await;
+    let item: Value = serde_json::from_str(&text).expect("one object a line");
+    assert_eq!(item["recipients"][1]["state"], "refused");
+    let (_, text) = server.command(&["queue", "show", &id]).await;
+    let refused = "<sales@client.example> refused, 2 attempt(s): 550 5.1.1 \u{fffd}[2Junknown";
+    assert!(text.contains(refused), "{text}");
+}
+
+#[tokio::test]
+async fn a_domain_or_all_are_released() {
+    let server = Server::start(vec![held("a.example"), held("b.example")], false);
+    let (status, body) = server.ask(Method::POST, "/queue/release?domain=A.Example").await;
+    let released: Released = serde_json::from_value(body).expect("released");
+    assert_eq!((status, released.released.len()), (200, 1));
+    let (code, text) = server.command(&["queue", "release", "--all"]).await;
+    let line = |domain| format!("{domain}: 1 message(s) released, 0 already on their way\n");
+    assert_eq!((code, text), (0, format!("{}{}", line("a.example"), line("b.example"))));
+    let page = ask(&server.socket(), Method::GET, "/metrics").await.expect("an answer").body;
+    assert!(page.contains("postern_releases_total{trigger=\"operator\"} 3"), "{page}");
+    assert!(page.contains("domain=\"a.example\",state=\"waiting\"} 1"), "{page}");
+}
+
+#[tokio::test]
+async fn a_message_is_removed_once() {
+    let one = held("client.example");
+    let id = one.id.to_string();
+    let server = Server::start(vec![one], false);
+    let (code, text) = server.command(&["queue", "remove", &id]).await;
+    assert_eq!((code, text), (0, format!("removed {id} for 1 domain(s)\n")));
+    assert_eq!(server.spool.stats().messages, 0);
+    let (code, text) = server.command(&["queue", "remove", &id]).await;
+    assert_eq!((code, text), (1, format!("postern: no message {id} is held\n")));
+    assert_eq!(server.ask(Method::GET, "/queue/7").await.0, 400);
+    assert_eq!(server.ask(Method::GET, "/spool").await.0, 404);
+}
+
+#[tokio::test]
+async fn the_api_ends_when_it_is_told() {
+    let server = Server::start(Vec::new(), false);
+    assert_eq!(server.ask(Method::GET, "/health").await.0, 200);
+    let socket = server.socket();
+    server.end.send(()).expect("the server waits for it");
+    server.task.await.expect("no panic").expect("no failure");
+    let error = ask(&socket, Method::GET, "/health").await.expect_err("nobody is there");
+    assert!(error.to_string().starts_with("no server answers at "), "{error}");
+}

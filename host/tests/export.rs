@@ -1,0 +1,52 @@
+//! A spool exported to a folder.
+
+use std::io::ErrorKind;
+
+use postern::export::export;
+use postern_core::envelope::{Body, Ret};
+use postern_core::time::Timestamp;
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options};
+use postern_spool::{Envelope, Recipient, Spool, Writer};
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    Envelope {
+        arrival: Timestamp { unix_seconds: 1_795_306_665, known: true },
+        client: None,
+        client_port: 0,
+        helo: b"client.example".to_vec(),
+        esmtp: true,
+        tls: false,
+        authenticated: false,
+        smtp_utf8: false,
+        reverse_path: b"ann@sender.example".to_vec(),
+        body: Body::Unstated,
+        ret: Ret::Unstated,
+        envelope_id: Vec::new(),
+        recipients: recipients.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
+    }
+}
+
+#[tokio::test]
+async fn an_export_has_every_message_once_with_its_envelope() {
+    let at = tempfile::tempdir().expect("a folder");
+    let (spool, _) = LogSpool::open(at.path(), Options::default(), Clock::system()).expect("new");
+    let mut ids = Vec::new();
+    for number in 0..300 {
+        let envelope = envelope(&["a@b.example", "c@a.example"]);
+        let mut writer = spool.begin(&envelope, None).await.expect("there is place");
+        writer.write(format!("message {number}\r\n").as_bytes()).await.expect("there is memory");
+        ids.push(writer.commit().await.expect("the disk works"));
+    }
+    let folder = at.path().join("export");
+    let exported = export(&spool, &folder).await.expect("a new folder");
+    assert_eq!((exported.messages, exported.damaged.len()), (300, 0));
+    let read = |name: String| std::fs::read(folder.join(name)).expect("it was exported");
+    assert_eq!(read(format!("{}.eml", ids[7])), b"message 7\r\n");
+    let json = serde_json::from_slice::<serde_json::Value>(&read(format!("{}.json", ids[7])));
+    let json = json.expect("it is JSON");
+    assert_eq!(json["reverse_path"], "ann@sender.example");
+    assert_eq!(json["recipients"][1]["path"], "a@b.example");
+    let again = export(&spool, &folder).await;
+    assert_eq!(again.expect_err("it is there").kind(), ErrorKind::AlreadyExists);
+}
