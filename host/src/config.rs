@@ -14,6 +14,7 @@ mod card_content;
 mod default_file;
 mod device;
 mod fault;
+mod lines;
 mod recipients;
 mod settings;
 mod values;
@@ -190,7 +191,7 @@ impl Config {
             }
             return Err(faults.into_problems());
         }
-        let written = Written::new(document.get_ref(), source);
+        let written = Written::new(document.get_ref(), &faults);
         refuse(&written, &mut faults);
         let span = document.span();
         let root = Spanned::new(span, DeValue::Table(document.into_inner()));

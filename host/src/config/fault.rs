@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::lines::Lines;
+
 /// One thing wrong, or risky, in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
@@ -33,18 +35,23 @@ impl fmt::Display for Problem {
 /// Collects what is wrong with one file while it is read.
 pub struct Faults<'s> {
     file: &'s Path,
-    source: &'s str,
+    lines: Lines,
     problems: Vec<Problem>,
 }
 
 impl<'s> Faults<'s> {
-    pub(super) fn new(file: &'s Path, source: &'s str) -> Self {
-        Self { file, source, problems: Vec::new() }
+    pub(super) fn new(file: &'s Path, source: &str) -> Self {
+        Self { file, lines: Lines::of(source), problems: Vec::new() }
     }
 
     /// Notes that the bytes `span` of the file, the value of `key`, are wrong.
     pub(super) fn add(&mut self, span: Range<usize>, key: &str, reason: String) {
-        self.add_at(Some(line_of(self.source, span.start)), key, reason);
+        self.add_at(Some(self.line_of(span.start)), key, reason);
+    }
+
+    /// The line, counted from 1, that the byte `place` of the file stands in.
+    pub(super) fn line_of(&self, place: usize) -> usize {
+        self.lines.line(place)
     }
 
     /// Notes that the value of `key`, in `line`, is wrong.
@@ -58,10 +65,4 @@ impl<'s> Faults<'s> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }
-}
-
-/// The line, counted from 1, that the octet `place` of `source` stands in.
-pub(super) fn line_of(source: &str, place: usize) -> usize {
-    let before = source.as_bytes().get(..place).unwrap_or_default();
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

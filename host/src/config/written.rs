@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::fault::line_of;
+use super::fault::Faults;
 use super::settings::Word;
 use super::values::DomainName;
 
@@ -14,14 +14,14 @@ use super::values::DomainName;
 pub(super) struct Written(BTreeMap<String, usize>);
 
 impl Written {
-    /// Those of `document`, which was parsed from `source`.
-    pub(super) fn new(document: &DeTable<'_>, source: &str) -> Self {
+    /// Those of `document`, which was parsed from the file that `faults` are collected of.
+    pub(super) fn new(document: &DeTable<'_>, faults: &Faults<'_>) -> Self {
         let mut written = Self::default();
-        written.note(document, "", source);
+        written.note(document, "", faults);
         written
     }
 
-    fn note(&mut self, table: &DeTable<'_>, path: &str, source: &str) {
+    fn note(&mut self, table: &DeTable<'_>, path: &str, faults: &Faults<'_>) {
         for (name, value) in table {
             let text = name.get_ref();
             let key = match path {
@@ -33,9 +33,9 @@ impl Written {
                 _ => format!("{path}.{text}"),
             };
             if let DeValue::Table(inner) = value.get_ref() {
-                self.note(inner, &key, source);
+                self.note(inner, &key, faults);
             }
-            self.0.insert(key, line_of(source, name.span().start));
+            self.0.insert(key, faults.line_of(name.span().start));
         }
     }
 
