@@ -188,7 +188,7 @@ fn load(file: &Path) -> Result<Config, Failure> {
 }
 
 fn control_socket(file: &Path) -> Result<PathBuf, Failure> {
-    load(file).map(|config| config.control.listen)
+    Config::control_socket(file).map_err(Failure::Config)
 }
 
 /// Runs what one command waits for; one thread is enough for it.

@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, read whole, every error of it at once.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ mod card_content;
 mod default_file;
 mod device;
 mod fault;
+mod file;
 mod lines;
 mod recipients;
 mod settings;
@@ -28,7 +29,7 @@ pub use fault::Problem;
 pub use recipients::{AddressSet, Recipients};
 pub use values::{
     Address, ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal,
-    Protocol, RetryEvery, Tls, TlsFiles,
+    Protocol, RetryEvery, SizeFrom, Tls, TlsFiles,
 };
 
 use fault::Faults;
@@ -77,7 +78,7 @@ pub struct Receive {
     /// When to listen: "always" or "off".
     pub listener: Listener => Default("\"always\""),
     /// The largest message taken, as offered by SIZE (RFC 1870).
-    pub max_message_size: ByteSize => Default("\"50 MiB\""),
+    pub max_message_size: SizeFrom<1> => Default("\"50 MiB\""),
     /// Recipients of one message, at least 100 (RFC 5321 section 4.5.3.1.8); more are answered 452.
     pub max_recipients: Count<100> => Default("1000"),
     /// How long a client may say nothing (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
@@ -90,14 +91,19 @@ pub struct Receive {
 }
 }
 
+/// Bytes of memory for messages that are coming in, at least: several of the largest that the log
+/// keeps in memory, 1 MiB each. With less, one of them would wait for ever.
+const DRAFTS_MIN: u64 = 4 << 20;
+
 settings! {
 /// Where accepted mail is kept until its host has it.
 pub struct SpoolSettings {
     /// The spool's folder. One process at a time uses it.
     pub path: PathBuf => Default("\"/var/spool/postern\""),
-    /// Memory for all messages that are coming in; beyond it, clients wait. How full the disk may
-    /// get is no setting: mail that has no place beside what the log itself needs is answered 452.
-    pub memory: ByteSize => Default("\"64 MiB\""),
+    /// Memory for all messages that are coming in, at least 4 MiB; beyond it, clients wait. How full
+    /// the disk may get is no setting: mail that has no place beside what the log itself needs is
+    /// answered 452.
+    pub memory: SizeFrom<DRAFTS_MIN> => Default("\"64 MiB\""),
 }
 }
 
@@ -167,6 +173,29 @@ impl Config {
         Self::parse(file, &source(file)?)
     }
 
+    /// The control socket that the configuration in `file` names. Nothing else of it is read, so
+    /// that a question to a server costs little however many domains it holds, and gets through
+    /// while its file is being edited: a fault elsewhere is none here.
+    ///
+    /// # Errors
+    /// The file cannot be read, or does not say which socket.
+    pub fn control_socket(file: &Path) -> Result<PathBuf, Vec<Problem>> {
+        let source = source(file)?;
+        let mut faults = Faults::new(file, &source);
+        let (document, errors) = DeTable::parse_recoverable(&source);
+        let section = document.get_ref().get("control");
+        let listen = section.and_then(|section| section.get_ref().get("listen"));
+        if listen.is_none() && !errors.is_empty() {
+            faults.add_syntax(errors);
+            return Err(faults.into_problems());
+        }
+        let control = match section {
+            Some(section) => Control::read(section, "control", &mut faults),
+            None => Control::absent(),
+        };
+        control.map(|control| control.listen).ok_or_else(|| faults.into_problems())
+    }
+
     /// Reads a server's configuration `source`, which came from `file`, and the recipient files
     /// that it names.
     ///
@@ -186,9 +215,7 @@ impl Config {
         let mut faults = Faults::new(file, source);
         let (document, errors) = DeTable::parse_recoverable(source);
         if !errors.is_empty() {
-            for error in errors {
-                faults.add(error.span().unwrap_or(0..0), "", error.message().to_owned());
-            }
+            faults.add_syntax(errors);
             return Err(faults.into_problems());
         }
         let written = Written::new(document.get_ref(), &faults);
@@ -196,6 +223,9 @@ impl Config {
         let span = document.span();
         let root = Spanned::new(span, DeValue::Table(document.into_inner()));
         let read = Self::read(&root, "", &mut faults);
+        if let Some(config) = &read {
+            config.receive.refuse_shared_places(&written, &mut faults);
+        }
         let problems = faults.into_problems();
         match read {
             Some(config) if problems.is_empty() => Ok((config, written)),
@@ -218,8 +248,34 @@ impl Config {
     }
 }
 
+impl Receive {
+    /// The second of two sockets at one port of one address cannot be opened.
+    fn refuse_shared_places(&self, written: &Written, faults: &mut Faults<'_>) {
+        const KEY: &str = "receive.listen";
+        for (n, second) in self.listen.iter().enumerate() {
+            if let Some(first) = self.listen[..n].iter().find(|first| share(first, second)) {
+                let reason = match first == second {
+                    true => format!("\"{first}\" is there twice"),
+                    false => format!("\"{first}\" and \"{second}\" share a place: leave one out"),
+                };
+                faults.add_at(written.line(KEY), KEY, reason);
+            }
+        }
+    }
+}
+
+/// Whether connections to one and the same address and port could come to both. `[::]` takes IPv4
+/// too; of port 0, the system chooses another for each.
+fn share(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let all = |one: IpAddr, other: IpAddr| {
+        one.is_unspecified() && (one.is_ipv6() || other.to_canonical().is_ipv4())
+    };
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && one.port() != 0 && (a == b || all(a, b) || all(b, a))
+}
+
 fn source(file: &Path) -> Result<String, Vec<Problem>> {
-    std::fs::read_to_string(file).map_err(|error| {
+    file::read_text(file).map_err(|error| {
         let reason = format!("cannot be read: {error}");
         vec![Problem { file: file.to_owned(), line: None, key: String::new(), reason }]
     })

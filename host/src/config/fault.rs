@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::lines::Lines;
+use super::recipients::RecipientFiles;
 
 /// One thing wrong, or risky, in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -37,11 +38,17 @@ pub struct Faults<'s> {
     file: &'s Path,
     lines: Lines,
     problems: Vec<Problem>,
+    recipient_files: RecipientFiles,
 }
 
 impl<'s> Faults<'s> {
     pub(super) fn new(file: &'s Path, source: &str) -> Self {
-        Self { file, lines: Lines::of(source), problems: Vec::new() }
+        Self {
+            file,
+            lines: Lines::of(source),
+            problems: Vec::new(),
+            recipient_files: RecipientFiles::default(),
+        }
     }
 
     /// Notes that the bytes `span` of the file, the value of `key`, are wrong.
@@ -52,6 +59,18 @@ impl<'s> Faults<'s> {
     /// The line, counted from 1, that the byte `place` of the file stands in.
     pub(super) fn line_of(&self, place: usize) -> usize {
         self.lines.line(place)
+    }
+
+    /// Notes what the file has that is no TOML.
+    pub(super) fn add_syntax(&mut self, errors: Vec<toml::de::Error>) {
+        for error in errors {
+            self.add(error.span().unwrap_or(0..0), "", error.message().to_owned());
+        }
+    }
+
+    /// The files that this one names, as far as they were read.
+    pub(super) fn recipient_files(&mut self) -> &mut RecipientFiles {
+        &mut self.recipient_files
     }
 
     /// Notes that the value of `key`, in `line`, is wrong.

@@ -1,12 +1,14 @@
 //! Who a held domain takes mail for.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
 use super::fault::Faults;
+use super::file::{is_format, read_text};
 use super::settings::{Setting, Value, found};
 use super::values::DomainName;
 
@@ -20,37 +22,35 @@ pub enum Recipients {
     Any,
     /// Those written in the configuration.
     List(AddressSet),
-    /// Those in a file, read with the configuration.
-    File(PathBuf, AddressSet),
+    /// Those in a file, read once with the configuration, however many domains name it.
+    File(PathBuf, Arc<AddressSet>),
 }
 
 impl Recipients {
+    fn set(&self) -> Option<&AddressSet> {
+        match self {
+            Self::Any => None,
+            Self::List(set) => Some(set),
+            Self::File(_, set) => Some(set),
+        }
+    }
+
     /// Whether mail for `local` at `domain` is taken; `local` as it stands in the path, quotes
     /// included.
     pub fn accept(&self, local: &[u8], domain: &DomainName) -> bool {
         let local = canonical(local);
-        local.as_ref() == b"postmaster"
-            || match self {
-                Self::Any => true,
-                Self::List(set) | Self::File(_, set) => set.contains(&local, domain),
-            }
+        local.as_ref() == b"postmaster" || self.set().is_none_or(|set| set.contains(&local, domain))
     }
 
     /// The local parts of `domain` that are listed, without quotes and in lower case; `None` for
     /// any.
     pub(super) fn local_parts(&self, domain: &DomainName) -> Option<impl Iterator<Item = &[u8]>> {
-        match self {
-            Self::Any => None,
-            Self::List(set) | Self::File(_, set) => Some(set.local_parts(domain)),
-        }
+        self.set().map(|set| set.local_parts(domain))
     }
 
     /// How many recipients of `domain` are listed; `None` for any.
     pub fn count(&self, domain: &DomainName) -> Option<usize> {
-        match self {
-            Self::Any => None,
-            Self::List(set) | Self::File(_, set) => Some(set.count(domain)),
-        }
+        self.set().map(|set| set.local_parts(domain).count())
     }
 }
 
@@ -58,8 +58,12 @@ impl Recipients {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressSet {
     locals: HashSet<Box<[u8]>>,
-    addresses: HashSet<(Box<[u8]>, DomainName)>,
+    addresses: HashMap<DomainName, HashSet<Box<[u8]>>>,
 }
+
+/// The recipients files that were read for one configuration; `None`: its faults were told.
+#[derive(Debug, Default)]
+pub(super) struct RecipientFiles(HashMap<PathBuf, Option<Arc<AddressSet>>>);
 
 impl AddressSet {
     /// Reads a recipients file: one address or local part a line, `#` starts a comment.
@@ -86,31 +90,26 @@ impl AddressSet {
         };
         let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
         let atom = |c: char| !c.is_whitespace() && !c.is_control() && !"\"(),:;<>@[]\\".contains(c);
-        if local.is_empty() || !(quoted || local.chars().all(atom)) {
+        if local.is_empty() || local.contains(is_format) || !(quoted || local.chars().all(atom)) {
             return None;
         }
         let local = canonical(local.as_bytes()).into_owned().into_boxed_slice();
         match domain {
-            Some(domain) => self.addresses.insert((local, domain)),
+            Some(domain) => self.addresses.entry(domain).or_default().insert(local),
             None => self.locals.insert(local),
         };
         Some(())
     }
 
     fn contains(&self, local: &[u8], domain: &DomainName) -> bool {
-        self.locals.contains(local)
-            || (!self.addresses.is_empty()
-                && self.addresses.contains(&(Box::from(local), domain.clone())))
-    }
-
-    fn count(&self, domain: &DomainName) -> usize {
-        self.local_parts(domain).count()
+        let at_domain = || self.addresses.get(domain).is_some_and(|set| set.contains(local));
+        self.locals.contains(local) || at_domain()
     }
 
     /// The local parts of `domain`, without quotes and in lower case, in no order.
     fn local_parts(&self, domain: &DomainName) -> impl Iterator<Item = &[u8]> {
-        let of_domain = self.addresses.iter().filter(move |(_, at)| at == domain);
-        self.locals.iter().chain(of_domain.map(|(local, _)| local)).map(AsRef::as_ref)
+        let of_domain = self.addresses.get(domain).into_iter().flatten();
+        self.locals.iter().chain(of_domain).map(AsRef::as_ref)
     }
 }
 
@@ -131,7 +130,14 @@ fn canonical(local: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn not_an_address(entry: &str) -> String {
-    format!("\"{entry}\" is neither an address nor a local part")
+    match entry.find(is_format) {
+        Some(place) => {
+            let unseen = entry[place..].chars().next().map_or(0, u32::from);
+            let seen = entry.replace(is_format, "");
+            format!("\"{seen}\" has a character that nobody sees, U+{unseen:04X}")
+        }
+        None => format!("\"{entry}\" is neither an address nor a local part"),
+    }
 }
 
 impl Setting for Recipients {
@@ -144,11 +150,12 @@ impl Setting for Recipients {
                 None
             }
             DeValue::String(path) if Path::new(path.as_ref()).is_absolute() => {
-                read_file(Path::new(path.as_ref()))
-                    .map_err(|reasons| {
-                        reasons.into_iter().for_each(|why| faults.add(value.span(), key, why));
-                    })
-                    .ok()
+                let path = PathBuf::from(path.as_ref());
+                let set = match faults.recipient_files().0.get(&path) {
+                    Some(known) => known.clone(),
+                    None => read_file(&path, value, key, faults),
+                };
+                set.map(|set| Self::File(path, set))
             }
             DeValue::Array(items) => read_list(items, key, faults).map(Self::List),
             other => {
@@ -160,12 +167,22 @@ impl Setting for Recipients {
     }
 }
 
-fn read_file(path: &Path) -> Result<Recipients, Vec<String>> {
-    let within = |reason: String| format!("{}: {reason}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| vec![within(error.to_string())])?;
-    AddressSet::from_file(&text)
-        .map(|set| Recipients::File(path.to_owned(), set))
-        .map_err(|lines| lines.into_iter().map(within).collect())
+fn read_file(
+    path: &Path,
+    value: &Value<'_>,
+    key: &str,
+    faults: &mut Faults<'_>,
+) -> Option<Arc<AddressSet>> {
+    let text = read_text(path).map_err(|error| vec![error.to_string()]);
+    let set = text.and_then(|text| AddressSet::from_file(&text));
+    let set = set.map_err(|reasons| {
+        for reason in reasons {
+            faults.add(value.span(), key, format!("{}: {reason}", path.display()));
+        }
+    });
+    let set = set.ok().map(Arc::new);
+    faults.recipient_files().0.insert(path.to_owned(), set.clone());
+    set
 }
 
 fn read_list(items: &[Value<'_>], key: &str, faults: &mut Faults<'_>) -> Option<AddressSet> {
@@ -196,7 +213,7 @@ mod tests {
     fn a_file_names_local_parts_and_addresses() {
         let text = "# staff\ninfo\n\nSales@Client.example  # two of them\n\"john doe\"\n";
         let set = AddressSet::from_file(text).expect("a sound file");
-        let recipients = Recipients::File(PathBuf::from("/r"), set);
+        let recipients = Recipients::File(PathBuf::from("/r"), Arc::new(set));
         let client = name("client.example");
         for local in ["info", "INFO", "\"info\"", "\"in\\fo\"", "sales", "\"John Doe\""] {
             assert!(recipients.accept(local.as_bytes(), &client), "{local}");
@@ -213,6 +230,16 @@ mod tests {
         let none = Recipients::List(AddressSet::default());
         assert!(none.accept(b"PostMaster", &name("client.example")));
         assert!(!none.accept(b"info", &name("client.example")));
+    }
+
+    #[test]
+    fn a_character_that_nobody_sees_is_named_with_its_line() {
+        let wrong = AddressSet::from_file("info\nsales\u{200b}\n\u{feff}x@client.example\n");
+        let expected = [
+            "line 2: \"sales\" has a character that nobody sees, U+200B",
+            "line 3: \"x@client.example\" has a character that nobody sees, U+FEFF",
+        ];
+        assert_eq!(wrong.expect_err("two wrong lines"), expected);
     }
 
     #[test]

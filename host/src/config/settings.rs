@@ -151,8 +151,8 @@ impl<'v, 'i> Section<'v, 'i> {
         faults: &mut Faults<'_>,
     ) -> Option<T> {
         let key = self.key(name);
-        let given = self.table.iter().find(|(given, _)| given.get_ref() == name);
-        if let Some((_, value)) = given {
+        let given = self.table.get(name);
+        if let Some(value) = given {
             return T::read(value, &key, faults);
         }
         match shown {

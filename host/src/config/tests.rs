@@ -146,6 +146,16 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             "spool.memory: expected a size such as \"50 MiB\" \
             (B, KiB, MiB, GiB, TiB), found \"99999999 TiB\"",
         ),
+        ("[spool]\nmemory = \"4095 KiB\"", "spool.memory: must be at least 4 MiB"),
+        ("[receive]\nmax_message_size = \"0 B\"", "receive.max_message_size: must be at least 1 B"),
+        (
+            "[receive]\nlisten = [\"[::1]:25\", \"[::1]:25\"]",
+            "receive.listen: \"[::1]:25\" is there twice",
+        ),
+        (
+            "[receive]\nlisten = [\"192.0.2.1:25\", \"[::]:25\"]",
+            "receive.listen: \"192.0.2.1:25\" and \"[::]:25\" share a place: leave one out",
+        ),
         (
             "[log]\nlevel = \"loud\"",
             "log.level: expected \"error\", \"warn\", \"info\", \
@@ -239,6 +249,17 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
 }
 
 #[test]
+fn listeners_that_share_no_place_are_sound() {
+    for listen in [
+        "[\"0.0.0.0:0\", \"0.0.0.0:0\"]",
+        "[\"192.0.2.1:25\", \"192.0.2.2:25\", \"[::]:26\"]",
+        "[\"0.0.0.0:25\", \"[2001:db8::1]:25\"]",
+    ] {
+        assert!(parse(&format!("[receive]\nlisten = {listen}")).is_ok(), "{listen}");
+    }
+}
+
+#[test]
 fn one_domain_in_two_spellings_is_a_problem() {
     let twice = format!("{}{}", hold(""), hold("").replace("client", "CLIENT"));
     let expected = "postern.toml:5: hold.\"CLIENT.example\": is there twice";
@@ -260,6 +281,48 @@ fn a_file_that_cannot_be_read_is_named() {
     let absent = hold("").replace("[\"info\"]", "\"/nonexistent/recipients\"");
     let expected = "postern.toml:2: hold.\"client.example\".recipients: /nonexistent/recipients: ";
     assert!(problems(&absent)[0].starts_with(expected));
+}
+
+#[test]
+fn a_file_of_recipients_is_read_once_for_all_domains() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("recipients");
+    std::fs::write(&path, "info\ninfo@b.example\n").expect("a file");
+    let both = hold("") + &hold("").replace("client", "other");
+    let source = both.replace("[\"info\"]", &format!("{path:?}"));
+    let config = parse(&source).expect("sound");
+    let sets: Vec<_> = config.hold.values().map(|hold| &hold.recipients).collect();
+    let [Recipients::File(_, one), Recipients::File(_, two)] = sets[..] else { panic!("{sets:?}") };
+    assert!(std::sync::Arc::ptr_eq(one, two));
+    std::fs::write(&path, "info\ntwo words\n").expect("a file");
+    let wrong = "hold.\"client.example\".recipients";
+    let line = "line 2: \"two words\" is neither an address nor a local part";
+    let expected = format!("postern.toml:2: {wrong}: {}: {line}", path.display());
+    assert_eq!(problems(&source), [expected]);
+}
+
+#[test]
+fn a_question_to_a_server_needs_its_socket_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("postern.toml");
+    let ask = |source: &str| {
+        std::fs::write(&file, source).expect("a file");
+        Config::control_socket(&file).map_err(|problems| problems[0].reason.clone())
+    };
+    let socket = "[control]\nlisten = \"/run/c\"\n";
+    let elsewhere = format!("[hold.\"x\"]\nrecipients = \"/nonexistent\"\nxyzzy = 1\n{socket}");
+    assert_eq!(ask(&elsewhere), Ok(PathBuf::from("/run/c")));
+    assert_eq!(ask(&format!("{socket}[hold.\nx = =")), Ok(PathBuf::from("/run/c")));
+    assert_eq!(ask("hostname = \"mx2\""), Ok(PathBuf::from("/run/postern/control")));
+    for source in [
+        "hostname = \"mx2",
+        "[receive\n",
+        "[control]\nlisten =\n",
+        "[control]\nlisten = 1",
+        "control = 1",
+    ] {
+        assert!(ask(source).is_err(), "{source}");
+    }
 }
 
 #[test]

@@ -27,6 +27,26 @@ impl Word for ByteSize {
     }
 }
 
+/// A number of bytes of at least `MIN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeFrom<const MIN: u64>(pub u64);
+
+impl<const MIN: u64> Word for SizeFrom<MIN> {
+    const EXPECTED: &'static str = ByteSize::EXPECTED;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let ByteSize(bytes) = ByteSize::parse(text)?;
+        if bytes >= MIN { Ok(Self(bytes)) } else { Err(format!("must be at least {}", least(MIN))) }
+    }
+}
+
+/// `bytes` in the largest unit that has it whole.
+fn least(bytes: u64) -> String {
+    let units = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+    let fits = units.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    fits.map_or_else(String::new, |(name, unit)| format!("{} {name}", bytes / unit))
+}
+
 impl Word for Duration {
     const EXPECTED: &'static str = "a time such as \"30m\" (s, m, h, d, w)";
 

@@ -67,7 +67,7 @@ mod tests {
             ("hostname = \"mx9.example\"", &[]),
             ("[receive]\nchannels = 0", &["receive.channels"]),
             ("[receive]\nlisten = [\"[::]:2525\"]", &["receive.listen"]),
-            ("[log]\nlevel = \"debug\"\n[spool]\nmemory = \"1 MiB\"", &["spool", "log"]),
+            ("[log]\nlevel = \"debug\"\n[spool]\nmemory = \"4 MiB\"", &["spool", "log"]),
         ] {
             assert_eq!(needing_restart(&old, &config(source)), expected, "{source}");
         }
