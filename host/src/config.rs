@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, read whole, every error of it at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub use card_content::CardContent;
 pub use default_file::default_file;
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use fault::Problem;
-pub use recipients::{AddressSet, Recipients};
+pub use recipients::{AddressSet, NotTaken, Recipients};
 pub use values::{
     Address, ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal,
     Protocol, RetryEvery, SizeFrom, Tls, TlsFiles,
@@ -100,9 +100,9 @@ settings! {
 pub struct SpoolSettings {
     /// The spool's folder. One process at a time uses it.
     pub path: PathBuf => Default("\"/var/spool/postern\""),
-    /// Memory for all messages that are coming in, at least 4 MiB; beyond it, clients wait. How full
-    /// the disk may get is no setting: mail that has no place beside what the log itself needs is
-    /// answered 452.
+    /// Memory for all messages that are coming in, at least 4 MiB; beyond it, clients wait. How
+    /// full the disk may get is no setting: mail that has no place beside what the log itself
+    /// needs is answered 452.
     pub memory: SizeFrom<DRAFTS_MIN> => Default("\"64 MiB\""),
 }
 }
@@ -112,7 +112,8 @@ settings! {
 pub struct Hold {
     /// REQUIRED. Who mail is taken for: a list of addresses or local parts, the absolute path of a
     /// file with one a line (# starts a comment; read again on SIGHUP), or "any", which makes this
-    /// host a door for spam. Upper and lower case are one; postmaster is always a recipient.
+    /// host a door for spam, and takes no local part with `%`, `!` or a quoted `@`. Upper and
+    /// lower case are one; postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
     /// REQUIRED. Where the domain's mail goes: "host:port", or "lmtp://host:port" (RFC 2033).
     pub deliver_to: DeliverTo => Example("\"mail.client.example:25\""),
@@ -193,7 +194,8 @@ impl Config {
             Some(section) => Control::read(section, "control", &mut faults),
             None => Control::absent(),
         };
-        control.map(|control| control.listen).ok_or_else(|| faults.into_problems())
+        let problems = faults.into_problems();
+        control.filter(|_| problems.is_empty()).map(|control| control.listen).ok_or(problems)
     }
 
     /// Reads a server's configuration `source`, which came from `file`, and the recipient files
@@ -239,6 +241,15 @@ impl Config {
         let own = || DomainName::parse(&machine.nodename().to_string_lossy()).ok();
         let name = self.hostname.clone().or_else(own);
         name.unwrap_or_else(|| DomainName::parse("localhost").expect("a domain name"))
+    }
+
+    /// Keeps the lists of `old`, the configuration before, whose files name nobody now: a file that
+    /// is being written is empty for a moment. Says which files.
+    pub fn keep_emptied_lists(&mut self, old: &Self) -> BTreeSet<PathBuf> {
+        let both = self.hold.iter_mut().filter_map(|(domain, hold)| {
+            hold.recipients.keep_list_of(&old.hold.get(domain)?.recipients).map(Path::to_owned)
+        });
+        both.collect()
     }
 
     /// The hold for `domain`, in any case and without a dot at its end.

@@ -56,7 +56,7 @@ fn every_error_is_said_once_and_the_exit_code_is_2() {
     let expected = "postern.toml:2: hostnam: unknown key; did you mean \"hostname\"?\n\
         postern.toml:4: hold.\"client.example\".recipients: \"ask\" is not in this version: \
         write a list, a file or \"any\"\n";
-    for arguments in [["check"].as_slice(), &["queue", "list"], &["health"]] {
+    for arguments in [["check"].as_slice(), &["serve"], &["spool", "check"]] {
         let (code, out, err) = run(&wrong, arguments);
         assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected), "{arguments:?}");
     }
@@ -65,6 +65,19 @@ fn every_error_is_said_once_and_the_exit_code_is_2() {
     assert_eq!((code, err.as_str()), (2, ""));
     assert_eq!(answer["errors"][1]["line"], 4);
     assert_eq!(answer["errors"][1]["key"], "hold.\"client.example\".recipients");
+}
+
+#[test]
+fn a_question_to_a_server_needs_its_socket_only() {
+    let wrong = "recipients = 7\n[control]\nlisten = \"/nonexistent/c\"\nhostnam = 1\n";
+    for arguments in [["queue", "list"].as_slice(), &["health"]] {
+        let (code, _, err) = run(&wrong.replace("hostnam = 1\n", ""), arguments);
+        assert_eq!(code, 1, "{arguments:?}");
+        assert!(err.starts_with("postern: no server answers at /nonexistent/c: "), "{err}");
+        let (code, _, err) = run(wrong, arguments);
+        let expected = "postern.toml:4: control.hostnam: unknown key; known are listen\n";
+        assert_eq!((code, err.as_str()), (2, expected), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -37,9 +37,34 @@ impl Recipients {
 
     /// Whether mail for `local` at `domain` is taken; `local` as it stands in the path, quotes
     /// included.
-    pub fn accept(&self, local: &[u8], domain: &DomainName) -> bool {
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn judge(&self, local: &[u8], domain: &DomainName) -> Result<(), NotTaken> {
         let local = canonical(local);
-        local.as_ref() == b"postmaster" || self.set().is_none_or(|set| set.contains(&local, domain))
+        if local.as_ref() == b"postmaster" {
+            return Ok(());
+        }
+        match self.set() {
+            Some(set) if set.contains(&local, domain) => Ok(()),
+            Some(_) => Err(NotTaken::Unknown),
+            None if local.iter().any(|byte| b"@%!".contains(byte)) => Err(NotTaken::Routed),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the list that `old` read from the same file when that file names nobody now. Says
+    /// which file.
+    pub(super) fn keep_list_of(&mut self, old: &Self) -> Option<&Path> {
+        match (self, old) {
+            (Self::File(file, set), Self::File(old_file, old_set))
+                if file == old_file && set.is_empty() && !old_set.is_empty() =>
+            {
+                *set = Arc::clone(old_set);
+                Some(file)
+            }
+            _ => None,
+        }
     }
 
     /// The local parts of `domain` that are listed, without quotes and in lower case; `None` for
@@ -52,6 +77,16 @@ impl Recipients {
     pub fn count(&self, domain: &DomainName) -> Option<usize> {
         self.set().map(|set| set.local_parts(domain).count())
     }
+}
+
+/// Why mail for an address of a held domain is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is not among those listed.
+    Unknown,
+    /// Anybody is taken, but its local part has `@`, `%` or `!`. Hosts read these as a route on to
+    /// another domain, and they relay for whom they trust: through us, everybody.
+    Routed,
 }
 
 /// Addresses, and local parts that stand for any domain that the set is used for.
@@ -99,6 +134,10 @@ impl AddressSet {
             None => self.locals.insert(local),
         };
         Some(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.locals.is_empty() && self.addresses.is_empty()
     }
 
     fn contains(&self, local: &[u8], domain: &DomainName) -> bool {
@@ -216,11 +255,12 @@ mod tests {
         let recipients = Recipients::File(PathBuf::from("/r"), Arc::new(set));
         let client = name("client.example");
         for local in ["info", "INFO", "\"info\"", "\"in\\fo\"", "sales", "\"John Doe\""] {
-            assert!(recipients.accept(local.as_bytes(), &client), "{local}");
+            assert_eq!(recipients.judge(local.as_bytes(), &client), Ok(()), "{local}");
         }
-        assert!(recipients.accept(b"info", &name("other.example")));
-        assert!(!recipients.accept(b"sales", &name("other.example")));
-        assert!(!recipients.accept(b"john", &client));
+        let other = name("other.example");
+        assert_eq!(recipients.judge(b"info", &other), Ok(()));
+        assert_eq!(recipients.judge(b"sales", &other), Err(NotTaken::Unknown));
+        assert_eq!(recipients.judge(b"john", &client), Err(NotTaken::Unknown));
         assert_eq!(recipients.count(&client), Some(3));
         assert_eq!(recipients.count(&name("other.example")), Some(2));
     }
@@ -228,8 +268,30 @@ mod tests {
     #[test]
     fn the_postmaster_is_always_a_recipient() {
         let none = Recipients::List(AddressSet::default());
-        assert!(none.accept(b"PostMaster", &name("client.example")));
-        assert!(!none.accept(b"info", &name("client.example")));
+        let client = name("client.example");
+        assert_eq!(none.judge(b"PostMaster", &client), Ok(()));
+        assert_eq!(none.judge(b"info", &client), Err(NotTaken::Unknown));
+    }
+
+    #[test]
+    fn any_recipient_is_none_with_a_route_in_it() {
+        let client = name("client.example");
+        for local in [
+            "victim%evil.example",
+            "evil.example!victim",
+            "\"victim@evil.example\"",
+            "\"victim\\@evil.example\"",
+            "\"postmaster%evil.example\"",
+        ] {
+            let judged = Recipients::Any.judge(local.as_bytes(), &client);
+            assert_eq!(judged, Err(NotTaken::Routed), "{local}");
+            let mut listed = AddressSet::default();
+            listed.insert(&format!("{local}@client.example")).expect("an address");
+            assert_eq!(Recipients::List(listed).judge(local.as_bytes(), &client), Ok(()));
+        }
+        for local in ["info", "a+b", "\"john doe\"", "a=b/c", "#"] {
+            assert_eq!(Recipients::Any.judge(local.as_bytes(), &client), Ok(()), "{local}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
     let (config, _) = read.expect("the examples are sound");
     assert_eq!(config.hostname().as_str(), "mx2.provider.example");
     let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
-    assert!(hold.recipients.accept(b"Info", domain));
+    assert_eq!(hold.recipients.judge(b"Info", domain), Ok(()));
     assert_eq!(hold.deliver_to.to_string(), "mail.client.example:25");
     assert!(matches!(config.receive.tls, Some(Tls::Files(_))));
     let device = config.device.expect("the example of a device");
@@ -146,16 +146,6 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             "spool.memory: expected a size such as \"50 MiB\" \
             (B, KiB, MiB, GiB, TiB), found \"99999999 TiB\"",
         ),
-        ("[spool]\nmemory = \"4095 KiB\"", "spool.memory: must be at least 4 MiB"),
-        ("[receive]\nmax_message_size = \"0 B\"", "receive.max_message_size: must be at least 1 B"),
-        (
-            "[receive]\nlisten = [\"[::1]:25\", \"[::1]:25\"]",
-            "receive.listen: \"[::1]:25\" is there twice",
-        ),
-        (
-            "[receive]\nlisten = [\"192.0.2.1:25\", \"[::]:25\"]",
-            "receive.listen: \"192.0.2.1:25\" and \"[::]:25\" share a place: leave one out",
-        ),
         (
             "[log]\nlevel = \"loud\"",
             "log.level: expected \"error\", \"warn\", \"info\", \
@@ -172,10 +162,31 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             \"client.example\", found \"192.0.2.1\"",
         ),
     ];
+    each_has_its_reason(&table);
+}
+
+/// Each source's last line is wrong, for this reason.
+fn each_has_its_reason(table: &[(&str, &str)]) {
     for (source, reason) in table {
         let lines = source.lines().count();
         assert_eq!(problems(source), [format!("{FILE}:{lines}: {reason}")], "{source}");
     }
+}
+
+#[test]
+fn a_value_that_a_server_cannot_run_with_is_a_problem() {
+    each_has_its_reason(&[
+        ("[spool]\nmemory = \"4095 KiB\"", "spool.memory: must be at least 4 MiB"),
+        ("[receive]\nmax_message_size = \"0 B\"", "receive.max_message_size: must be at least 1 B"),
+        (
+            "[receive]\nlisten = [\"[::1]:25\", \"[::1]:25\"]",
+            "receive.listen: \"[::1]:25\" is there twice",
+        ),
+        (
+            "[receive]\nlisten = [\"192.0.2.1:25\", \"[::]:25\"]",
+            "receive.listen: \"192.0.2.1:25\" and \"[::]:25\" share a place: leave one out",
+        ),
+    ]);
 }
 
 #[test]

@@ -64,7 +64,8 @@ impl Hold {
     fn warn(&self, domain: &DomainName, warn: &mut dyn FnMut(&str, String)) {
         if self.recipients == Recipients::Any {
             let reason = "is \"any\": spam for recipients that do not exist is taken, and then \
-                refused by the domain's host, which may come to refuse this one; list them";
+                refused by the domain's host, which may come to refuse this one, and a local part \
+                with %, ! or a quoted @ is not taken, as some hosts relay by it; list them";
             warn("recipients", reason.to_owned());
         }
         if self.recipients.count(domain) == Some(0) {

@@ -12,7 +12,7 @@ use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
-use crate::config::{Config, DomainName, Hold};
+use crate::config::{Config, DomainName, Hold, NotTaken};
 use crate::observe::metrics::Metrics;
 use crate::receive::etrn::Releases;
 use postern_spool::clock::Clock;
@@ -114,8 +114,10 @@ impl<S: Spool> Mailroom<S> {
         let Some((domain, hold)) = self.config.held(mailbox.domain()) else {
             return Err((Reason::RelayDenied, "relay"));
         };
-        if !hold.recipients.accept(mailbox.local_part(), domain) {
-            return Err((Reason::UnknownUser, "unknown_user"));
+        match hold.recipients.judge(mailbox.local_part(), domain) {
+            Ok(()) => {}
+            Err(NotTaken::Unknown) => return Err((Reason::UnknownUser, "unknown_user")),
+            Err(NotTaken::Routed) => return Err((Reason::Policy, "routed")),
         }
         Ok(mailbox.as_bytes().to_vec())
     }
