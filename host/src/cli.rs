@@ -5,6 +5,9 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -131,12 +134,20 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            eprintln!("{failure}");
+            complain(failure.to_string());
             let misconfigured = matches!(failure, Failure::Config(_));
             let verdict = if misconfigured { Verdict::Misconfigured } else { Verdict::Problem };
             ExitCode::from(verdict as u8)
         }
     }
+}
+
+/// Says on standard error what went wrong. Where nobody reads that, the process ends all the same.
+fn complain(failure: String) {
+    let (sender, written) = mpsc::channel();
+    thread::spawn(move || sender.send(writeln!(io::stderr(), "{failure}")));
+    // Unwritten or written: there is nobody else to tell.
+    let _ = written.recv_timeout(Duration::from_secs(1));
 }
 
 impl Cli {
@@ -175,8 +186,7 @@ impl Cli {
     fn serve(&self) -> Result<Verdict, Failure> {
         let config = load(&self.config)?;
         let directives = env::var(log::VARIABLE).ok();
-        log::start(&config.log, directives.as_deref())
-            .map_err(|error| Failure::run(format!("{}: {error}", log::VARIABLE)))?;
+        let _log = log::start(&config.log, directives.as_deref()).map_err(Failure::run)?;
         let runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::run)?;
         let served = runtime.block_on(serve(self.config.clone(), config));
         served.map(|()| Verdict::Well).map_err(Failure::run)

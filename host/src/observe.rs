@@ -1,4 +1,6 @@
-//! What the server tells of itself while it runs.
+//! What a person and a program can see of the server.
 
+pub mod escape;
 pub mod log;
 pub mod metrics;
+pub mod rate;

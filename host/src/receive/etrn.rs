@@ -1,6 +1,7 @@
 //! ETRN's answers (RFC 1985 section 5.1).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use postern_core::wire::etrn::Node;
 
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
+use crate::observe::rate::Limiter;
 use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, Pending, Spool, Wake};
 
@@ -18,6 +20,9 @@ const COUNTED: u64 = 9_999;
 /// An ETRN for a domain that was released this short a time ago starts nothing again: whoever
 /// repeats it would make us knock at a host that is not there as often as he likes.
 const REPEAT: Duration = Duration::from_secs(5);
+/// Lines of the log for the ETRNs of one client: so many at once, and then one in a while.
+const LINES: u32 = 10;
+const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// The releases of a short while ago, so that repeats collapse.
 #[derive(Debug)]
@@ -25,12 +30,22 @@ pub struct Releases {
     clock: Clock,
     metrics: Metrics,
     recent: Mutex<HashMap<DomainName, Instant>>,
+    lines: Limiter<IpAddr>,
 }
 
 impl Releases {
     /// No releases yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        Self { clock, metrics, recent: Mutex::default() }
+        let lines = Limiter::new(LINES, LINE_EVERY);
+        Self { clock, metrics, recent: Mutex::default(), lines }
+    }
+
+    /// Logs what `client` was answered; only that it asks again and again when it does.
+    pub fn log(&self, client: IpAddr, node: &Node<'_>, domains: usize, verdict: &EtrnVerdict) {
+        if let Some(unlogged) = self.lines.pass(client, self.clock.instant()) {
+            let node = node.name().escape_ascii();
+            tracing::info!(%client, %node, domains, ?verdict, unlogged, "etrn");
+        }
     }
 
     /// Releases the queues of `domains`, which `node` names and the client may release, and says

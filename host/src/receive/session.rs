@@ -298,8 +298,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
         });
         let domains: Vec<&DomainName> = allowed.map(|(domain, _)| domain).collect();
         let verdict = self.post.releases.release(&*self.post.spool, &node, &domains).await;
-        let (client, name) = (self.client.ip(), node.name().escape_ascii());
-        tracing::info!(%client, node = %name, domains = domains.len(), ?verdict, "etrn");
+        self.post.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
     }
 }
