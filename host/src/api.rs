@@ -12,9 +12,8 @@
 //!
 //! What fails is answered with a [`Failure`].
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -23,7 +22,6 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use postern_core::time::Instant;
 use serde::Deserialize;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::observe::metrics::Metrics;
@@ -31,18 +29,23 @@ use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, MsgId, Page, ParseIdError, Spool, Wake};
 
 pub mod client;
+mod connection;
 pub mod socket;
 mod view;
 
+pub use connection::serve;
+
 pub use view::{Failure, Health, Item, ItemRecipient, Items, Released, ReleasedDomain, Removed};
 
+/// What is said to whoever asks while the spool recovers.
+const OPENING: &str = "the spool is being opened";
 /// Items on one page of the queue.
 const PAGE: usize = 1000;
 
 /// What the API shows and changes.
 pub struct Control<S> {
-    /// The spool.
-    pub spool: Arc<S>,
+    /// The spool, once it is open.
+    pub spool: Arc<OnceLock<Arc<S>>>,
     /// What was counted.
     pub metrics: Metrics,
     /// The clocks that the server runs on.
@@ -55,16 +58,11 @@ pub struct Control<S> {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Serves the API on `listener` until `end`, and until the requests that are under way have ended.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve<S: Spool>(
-    listener: UnixListener,
-    control: Control<S>,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(control)).with_graceful_shutdown(end).await
+impl<S> Control<S> {
+    fn spool(&self) -> Result<&S, Refusal> {
+        let opening = || Refusal(StatusCode::SERVICE_UNAVAILABLE, OPENING.to_owned());
+        self.spool.get().map(Arc::as_ref).ok_or_else(opening)
+    }
 }
 
 fn router<S: Spool>(control: Control<S>) -> Router {
@@ -81,14 +79,16 @@ fn router<S: Spool>(control: Control<S>) -> Router {
 type Shared<S> = State<Arc<Control<S>>>;
 
 async fn health<S: Spool>(State(control): Shared<S>) -> Response {
-    let stats = control.spool.stats();
-    let (code, status) = match (stats.down, *control.stopping.borrow()) {
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "the spool has stopped: see the log"),
-        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        (false, false) => (StatusCode::OK, "ok"),
+    let spool = control.spool.get();
+    let stats = spool.map(|spool| spool.stats()).unwrap_or_default();
+    let problem = match (spool, stats.down, *control.stopping.borrow()) {
+        (None, _, _) => Some(OPENING),
+        (_, true, _) => Some("the spool has stopped: see the log"),
+        (_, _, true) => Some("stopping"),
+        (_, _, false) => None,
     };
     let health = Health {
-        status: status.to_owned(),
+        status: problem.unwrap_or("ok").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: control.clock.instant().millis_since(control.started) / 1000,
         listening: control.listening.clone(),
@@ -97,13 +97,14 @@ async fn health<S: Spool>(State(control): Shared<S>) -> Response {
         body_bytes: stats.body_bytes,
         free_bytes: stats.free_bytes,
     };
+    let code = problem.map_or(StatusCode::OK, |_| StatusCode::SERVICE_UNAVAILABLE);
     (code, Json(health)).into_response()
 }
 
-async fn metrics<S: Spool>(State(control): Shared<S>) -> Response {
+async fn metrics<S: Spool>(State(control): Shared<S>) -> Result<Response, Refusal> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let page = control.metrics.encode(&control.spool.stats(), control.clock.timestamp());
-    ([(header::CONTENT_TYPE, kind)], page).into_response()
+    let page = control.metrics.encode(&control.spool()?.stats(), control.clock.timestamp());
+    Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
 #[derive(Deserialize)]
@@ -123,7 +124,7 @@ async fn list<S: Spool>(
     };
     let max = query.max.unwrap_or(PAGE).clamp(1, PAGE);
     let domain = query.domain.as_deref().map(Domain::new);
-    let held = control.spool.list(&Page { domain, after, max }).await?;
+    let held = control.spool()?.list(&Page { domain, after, max }).await?;
     let more = held.len() == max;
     let next = held.last().filter(|_| more).map(|last| format!("{}/{}", last.domain, last.id));
     Ok(Json(Items { items: held.iter().map(Item::from).collect(), next }))
@@ -141,7 +142,7 @@ async fn show<S: Spool>(
     Path(id): Path<String>,
 ) -> Result<Json<Items>, Refusal> {
     let id = id.parse()?;
-    let held = control.spool.show(id).await?;
+    let held = control.spool()?.show(id).await?;
     if held.is_empty() {
         return Err(Refusal::no_message(id));
     }
@@ -157,13 +158,14 @@ async fn release<S: Spool>(
     State(control): Shared<S>,
     Query(query): Query<ReleaseQuery>,
 ) -> Result<Json<Released>, Refusal> {
+    let spool = control.spool()?;
     let domains = match query.domain {
         Some(domain) => vec![Domain::new(&domain)],
-        None => control.spool.stats().domains.into_iter().map(|stats| stats.domain).collect(),
+        None => spool.stats().domains.into_iter().map(|stats| stats.domain).collect(),
     };
     let mut released = Vec::new();
     for domain in domains {
-        let pending = control.spool.release(&domain, Wake::Operator).await?;
+        let pending = spool.release(&domain, Wake::Operator).await?;
         control.metrics.release("operator");
         let (waiting, leased) = (pending.waiting, pending.leased);
         tracing::info!(%domain, waiting, leased, "released by a person");
@@ -177,7 +179,7 @@ async fn remove<S: Spool>(
     Path(id): Path<String>,
 ) -> Result<Json<Removed>, Refusal> {
     let id = id.parse()?;
-    let items = control.spool.remove(id).await?;
+    let items = control.spool()?.remove(id).await?;
     if items == 0 {
         return Err(Refusal::no_message(id));
     }

@@ -189,6 +189,8 @@ impl Cli {
         let _log = log::start(&config.log, directives.as_deref()).map_err(Failure::run)?;
         let runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::run)?;
         let served = runtime.block_on(serve(self.config.clone(), config));
+        // A file that is a pipe, or a disk that does not answer, must not keep the process.
+        runtime.shutdown_background();
         served.map(|()| Verdict::Well).map_err(Failure::run)
     }
 }

@@ -1,36 +1,40 @@
 //! The whole server: what it opens at its start, and how it goes on, changes its mind, and stops.
 
 use std::fmt::{self, Display};
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-use crate::api::{self, Control, socket};
-use crate::config::{Config, Listener};
-use crate::net::listener::{Reception, Terms, bind};
+use crate::api::{self, Control};
+use crate::config::Config;
+use crate::net::listener::{Reception, Terms};
 use crate::net::tls_client::Tls;
-use crate::net::tls_server::{TlsError, acceptor};
 use crate::observe::metrics::Metrics;
 use crate::receive::etrn::Releases;
 use crate::receive::session::Post;
 use crate::release::Engine;
+use postern_spool::Spool;
 use postern_spool::clock::Clock;
-use postern_spool::log::{LogSpool, Options, Report};
 
+mod open;
 mod reload;
+mod signals;
 
-use reload::reload;
+use open::{Sockets, log_spool, raise_open_files, terms};
+use reload::Reload;
+use signals::{Signals, exit_within};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The folder in the spool's that holds a self-signed certificate.
-const OWN_TLS: &str = "tls";
+/// The process ends this long after a stop, whatever does not: a system that is about to kill it
+/// finds it gone. Sessions and deliveries have 30 s of it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(35);
+/// The same after a second signal.
+const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server did not start, or broke off.
 #[derive(Debug)]
@@ -39,6 +43,10 @@ pub struct ServeError(String);
 impl ServeError {
     fn new(what: impl Display, error: impl Display) -> Self {
         Self(format!("{what}: {error}"))
+    }
+
+    fn early(what: &str, ended: impl fmt::Debug) -> Self {
+        Self(format!("{what} ended before the server did: {ended:?}"))
     }
 }
 
@@ -57,188 +65,158 @@ impl std::error::Error for ServeError {}
 /// What could not be opened, or what failed in a way that a restart may mend.
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(|error| ServeError::new("signals", error))?;
-    let server = Server::open(file, config)?;
-    server.run(signals).await
+    raise_open_files();
+    let sockets = Sockets::bind(&config)?;
+    let clock = Clock::system();
+    run(file, config, sockets, clock, signals, log_spool).await
 }
 
-/// What ends the server, or makes it read its configuration again.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+/// Opens a spool by `open`, and serves it.
+///
+/// The sockets listen already: while the spool recovers, clients wait for their greeting, and the
+/// control API says why.
+async fn run<S: Spool>(
+    file: PathBuf,
+    config: Config,
+    sockets: Sockets,
+    clock: Clock,
+    mut signals: Signals,
+    open: fn(&Config, Clock) -> Result<S, ServeError>,
+) -> Result<(), ServeError> {
+    let Sockets { mail, listening, control, control_file: _removed_last } = sockets;
+    let (stop, stopping) = watch::channel(false);
+    let (end, mut ended) = watch::channel(false);
+    let spool = Arc::new(OnceLock::new());
+    let metrics = Metrics::default();
+    let api = Control {
+        spool: Arc::clone(&spool),
+        metrics: metrics.clone(),
+        started: clock.instant(),
+        clock: clock.clone(),
+        listening: listening.clone(),
+        stopping: stopping.clone(),
+    };
+    let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
+    let api = tokio::spawn(api::serve(control, api, ending));
+    let opening = spawn_blocking({
+        let clock = clock.clone();
+        move || {
+            let spool = open(&config, clock)?;
+            let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
+            Ok((Arc::new(spool), terms))
         }
-    }
+    });
+    let (opened, terms) = tokio::select! {
+        opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
+        // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
+        () = signals.stop() => return Ok(()),
+    };
+    let server = Server { clock, metrics, spool: opened, listening, terms, stopping };
+    // Nobody else sets it.
+    let _ = spool.set(Arc::clone(&server.spool));
+    drop(spool);
+    server.run(file, mail, Ends { stop, end, api }, signals).await
 }
 
 /// Everything that is open before the first client is answered.
-struct Server {
-    file: PathBuf,
-    /// The configuration at the start; [`Server::terms`] has the one in force.
-    started: Arc<Config>,
+struct Server<S> {
     clock: Clock,
     metrics: Metrics,
-    spool: Arc<LogSpool>,
-    terms: watch::Sender<Terms>,
-    listeners: Vec<TcpListener>,
+    spool: Arc<S>,
     listening: Vec<SocketAddr>,
-    control: UnixListener,
+    /// The configuration at the start.
+    terms: Terms,
+    stopping: watch::Receiver<bool>,
 }
 
-impl Server {
-    fn open(file: PathBuf, config: Config) -> Result<Self, ServeError> {
-        raise_open_files();
-        let clock = Clock::system();
-        let spool = open_spool(&config, &clock)?;
-        let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-        let listeners = listeners(&terms.config)?;
-        let listening: io::Result<_> = listeners.iter().map(TcpListener::local_addr).collect();
-        let control = socket::bind(&terms.config.control.listen)
-            .map_err(|error| ServeError::new("control.listen", error))?;
-        Ok(Self {
-            file,
-            clock,
-            metrics: Metrics::default(),
-            spool: Arc::new(spool),
-            started: Arc::clone(&terms.config),
-            terms: watch::Sender::new(terms),
-            listening: listening.map_err(|error| ServeError::new("receive.listen", error))?,
-            listeners,
-            control,
-        })
-    }
+/// What ends the server's parts.
+struct Ends {
+    /// Turns true: no new mail is taken, and what is under way may end.
+    stop: watch::Sender<bool>,
+    /// Turns true: the control API ends.
+    end: watch::Sender<bool>,
+    api: JoinHandle<()>,
+}
 
-    async fn run(mut self, mut signals: Signals) -> Result<(), ServeError> {
-        let (stop, stopping) = watch::channel(false);
-        let (end, mut ended) = watch::channel(false);
-        let api = self.control_api(stopping.clone());
-        let mut work = self.start_work(&stopping);
-        let domains = self.started.hold.len();
+impl<S: Spool> Server<S> {
+    async fn run(
+        self,
+        file: PathBuf,
+        mail: Vec<TcpListener>,
+        mut ends: Ends,
+        mut signals: Signals,
+    ) -> Result<(), ServeError> {
+        let terms = watch::Sender::new(self.terms.clone());
+        let mut work = self.start_work(mail, &terms);
+        let (started, domains) = (Arc::clone(&self.terms.config), self.terms.config.hold.len());
+        let mut reload = Reload::new(file, started, terms);
         tracing::info!(version = VERSION, listening = ?self.listening, domains, "ready");
-        let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
-        let mut api = tokio::spawn(api::serve(self.control, api, ending));
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
-                _ = signals.hang_up.recv() => reload(&self.file, &self.started, &self.terms),
-                Some(ended) = work.join_next() => return Err(early("its work", ended)),
-                ended = &mut api => return Err(early("the control API", ended)),
+                hang_up = signals.any() => match hang_up {
+                    true => reload.begin(),
+                    false => break,
+                },
+                () = reload.finish() => {}
+                Some(ended) = work.join_next() => return Err(ServeError::early("its work", ended)),
+                ended = &mut ends.api => return Err(ServeError::early("the control API", ended)),
             }
         }
-        tracing::info!("stopping: transactions that run may end");
-        stop.send_replace(true);
-        tokio::select! {
-            () = async { while work.join_next().await.is_some() {} } => {}
-            () = signals.stop() => tracing::warn!("stopping at once"),
-        }
-        end.send_replace(true);
-        drop(api.await);
-        remove_socket(&self.started.control.listen);
+        stop(self.spool, work, ends, signals).await;
         tracing::info!("stopped");
         Ok(())
     }
 
-    fn control_api(&self, stopping: watch::Receiver<bool>) -> Control<LogSpool> {
-        Control {
-            spool: Arc::clone(&self.spool),
-            metrics: self.metrics.clone(),
-            started: self.clock.instant(),
-            clock: self.clock.clone(),
-            listening: self.listening.clone(),
-            stopping,
-        }
-    }
-
-    /// Starts to take and to release mail, until `stopping` turns true.
-    fn start_work(&mut self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+    /// Starts to take and to release mail, until the stop.
+    fn start_work(&self, mail: Vec<TcpListener>, terms: &watch::Sender<Terms>) -> JoinSet<()> {
         let post = Post {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             releases: Releases::new(self.clock.clone(), self.metrics.clone()),
         };
-        let reception = Reception::new(Arc::new(post), self.terms.subscribe(), stopping.clone());
-        let reception = Arc::new(reception);
+        let stopping = self.stopping.clone();
+        let reception = Arc::new(Reception::new(Arc::new(post), terms.subscribe(), stopping));
         let mut work = JoinSet::new();
-        for listener in self.listeners.drain(..) {
+        for listener in mail {
             work.spawn(Arc::clone(&reception).receive(listener));
         }
         let engine = Engine {
             spool: Arc::clone(&self.spool),
-            terms: self.terms.subscribe(),
+            terms: terms.subscribe(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tls: Tls::opportunistic(),
         };
-        work.spawn(engine.run(stopping.clone()));
+        work.spawn(engine.run(self.stopping.clone()));
         work
     }
 }
 
-fn early(what: &str, ended: impl fmt::Debug) -> ServeError {
-    ServeError(format!("{what} ended before the server did: {ended:?}"))
-}
-
-/// What sessions and deliveries begin with under `config`.
-fn terms(config: Config) -> Result<Terms, TlsError> {
-    let hostname = config.hostname();
-    let own = config.spool.path.join(OWN_TLS);
-    let tls = config.receive.tls.as_ref().map(|tls| acceptor(tls, &hostname, &own));
-    Ok(Terms { tls: tls.transpose()?, hostname: hostname.as_str().into(), config: config.into() })
-}
-
-fn open_spool(config: &Config, clock: &Clock) -> Result<LogSpool, ServeError> {
-    let settings = &config.spool;
-    let memory_bytes = usize::try_from(settings.memory.0).unwrap_or(usize::MAX);
-    let options = Options { memory_bytes, ..Options::default() };
-    let (spool, report) = LogSpool::open(&settings.path, options, clock.clone())
-        .map_err(|error| ServeError::new(settings.path.display(), error))?;
-    for finding in &report.findings {
-        tracing::warn!(%finding, "the spool's recovery");
+/// Lets what is under way end, then closes the spool; a second signal cuts what is left.
+async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut signals: Signals) {
+    tracing::info!("stopping: transactions that run may end");
+    exit_within(STOP_TIMEOUT);
+    let Ends { stop, end, mut api } = ends;
+    stop.send_replace(true);
+    let ended = async {
+        while work.join_next().await.is_some() {}
+        end.send_replace(true);
+        drop((&mut api).await);
+    };
+    tokio::select! {
+        () = ended => {}
+        () = signals.stop() => {
+            tracing::warn!("stopping at once");
+            exit_within(CUT_TIMEOUT);
+            work.shutdown().await;
+            api.abort();
+            drop(api.await);
+        }
     }
-    let Report { messages, body_bytes, segments, .. } = report;
-    tracing::info!(messages, body_bytes, segments, "the spool is open");
-    Ok(spool)
-}
-
-fn listeners(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
-    let receive = &config.receive;
-    if receive.listener == Listener::Off || receive.channels.get() == 0 {
-        return Ok(Vec::new());
-    }
-    let bound = receive.listen.iter().map(|address| {
-        bind(*address)
-            .map_err(|error| ServeError::new(format_args!("listening at {address}"), error))
-    });
-    bound.collect()
-}
-
-/// Each session and each message on its way has files open; what the system gives at first is too
-/// few for the channels that one may configure.
-fn raise_open_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-fn remove_socket(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(socket = %path.display(), %error, "the control socket stays behind");
+    let closing = spawn_blocking(move || drop(spool));
+    tokio::select! {
+        closed = closing => drop(closed),
+        () = signals.stop() => exit_within(CUT_TIMEOUT),
     }
 }

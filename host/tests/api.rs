@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::http::Method;
@@ -18,6 +19,8 @@ use postern_spool::{
     Page, Pending, Recipient, Refuse, Spool, Stats, Status, Wake, Writer,
 };
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -27,7 +30,7 @@ const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_404, known: true };
 #[derive(Default)]
 struct Told {
     held: Mutex<Vec<Held>>,
-    down: bool,
+    down: AtomicBool,
 }
 
 /// A message or body that nobody asks for here.
@@ -55,7 +58,7 @@ impl Body for Never {
 
 impl Told {
     fn select(&self, wanted: impl Fn(&Held) -> bool) -> Result<Vec<Held>, Error> {
-        if self.down {
+        if self.down.load(Ordering::Relaxed) {
             return Err(Error::Down);
         }
         let held = self.held.lock().expect("no holder panics");
@@ -143,7 +146,12 @@ impl Spool for Told {
             next_try_unix_seconds: 0,
         };
         let domains = domains.into_iter().map(stats).collect();
-        Stats { messages: held.len() as u64, down: self.down, domains, ..Stats::default() }
+        Stats {
+            messages: held.len() as u64,
+            down: self.down.load(Ordering::Relaxed),
+            domains,
+            ..Stats::default()
+        }
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
@@ -183,19 +191,31 @@ fn held(domain: &str) -> Held {
 struct Server {
     folder: tempfile::TempDir,
     spool: Arc<Told>,
+    opened: Arc<OnceLock<Arc<Told>>>,
     stopping: watch::Sender<bool>,
     end: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
     fn start(held: Vec<Held>, down: bool) -> Self {
+        let server = Self::opening();
+        *server.spool.held.lock().expect("no holder panics") = held;
+        server.spool.down.store(down, Ordering::Relaxed);
+        let opened = server.opened.set(Arc::clone(&server.spool));
+        assert!(opened.is_ok(), "it was not open before");
+        server
+    }
+
+    /// Before its spool is open.
+    fn opening() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let spool = Arc::new(Told { held: Mutex::new(held), down });
+        let spool = Arc::<Told>::default();
+        let opened = Arc::<OnceLock<_>>::default();
         let (stopping, receiver) = watch::channel(false);
         let clock = Clock::manual(NOW);
         let control = Control {
-            spool: Arc::clone(&spool),
+            spool: Arc::clone(&opened),
             metrics: Metrics::default(),
             started: clock.instant(),
             clock,
@@ -209,7 +229,7 @@ impl Server {
         let (end, ended) = oneshot::channel::<()>();
         let until = async move { ended.await.unwrap_or_default() };
         let task = tokio::spawn(api::serve(listener, control, until));
-        Self { folder, spool, stopping, end, task }
+        Self { folder, spool, opened, stopping, end, task }
     }
 
     fn socket(&self) -> PathBuf {
@@ -335,13 +355,37 @@ async fn a_message_is_removed_once() {
     assert_eq!(server.ask(Method::GET, "/spool").await.0, 404);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_come_to_its_end_is_cut() {
+    let server = Server::start(Vec::new(), false);
+    let mut client = UnixStream::connect(server.socket()).await.expect("the server listens");
+    client.write_all(b"GET /hea").await.expect("the server listens");
+    let mut answer = Vec::new();
+    // Time stands still but for this: it ends when the server's patience does.
+    client.read_to_end(&mut answer).await.expect("an end");
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
+async fn while_the_spool_recovers_the_api_says_so() {
+    let server = Server::opening();
+    let (status, body) = server.ask(Method::GET, "/health").await;
+    assert_eq!((status, &body["status"]), (503, &Value::from("the spool is being opened")));
+    for (method, target) in
+        [(Method::GET, "/queue"), (Method::GET, "/metrics"), (Method::POST, "/queue/release")]
+    {
+        let (status, body) = server.ask(method, target).await;
+        assert_eq!((status, &body["error"]), (503, &Value::from("the spool is being opened")));
+    }
+}
+
 #[tokio::test]
 async fn the_api_ends_when_it_is_told() {
     let server = Server::start(Vec::new(), false);
     assert_eq!(server.ask(Method::GET, "/health").await.0, 200);
     let socket = server.socket();
     server.end.send(()).expect("the server waits for it");
-    server.task.await.expect("no panic").expect("no failure");
+    server.task.await.expect("no panic");
     let error = ask(&socket, Method::GET, "/health").await.expect_err("nobody is there");
     assert!(error.to_string().starts_with("no server answers at "), "{error}");
 }

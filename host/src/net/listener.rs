@@ -12,13 +12,16 @@ use postern_core::session::{Config as SessionConfig, Session};
 use postern_core::wire::Text;
 use postern_core::wire::params::Extension;
 use postern_core::wire::reply::Reason;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::net::stream::{BufferPool, Connection, SessionBuffers, SessionClock};
+use crate::observe::rate::Limiter;
 use crate::receive::session::{Mailroom, Post};
 use postern_spool::Spool;
 
@@ -28,6 +31,8 @@ const BACKLOG: u32 = 1024;
 const GRACE: Duration = Duration::from_secs(30);
 /// A machine that is out of file descriptors has some again in a while, not at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// A failing accept is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What a session takes from the configuration in force when it begins.
 #[derive(Clone)]
@@ -51,6 +56,8 @@ pub struct Reception<S> {
     channels: Arc<Channels>,
     buffers: Arc<BufferPool>,
     sessions: AtomicU32,
+    /// The log's lines about connections that could not be accepted.
+    failures: Limiter<()>,
 }
 
 impl<S: Spool> Reception<S> {
@@ -61,7 +68,8 @@ impl<S: Spool> Reception<S> {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let (channels, buffers) = (Arc::default(), Arc::default());
-        Self { post, terms, stop, channels, buffers, sessions: AtomicU32::new(0) }
+        let (sessions, failures) = (AtomicU32::new(0), Limiter::new(1, LOG_EVERY));
+        Self { post, terms, stop, channels, buffers, sessions, failures }
     }
 
     /// Takes connections until the stop, then waits for running transactions to end, for half a
@@ -76,10 +84,7 @@ impl<S: Spool> Reception<S> {
                         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
                         sessions.spawn(Arc::clone(&self).attend(stream, client));
                     }
-                    Err(error) => {
-                        tracing::warn!(%error, "no connection could be accepted");
-                        tokio::time::sleep(ACCEPT_RETRY).await;
-                    }
+                    Err(error) => self.wait_after(&error).await,
                 },
                 Some(ended) = sessions.join_next() => report(ended),
                 () = told(&mut stop) => break,
@@ -91,9 +96,17 @@ impl<S: Spool> Reception<S> {
                 report(ended)
             }
         };
-        if tokio::time::timeout(GRACE, ending).await.is_err() {
+        if timeout(GRACE, ending).await.is_err() {
             tracing::warn!(sessions = sessions.len(), "sessions did not end in time and are cut");
+            sessions.shutdown().await;
         }
+    }
+
+    async fn wait_after(&self, error: &io::Error) {
+        if let Some(unlogged) = self.failures.pass((), self.post.clock.instant()) {
+            tracing::warn!(%error, unlogged, "no connection could be accepted");
+        }
+        sleep(ACCEPT_RETRY).await;
     }
 
     /// One client, from its connection to its end.
@@ -107,7 +120,7 @@ impl<S: Spool> Reception<S> {
             Some(Reason::TooManySessions) => metrics.session_refused("address"),
             Some(_) => metrics.session_refused("channels"),
         }
-        metrics.sessions_open.inc();
+        let _open = Open::count(&metrics.sessions_open);
         let mailroom = Mailroom::new(
             Arc::clone(&self.post),
             Arc::clone(&terms.config),
@@ -116,7 +129,6 @@ impl<S: Spool> Reception<S> {
             turned_away,
         );
         let ended = self.converse(stream, mailroom, &terms).await;
-        metrics.sessions_open.dec();
         if let Err(error) = ended {
             tracing::debug!(client = %client.ip(), %error, "the connection broke");
         }
@@ -134,13 +146,19 @@ impl<S: Spool> Reception<S> {
         let mut clock = SessionClock::new(self.post.clock.clone(), self.stop.clone());
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
         let mut link = Connection::accepted(stream).await;
+        let mut stop = self.stop.clone();
         loop {
             let exit = serve(&mut session, &mut link, &mut clock, &mut mailroom, &mut buffers);
             match (exit.await, link) {
                 (Ok(Exit::Tls), Connection::Plain(stream)) => {
                     let acceptor = terms.tls.as_ref().expect("STARTTLS is offered with a key");
-                    let shaken = tokio::time::timeout(session.patience(), acceptor.accept(stream));
-                    link = Connection::Tls(Box::new(shaken.await??));
+                    let shaken = timeout(session.patience(), acceptor.accept(stream));
+                    let stream = tokio::select! {
+                        shaken = shaken => shaken??,
+                        // No transaction is open.
+                        () = told(&mut stop) => return Ok(()),
+                    };
+                    link = Connection::Tls(Box::new(stream));
                     session.tls_started();
                     mailroom.tls_started();
                 }
@@ -149,6 +167,22 @@ impl<S: Spool> Reception<S> {
                 (Err(Broken::Stuck), _) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
+    }
+}
+
+/// A session that is counted until this is dropped, also by a panic.
+struct Open<'m>(&'m Gauge);
+
+impl<'m> Open<'m> {
+    fn count(open: &'m Gauge) -> Self {
+        open.inc();
+        Self(open)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -12,9 +12,13 @@ use postern_core::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use postern_spool::clock::Clock;
+
+/// How long the goodbye under TLS may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client's connection, before and after STARTTLS.
 #[derive(Debug)]
@@ -40,11 +44,11 @@ impl Connection {
     }
 
     /// Says goodbye under TLS, so that the client can tell an end from a cut. In clear, dropping
-    /// the connection says as much.
+    /// the connection says as much. A client that reads nothing is not waited for.
     pub async fn close(&mut self) -> Result<()> {
         match self {
             Self::Plain(_) => Ok(()),
-            Self::Tls(stream) => stream.shutdown().await,
+            Self::Tls(stream) => timeout(CLOSE_TIMEOUT, stream.shutdown()).await?,
         }
     }
 }

@@ -1,38 +1,110 @@
 //! Reading the configuration again while the server runs.
 
-use std::path::Path;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::terms;
-use crate::config::Config;
+use crate::config::{Config, Problem};
 use crate::net::listener::Terms;
+use crate::net::tls_server::TlsError;
 
-/// Reads `file` again: new sessions and deliveries go by it. What is wrong with it, and what takes
-/// a restart since `started` was read, is logged; a file with errors changes nothing.
-pub(super) fn reload(file: &Path, started: &Config, current: &watch::Sender<Terms>) {
-    let mut config = match Config::load(file) {
-        Ok(config) => config,
-        Err(problems) => {
-            for problem in problems {
-                tracing::error!(%problem, "the configuration stays as it was");
-            }
+/// A file that takes longer than this to read may be a pipe that nobody writes to.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Puts a changed configuration in force.
+pub(super) struct Reload {
+    file: PathBuf,
+    /// The configuration at the start.
+    started: Arc<Config>,
+    terms: watch::Sender<Terms>,
+    reading: Option<JoinHandle<Result<Read, Unread>>>,
+    /// The files have changed again since they began to be read.
+    again: bool,
+}
+
+/// A configuration that can be put in force.
+struct Read {
+    terms: Terms,
+    /// Keys that have changed since the start, and are used only there.
+    needing_restart: Vec<&'static str>,
+}
+
+enum Unread {
+    Config(Vec<Problem>),
+    Empty(&'static str),
+    Tls(TlsError),
+}
+
+impl Reload {
+    pub(super) fn new(file: PathBuf, started: Arc<Config>, terms: watch::Sender<Terms>) -> Self {
+        Self { file, started, terms, reading: None, again: false }
+    }
+
+    /// Begins to read the file and those that it names, in a thread of its own: whatever they
+    /// are, the server goes on meanwhile.
+    pub(super) fn begin(&mut self) {
+        if self.reading.is_some() {
+            self.again = true;
             return;
         }
-    };
-    if let Err(reason) = keep_what_vanished(&mut config, &current.borrow().config) {
-        return tracing::error!(%reason, "the configuration stays as it was");
+        let (file, started) = (self.file.clone(), Arc::clone(&self.started));
+        let current = Arc::clone(&self.terms.borrow().config);
+        self.reading = Some(spawn_blocking(move || {
+            let mut config = Config::load(&file).map_err(Unread::Config)?;
+            keep_what_vanished(&mut config, &current).map_err(Unread::Empty)?;
+            let needing_restart = needing_restart(&started, &config);
+            let terms = terms(config).map_err(Unread::Tls)?;
+            Ok(Read { terms, needing_restart })
+        }));
     }
-    for key in needing_restart(started, &config) {
-        tracing::warn!(key, "has changed, which takes a restart");
-    }
-    let domains = config.hold.len();
-    match terms(config) {
-        Ok(terms) => {
-            current.send_replace(terms);
-            tracing::info!(domains, "the configuration was read again");
+
+    /// Waits for what is being read and puts it in force: new sessions and deliveries go by it.
+    /// What is wrong with it, and what takes a restart, is logged; one with errors changes nothing.
+    pub(super) async fn finish(&mut self) {
+        let Some(reading) = &mut self.reading else { return pending().await };
+        let read = loop {
+            match timeout(PATIENCE, &mut *reading).await {
+                Ok(read) => break read,
+                Err(_) => tracing::warn!(
+                    file = %self.file.display(),
+                    "the configuration is still being read: is a file of it a pipe?"
+                ),
+            }
+        };
+        self.reading = None;
+        self.apply(read);
+        if std::mem::take(&mut self.again) {
+            self.begin();
         }
-        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+    }
+
+    fn apply(&self, read: Result<Result<Read, Unread>, JoinError>) {
+        const UNCHANGED: &str = "the configuration stays as it was";
+        match read {
+            Ok(Ok(Read { terms, needing_restart })) => {
+                for key in needing_restart {
+                    tracing::warn!(key, "has changed, which takes a restart");
+                }
+                let domains = terms.config.hold.len();
+                self.terms.send_replace(terms);
+                tracing::info!(domains, "the configuration was read again");
+            }
+            Ok(Err(Unread::Config(problems))) => {
+                for problem in problems {
+                    tracing::error!(%problem, "{UNCHANGED}");
+                }
+            }
+            Ok(Err(Unread::Empty(reason))) => tracing::error!(%reason, "{UNCHANGED}"),
+            Ok(Err(Unread::Tls(error))) => tracing::error!(%error, "{UNCHANGED}"),
+            // Its panic is in the log.
+            Err(error) => tracing::error!(%error, "{UNCHANGED}"),
+        }
     }
 }
 
@@ -71,6 +143,8 @@ fn needing_restart(started: &Config, now: &Config) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn config(source: &str) -> Config {

@@ -1,0 +1,73 @@
+//! HTTP for the control API: each connection is one request, and none stays for long.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use postern_spool::Spool;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Control, router};
+use crate::observe::rate::Limiter;
+
+/// Connections at once; more wait until one has ended.
+const CONNECTIONS: usize = 64;
+/// How long a request may take to come.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take from its begin to the last octet of its answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the answers that are under way may take when the server ends.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// A machine that is out of file descriptors has some again in a while, not at once.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// A failing accept is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves the API on `listener` until `end`, and then a little longer, so that answers which are
+/// under way can end.
+pub async fn serve<S: Spool>(
+    listener: UnixListener,
+    control: Control<S>,
+    end: impl Future<Output = ()>,
+) {
+    let (clock, failures) = (control.clock.clone(), Limiter::new(1, LOG_EVERY));
+    let router = router(control);
+    let mut connections = JoinSet::new();
+    let mut end = pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(converse(stream, router.clone()))),
+                Err(error) => {
+                    if let Some(unlogged) = failures.pass((), clock.instant()) {
+                        tracing::warn!(%error, unlogged, "no control connection is accepted");
+                    }
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // What is left is cut with the set.
+    let _ = timeout(END_TIMEOUT, ended).await;
+}
+
+async fn converse(stream: UnixStream, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a control connection broke"),
+        Err(_) => tracing::debug!("a control connection took too long"),
+    }
+}

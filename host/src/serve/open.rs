@@ -1,0 +1,95 @@
+//! What the server opens before it takes mail.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options, Report};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::ServeError;
+use crate::api::socket;
+use crate::config::{Config, Listener};
+use crate::net::listener::{Terms, bind};
+use crate::net::tls_server::{TlsError, acceptor};
+
+/// The folder in the spool's that holds a self-signed certificate.
+const OWN_TLS: &str = "tls";
+
+/// The sockets that the server listens at.
+pub(super) struct Sockets {
+    pub(super) mail: Vec<TcpListener>,
+    /// The addresses of `mail`.
+    pub(super) listening: Vec<SocketAddr>,
+    pub(super) control: UnixListener,
+    /// Removes the control socket's file when it is dropped.
+    pub(super) control_file: ControlFile,
+}
+
+pub(super) struct ControlFile(PathBuf);
+
+impl Drop for ControlFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(socket = %self.0.display(), %error, "the control socket stays behind");
+        }
+    }
+}
+
+impl Sockets {
+    pub(super) fn bind(config: &Config) -> Result<Self, ServeError> {
+        let mail = listeners(config)?;
+        let listening: io::Result<_> = mail.iter().map(TcpListener::local_addr).collect();
+        let listening = listening.map_err(|error| ServeError::new("receive.listen", error))?;
+        let path = &config.control.listen;
+        let control =
+            socket::bind(path).map_err(|error| ServeError::new("control.listen", error))?;
+        Ok(Self { mail, listening, control, control_file: ControlFile(path.clone()) })
+    }
+}
+
+fn listeners(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
+    let receive = &config.receive;
+    if receive.listener == Listener::Off || receive.channels.get() == 0 {
+        return Ok(Vec::new());
+    }
+    let bound = receive.listen.iter().map(|address| {
+        bind(*address)
+            .map_err(|error| ServeError::new(format_args!("listening at {address}"), error))
+    });
+    bound.collect()
+}
+
+/// Recovers the spool of `config`, which takes a while where much is held.
+pub(super) fn log_spool(config: &Config, clock: Clock) -> Result<LogSpool, ServeError> {
+    let settings = &config.spool;
+    let memory_bytes = usize::try_from(settings.memory.0).unwrap_or(usize::MAX);
+    let options = Options { memory_bytes, ..Options::default() };
+    let (spool, report) = LogSpool::open(&settings.path, options, clock)
+        .map_err(|error| ServeError::new(settings.path.display(), error))?;
+    for finding in &report.findings {
+        tracing::warn!(%finding, "the spool's recovery");
+    }
+    let Report { messages, body_bytes, segments, .. } = report;
+    tracing::info!(messages, body_bytes, segments, "the spool is open");
+    Ok(spool)
+}
+
+/// What sessions and deliveries begin with under `config`.
+pub(super) fn terms(config: Config) -> Result<Terms, TlsError> {
+    let hostname = config.hostname();
+    let own = config.spool.path.join(OWN_TLS);
+    let tls = config.receive.tls.as_ref().map(|tls| acceptor(tls, &hostname, &own));
+    Ok(Terms { tls: tls.transpose()?, hostname: hostname.as_str().into(), config: config.into() })
+}
+
+/// Each session and each message on its way has files open; what the system gives at first is too
+/// few for the channels that one may configure.
+pub(super) fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,227 @@
+//! A place where a server runs, and how it is talked to.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const END: &str = "\r\n";
+/// Far more than any step takes, so that a failure ends.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A place with a configuration and a spool; at times, a server runs there.
+pub struct Place {
+    folder: TempDir,
+}
+
+pub struct Server {
+    pub child: Child,
+    log: Receiver<Value>,
+    pub address: SocketAddr,
+}
+
+impl Place {
+    pub fn new(holds: &str) -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        place.configure(holds);
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn configure(&self, holds: &str) {
+        self.configure_with("", holds);
+    }
+
+    /// With further keys of `[receive]`.
+    pub fn configure_with(&self, receive: &str, holds: &str) {
+        let (spool, control) = (self.path("spool"), self.path("control"));
+        let text = format!(
+            "hostname = \"mx2.provider.example\"\n\
+             [receive]\nlisten = [\"127.0.0.1:0\"]\n{receive}\
+             [spool]\npath = {spool:?}\n[control]\nlisten = {control:?}\n{holds}"
+        );
+        fs::write(self.path("postern.toml"), text).expect("a file");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.arg("--config").arg(self.path("postern.toml")).args(arguments);
+        command.env_remove("POSTERN_LOG");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output: Output = self.command(arguments).output().expect("the command starts");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        text
+    }
+
+    pub fn queue(&self) -> Vec<Value> {
+        let lines = self.run(&["queue", "list", "--json"]);
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    pub fn serve(&self) -> Server {
+        let mut child =
+            self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines() {
+                let line = line.expect("text");
+                let entry = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(entry).is_err() {
+                    break;
+                }
+            }
+        });
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, log, address };
+        server.logged("ready");
+        server.address = self.listening().expect("it is ready");
+        server
+    }
+
+    /// A server whose log goes to `stderr`.
+    pub fn serve_logging_to(&self, stderr: impl Into<Stdio>) -> Server {
+        let child = self.command(&["serve"]).stderr(stderr).spawn().expect("the server starts");
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, log: mpsc::channel().1, address };
+        let end = Instant::now() + PATIENCE;
+        server.address = loop {
+            if let Some(address) = self.listening() {
+                break address;
+            }
+            assert!(Instant::now() < end, "it does not become ready");
+        };
+        server
+    }
+
+    /// Where a server takes mail, if it does.
+    fn listening(&self) -> Option<SocketAddr> {
+        let health = self.command(&["health", "--json"]).output().expect("the command starts");
+        if !health.status.success() {
+            return None;
+        }
+        let health: Value = serde_json::from_slice(&health.stdout).expect("JSON");
+        health["listening"][0].as_str().expect("an address").parse().ok()
+    }
+}
+
+impl Server {
+    /// Waits until the server logs `message`.
+    pub fn logged(&self, message: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        let mut before = Vec::new();
+        loop {
+            match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(entry) if entry["message"] == message => return entry,
+                Ok(entry) => before.push(entry),
+                Err(error) => panic!("no {message:?} ({error}) but {before:#?}"),
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("it runs");
+    }
+
+    /// Says each line and hears its reply, of which it returns the last line.
+    pub fn say(&self, lines: &[&str]) -> Vec<String> {
+        let mut talk = Talk::with(self.address);
+        lines.iter().map(|line| talk.say(line)).collect()
+    }
+
+    pub fn rcpt(&self, path: &str) -> String {
+        let rcpt = format!("RCPT TO:<{path}>");
+        let said = self.say(&["EHLO sender.example", "MAIL FROM:<ann@sender.example>", &rcpt]);
+        said.last().expect("three replies").clone()
+    }
+
+    pub fn send(&self, path: &str) {
+        let rcpt = format!("RCPT TO:<{path}>");
+        let text = format!("Subject: hello{END}{END}Hello!{END}.");
+        let mail = "MAIL FROM:<ann@sender.example>";
+        let said = self.say(&["EHLO sender.example", mail, &rcpt, "DATA", &text, "QUIT"]);
+        let codes: Vec<_> = said.iter().map(|reply| &reply[..3]).collect();
+        assert_eq!(codes, ["250", "250", "250", "354", "250", "221"], "{said:?}");
+    }
+
+    pub fn stop(self) {
+        self.signal(Signal::TERM);
+        self.ended();
+    }
+
+    pub fn ended(self) {
+        self.logged("stopped");
+        assert!(self.wait().success());
+    }
+
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it runs")
+    }
+}
+
+/// One SMTP session.
+pub struct Talk {
+    stream: TcpStream,
+    heard: Lines<BufReader<TcpStream>>,
+}
+
+impl Talk {
+    pub fn with(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let heard = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+        let mut talk = Self { stream, heard };
+        assert_eq!(talk.hear().get(..3), Some("220"));
+        talk
+    }
+
+    pub fn say(&mut self, line: &str) -> String {
+        self.stream.write_all(format!("{line}{END}").as_bytes()).expect("the server listens");
+        self.hear()
+    }
+
+    /// The connection, with whatever was not heard.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// The last line of the next reply.
+    pub fn hear(&mut self) -> String {
+        let is_last = |line: &String| line.as_bytes().get(3) == Some(&b' ');
+        self.heard.by_ref().map(|line| line.expect("text")).find(is_last).expect("a reply")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Ended already, unless the test fails.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn hold(deliver_to: &str, recipients: &str) -> String {
+    format!(
+        "[hold.\"client.example\"]\nrecipients = {recipients}\ndeliver_to = \"{deliver_to}\"\n\
+         etrn_from = [\"127.0.0.0/8\"]\nretry_every = \"never\"\n"
+    )
+}
+
+/// A host that nobody reaches: mail for it stays.
+pub const AWAY: &str = "127.0.0.1:1";
