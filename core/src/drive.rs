@@ -7,6 +7,8 @@
 // spawns `serve` with concrete types, and the compiler sees whether those can be sent.
 #![allow(async_fn_in_trait)]
 
+use core::time::Duration;
+
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 
@@ -272,10 +274,22 @@ impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
             }
         }
         if !out.is_empty() {
-            self.link.flush().await.map_err(Broken::Link)?;
+            self.flush(patience).await?;
         }
         out.clear();
         Ok(())
+    }
+
+    /// What a link holds back, such as a TLS record, must not wait for longer than a write.
+    async fn flush(&mut self, patience: Duration) -> Result<(), Broken<L::Error>> {
+        let deadline = self.clock.now().after(patience);
+        loop {
+            match select(self.link.flush(), self.clock.wait(deadline)).await {
+                Either::First(flushed) => return flushed.map_err(Broken::Link),
+                Either::Second(Wake::ShutDown) => self.session.shut_down(),
+                Either::Second(Wake::Deadline) => return Err(Broken::Stuck),
+            }
+        }
     }
 
     async fn handle(&mut self, event: Event<'_>, out: &mut Out<'_>) {
