@@ -11,6 +11,11 @@ const EARLIEST_UNIX_SECONDS: u64 = 1_767_225_600;
 const JUMP: Duration = Duration::from_secs(300);
 /// How long a clock that jumped is not trusted.
 const DISTRUST: Duration = Duration::from_secs(3_600);
+/// A time of day this far from the last one that was written down may be that of a clock without a
+/// battery, or of a machine that was off for long.
+const NEAR: Duration = Duration::from_secs(86_400);
+/// How long such a clock is not relied on: time servers correct it meanwhile, and hosts are tried.
+const SETTLE: Duration = Duration::from_secs(600);
 
 /// Monotonic time for waiting and the time of day for mail. Clones are the same clock.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ struct Trust {
     offset: Duration,
     /// Monotonic time at which the time of day is trusted again.
     from: Duration,
+    /// Monotonic time at which it can be relied on for what cannot be undone.
+    settled_from: Duration,
 }
 
 #[derive(Debug)]
@@ -39,8 +46,21 @@ struct Manual {
 impl Clock {
     /// The system's clocks.
     pub fn system() -> Self {
-        let trust = Trust { offset: time_of_day(), from: Duration::ZERO };
+        let trust =
+            Trust { offset: time_of_day(), from: Duration::ZERO, settled_from: SETTLE };
         Self(Source::System { start: Monotonic::now(), trust: Arc::new(Mutex::new(trust)) })
+    }
+
+    /// Tells a clock that was just made when it was last used before: `None`, never that anything
+    /// depends on. If that is near its time of day, this is settled at once.
+    pub fn last_used(&self, unix_seconds: Option<u64>) {
+        if let Source::System { trust, .. } = &self.0 {
+            let mut trust = trust.lock().expect("no holder panics");
+            let near = |last| trust.offset.abs_diff(Duration::from_secs(last)) <= NEAR;
+            if unix_seconds.is_none_or(near) {
+                trust.settled_from = Duration::ZERO;
+            }
+        }
     }
 
     /// A clock that stands at `timestamp` until it is told to move: what tests run on.
@@ -72,12 +92,26 @@ impl Clock {
 
     /// The time of day. Not known when it was plainly never set, and for an hour after it jumped.
     pub fn timestamp(&self) -> Timestamp {
+        self.look().0
+    }
+
+    /// The time of day for what cannot be undone, such as giving mail up: not known either in the
+    /// first minutes after a start far from the [last use](Self::last_used).
+    pub fn settled(&self) -> Timestamp {
+        let (timestamp, settled) = self.look();
+        Timestamp { known: timestamp.known && settled, ..timestamp }
+    }
+
+    fn look(&self) -> (Timestamp, bool) {
         match &self.0 {
             Source::System { start, trust } => {
                 let mut trust = trust.lock().expect("no holder panics");
-                trust.look(start.elapsed(), time_of_day())
+                let elapsed = start.elapsed();
+                (trust.look(elapsed, time_of_day()), elapsed >= trust.settled_from)
             }
-            Source::Manual(manual) => manual.lock().expect("no holder panics").timestamp,
+            Source::Manual(manual) => {
+                (manual.lock().expect("no holder panics").timestamp, true)
+            }
         }
     }
 }
@@ -107,7 +141,8 @@ mod tests {
     fn a_clock_that_jumps_is_not_trusted_for_an_hour() {
         let set = Duration::from_secs(EARLIEST_UNIX_SECONDS + 1_000_000);
         let seconds = Duration::from_secs;
-        let mut trust = Trust { offset: set, from: Duration::ZERO };
+        let mut trust =
+            Trust { offset: set, from: Duration::ZERO, settled_from: Duration::ZERO };
         assert!(trust.look(seconds(10), set + seconds(11)).known);
         let jumped = set + seconds(400);
         assert!(!trust.look(seconds(20), jumped + seconds(20)).known);
@@ -117,7 +152,29 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_never_set_is_not_known() {
-        let mut trust = Trust { offset: Duration::ZERO, from: Duration::ZERO };
+        let never = Duration::ZERO;
+        let mut trust = Trust { offset: never, from: never, settled_from: never };
         assert!(!trust.look(Duration::ZERO, Duration::from_secs(60)).known);
+    }
+
+    #[test]
+    fn a_clock_far_from_its_last_use_is_not_settled_at_once() {
+        let now = time_of_day().as_secs();
+        let day = NEAR.as_secs();
+        for (last, settled) in [
+            (None, true),
+            (Some(now - 60), true),
+            (Some(now - day - 60), false),
+            (Some(now + 60), true),
+            (Some(now + day + 60), false),
+        ] {
+            let clock = Clock::system();
+            clock.last_used(last);
+            assert_eq!(clock.settled().known, settled, "{last:?}");
+            assert!(clock.timestamp().known);
+            let Source::System { trust, .. } = &clock.0 else { unreachable!("it is the system's") };
+            let from = trust.lock().expect("no holder panics").settled_from;
+            assert!(from <= SETTLE, "it is settled in the end");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
 }
 
 async fn expire<S: Spool>(engine: &Engine<S>, domain: &Domain, hold: &Hold) -> Result<(), Error> {
-    let now = engine.clock.timestamp();
+    let now = engine.clock.settled();
     let unix_seconds = now.unix_seconds.saturating_sub(hold.expire_after.as_secs());
     let before = Timestamp { unix_seconds, ..now };
     loop {

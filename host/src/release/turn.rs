@@ -85,7 +85,7 @@ pub(super) async fn run<S: Spool>(
             turn.deliver_all(first, &stopping).await
         }
         Err(failure) => {
-            let now = engine.clock.timestamp();
+            let now = engine.clock.settled();
             let outcome = match next_try(hold, first.envelope.arrival, now) {
                 Some(until) => Outcome::Defer { until, reply: failure.to_string().into_bytes() },
                 None => Outcome::Expired,
@@ -237,7 +237,7 @@ impl<S: Spool> Turn<'_, S> {
                 (vec![fate; claim.envelope.recipients.len()], Some(Lost::Unreadable))
             }
         };
-        let now = engine.clock.timestamp();
+        let now = engine.clock.settled();
         let until = next_try(self.hold, claim.envelope.arrival, now);
         // A message that cost the connection waits twice as long: the domain's next turn must not
         // begin, and end, with it again.

@@ -1,8 +1,10 @@
 //! What the server opens before it takes mail.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options, Report};
@@ -65,6 +67,7 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
 /// Recovers the spool of `config`, which takes a while where much is held.
 pub(super) fn log_spool(config: &Config, clock: Clock) -> Result<LogSpool, ServeError> {
     let settings = &config.spool;
+    clock.last_used(last_change(&settings.path));
     let memory_bytes = usize::try_from(settings.memory.0).unwrap_or(usize::MAX);
     let options = Options { memory_bytes, ..Options::default() };
     let (spool, report) = LogSpool::open(&settings.path, options, clock)
@@ -75,6 +78,18 @@ pub(super) fn log_spool(config: &Config, clock: Clock) -> Result<LogSpool, Serve
     let Report { messages, body_bytes, segments, .. } = report;
     tracing::info!(messages, body_bytes, segments, "the spool is open");
     Ok(spool)
+}
+
+/// When a file of the spool was last written, in seconds since 1970-01-01T00:00:00Z.
+fn last_change(spool: &Path) -> Option<u64> {
+    let entries = fs::read_dir(spool).ok()?.flatten();
+    let times = entries.filter_map(|entry| {
+        let found = entry.metadata().ok()?;
+        let own = found.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let inside = if found.is_dir() { last_change(&entry.path()) } else { None };
+        Some(inside.map_or(own, |inside| own.max(inside)))
+    });
+    times.max()
 }
 
 /// What sessions and deliveries begin with under `config`.
@@ -91,5 +106,28 @@ pub(super) fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_last_change_is_that_of_any_file_of_the_spool() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let spool = folder.path().join("spool");
+        assert_eq!(last_change(&spool), None, "there is no spool yet");
+        fs::create_dir_all(spool.join("log")).expect("folders");
+        assert_eq!(last_change(&folder.path().join("empty")), None);
+        let file = File::create(spool.join("log/1")).expect("a file");
+        let later = fs::metadata(&spool).and_then(|found| found.modified()).expect("a time")
+            + Duration::from_secs(1_000_000);
+        file.set_modified(later).expect("an open file");
+        let expected = later.duration_since(UNIX_EPOCH).expect("it is later").as_secs();
+        assert_eq!(last_change(&spool), Some(expected));
     }
 }
