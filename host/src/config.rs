@@ -26,6 +26,7 @@ pub use card_content::CardContent;
 pub use default_file::default_file;
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use fault::Problem;
+pub(crate) use file::read as read_file;
 pub use recipients::{AddressSet, NotTaken, Recipients};
 pub use values::{
     Address, ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal,

@@ -18,19 +18,21 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// # Errors
 /// It cannot be read, is no regular file or longer than 256 MiB, or is not UTF-8.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let file = open(path)?;
-    let mut text = String::new();
-    let length = file.take(SIZE_MAX + 1).read_to_string(&mut text).map_err(|error| {
-        let wrong = error.kind() == io::ErrorKind::InvalidData;
-        if wrong { invalid("is not text in UTF-8") } else { error }
-    })?;
-    if length as u64 > SIZE_MAX {
-        return Err(invalid(TOO_LONG));
-    }
+    let mut text = String::from_utf8(read(path)?).map_err(|_| invalid("is not text in UTF-8"))?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
     Ok(text)
+}
+
+/// What is in the regular file at `path`.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is longer than 256 MiB.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if length as u64 > SIZE_MAX { Err(invalid(TOO_LONG)) } else { Ok(bytes) }
 }
 
 /// Opens a regular file. To open a FIFO, or to read from one, may wait for ever.
@@ -47,33 +49,6 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn invalid(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-/// Whether `letter` changes how text is shown, or nothing at all: nobody sees it in a file (the
-/// characters of Unicode's general category Cf).
-pub(super) const fn is_format(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{ad}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{70f}'
-            | '\u{890}'..='\u{891}'
-            | '\u{8e2}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{110bd}'
-            | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

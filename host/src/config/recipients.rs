@@ -8,9 +8,10 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::fault::Faults;
-use super::file::{is_format, read_text};
+use super::file::read_text;
 use super::settings::{Setting, Value, found};
 use super::values::DomainName;
+use crate::observe::escape::is_format;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
     the absolute path of a file with one a line, or \"any\"";

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::{DomainName, Tls, TlsFiles};
+use crate::config::{DomainName, Tls, TlsFiles, read_file};
 
 /// What is wrong with a certificate or a key, and where.
 #[derive(Debug)]
@@ -61,10 +61,10 @@ pub fn acceptor(tls: &Tls, hostname: &DomainName, own: &Path) -> Result<TlsAccep
 /// # Errors
 /// A file that can't be read or holds neither, or a key of another certificate.
 pub fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::new(&files.certificate, error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .map_err(|error| TlsError::new(&files.key, error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
@@ -73,6 +73,10 @@ pub fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .with_single_cert(chain, key)
         .map_err(|error| TlsError::new(&files.certificate, error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    read_file(file).map_err(|error| TlsError::new(file, error))
 }
 
 fn make(files: &TlsFiles, hostname: &DomainName, own: &Path) -> Result<(), TlsError> {

@@ -3,33 +3,36 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Unicode's format characters (Cf), with its line and paragraph separators: they turn text round,
-/// hide it, or end a line. Control characters (Cc) are known to `char`.
-const FORMAT: [(char, char); 19] = [
-    ('\u{ad}', '\u{ad}'),
-    ('\u{600}', '\u{605}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{6dd}', '\u{6dd}'),
-    ('\u{70f}', '\u{70f}'),
-    ('\u{890}', '\u{891}'),
-    ('\u{8e2}', '\u{8e2}'),
-    ('\u{180e}', '\u{180e}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{fff9}', '\u{fffb}'),
-    ('\u{110bd}', '\u{110bd}'),
-    ('\u{110cd}', '\u{110cd}'),
-    ('\u{13430}', '\u{1343f}'),
-    ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{1d173}', '\u{1d17a}'),
-    ('\u{e0000}', '\u{e007f}'),
-];
+/// Whether `letter` changes how text is shown, ends a line, or is not seen at all: Unicode's general
+/// categories Cf, Zl and Zp.
+pub const fn is_format(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
 
-/// Whether `c` is shown as itself, and does nothing else.
-pub fn is_plain(c: char) -> bool {
-    !c.is_control() && !FORMAT.iter().any(|(first, last)| (*first..=*last).contains(&c))
+/// Whether `letter` is shown as itself, and does nothing else.
+pub fn is_plain(letter: char) -> bool {
+    !letter.is_control() && !is_format(letter)
 }
 
 /// JSON with `\u` escapes for what is not [plain](is_plain) in its strings; it means the same.
