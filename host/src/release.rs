@@ -12,18 +12,22 @@ mod fate;
 mod turn;
 
 use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::config::{Config, Hold, RetryEvery};
+use crate::config::{Config, DeliverTo, Hold, RetryEvery};
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
-use fair::Turns;
+use fair::{Limits, Token, Turns};
 use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, Event, Spool, Wake};
 use turn::{End, Failing};
@@ -61,7 +65,8 @@ impl<S: Spool> Engine<S> {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let config = self.config();
         let limits = &config.release;
-        let turns = Turns::new(limits.connections.get(), limits.connections_per_host.get());
+        let all = limits.connections.get();
+        let turns = Turns::new(Limits { all, per_host: limits.connections_per_host.get() });
         let events = self.spool.events();
         let hostname = config.hostname().to_string();
         let shared = Arc::new(Shared { engine: self, hostname, failing: Mutex::default() });
@@ -99,14 +104,14 @@ fn hold<'c>(config: &'c Config, domain: &Domain) -> Option<&'c Hold> {
 
 /// A turn that ended.
 struct Ended {
-    domain: Domain,
+    token: Token<DeliverTo>,
     end: End,
 }
 
 struct Queue<S> {
     shared: Arc<Shared<S>>,
     stopping: watch::Receiver<bool>,
-    turns: Turns,
+    turns: Turns<DeliverTo>,
     running: JoinSet<Ended>,
     /// Domains that were released while they had a turn.
     asked_meanwhile: HashSet<Domain>,
@@ -130,9 +135,10 @@ impl<S: Spool> Queue<S> {
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look(true).await,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Some(ended) = self.running.join_next() => {
-                    self.end(ended.expect("a turn does not panic")).await;
-                }
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(ended) => self.end(ended).await,
+                    Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
+                },
                 _ = poll.tick() => self.look(false).await,
             }
         }
@@ -142,13 +148,13 @@ impl<S: Spool> Queue<S> {
         let config = self.shared.engine.config();
         match event {
             Event::Arrived(domain) => {
-                if hold(&config, &domain).is_some_and(tried_unasked) {
-                    self.turns.ask(&domain);
+                if let Some(hold) = hold(&config, &domain).filter(|hold| tried_unasked(hold)) {
+                    self.turns.ask(&domain, &hold.deliver_to);
                 }
             }
             Event::Released(domain, why) => {
-                if hold(&config, &domain).is_some() {
-                    self.turns.ask(&domain);
+                if let Some(hold) = hold(&config, &domain) {
+                    self.turns.ask(&domain, &hold.deliver_to);
                     if why != Wake::Delivery && self.turns.is_running(&domain) {
                         self.asked_meanwhile.insert(domain);
                     }
@@ -158,10 +164,12 @@ impl<S: Spool> Queue<S> {
         }
     }
 
-    async fn end(&mut self, Ended { domain, end }: Ended) {
-        self.turns.end(&domain);
-        if end == End::More {
-            self.turns.ask(&domain);
+    async fn end(&mut self, Ended { token, end }: Ended) {
+        let domain = token.domain.clone();
+        self.turns.end(token);
+        let config = self.shared.engine.config();
+        if let Some(hold) = hold(&config, &domain).filter(|_| end == End::More) {
+            self.turns.ask(&domain, &hold.deliver_to);
         }
         // The host came, and asked, while we were failing to reach it: what the turn put off must
         // not wait.
@@ -189,7 +197,8 @@ impl<S: Spool> Queue<S> {
         for domain in due {
             match hold(&config, &domain) {
                 Some(hold) if asked || tried_unasked(hold) => {
-                    if self.turns.ask(&domain) && !self.turns.is_running(&domain) {
+                    let is_new = self.turns.ask(&domain, &hold.deliver_to);
+                    if is_new && !self.turns.is_running(&domain) {
                         engine.metrics.release("timer");
                         tracing::info!(%domain, trigger = "timer", "released");
                     }
@@ -206,22 +215,55 @@ impl<S: Spool> Queue<S> {
     }
 
     fn start_turns(&mut self) {
-        let shared = &self.shared;
-        let config = shared.engine.config();
-        let host_of = |domain: &Domain| hold(&config, domain).map(|hold| &hold.deliver_to);
-        while let Some(domain) = self.turns.start(host_of) {
-            let (shared, stopping) = (Arc::clone(shared), self.stopping.clone());
+        while let Some(token) = self.turns.start() {
+            let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
             self.running.spawn(async move {
-                let end = turn::run(&shared, &domain, stopping).await.unwrap_or_else(|error| {
-                    tracing::error!(%domain, %error, "the spool failed during a delivery");
-                    End::Done
-                });
-                Ended { domain, end }
+                let domain = &token.domain;
+                let end = match contained(turn::run(&shared, domain, stopping)).await {
+                    Ok(Ok(end)) => end,
+                    Ok(Err(error)) => {
+                        tracing::error!(%domain, %error, "the spool failed during a delivery");
+                        End::Done
+                    }
+                    Err(Panicked) => {
+                        tracing::error!(%domain, "a fault of ours ended the turn; its message \
+                            waits until its lease has lapsed");
+                        End::PutOff
+                    }
+                };
+                Ended { token, end }
             });
         }
     }
 }
 
+/// The work panicked: a fault of ours, which the panic hook has reported.
+#[derive(Debug, PartialEq, Eq)]
+struct Panicked;
+
+/// Does `work`, and lets it panic without ending the task that it is part of.
+async fn contained<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        // What it had borrowed is not looked at again: `work` is dropped, and not polled.
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(Err(Panicked)), |poll| poll.map(Ok))
+    })
+    .await
+}
+
 fn tried_unasked(hold: &Hold) -> bool {
     hold.retry_every != RetryEvery::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_work_and_nothing_else() {
+        let panicked = contained(async { panic!("a fault of ours") }).await;
+        assert_eq!(panicked, Err::<(), _>(Panicked));
+        assert_eq!(contained(async { 7 }).await, Ok(7));
+    }
 }

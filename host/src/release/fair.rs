@@ -1,95 +1,258 @@
-//! Whose turn it is: round robin by domain, within the limits on connections.
+//! Whose turn it is: round robin by host, and by domain at each host, within the limits on
+//! connections.
+//!
+//! Each host has a queue of the domains that wait for it, and stands in a list of ready hosts while
+//! it may have one more connection. So each event costs the same whether one domain waits or
+//! 100,000 wait behind one host.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use crate::config::DeliverTo;
 use postern_spool::Domain;
 
-pub(super) struct Turns {
-    max: u32,
-    max_per_host: u32,
-    /// Domains that wait for a turn, in the order in which they asked; and the same as a set.
-    order: VecDeque<Domain>,
-    waiting: HashSet<Domain>,
-    by_domain: HashMap<Domain, (u32, DeliverTo)>,
-    by_host: HashMap<DeliverTo, u32>,
+/// How many turns there are at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// In all. One domain has at most half of them, and so have the doubtful hosts together.
+    pub(super) all: u32,
+    /// At one host.
+    pub(super) per_host: u32,
+}
+
+impl Limits {
+    fn half(self) -> u32 {
+        (self.all / 2).max(1)
+    }
+}
+
+/// What the last connection to a host says about the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing bad.
+    #[default]
+    Sound,
+    /// It failed. Turns of such hosts may last for many minutes and deliver nothing, so half of
+    /// all turns are kept free of them.
+    Doubtful,
+}
+
+/// The right to one connection. It knows what it was counted for, whatever the configuration says
+/// by the time that it ends.
+#[derive(Debug)]
+#[must_use = "a turn is over when its token is handed to `end`"]
+pub(super) struct Token<H> {
+    pub(super) domain: Domain,
+    pub(super) host: H,
+    standing: Standing,
+}
+
+/// Domains that wait for a turn, and the turns under way.
+#[derive(Debug)]
+pub(super) struct Turns<H> {
+    limits: Limits,
+    domains: HashMap<Domain, OfDomain<H>>,
+    hosts: HashMap<H, AtHost>,
+    /// Hosts that may have one more turn, those that waited longest first.
+    sound: VecDeque<H>,
+    doubtful: VecDeque<H>,
+    /// Whether the last turn was a sound host's: the two lists alternate.
+    last: Standing,
+    running: u32,
+    running_doubtful: u32,
+}
+
+#[derive(Debug)]
+struct OfDomain<H> {
+    /// The host at which it waits. Its entries in the queues of others are void.
+    waits_at: Option<H>,
+    /// Where it wants another turn as soon as one of its own ends.
+    wants: Option<H>,
     running: u32,
 }
 
-impl Turns {
-    /// At most `max` turns at once, half of that for one domain, and `max_per_host` to one host.
-    pub(super) fn new(max: u32, max_per_host: u32) -> Self {
+#[derive(Debug, Default)]
+struct AtHost {
+    waiting: VecDeque<Domain>,
+    running: u32,
+    standing: Standing,
+    /// Whether it stands in the list of its standing.
+    listed: bool,
+    /// No turn begins here until it is opened.
+    closed: bool,
+}
+
+impl<H: Clone + Eq + Hash> Turns<H> {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            max,
-            max_per_host,
-            order: VecDeque::new(),
-            waiting: HashSet::new(),
-            by_domain: HashMap::new(),
-            by_host: HashMap::new(),
+            limits,
+            domains: HashMap::new(),
+            hosts: HashMap::new(),
+            sound: VecDeque::new(),
+            doubtful: VecDeque::new(),
+            last: Standing::Doubtful,
             running: 0,
+            running_doubtful: 0,
         }
     }
 
-    /// Queues `domain` for a turn, unless it is queued already; whether it was not.
-    pub(super) fn ask(&mut self, domain: &Domain) -> bool {
-        let new = self.waiting.insert(domain.clone());
-        if new {
-            self.order.push_back(domain.clone());
+    /// Queues `domain` for a turn at `host`, unless it is queued there already; whether it was not.
+    pub(super) fn ask(&mut self, domain: &Domain, host: &H) -> bool {
+        let none = || OfDomain { waits_at: None, wants: None, running: 0 };
+        let of_domain = self.domains.entry(domain.clone()).or_insert_with(none);
+        if of_domain.running >= self.limits.half() {
+            return of_domain.wants.replace(host.clone()).is_none();
         }
-        new
+        if of_domain.waits_at.as_ref() == Some(host) {
+            return false;
+        }
+        of_domain.waits_at = Some(host.clone());
+        self.hosts.entry(host.clone()).or_default().waiting.push_back(domain.clone());
+        self.list(host);
+        true
+    }
+
+    /// Whether `domain` waits for a turn.
+    pub(super) fn is_waiting(&self, domain: &Domain) -> bool {
+        self.domains.get(domain).is_some_and(|of_domain| of_domain.waits_at.is_some())
     }
 
     /// Whether `domain` has a turn now.
     pub(super) fn is_running(&self, domain: &Domain) -> bool {
-        self.by_domain.contains_key(domain)
+        self.domains.get(domain).is_some_and(|of_domain| of_domain.running > 0)
     }
 
-    /// Begins the turn of the first domain that may have one; `host_of` says where its mail goes.
-    pub(super) fn start<'h>(
-        &mut self,
-        host_of: impl Fn(&Domain) -> Option<&'h DeliverTo>,
-    ) -> Option<Domain> {
-        if self.running >= self.max {
+    /// Begins the next turn, if there may be one.
+    pub(super) fn start(&mut self) -> Option<Token<H>> {
+        if self.running >= self.limits.all {
             return None;
         }
-        let may_start = |domain: &Domain| {
-            let of_domain = self.by_domain.get(domain).map_or(0, |(turns, _)| *turns);
-            let host = host_of(domain).filter(|_| of_domain < (self.max / 2).max(1))?;
-            let of_host = self.by_host.get(host).copied().unwrap_or(0);
-            (of_host < self.max_per_host).then_some(host)
+        let room = self.running_doubtful < self.limits.half();
+        let order = match self.last {
+            Standing::Sound => [Standing::Doubtful, Standing::Sound],
+            Standing::Doubtful => [Standing::Sound, Standing::Doubtful],
         };
-        let (at, host) = self
-            .order
-            .iter()
-            .enumerate()
-            .find_map(|(at, domain)| may_start(domain).map(|host| (at, host.clone())))?;
-        let domain = self.order.remove(at).expect("the place was just found");
-        self.waiting.remove(&domain);
-        self.running += 1;
-        self.by_domain.entry(domain.clone()).or_insert((0, host.clone())).0 += 1;
-        *self.by_host.entry(host).or_insert(0) += 1;
-        Some(domain)
+        order
+            .into_iter()
+            .filter(|standing| room || *standing == Standing::Sound)
+            .find_map(|standing| self.start_at(standing))
     }
 
-    /// Ends a turn of `domain`.
-    pub(super) fn end(&mut self, domain: &Domain) {
-        let (turns, host) = self.by_domain.get_mut(domain).expect("the domain had a turn");
-        let host = host.clone();
-        *turns -= 1;
-        if *turns == 0 {
-            self.by_domain.remove(domain);
+    /// Begins a turn at the first host of this standing.
+    fn start_at(&mut self, standing: Standing) -> Option<Token<H>> {
+        while let Some(host) = self.listed(standing).pop_front() {
+            let Some(at_host) = self.hosts.get_mut(&host) else { continue };
+            if at_host.standing != standing || !at_host.listed {
+                continue;
+            }
+            at_host.listed = false;
+            if at_host.closed || at_host.running >= self.limits.per_host {
+                continue;
+            }
+            let Some(domain) = self.take_waiting(&host) else { continue };
+            self.list(&host);
+            self.last = standing;
+            self.running += 1;
+            self.running_doubtful += u32::from(standing == Standing::Doubtful);
+            return Some(Token { domain, host, standing });
         }
-        take_one(&mut self.by_host, &host);
+        None
+    }
+
+    /// Counts a turn of the first domain that waits at `host`.
+    fn take_waiting(&mut self, host: &H) -> Option<Domain> {
+        let at_host = self.hosts.get_mut(host)?;
+        while let Some(domain) = at_host.waiting.pop_front() {
+            let Some(of_domain) = self.domains.get_mut(&domain) else { continue };
+            if of_domain.waits_at.as_ref() == Some(host) {
+                of_domain.waits_at = None;
+                of_domain.running += 1;
+                at_host.running += 1;
+                return Some(domain);
+            }
+        }
+        if at_host.is_idle() {
+            self.hosts.remove(host);
+        }
+        None
+    }
+
+    /// Ends a turn.
+    pub(super) fn end(&mut self, token: Token<H>) {
+        let Token { domain, host, standing } = token;
         self.running -= 1;
+        self.running_doubtful -= u32::from(standing == Standing::Doubtful);
+        if let Some(at_host) = self.hosts.get_mut(&host) {
+            at_host.running -= 1;
+        }
+        let wants = self.domains.get_mut(&domain).and_then(|of_domain| {
+            of_domain.running -= 1;
+            of_domain.wants.take()
+        });
+        if let Some(next) = wants {
+            self.ask(&domain, &next);
+        } else if !self.is_waiting(&domain) && !self.is_running(&domain) {
+            self.domains.remove(&domain);
+        }
+        self.list(&host);
+        self.forget_idle(&host);
+    }
+
+    /// Begins no turn at `host` until it is opened.
+    pub(super) fn close(&mut self, host: &H) {
+        self.hosts.entry(host.clone()).or_default().closed = true;
+    }
+
+    /// Undoes [`Turns::close`].
+    pub(super) fn open(&mut self, host: &H) {
+        if let Some(at_host) = self.hosts.get_mut(host) {
+            at_host.closed = false;
+            self.list(host);
+            self.forget_idle(host);
+        }
+    }
+
+    /// Sets what is expected of the next turn at `host`.
+    pub(super) fn judge(&mut self, host: &H, standing: Standing) {
+        let at_host = self.hosts.entry(host.clone()).or_default();
+        if at_host.standing != standing {
+            at_host.standing = standing;
+            // Its entry in the other list is void.
+            at_host.listed = false;
+            self.list(host);
+            self.forget_idle(host);
+        }
+    }
+
+    /// Puts `host` into the list of ready hosts if it may have a turn.
+    fn list(&mut self, host: &H) {
+        let Some(at_host) = self.hosts.get_mut(host) else { return };
+        let may_start = !at_host.closed && at_host.running < self.limits.per_host;
+        if may_start && !at_host.listed && !at_host.waiting.is_empty() {
+            at_host.listed = true;
+            let standing = at_host.standing;
+            self.listed(standing).push_back(host.clone());
+        }
+    }
+
+    fn listed(&mut self, standing: Standing) -> &mut VecDeque<H> {
+        match standing {
+            Standing::Sound => &mut self.sound,
+            Standing::Doubtful => &mut self.doubtful,
+        }
+    }
+
+    fn forget_idle(&mut self, host: &H) {
+        if self.hosts.get(host).is_some_and(AtHost::is_idle) {
+            self.hosts.remove(host);
+        }
     }
 }
 
-fn take_one<K: Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
-    let count = counts.get_mut(key).expect("it was counted when it began");
-    *count -= 1;
-    if *count == 0 {
-        counts.remove(key);
+impl AtHost {
+    /// Whether it is as good as not known.
+    fn is_idle(&self) -> bool {
+        let plain = !self.closed && self.standing == Standing::Sound;
+        plain && self.running == 0 && self.waiting.is_empty()
     }
 }
 
@@ -97,66 +260,142 @@ fn take_one<K: Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
 mod tests {
     use super::*;
 
-    fn host(name: &str) -> DeliverTo {
-        format!("{name}:25").parse().expect("a host and a port")
+    type ByName = Turns<&'static str>;
+
+    fn turns(all: u32, per_host: u32) -> ByName {
+        Turns::new(Limits { all, per_host })
     }
 
-    /// Starts all that may start, each domain at the host of its own name.
-    fn start_all(turns: &mut Turns, hosts: &HashMap<Domain, DeliverTo>) -> Vec<String> {
-        let start = || turns.start(|domain| hosts.get(domain)).map(|domain| domain.to_string());
-        std::iter::from_fn(start).collect()
+    fn ask(turns: &mut ByName, domain: &str, host: &'static str) -> bool {
+        turns.ask(&Domain::new(domain), &host)
     }
 
-    fn hosts(of: &[(&str, &str)]) -> HashMap<Domain, DeliverTo> {
-        of.iter().map(|(domain, at)| (Domain::new(domain), host(at))).collect()
+    /// Starts all that may start.
+    fn start_all(turns: &mut ByName) -> Vec<Token<&'static str>> {
+        std::iter::from_fn(|| turns.start()).collect()
+    }
+
+    fn names(tokens: &[Token<&'static str>]) -> Vec<String> {
+        tokens.iter().map(|token| token.domain.to_string()).collect()
     }
 
     #[test]
     fn domains_take_turns_in_the_order_of_asking() {
-        let hosts = hosts(&[("a", "one"), ("b", "two"), ("c", "three")]);
-        let mut turns = Turns::new(2, 2);
+        let mut turns = turns(2, 2);
         for domain in ["b", "a", "b", "c"] {
-            turns.ask(&Domain::new(domain));
+            ask(&mut turns, domain, "one");
         }
-        assert_eq!(start_all(&mut turns, &hosts), ["b", "a"], "two at once, and b only once");
-        turns.ask(&Domain::new("b"));
-        turns.end(&Domain::new("a"));
-        assert_eq!(start_all(&mut turns, &hosts), ["c"], "c asked before b asked again");
-        turns.end(&Domain::new("b"));
-        assert_eq!(start_all(&mut turns, &hosts), ["b"]);
+        let mut running = start_all(&mut turns);
+        assert_eq!(names(&running), ["b", "a"], "two at once, and b only once");
+        ask(&mut turns, "b", "one");
+        turns.end(running.remove(1));
+        running.extend(start_all(&mut turns));
+        assert_eq!(names(&running), ["b", "c"], "c asked before b asked again");
+        turns.end(running.remove(0));
+        assert_eq!(names(&start_all(&mut turns)), ["b"]);
     }
 
     #[test]
-    fn a_host_has_its_limit_and_others_pass_by() {
-        let hosts = hosts(&[("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")]);
-        let mut turns = Turns::new(10, 2);
+    fn a_host_has_two_turns_and_holds_up_no_other() {
+        let mut turns = turns(50, 2);
         for domain in ["a", "b", "c", "d"] {
-            turns.ask(&Domain::new(domain));
+            ask(&mut turns, domain, if domain == "d" { "quick" } else { "slow" });
         }
-        assert_eq!(start_all(&mut turns, &hosts), ["a", "b", "d"]);
-        turns.end(&Domain::new("a"));
-        assert_eq!(start_all(&mut turns, &hosts), ["c"]);
+        let running = start_all(&mut turns);
+        assert_eq!(names(&running), ["a", "d", "b"]);
+        assert!(!turns.is_running(&Domain::new("c")));
+        for token in running {
+            turns.end(token);
+        }
+        assert_eq!(names(&start_all(&mut turns)), ["c"]);
     }
 
     #[test]
-    fn no_domain_has_more_than_half() {
-        let hosts = hosts(&[("a", "one"), ("b", "two")]);
-        let mut turns = Turns::new(4, 10);
-        for _ in 0..2 {
-            turns.ask(&Domain::new("a"));
-            assert_eq!(start_all(&mut turns, &hosts), ["a"]);
+    fn a_domain_has_all_connections_of_its_host_and_half_of_all() {
+        let mut turns = turns(6, 10);
+        let mut running = Vec::new();
+        for _ in 0..4 {
+            ask(&mut turns, "big", "one");
+            running.extend(start_all(&mut turns));
         }
-        turns.ask(&Domain::new("a"));
-        turns.ask(&Domain::new("b"));
-        assert_eq!(start_all(&mut turns, &hosts), ["b"]);
-        turns.end(&Domain::new("a"));
-        assert_eq!(start_all(&mut turns, &hosts), ["a"]);
+        assert_eq!(names(&running), ["big"; 3]);
+        ask(&mut turns, "other", "one");
+        running.extend(start_all(&mut turns));
+        assert_eq!(names(&running), ["big", "big", "big", "other"]);
+        turns.end(running.remove(0));
+        assert_eq!(names(&start_all(&mut turns)), ["big"], "its fourth was asked for");
+    }
+
+    /// `deliver_to` may change while a turn is under way: what was counted for one host must not
+    /// be taken from another.
+    #[test]
+    fn a_turn_ends_where_it_began() {
+        let mut turns = turns(50, 2);
+        ask(&mut turns, "a", "old");
+        let first = turns.start().expect("it may start");
+        ask(&mut turns, "a", "new");
+        let second = turns.start().expect("it may start");
+        assert_eq!((first.host, second.host), ("old", "new"));
+        turns.end(first);
+        turns.end(second);
+        assert!(turns.hosts.is_empty() && turns.domains.is_empty(), "{turns:?}");
+        assert_eq!(turns.running, 0);
     }
 
     #[test]
-    fn a_domain_that_is_held_no_more_gets_no_turn() {
-        let mut turns = Turns::new(4, 4);
-        turns.ask(&Domain::new("gone"));
-        assert_eq!(start_all(&mut turns, &HashMap::new()), [""; 0]);
+    fn a_domain_that_moves_leaves_nothing_behind() {
+        let mut turns = turns(50, 2);
+        assert!(ask(&mut turns, "a", "old"));
+        assert!(!ask(&mut turns, "a", "old"));
+        assert!(ask(&mut turns, "a", "new"));
+        let running = start_all(&mut turns);
+        assert_eq!(running.iter().map(|token| token.host).collect::<Vec<_>>(), ["new"]);
+        for token in running {
+            turns.end(token);
+        }
+        assert!(turns.hosts.is_empty() && turns.domains.is_empty(), "{turns:?}");
+    }
+
+    #[test]
+    fn a_closed_host_starts_nothing_until_it_is_opened() {
+        let mut turns = turns(50, 2);
+        ask(&mut turns, "a", "one");
+        turns.close(&"one");
+        assert!(turns.start().is_none());
+        assert!(turns.is_waiting(&Domain::new("a")));
+        turns.open(&"one");
+        assert_eq!(names(&start_all(&mut turns)), ["a"]);
+    }
+
+    #[test]
+    fn doubtful_hosts_have_half_of_all_turns_and_are_not_forgotten() {
+        const DEAD: [&str; 5] = ["dead1", "dead2", "dead3", "dead4", "dead5"];
+        let mut turns = turns(4, 2);
+        for host in DEAD {
+            turns.judge(&host, Standing::Doubtful);
+            ask(&mut turns, host, host);
+        }
+        let mut dead = start_all(&mut turns);
+        assert_eq!(names(&dead), ["dead1", "dead2"], "half stays free");
+        for domain in ["a", "b", "c"] {
+            ask(&mut turns, domain, "sound");
+        }
+        let sound = start_all(&mut turns);
+        assert_eq!(names(&sound), ["a", "b"]);
+        turns.end(dead.remove(0));
+        assert_eq!(names(&start_all(&mut turns)), ["dead3"], "the two kinds alternate");
+    }
+
+    #[test]
+    fn an_event_costs_the_same_with_100_000_domains_behind_one_host() {
+        let mut turns = turns(50, 2);
+        for nth in 0..100_000 {
+            ask(&mut turns, &format!("d{nth}"), "smarthost");
+        }
+        ask(&mut turns, "other", "elsewhere");
+        let running = start_all(&mut turns);
+        assert_eq!(names(&running), ["d0", "other", "d1"]);
+        assert_eq!(turns.hosts["smarthost"].waiting.len(), 99_998);
+        assert!(turns.sound.is_empty(), "a host at its limit is in no list that is searched");
     }
 }
