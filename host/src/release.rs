@@ -9,6 +9,7 @@
 mod expiry;
 mod fair;
 mod fate;
+mod ladder;
 mod turn;
 
 use std::collections::{HashMap, HashSet};

@@ -1,0 +1,156 @@
+//! When a host that asked for its mail, and cannot be reached, is tried again.
+//!
+//! A host that asks is there, but its own server may still be starting, or its link still coming
+//! up. So its next tries come sooner than the timer's: a ladder of growing pauses, one a host,
+//! which nothing starts anew while it runs. Whoever asks again and again makes us connect no more
+//! often than once in 5 s.
+
+use std::time::Duration;
+
+use postern_core::time::Instant;
+
+/// Before the second and each further try.
+const PAUSES: [Duration; 7] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+];
+/// Before the one further try at a host that answered, and turned us away.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
+/// Between two tries at least.
+const TRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How a connection failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It was refused, the host is unreachable, or nothing answered.
+    Absent,
+    /// The host is there and gave 421, or no greeting.
+    TurnedAway,
+}
+
+/// The tries at one host since it was last reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ladder {
+    state: State,
+    /// When the last try failed.
+    failed: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// Nobody asked.
+    #[default]
+    Idle,
+    /// So many pauses are over.
+    Running(usize),
+    /// One more try is to come.
+    LastTry,
+    /// The host asked, and could not be reached in all that time.
+    Over,
+}
+
+impl Ladder {
+    /// The host asked for its mail, or a person for it: when it is to be tried. `None` while a
+    /// ladder runs already.
+    pub(super) fn asked(&mut self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Running(_) | State::LastTry => return None,
+            State::Idle => self.state = State::Running(0),
+            State::Over => {}
+        }
+        let earliest = self.failed.map_or(now, |failed| failed.after(TRY_INTERVAL));
+        Some(earliest.max(now))
+    }
+
+    /// A try failed: how long to wait before the next. `None`: until the timer's, or until
+    /// somebody asks.
+    pub(super) fn failed(&mut self, how: Failed, now: Instant) -> Option<Duration> {
+        self.failed = Some(now);
+        let (state, pause) = match (self.state, how) {
+            (State::Idle, _) => (State::Idle, None),
+            (State::Running(step), Failed::Absent) => match PAUSES.get(step) {
+                Some(pause) => (State::Running(step + 1), Some(*pause)),
+                None => (State::Over, None),
+            },
+            (State::Running(_), Failed::TurnedAway) => (State::LastTry, Some(TURNED_AWAY_PAUSE)),
+            (State::LastTry | State::Over, _) => (State::Over, None),
+        };
+        self.state = state;
+        pause
+    }
+
+    /// Whether the next try is one of a ladder's, which gives up sooner: another follows it.
+    pub(super) const fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_) | State::LastTry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn pauses(ladder: &mut Ladder, how: Failed) -> Vec<u64> {
+        let failed = || ladder.failed(how, at(100)).map(|pause| pause.as_secs());
+        std::iter::from_fn(failed).collect()
+    }
+
+    #[test]
+    fn a_host_that_asked_is_tried_again_soon() {
+        let mut ladder = Ladder::default();
+        assert_eq!(ladder.asked(at(100)), Some(at(100)));
+        assert_eq!(pauses(&mut ladder, Failed::Absent), [1, 2, 5, 10, 30, 60, 120]);
+    }
+
+    #[test]
+    fn one_that_did_not_ask_waits_for_the_timer() {
+        assert_eq!(pauses(&mut Ladder::default(), Failed::Absent), []);
+        assert_eq!(pauses(&mut Ladder::default(), Failed::TurnedAway), []);
+    }
+
+    #[test]
+    fn one_that_turns_us_away_is_tried_once_more() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(100));
+        assert_eq!(ladder.failed(Failed::Absent, at(100)), Some(Duration::from_secs(1)));
+        assert_eq!(pauses(&mut ladder, Failed::TurnedAway), [60]);
+        assert!(!ladder.is_running());
+    }
+
+    #[test]
+    fn asking_again_does_not_start_it_anew() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(100));
+        assert_eq!(ladder.failed(Failed::Absent, at(100)), Some(Duration::from_secs(1)));
+        assert_eq!(ladder.asked(at(100)), None);
+        assert_eq!(pauses(&mut ladder, Failed::Absent), [2, 5, 10, 30, 60, 120]);
+    }
+
+    #[test]
+    fn behind_a_failed_ladder_each_asking_gives_one_try_in_5_s() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(0));
+        pauses(&mut ladder, Failed::Absent);
+        for (asked, tried) in [(101, 105), (105, 105), (112, 112)] {
+            assert_eq!(ladder.asked(at(asked)), Some(at(tried)), "asked at {asked}");
+        }
+        assert_eq!(ladder.failed(Failed::Absent, at(112)), None);
+        assert_eq!(ladder.asked(at(113)), Some(at(117)));
+    }
+
+    #[test]
+    fn a_try_of_the_timers_counts_for_the_5_s_too() {
+        let mut ladder = Ladder::default();
+        assert_eq!(ladder.failed(Failed::Absent, at(100)), None);
+        assert_eq!(ladder.asked(at(102)), Some(at(105)), "and then a ladder runs");
+        assert_eq!(pauses(&mut ladder, Failed::Absent), [1, 2, 5, 10, 30, 60, 120]);
+    }
+}
