@@ -11,6 +11,7 @@ mod fair;
 mod fate;
 mod ladder;
 mod turn;
+mod verdict;
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
