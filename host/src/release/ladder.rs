@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn one_that_did_not_ask_waits_for_the_timer() {
-        assert_eq!(pauses(&mut Ladder::default(), Failed::Absent), []);
-        assert_eq!(pauses(&mut Ladder::default(), Failed::TurnedAway), []);
+        assert_eq!(pauses(&mut Ladder::default(), Failed::Absent), [0_u64; 0]);
+        assert_eq!(pauses(&mut Ladder::default(), Failed::TurnedAway), [0_u64; 0]);
     }
 
     #[test]
