@@ -6,6 +6,7 @@
 //! a host that cannot make the handshake gets the mail in clear, as it would without STARTTLS.
 
 mod dialogue;
+pub mod ourselves;
 mod transfer;
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The receiving side: what a session may accept, and how it gets into the spool.
 
 pub mod etrn;
+pub mod loops;
 pub mod session;
