@@ -13,6 +13,7 @@ use tracing::Level;
 mod card_content;
 mod default_file;
 mod device;
+mod domain_name;
 mod fault;
 mod file;
 mod lines;
@@ -25,12 +26,13 @@ mod written;
 pub use card_content::CardContent;
 pub use default_file::default_file;
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
+pub use domain_name::DomainName;
 pub use fault::Problem;
 pub(crate) use file::read as read_file;
 pub use recipients::{AddressSet, NotTaken, Recipients};
 pub use values::{
-    Address, ByteSize, Count, DeliverTo, DomainName, Host, Listener, LogFormat, OnRefusal,
-    Protocol, RetryEvery, SizeFrom, Tls, TlsFiles,
+    Address, ByteSize, Count, DeliverTo, Host, Listener, LogFormat, OnRefusal, Protocol,
+    RetryEvery, SizeFrom, Tls, TlsFiles,
 };
 
 use fault::Faults;
@@ -253,10 +255,9 @@ impl Config {
         both.collect()
     }
 
-    /// The hold for `domain`, in any case and without a dot at its end.
+    /// The hold for `domain`, in any case, in either form, and without a dot at its end.
     pub fn held(&self, domain: &[u8]) -> Option<(&DomainName, &Hold)> {
-        let domain = str::from_utf8(domain).ok()?.to_ascii_lowercase();
-        self.hold.get_key_value(domain.as_str())
+        self.hold.get_key_value(&DomainName::from_wire(domain)?)
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use super::domain_name::DomainName;
 use super::settings::{Word, settings};
-use super::values::{Address, DomainName, Host, parse_host, parse_place, unexpected};
+use super::values::{Address, Host, parse_host, parse_place, unexpected};
 
 settings! {
 /// A device: `postern card create` puts it, and all that a device can do, on a memory card. A file

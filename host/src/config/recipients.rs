@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use toml::de::DeValue;
 
+use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::file::read_text;
 use super::settings::{Setting, Value, found};
-use super::values::DomainName;
 use crate::observe::escape::is_format;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
@@ -68,7 +69,7 @@ impl Recipients {
         }
     }
 
-    /// The local parts of `domain` that are listed, without quotes and in lower case; `None` for
+    /// The local parts of `domain` that are listed, as they are compared; `None` for
     /// any.
     pub(super) fn local_parts(&self, domain: &DomainName) -> Option<impl Iterator<Item = &[u8]>> {
         self.set().map(|set| set.local_parts(domain))
@@ -146,27 +147,38 @@ impl AddressSet {
         self.locals.contains(local) || at_domain()
     }
 
-    /// The local parts of `domain`, without quotes and in lower case, in no order.
+    /// The local parts of `domain`, as they are compared, in no order.
     fn local_parts(&self, domain: &DomainName) -> impl Iterator<Item = &[u8]> {
         let of_domain = self.addresses.get(domain).into_iter().flatten();
         self.locals.iter().chain(of_domain).map(AsRef::as_ref)
     }
 }
 
-/// A local part without quotes and in lower case: `"Info"` and `info` are one mailbox
-/// (RFC 5321 section 4.1.2), and no host today tells `Info` from `info`.
+/// A local part without quotes, in lower case and in Unicode's normalization form C: `"Info"` and
+/// `info` are one mailbox (RFC 5321 section 4.1.2), no host today tells `Info` from `info`, and
+/// one letter has one spelling (RFC 6530 section 10.1).
 fn canonical(local: &[u8]) -> Cow<'_, [u8]> {
+    let plain = without_quotes(local);
+    match str::from_utf8(&plain) {
+        Ok(text) if !text.is_ascii() => {
+            let form_c = ComposingNormalizerBorrowed::new_nfc();
+            let lower = form_c.normalize(text).to_lowercase();
+            Cow::Owned(form_c.normalize(&lower).into_owned().into_bytes())
+        }
+        _ if plain.iter().any(u8::is_ascii_uppercase) => Cow::Owned(plain.to_ascii_lowercase()),
+        _ => plain,
+    }
+}
+
+fn without_quotes(local: &[u8]) -> Cow<'_, [u8]> {
     let quoted = local.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    let Some(inner) = quoted else {
-        let lower = !local.iter().any(u8::is_ascii_uppercase);
-        return if lower { Cow::Borrowed(local) } else { Cow::Owned(local.to_ascii_lowercase()) };
-    };
+    let Some(inner) = quoted else { return Cow::Borrowed(local) };
     let mut escaped = false;
     let plain = inner.iter().filter(|byte| {
         escaped = !escaped && **byte == b'\\';
         !escaped
     });
-    Cow::Owned(plain.map(u8::to_ascii_lowercase).collect())
+    Cow::Owned(plain.copied().collect())
 }
 
 fn not_an_address(entry: &str) -> String {
@@ -264,6 +276,20 @@ mod tests {
         assert_eq!(recipients.judge(b"john", &client), Err(NotTaken::Unknown));
         assert_eq!(recipients.count(&client), Some(3));
         assert_eq!(recipients.count(&name("other.example")), Some(2));
+    }
+
+    #[test]
+    fn case_and_composition_beyond_ascii_are_one() {
+        let set = AddressSet::from_file("ñandú\njo\u{308}rg\nΟΔΟΣ\n").expect("a sound file");
+        let recipients = Recipients::List(set);
+        let client = name("client.example");
+        for local in ["Ñandú", "n\u{303}andu\u{301}", "JÖRG", "jörg", "\"Jo\u{308}rg\"", "οδος"]
+        {
+            assert_eq!(recipients.judge(local.as_bytes(), &client), Ok(()), "{local}");
+        }
+        for local in [&b"nandu"[..], b"jorg", b"j\xf6rg"] {
+            assert_eq!(recipients.judge(local, &client), Err(NotTaken::Unknown));
+        }
     }
 
     #[test]

@@ -152,9 +152,9 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             \"debug\" or \"trace\", found \"loud\"",
         ),
         (
-            "hostname = \"müller.example\"",
-            "hostname: \"müller.example\" is not ASCII: write the \
-            name in its xn-- form",
+            "hostname = \"mü_ller.example\"",
+            "hostname: expected a domain name such as \
+            \"client.example\", found \"mü_ller.example\"",
         ),
         (
             "hostname = \"192.0.2.1\"",
@@ -274,6 +274,10 @@ fn listeners_that_share_no_place_are_sound() {
 fn one_domain_in_two_spellings_is_a_problem() {
     let twice = format!("{}{}", hold(""), hold("").replace("client", "CLIENT"));
     let expected = "postern.toml:5: hold.\"CLIENT.example\": is there twice";
+    assert_eq!(problems(&twice), [expected]);
+    let idn = hold("").replace("client.example\"]", "bücher.example\"]");
+    let twice = format!("{idn}{}", idn.replace("bücher", "xn--bcher-kva"));
+    let expected = "postern.toml:5: hold.\"xn--bcher-kva.example\": is there twice";
     assert_eq!(problems(&twice), [expected]);
 }
 

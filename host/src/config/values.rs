@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use postern_core::wire::path::Mailbox;
 use toml::de::DeValue;
 
+use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::settings::{Setting, Value, Word, found};
 
@@ -99,30 +100,6 @@ impl<const MIN: u32> Setting for Count<MIN> {
     }
 }
 
-/// A domain name in lower case: letters, digits and hyphens, without a dot at its end
-/// (RFC 5321 section 2.3.5).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DomainName(Box<str>);
-
-impl DomainName {
-    /// The name's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DomainName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::borrow::Borrow<str> for DomainName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl FromStr for ByteSize {
     type Err = String;
 
@@ -136,37 +113,6 @@ impl FromStr for DeliverTo {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::parse(text)
-    }
-}
-
-impl FromStr for DomainName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-}
-
-impl Word for DomainName {
-    const EXPECTED: &'static str = "a domain name such as \"client.example\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        if !text.is_ascii() {
-            return Err(format!("\"{text}\" is not ASCII: write the name in its xn-- form"));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        let letters = |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let valid = name.len() <= 253
-            && name.split('.').all(|label| {
-                (1..=63).contains(&label.len())
-                    && letters(label)
-                    && !label.starts_with('-')
-                    && !label.ends_with('-')
-            });
-        if !valid || name.parse::<IpAddr>().is_ok() {
-            return Err(unexpected::<Self>(text));
-        }
-        Ok(Self(name.to_ascii_lowercase().into()))
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
+use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::settings::Word;
-use super::values::DomainName;
 
 /// The keys that a file has, each with its line: `receive.channels`, and, in whatever case the file
 /// names the domain, `hold."client.example".deliver_to`.
