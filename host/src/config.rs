@@ -29,10 +29,10 @@ pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use domain_name::DomainName;
 pub use fault::Problem;
 pub(crate) use file::read as read_file;
-pub use recipients::{AddressSet, NotTaken, Recipients};
+pub use recipients::{AddressSet, NotTaken, Recipients, is_postmaster};
 pub use values::{
-    Address, ByteSize, Count, DeliverTo, Host, Listener, LogFormat, OnRefusal, Protocol,
-    RetryEvery, SizeFrom, Tls, TlsFiles,
+    Address, ByteSize, Count, DeliverTo, Host, KeptFor, Listener, LogFormat, OnRefusal, Protocol,
+    RetryEvery, SizeFrom, SmtpUtf8, Subaddress, Tls, TlsFiles,
 };
 
 use fault::Faults;
@@ -131,6 +131,18 @@ pub struct Hold {
     /// What becomes of a recipient that the host refuses for good: "keep" shows it in
     /// `postern queue list` and keeps it. It is never bounced to a forged sender.
     pub on_refusal: OnRefusal => Default("\"keep\""),
+    /// How long what was refused or has expired is kept before it is removed, with a line in the
+    /// log; "never": until a person removes it.
+    pub kept_for: KeptFor => Default("\"never\""),
+    /// Bytes held for the domain, kept ones included, from which on its recipients are answered
+    /// 452. Absent: what the disk has.
+    pub quota: Option<ByteSize> => Example("\"1 GiB\""),
+    /// The characters behind which a local part goes on with what its owner chose: with "+",
+    /// user+tag is taken where user is listed. "": none.
+    pub subaddress: Subaddress => Default("\"+\""),
+    /// Whether the host takes addresses beyond ASCII (RFC 6531): true, false, or "auto", by what it
+    /// offered in the last 7 days. Where it does not, they are refused at once.
+    pub smtputf8: SmtpUtf8 => Default("\"auto\""),
 }
 }
 

@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod export;
 pub mod net;
 pub mod observe;
+pub mod policy;
 pub mod receive;
 pub mod release;
 pub mod serve;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::net::listener::{Reception, Terms};
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
+use crate::policy::Capabilities;
 use crate::receive::etrn::Releases;
 use crate::receive::session::Post;
 use crate::release::Engine;
@@ -174,6 +175,7 @@ impl<S: Spool> Server<S> {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             releases: Releases::new(self.clock.clone(), self.metrics.clone()),
+            capabilities: Arc::new(Capabilities::new(self.clock.clone())),
         };
         let stopping = self.stopping.clone();
         let reception = Arc::new(Reception::new(Arc::new(post), terms.subscribe(), stopping));

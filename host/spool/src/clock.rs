@@ -46,8 +46,7 @@ struct Manual {
 impl Clock {
     /// The system's clocks.
     pub fn system() -> Self {
-        let trust =
-            Trust { offset: time_of_day(), from: Duration::ZERO, settled_from: SETTLE };
+        let trust = Trust { offset: time_of_day(), from: Duration::ZERO, settled_from: SETTLE };
         Self(Source::System { start: Monotonic::now(), trust: Arc::new(Mutex::new(trust)) })
     }
 
@@ -109,9 +108,7 @@ impl Clock {
                 let elapsed = start.elapsed();
                 (trust.look(elapsed, time_of_day()), elapsed >= trust.settled_from)
             }
-            Source::Manual(manual) => {
-                (manual.lock().expect("no holder panics").timestamp, true)
-            }
+            Source::Manual(manual) => (manual.lock().expect("no holder panics").timestamp, true),
         }
     }
 }
@@ -141,8 +138,7 @@ mod tests {
     fn a_clock_that_jumps_is_not_trusted_for_an_hour() {
         let set = Duration::from_secs(EARLIEST_UNIX_SECONDS + 1_000_000);
         let seconds = Duration::from_secs;
-        let mut trust =
-            Trust { offset: set, from: Duration::ZERO, settled_from: Duration::ZERO };
+        let mut trust = Trust { offset: set, from: Duration::ZERO, settled_from: Duration::ZERO };
         assert!(trust.look(seconds(10), set + seconds(11)).known);
         let jumped = set + seconds(400);
         assert!(!trust.look(seconds(20), jumped + seconds(20)).known);

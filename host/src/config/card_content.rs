@@ -19,6 +19,13 @@ const UNUSED_KEYS: [(&str, &str); 3] = [
     ("receive.max_recipients", "a device takes as many as it was built for"),
     ("receive.tls", "a device offers no STARTTLS"),
 ];
+/// Keys of a hold that mean nothing on a device, and why.
+const UNUSED_IN_HOLDS: [(&str, &str); 4] = [
+    ("kept_for", "a device keeps what it has until its card is exported"),
+    ("quota", "a device takes what its card has room for"),
+    ("smtputf8", "a device offers no SMTPUTF8"),
+    ("subaddress", "a device takes what is listed, letter by letter"),
+];
 /// Sections that mean nothing on a device, and why.
 const UNUSED_SECTIONS: [(&str, &str); 4] = [
     ("control", "a device has no control API"),
@@ -79,6 +86,9 @@ fn refuse_unused(written: &Written, faults: &mut Faults<'_>) {
     };
     for (key, why) in UNUSED_KEYS.into_iter().filter(|(key, _)| written.has(key)) {
         refuse(key, why);
+    }
+    for (name, why) in UNUSED_IN_HOLDS {
+        written.in_holds(name).for_each(|key| refuse(key, why));
     }
     for (section, why) in UNUSED_SECTIONS {
         written.within(section).for_each(|key| refuse(key, why));

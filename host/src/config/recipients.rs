@@ -12,10 +12,13 @@ use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::file::read_text;
 use super::settings::{Setting, Value, found};
+use super::values::Subaddress;
 use crate::observe::escape::is_format;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
     the absolute path of a file with one a line, or \"any\"";
+
+const POSTMASTER: &[u8] = b"postmaster";
 
 /// The recipients of a held domain. The postmaster always is one (RFC 5321 section 4.5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub enum Recipients {
     /// Every local part: spam included.
     Any,
     /// Those written in the configuration.
-    List(AddressSet),
+    List(Arc<AddressSet>),
     /// Those in a file, read once with the configuration, however many domains name it.
     File(PathBuf, Arc<AddressSet>),
 }
@@ -32,26 +35,32 @@ impl Recipients {
     fn set(&self) -> Option<&AddressSet> {
         match self {
             Self::Any => None,
-            Self::List(set) => Some(set),
-            Self::File(_, set) => Some(set),
+            Self::List(set) | Self::File(_, set) => Some(set),
         }
     }
 
     /// Whether mail for `local` at `domain` is taken; `local` as it stands in the path, quotes
-    /// included.
+    /// included. What is listed stands for its subaddresses.
     ///
     /// # Errors
     /// Why it is not.
-    pub fn judge(&self, local: &[u8], domain: &DomainName) -> Result<(), NotTaken> {
+    pub fn judge(
+        &self,
+        local: &[u8],
+        domain: &DomainName,
+        subaddress: &Subaddress,
+    ) -> Result<(), NotTaken> {
         let local = canonical(local);
-        if local.as_ref() == b"postmaster" {
-            return Ok(());
-        }
-        match self.set() {
-            Some(set) if set.contains(&local, domain) => Ok(()),
-            Some(_) => Err(NotTaken::Unknown),
-            None if local.iter().any(|byte| b"@%!".contains(byte)) => Err(NotTaken::Routed),
-            None => Ok(()),
+        let known = |local: &[u8]| {
+            local == POSTMASTER || self.set().is_some_and(|set| set.contains(local, domain))
+        };
+        let is_routed = local.iter().any(|byte| b"@%!".contains(byte));
+        match self {
+            _ if known(&local) => Ok(()),
+            Self::Any if is_routed => Err(NotTaken::Routed),
+            Self::Any => Ok(()),
+            _ if !is_routed && subaddress.base(&local).is_some_and(known) => Ok(()),
+            _ => Err(NotTaken::Unknown),
         }
     }
 
@@ -154,6 +163,12 @@ impl AddressSet {
     }
 }
 
+/// Whether `local`, as it stands in a path, is whoever runs the mail of its domain
+/// (RFC 5321 section 4.5.1).
+pub fn is_postmaster(local: &[u8]) -> bool {
+    canonical(local).as_ref() == POSTMASTER
+}
+
 /// A local part without quotes, in lower case and in Unicode's normalization form C: `"Info"` and
 /// `info` are one mailbox (RFC 5321 section 4.1.2), no host today tells `Info` from `info`, and
 /// one letter has one spelling (RFC 6530 section 10.1).
@@ -209,7 +224,9 @@ impl Setting for Recipients {
                 };
                 set.map(|set| Self::File(path, set))
             }
-            DeValue::Array(items) => read_list(items, key, faults).map(Self::List),
+            DeValue::Array(items) => {
+                read_list(items, key, faults).map(|set| Self::List(Arc::new(set)))
+            }
             other => {
                 let reason = format!("expected {EXPECTED}, {}", found(other));
                 faults.add(value.span(), key, reason);
@@ -261,6 +278,32 @@ mod tests {
         DomainName::parse(text).expect("a domain name")
     }
 
+    fn judge(recipients: &Recipients, local: &[u8], domain: &DomainName) -> Result<(), NotTaken> {
+        recipients.judge(local, domain, &Subaddress::parse("+-").expect("characters"))
+    }
+
+    #[test]
+    fn what_is_listed_stands_for_its_subaddresses() {
+        let set = AddressSet::from_file("info\nann+dev\nsales@other.example\n").expect("sound");
+        let recipients = Recipients::List(Arc::new(set));
+        let (client, other) = (name("client.example"), name("other.example"));
+        for local in ["info+", "Info+a+b", "info-x", "\"info+a b\"", "ann+DEV", "postmaster+x"] {
+            assert_eq!(judge(&recipients, local.as_bytes(), &client), Ok(()), "{local}");
+        }
+        assert_eq!(judge(&recipients, b"sales+x", &other), Ok(()));
+        for local in ["sales+x", "ann", "ann+x", "+info", "infos+x"] {
+            let judged = judge(&recipients, local.as_bytes(), &client);
+            assert_eq!(judged, Err(NotTaken::Unknown), "{local}");
+        }
+        let none = Subaddress::parse("").expect("no character");
+        assert_eq!(recipients.judge(b"info+x", &client, &none), Err(NotTaken::Unknown));
+        for local in ["info+x%evil.example", "\"info+x@evil.example\"", "postmaster+!x"] {
+            let local = local.as_bytes();
+            assert_eq!(judge(&recipients, local, &client), Err(NotTaken::Unknown));
+            assert_eq!(judge(&Recipients::Any, local, &client), Err(NotTaken::Routed));
+        }
+    }
+
     #[test]
     fn a_file_names_local_parts_and_addresses() {
         let text = "# staff\ninfo\n\nSales@Client.example  # two of them\n\"john doe\"\n";
@@ -268,12 +311,12 @@ mod tests {
         let recipients = Recipients::File(PathBuf::from("/r"), Arc::new(set));
         let client = name("client.example");
         for local in ["info", "INFO", "\"info\"", "\"in\\fo\"", "sales", "\"John Doe\""] {
-            assert_eq!(recipients.judge(local.as_bytes(), &client), Ok(()), "{local}");
+            assert_eq!(judge(&recipients, local.as_bytes(), &client), Ok(()), "{local}");
         }
         let other = name("other.example");
-        assert_eq!(recipients.judge(b"info", &other), Ok(()));
-        assert_eq!(recipients.judge(b"sales", &other), Err(NotTaken::Unknown));
-        assert_eq!(recipients.judge(b"john", &client), Err(NotTaken::Unknown));
+        assert_eq!(judge(&recipients, b"info", &other), Ok(()));
+        assert_eq!(judge(&recipients, b"sales", &other), Err(NotTaken::Unknown));
+        assert_eq!(judge(&recipients, b"john", &client), Err(NotTaken::Unknown));
         assert_eq!(recipients.count(&client), Some(3));
         assert_eq!(recipients.count(&name("other.example")), Some(2));
     }
@@ -281,23 +324,23 @@ mod tests {
     #[test]
     fn case_and_composition_beyond_ascii_are_one() {
         let set = AddressSet::from_file("ñandú\njo\u{308}rg\nΟΔΟΣ\n").expect("a sound file");
-        let recipients = Recipients::List(set);
+        let recipients = Recipients::List(Arc::new(set));
         let client = name("client.example");
         for local in ["Ñandú", "n\u{303}andu\u{301}", "JÖRG", "jörg", "\"Jo\u{308}rg\"", "οδος"]
         {
-            assert_eq!(recipients.judge(local.as_bytes(), &client), Ok(()), "{local}");
+            assert_eq!(judge(&recipients, local.as_bytes(), &client), Ok(()), "{local}");
         }
         for local in [&b"nandu"[..], b"jorg", b"j\xf6rg"] {
-            assert_eq!(recipients.judge(local, &client), Err(NotTaken::Unknown));
+            assert_eq!(judge(&recipients, local, &client), Err(NotTaken::Unknown));
         }
     }
 
     #[test]
     fn the_postmaster_is_always_a_recipient() {
-        let none = Recipients::List(AddressSet::default());
+        let none = Recipients::List(Arc::default());
         let client = name("client.example");
-        assert_eq!(none.judge(b"PostMaster", &client), Ok(()));
-        assert_eq!(none.judge(b"info", &client), Err(NotTaken::Unknown));
+        assert_eq!(judge(&none, b"PostMaster", &client), Ok(()));
+        assert_eq!(judge(&none, b"info", &client), Err(NotTaken::Unknown));
     }
 
     #[test]
@@ -310,14 +353,17 @@ mod tests {
             "\"victim\\@evil.example\"",
             "\"postmaster%evil.example\"",
         ] {
-            let judged = Recipients::Any.judge(local.as_bytes(), &client);
+            let judged = judge(&Recipients::Any, local.as_bytes(), &client);
             assert_eq!(judged, Err(NotTaken::Routed), "{local}");
             let mut listed = AddressSet::default();
             listed.insert(&format!("{local}@client.example")).expect("an address");
-            assert_eq!(Recipients::List(listed).judge(local.as_bytes(), &client), Ok(()));
+            assert_eq!(
+                judge(&Recipients::List(Arc::new(listed)), local.as_bytes(), &client),
+                Ok(())
+            );
         }
         for local in ["info", "a+b", "\"john doe\"", "a=b/c", "#"] {
-            assert_eq!(Recipients::Any.judge(local.as_bytes(), &client), Ok(()), "{local}");
+            assert_eq!(judge(&Recipients::Any, local.as_bytes(), &client), Ok(()), "{local}");
         }
     }
 

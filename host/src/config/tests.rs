@@ -33,7 +33,7 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
     let (config, _) = read.expect("the examples are sound");
     assert_eq!(config.hostname().as_str(), "mx2.provider.example");
     let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
-    assert_eq!(hold.recipients.judge(b"Info", domain), Ok(()));
+    assert_eq!(hold.recipients.judge(b"Info", domain, &hold.subaddress), Ok(()));
     assert_eq!(hold.deliver_to.to_string(), "mail.client.example:25");
     assert!(matches!(config.receive.tls, Some(Tls::Files(_))));
     let device = config.device.expect("the example of a device");
@@ -250,8 +250,20 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         (
             "wakeup_address = \"wake\"",
             "wakeup_address: unknown key; known are recipients, \
-            deliver_to, etrn_from, etrn_names, retry_every, expire_after, on_refusal",
+            deliver_to, etrn_from, etrn_names, retry_every, expire_after, on_refusal, kept_for, \
+            quota, subaddress, smtputf8",
         ),
+        (
+            "kept_for = \"ever\"",
+            "kept_for: expected a time such as \"30m\" (s, m, h, d, w), or \"never\", \
+            found \"ever\"",
+        ),
+        (
+            "subaddress = \"+%\"",
+            "subaddress: expected characters of #$&'*+-/=?^_`{|}~, such as \"+\", or \"\", \
+            found \"+%\"",
+        ),
+        ("smtputf8 = \"yes\"", "smtputf8: expected true, false or \"auto\", found \"yes\""),
     ];
     for (keys, reason) in table {
         let expected = format!("{FILE}:4: hold.\"client.example\".{reason}");
@@ -362,7 +374,8 @@ fn a_folded_network_is_the_ipv4_network() {
 fn what_works_but_hurts_is_a_warning() {
     let source = "hostname = \"mx\"\n[receive]\nchannels = 0\nlistener = \"off\"\nlisten = []\n";
     let hold = "[hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"h.example:25\"\n\
-        retry_every = \"never\"\n[hold.\"b.example\"]\nrecipients = []\ndeliver_to = \"h:25\"\n";
+        retry_every = \"never\"\nquota = \"1 MiB\"\n\
+        [hold.\"b.example\"]\nrecipients = []\ndeliver_to = \"h:25\"\n";
     let config = parse(&format!("{source}{hold}")).expect("sound");
     let found = config.warnings(Path::new(FILE));
     let keys: Vec<_> = found.iter().map(|warning| warning.key.as_str()).collect();
@@ -375,6 +388,7 @@ fn what_works_but_hurts_is_a_warning() {
         "hold.\"b.example\".etrn_from",
         "hold.\"client.example\".recipients",
         "hold.\"client.example\".etrn_from",
+        "hold.\"client.example\".quota",
     ];
     assert_eq!(keys, expected);
 }

@@ -274,15 +274,92 @@ pub enum RetryEvery {
 }
 
 impl Word for RetryEvery {
-    const EXPECTED: &'static str = "a time such as \"30m\" (s, m, h, d, w), or \"never\"";
+    const EXPECTED: &'static str = TIME_OR_NEVER;
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "never" => Ok(Self::Never),
-            _ if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                Err(unexpected::<Self>(text))
+        Ok(time_or_never(text)?.map_or(Self::Never, Self::Every))
+    }
+}
+
+/// How long mail that waits for a person is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptFor {
+    /// This long.
+    For(Duration),
+    /// Until a person removes it.
+    Ever,
+}
+
+impl Word for KeptFor {
+    const EXPECTED: &'static str = TIME_OR_NEVER;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(time_or_never(text)?.map_or(Self::Ever, Self::For))
+    }
+}
+
+const TIME_OR_NEVER: &str = "a time such as \"30m\" (s, m, h, d, w), or \"never\"";
+
+/// `None` for "never".
+fn time_or_never(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        _ if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Err(format!("expected {TIME_OR_NEVER}, found \"{text}\""))
+        }
+        _ => Duration::parse(text).map(Some),
+    }
+}
+
+/// The characters that end the part of a local part that a list knows, as `+` in `user+tag`
+/// (RFC 5233 section 1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subaddress(Box<str>);
+
+impl Subaddress {
+    /// A local part is compared whole.
+    pub fn none() -> Self {
+        Self(Box::default())
+    }
+
+    /// What stands before the first of them in `local`, if anything does and one is there.
+    pub fn base<'l>(&self, local: &'l [u8]) -> Option<&'l [u8]> {
+        let end = local.iter().position(|byte| self.0.as_bytes().contains(byte))?;
+        local.get(..end).filter(|base| !base.is_empty())
+    }
+}
+
+impl Word for Subaddress {
+    const EXPECTED: &'static str = "characters of #$&'*+-/=?^_`{|}~, such as \"+\", or \"\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sound = text.chars().all(|letter| "#$&'*+-/=?^_`{|}~".contains(letter));
+        if sound { Ok(Self(text.into())) } else { Err(unexpected::<Self>(text)) }
+    }
+}
+
+/// Whether a domain's host takes internationalized mail (RFC 6531).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpUtf8 {
+    /// As it said last.
+    Auto,
+    /// It does.
+    Taken,
+    /// It does not.
+    NotTaken,
+}
+
+impl Setting for SmtpUtf8 {
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Boolean(true) => Some(Self::Taken),
+            DeValue::Boolean(false) => Some(Self::NotTaken),
+            DeValue::String(word) if word == "auto" => Some(Self::Auto),
+            other => {
+                let reason = format!("expected true, false or \"auto\", {}", found(other));
+                faults.add(value.span(), key, reason);
+                None
             }
-            _ => Duration::parse(text).map(Self::Every),
         }
     }
 }

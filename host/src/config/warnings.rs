@@ -14,6 +14,9 @@ impl Config {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
             };
             hold.warn(domain, &mut warn);
+            if hold.quota.is_some_and(|quota| quota.0 < self.receive.max_message_size.0) {
+                warn("quota", "is less than receive.max_message_size, for one message".to_owned());
+            }
             if self.is_own(&hold.deliver_to) {
                 let reason = "is this server: the mail would come back until its hops are too many";
                 warn("deliver_to", reason.to_owned());

@@ -50,6 +50,14 @@ impl Written {
         keys.filter(move |key| key.rsplit_once('.').is_some_and(|(of, _)| of == section))
     }
 
+    /// The keys of the name `name` that the file has in its holds.
+    pub(super) fn in_holds(&self, name: &str) -> impl Iterator<Item = &str> {
+        let in_a_hold = move |key: &&str| {
+            key.starts_with("hold.") && key.rsplit_once("\".").is_some_and(|(_, last)| last == name)
+        };
+        self.0.keys().map(String::as_str).filter(in_a_hold)
+    }
+
     /// The line of the key or, when it is not written, of the section that it belongs to.
     pub(super) fn line(&self, key: &str) -> Option<usize> {
         let section = || self.0.get(key.rsplit_once('.')?.0);

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::Config;
 use crate::net::stream::{BufferPool, Connection, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
+use crate::policy::Policies;
 use crate::receive::session::{Mailroom, Post};
 use postern_spool::Spool;
 
@@ -39,6 +40,8 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub struct Terms {
     /// The configuration.
     pub config: Arc<Config>,
+    /// What it means for each domain.
+    pub policies: Arc<Policies>,
     /// The name in greetings and Received fields.
     pub hostname: Arc<str>,
     /// STARTTLS, if it is offered.
@@ -123,7 +126,7 @@ impl<S: Spool> Reception<S> {
         let _open = Open::count(&metrics.sessions_open);
         let mailroom = Mailroom::new(
             Arc::clone(&self.post),
-            Arc::clone(&terms.config),
+            Arc::clone(&terms.policies),
             Arc::clone(&terms.hostname),
             client,
             turned_away,

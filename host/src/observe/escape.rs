@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether `letter` changes how text is shown, ends a line, or is not seen at all: Unicode's general
-/// categories Cf, Zl and Zp.
+/// Whether `letter` changes how text is shown, ends a line, or is not seen at all: Unicode's
+/// general categories Cf, Zl and Zp.
 pub const fn is_format(letter: char) -> bool {
     matches!(
         letter,

@@ -1,6 +1,6 @@
 //! What a session may accept, and how it gets into the spool.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postern_core::drive;
@@ -12,11 +12,12 @@ use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
-use crate::config::{Config, DomainName, Hold, NotTaken};
 use crate::observe::metrics::Metrics;
+use crate::policy::{Capabilities, Policies, Policy, Refusal};
 use crate::receive::etrn::Releases;
+use crate::receive::held_bytes;
 use postern_spool::clock::Clock;
-use postern_spool::{CommitError, Envelope, Recipient, Refuse, Spool, Writer};
+use postern_spool::{CommitError, Domain, Envelope, Recipient, Refuse, Spool, Writer};
 
 /// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
 const RECEIVED: usize = 2048;
@@ -32,13 +33,15 @@ pub struct Post<S> {
     pub clock: Clock,
     /// Who was released when.
     pub releases: Releases,
+    /// What the hosts that mail goes to offered of late.
+    pub capabilities: Arc<Capabilities>,
 }
 
 /// The mailroom of one session.
 #[derive(Debug)]
 pub struct Mailroom<S: Spool> {
     post: Arc<Post<S>>,
-    config: Arc<Config>,
+    policies: Arc<Policies>,
     hostname: Arc<str>,
     client: SocketAddr,
     /// Why the session is turned away, if it is.
@@ -76,14 +79,14 @@ impl<S: Spool> Mailroom<S> {
     /// The mailroom for `client`, whose address is folded already: IPv4 is never `::ffff:…`.
     pub fn new(
         post: Arc<Post<S>>,
-        config: Arc<Config>,
+        policies: Arc<Policies>,
         hostname: Arc<str>,
         client: SocketAddr,
         turned_away: Option<Reason>,
     ) -> Self {
         Self {
             post,
-            config,
+            policies,
             hostname,
             client,
             turned_away,
@@ -105,31 +108,30 @@ impl<S: Spool> Mailroom<S> {
         Verdict::Refuse(reason, None)
     }
 
-    /// The hold that takes mail for `to`, and the address that it is held under.
-    fn hold_for(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, (Reason, &'static str)> {
-        let mailbox = match to {
-            ForwardPath::Mailbox(mailbox) => mailbox,
-            ForwardPath::Postmaster(_) => return self.postmaster(),
-        };
-        let Some((domain, hold)) = self.config.held(mailbox.domain()) else {
-            return Err((Reason::RelayDenied, "relay"));
-        };
-        match hold.recipients.judge(mailbox.local_part(), domain) {
-            Ok(()) => {}
-            Err(NotTaken::Unknown) => return Err((Reason::UnknownUser, "unknown_user")),
-            Err(NotTaken::Routed) => return Err((Reason::Policy, "routed")),
+    /// The address that mail for `to` is held under in the present transaction.
+    fn taken(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, (Reason, &'static str)> {
+        let taken = self.policies.recipient(to).map_err(|refusal| match refusal {
+            Refusal::NotHeld => (Reason::RelayDenied, "relay"),
+            Refusal::Unknown => (Reason::UnknownUser, "unknown_user"),
+            Refusal::Routed => (Reason::Policy, "routed"),
+        })?;
+        let Transaction { envelope, size, .. } =
+            self.transaction.as_deref().expect("core asks for RCPT after MAIL");
+        // What has ASCII addresses may have been declared for no reason, and goes to any host.
+        let needs_utf8 = !(envelope.reverse_path.is_ascii() && taken.path.is_ascii());
+        if needs_utf8 && taken.policy.lacks_utf8(&self.post.capabilities) {
+            return Err((Reason::NoUtf8, "no_utf8"));
         }
-        Ok(mailbox.as_bytes().to_vec())
+        if self.is_past_quota(taken.policy, size.unwrap_or_default()) {
+            return Err((Reason::Quota, "quota"));
+        }
+        Ok(taken.path)
     }
 
-    /// Mail for whoever runs this host. It has no mailboxes of its own, so a held domain's
-    /// postmaster gets it.
-    fn postmaster(&self) -> Result<Vec<u8>, (Reason, &'static str)> {
-        if let Some(address) = &self.config.postmaster {
-            return Ok(address.to_string().into_bytes());
-        }
-        let first = self.config.hold.keys().next().ok_or((Reason::UnknownUser, "unknown_user"))?;
-        Ok(format!("postmaster@{first}").into_bytes())
+    fn is_past_quota(&self, policy: &Policy, size: u64) -> bool {
+        let Some((quota, domain)) = policy.quota.zip(policy.domain.as_ref()) else { return false };
+        let held = held_bytes(&*self.post.spool, &Domain::new(domain.as_str()));
+        held >= quota || held.saturating_add(size) > quota
     }
 
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
@@ -226,7 +228,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
-        let path = match self.hold_for(&to) {
+        let path = match self.taken(&to) {
             Ok(path) => path,
             Err((reason, word)) => return self.refuse(reason, word),
         };
@@ -293,10 +295,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
-        let allowed = self.config.hold.iter().filter(|(domain, hold)| {
-            names(&node, domain, hold) && may_release(hold, self.client.ip())
-        });
-        let domains: Vec<&DomainName> = allowed.map(|(domain, _)| domain).collect();
+        let domains = self.policies.released_by(&node, self.client.ip());
         let verdict = self.post.releases.release(&*self.post.spool, &node, &domains).await;
         self.post.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
@@ -309,21 +308,4 @@ const fn reason(refuse: Refuse) -> (Reason, &'static str) {
         Refuse::Full => (Reason::Full, "full"),
         Refuse::Down => (Reason::Down, "down"),
     }
-}
-
-/// Whether an ETRN for `node` means `domain`: by its name, its host's, or another of its names.
-fn names(node: &Node<'_>, domain: &DomainName, hold: &Hold) -> bool {
-    let same = |name: &str| node.name().eq_ignore_ascii_case(name.as_bytes());
-    match node {
-        Node::Subtree(_) => node.covers(domain.as_str().as_bytes()),
-        Node::Host(_) | Node::Queue(_) => {
-            same(domain.as_str())
-                || same(&hold.deliver_to.host.to_string())
-                || hold.etrn_names.iter().any(|name| same(name.as_str()))
-        }
-    }
-}
-
-fn may_release(hold: &Hold, client: IpAddr) -> bool {
-    hold.etrn_from.iter().any(|network| network.contains(&client))
 }

@@ -15,6 +15,7 @@ use postern::config::Config;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
+use postern::policy::Policies;
 use postern::release::Engine;
 use postern_core::time::Timestamp;
 use postern_core::wire::params::{Body, Ret};
@@ -79,7 +80,8 @@ impl Server {
 
     fn run(&mut self) {
         let hostname = self.config.hostname().as_str().into();
-        let terms = Terms { config: Arc::clone(&self.config), hostname, tls: None };
+        let policies = Arc::new(Policies::new(&self.config));
+        let terms = Terms { config: Arc::clone(&self.config), policies, hostname, tls: None };
         let engine = Engine {
             spool: Arc::clone(&self.spool),
             terms: watch::Sender::new(terms).subscribe(),

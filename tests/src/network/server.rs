@@ -9,6 +9,7 @@ use postern::config::{Config, Tls};
 use postern::net::listener::{Reception, Terms, bind};
 use postern::net::tls_server::acceptor;
 use postern::observe::metrics::Metrics;
+use postern::policy::{Capabilities, Policies};
 use postern::receive::etrn::Releases;
 use postern::receive::session::Post;
 use postern_spool::clock::Clock;
@@ -52,6 +53,7 @@ impl Server {
         let trust = trust(&own.join("certificate.pem"));
         let offered = !settings.without.iter().any(|name| name == "STARTTLS");
         let terms = Terms {
+            policies: Arc::new(Policies::new(&config)),
             config: Arc::new(config),
             hostname: HOSTNAME.into(),
             tls: offered.then_some(tls),
@@ -63,7 +65,8 @@ impl Server {
         let spool = Arc::new(spool);
         let metrics = Metrics::default();
         let releases = Releases::new(clock.clone(), metrics.clone());
-        let post = Post { spool: Arc::clone(&spool), metrics, clock, releases };
+        let capabilities = Arc::new(Capabilities::new(clock.clone()));
+        let post = Post { spool: Arc::clone(&spool), metrics, clock, releases, capabilities };
         let (stop, stopping) = watch::channel(false);
         let (_, terms) = watch::channel(terms);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");

@@ -297,12 +297,28 @@ const USED: [&str; 23] = [
 ];
 
 #[test]
+fn what_a_hold_has_beyond_a_device_is_refused() {
+    for key in UNUSED_IN_HOLDS.map(|(name, _)| name) {
+        let source = SOUND.replace("retry_every", &format!("{key} = 1\nretry_every"));
+        let found = problems(&source).into_iter().filter(|line| line.ends_with(": leave it out"));
+        let of = |line, domain| format!("{FILE}:{line}: hold.\"{domain}.example\".{key}: a device");
+        let found: Vec<_> = found.collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with(&of(13, "client")), "{found:?}");
+        assert!(found[1].starts_with(&of(20, "shop")), "{found:?}");
+    }
+}
+
+#[test]
 fn every_key_is_a_devices_or_refused() {
     let mut keys = Vec::new();
     leaves(Config::OUTLINE.expect("a section"), "", &mut keys);
     let unused = |key: &String| {
         let section = |(section, _): (&str, _)| key.starts_with(&format!("{section}."));
-        UNUSED_KEYS.iter().any(|(name, _)| name == key) || UNUSED_SECTIONS.into_iter().any(section)
+        let in_holds = |(name, _): (&str, _)| *key == format!("hold.{name}");
+        UNUSED_KEYS.iter().any(|(name, _)| name == key)
+            || UNUSED_IN_HOLDS.into_iter().any(in_holds)
+            || UNUSED_SECTIONS.into_iter().any(section)
     };
     keys.retain(|key| !unused(key));
     keys.sort();

@@ -1,0 +1,220 @@
+//! What the configuration means for one domain, one recipient and one ETRN. It is compiled once
+//! from each configuration that is read, so that no question walks all domains.
+
+mod capabilities;
+mod etrn_names;
+mod networks;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postern_core::wire::etrn::Node;
+use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox};
+use postern_spool::Domain;
+
+use crate::config::{
+    Config, DeliverTo, DomainName, Hold, KeptFor, NotTaken, Recipients, RetryEvery, SmtpUtf8,
+    Subaddress, is_postmaster,
+};
+
+pub use capabilities::Capabilities;
+use etrn_names::EtrnNames;
+pub use networks::Networks;
+
+/// The policies of a configuration: one for each domain that is held, and one for all others.
+#[derive(Debug)]
+pub struct Policies {
+    /// In the order of their domains.
+    held: Vec<Policy>,
+    /// Places in `held`.
+    places: HashMap<DomainName, usize>,
+    not_held: Policy,
+    etrn_names: EtrnNames,
+    /// Whoever may release anything.
+    askers: Networks,
+    hostname: DomainName,
+    /// Who gets mail for this host's own postmaster; `None`: nothing is held.
+    postmaster: Option<Vec<u8>>,
+}
+
+/// What holds for the mail of one domain.
+#[derive(Debug)]
+pub struct Policy {
+    /// The domain; `None`: the policy of all that are not held.
+    pub domain: Option<DomainName>,
+    /// Where its mail goes; `None`: nowhere. It stays, and is shown, until a person removes it.
+    pub deliver_to: Option<DeliverTo>,
+    /// How often delivery is tried.
+    pub retry_every: RetryEvery,
+    /// How long mail is tried; `None`: it does not expire.
+    pub expire_after: Option<Duration>,
+    /// How long mail that waits for a person is kept.
+    pub kept_for: KeptFor,
+    /// Bytes held from which on no more mail is taken.
+    pub quota: Option<u64>,
+    /// Whether its host takes internationalized mail.
+    pub smtputf8: SmtpUtf8,
+    /// Who may ask for its mail by ETRN.
+    pub etrn_from: Networks,
+    /// Who mail is taken for; `None`: nobody.
+    recipients: Option<Recipients>,
+    subaddress: Subaddress,
+}
+
+/// A recipient that mail is taken for.
+#[derive(Debug)]
+pub struct Taken<'p> {
+    /// The address that the mail is held under: as the client wrote it, but with the domain in the
+    /// form that its queue is named after.
+    pub path: Vec<u8>,
+    /// The policy of its domain.
+    pub policy: &'p Policy,
+}
+
+/// Why mail for a recipient is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No mail is held for its domain.
+    NotHeld,
+    /// It is not among the domain's recipients.
+    Unknown,
+    /// Its local part reads as a route to another domain.
+    Routed,
+}
+
+impl Policy {
+    fn new(domain: &DomainName, hold: &Hold) -> Self {
+        Self {
+            domain: Some(domain.clone()),
+            deliver_to: Some(hold.deliver_to.clone()),
+            retry_every: hold.retry_every,
+            expire_after: Some(hold.expire_after),
+            kept_for: hold.kept_for,
+            quota: hold.quota.map(|quota| quota.0),
+            smtputf8: hold.smtputf8,
+            etrn_from: Networks::new(&hold.etrn_from),
+            recipients: Some(hold.recipients.clone()),
+            subaddress: hold.subaddress.clone(),
+        }
+    }
+
+    /// Mail that came while the domain was held stays as it is.
+    fn not_held() -> Self {
+        Self {
+            domain: None,
+            deliver_to: None,
+            retry_every: RetryEvery::Never,
+            expire_after: None,
+            kept_for: KeptFor::Ever,
+            quota: None,
+            smtputf8: SmtpUtf8::Auto,
+            etrn_from: Networks::default(),
+            recipients: None,
+            subaddress: Subaddress::none(),
+        }
+    }
+
+    /// Whether its host is known not to take internationalized mail.
+    pub fn lacks_utf8(&self, capabilities: &Capabilities) -> bool {
+        let offered = || capabilities.smtputf8(self.deliver_to.as_ref()?);
+        match self.smtputf8 {
+            SmtpUtf8::Auto => offered() == Some(false),
+            SmtpUtf8::Taken => false,
+            SmtpUtf8::NotTaken => true,
+        }
+    }
+}
+
+impl Policies {
+    /// Those of `config`.
+    pub fn new(config: &Config) -> Self {
+        let held = config.hold.iter().map(|(domain, hold)| Policy::new(domain, hold)).collect();
+        let places = config.hold.keys().cloned().zip(0..).collect();
+        let first = config.hold.keys().next();
+        let postmaster = match &config.postmaster {
+            Some(address) => Some(address.to_string()),
+            None => first.map(|domain| format!("postmaster@{domain}")),
+        };
+        Self {
+            held,
+            places,
+            not_held: Policy::not_held(),
+            etrn_names: EtrnNames::new(config),
+            askers: Networks::new(config.hold.values().flat_map(|hold| &hold.etrn_from)),
+            hostname: config.hostname(),
+            postmaster: postmaster.map(String::into_bytes),
+        }
+    }
+
+    /// The policy of `domain`, held or not.
+    pub fn of(&self, domain: &Domain) -> &Policy {
+        self.place(domain.as_str()).unwrap_or(&self.not_held)
+    }
+
+    /// The policies of the domains that are held, in the order of their names.
+    pub fn held(&self) -> &[Policy] {
+        &self.held
+    }
+
+    fn place(&self, domain: &str) -> Option<&Policy> {
+        self.held.get(*self.places.get(domain)?)
+    }
+
+    /// What RCPT's path `to` means.
+    ///
+    /// # Errors
+    /// Why no mail is taken for it.
+    pub fn recipient(&self, to: &ForwardPath<'_>) -> Result<Taken<'_>, Refusal> {
+        let ForwardPath::Mailbox(mailbox) = to else { return self.own_postmaster() };
+        let domain = DomainName::from_wire(mailbox.domain()).ok_or(Refusal::NotHeld)?;
+        let Some(policy) = self.place(domain.as_str()) else {
+            let ours = domain == self.hostname && is_postmaster(mailbox.local_part());
+            return if ours { self.own_postmaster() } else { Err(Refusal::NotHeld) };
+        };
+        let recipients = policy.recipients.as_ref().ok_or(Refusal::NotHeld)?;
+        recipients.judge(mailbox.local_part(), &domain, &policy.subaddress).map_err(
+            |not| match not {
+                NotTaken::Unknown => Refusal::Unknown,
+                NotTaken::Routed => Refusal::Routed,
+            },
+        )?;
+        let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
+        Ok(Taken { path, policy })
+    }
+
+    /// Mail for whoever runs this host (RFC 5321 section 4.5.1). It has no mailboxes of its own, so
+    /// a held domain's postmaster gets it.
+    fn own_postmaster(&self) -> Result<Taken<'_>, Refusal> {
+        let path = self.postmaster.clone().ok_or(Refusal::Unknown)?;
+        let policy = self.of(&Domain::of_path(&path));
+        Ok(Taken { path, policy })
+    }
+
+    /// The domains whose mail `client`, its address folded, may release by naming `node`, in the
+    /// order of their names.
+    pub fn released_by(&self, node: &Node<'_>, client: IpAddr) -> Vec<&DomainName> {
+        // A stranger costs one look-up, whatever he names.
+        if !self.askers.contains(client) {
+            return Vec::new();
+        }
+        let named = self.etrn_names.find(node).into_iter();
+        let policies = named.filter_map(|place| self.held.get(place));
+        let allowed = policies.filter(|policy| policy.etrn_from.contains(client));
+        allowed.filter_map(|policy| policy.domain.as_ref()).collect()
+    }
+}
+
+/// `mailbox` with its domain written as `domain`, unless it is already; `None`: too long for a path
+/// (RFC 5321 section 4.5.3.1.3).
+fn held_under(mailbox: &Mailbox<'_>, domain: &DomainName) -> Option<Vec<u8>> {
+    let domain = domain.as_str().as_bytes();
+    if mailbox.domain().eq_ignore_ascii_case(domain) {
+        return Some(mailbox.as_bytes().to_vec());
+    }
+    let path = [mailbox.local_part(), b"@", domain].concat();
+    (path.len() <= MAX_PATH - 2).then_some(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Sets of addresses.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// The addresses of some networks. IPv4 addresses are those of `::ffff:0:0/96`.
+#[derive(Debug, Clone, Default)]
+pub struct Networks {
+    /// First and last addresses, in order, none of them touching the next.
+    ranges: Vec<(u128, u128)>,
+}
+
+impl Networks {
+    /// Those of `networks`.
+    pub fn new<'n>(networks: impl IntoIterator<Item = &'n IpNet>) -> Self {
+        let range = |net: &IpNet| (number(net.network()), number(net.broadcast()));
+        let mut all: Vec<_> = networks.into_iter().map(range).collect();
+        all.sort_unstable();
+        let mut ranges: Vec<(u128, u128)> = Vec::new();
+        for (first, last) in all {
+            match ranges.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => ranges.push((first, last)),
+            }
+        }
+        Self { ranges }
+    }
+
+    /// Whether `address` is in one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = number(address);
+        let behind = self.ranges.partition_point(|(first, _)| *first <= address);
+        let before = behind.checked_sub(1).and_then(|place| self.ranges.get(place));
+        before.is_some_and(|(_, last)| address <= *last)
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    let address = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    Ipv6Addr::to_bits(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_where_one_network_has_it() {
+        let listed = ["192.0.2.8/29", "192.0.2.0/29", "198.51.100.7/32", "2001:db8::/32"];
+        let networks: Vec<IpNet> = listed.map(|net| net.parse().expect("a network")).to_vec();
+        let set = Networks::new(&networks);
+        assert_eq!(set.ranges.len(), 3);
+        for address in ["192.0.2.0", "192.0.2.15", "198.51.100.7", "2001:db8:ffff::1"] {
+            assert!(set.contains(address.parse().expect("an address")), "{address}");
+        }
+        for address in ["192.0.1.255", "192.0.2.16", "198.51.100.6", "2001:db9::", "::192.0.2.1"] {
+            assert!(!set.contains(address.parse().expect("an address")), "{address}");
+        }
+        let all: Vec<IpNet> = vec!["::/0".parse().expect("a network")];
+        assert!(Networks::new(&all).contains(Ipv6Addr::from_bits(u128::MAX).into()));
+        assert!(!Networks::default().contains("192.0.2.1".parse().expect("an address")));
+    }
+}

@@ -1,0 +1,162 @@
+//! What clients are told, by the policy of the domain that they write to.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use postern::config::Config;
+use postern::net::listener::{Reception, Terms, bind};
+use postern::observe::metrics::Metrics;
+use postern::policy::{Capabilities, Policies};
+use postern::receive::etrn::Releases;
+use postern::receive::session::Post;
+use postern_spool::clock::Clock;
+use postern_spool::log::{LogSpool, Options};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+const END: &str = "\r\n";
+
+/// A server that receives, and delivers nothing.
+struct Server {
+    address: SocketAddr,
+    capabilities: Arc<Capabilities>,
+    _stop: watch::Sender<bool>,
+    _runtime: Runtime,
+    _folder: TempDir,
+}
+
+impl Server {
+    fn start(holds: &str) -> Self {
+        let source = format!("hostname = \"mx2.provider.example\"\n{holds}");
+        let config = Config::parse(Path::new("postern.toml"), &source).expect("sound");
+        let policies = Arc::new(Policies::new(&config));
+        let hostname = config.hostname().as_str().into();
+        let terms = Terms { config: Arc::new(config), policies, hostname, tls: None };
+        let runtime = Runtime::new().expect("a runtime");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (clock, metrics) = (Clock::system(), Metrics::default());
+        let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+        let spool = LogSpool::open(folder.path(), options, clock.clone());
+        let capabilities = Arc::new(Capabilities::new(clock.clone()));
+        let post = Post {
+            spool: Arc::new(spool.expect("an empty spool opens").0),
+            releases: Releases::new(clock.clone(), metrics.clone()),
+            metrics,
+            clock,
+            capabilities: Arc::clone(&capabilities),
+        };
+        let (stop, stopping) = watch::channel(false);
+        let _entered = runtime.enter();
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let reception = Reception::new(Arc::new(post), watch::channel(terms).1, stopping);
+        runtime.spawn(Arc::new(reception).receive(listener));
+        drop(_entered);
+        Self { address, capabilities, _stop: stop, _runtime: runtime, _folder: folder }
+    }
+
+    /// Says EHLO and then each line; the last line of each reply, but for EHLO's.
+    fn say(&self, lines: &[&str]) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        let mut heard = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+        reply(&mut heard);
+        let mut say = |line: &str| {
+            stream.write_all(format!("{line}{END}").as_bytes()).expect("it listens");
+            reply(&mut heard)
+        };
+        say("EHLO sender.example");
+        lines.iter().map(|line| say(line)).collect()
+    }
+
+    /// The replies to MAIL and RCPT.
+    fn asked(&self, mail: &str, rcpt: &str) -> (String, String) {
+        let said = self.say(&[&format!("MAIL FROM:{mail}"), &format!("RCPT TO:{rcpt}")]);
+        let [mail, rcpt] = said.try_into().expect("two replies");
+        (mail, rcpt)
+    }
+}
+
+fn reply(heard: &mut Lines<BufReader<TcpStream>>) -> String {
+    loop {
+        let line = heard.next().expect("a reply").expect("text");
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return line;
+        }
+    }
+}
+
+fn hold(domain: &str, keys: &str) -> String {
+    let required = "deliver_to = \"mail.client.example:25\"\netrn_from = [\"127.0.0.0/8\"]";
+    format!("[hold.\"{domain}\"]\n{required}\n{keys}\n")
+}
+
+const LISTED: &str = "recipients = [\"info\", \"jörg\"]";
+
+#[test]
+fn an_internationalized_domain_is_one_name_in_both_forms() {
+    let server = Server::start(&hold("bücher.example", LISTED));
+    let utf8 = "<ann@sender.example> SMTPUTF8";
+    for rcpt in ["<info@bücher.example>", "<info@xn--bcher-kva.example>", "<JÖRG@BÜCHER.example>"]
+    {
+        let (_, said) = server.asked(utf8, rcpt);
+        assert!(said.starts_with("250 "), "{rcpt}: {said}");
+    }
+    let text = format!("Subject: x{END}{END}Hello!{END}.");
+    let rcpt = "RCPT TO:<info@bücher.example>";
+    server.say(&["MAIL FROM:<ann@sender.example> SMTPUTF8", rcpt, "DATA", &text]);
+    let said = server.say(&["ETRN bücher.example", "ETRN xn--bcher-kva.example"]);
+    assert!(said[0].starts_with("253 2.0.0 1 "), "{said:?}");
+    assert!(said[1].starts_with("250 "), "{said:?}");
+}
+
+#[test]
+fn a_domain_takes_no_more_than_its_quota() {
+    let server = Server::start(&hold("client.example", &format!("{LISTED}\nquota = \"100 B\"")));
+    let (mail, rcpt) = ("<ann@sender.example>", "<info@client.example>");
+    let full = "452 4.2.2 ";
+    assert!(server.asked("<ann@sender.example> SIZE=101", rcpt).1.starts_with(full));
+    assert!(server.asked("<ann@sender.example> SIZE=100", rcpt).1.starts_with("250 "));
+    let text = format!("Subject: x{END}{END}{}{END}.", "x".repeat(100));
+    let said =
+        server.say(&[&format!("MAIL FROM:{mail}"), &format!("RCPT TO:{rcpt}"), "DATA", &text]);
+    assert!(said[3].starts_with("250 "), "{said:?}");
+    assert!(server.asked(mail, rcpt).1.starts_with(full));
+}
+
+#[test]
+fn what_the_host_cannot_have_is_refused_in_time() {
+    let server = Server::start(&hold("client.example", LISTED));
+    let (ascii, utf8) = ("<ann@sender.example> SMTPUTF8", "<änn@sender.example> SMTPUTF8");
+    let (info, jorg) = ("<info@client.example>", "<jörg@client.example>");
+    let host = "mail.client.example:25".parse().expect("a host");
+    for (known, refused) in [(None, false), (Some(true), false), (Some(false), true)] {
+        if let Some(offered) = known {
+            server.capabilities.note_smtputf8(&host, offered);
+        }
+        for (mail, rcpt) in [(utf8, info), (utf8, jorg), (ascii, jorg)] {
+            let (_, said) = server.asked(mail, rcpt);
+            assert_eq!(said.starts_with("553 5.6.7 "), refused, "{mail} {rcpt} {known:?}: {said}");
+        }
+        // Declared, but not needed: any host takes it.
+        assert!(server.asked(ascii, info).1.starts_with("250 "));
+    }
+}
+
+#[test]
+fn a_route_to_elsewhere_is_no_local_part() {
+    let server = Server::start(&hold("client.example", "recipients = \"any\""));
+    for (rcpt, expected) in [
+        ("<ann+tag@client.example>", "250 "),
+        ("<victim%evil.example@client.example>", "550 5.7.1 "),
+        ("<evil.example!victim@client.example>", "550 5.7.1 "),
+        ("<\"victim@evil.example\"@client.example>", "550 5.7.1 "),
+        ("<postmaster@mx2.provider.example>", "250 "),
+        ("<ann@mx2.provider.example>", "550 5.7.1 "),
+    ] {
+        let (_, said) = server.asked("<ann@sender.example>", rcpt);
+        assert!(said.starts_with(expected), "{rcpt}: {said}");
+    }
+}
