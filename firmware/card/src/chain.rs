@@ -1,9 +1,9 @@
-//! Following a chain from extent to extent, and saying what each is.
+//! Following a chain from extent to extent, and marking them in the map.
 
 use crate::extent::{Chain, Header};
-use crate::map::State;
+use crate::map::{Map, State};
 use crate::medium::Medium;
-use crate::{Card, Fault, Store};
+use crate::{Card, Fault};
 
 /// A walk along a chain. All but the first step read a block.
 pub(crate) struct Walk {
@@ -49,11 +49,12 @@ pub(crate) struct Marked<E> {
     pub(crate) broken: Option<Fault<E>>,
 }
 
-impl<C: Card, const PAGES: usize> Store<C, PAGES> {
-    /// Says what each extent of a chain is: `head` the first, `rest` all others. An error is the
-    /// map's; a link that can't be followed is in what is returned.
-    pub(crate) async fn mark_chain(
+impl<const PAGES: usize> Map<PAGES> {
+    /// Sets the state of each extent of a chain: `head` for the first, `rest` for all others. An
+    /// error is the map's; a link that can't be followed is in what is returned.
+    pub(crate) async fn mark_chain<C: Card>(
         &mut self,
+        medium: &mut Medium<C>,
         chain: Chain,
         head: State,
         rest: State,
@@ -61,10 +62,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let mut walk = Walk::new(chain);
         let (mut last, mut state) = (chain.head, head);
         loop {
-            let next = walk.next(&mut self.medium).await;
+            let next = walk.next(medium).await;
             match next {
                 Ok(Some(extent)) => {
-                    self.map.set(&mut self.medium, extent, state).await?;
+                    self.set(medium, extent, state).await?;
                     (last, state) = (extent, rest);
                 }
                 Ok(None) => return Ok(Marked { last, broken: None }),

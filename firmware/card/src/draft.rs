@@ -3,7 +3,7 @@
 use crate::extent::{self, Chain, Header, PAYLOAD, Position, Serial};
 use crate::journal::Change;
 use crate::map::State;
-use crate::message::{Message, MessageId, next_block};
+use crate::message::{Message, MessageId};
 use crate::{Card, Fault, Store};
 
 /// A message that is being written. It is to be given back to its store, to [`Store::commit`],
@@ -105,7 +105,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
     /// After an error, or when power fails before, it may be there or not, but never in part.
     pub async fn commit(&mut self, draft: Draft) -> Result<MessageId, Fault<C::Error>> {
-        self.settle(&draft, None).await
+        self.finish(&draft, None).await
     }
 
     /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
@@ -117,30 +117,30 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         draft: Draft,
         flagged: bool,
     ) -> Result<MessageId, Fault<C::Error>> {
-        self.settle(&draft, Some((id, flagged))).await
+        self.finish(&draft, Some((id, flagged))).await
     }
 
     /// Ends a draft without a message, and frees its room.
     pub async fn discard(&mut self, draft: Draft) {
-        self.release(&draft).await;
+        self.free_draft(&draft).await;
     }
 
     /// Makes a draft a message, or discards it. `old` is the message whose envelope it replaces,
     /// and whether it is flagged then.
-    async fn settle(
+    async fn finish(
         &mut self,
         draft: &Draft,
         old: Option<(MessageId, bool)>,
     ) -> Result<MessageId, Fault<C::Error>> {
-        if let Err(fault) = self.try_settle(draft, old).await {
-            self.release(draft).await;
+        if let Err(fault) = self.try_finish(draft, old).await {
+            self.free_draft(draft).await;
             return Err(fault);
         }
         self.reserved = self.reserved.saturating_sub(draft.reserved);
         Ok(MessageId::of(draft.chain))
     }
 
-    async fn try_settle(
+    async fn try_finish(
         &mut self,
         draft: &Draft,
         old: Option<(MessageId, bool)>,
@@ -177,12 +177,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.medium.write(block).await
     }
 
-    async fn release(&mut self, draft: &Draft) {
+    async fn free_draft(&mut self, draft: &Draft) {
         self.medium.drop_tail(draft.chain.serial);
         if self.is_own(draft) {
             self.reserved = self.reserved.saturating_sub(draft.reserved);
             // What can't be freed now is free after the next mount.
-            let _ = self.mark_chain(draft.chain, State::Free, State::Free).await;
+            let _ =
+                self.map.mark_chain(&mut self.medium, draft.chain, State::Free, State::Free).await;
         }
     }
 
@@ -218,7 +219,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             return Err(fault);
         }
         draft.chain.extents += u16::from(is_last);
-        draft.at = next_block(draft.at, next, is_last).ok_or(Fault::Full)?;
+        draft.at = draft.at.next_block(next, is_last).ok_or(Fault::Full)?;
         Ok(())
     }
 

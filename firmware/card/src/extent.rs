@@ -78,12 +78,12 @@ impl Header {
     }
 }
 
-/// The place for a block's payload.
+/// The payload of a block, with what may follow it up to the checksum.
 pub(crate) fn payload(content: &Block) -> &[u8] {
     content.get(HEADER..HEADER + PAYLOAD).unwrap_or(&[])
 }
 
-/// The place for a block's payload, to be written.
+/// The same, to be written.
 pub(crate) fn payload_mut(content: &mut Block) -> &mut [u8] {
     content.get_mut(HEADER..HEADER + PAYLOAD).unwrap_or(&mut [])
 }
@@ -126,6 +126,17 @@ impl Position {
     /// Where the stream in a chain begins.
     pub(crate) fn start(head: u16) -> Self {
         Self { extent: head, index: 1, offset: 0, sequence: 1 }
+    }
+
+    /// The beginning of the block behind this one's, of which `next` is what the header says; none
+    /// when the chain ends here. `is_last`: the block is the last of its extent.
+    pub(crate) fn next_block(self, next: Option<u16>, is_last: bool) -> Option<Self> {
+        let sequence = self.sequence.checked_add(1)?;
+        if is_last {
+            next.map(|extent| Self { extent, index: 0, offset: 0, sequence })
+        } else {
+            Some(Self { index: self.index.checked_add(1)?, offset: 0, sequence, ..self })
+        }
     }
 
     pub(crate) fn put(self, fields: &mut Put<'_>) {

@@ -12,11 +12,14 @@
 //! | journal | a ring of records |
 //! | extents | the messages |
 
-use crate::map::{PAGE_EXTENTS, PAGES_MAX};
 use crate::text;
 
 /// Extents of a card at most: their numbers, and one for "none", fit in 16 bits.
 const EXTENTS_MAX: u32 = 65_535;
+/// Extents that a page of the map has room for.
+pub(crate) const PAGE_EXTENTS: u16 = 2_000;
+/// Pages of the map at most.
+pub(crate) const PAGES_MAX: u8 = 33;
 /// Blocks of an extent at least and at most: 16 KiB and 32 MiB.
 const EXTENT_BLOCKS: (u32, u32) = (32, 65_536);
 /// Blocks of a unit at least and at most: 4 KiB and 4 MiB.
@@ -132,8 +135,8 @@ impl Geometry {
 
     /// Record number `sequence` of the journal.
     pub(crate) fn journal_block(&self, sequence: u64) -> u32 {
-        let place = sequence % u64::from(self.journal_blocks);
-        self.journal + u32::try_from(place).unwrap_or(0)
+        let index = sequence % u64::from(self.journal_blocks);
+        self.journal + u32::try_from(index).unwrap_or(0)
     }
 
     /// Block number `index` of an extent.
@@ -157,7 +160,7 @@ impl Geometry {
         if self.has_extent(extent.saturating_add(1)) { extent + 1 } else { 0 }
     }
 
-    /// The page of the map that tells of `extent`, and its place there.
+    /// The page of the map that has `extent`, and its index in the page.
     pub(crate) fn page_of(&self, extent: u16) -> (u8, u16) {
         let page = extent / self.layout.page_extents;
         (u8::try_from(page).unwrap_or(u8::MAX), extent % self.layout.page_extents)

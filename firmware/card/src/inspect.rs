@@ -2,8 +2,9 @@
 
 use crate::chain::Walk;
 use crate::extent::{Chain, Header, NO_EXTENT, PAYLOAD};
-use crate::map::{PAGES_MAX, State};
-use crate::message::{Message, MessageId, Reader, next_block};
+use crate::geometry::PAGES_MAX;
+use crate::map::State;
+use crate::message::{Message, MessageId, Reader};
 use crate::settings::{SETTINGS_MAX, Settings};
 use crate::{Card, Fault, Geometry, Recovery, Store};
 
@@ -201,14 +202,14 @@ impl<C: Card> Inspection<C> {
                     Ok(content) => Header::read(content),
                     Err(_) => None,
                 };
-                let wanted = (part.serial(), at.sequence);
+                let wanted = (part.serial, at.sequence);
                 let header = header.filter(|header| (header.serial, header.sequence) == wanted);
                 if header.is_none() {
                     damaged(block);
                 }
                 (blocks, left) = (blocks + 1, left - 1);
                 let next = header.and_then(|header| header.next);
-                match next_block(at, next, at.index == geometry.last_index()) {
+                match at.next_block(next, at.index == geometry.last_index()) {
                     Some(next) if geometry.has_extent(next.extent) => at = next,
                     _ => break,
                 }

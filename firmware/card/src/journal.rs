@@ -9,10 +9,10 @@
 //! | 4 | generation of the last checkpoint |
 //! | 4 | boot: the number of the mount |
 //! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
-//! | 1 | flags: 1 the message that came is flagged, 2 the one that went was |
-//! | 12 | chain of the message that came; 0 extents: none |
-//! | 2 | head extent of the message that went; 65,535: none |
-//! | 12, 12 | chains that nothing needs any more; 0 extents: none |
+//! | 1 | flags: 1 the added message is flagged, 2 the removed one was |
+//! | 12 | chain of the added message; 0 extents: none |
+//! | 2 | head extent of the removed message; 65,535: none |
+//! | 12, 12 | chains that the next checkpoint frees; 0 extents: none |
 //! | … | zeros |
 //! | 4 | checksum |
 //!
@@ -23,53 +23,58 @@ use crate::extent::{Chain, NO_EXTENT, Serial};
 use crate::message::Message;
 use crate::octets::{Put, Take};
 
-const FLAG_CAME: u8 = 1;
-const FLAG_WENT: u8 = 2;
+const FLAG_ADDED: u8 = 1;
+const FLAG_REMOVED: u8 = 2;
 
 /// What a record changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// A message that is there from now on.
-    pub(crate) came: Option<Chain>,
-    /// Whether it is flagged.
-    pub(crate) came_flagged: bool,
-    /// The head extent of one that is not any more.
-    pub(crate) went: Option<u16>,
-    /// Whether it was flagged.
-    pub(crate) went_flagged: bool,
-    /// What is free after the next checkpoint. Not before: a replay follows the chains of all that
-    /// came, and must find them as they were.
+    /// The message that it adds.
+    pub(crate) added: Option<Chain>,
+    /// Whether the added message is flagged.
+    pub(crate) added_flagged: bool,
+    /// The head extent of the message that it removes.
+    pub(crate) removed: Option<u16>,
+    /// Whether the removed message was flagged.
+    pub(crate) removed_flagged: bool,
+    /// The chains that the next checkpoint frees. They can't be free before it: a replay follows
+    /// the chains of all added messages, and must find them as they were written.
     pub(crate) freed: [Option<Chain>; 2],
 }
 
 impl Change {
     /// A mount has taken a boot number.
-    pub(crate) const BOOT: Self =
-        Self { came: None, came_flagged: false, went: None, went_flagged: false, freed: [None; 2] };
+    pub(crate) const BOOT: Self = Self {
+        added: None,
+        added_flagged: false,
+        removed: None,
+        removed_flagged: false,
+        freed: [None; 2],
+    };
 
-    /// A message has come.
-    pub(crate) fn commit(came: Chain) -> Self {
-        Self { came: Some(came), ..Self::BOOT }
+    /// A message was committed.
+    pub(crate) fn commit(added: Chain) -> Self {
+        Self { added: Some(added), ..Self::BOOT }
     }
 
     /// A message was removed.
     pub(crate) fn remove(old: &Message) -> Self {
         let body = (old.body != old.chain).then_some(old.body);
         Self {
-            went: Some(old.chain.head),
-            went_flagged: old.flagged,
+            removed: Some(old.chain.head),
+            removed_flagged: old.flagged,
             freed: [Some(old.chain), body],
             ..Self::BOOT
         }
     }
 
-    /// A message has got another envelope, in `came`, and perhaps a flag. The chain that has the
-    /// body stays.
-    pub(crate) fn replace(old: &Message, came: Chain, flagged: bool) -> Self {
+    /// The envelope of a message was replaced by the one in `added`, with or without a flag. The
+    /// chain that has the body stays.
+    pub(crate) fn replace(old: &Message, added: Chain, flagged: bool) -> Self {
         let envelope = (old.body != old.chain).then_some(old.chain);
         Self {
-            came: Some(came),
-            came_flagged: flagged,
+            added: Some(added),
+            added_flagged: flagged,
             freed: [envelope, None],
             ..Self::remove(old)
         }
@@ -83,7 +88,7 @@ impl Change {
     /// Blocks that it is read from: the record, and the links of its chains.
     pub(crate) fn cost(&self) -> u32 {
         let links = |chain: &Chain| u32::from(chain.extents.saturating_sub(1));
-        1 + self.came.iter().chain(self.freed.iter().flatten()).map(links).sum::<u32>()
+        1 + self.added.iter().chain(self.freed.iter().flatten()).map(links).sum::<u32>()
     }
 }
 
@@ -100,8 +105,8 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn write(&self, content: &mut Block) {
         let change = &self.change;
-        let flags = if change.came_flagged { FLAG_CAME } else { 0 }
-            | if change.went_flagged { FLAG_WENT } else { 0 };
+        let flags = if change.added_flagged { FLAG_ADDED } else { 0 }
+            | if change.removed_flagged { FLAG_REMOVED } else { 0 };
         let mut fields = Put::new(content);
         fields
             .u64(self.sequence)
@@ -109,8 +114,8 @@ impl Record {
             .u32(self.boot)
             .u64(self.time_unix_s)
             .u8(flags);
-        put_chain(&mut fields, change.came);
-        fields.u16(change.went.unwrap_or(NO_EXTENT));
+        put_chain(&mut fields, change.added);
+        fields.u16(change.removed.unwrap_or(NO_EXTENT));
         change.freed.iter().for_each(|chain| put_chain(&mut fields, *chain));
     }
 
@@ -122,10 +127,10 @@ impl Record {
         let time_unix_s = fields.u64()?;
         let flags = fields.u8()?;
         let change = Change {
-            came_flagged: flags & FLAG_CAME != 0,
-            went_flagged: flags & FLAG_WENT != 0,
-            came: take_chain(&mut fields)?,
-            went: fields.u16().map(|head| (head != NO_EXTENT).then_some(head))?,
+            added_flagged: flags & FLAG_ADDED != 0,
+            removed_flagged: flags & FLAG_REMOVED != 0,
+            added: take_chain(&mut fields)?,
+            removed: fields.u16().map(|head| (head != NO_EXTENT).then_some(head))?,
             freed: [take_chain(&mut fields)?, take_chain(&mut fields)?],
         };
         Some(Self { sequence, generation, boot, time_unix_s, change })
@@ -175,14 +180,14 @@ mod tests {
         let serial = Serial { boot: 8, count: 5 };
         let chain = |head, extents| Chain { head, extents, serial };
         let whole = Change {
-            came: Some(chain(7, 3)),
-            came_flagged: true,
-            went: Some(4),
-            went_flagged: false,
+            added: Some(chain(7, 3)),
+            added_flagged: true,
+            removed: Some(4),
+            removed_flagged: false,
             freed: [Some(chain(9, 1)), Some(chain(0, 65_535))],
         };
-        let went = Change { went_flagged: true, came_flagged: false, came: None, ..whole };
-        for change in [Change::BOOT, Change::commit(chain(1, 2)), whole, went] {
+        let removed = Change { removed_flagged: true, added_flagged: false, added: None, ..whole };
+        for change in [Change::BOOT, Change::commit(chain(1, 2)), whole, removed] {
             let (sequence, generation) = (u64::MAX - 1, 12);
             let (boot, time_unix_s) = (3, 1_700_000_000);
             let record = Record { sequence, generation, boot, time_unix_s, change };
@@ -198,7 +203,7 @@ mod tests {
         let chain = Chain { head: 1, extents: 4, serial: Serial::NONE };
         assert_eq!(Change::commit(chain).cost(), 4);
         let freed = [Some(chain), Some(chain)];
-        let change = Change { freed, went: Some(1), ..Change::BOOT };
+        let change = Change { freed, removed: Some(1), ..Change::BOOT };
         assert_eq!((change.freed_extents(), change.cost()), (8, 7));
     }
 }

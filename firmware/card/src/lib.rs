@@ -9,20 +9,30 @@
 //! and once; what has been removed does not come back; of a draft nothing is left, its room
 //! included. A card that loses what it said it had flushed can't be helped.
 //!
-//! | Module | What stands on the card |
-//! | --- | --- |
-//! | `geometry` | where everything is |
-//! | `superblock`, `text` | what only a format writes |
-//! | `extent`, `message` | messages |
-//! | `journal` | what changed since the last checkpoint |
-//! | `map`, `checkpoint` | what there was then |
+//! Each module imports from those above it only:
 //!
-//! No future holds a block: there is one buffer, in `medium`.
+//! | Module | |
+//! | --- | --- |
+//! | `card`, `fault`, `octets`, `seal` | the block device, its faults, fields and checksums of a block |
+//! | `extent`, `settings` | blocks of messages; what a device is told |
+//! | `text`, `geometry`, `superblock` | what only a format writes, and where everything is |
+//! | `message` | a message's manifest |
+//! | `journal` | a change since the last checkpoint |
+//! | `checkpoint` | the head of a checkpoint |
+//! | `medium` | the card with one block buffer |
+//! | `map`, `chain` | the extent map, paged; following and marking chains |
+//! | `store` | the state of a mounted card, and queries |
+//! | `read`, `change` | reading a message; the journal and checkpoints written |
+//! | `draft`, `mount` | writing a message; recovery |
+//! | `format`, `inspect` | a new card; a check without writing |
+//!
+//! No future holds a block: the buffer is in `medium`.
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod card;
 mod chain;
+mod change;
 mod checkpoint;
 mod draft;
 mod extent;
@@ -36,6 +46,7 @@ mod medium;
 mod message;
 mod mount;
 mod octets;
+mod read;
 mod seal;
 pub mod settings;
 mod store;

@@ -7,28 +7,24 @@
 //! | 4 | boot: the number of the mount in which it was written |
 //! | 4 | checksum |
 //!
-//! The last checkpoint's pages are never written over. A page that changed is in one of the slots,
-//! or was moved out to its place in the *next* checkpoint, which power may cut off at any time:
-//! until that checkpoint has a head nobody looks there.
+//! The last checkpoint's pages are never overwritten. A changed page is in one of the slots, or was
+//! written ahead to the region of the *next* checkpoint. A recovery does not read that region until
+//! it has a head, so power may fail at any time.
 //!
-//! No draft lives through a mount. So a page may be written with drafts in it, and they are free
-//! extents to every later boot: a crash can't leak them, and a checkpoint need not know them.
+//! No draft outlives a mount. A page may be written with drafts in it: to every later boot they are
+//! free extents, so that a crash can't leak them.
 
+use crate::geometry::PAGE_EXTENTS;
 use crate::medium::Medium;
 use crate::octets::{Put, Take};
 use crate::{BLOCK, Block, Card, Fault};
-
-/// Extents that a page has room for.
-pub(crate) const PAGE_EXTENTS: u16 = 2_000;
-/// Pages of a card at most.
-pub(crate) const PAGES_MAX: u8 = 33;
 
 const STATES: usize = PAGE_EXTENTS as usize / 4;
 
 /// What an extent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing of worth is in it.
+    /// It can be allocated.
     Free = 0,
     /// It belongs to a message, or did since the last checkpoint.
     Part = 1,
@@ -49,27 +45,27 @@ impl State {
     }
 }
 
-/// Room for a page.
+/// Room in memory for a page.
 struct Slot {
     page: Option<u8>,
-    /// Whether the card has it only as it was.
+    /// Whether it differs from what is on the card.
     is_changed: bool,
-    /// When it was wanted last.
-    wanted: u32,
+    /// The value of [`Map::uses`] when it was used last.
+    last_use: u32,
     content: Block,
 }
 
 impl Slot {
-    const EMPTY: Self = Self { page: None, is_changed: false, wanted: 0, content: [0; BLOCK] };
+    const EMPTY: Self = Self { page: None, is_changed: false, last_use: 0, content: [0; BLOCK] };
 
-    fn state(&self, place: u16) -> State {
-        let octet = self.content.get(usize::from(place / 4)).copied().unwrap_or(0);
-        State::from_bits(octet >> (place % 4 * 2))
+    fn state(&self, index: u16) -> State {
+        let octet = self.content.get(usize::from(index / 4)).copied().unwrap_or(0);
+        State::from_bits(octet >> (index % 4 * 2))
     }
 
-    fn set(&mut self, place: u16, state: State) {
-        if let Some(octet) = self.content.get_mut(usize::from(place / 4)) {
-            let shift = place % 4 * 2;
+    fn set(&mut self, index: u16, state: State) {
+        if let Some(octet) = self.content.get_mut(usize::from(index / 4)) {
+            let shift = index % 4 * 2;
             *octet = *octet & !(3 << shift) | (state as u8) << shift;
         }
         self.is_changed = true;
@@ -97,18 +93,19 @@ impl Slot {
 /// The extent map of a card, with room for `PAGES` of its pages.
 pub(crate) struct Map<const PAGES: usize> {
     slots: [Slot; PAGES],
-    wants: u32,
-    /// One bit a page: it was moved out to the next checkpoint's place.
-    moved_out: u64,
+    /// Counts the uses of slots.
+    uses: u32,
+    /// One bit a page: it was written ahead to the next checkpoint's region.
+    written_ahead: u64,
     /// The number of the last checkpoint.
     pub(crate) generation: u32,
-    /// Whose drafts are alive; 0 before the boot has a number.
+    /// The boot whose drafts count; 0 before it has a number.
     pub(crate) boot: u32,
     /// Extents that are `Part` or `Head`.
     pub(crate) used: u32,
     /// Extents that are `Draft`.
     pub(crate) drafted: u32,
-    /// Where the search for a free extent goes on, so that all wear alike.
+    /// Where the search for a free extent goes on, so that all extents wear alike.
     pub(crate) cursor: u16,
 }
 
@@ -117,8 +114,8 @@ impl<const PAGES: usize> Map<PAGES> {
         const { assert!(PAGES > 0, "a map needs room for a page") };
         Self {
             slots: [const { Slot::EMPTY }; PAGES],
-            wants: 0,
-            moved_out: 0,
+            uses: 0,
+            written_ahead: 0,
             generation: 0,
             boot: 0,
             used: 0,
@@ -127,10 +124,10 @@ impl<const PAGES: usize> Map<PAGES> {
         }
     }
 
-    /// Forgets all, to begin anew from checkpoint number `generation`.
+    /// Empties all slots, to begin anew from checkpoint number `generation`.
     pub(crate) fn restart(&mut self, generation: u32, used: u32, cursor: u16) {
         self.slots.iter_mut().for_each(|slot| slot.page = None);
-        self.moved_out = 0;
+        self.written_ahead = 0;
         self.generation = generation;
         self.boot = 0;
         self.used = used;
@@ -144,21 +141,21 @@ impl<const PAGES: usize> Map<PAGES> {
         medium: &mut Medium<C>,
         extent: u16,
     ) -> Result<State, Fault<C::Error>> {
-        let (page, place) = medium.geometry.page_of(extent);
-        Ok(self.page(medium, page).await?.state(place))
+        let (page, index) = medium.geometry.page_of(extent);
+        Ok(self.page(medium, page).await?.state(index))
     }
 
-    /// Says what `extent` is from now on.
+    /// Sets what `extent` is.
     pub(crate) async fn set<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
         extent: u16,
         state: State,
     ) -> Result<(), Fault<C::Error>> {
-        let (page, place) = medium.geometry.page_of(extent);
+        let (page, index) = medium.geometry.page_of(extent);
         let slot = self.page(medium, page).await?;
-        let before = slot.state(place);
-        slot.set(place, state);
+        let before = slot.state(index);
+        slot.set(index, state);
         match before {
             State::Free => {}
             State::Part | State::Head => self.used = self.used.saturating_sub(1),
@@ -184,14 +181,14 @@ impl<const PAGES: usize> Map<PAGES> {
         let geometry = medium.geometry;
         let (mut extent, mut left) = (from, count);
         while left > 0 {
-            let (page, place) = geometry.page_of(extent);
-            let end = geometry.extents_of(page).min(place.saturating_add(left));
+            let (page, index) = geometry.page_of(extent);
+            let end = geometry.extents_of(page).min(index.saturating_add(left));
             let slot = self.page(medium, page).await?;
-            if let Some(found) = (place..end).find(|place| slot.state(*place) == state) {
-                return Ok(Some(extent + (found - place)));
+            if let Some(found) = (index..end).find(|index| slot.state(*index) == state) {
+                return Ok(Some(extent + (found - index)));
             }
-            // A place behind the map's end would make no headway.
-            let seen = end.saturating_sub(place).max(1);
+            // An index behind the page's end would make no headway.
+            let seen = end.saturating_sub(index).max(1);
             left = left.saturating_sub(seen);
             extent = geometry.extent_after(extent.saturating_add(seen - 1));
         }
@@ -221,18 +218,18 @@ impl<const PAGES: usize> Map<PAGES> {
         Ok(())
     }
 
-    /// Writes all pages to their places in the next checkpoint.
+    /// Writes to the next checkpoint's region all pages that are not there as they are now.
     pub(crate) async fn write<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
     ) -> Result<(), Fault<C::Error>> {
         for page in 0..medium.geometry.pages {
-            let is_written = self.moved_out & bit(page) != 0;
+            let is_written = self.written_ahead & bit(page) != 0;
             let is_changed =
                 self.slots.iter().any(|slot| slot.page == Some(page) && slot.is_changed);
             if !is_written || is_changed {
                 self.page(medium, page).await?;
-                self.move_out(medium, page).await?;
+                self.write_page(medium, page).await?;
             }
         }
         Ok(())
@@ -241,38 +238,38 @@ impl<const PAGES: usize> Map<PAGES> {
     /// The next checkpoint has its head: it is the last one now.
     pub(crate) fn turn(&mut self) {
         self.generation += 1;
-        self.moved_out = 0;
+        self.written_ahead = 0;
     }
 
-    /// Brings a page into a slot.
+    /// The slot with a page, which is read if it is in none.
     async fn page<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
         page: u8,
     ) -> Result<&mut Slot, Fault<C::Error>> {
-        self.wants = self.wants.wrapping_add(1);
-        // Looked for first: what stands in the match itself is a part of the future.
-        let at_hand = self.slots.iter().position(|slot| slot.page == Some(page));
-        let index = match at_hand {
+        self.uses = self.uses.wrapping_add(1);
+        // In a variable of its own: what a `match` holds over an await is part of the future.
+        let found = self.slots.iter().position(|slot| slot.page == Some(page));
+        let index = match found {
             Some(index) => index,
-            None => self.bring_in(medium, page).await?,
+            None => self.load_page(medium, page).await?,
         };
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
-        slot.wanted = self.wants;
+        slot.last_use = self.uses;
         Ok(slot)
     }
 
-    async fn bring_in<C: Card>(
+    async fn load_page<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
         page: u8,
     ) -> Result<usize, Fault<C::Error>> {
-        let (index, evicted) = self.least_wanted().ok_or(Fault::Failed)?;
+        let (index, evicted) = self.least_recently_used().ok_or(Fault::Failed)?;
         if let Some(evicted) = evicted {
-            self.move_out(medium, evicted).await?;
+            self.write_page(medium, evicted).await?;
         }
-        let is_moved_out = self.moved_out & bit(page) != 0;
-        let generation = self.generation + u32::from(is_moved_out);
+        let is_written_ahead = self.written_ahead & bit(page) != 0;
+        let generation = self.generation + u32::from(is_written_ahead);
         let block = medium.geometry.page_block(generation, page);
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
         slot.page = None;
@@ -291,17 +288,17 @@ impl<const PAGES: usize> Map<PAGES> {
         Ok(index)
     }
 
-    /// The slot that is given up next, and the page in it if that is not on the card yet.
-    fn least_wanted(&self) -> Option<(usize, Option<u8>)> {
+    /// The slot to be reused next, and the page in it if that has to be written first.
+    fn least_recently_used(&self) -> Option<(usize, Option<u8>)> {
         let (index, slot) = self.slots.iter().enumerate().min_by_key(|(_, slot)| {
-            let unwanted_for = self.wants.wrapping_sub(slot.wanted);
-            (slot.page.is_some(), slot.is_changed, u32::MAX - unwanted_for)
+            let age = self.uses.wrapping_sub(slot.last_use);
+            (slot.page.is_some(), slot.is_changed, u32::MAX - age)
         })?;
         Some((index, slot.page.filter(|_| slot.is_changed)))
     }
 
-    /// Writes a page that is in a slot to its place in the next checkpoint.
-    async fn move_out<C: Card>(
+    /// Writes a page that is in a slot to the next checkpoint's region.
+    async fn write_page<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
         page: u8,
@@ -313,7 +310,7 @@ impl<const PAGES: usize> Map<PAGES> {
         slot.set_stamps(generation, boot);
         medium.write_past(block, &mut slot.content).await?;
         slot.is_changed = false;
-        self.moved_out |= bit(page);
+        self.written_ahead |= bit(page);
         Ok(())
     }
 }
@@ -337,11 +334,11 @@ mod tests {
     fn a_slot_keeps_the_states_of_neighbours_apart() {
         let mut slot = Slot::EMPTY;
         let states = [State::Free, State::Part, State::Head, State::Draft];
-        for place in 0..2_000 {
-            slot.set(place, states[usize::from(place * 7 % 4)]);
+        for index in 0..2_000 {
+            slot.set(index, states[usize::from(index * 7 % 4)]);
         }
-        for place in 0..2_000 {
-            assert_eq!(slot.state(place), states[usize::from(place * 7 % 4)]);
+        for index in 0..2_000 {
+            assert_eq!(slot.state(index), states[usize::from(index * 7 % 4)]);
         }
         assert_eq!(slot.content[STATES..], [0; 12]);
     }
@@ -350,17 +347,17 @@ mod tests {
     fn drafts_and_nothing_else_are_cleared() {
         let mut slot = Slot::EMPTY;
         let states = [State::Draft, State::Part, State::Head, State::Draft, State::Free];
-        for place in 0..200 {
-            slot.set(place, states[usize::from(place % 5)]);
+        for index in 0..200 {
+            slot.set(index, states[usize::from(index % 5)]);
         }
         slot.set_stamps(u32::MAX, u32::MAX);
         slot.clear_drafts();
-        for place in 0..200 {
-            let left = match states[usize::from(place % 5)] {
+        for index in 0..200 {
+            let left = match states[usize::from(index % 5)] {
                 State::Draft => State::Free,
                 other => other,
             };
-            assert_eq!(slot.state(place), left);
+            assert_eq!(slot.state(index), left);
         }
         assert_eq!(slot.stamps(), Some((u32::MAX, u32::MAX)));
     }

@@ -9,9 +9,9 @@
 //! | 10 | where it begins there: extent (2), block (2), octet (2), the block's sequence (4) |
 //! | 1 | flags: 1 flagged |
 
+use crate::Block;
 use crate::extent::{self, Chain, Header, Position, Serial};
 use crate::octets::{Put, Take};
-use crate::{Block, Card, Fault, Store};
 
 /// Octets of a manifest's payload.
 const MANIFEST: u16 = 51;
@@ -133,77 +133,20 @@ impl Message {
     }
 }
 
-/// A place in a message's envelope or body. It borrows nothing: the message may be removed while it
-/// is read, and then a read finds other blocks than it wants and says so.
+/// A read position in a message's envelope or body. It borrows nothing: when the message is removed
+/// meanwhile, the next read finds a block of another draft and fails.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    serial: Serial,
+    pub(crate) serial: Serial,
     pub(crate) at: Position,
-    left: u64,
-    damaged: bool,
+    pub(crate) left: u64,
+    pub(crate) damaged: bool,
 }
 
 impl Reader {
-    pub(crate) fn serial(&self) -> Serial {
-        self.serial
-    }
-
     /// Octets that are still to be read.
     pub fn left(&self) -> u64 {
         self.left
-    }
-}
-
-impl<C: Card, const PAGES: usize> Store<C, PAGES> {
-    /// Reads on, and returns how many octets there were: 0 at the end, or when `into` is empty.
-    /// Each block must be the right one and have its checksum, else it is damaged.
-    pub async fn read(
-        &mut self,
-        reader: &mut Reader,
-        into: &mut [u8],
-    ) -> Result<usize, Fault<C::Error>> {
-        self.check_ready()?;
-        while reader.left > 0 && !into.is_empty() {
-            let geometry = self.medium.geometry;
-            let at = reader.at;
-            let block = geometry.extent_block(at.extent, at.index);
-            if reader.damaged || !geometry.has_extent(at.extent) {
-                return Err(Fault::Damaged { block });
-            }
-            let content = self.medium.load(block).await?;
-            let wanted = (reader.serial, at.sequence);
-            let header = Header::read(content)
-                .filter(|header| (header.serial, header.sequence) == wanted)
-                .ok_or(Fault::Damaged { block })?;
-            let octets = extent::payload(content)
-                .get(usize::from(at.offset)..usize::from(header.length))
-                .ok_or(Fault::Damaged { block })?;
-            let left = usize::try_from(reader.left).unwrap_or(usize::MAX);
-            let count = octets.len().min(left).min(into.len());
-            if let (Some(into), Some(octets)) = (into.get_mut(..count), octets.get(..count)) {
-                into.copy_from_slice(octets);
-            }
-            reader.at.offset += count as u16;
-            reader.left -= count as u64;
-            if reader.at.offset == header.length && reader.left > 0 {
-                let last = at.index == geometry.last_index();
-                reader.at = next_block(at, header.next, last).ok_or(Fault::Damaged { block })?;
-            }
-            if count > 0 {
-                return Ok(count);
-            }
-        }
-        Ok(0)
-    }
-}
-
-/// The beginning of the block behind the one at `at`; none when the chain ends with it.
-pub(crate) fn next_block(at: Position, next: Option<u16>, is_last: bool) -> Option<Position> {
-    let sequence = at.sequence.checked_add(1)?;
-    if is_last {
-        next.map(|extent| Position { extent, index: 0, offset: 0, sequence })
-    } else {
-        Some(Position { index: at.index.checked_add(1)?, offset: 0, sequence, ..at })
     }
 }
 

@@ -40,15 +40,15 @@ impl<C: Card> Store<C> {
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
-    /// Mounts the card in place, for the first time or anew: after [`Fault::Failed`]. Drafts that
+    /// Mounts the card, for the first time or again: after [`Fault::Failed`]. Drafts that
     /// are open are lost, and their store refuses them.
     pub async fn remount(&mut self) -> Result<Recovery, Fault<C::Error>> {
         self.has_failed = true;
         // What a reset left in the card's cache must not be read now and be gone after the next.
         self.medium.flush().await?;
         if !self.load_checkpoint().await? {
-            // The replay may move pages out to where there may be a head that could not be read,
-            // of a checkpoint that is whole. So this one has to be.
+            // The replay may write pages ahead to the region whose head could not be read. A whole
+            // checkpoint may be there, so this one is checked before that head is wiped.
             self.map.check(&mut self.medium).await?;
             let block = self.medium.geometry.head_block(self.map.generation + 1);
             Head::NONE.write(self.medium.blank().await);

@@ -2,7 +2,7 @@
 //!
 //! It is a CRC-32C (Castagnoli, as in RFC 3720 §12.1) of the card's mark, the block's number and
 //! the block's first 508 octets. With the mark no block of an earlier format is taken for one of
-//! this; with the number no block that the card put in the wrong place is taken for the right one.
+//! this; with the number no block that the card stored at another's address is taken for it.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 

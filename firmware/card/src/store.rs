@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::extent::PAYLOAD;
-use crate::journal::{Change, Record, Tip};
+use crate::journal::Tip;
 use crate::map::{Map, State};
 use crate::medium::Medium;
 use crate::message::{Message, MessageId};
@@ -141,10 +141,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         blocks.saturating_sub(1) * PAYLOAD as u64
     }
 
-    /// The message behind `after`, or the first. They come in the order of their places, from the
-    /// place on that is written next, so that the oldest is first as long as all are removed in
-    /// their time. One that was replaced comes again in the same round; its id has a serial that is
-    /// higher than those before the round.
+    /// The message behind `after`, or the first. The order is that of their head extents, beginning
+    /// with the extent that is allocated next: the oldest message is first unless some are kept for
+    /// more than a lap. A message that was replaced comes again in the same round; its new serial is
+    /// higher than all from before the round.
     pub async fn next(
         &mut self,
         after: Option<MessageId>,
@@ -164,12 +164,6 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
     }
 
-    /// Removes a message. Once this has returned, it does not come back.
-    pub async fn remove(&mut self, id: MessageId) -> Result<(), Fault<C::Error>> {
-        let old = self.find(id).await?;
-        self.change(&Change::remove(&old)).await
-    }
-
     pub(crate) fn check_ready(&self) -> Result<(), Fault<C::Error>> {
         if self.has_failed { Err(Fault::Failed) } else { Ok(()) }
     }
@@ -183,7 +177,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             return Err(Fault::NoSuchMessage);
         }
         let found = match self.manifest(id.head()).await {
-            // Of one that could not be listed nothing is known but its place.
+            // Nothing but its head extent is known of a message whose manifest can't be read.
             Err(_) if id.serial() == 0 => Message::damaged(id.head()),
             found => found?,
         };
@@ -197,76 +191,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Message::read(head, content).ok_or(Fault::Damaged { block })
     }
 
-    /// Sees to it that so many extents can be reserved.
-    pub(crate) async fn make_room(&mut self, extents: u32) -> Result<(), Fault<C::Error>> {
-        let free = self.free_extents();
-        if extents > free && extents <= free.saturating_add(self.pending) {
-            self.checkpoint().await?;
-        }
-        if extents <= self.free_extents() { Ok(()) } else { Err(Fault::Full) }
-    }
-
-    fn free_extents(&self) -> u32 {
+    pub(crate) fn free_extents(&self) -> u32 {
         let taken = self.map.used.saturating_add(self.map.drafted).saturating_add(self.reserved);
         u32::from(self.medium.geometry.extents).saturating_sub(taken)
     }
-
-    /// Makes a change, here and on the card. Once it has returned, it is on stable storage.
-    pub(crate) async fn change(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
-        self.checkpoint_if_due().await?;
-        // What fails from here on, or is dropped, may or may not be on the card.
-        self.has_failed = true;
-        if let Some(fault) = self.apply(change).await?.broken {
-            return Err(fault);
-        }
-        self.log(change).await?;
-        self.has_failed = false;
-        Ok(())
-    }
-
-    /// Makes a change here: in what is known, and in the map.
-    pub(crate) async fn apply(
-        &mut self,
-        change: &Change,
-    ) -> Result<Applied<C::Error>, Fault<C::Error>> {
-        let mut applied = Applied { last: None, broken: None };
-        if let Some(head) = change.went {
-            self.map.set(&mut self.medium, head, State::Part).await?;
-            self.counts.messages = self.counts.messages.saturating_sub(1);
-            self.counts.flagged = self.counts.flagged.saturating_sub(change.went_flagged.into());
-        }
-        if let Some(chain) = change.came {
-            let marked = self.mark_chain(chain, State::Head, State::Part).await?;
-            applied = Applied { last: Some(marked.last), broken: marked.broken };
-            self.counts.messages += 1;
-            self.counts.flagged += u32::from(change.came_flagged);
-        }
-        self.pending += change.freed_extents();
-        Ok(applied)
-    }
-
-    /// Writes a change to the journal.
-    pub(crate) async fn log(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
-        let record = Record {
-            sequence: self.tip.next,
-            generation: self.map.generation,
-            boot: self.boot(),
-            time_unix_s: self.last_known_time(),
-            change: *change,
-        };
-        let block = self.medium.geometry.journal_block(record.sequence);
-        record.write(self.medium.blank().await);
-        self.medium.write(block).await?;
-        self.medium.flush().await?;
-        self.tip.advance(change);
-        Ok(())
-    }
-}
-
-/// What a change came to.
-pub(crate) struct Applied<E> {
-    /// The last extent of the message that came.
-    pub(crate) last: Option<u16>,
-    /// Why its chain could not be followed to the end.
-    pub(crate) broken: Option<Fault<E>>,
 }

@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn what_is_no_superblock_is_refused_by_reason() {
         let (_, content) = written();
-        let with = |place: usize, octet: u8| {
+        let with = |at: usize, octet: u8| {
             let mut content = content;
-            content[place] = octet;
+            content[at] = octet;
             Superblock::read::<()>(&content).map(|_| ())
         };
         assert_eq!(with(0, b'Q'), Err(Fault::NotOurs));

@@ -143,9 +143,9 @@ fn what_is_no_card_of_ours_is_refused_by_reason() {
     assert_eq!(refusal(&SimCard::new(0)), Fault::Card(SimFault::Outside));
     assert_eq!(refusal(&SimCard::new(BLOCKS)), Fault::NotOurs);
     let ours = card(BLOCKS, SMALL);
-    let changed = |place: usize, octet: u8| {
+    let changed = |at: usize, octet: u8| {
         let card = ours.copy();
-        card.change(0, |content| content[place] = octet);
+        card.change(0, |content| content[at] = octet);
         refusal(&card)
     };
     assert_eq!(changed(0, b'p'), Fault::NotOurs);

@@ -10,7 +10,7 @@ pub type SimStore = Store<SimCard>;
 pub type Outcome<T> = Result<T, Fault<SimFault>>;
 
 /// Extents of 4 blocks, and pages of 8 extents: small, so that a few messages go through all that
-/// thousands would, pages that are moved out included.
+/// thousands would, pages that are written ahead included.
 pub const SMALL: Layout = Layout { unit_blocks: 8, extent_blocks: 4, page_extents: 8 };
 
 pub fn settings() -> Settings<'static> {
@@ -55,7 +55,7 @@ pub fn mount(card: &SimCard) -> (SimStore, Recovery) {
 
 /// Octets that are like no others.
 fn noise(seed: u32, length: usize) -> Vec<u8> {
-    let octet = |place: usize| (place * 31 + seed as usize * 7 + (place >> 8)) as u8;
+    let octet = |index: usize| (index * 31 + seed as usize * 7 + (index >> 8)) as u8;
     (0..length).map(octet).collect()
 }
 

@@ -1,0 +1,162 @@
+//! Changing what is on the card: in the map, in the journal, and by a checkpoint when one is due.
+
+use crate::checkpoint::Head;
+use crate::extent::Chain;
+use crate::journal::{Change, Record, Tip};
+use crate::map::State;
+use crate::message::MessageId;
+use crate::{Card, Fault, Store};
+
+/// Blocks that a recovery reads for the journal since the last checkpoint, at most; a single large
+/// message may cost more. The journal since then is also kept to half of the ring, so that no new
+/// record overwrites one that a recovery needs.
+const COST_MAX: u32 = 400;
+
+/// How applying a change went.
+pub(crate) struct Applied<E> {
+    /// The last extent of the added message.
+    pub(crate) last: Option<u16>,
+    /// Why its chain could not be followed to the end.
+    pub(crate) broken: Option<Fault<E>>,
+}
+
+impl<C: Card, const PAGES: usize> Store<C, PAGES> {
+    /// Removes a message. Once this has returned, it does not come back.
+    pub async fn remove(&mut self, id: MessageId) -> Result<(), Fault<C::Error>> {
+        let old = self.find(id).await?;
+        self.change(&Change::remove(&old)).await
+    }
+
+    /// Makes sure that `extents` can be reserved, by a checkpoint if that frees enough.
+    pub(crate) async fn make_room(&mut self, extents: u32) -> Result<(), Fault<C::Error>> {
+        let free = self.free_extents();
+        if extents > free && extents <= free.saturating_add(self.pending) {
+            self.checkpoint().await?;
+        }
+        if extents <= self.free_extents() { Ok(()) } else { Err(Fault::Full) }
+    }
+
+    /// Applies a change and writes it to the journal. Once this has returned, it is on stable storage.
+    pub(crate) async fn change(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        self.checkpoint_if_due().await?;
+        // If this fails or is dropped from here on, the record may be on the card or not.
+        self.has_failed = true;
+        if let Some(fault) = self.apply(change).await?.broken {
+            return Err(fault);
+        }
+        self.log(change).await?;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    /// Applies a change to the counts and the map, in memory.
+    pub(crate) async fn apply(
+        &mut self,
+        change: &Change,
+    ) -> Result<Applied<C::Error>, Fault<C::Error>> {
+        let mut applied = Applied { last: None, broken: None };
+        if let Some(head) = change.removed {
+            self.map.set(&mut self.medium, head, State::Part).await?;
+            self.counts.messages = self.counts.messages.saturating_sub(1);
+            self.counts.flagged = self.counts.flagged.saturating_sub(change.removed_flagged.into());
+        }
+        if let Some(chain) = change.added {
+            let marked =
+                self.map.mark_chain(&mut self.medium, chain, State::Head, State::Part).await?;
+            applied = Applied { last: Some(marked.last), broken: marked.broken };
+            self.counts.messages += 1;
+            self.counts.flagged += u32::from(change.added_flagged);
+        }
+        self.pending += change.freed_extents();
+        Ok(applied)
+    }
+
+    /// Writes a change to the journal.
+    pub(crate) async fn log(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        let record = Record {
+            sequence: self.tip.next,
+            generation: self.map.generation,
+            boot: self.boot(),
+            time_unix_s: self.last_known_time(),
+            change: *change,
+        };
+        let block = self.medium.geometry.journal_block(record.sequence);
+        record.write(self.medium.blank().await);
+        self.medium.write(block).await?;
+        self.medium.flush().await?;
+        self.tip.advance(change);
+        Ok(())
+    }
+
+    /// Makes a checkpoint when the journal has become long.
+    pub(crate) async fn checkpoint_if_due(&mut self) -> Result<(), Fault<C::Error>> {
+        let is_long = self.tip.cost >= COST_MAX.min(self.medium.geometry.journal_blocks / 2);
+        if is_long { self.checkpoint().await } else { Ok(()) }
+    }
+
+    /// Makes a checkpoint. It frees the extents of removed messages.
+    pub(crate) async fn checkpoint(&mut self) -> Result<(), Fault<C::Error>> {
+        // What is freed here must not be reused before the new head is written: a recovery from the
+        // last checkpoint would follow the same chains.
+        self.has_failed = true;
+        self.free_removed().await?;
+        self.map.write(&mut self.medium).await?;
+        self.medium.flush().await?;
+        self.write_head().await?;
+        self.map.turn();
+        self.tip = Tip::new(self.tip.next);
+        self.pending = 0;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    async fn write_head(&mut self) -> Result<(), Fault<C::Error>> {
+        let head = self.head();
+        let block = self.medium.geometry.head_block(head.generation);
+        head.write(self.medium.blank().await);
+        self.medium.write(block).await?;
+        self.medium.flush().await
+    }
+
+    fn head(&self) -> Head {
+        Head {
+            generation: self.map.generation + 1,
+            boot: self.boot(),
+            next: self.tip.next,
+            time_unix_s: self.last_known_time(),
+            messages: self.messages(),
+            flagged: self.flagged(),
+            used: self.map.used,
+            cursor: self.map.cursor,
+        }
+    }
+
+    /// Frees the chains that the records since the last checkpoint name. Extents behind a damaged
+    /// link stay in use.
+    pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
+        for sequence in self.tip.first..self.tip.next {
+            // The record is read for each chain: a future that keeps both is larger, and the block
+            // is often in the buffer.
+            for index in 0..2 {
+                let freed = self.freed(sequence, index).await?;
+                if let Some(chain) = freed {
+                    self.map.mark_chain(&mut self.medium, chain, State::Free, State::Free).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Chain number `index` that record number `sequence` frees.
+    async fn freed(
+        &mut self,
+        sequence: u64,
+        index: usize,
+    ) -> Result<Option<Chain>, Fault<C::Error>> {
+        let block = self.medium.geometry.journal_block(sequence);
+        let record = Record::read(self.medium.load(block).await?)
+            .filter(|record| record.sequence == sequence)
+            .ok_or(Fault::Damaged { block })?;
+        Ok(record.change.freed.get(index).copied().flatten())
+    }
+}
