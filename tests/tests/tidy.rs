@@ -65,6 +65,25 @@ fn the_core_imports_downwards_only() {
 }
 
 #[test]
+fn modules_do_not_import_each_other_in_circles() {
+    const CRATES: [&str; 7] = [
+        "core/src/",
+        "firmware/card/src/",
+        "firmware/chips/lm3s6965/src/",
+        "firmware/device/src/",
+        "firmware/sd/src/",
+        "host/src/",
+        "tests/src/",
+    ];
+    let sources = sources();
+    let circles = CRATES.iter().flat_map(|folder| {
+        assert!(sources.iter().any(|source| source.path.starts_with(folder)), "{folder} is empty");
+        imports::circles(&sources, folder)
+    });
+    nothing(&circles.collect::<Vec<_>>());
+}
+
+#[test]
 fn reply_text_stands_in_one_file() {
     let elsewhere = |source: &Source| source.path != "core/src/wire/reply.rs";
     hold(|source| is_in("core/src/")(source) && elsewhere(source), rust::reply_text);

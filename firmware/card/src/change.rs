@@ -36,7 +36,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         if extents <= self.free_extents() { Ok(()) } else { Err(Fault::Full) }
     }
 
-    /// Applies a change and writes it to the journal. Once this has returned, it is on stable storage.
+    /// Applies a change and writes it to the journal. Once this has returned, it is on stable
+    /// storage.
     pub(crate) async fn change(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
         self.checkpoint_if_due().await?;
         // If this fails or is dropped from here on, the record may be on the card or not.

@@ -13,7 +13,7 @@
 //!
 //! | Module | |
 //! | --- | --- |
-//! | `card`, `fault`, `octets`, `seal` | the block device, its faults, fields and checksums of a block |
+//! | `card`, `fault`, `octets`, `seal` | the block device, faults, a block's fields and checksum |
 //! | `extent`, `settings` | blocks of messages; what a device is told |
 //! | `text`, `geometry`, `superblock` | what only a format writes, and where everything is |
 //! | `message` | a message's manifest |

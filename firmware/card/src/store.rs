@@ -142,9 +142,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     }
 
     /// The message behind `after`, or the first. The order is that of their head extents, beginning
-    /// with the extent that is allocated next: the oldest message is first unless some are kept for
-    /// more than a lap. A message that was replaced comes again in the same round; its new serial is
-    /// higher than all from before the round.
+    /// with the extent that is allocated next: the oldest message is first, unless allocation has
+    /// gone round the card while it was kept. A message that was replaced comes again in the same
+    /// round; its new serial is higher than all from before the round.
     pub async fn next(
         &mut self,
         after: Option<MessageId>,

@@ -1,4 +1,4 @@
-//! The chip's core: its clock, its interrupts, and the loop that all tasks run on.
+//! The chip's core: its clock, its interrupt handlers, and the loop that all tasks run on.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "defmt")]
@@ -7,8 +7,6 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::asm;
-use cortex_m::interrupt::InterruptNumber;
-use cortex_m::peripheral::NVIC;
 #[cfg(feature = "defmt")]
 use cortex_m::register::msp;
 use cortex_m_rt::{ExceptionFrame, exception};
@@ -17,6 +15,7 @@ use embassy_executor::raw::Executor;
 use static_cell::StaticCell;
 
 use crate::ethernet;
+use crate::interrupt::Interrupt;
 use crate::registers::system::{RCC, RCGC0, RCGC1, RCGC2, RIS};
 
 /// Clocks a second.
@@ -45,27 +44,7 @@ pub fn start() {
     RCGC2.set(1 | 1 << 3 | 1 << 28 | 1 << 30);
 }
 
-/// An interrupt of the chip's.
-#[derive(Clone, Copy)]
-pub enum Interrupt {
-    /// The Ethernet controller's.
-    Ethernet = 42,
-}
-
-// SAFETY: the numbers are the manual's (table 2-9), each one once, and they do not change.
-unsafe impl InterruptNumber for Interrupt {
-    fn number(self) -> u16 {
-        self as u16
-    }
-}
-
-/// Lets an interrupt through.
-pub fn enable(interrupt: Interrupt) {
-    // SAFETY: no critical section rests on a masked interrupt, but on PRIMASK alone.
-    unsafe { NVIC::unmask(interrupt) }
-}
-
-/// The handlers, by number. Those that are none are never let through.
+/// The handlers, by number. An interrupt without one is never unmasked.
 #[used]
 #[unsafe(link_section = ".vector_table.interrupts")]
 static INTERRUPTS: [Option<extern "C" fn()>; 43] = {

@@ -6,7 +6,7 @@ use core::task::Context;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState};
 use embassy_sync::waitqueue::AtomicWaker;
 
-use crate::chip::{self, Interrupt};
+use crate::interrupt::{self, Interrupt};
 use crate::registers::ethernet::{DATA, IA0, IA1, IM, NP, RCTL, RIS, TCTL, THR, TR};
 
 /// Octets of a frame at most, without its checksum.
@@ -31,14 +31,14 @@ const WHOLE: u32 = 0x3F;
 /// Woken by the interrupt.
 static WAKER: AtomicWaker = AtomicWaker::new();
 
-/// The frame that came, and the one that goes.
+/// A buffer for a frame received and one for a frame to be sent.
 pub struct Frames {
     received: [u8; LENGTH + FRAME + CHECKSUM],
     sent: [u8; LENGTH + FRAME],
 }
 
 impl Frames {
-    /// Two frames.
+    /// Empty buffers.
     pub const fn new() -> Self {
         Self { received: [0; LENGTH + FRAME + CHECKSUM], sent: [0; LENGTH + FRAME] }
     }
@@ -67,7 +67,7 @@ impl Ethernet {
         THR.write(WHOLE);
         TCTL.write(SEND);
         RCTL.write(RECEIVE);
-        chip::enable(Interrupt::Ethernet);
+        interrupt::enable(Interrupt::Ethernet);
         Self(frames)
     }
 
@@ -77,10 +77,10 @@ impl Ethernet {
         let first = DATA.read();
         let length = (first & 0xFFFF) as usize;
         let rest = (1..length.div_ceil(4)).map(|_| DATA.read());
-        let mut places = self.0.received.chunks_exact_mut(4);
+        let mut words = self.0.received.chunks_exact_mut(4);
         for word in iter::once(first).chain(rest) {
-            if let Some(place) = places.next() {
-                place.copy_from_slice(&word.to_le_bytes());
+            if let Some(into) = words.next() {
+                into.copy_from_slice(&word.to_le_bytes());
             }
         }
         let frame = length.checked_sub(LENGTH + CHECKSUM)?;
@@ -136,7 +136,7 @@ impl Driver for Ethernet {
     }
 }
 
-/// A frame that came.
+/// A received frame.
 pub struct Received<'f>(&'f mut [u8]);
 
 impl embassy_net_driver::RxToken for Received<'_> {
@@ -145,7 +145,7 @@ impl embassy_net_driver::RxToken for Received<'_> {
     }
 }
 
-/// The place of a frame that goes.
+/// The buffer of a frame to be sent.
 pub struct Sent<'f>(&'f mut [u8; LENGTH + FRAME]);
 
 impl embassy_net_driver::TxToken for Sent<'_> {
