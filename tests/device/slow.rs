@@ -95,10 +95,11 @@ fn a_thousand_say_nothing_and_then_there_is_service() {
 #[derive(Clone, Copy)]
 enum Heard {
     Greeting,
-    Farewell,
+    /// 421.
+    Refusal,
     /// No socket was free.
     Nothing,
-    /// QEMU's queue of connections has place for one: one more is nobody's.
+    /// QEMU's queue of connections has room for one: one more is nobody's.
     NotTaken,
 }
 
@@ -111,7 +112,7 @@ fn first_word(mut stream: TcpStream) -> Heard {
         (None, Err(ErrorKind::WouldBlock)) => Heard::NotTaken,
         (_, Err(ErrorKind::WouldBlock)) => panic!("the device does not hang up"),
         (Some(b"220"), _) => Heard::Greeting,
-        (Some(b"421"), _) => Heard::Farewell,
+        (Some(b"421"), _) => Heard::Refusal,
         (None, _) => Heard::Nothing,
         (Some(other), _) => panic!("the device says {}", other.escape_ascii()),
     }

@@ -19,7 +19,7 @@ const MESSAGE: u64 = 24 << 10;
 
 /// Rounds of load, each of which ends with a power cut.
 pub struct Storm {
-    dice: Dice,
+    random: Random,
     next: AtomicUsize,
     /// All that was acknowledged.
     pub acknowledged: Vec<Mail>,
@@ -28,13 +28,13 @@ pub struct Storm {
 impl Storm {
     /// Before the first round.
     pub fn new(seed: u64) -> Self {
-        Self { dice: Dice(seed), next: AtomicUsize::new(0), acknowledged: Vec::new() }
+        Self { random: Random(seed), next: AtomicUsize::new(0), acknowledged: Vec::new() }
     }
 
     /// Sends until the power is cut. The card is what is left.
     pub fn round(&mut self, rig: Rig) -> CardImage {
-        let moment = Duration::from_millis(self.dice.below(ROUND_MS));
-        let clients = [0; SESSIONS].map(|_| (rig.client(), Dice(self.dice.next())));
+        let moment = Duration::from_millis(self.random.below(ROUND_MS));
+        let clients = [0; SESSIONS].map(|_| (rig.client(), Random(self.random.next())));
         let (tell, first) = mpsc::channel();
         let (card, new) = thread::scope(|scope| {
             let sessions = clients.map(|(client, sizes)| {
@@ -63,7 +63,7 @@ fn pass(time: Duration) {
 /// Sends until the connection breaks.
 fn send_on(
     mut client: Client,
-    mut sizes: Dice,
+    mut sizes: Random,
     next: &AtomicUsize,
     tell: &mpsc::Sender<()>,
 ) -> Vec<Mail> {
@@ -84,9 +84,9 @@ fn send_on(
 }
 
 /// Random numbers that are the same each time (SplitMix64).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -13,7 +13,7 @@ pub const RAM: usize = 64 * 1024;
 
 /// Sessions at once.
 pub const CHANNELS: usize = 3;
-/// Sockets that send clients away while all channels are taken.
+/// Sockets that refuse clients while all channels are busy.
 pub const SPARES: usize = 2;
 /// All sockets: channels, spares, the outgoing one, UDP, DNS, DHCP.
 pub const SOCKETS: usize = CHANNELS + SPARES + 4;
@@ -47,11 +47,11 @@ pub const CLIENT_OUT: usize = 1536;
 pub const PIECE: usize = 1024;
 
 /// One record of an envelope: two names, a path, a reply, and what has a fixed size.
-pub const SCRATCH: usize = 1024;
+pub const RECORD: usize = 1024;
 
 const _: () = {
     assert!(CLIENT_OUT >= postern_core::client::MIN_OUT);
-    assert!(SCRATCH >= 64 + HELO + 2 * MAX_PATH + REPLY, "a head, or a recipient, fits");
+    assert!(RECORD >= 64 + HELO + 2 * MAX_PATH + REPLY, "a head, or a recipient, fits");
     assert!(envelope::VERSION == 1, "the sizes above are those of version 1");
 };
 

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!           ┌ channel ┐
-//!  port 25 ─┤ channel ├─ desk (the card's store) ─── outgoing ─── next hop, holder
-//!           ├ channel ┘                                  ▲
-//!           └ spare: 421        arrived, released ───────┘
+//!  port 25 ─┤ channel ├─ storage (the card) ─── outgoing ─── next hop, holder
+//!           ├ channel ┘                             ▲
+//!           └ spare: 421    arrived, released ──────┘
 //! ```
 //!
 //! A board brings a network driver, a card and itself ([`Board`]), and calls [`run`]. There is no
@@ -23,22 +23,22 @@ pub mod budget;
 mod channel;
 mod clock;
 mod connector;
-mod desk;
 mod dialogue;
-mod ident;
 mod mailroom;
 mod memory;
 mod net;
 mod notice;
 mod outgoing;
+mod queue_run;
+mod random;
 pub mod reset;
 mod run;
 mod settle;
 mod shared;
 mod spare;
+mod storage;
+mod time_of_day;
 mod transfer;
-mod turn;
-mod wall;
 
 pub use board::{Board, Ended};
 pub use memory::Memory;

@@ -31,8 +31,7 @@ pub(crate) struct Mailroom<'s, C: Card> {
     transaction: Transaction,
 }
 
-/// What became of the last MAIL: one place for all of it, since each octet is there for each
-/// channel.
+/// The state of the last MAIL: one enum, since each octet of it is there once a channel.
 enum Transaction {
     None,
     Open(Open),
@@ -59,7 +58,7 @@ impl<'s, C: Card> Mailroom<'s, C> {
     /// Gives the card back what a transaction that was given up holds of it.
     pub(crate) async fn clear(&mut self) {
         if let Some(draft) = self.transaction.take_draft() {
-            self.shared.desk.lock().await.store.discard(draft).await;
+            self.shared.storage.lock().await.store.discard(draft).await;
         }
     }
 
@@ -71,9 +70,9 @@ impl<'s, C: Card> Mailroom<'s, C> {
         size: Option<u64>,
         body: Body,
     ) -> Result<(), Fault<C::Error>> {
-        let mut desk = self.shared.desk.lock().await;
-        let desk = &mut *desk;
-        let free = desk.store.free().saturating_sub(KEPT_BACK);
+        let mut storage = self.shared.storage.lock().await;
+        let storage = &mut *storage;
+        let free = storage.store.free().saturating_sub(RESERVED);
         // A client that does not say how much comes gets a part of what there is, and may find more
         // when it needs it.
         let likely = u64::from(self.shared.settings.max_message_size).min(free / 4);
@@ -81,25 +80,25 @@ impl<'s, C: Card> Mailroom<'s, C> {
         if room > free {
             return Err(Fault::Full);
         }
-        let draft = desk.store.begin(room).await?;
-        let head = self.open(draft, room, from, body, &mut desk.scratch);
+        let draft = storage.store.begin(room).await?;
+        let head = self.open(draft, room, from, body, &mut storage.buffer);
         let draft = &mut self.transaction.open().draft;
-        desk.store.append(draft, desk.scratch.get(..head).unwrap_or_default()).await
+        storage.store.append(draft, storage.buffer.get(..head).unwrap_or_default()).await
     }
 
-    /// Opens the transaction, and writes the envelope's head into `scratch`. What is here is on the
-    /// stack for a moment; in a future it would stay.
+    /// Opens the transaction, and writes the envelope's head into `buffer`. Not `async`: its locals
+    /// are on the stack for a moment, and not in a future for good.
     fn open(
         &mut self,
         draft: Draft,
         room: u64,
         from: &[u8],
         body: Body,
-        scratch: &mut [u8],
+        buffer: &mut [u8],
     ) -> usize {
-        let arrival = self.shared.wall.now();
+        let arrival = self.shared.time_of_day.now();
         let known = arrival.known.then_some(arrival.unix_seconds);
-        let id = self.shared.dice.id(known, self.shared.boot);
+        let id = self.shared.random.id(known, self.shared.boot);
         let hops = HopCounter::new();
         self.transaction = Transaction::Open(Open { draft, room, id, recipients: 0, hops });
         let head = Head {
@@ -117,37 +116,37 @@ impl<'s, C: Card> Mailroom<'s, C> {
             ret: Ret::Unstated,
             envelope_id: b"",
         };
-        record(scratch, |out| head.put(out))
+        record(buffer, |out| head.put(out))
     }
 
     async fn add(&mut self, path: &[u8]) -> Result<(), Fault<C::Error>> {
-        let mut desk = self.shared.desk.lock().await;
-        let desk = &mut *desk;
-        let recipient = record(&mut desk.scratch, |out| waiting(path).put(out));
+        let mut storage = self.shared.storage.lock().await;
+        let storage = &mut *storage;
+        let recipient = record(&mut storage.buffer, |out| waiting(path).put(out));
         let open = self.transaction.open();
         open.recipients = open.recipients.saturating_add(1);
-        let record = desk.scratch.get(..recipient).unwrap_or_default();
-        desk.store.append(&mut open.draft, record).await
+        let record = storage.buffer.get(..recipient).unwrap_or_default();
+        storage.store.append(&mut open.draft, record).await
     }
 
     /// Writes the envelope's end; the message is next.
     async fn begin_message(&mut self) -> Result<(), Fault<C::Error>> {
-        let mut desk = self.shared.desk.lock().await;
-        let desk = &mut *desk;
+        let mut storage = self.shared.storage.lock().await;
+        let storage = &mut *storage;
         let open = self.transaction.open();
-        let end = record(&mut desk.scratch, |out| put_end(open.recipients, out));
-        let record = desk.scratch.get(..end).unwrap_or_default();
-        desk.store.append(&mut open.draft, record).await?;
+        let end = record(&mut storage.buffer, |out| put_end(open.recipients, out));
+        let record = storage.buffer.get(..end).unwrap_or_default();
+        storage.store.append(&mut open.draft, record).await?;
         open.draft.end_envelope();
         Ok(())
     }
 
     /// Commits the message.
     async fn keep(&mut self) -> Result<(), Fault<C::Error>> {
-        let mut desk = self.shared.desk.lock().await;
+        let mut storage = self.shared.storage.lock().await;
         let draft = self.transaction.take_draft().expect("core ends a message that was begun");
-        desk.store.commit(draft).await?;
-        self.shared.recount(&desk.store);
+        storage.store.commit(draft).await?;
+        self.shared.recount(&storage.store);
         self.shared.arrived.signal(());
         Ok(())
     }
@@ -168,7 +167,7 @@ impl<'s, C: Card> Mailroom<'s, C> {
         if settings.any_recipient || local.eq_ignore_ascii_case(b"postmaster") {
             return Ok(true);
         }
-        let found = self.shared.desk.lock().await.store.is_recipient(path).await;
+        let found = self.shared.storage.lock().await.store.is_recipient(path).await;
         found.map_err(|fault| self.shared.reason(&fault))
     }
 
@@ -189,14 +188,14 @@ impl<'s, C: Card> Mailroom<'s, C> {
 /// recipients; more of them take what the message leaves.
 const ENVELOPE: u64 = 2048;
 
-/// Octets of the card that clients can't fill: on a full card too, it must be written down who got
-/// a message and who did not, or those who did would get it again.
-const KEPT_BACK: u64 = 64 * 1024;
+/// Octets of the card that clients can't fill. A full card too must have room to record who got a
+/// message: a recipient that is not recorded gets it again.
+const RESERVED: u64 = 64 * 1024;
 
-/// Writes a record of an envelope into the desk's scratch, which has room for the longest, and
-/// returns its length.
-fn record(scratch: &mut [u8], put: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>) -> usize {
-    let mut out = Out::new(scratch);
+/// Writes a record of an envelope into `buffer`, which has room for the longest, and returns its
+/// length.
+fn record(buffer: &mut [u8], put: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>) -> usize {
+    let mut out = Out::new(buffer);
     put(&mut out).expect("core bounds what stands in a record");
     out.len()
 }
@@ -281,12 +280,12 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
     async fn chunk(&mut self, octets: &[u8]) -> Result<(), Reason> {
         let open = self.transaction.open();
         open.hops.feed(octets);
-        let mut desk = self.shared.desk.lock().await;
+        let mut storage = self.shared.storage.lock().await;
         let outgrown = open.draft.octets() > open.room;
-        if outgrown && desk.store.free() < KEPT_BACK {
+        if outgrown && storage.store.free() < RESERVED {
             return Err(Reason::Full);
         }
-        let appended = desk.store.append(&mut open.draft, octets).await;
+        let appended = storage.store.append(&mut open.draft, octets).await;
         appended.map_err(|fault| self.shared.reason(&fault))
     }
 

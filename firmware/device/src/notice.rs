@@ -76,10 +76,10 @@ const fn mail(length: usize) -> Mail<'static> {
 }
 
 fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, Failure> {
-    let time = shared.wall.now();
+    let time = shared.time_of_day.now();
     let known = time.known.then_some(time.unix_seconds);
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-    let id = shared.dice.id(known, shared.boot).hyphenated().encode_lower(&mut id);
+    let id = shared.random.id(known, shared.boot).hyphenated().encode_lower(&mut id);
     let notice = Notice {
         hostname: shared.settings.hostname,
         to: shared.settings.failed_to,

@@ -16,8 +16,8 @@ use crate::log::info;
 use crate::memory::OutgoingMemory;
 use crate::net::{Net, Socket};
 use crate::notice;
+use crate::queue_run::QueueRun;
 use crate::shared::{Shared, SharedDatagrams};
-use crate::turn::Turn;
 
 /// The one task that connects to others.
 pub(crate) struct Outgoing<'o, 's, 'n, C: Card> {
@@ -25,7 +25,7 @@ pub(crate) struct Outgoing<'o, 's, 'n, C: Card> {
     net: Net<'n>,
     connector: Connector<'o, 'n>,
     room: Room<'n>,
-    /// Turns in a row that did not do what they should.
+    /// Queue runs in a row that did not deliver what they should.
     attempts: u32,
     /// When the next hop is tried again by itself.
     retry_at: Instant,
@@ -73,7 +73,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
             let (arrived, released) = (shared.arrived.wait(), shared.released.wait());
             let (retry, ask) = (clock::until(self.release_at()), clock::until(self.ask_at));
             match select4(released, ask, retry, arrived).await {
-                // What was asked for, or came, is gone already with the turn before.
+                // What was asked for, or came, is gone already with the run before.
                 Either4::First(()) | Either4::Fourth(()) if shared.waiting.get() == 0 => {}
                 Either4::First(()) | Either4::Third(()) => self.release().await,
                 Either4::Second(()) => self.ask_holder().await,
@@ -104,13 +104,13 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
     /// Passes on all that waits.
     async fn release(&mut self) {
         self.shared.releasing.set(true);
-        let turn = self.turn().await;
+        let run = self.run_queue().await;
         self.shared.releasing.set(false);
-        if let Err(failure) = turn {
+        if let Err(failure) = run {
             info!("the next hop did not take the mail: {}", failure);
         }
-        self.attempts = if turn == Ok(true) { 0 } else { self.attempts.saturating_add(1) };
-        self.retry_at = match self.policy().next(self.attempts, None, self.shared.dice.u32()) {
+        self.attempts = if run == Ok(true) { 0 } else { self.attempts.saturating_add(1) };
+        self.retry_at = match self.policy().next(self.attempts, None, self.shared.random.u32()) {
             Next::After(pause) => clock::now().after(pause),
             Next::WhenAsked | Next::GiveUp => Instant::FAR,
         };
@@ -123,15 +123,15 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         Policy { every, expire_after: seconds(settings.expire_after_s) }
     }
 
-    /// Tries everything once, and returns whether the next turn need not be put off.
-    async fn turn(&mut self) -> Result<bool, Failure> {
+    /// Tries everything once, and returns whether the next run need not be put off.
+    async fn run_queue(&mut self) -> Result<bool, Failure> {
         let (shared, policy) = (self.shared, self.policy());
         let Room { input, output, piece } = &mut self.room;
-        let mut turn = Turn::new(shared, policy, piece);
+        let mut run = QueueRun::new(shared, policy, piece);
         loop {
             if let Err(failure) = self.connector.reach_next_hop(shared.settings).await {
                 // What is too old is given up even when nobody can be reached.
-                turn.expire().await?;
+                run.expire().await?;
                 return Err(failure);
             }
             let protocol = match shared.settings.next_hop.protocol {
@@ -140,9 +140,9 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
             };
             let (socket, hostname) = (&mut self.connector.socket, shared.settings.hostname);
             let mut dialogue = Dialogue::new(socket, hostname, protocol, input, output);
-            match turn.pass_on(&mut dialogue).await {
+            match run.pass_on(&mut dialogue).await {
                 Ok(()) => {
-                    let is_clear = turn.end().await;
+                    let is_clear = run.end().await;
                     let told = tell(shared, &mut self.notice_at, &mut dialogue, piece).await;
                     dialogue.quit().await;
                     self.connector.socket.close().await;
@@ -153,7 +153,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                 Err(failure) => {
                     self.connector.socket.close().await;
                     // A poor link gets through a long queue a few messages at a time.
-                    return if turn.has_moved() { Ok(true) } else { Err(failure) };
+                    return if run.has_moved() { Ok(true) } else { Err(failure) };
                 }
             }
         }

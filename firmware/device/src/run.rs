@@ -17,15 +17,15 @@ use core::pin::pin;
 
 use crate::board::{Board, Ended};
 use crate::budget::CHANNELS;
-use crate::desk::{Desk, SharedDesk};
-use crate::ident::Dice;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
 use crate::outgoing::Outgoing;
+use crate::random::Random;
 use crate::shared::{Shared, SharedDatagrams};
-use crate::spare::Farewell;
-use crate::wall::Wall;
+use crate::spare::Refusal;
+use crate::storage::{SharedStorage, Storage};
+use crate::time_of_day::TimeOfDay;
 use crate::{channel, clock, spare};
 
 /// Seconds between a fault of the card and the restart, in which clients hear of it.
@@ -54,14 +54,14 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
-    let desk = Desk::new(card);
-    let mounted = mount(&desk, &mut memory.settings).await;
+    let storage = Storage::new(card);
+    let mounted = mount(&storage, &mut memory.settings).await;
     match mounted {
-        Ok(()) => with_card(driver, &desk, board, memory, start).await,
+        Ok(()) => with_card(driver, &storage, board, memory, start).await,
         Err(fault) => {
             let Memory { settings, stack, channels, .. } = memory;
             let refuse = refuse(driver, board, stack, channels, start);
-            match select(find(&desk, settings, fault), refuse).await {
+            match select(find(&storage, settings, fault), refuse).await {
                 Either::First(ended) => ended,
                 Either::Second(never) => never,
             }
@@ -71,10 +71,10 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
 
 /// Mounts the card, on which there must be settings that can be read.
 async fn mount<C: Card>(
-    desk: &SharedDesk<C>,
+    storage: &SharedStorage<C>,
     octets: &mut [u8; SETTINGS_MAX],
 ) -> Result<(), Fault<C::Error>> {
-    let store = &mut desk.lock().await.store;
+    let store = &mut storage.lock().await.store;
     let recovery = store.remount().await?;
     store.settings(octets).await?;
     info!(
@@ -86,17 +86,17 @@ async fn mount<C: Card>(
 
 async fn with_card<'m, D: Driver, C: Card, B: Board>(
     driver: D,
-    desk: &SharedDesk<C>,
+    storage: &SharedStorage<C>,
     board: &mut B,
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
-    let settings = desk.lock().await.store.settings(settings).await;
+    let settings = storage.lock().await.store.settings(settings).await;
     let Ok(settings) = settings else { return Ended::CardFailed };
-    let shared = share(&settings, desk, board).await;
-    let farewell = Farewell::new(shared.config.hostname, Reason::Busy);
-    let seed = shared.dice.u64();
+    let shared = share(&settings, storage, board).await;
+    let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
+    let seed = shared.random.u64();
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
     start(runner);
     let mut owners = DatagramOwners::new();
@@ -111,8 +111,8 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     // Without channels nobody listens.
     let is_open = settings.channels > 0;
     let [one, two] = spares;
-    let one = pin!(spare::run(&farewell, net, &mut one.receive, &mut one.send, is_open));
-    let two = pin!(spare::run(&farewell, net, &mut two.receive, &mut two.send, is_open));
+    let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, is_open));
+    let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
     let time = pin!(keep_time(&shared, net, &datagrams));
@@ -129,7 +129,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
 /// Returns once there is a card that can be mounted, or one that was of no use for a while, which
 /// was found with `fault`.
 async fn find<C: Card>(
-    desk: &SharedDesk<C>,
+    storage: &SharedStorage<C>,
     octets: &mut [u8; SETTINGS_MAX],
     fault: Fault<C::Error>,
 ) -> Ended {
@@ -137,7 +137,7 @@ async fn find<C: Card>(
     report(&fault);
     while let Fault::Card(_) = fault {
         Timer::after_secs(LOOK_S).await;
-        match mount(desk, octets).await {
+        match mount(storage, octets).await {
             Ok(()) => return Ended::CardFound,
             Err(Fault::Card(_)) => {}
             Err(other) => {
@@ -150,7 +150,7 @@ async fn find<C: Card>(
     Ended::CardUseless
 }
 
-/// Sends all clients away: there is no card, or none that this program can use.
+/// Refuses all clients: there is no card, or none that this program can use.
 async fn refuse<'m, D: Driver, B: Board>(
     driver: D,
     board: &mut B,
@@ -158,24 +158,24 @@ async fn refuse<'m, D: Driver, B: Board>(
     channels: &'m mut [ChannelMemory; CHANNELS],
     start: impl FnOnce(Runner<'m, D>),
 ) -> ! {
-    let seed = Dice::new(board, [0; 32], 0).u64();
+    let seed = Random::new(board, [0; 32], 0).u64();
     let (net, runner) = net::start(driver, &Address::Dhcp, seed, stack);
     start(runner);
     let hostname = Text::new(NAMELESS.as_bytes()).expect("a constant, and printable");
-    let farewell = Farewell::new(hostname, Reason::Down);
+    let refusal = Refusal::new(hostname, Reason::Down);
     let channels = channels.each_mut().map(|channel| {
         let ChannelMemory { receive, send, .. } = channel;
-        spare::run(&farewell, net, receive, send, true)
+        spare::run(&refusal, net, receive, send, true)
     });
     join3(join_array(channels), say_address(net), feed(board)).await.1
 }
 
 async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
-    desk: &'s SharedDesk<C>,
+    storage: &'s SharedStorage<C>,
     board: &mut B,
 ) -> Shared<'s, C> {
-    let store = &desk.lock().await.store;
+    let store = &storage.lock().await.store;
     let boot = store.boot();
     let hostname = Text::new(settings.hostname.as_bytes()).or(Text::new(NAMELESS.as_bytes()));
     let mut config = channel::config(hostname.expect("a constant, and printable"));
@@ -184,8 +184,8 @@ async fn share<'s, C: Card, B: Board>(
     Shared {
         settings,
         config,
-        wall: Wall::guess(store.last_known_time()),
-        dice: Dice::new(board, store.seed(), boot),
+        time_of_day: TimeOfDay::guess(store.last_known_time()),
+        random: Random::new(board, store.seed(), boot),
         boot,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
         failed: Cell::new(store.flagged()),
@@ -194,7 +194,7 @@ async fn share<'s, C: Card, B: Board>(
         arrived: Signal::new(),
         released: Signal::new(),
         broken: Signal::new(),
-        desk,
+        storage,
     }
 }
 
@@ -236,8 +236,8 @@ async fn keep_time<C: Card>(
         };
         let pause_s = match time {
             Some(unix_s) => {
-                shared.wall.set(unix_s, clock::now().as_millis() / 1000);
-                shared.desk.lock().await.store.note_time(unix_s);
+                shared.time_of_day.set(unix_s, clock::now().as_millis() / 1000);
+                shared.storage.lock().await.store.note_time(unix_s);
                 info!("the time is {=u64}", unix_s);
                 TIME_EVERY_S
             }

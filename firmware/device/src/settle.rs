@@ -6,9 +6,9 @@ use postern_core::time::Timestamp;
 use postern_core::wire::Out;
 
 use crate::budget::REPLY;
-use crate::desk::{Desk, Unreadable};
 use crate::log::{info, warning};
 use crate::shared::Shared;
+use crate::storage::{Storage, Unreadable};
 use crate::transfer::{Fates, bit, record};
 
 /// What was written down of a message.
@@ -39,27 +39,27 @@ pub(crate) async fn settle<C: Card>(
     expired: bool,
     piece: &mut [u8],
 ) -> Result<Settled, Unreadable<C::Error>> {
-    let mut desk = shared.desk.lock().await;
-    let left = count(shared, &mut desk, message, fates, expired).await?;
+    let mut storage = shared.storage.lock().await;
+    let left = count(shared, &mut storage, message, fates, expired).await?;
     let mut settled = Settled { waiting: left.waiting > 0, rewritten: None };
     if left.waiting == 0 && left.failed == 0 {
-        desk.store.remove(message.id).await?;
+        storage.store.remove(message.id).await?;
         info!("passed on, {=u64} octets", message.message_octets);
     } else if left.changed {
         if left.failed > 0 {
             warning!("{=u32} recipients of a message failed for good", left.failed);
         }
         let flagged = !settled.waiting;
-        let id = rewrite(shared, &mut desk, message, fates, expired, flagged, piece).await?;
+        let id = rewrite(shared, &mut storage, message, fates, expired, flagged, piece).await?;
         settled.rewritten = Some(id);
     }
-    shared.recount(&desk.store);
+    shared.recount(&storage.store);
     Ok(settled)
 }
 
 async fn count<C: Card>(
     shared: &Shared<'_, C>,
-    desk: &mut Desk<C>,
+    storage: &mut Storage<C>,
     message: &Message,
     fates: &Fates,
     expired: bool,
@@ -68,7 +68,7 @@ async fn count<C: Card>(
     let mut reader = message.envelope();
     let mut index = 0;
     loop {
-        match record(desk, &mut reader).await? {
+        match record(storage, &mut reader).await? {
             Record::Head(head) => left.changed |= arrival(shared, &head) != head.arrival,
             Record::Recipient(recipient) => {
                 let state = state_after(&recipient, index, fates, expired);
@@ -91,10 +91,10 @@ fn state_after(recipient: &Recipient<'_>, index: u32, fates: &Fates, expired: bo
     }
 }
 
-/// Puts a new envelope in the old one's place.
+/// Replaces the envelope by one with the states as they are now.
 async fn rewrite<C: Card>(
     shared: &Shared<'_, C>,
-    desk: &mut Desk<C>,
+    storage: &mut Storage<C>,
     message: &Message,
     fates: &Fates,
     expired: bool,
@@ -102,19 +102,19 @@ async fn rewrite<C: Card>(
     piece: &mut [u8],
 ) -> Result<MessageId, Unreadable<C::Error>> {
     let replies = u64::from(fates.refused.count_ones()).saturating_mul(REPLY as u64);
-    let mut draft = desk.store.begin(message.envelope_octets.saturating_add(replies)).await?;
-    let copied = copy(shared, desk, &mut draft, message, fates, expired, piece).await;
+    let mut draft = storage.store.begin(message.envelope_octets.saturating_add(replies)).await?;
+    let copied = copy(shared, storage, &mut draft, message, fates, expired, piece).await;
     if let Err(fault) = copied {
-        desk.store.discard(draft).await;
+        storage.store.discard(draft).await;
         return Err(fault);
     }
-    Ok(desk.store.replace(message.id, draft, flagged).await?)
+    Ok(storage.store.replace(message.id, draft, flagged).await?)
 }
 
 /// Copies the envelope with the states as they are now.
 async fn copy<C: Card>(
     shared: &Shared<'_, C>,
-    desk: &mut Desk<C>,
+    storage: &mut Storage<C>,
     draft: &mut Draft,
     message: &Message,
     fates: &Fates,
@@ -125,7 +125,7 @@ async fn copy<C: Card>(
     let mut index = 0;
     loop {
         let mut out = Out::new(copied);
-        let record = record(desk, &mut reader).await?;
+        let record = record(storage, &mut reader).await?;
         let last = matches!(record, Record::End(_));
         let put = match record {
             Record::Head(head) => Head { arrival: arrival(shared, &head), ..head }.put(&mut out),
@@ -139,7 +139,7 @@ async fn copy<C: Card>(
             Record::End(recipients) => put_end(recipients, &mut out),
         };
         put.expect("core bounds what stands in a record, and we the reply");
-        desk.store.append(draft, out.written()).await?;
+        storage.store.append(draft, out.written()).await?;
         if last {
             return Ok(());
         }
@@ -149,6 +149,6 @@ async fn copy<C: Card>(
 /// When a message came. The age of one that came while the time of day was a guess counts from when
 /// it is known.
 fn arrival<C: Card>(shared: &Shared<'_, C>, head: &Head<'_>) -> Timestamp {
-    let now = shared.wall.now();
+    let now = shared.time_of_day.now();
     if head.arrival.known || !now.known { head.arrival } else { now }
 }

@@ -10,12 +10,12 @@ use postern_card::{Card, Fault, Store};
 use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
-use crate::desk::{SharedDesk, Unreadable};
 use crate::dialogue::Failure;
-use crate::ident::Dice;
 use crate::log::warning;
 use crate::net::Datagrams;
-use crate::wall::Wall;
+use crate::random::Random;
+use crate::storage::{SharedStorage, Unreadable};
+use crate::time_of_day::TimeOfDay;
 
 /// The UDP socket, which the clock and the wake-up packets share.
 pub(crate) type SharedDatagrams<'n> = Mutex<NoopRawMutex, Datagrams<'n>>;
@@ -25,9 +25,9 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) settings: &'s Settings<'s>,
     /// What its sessions offer.
     pub(crate) config: Config<'s>,
-    pub(crate) desk: &'s SharedDesk<C>,
-    pub(crate) wall: Wall,
-    pub(crate) dice: Dice,
+    pub(crate) storage: &'s SharedStorage<C>,
+    pub(crate) time_of_day: TimeOfDay,
+    pub(crate) random: Random,
     /// The number of this boot.
     pub(crate) boot: u32,
     /// Messages that wait for the next hop.
@@ -63,7 +63,7 @@ impl<C: Card> Shared<'_, C> {
         Reason::Down
     }
 
-    /// Notes why a message can't be read, and says what that means for the turn.
+    /// Notes why a message can't be read, and returns what that means for the queue run.
     pub(crate) fn note_unreadable(&self, unreadable: &Unreadable<C::Error>) -> Failure {
         match unreadable {
             Unreadable::Store(fault) => self.failure(fault),

@@ -1,5 +1,5 @@
-//! A spare socket: while all channels are taken it says so. Without one, a client would hear a
-//! reset, and take the host for broken.
+//! A spare socket refuses clients with 421 while all channels are busy. Without it they would get a
+//! TCP reset, and take the host for broken.
 
 use core::future::pending;
 
@@ -13,11 +13,11 @@ use crate::budget::{SESSION_OUT, SPARE_SEND};
 use crate::channel::{PORT, config};
 use crate::net::{Net, Socket};
 
-/// What a client is sent away with.
-pub(crate) struct Farewell(heapless::Vec<u8, SPARE_SEND>);
+/// The reply to a client that gets no session.
+pub(crate) struct Refusal(heapless::Vec<u8, SPARE_SEND>);
 
-impl Farewell {
-    /// The reply to a connection that is refused for `reason`.
+impl Refusal {
+    /// The reply that refuses a connection for `reason`.
     pub(crate) fn new(hostname: Text<'_>, reason: Reason) -> Self {
         let config = config(hostname);
         let mut session = Session::new(&config, 0, false);
@@ -33,9 +33,9 @@ impl Farewell {
     }
 }
 
-/// Sends one client after another away, if it is open.
+/// Refuses one client after another, if `is_open`.
 pub(crate) async fn run(
-    farewell: &Farewell,
+    refusal: &Refusal,
     net: Net<'_>,
     receive: &mut [u8],
     send: &mut [u8],
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     let mut socket = Socket::new(net, receive, send);
     loop {
         socket.accept(PORT).await;
-        let _hung_up = socket.write_all(&farewell.0).await;
+        let _hung_up = socket.write_all(&refusal.0).await;
         socket.close().await;
     }
 }

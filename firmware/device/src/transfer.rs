@@ -12,9 +12,9 @@ use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{NoRoom, Out};
 
 use crate::budget::REPLY;
-use crate::desk::{Desk, Unreadable};
 use crate::dialogue::{Answer, Dialogue, Failure, Said, Turn};
 use crate::shared::Shared;
+use crate::storage::{Storage, Unreadable};
 
 /// What became of a message's recipients: a bit for each, in their order.
 #[derive(Default)]
@@ -101,8 +101,8 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
     ) -> Result<(), Failure> {
         let front = self.front(piece).await?;
         let size = self.message.message_octets.saturating_add(front as u64);
-        let mut desk = self.shared.desk.lock().await;
-        let record = record(&mut desk, &mut self.envelope).await;
+        let mut storage = self.shared.storage.lock().await;
+        let record = record(&mut storage, &mut self.envelope).await;
         let record = record.map_err(|fault| self.shared.note_unreadable(&fault))?;
         let Record::Head(head) = record else { return Err(Failure::Unreadable) };
         let mail = Mail {
@@ -123,8 +123,8 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
     /// Says the next RCPT, or that there is none.
     async fn address(&mut self, dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
         loop {
-            let mut desk = self.shared.desk.lock().await;
-            let record = record(&mut desk, &mut self.envelope).await;
+            let mut storage = self.shared.storage.lock().await;
+            let record = record(&mut storage, &mut self.envelope).await;
             let record = record.map_err(|fault| self.shared.note_unreadable(&fault))?;
             let recipient = match record {
                 Record::Recipient(recipient) => recipient,
@@ -159,7 +159,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         dialogue.send_body(piece.get(..front).unwrap_or_default()).await?;
         let mut body = self.message.body();
         loop {
-            let read = self.shared.desk.lock().await.store.read(&mut body, piece).await;
+            let read = self.shared.storage.lock().await.store.read(&mut body, piece).await;
             match read.map_err(|fault| self.shared.failure(&fault))? {
                 0 => break,
                 octets => dialogue.send_body(piece.get(..octets).unwrap_or_default()).await?,
@@ -172,15 +172,15 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
     /// Writes what goes in front of the message into `piece`: the Received field (RFC 5321 §4.4),
     /// and what must stand between it and the message. Returns how many octets that took.
     async fn front(&self, piece: &mut [u8]) -> Result<usize, Failure> {
-        let mut desk = self.shared.desk.lock().await;
-        let desk = &mut *desk;
+        let mut storage = self.shared.storage.lock().await;
+        let storage = &mut *storage;
         let mut first = [0];
-        let read = desk.store.read(&mut self.message.body(), &mut first).await;
+        let read = storage.store.read(&mut self.message.body(), &mut first).await;
         let first = first.get(..read.map_err(|fault| self.shared.failure(&fault))?);
         let separator = separator(first.unwrap_or_default());
-        let filled = fill(desk, &mut self.message.envelope()).await;
+        let filled = fill(storage, &mut self.message.envelope()).await;
         let filled = filled.map_err(|fault| self.shared.failure(&fault))?;
-        let stored = desk.scratch.get(..filled).unwrap_or_default();
+        let stored = storage.buffer.get(..filled).unwrap_or_default();
         let Ok((Record::Head(head), rest)) = Record::take(stored) else {
             return Err(Failure::Unreadable);
         };
@@ -260,38 +260,41 @@ fn nth_of(set: u128, nth: u8) -> u128 {
     rest & rest.wrapping_neg()
 }
 
-/// Reads from `reader` until the scratch is full or nothing is left.
-async fn fill<C: Card>(desk: &mut Desk<C>, reader: &mut Reader) -> Result<usize, Fault<C::Error>> {
+/// Reads from `reader` until the buffer is full or nothing is left.
+async fn fill<C: Card>(
+    storage: &mut Storage<C>,
+    reader: &mut Reader,
+) -> Result<usize, Fault<C::Error>> {
     let mut filled = 0;
     loop {
-        let place = desk.scratch.get_mut(filled..).unwrap_or_default();
-        match desk.store.read(reader, place).await? {
+        let place = storage.buffer.get_mut(filled..).unwrap_or_default();
+        match storage.store.read(reader, place).await? {
             0 => return Ok(filled),
             octets => filled += octets,
         }
     }
 }
 
-/// Takes the envelope's record at `reader` into the scratch, and moves behind it.
+/// Takes the envelope's record at `reader` into the buffer, and moves behind it.
 pub(crate) async fn record<'d, C: Card>(
-    desk: &'d mut Desk<C>,
+    storage: &'d mut Storage<C>,
     reader: &mut Reader,
 ) -> Result<Record<'d>, Unreadable<C::Error>> {
     let mut ahead = reader.clone();
-    let filled = fill(desk, &mut ahead).await?;
-    let stored = desk.scratch.get(..filled).unwrap_or_default();
+    let filled = fill(storage, &mut ahead).await?;
+    let stored = storage.buffer.get(..filled).unwrap_or_default();
     let (_, rest) = Record::take(stored)?;
     let length = filled - rest.len();
     // The same octets again: this moves the reader, and only this.
     let mut moved = 0;
     while moved < length {
-        let place = desk.scratch.get_mut(moved..length).unwrap_or_default();
-        match desk.store.read(reader, place).await? {
+        let place = storage.buffer.get_mut(moved..length).unwrap_or_default();
+        match storage.store.read(reader, place).await? {
             0 => break,
             octets => moved += octets,
         }
     }
-    let stored = desk.scratch.get(..length).unwrap_or_default();
+    let stored = storage.buffer.get(..length).unwrap_or_default();
     let (record, _) = Record::take(stored)?;
     Ok(record)
 }

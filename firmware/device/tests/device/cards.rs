@@ -7,10 +7,10 @@ use postern_core::envelope::State;
 use postern_device::Ended;
 
 use crate::sim::card::{Call, SimCard};
+use crate::sim::contents::{self, damage};
 use crate::sim::hop::{Hop, Notes};
-use crate::sim::letters::letter;
+use crate::sim::messages::message;
 use crate::sim::servers::lease;
-use crate::sim::shelf::{self, damage};
 use crate::sim::talk::{Gone, Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
@@ -34,7 +34,7 @@ fn without_a_card_clients_hear_so_until_there_is_one() {
     lease(&world);
     world.card.pull_out(true);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(30).await;
         is_down(&world).await;
         world.card.pull_out(false);
@@ -51,7 +51,7 @@ fn a_card_of_somebody_elses_is_left_alone() {
     let world = World::new(SimCard::new(BLOCKS), 5);
     lease(&world);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(30).await;
         is_down(&world).await;
     });
@@ -62,10 +62,10 @@ fn a_card_of_somebody_elses_is_left_alone() {
 fn a_card_whose_settings_are_damaged_is_none() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     lease(&world);
-    let block = shelf::block_with(&world.card, &["mx2.provider.example"]);
+    let block = contents::block_with(&world.card, &["mx2.provider.example"]);
     damage(&world.card, block);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(30).await;
         is_down(&world).await;
         let writes = world.card.writes();
@@ -84,11 +84,11 @@ fn a_card_whose_settings_are_damaged_is_none() {
 fn a_useless_card_that_is_put_in_later_ends_the_boot() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     lease(&world);
-    let block = shelf::block_with(&world.card, &["mx2.provider.example"]);
+    let block = contents::block_with(&world.card, &["mx2.provider.example"]);
     damage(&world.card, block);
     world.card.pull_out(true);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(30).await;
         world.card.pull_out(false);
         Timer::after_secs(30).await;
@@ -102,19 +102,19 @@ fn a_card_that_is_pulled_out_ends_the_boot_and_keeps_what_was_taken() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     let hop = Notes::new();
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let mut idle = Talk::greeted(&world).await;
         let mut busy = Talk::greeted(&world).await;
-        let reply = busy.mail(&[JOE], &letter(1, 5_000)).await.expect("it answers");
+        let reply = busy.mail(&[JOE], &message(1, 5_000)).await.expect("it answers");
         assert!(reply.starts_with("250 "), "{reply}");
         busy.expect(&[("MAIL FROM:<a@b.example>\r\n", "250 ")]).await;
         busy.expect(&[("RCPT TO:<joe@client.example>\r\n", "250 "), ("DATA\r\n", "354 ")]).await;
-        busy.send(&stuffed(&letter(2, 5_000))).await.expect("it listens");
+        busy.send(&stuffed(&message(2, 5_000))).await.expect("it listens");
         world.card.pull_out(true);
-        busy.send(&stuffed(&letter(3, 5_000))).await.expect("it listens");
+        busy.send(&stuffed(&message(3, 5_000))).await.expect("it listens");
         let reply = busy.say(".\r\n").await;
         assert!(reply.as_ref().is_ok_and(|reply| reply.starts_with("4")), "{reply:?}");
-        let reply = idle.mail(&[JOE], &letter(4, 5_000)).await;
+        let reply = idle.mail(&[JOE], &message(4, 5_000)).await;
         assert!(reply.as_ref().is_ok_and(|reply| reply.starts_with("4")), "{reply:?}");
         assert_eq!(world.ended().await, Ended::CardFailed);
         assert!(Instant::now() < Instant::from_secs(10));
@@ -125,7 +125,7 @@ fn a_card_that_is_pulled_out_ends_the_boot_and_keeps_what_was_taken() {
     });
     let taken = hop.taken.borrow();
     assert_eq!(taken.len(), 1);
-    assert!(taken[0].message() == letter(1, 5_000));
+    assert!(taken[0].message() == message(1, 5_000));
 }
 
 #[test]
@@ -134,14 +134,14 @@ fn an_uncertain_commit_is_no_promise() {
     for flush in 0..2 {
         let world = World::new(card(CARD_OCTETS, &settings()), 5);
         world.switch_on();
-        world.tell(async {
+        world.run(async {
             let mut client = Talk::greeted(&world).await;
             client.expect(&[("MAIL FROM:<a@b.example>\r\n", "250 ")]).await;
             client
                 .expect(&[("RCPT TO:<joe@client.example>\r\n", "250 "), ("DATA\r\n", "354 ")])
                 .await;
             world.card.fail(Call::Flush, flush, u64::MAX);
-            client.send(&stuffed(&letter(2, 5_000))).await.expect("it listens");
+            client.send(&stuffed(&message(2, 5_000))).await.expect("it listens");
             client.expect(&[(".\r\n", "451 ")]).await;
             assert_eq!(world.ended().await, Ended::CardFailed);
         });
@@ -152,17 +152,17 @@ fn an_uncertain_commit_is_no_promise() {
 fn three_messages(marks: &[&str], octets: usize) -> (World, u32) {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         let recipients = ["joe@client.example", "ann@client.example", "bob@client.example"];
         for (number, recipient) in (1..).zip(recipients) {
-            let reply = client.mail(&[recipient], &letter(number, octets)).await;
+            let reply = client.mail(&[recipient], &message(number, octets)).await;
             assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
         }
         client.expect(&[("QUIT\r\n", "221 ")]).await;
     });
     world.switch_off();
-    let block = shelf::block_with(&world.card, marks);
+    let block = contents::block_with(&world.card, marks);
     (world, block)
 }
 
@@ -171,13 +171,13 @@ fn others_go_on(world: &World) {
     let hop = Notes::new();
     Hop::arrive(world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(30).await;
-        let numbers: Vec<u8> = hop.taken.borrow().iter().map(|one| one.message()[16]).collect();
+        let numbers: Vec<u8> = hop.taken.borrow().iter().map(|one| one.message()[17]).collect();
         assert_eq!(numbers, *b"13");
         // And nothing holds up what comes later.
         let mut client = Talk::greeted(world).await;
-        let reply = client.mail(&[JOE], &letter(4, 2_000)).await;
+        let reply = client.mail(&[JOE], &message(4, 2_000)).await;
         assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
         Timer::after_secs(30).await;
         assert_eq!(hop.count(), 3);
@@ -189,10 +189,10 @@ fn others_go_on(world: &World) {
 
 #[test]
 fn a_message_that_cant_be_read_is_flagged_and_the_others_go_on() {
-    let (world, first) = three_messages(&["Subject: letter 2"], 20_000);
+    let (world, first) = three_messages(&["Subject: message 2"], 20_000);
     damage(&world.card, first + 20);
     others_go_on(&world);
-    let held = shelf::held(&world.card);
+    let held = contents::held(&world.card);
     assert_eq!(held.len(), 1);
     assert!(held[0].is_flagged);
     assert_eq!(held[0].recipients, [("ann@client.example".to_owned(), State::Refused)]);
@@ -200,10 +200,10 @@ fn a_message_that_cant_be_read_is_flagged_and_the_others_go_on() {
 
 #[test]
 fn one_that_cant_be_read_from_its_beginning_is_flagged_too() {
-    let (world, first) = three_messages(&["Subject: letter 2"], 1_000);
+    let (world, first) = three_messages(&["Subject: message 2"], 1_000);
     damage(&world.card, first + 1);
     others_go_on(&world);
-    assert!(shelf::held(&world.card)[0].is_flagged);
+    assert!(contents::held(&world.card)[0].is_flagged);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn an_envelope_that_cant_be_read_stops_nobody() {
     let (world, envelope) = three_messages(&marks, 20_000);
     damage(&world.card, envelope);
     others_go_on(&world);
-    assert_eq!(shelf::held(&world.card).len(), 1, "it is never thrown away");
+    assert_eq!(contents::held(&world.card).len(), 1, "it is never thrown away");
 }
 
 #[test]
@@ -221,23 +221,23 @@ fn a_manifest_that_cant_be_read_stops_nobody() {
     let (world, envelope) = three_messages(&marks, 20_000);
     damage(&world.card, envelope - 1);
     others_go_on(&world);
-    assert_eq!(shelf::held(&world.card).len(), 1);
+    assert_eq!(contents::held(&world.card).len(), 1);
 }
 
 #[test]
 fn a_card_that_fails_while_mail_goes_on_loses_none() {
-    let (world, _) = three_messages(&["Subject: letter 2"], 20_000);
+    let (world, _) = three_messages(&["Subject: message 2"], 20_000);
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     for read in [30, 60, 90] {
         world.card.fail(Call::Read, read, u64::MAX);
         world.switch_on();
-        world.tell(async { with_timeout(Duration::from_secs(20), world.ended()).await.ok() });
+        world.run(async { with_timeout(Duration::from_secs(20), world.ended()).await.ok() });
     }
     world.card.fail_no_more();
     world.switch_on();
-    world.tell(Timer::after_secs(60));
-    let mut numbers: Vec<u8> = hop.taken.borrow().iter().map(|one| one.message()[16]).collect();
+    world.run(Timer::after_secs(60));
+    let mut numbers: Vec<u8> = hop.taken.borrow().iter().map(|one| one.message()[17]).collect();
     numbers.dedup();
     assert_eq!(numbers, *b"123");
 }
@@ -247,7 +247,7 @@ fn a_name_that_no_reply_can_have_is_left_out() {
     let settings = Settings { hostname: "bad\u{7}name", ..settings() };
     let world = World::new(card(CARD_OCTETS, &settings), 5);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::connect(&world).await.expect("somebody listens");
         client.expect(&[("", "220 postern.invalid ")]).await;
         client.hang_up().await;

@@ -3,10 +3,10 @@
 
 mod sim;
 
+mod bad_links;
 mod cards;
-mod cuts;
-mod passing;
+mod power_cuts;
 mod receiving;
+mod relaying;
 mod releasing;
 mod time;
-mod weather;

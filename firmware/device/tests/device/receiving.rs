@@ -3,10 +3,10 @@
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use postern_card::settings::{NextHop, Protocol, Settings};
 
+use crate::sim::contents;
 use crate::sim::hop::{Asked, Hop, Notes};
-use crate::sim::letters::letter;
-use crate::sim::link::{Side, Weather};
-use crate::sim::shelf;
+use crate::sim::link::{Impairment, Side};
+use crate::sim::messages::message;
 use crate::sim::talk::{Gone, Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
@@ -31,7 +31,7 @@ async fn greeting(world: &World) -> String {
 #[test]
 fn three_are_served_and_the_fourth_hears_why_not() {
     let world = device(&settings(), CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let first = Talk::greeted(&world).await;
         let _second = Talk::greeted(&world).await;
         let mut third = Talk::greeted(&world).await;
@@ -48,7 +48,7 @@ fn three_are_served_and_the_fourth_hears_why_not() {
 #[test]
 fn fewer_channels_are_open_when_the_settings_say_so() {
     let world = device(&Settings { channels: 1, ..settings() }, CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let _first = Talk::greeted(&world).await;
         assert!(greeting(&world).await.starts_with("421 "));
     });
@@ -57,7 +57,7 @@ fn fewer_channels_are_open_when_the_settings_say_so() {
 #[test]
 fn without_channels_nobody_listens() {
     let world = device(&Settings { channels: 0, ..settings() }, CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         for _ in 0..5 {
             assert!(Talk::connect(&world).await.is_err());
         }
@@ -67,7 +67,7 @@ fn without_channels_nobody_listens() {
 #[test]
 fn a_client_that_leaves_without_a_word_frees_its_channel_at_once() {
     let world = device(&settings(), CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         for round in 0..4 {
             let clients = [
                 Talk::greeted(&world).await,
@@ -87,7 +87,7 @@ fn a_client_that_leaves_without_a_word_frees_its_channel_at_once() {
 fn a_client_that_says_nothing_is_ended_by_the_deadline() {
     let settings = Settings { idle_timeout_ms: 60_000, ..settings() };
     let world = device(&settings, CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let mut silent = Talk::greeted(&world).await;
         let mut amid = Talk::greeted(&world).await;
         amid.expect(&[(MAIL, "250"), ("RCPT TO:<joe@client.example>\r\n", "250")]).await;
@@ -102,14 +102,14 @@ fn a_client_that_says_nothing_is_ended_by_the_deadline() {
         assert!((60..65).contains(&seconds), "{seconds}");
     });
     world.switch_off();
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
 fn what_is_given_up_takes_no_room() {
     let world = device(&settings(), 512 << 10);
-    let room = shelf::free(&world.card);
-    world.tell(async {
+    let room = contents::free(&world.card);
+    world.run(async {
         // Each would take a quarter of what is free.
         for round in 0..40 {
             let mut client = Talk::greeted(&world).await;
@@ -123,7 +123,7 @@ fn what_is_given_up_takes_no_room() {
                 1 => client.hang_up().await,
                 2 => {
                     client.expect(&[("DATA\r\n", "354")]).await;
-                    client.send(&stuffed(&letter(round, 30_000))).await.expect("it listens");
+                    client.send(&stuffed(&message(round, 30_000))).await.expect("it listens");
                     client.hang_up().await;
                 }
                 _ => {
@@ -134,7 +134,7 @@ fn what_is_given_up_takes_no_room() {
             Timer::after_secs(1).await;
         }
         let most = room as usize / 4 - 4096;
-        let reply = Talk::greeted(&world).await.mail(&[JOE], &letter(99, most)).await;
+        let reply = Talk::greeted(&world).await.mail(&[JOE], &message(99, most)).await;
         assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
     });
 }
@@ -142,12 +142,12 @@ fn what_is_given_up_takes_no_room() {
 #[test]
 fn a_message_over_the_limit_is_refused_for_good() {
     let world = device(&Settings { max_message_size: 10_000, ..settings() }, CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         client.expect(&[("MAIL FROM:<a@b.example> SIZE=10001\r\n", "552 5.3.4 ")]).await;
-        let reply = client.mail(&[JOE], &letter(1, 12_000)).await.expect("it answers");
+        let reply = client.mail(&[JOE], &message(1, 12_000)).await.expect("it answers");
         assert!(reply.starts_with("552 5.3.4 "), "{reply}");
-        let reply = client.mail(&[JOE], &letter(1, 9_000)).await.expect("it answers");
+        let reply = client.mail(&[JOE], &message(1, 9_000)).await.expect("it answers");
         assert!(reply.starts_with("250 "), "{reply}");
     });
 }
@@ -156,11 +156,11 @@ fn a_message_over_the_limit_is_refused_for_good() {
 fn a_full_card_puts_mail_off_before_it_comes_and_loses_none() {
     let world = device(&settings(), 512 << 10);
     let hop = Notes::new();
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         let mut taken = 0;
         loop {
-            let reply = client.mail(&[JOE], &letter(taken, 20_000)).await.expect("it answers");
+            let reply = client.mail(&[JOE], &message(taken, 20_000)).await.expect("it answers");
             if reply == "452 4.3.1 No room now, try later" {
                 break;
             }
@@ -177,9 +177,9 @@ fn a_full_card_puts_mail_off_before_it_comes_and_loses_none() {
         Timer::after_secs(60).await;
         assert_eq!(hop.count() as u64, taken);
         for (number, taken) in hop.taken.borrow().iter().enumerate() {
-            assert!(taken.message() == letter(number as u64, 20_000));
+            assert!(taken.message() == message(number as u64, 20_000));
         }
-        let reply = client.mail(&[JOE], &letter(50, 20_000)).await.expect("it answers");
+        let reply = client.mail(&[JOE], &message(50, 20_000)).await.expect("it answers");
         assert!(reply.starts_with("250 "), "{reply}");
     });
 }
@@ -187,13 +187,13 @@ fn a_full_card_puts_mail_off_before_it_comes_and_loses_none() {
 #[test]
 fn a_message_that_outgrows_the_card_is_put_off() {
     let world = device(&Settings { max_message_size: 1 << 20, ..settings() }, 512 << 10);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         client.expect(&[(MAIL, "250 "), ("RCPT TO:<joe@client.example>\r\n", "250 ")]).await;
         client.expect(&[("DATA\r\n", "354 ")]).await;
-        client.send(&stuffed(&letter(1, 600 << 10))).await.expect("it listens");
+        client.send(&stuffed(&message(1, 600 << 10))).await.expect("it listens");
         client.expect(&[(".\r\n", "452 4.3.1 ")]).await;
-        let reply = client.mail(&[JOE], &letter(2, 50 << 10)).await.expect("it answers");
+        let reply = client.mail(&[JOE], &message(2, 50 << 10)).await.expect("it answers");
         assert!(reply.starts_with("250 "), "{reply}");
     });
 }
@@ -201,7 +201,7 @@ fn a_message_that_outgrows_the_card_is_put_off() {
 #[test]
 fn who_is_a_recipient() {
     let world = device(&settings(), CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         client
             .expect(&[("MAIL FROM:<>\r\n", "250 "), ("RCPT TO:<JOE@Client.example>\r\n", "250 ")])
@@ -213,7 +213,7 @@ fn who_is_a_recipient() {
         client.expect(&[("DATA\r\n", "354 "), ("\r\nhello\r\n.\r\n", "250 ")]).await;
     });
     world.switch_off();
-    let held = shelf::held(&world.card);
+    let held = contents::held(&world.card);
     let paths: Vec<&str> = held[0].recipients.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["JOE@Client.example", "root@client.example", "postmaster@client.example"]);
 }
@@ -221,32 +221,32 @@ fn who_is_a_recipient() {
 #[test]
 fn mail_that_goes_in_a_circle_is_refused() {
     let world = device(&settings(), CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         let circling = "Received: from here by there\r\n".repeat(101) + "\r\nhello\r\n";
         let reply = client.mail(&[JOE], circling.as_bytes()).await.expect("it answers");
         assert!(reply.starts_with("554 5.4.6 "), "{reply}");
     });
     world.switch_off();
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
 fn half_open_connections_hold_nobody_up_for_long() {
     let world = device(&settings(), CARD_OCTETS);
-    world.tell(async {
+    world.run(async {
         // Each side knows the other's hardware address.
         Talk::greeted(&world).await.close().await;
         // The cable swallows what the device answers, so that none of these handshakes ends.
-        let swallowing = Weather { lost: 100, ..Weather::default() };
-        world.cable.set_weather_to(Side::Far, swallowing);
+        let swallowing = Impairment { lost: 100, ..Impairment::default() };
+        world.cable.impair_to(Side::Far, swallowing);
         let silent = Duration::from_secs(1);
         for _ in 0..5 {
             assert!(with_timeout(silent, Talk::connect(&world)).await.is_err());
         }
         Timer::after_secs(20).await;
         // The next answer to any of them would bring a reset, and free its socket.
-        world.cable.set_weather(Weather::default());
+        world.cable.impair(Impairment::default());
         Talk::greeted(&world).await.expect(&[("QUIT\r\n", "221 ")]).await;
     });
 }
@@ -257,14 +257,14 @@ fn on_a_full_card_too_it_is_written_down_who_got_a_message() {
     let world = device(&Settings { next_hop, ..settings() }, 512 << 10);
     let hop = Notes::new();
     hop.answer(|asked| (asked == Asked::Message(ANN)).then_some("451 4.2.0 not now"));
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
-        let reply = client.mail(&[JOE, ANN], &letter(0, 2_000)).await.expect("it answers");
+        let reply = client.mail(&[JOE, ANN], &message(0, 2_000)).await.expect("it answers");
         assert!(reply.starts_with("250 "), "{reply}");
         let mut taken = 1;
         // Small ones fill what the large ones leave.
         for size in [20_000, 2_000] {
-            while client.mail(&[JOE], &letter(taken, size)).await.expect("it answers")[..1] == *"2"
+            while client.mail(&[JOE], &message(taken, size)).await.expect("it answers")[..1] == *"2"
             {
                 taken += 1;
             }

@@ -4,7 +4,7 @@ use embassy_time::{Duration, Timer};
 use postern_card::settings::{Holder, List, Network, Protocol, Settings};
 
 use crate::sim::hop::{Asked, Hop, Notes};
-use crate::sim::letters::letter;
+use crate::sim::messages::message;
 use crate::sim::talk::Talk;
 use crate::sim::world::{CARD_OCTETS, HOLDER_PORT, HOP_PORT, World, card, settings};
 
@@ -21,7 +21,7 @@ fn device(settings: &Settings<'_>) -> World {
 
 async fn send(client: &mut Talk, count: u64) {
     for number in 0..count {
-        let reply = client.mail(&["joe@client.example"], &letter(number, 2_000)).await;
+        let reply = client.mail(&["joe@client.example"], &message(number, 2_000)).await;
         assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
     }
 }
@@ -30,7 +30,7 @@ async fn send(client: &mut Talk, count: u64) {
 fn who_may_ask_is_counted_for_and_served_at_once() {
     let (world, hop) = (device(&on_demand()), Notes::new());
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         client.expect(&[("ETRN client.example\r\n", "251 ")]).await;
         send(&mut client, 3).await;
@@ -48,7 +48,7 @@ fn who_may_ask_is_counted_for_and_served_at_once() {
 fn a_restart_is_no_request() {
     let (world, hop) = (device(&on_demand()), Notes::new());
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
-    world.tell(async {
+    world.run(async {
         send(&mut Talk::greeted(&world).await, 1).await;
         world.switch_on();
         Timer::after_secs(3600).await;
@@ -59,7 +59,7 @@ fn a_restart_is_no_request() {
 #[test]
 fn the_names_that_mean_our_mail() {
     let world = device(&on_demand());
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         send(&mut client, 1).await;
         for name in ["client.example", "branch", "BRANCH", "192.0.2.1"] {
@@ -81,7 +81,7 @@ fn other_networks_may_not_ask() {
     let other = Network { address: [198, 51, 100, 0].into(), prefix: 24 };
     let etrn_from = [other].into_iter().collect();
     let world = device(&Settings { etrn_from, ..on_demand() });
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         client.expect(&[("ETRN client.example\r\n", "459 ")]).await;
     });
@@ -91,7 +91,7 @@ fn other_networks_may_not_ask() {
 fn a_request_during_a_run_that_fails_is_kept() {
     let (world, hop) = (device(&settings()), Notes::new());
     let mute = Hop::arrive_mute(&world, HOP_PORT);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         send(&mut client, 1).await;
         Timer::after_secs(10).await;
@@ -113,7 +113,7 @@ fn a_request_during_a_run_starts_no_other_beside_it() {
         _ => None,
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         send(&mut client, 1).await;
         Timer::after_secs(10).await;
@@ -148,7 +148,7 @@ fn a_caller_asks_its_holder_at_boot_and_at_the_interval() {
         _ => None,
     });
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(10).await;
         assert_eq!(asked_at(&holder, "client.example"), [0]);
         assert_eq!(asked_at(&holder, "@branch.example"), [0], "each is asked for");

@@ -1,11 +1,11 @@
-//! What the stories happen in.
+//! A simulated network, card and clock, and hosts on them.
 
 pub mod clock;
+pub mod contents;
 pub mod hop;
-pub mod letters;
 pub mod link;
+pub mod messages;
 pub mod servers;
-pub mod shelf;
 pub mod talk;
 pub mod tasks;
 pub mod timed;

@@ -4,10 +4,10 @@ use embassy_time::Timer;
 use postern_card::settings::{Protocol, Settings};
 use postern_core::envelope::State;
 
+use crate::sim::contents;
 use crate::sim::hop::{Asked, Hop, Notes};
-use crate::sim::letters::letter;
+use crate::sim::messages::message;
 use crate::sim::servers::tell_time;
-use crate::sim::shelf;
 use crate::sim::talk::Talk;
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
@@ -21,14 +21,14 @@ fn timed() -> Settings<'static> {
 
 async fn send(world: &World, number: u64) {
     let mut client = Talk::greeted(world).await;
-    let reply = client.mail(&["joe@client.example"], &letter(number, 2_000)).await;
+    let reply = client.mail(&["joe@client.example"], &message(number, 2_000)).await;
     assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
     client.expect(&[("QUIT\r\n", "221 ")]).await;
 }
 
 /// What became of the first message on the card.
 fn first_state(world: &World) -> (bool, State) {
-    let held = shelf::held(&world.card);
+    let held = contents::held(&world.card);
     (held[0].is_flagged, held[0].recipients[0].1)
 }
 
@@ -39,7 +39,7 @@ fn the_time_server_says_when_mail_came() {
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     tell_time(&world, BOOT);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(10).await;
         send(&world, 1).await;
         Timer::after_secs(1).await;
@@ -54,7 +54,7 @@ fn without_a_server_the_card_has_the_best_guess() {
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(40).await;
         send(&world, 1).await;
         Timer::after_secs(1).await;
@@ -68,7 +68,7 @@ fn mail_expires_and_stays_flagged() {
     let world = World::new(card(CARD_OCTETS, &timed()), 4);
     tell_time(&world, BOOT);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(10).await;
         send(&world, 1).await;
         Timer::after_secs(2 * DAY_S - 3600).await;
@@ -80,7 +80,7 @@ fn mail_expires_and_stays_flagged() {
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
         send(&world, 2).await;
         Timer::after_secs(3600).await;
-        assert_eq!((hop.count(), shelf::held(&world.card).len()), (1, 1));
+        assert_eq!((hop.count(), contents::held(&world.card).len()), (1, 1));
     });
 }
 
@@ -91,7 +91,7 @@ fn nothing_expires_while_the_time_is_unknown() {
     hop.answer(|asked| (asked == Asked::Greeting).then_some("421 4.3.2 not yet"));
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, 1).await;
         Timer::after_secs(5 * DAY_S).await;
         assert_eq!(first_state(&world), (false, State::Waiting));
@@ -116,7 +116,7 @@ fn one_notice_a_day_tells_of_what_failed() {
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     tell_time(&world, BOOT);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         for hours in 0..71 {
             if hours < 3 {
                 send(&world, hours).await;
@@ -143,7 +143,7 @@ fn a_notice_waits_for_the_next_hop() {
     let hop = Notes::new();
     tell_time(&world, BOOT);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(10).await;
         send(&world, 1).await;
         Timer::after_secs(3 * DAY_S).await;

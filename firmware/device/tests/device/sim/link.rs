@@ -1,4 +1,4 @@
-//! A cable with two ends, and the weather on it.
+//! A cable with two ends, and what goes wrong on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const LATE_MS: u64 = 30;
 
 /// What happens to frames, in per cent.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
+pub struct Impairment {
     pub lost: u64,
     pub doubled: u64,
     pub overtaken: u64,
@@ -52,7 +52,7 @@ struct State {
 #[derive(Default)]
 struct Way {
     frames: BTreeMap<(Instant, u64), Vec<u8>>,
-    weather: Weather,
+    impairment: Impairment,
     waker: Option<Waker>,
 }
 
@@ -66,14 +66,14 @@ impl Cable {
         })))
     }
 
-    pub fn set_weather(&self, weather: Weather) {
-        self.set_weather_to(Side::Device, weather);
-        self.set_weather_to(Side::Far, weather);
+    pub fn impair(&self, impairment: Impairment) {
+        self.impair_to(Side::Device, impairment);
+        self.impair_to(Side::Far, impairment);
     }
 
-    /// Sets the weather for what goes to one end.
-    pub fn set_weather_to(&self, side: Side, weather: Weather) {
-        self.0.borrow_mut().way_to(side).weather = weather;
+    /// Impairs what goes to one end.
+    pub fn impair_to(&self, side: Side, impairment: Impairment) {
+        self.0.borrow_mut().way_to(side).impairment = impairment;
     }
 
     /// A driver for what is put at one end. Frames that were under way to another there are gone.
@@ -97,7 +97,7 @@ impl State {
 
     fn send(&mut self, to: Side, mut frame: Vec<u8>) {
         self.frames += 1;
-        let Weather { lost, doubled, overtaken, corrupted } = self.way_to(to).weather;
+        let Impairment { lost, doubled, overtaken, corrupted } = self.way_to(to).impairment;
         if self.happens(lost) {
             return;
         }

@@ -34,10 +34,10 @@ pub const CREATED: u64 = 1_700_000_000;
 
 /// Polls without time passing after which something is thought to spin.
 const SPINS: u32 = 100_000;
-/// A story that lasts longer waits for what never comes.
+/// A test that lasts longer waits for what never comes.
 const LONGEST: Duration = Duration::from_secs(40 * 24 * 3600);
 
-/// Everything of one story.
+/// Everything that a test simulates.
 pub struct World {
     pub tasks: Tasks,
     pub cable: Cable,
@@ -61,7 +61,7 @@ impl World {
             gateway: None,
             dns_servers: Default::default(),
         });
-        // Leaked: a story has one world, or as many as it has lives.
+        // Leaked: a test has few worlds.
         let resources = Box::leak(Box::new(StackResources::<64>::new()));
         let plug = cable.plug(Side::Far);
         let (far, mut runner) = embassy_net::new(plug, config, resources, seed);
@@ -103,22 +103,22 @@ impl World {
         self.ended.wait().await
     }
 
-    /// Tells a story to its end, however long it lasts.
-    pub fn tell<T>(&self, story: impl Future<Output = T>) -> T {
-        let mut story = pin!(Apart::new(story));
+    /// Runs `test` to its end, in simulated time.
+    pub fn run<T>(&self, test: impl Future<Output = T>) -> T {
+        let mut test = pin!(Apart::new(test));
         let mut context = Context::from_waker(Waker::noop());
         loop {
             for spin in 0.. {
                 assert!(spin < SPINS, "somebody wakes himself for ever");
-                if let Poll::Ready(end) = story.as_mut().poll(&mut context) {
+                if let Poll::Ready(end) = test.as_mut().poll(&mut context) {
                     return end;
                 }
-                if !self.tasks.poll(&mut context) && !story.is_woken() {
+                if !self.tasks.poll(&mut context) && !test.is_woken() {
                     break;
                 }
             }
             let next = clock::next().expect("somebody waits for something");
-            assert!(next < LONGEST.as_ticks(), "the story has no end");
+            assert!(next < LONGEST.as_ticks(), "the test has no end");
             clock::advance(next);
         }
     }
@@ -151,7 +151,7 @@ impl Board for TestBoard {
     fn feed_watchdog(&mut self) {}
 }
 
-/// What a device is told, unless its story says otherwise.
+/// What a device is told, unless its test says otherwise.
 pub fn settings() -> Settings<'static> {
     let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
     Settings {
@@ -175,7 +175,7 @@ pub fn settings() -> Settings<'static> {
     }
 }
 
-/// Octets of the cards that most stories use.
+/// Octets of the cards that most tests use.
 pub const CARD_OCTETS: u32 = 2 << 20;
 
 /// A card of so many octets, as `postern card create` makes it. Joe, Ann and Bob have mailboxes.

@@ -9,19 +9,19 @@ use embassy_time::{Duration, Timer, with_timeout};
 use postern_card::settings::Protocol;
 
 use crate::sim::card::Random;
+use crate::sim::contents;
 use crate::sim::hop::{Hop, Notes};
-use crate::sim::letters::{numbered, tally};
-use crate::sim::link::{Cable, Weather};
-use crate::sim::shelf;
+use crate::sim::link::{Cable, Impairment};
+use crate::sim::messages::{numbered, tally};
 use crate::sim::talk::{Gone, Talk};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
 const SEEDS: u64 = 24;
 const CLIENTS: u64 = 4;
 const MESSAGES: u64 = 5;
-const STORMS: u64 = 12;
+const OUTAGES: u64 = 12;
 
-/// What clients know of their letters, by number: each try has a letter of its own.
+/// What clients know of their messages, by number: each try has a message of its own.
 #[derive(Default)]
 struct Sent {
     acknowledged: Vec<u64>,
@@ -35,15 +35,15 @@ async fn client(world: &World, number: u64, sent: &RefCell<Sent>) {
     for message in 0..MESSAGES {
         loop {
             tries += 1;
-            let letter_number = number * 1_000 + message * 100 + tries;
+            let message_number = number * 1_000 + message * 100 + tries;
             let patience = Duration::from_secs(600);
-            match with_timeout(patience, hand_over(world, letter_number)).await {
+            match with_timeout(patience, hand_over(world, message_number)).await {
                 Ok(Ok(true)) => {
-                    sent.borrow_mut().acknowledged.push(letter_number);
+                    sent.borrow_mut().acknowledged.push(message_number);
                     break;
                 }
                 Ok(Ok(false)) => {}
-                Ok(Err(Gone)) | Err(_) => sent.borrow_mut().uncertain.push(letter_number),
+                Ok(Err(Gone)) | Err(_) => sent.borrow_mut().uncertain.push(message_number),
             }
             assert!(tries < 99, "one of the tries succeeds");
             Timer::after_secs(7).await;
@@ -51,7 +51,7 @@ async fn client(world: &World, number: u64, sent: &RefCell<Sent>) {
     }
 }
 
-/// Hands a letter over, and returns whether it was taken.
+/// Hands a message over, and returns whether it was taken.
 async fn hand_over(world: &World, number: u64) -> Result<bool, Gone> {
     let Ok(mut client) = Talk::connect(world).await else { return Ok(false) };
     if !client.reply().await?.starts_with("220 ") {
@@ -63,8 +63,8 @@ async fn hand_over(world: &World, number: u64) -> Result<bool, Gone> {
     Ok(reply.starts_with("250 "))
 }
 
-fn bad(seed: u64) -> Weather {
-    Weather {
+fn bad(seed: u64) -> Impairment {
+    Impairment {
         lost: 10 + seed % 3 * 5,
         doubled: seed % 5 * 3,
         overtaken: seed % 7 * 5,
@@ -73,43 +73,43 @@ fn bad(seed: u64) -> Weather {
 }
 
 /// Now and then nothing comes through, for longer than a connection lives.
-async fn storms(cable: Cable, seed: u64) {
+async fn outages(cable: Cable, seed: u64) {
     let mut random = Random(seed);
-    for _ in 0..STORMS {
-        cable.set_weather(bad(seed));
+    for _ in 0..OUTAGES {
+        cable.impair(bad(seed));
         Timer::after_millis(5_000 + random.below(20_000)).await;
-        cable.set_weather(Weather { lost: 100, ..bad(seed) });
+        cable.impair(Impairment { lost: 100, ..bad(seed) });
         Timer::after_secs(60 + random.below(600)).await;
     }
-    cable.set_weather(bad(seed));
+    cable.impair(bad(seed));
 }
 
-fn brave(seed: u64) -> usize {
+fn survive(seed: u64) -> usize {
     let world = World::new(card(CARD_OCTETS, &settings()), seed);
-    world.tasks.spawn(storms(world.cable.clone(), seed));
+    world.tasks.spawn(outages(world.cable.clone(), seed));
     let (hop, sent) = (Notes::new(), Rc::new(RefCell::new(Sent::default())));
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let clients: [u64; CLIENTS as usize] = std::array::from_fn(|number| number as u64 + 1);
         join_array(clients.map(|number| client(&world, number, &sent))).await;
         Timer::after_secs(4 * 3600).await;
     });
     let (tally, sent) = (tally(&hop.taken.borrow()), sent.borrow());
     for number in &sent.acknowledged {
-        assert!(tally.contains_key(number), "seed {seed}: letter {number} was acknowledged");
+        assert!(tally.contains_key(number), "seed {seed}: message {number} was acknowledged");
     }
     for number in tally.keys() {
         let is_known = sent.acknowledged.contains(number) || sent.uncertain.contains(number);
-        assert!(is_known, "seed {seed}: letter {number} was refused");
+        assert!(is_known, "seed {seed}: message {number} was refused");
     }
-    assert_eq!(shelf::held(&world.card), [], "seed {seed}");
+    assert_eq!(contents::held(&world.card), [], "seed {seed}");
     sent.uncertain.len()
 }
 
 #[test]
-fn what_is_acknowledged_arrives_whole_whatever_the_weather() {
-    let uncertain: usize = (0..SEEDS).map(brave).sum();
+fn what_is_acknowledged_arrives_whole_over_any_link() {
+    let uncertain: usize = (0..SEEDS).map(survive).sum();
     let messages = SEEDS * CLIENTS * MESSAGES;
     println!("{SEEDS} seeds, {messages} messages, {uncertain} tries that ended without a word");
 }

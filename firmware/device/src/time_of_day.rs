@@ -6,16 +6,16 @@ use postern_core::time::Timestamp;
 
 use crate::clock;
 
-/// The time of day: what an SNTP server said, or else the last time that the card knows of and the
-/// uptime since, which is a guess.
-pub(crate) struct Wall {
+/// The time of day: from an SNTP server, or else the last time noted on the card plus the uptime,
+/// which is a guess.
+pub(crate) struct TimeOfDay {
     /// Seconds since 1970-01-01T00:00:00Z at uptime 0.
     boot_unix_s: Cell<u64>,
     known: Cell<bool>,
 }
 
-impl Wall {
-    /// A clock that starts at the card's last known time.
+impl TimeOfDay {
+    /// Starts at the card's last known time, `unix_s`.
     pub(crate) const fn guess(unix_s: u64) -> Self {
         Self { boot_unix_s: Cell::new(unix_s), known: Cell::new(false) }
     }

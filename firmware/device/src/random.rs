@@ -1,4 +1,4 @@
-//! Message ids, and the randomness in them.
+//! Random numbers, and message ids.
 
 use core::cell::RefCell;
 
@@ -9,11 +9,11 @@ use uuid::{Builder, Uuid};
 use crate::Board;
 
 /// A source of random numbers.
-pub(crate) struct Dice(RefCell<ChaCha8Rng>);
+pub(crate) struct Random(RefCell<ChaCha8Rng>);
 
-impl Dice {
-    /// Seeded by the hardware; where it has no source, by the card's seed, of which each boot takes
-    /// a stream of its own: TCP's sequence numbers must not be the same after a restart.
+impl Random {
+    /// Seeded by the hardware, or else by the card's seed. Each boot has a stream of its own, so
+    /// that TCP's sequence numbers differ after a restart.
     pub(crate) fn new(board: &mut impl Board, card_seed: [u8; 32], boot: u32) -> Self {
         let mut seed = card_seed;
         board.random(&mut seed);
@@ -32,8 +32,8 @@ impl Dice {
         self.0.borrow_mut().next_u64()
     }
 
-    /// A new message id (UUIDv7, RFC 9562 §5.7). While the time of day is unknown, the number of
-    /// the boot stands in its place.
+    /// A new message id (UUIDv7, RFC 9562 §5.7). While the time of day is unknown, its timestamp is
+    /// the number of the boot.
     pub(crate) fn id(&self, unix_s: Option<u64>, boot: u32) -> Uuid {
         let ms = unix_s.map_or(u64::from(boot), |seconds| seconds.saturating_mul(1000));
         let mut random = [0; 10];

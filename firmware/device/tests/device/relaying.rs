@@ -7,10 +7,10 @@ use embassy_time::{Duration, Instant, Timer};
 use postern_card::settings::{Address, NextHop, Protocol, Settings};
 use postern_core::envelope::State;
 
+use crate::sim::contents::{self, Held};
 use crate::sim::hop::{Asked, Hop, Notes};
-use crate::sim::letters::letter;
+use crate::sim::messages::message;
 use crate::sim::servers;
-use crate::sim::shelf::{self, Held};
 use crate::sim::talk::Talk;
 use crate::sim::world::{CARD_OCTETS, FAR, HOP_PORT, World, card, settings};
 
@@ -27,7 +27,7 @@ fn lmtp() -> Settings<'static> {
 async fn send(world: &World, recipients: &[&str], numbers: impl IntoIterator<Item = u64>) {
     let mut client = Talk::greeted(world).await;
     for number in numbers {
-        let reply = client.mail(recipients, &letter(number, 5_000)).await.expect("it answers");
+        let reply = client.mail(recipients, &message(number, 5_000)).await.expect("it answers");
         assert!(reply.starts_with("250 2.0.0 Held as "), "{reply}");
     }
     client.expect(&[("QUIT\r\n", "221 ")]).await;
@@ -35,7 +35,7 @@ async fn send(world: &World, recipients: &[&str], numbers: impl IntoIterator<Ite
 
 /// Whether the hop has these messages, in this order.
 fn has(hop: &Notes, numbers: impl IntoIterator<Item = u64>) -> bool {
-    let expected = numbers.into_iter().map(|number| letter(number, 5_000));
+    let expected = numbers.into_iter().map(|number| message(number, 5_000));
     hop.taken.borrow().iter().map(|taken| taken.message().to_vec()).eq(expected)
 }
 
@@ -45,8 +45,8 @@ fn a_message_goes_on_octet_for_octet_behind_one_field() {
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    let message = letter(1, 100_000);
-    world.tell(async {
+    let message = message(1, 100_000);
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         let reply = client.mail(&[JOE], &message).await.expect("it answers");
         let id = reply.strip_prefix("250 2.0.0 Held as ").expect("it is taken").to_owned();
@@ -62,7 +62,7 @@ fn a_message_goes_on_octet_for_octet_behind_one_field() {
         assert!(field.contains(&id) && field.contains("for <joe@client.example>;"), "{field}");
         assert!(rest == message, "{}", String::from_utf8_lossy(rest));
     });
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_message_that_begins_with_white_space_keeps_its_first_line() {
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let mut client = Talk::greeted(&world).await;
         for message in [" indented\r\n", "\ttoo\r\n", ""] {
             let reply = client.mail(&[JOE], message.as_bytes()).await.expect("it answers");
@@ -99,7 +99,7 @@ fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE, ANN, BOB], [1]).await;
         Timer::after_secs(1).await;
         let states = [
@@ -108,7 +108,7 @@ fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
             (BOB.to_owned(), State::Waiting),
         ];
         let left = Held { is_flagged: false, recipients: states.to_vec() };
-        assert_eq!(shelf::held(&world.card), [left]);
+        assert_eq!(contents::held(&world.card), [left]);
         assert_eq!(tries.get(), 1, "later is not at once");
         world.switch_on();
         Timer::after_secs(1).await;
@@ -118,7 +118,7 @@ fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
     });
     let to: Vec<String> = hop.taken.borrow().iter().map(|one| one.recipients.concat()).collect();
     assert_eq!(to, [JOE, BOB]);
-    let held = shelf::held(&world.card);
+    let held = contents::held(&world.card);
     assert!(held[0].is_flagged);
     assert_eq!(held[0].recipients[1].1, State::Refused);
     assert_eq!(hop.connections.get(), 3, "what is flagged is not tried");
@@ -134,7 +134,7 @@ fn recipients_that_smtp_refuses_stay_and_the_others_get_it() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE, ANN, BOB], [1]).await;
         send(&world, &[ANN], [2]).await;
         send(&world, &[BOB], [3]).await;
@@ -142,7 +142,8 @@ fn recipients_that_smtp_refuses_stay_and_the_others_get_it() {
     });
     assert!(has(&hop, [1, 3]));
     assert_eq!(hop.taken.borrow()[0].recipients, [JOE, BOB]);
-    let flagged: Vec<bool> = shelf::held(&world.card).iter().map(|held| held.is_flagged).collect();
+    let flagged: Vec<bool> =
+        contents::held(&world.card).iter().map(|held| held.is_flagged).collect();
     assert_eq!(flagged, [true, true]);
 }
 
@@ -156,12 +157,12 @@ fn a_hop_that_takes_leave_right_behind_its_verdict_gets_nothing_twice() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(2 * 3600).await;
     });
     assert!(has(&hop, [1]));
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_hop_that_takes_few_messages_at_a_time_is_called_again_at_once() {
         _ => None,
     });
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], 1..6).await;
         Timer::after_secs(60).await;
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
@@ -197,13 +198,13 @@ fn verdicts_count_though_the_connection_breaks_behind_them() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE, ANN], [1]).await;
         Timer::after_secs(2 * 3600).await;
     });
     let to: Vec<String> = hop.taken.borrow().iter().map(|one| one.recipients.concat()).collect();
     assert_eq!(to, [JOE, ANN]);
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn a_hop_that_is_away_is_tried_at_the_interval_and_gets_all_at_once() {
     hop.answer(|asked| (asked == Asked::Greeting).then_some("421 4.3.2 not yet"));
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], 1..6).await;
         Timer::after_secs(60).await;
         assert_eq!(hop.connections.get(), 1, "new mail waits too");
@@ -228,7 +229,7 @@ fn a_hop_that_is_away_is_tried_at_the_interval_and_gets_all_at_once() {
         assert!(has(&hop, 1..7), "a hop that is back gets new mail at once");
         assert_eq!(hop.connections.get(), connections + 1);
     });
-    assert_eq!(shelf::held(&world.card), []);
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]
@@ -236,7 +237,7 @@ fn nobody_listening_is_no_different() {
     let world = World::new(card(CARD_OCTETS, &settings()), 1);
     let hop = Notes::new();
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], 1..4).await;
         Timer::after_secs(300).await;
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
@@ -257,7 +258,7 @@ fn a_message_put_off_by_the_hop_does_not_stop_those_behind_it() {
         _ => None,
     });
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[ANN], [1]).await;
         send(&world, &[JOE], [2]).await;
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
@@ -276,7 +277,7 @@ fn mail_that_comes_while_the_hop_is_left_does_not_wait_for_the_interval() {
     hop.pause.set(Duration::from_secs(20));
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(10).await;
         assert!(has(&hop, [1]), "and the hop has not said goodbye");
@@ -293,7 +294,7 @@ fn a_host_that_sleeps_is_woken_first() {
     let world = World::new(card(CARD_OCTETS, &settings), 1);
     let (hop, wake_ups) = (Notes::new(), servers::hear_wake_ups(&world));
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         Timer::after_secs(60).await;
         assert!(wake_ups.borrow().is_empty(), "there is no mail to wake anybody for");
         send(&world, &[JOE], [1]).await;
@@ -313,7 +314,7 @@ fn a_hop_that_falls_silent_is_given_up() {
     let world = World::new(card(CARD_OCTETS, &settings()), 1);
     let hop = Notes::new();
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let silent = Hop::arrive_mute(&world, HOP_PORT);
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(60).await;
@@ -342,14 +343,14 @@ fn a_hundred_recipients_with_long_addresses_get_their_verdicts() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         let addresses: Vec<String> = (0..100).map(address).collect();
         let recipients: Vec<&str> = addresses.iter().map(String::as_str).collect();
         send(&world, &recipients, [1]).await;
         Timer::after_secs(60).await;
     });
     assert_eq!(hop.count(), 100 - 12);
-    let held = shelf::held(&world.card);
+    let held = contents::held(&world.card);
     let count = |wanted| held[0].recipients.iter().filter(|(_, state)| *state == wanted).count();
     assert_eq!(count(State::Delivered), 88);
     assert_eq!((count(State::Refused), count(State::Waiting)), (11, 1));
@@ -367,7 +368,7 @@ fn the_next_hop_may_be_known_by_its_name() {
     let hop = Notes::new();
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(60).await;
         assert_eq!(hop.count(), 0, "nobody knows the name");

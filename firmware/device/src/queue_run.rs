@@ -1,4 +1,4 @@
-//! A turn: everything that waits is tried once, oldest first.
+//! A queue run: everything that waits is tried once, oldest first.
 
 use core::time::Duration;
 
@@ -6,21 +6,21 @@ use postern_card::{Card, Fault, Message, MessageId};
 use postern_core::envelope::Record;
 use postern_core::retry::{Next, Policy};
 
-use crate::desk::Unreadable;
 use crate::dialogue::{Dialogue, Failure};
 use crate::log::warning;
 use crate::settle::{Settled, settle};
 use crate::shared::Shared;
+use crate::storage::Unreadable;
 use crate::transfer::{Fates, Transfer, record};
 
-/// A turn. It may take several connections: it goes on behind what was tried.
-pub(crate) struct Turn<'t, 's, C: Card> {
+/// A queue run. It may take several connections: each goes on behind what was tried.
+pub(crate) struct QueueRun<'t, 's, C: Card> {
     shared: &'t Shared<'s, C>,
     policy: Policy,
     piece: &'t mut [u8],
     /// What was tried last.
     last: Option<MessageId>,
-    /// The first serial that a rewritten message got in this turn.
+    /// The first serial that a rewritten message got in this run.
     rewritten: u64,
     /// Messages that can't be read, nor flagged.
     unreadable: u32,
@@ -38,7 +38,7 @@ enum Age {
     Expired,
 }
 
-impl<'t, 's, C: Card> Turn<'t, 's, C> {
+impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
     pub(crate) fn new(shared: &'t Shared<'s, C>, policy: Policy, piece: &'t mut [u8]) -> Self {
         let (last, rewritten) = (None, u64::MAX);
         let (is_clear, has_moved) = (true, false);
@@ -64,7 +64,7 @@ impl<'t, 's, C: Card> Turn<'t, 's, C> {
 
     /// Gives up what is too old, while nobody can be reached.
     pub(crate) async fn expire(&mut self) -> Result<(), Failure> {
-        if !self.shared.wall.now().known {
+        if !self.shared.time_of_day.now().known {
             return Ok(());
         }
         while let Some(message) = self.next().await? {
@@ -77,21 +77,21 @@ impl<'t, 's, C: Card> Turn<'t, 's, C> {
         Ok(())
     }
 
-    /// Ends a turn in which all was tried, and returns whether nothing of it waits on.
+    /// Ends a run in which all was tried, and returns whether nothing of it waits on.
     pub(crate) async fn end(self) -> bool {
         self.shared.unreadable.set(self.unreadable);
-        self.shared.recount(&self.shared.desk.lock().await.store);
+        self.shared.recount(&self.shared.storage.lock().await.store);
         self.is_clear
     }
 
     /// The next message that is to be tried.
     async fn next(&mut self) -> Result<Option<Message>, Failure> {
         loop {
-            let next = self.shared.desk.lock().await.store.next(self.last).await;
+            let next = self.shared.storage.lock().await.store.next(self.last).await;
             let next = next.map_err(|fault| self.shared.failure(&fault))?;
             self.last = next.map(|message| message.id).or(self.last);
             match next {
-                // One that was rewritten in this turn was tried in it.
+                // One that was rewritten in this run was tried in it.
                 Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
                 other => return Ok(other),
             }
@@ -146,10 +146,10 @@ impl<'t, 's, C: Card> Turn<'t, 's, C> {
     }
 
     async fn age(&self, message: &Message) -> Age {
-        let mut desk = self.shared.desk.lock().await;
-        let record = record(&mut desk, &mut message.envelope()).await;
+        let mut storage = self.shared.storage.lock().await;
+        let record = record(&mut storage, &mut message.envelope()).await;
         let Ok(Record::Head(head)) = record else { return Age::Young };
-        let now = self.shared.wall.now();
+        let now = self.shared.time_of_day.now();
         if !now.known {
             return Age::Young;
         }

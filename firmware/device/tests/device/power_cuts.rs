@@ -10,9 +10,9 @@ use embassy_time::Timer;
 use postern_card::settings::Protocol;
 
 use crate::sim::card::{Random, SimCard};
+use crate::sim::contents;
 use crate::sim::hop::{Hop, Notes};
-use crate::sim::letters::{numbered, tally};
-use crate::sim::shelf;
+use crate::sim::messages::{numbered, tally};
 use crate::sim::talk::{Gone, Talk};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
@@ -21,14 +21,14 @@ const MESSAGES: u64 = 3;
 /// Pairs of cuts.
 const PAIRS: u64 = 150;
 
-/// Hands over some letters; those that get 250 are noted.
+/// Hands over some messages; those that get 250 are noted.
 async fn client(world: &World, number: u64, acknowledged: &RefCell<Vec<u64>>) -> Result<(), Gone> {
     let mut client = Talk::greeted(world).await;
     for message in 0..MESSAGES {
-        let letter = number * 100 + message * 7;
-        let reply = client.mail(&["joe@client.example"], &numbered(letter)).await?;
+        let number = number * 100 + message * 7;
+        let reply = client.mail(&["joe@client.example"], &numbered(number)).await?;
         assert!(reply.starts_with("250 "), "{reply}");
-        acknowledged.borrow_mut().push(letter);
+        acknowledged.borrow_mut().push(number);
     }
     client.say("QUIT\r\n").await.map(drop)
 }
@@ -49,7 +49,7 @@ impl Fates {
         let world = World::new(card.clone(), 6);
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &self.hop);
         let clients: [u64; CLIENTS as usize] = std::array::from_fn(|number| number as u64 + 1);
-        world.tell(select(world.live_until_power_fails(), async {
+        world.run(select(world.live_until_power_fails(), async {
             let clients = clients.map(|number| client(&world, number, &self.acknowledged));
             let ends = join_array(clients).await;
             assert_eq!(ends, [Ok(()); CLIENTS as usize], "with power, all are served");
@@ -62,7 +62,7 @@ impl Fates {
     fn quiet_life(&self, card: &SimCard) {
         let world = World::new(card.clone(), 6);
         Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &self.hop);
-        world.tell(select(world.live_until_power_fails(), Timer::after_secs(60)));
+        world.run(select(world.live_until_power_fails(), Timer::after_secs(60)));
         world.switch_off();
     }
 
@@ -70,12 +70,12 @@ impl Fates {
     fn check(&self, card: &SimCard, what: &str) {
         let tally = tally(&self.hop.taken.borrow());
         for number in self.acknowledged.borrow().iter() {
-            assert!(tally.contains_key(number), "{what}: letter {number} was acknowledged");
+            assert!(tally.contains_key(number), "{what}: message {number} was acknowledged");
         }
-        assert_eq!(shelf::held(card), [], "{what}");
+        assert_eq!(contents::held(card), [], "{what}");
     }
 
-    /// How many letters came more than once.
+    /// How many messages came more than once.
     fn again(&self) -> usize {
         tally(&self.hop.taken.borrow()).values().filter(|copies| **copies > 1).count()
     }
