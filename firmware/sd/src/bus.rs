@@ -26,7 +26,7 @@ pub trait Bus {
     /// Pulls chip select low, or lets it go high.
     fn select(&mut self, selected: bool);
 
-    /// Sends `octets`, and puts what the card sent meanwhile in their place.
+    /// Sends `octets`, and overwrites them with what the card sends meanwhile.
     async fn exchange(&mut self, octets: &mut [u8]) -> Result<(), Self::Error>;
 
     /// Sends `octets`.

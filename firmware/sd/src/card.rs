@@ -8,11 +8,12 @@ use crate::csd::{self, CSD};
 use crate::wire::{self, Fault, R1_IDLE, R1_ILLEGAL};
 
 /// How long a card may take until it is ready (§6.4.1), with some to spare.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const TIMEOUT: Duration = Duration::from_millis(1500);
 /// CMD8: our supply is 2.7 to 3.6 V, and the card is to send this back (§4.3.13).
 const SUPPLY: u32 = 0x1AA;
-/// ACMD41: we can count in blocks (§4.2.3); OCR: so does this card (§5.1).
-const IN_BLOCKS: u32 = 1 << 30;
+/// ACMD41, HCS: we take cards of high capacity, addressed in blocks (§4.2.3). OCR, CCS: this card
+/// is one (§5.1).
+const HIGH_CAPACITY: u32 = 1 << 30;
 
 /// An SD card.
 ///
@@ -27,8 +28,8 @@ pub struct SdCard<B> {
 /// What a card that is ready has said of itself.
 #[derive(Clone, Copy)]
 struct Ready {
-    /// Whether it counts in blocks, and not in octets.
-    in_blocks: bool,
+    /// Whether it is addressed in blocks, and not in octets.
+    block_addressed: bool,
     /// Whether it says how a write went.
     says_status: bool,
     /// How many blocks it has, if it says.
@@ -45,8 +46,9 @@ impl<B: Bus> SdCard<B> {
     fn select(&mut self, block: u32) -> Result<(Ready, u32), Fault<B::Error>> {
         let ready = self.ready.ok_or(Fault::NotReady)?;
         self.bus.select(true);
-        let address = if ready.in_blocks { Some(block) } else { block.checked_mul(BLOCK as u32) };
-        address.map(|address| (ready, address)).ok_or(Fault::Beyond)
+        let address =
+            if ready.block_addressed { Some(block) } else { block.checked_mul(BLOCK as u32) };
+        address.map(|address| (ready, address)).ok_or(Fault::OutOfRange)
     }
 }
 
@@ -96,7 +98,7 @@ async fn read<B: Bus>(
     address: u32,
     content: &mut Block,
 ) -> Result<(), Fault<B::Error>> {
-    wire::order(bus, 17, address).await?;
+    wire::command_ok(bus, 17, address).await?;
     wire::receive(bus, content).await
 }
 
@@ -108,12 +110,12 @@ async fn write<B: Bus>(
     content: &Block,
     says_status: bool,
 ) -> Result<(), Fault<B::Error>> {
-    wire::order(bus, 24, address).await?;
+    wire::command_ok(bus, 24, address).await?;
     wire::send(bus, content).await?;
     if !says_status {
         return Ok(());
     }
-    wire::order(bus, 13, 0).await?;
+    wire::command_ok(bus, 13, 0).await?;
     match wire::rest(bus).await? {
         [0] => Ok(()),
         [status] => Err(Fault::NotWritten(status)),
@@ -127,22 +129,22 @@ async fn start<B: Bus>(bus: &mut B) -> Result<Ready, Fault<B::Error>> {
     bus.send(&[0xFF; 10]).await?;
     bus.select(true);
     reset(bus).await?;
-    let argument = if knows_supply(bus).await? { IN_BLOCKS } else { 0 };
+    let argument = if knows_supply(bus).await? { HIGH_CAPACITY } else { 0 };
     leave_idle(bus, argument).await?;
-    let in_blocks = argument != 0 && counts_in_blocks(bus).await?;
-    if !in_blocks {
-        wire::order(bus, 16, BLOCK as u32).await?;
+    let block_addressed = argument != 0 && is_block_addressed(bus).await?;
+    if !block_addressed {
+        wire::command_ok(bus, 16, BLOCK as u32).await?;
     }
-    Ok(Ready { in_blocks, says_status: says_status(bus).await?, blocks: blocks(bus).await? })
+    Ok(Ready { block_addressed, says_status: says_status(bus).await?, blocks: blocks(bus).await? })
 }
 
 /// CMD0. A card that was to take a block when we were reset takes the command for a part of it.
 async fn reset<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
     for _ in 0..3 {
-        if let Ok(R1_IDLE) = wire::ask(bus, 0, 0).await {
+        if let Ok(R1_IDLE) = wire::command_now(bus, 0, 0).await {
             return Ok(());
         }
-        wire::fill_up(bus).await?;
+        wire::end_block(bus).await?;
     }
     Err(Fault::NoCard)
 }
@@ -160,7 +162,7 @@ async fn knows_supply<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
 /// CMD55 and ACMD41, until the card is not idle any more.
 async fn leave_idle<B: Bus>(bus: &mut B, argument: u32) -> Result<(), Fault<B::Error>> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < TIMEOUT {
         wire::command(bus, 55, 0).await?;
         match wire::command(bus, 41, argument).await? {
             0 => return Ok(()),
@@ -172,16 +174,16 @@ async fn leave_idle<B: Bus>(bus: &mut B, argument: u32) -> Result<(), Fault<B::E
 }
 
 /// CMD58. QEMU's card calls itself idle in the answer, whatever it is.
-async fn counts_in_blocks<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
+async fn is_block_addressed<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
     match wire::command(bus, 58, 0).await? {
-        0 | R1_IDLE => Ok(u32::from_be_bytes(wire::rest(bus).await?) & IN_BLOCKS != 0),
+        0 | R1_IDLE => Ok(u32::from_be_bytes(wire::rest(bus).await?) & HIGH_CAPACITY != 0),
         response => Err(Fault::Refused { command: 58, response }),
     }
 }
 
 /// CMD13. A card that answers it here must do so after a write.
 async fn says_status<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
-    let says = is_obeyed(bus, 13).await?;
+    let says = is_supported(bus, 13).await?;
     if says {
         let [_] = wire::rest(bus).await?;
     }
@@ -190,7 +192,7 @@ async fn says_status<B: Bus>(bus: &mut B) -> Result<bool, Fault<B::Error>> {
 
 /// CMD9.
 async fn blocks<B: Bus>(bus: &mut B) -> Result<Option<u32>, Fault<B::Error>> {
-    if !is_obeyed(bus, 9).await? {
+    if !is_supported(bus, 9).await? {
         return Ok(None);
     }
     let mut csd = [0; CSD];
@@ -199,7 +201,7 @@ async fn blocks<B: Bus>(bus: &mut B) -> Result<Option<u32>, Fault<B::Error>> {
 }
 
 /// Sends a command that QEMU 10's card does not know.
-async fn is_obeyed<B: Bus>(bus: &mut B, command: u8) -> Result<bool, Fault<B::Error>> {
+async fn is_supported<B: Bus>(bus: &mut B, command: u8) -> Result<bool, Fault<B::Error>> {
     if wire::command(bus, command, 0).await? == 0 {
         return Ok(true);
     }

@@ -6,14 +6,14 @@ use postern_card::BLOCK;
 
 use crate::bus::Bus;
 
-/// What the card sends when it has nothing to say, and we while we listen.
+/// What the card sends when it has nothing to send, and we while we receive.
 const IDLE: u8 = 0xFF;
 /// Begins a data block (§7.3.3.2).
 const START: u8 = 0xFE;
 /// Octets within which a command is answered (§7.5.1.1), and one.
 const ANSWER_OCTETS: usize = 9;
 /// How long a block may take to come (§4.6.2.1), and to be written (§4.6.2.2), with some to spare.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// R1: the card is in its idle state (§7.3.2.1).
 pub(crate) const R1_IDLE: u8 = 0x01;
@@ -41,12 +41,12 @@ pub enum Fault<E> {
     NotTaken(u8),
     /// It took a block and could not write it, with this status (§7.3.2.3).
     NotWritten(u8),
-    /// It sent this in place of a block (§7.3.3.3).
+    /// It sent this error token and no block (§7.3.3.3).
     NotRead(u8),
-    /// It took too long.
-    Late,
-    /// It can't have so many blocks.
-    Beyond,
+    /// It was busy, or sent nothing, for too long.
+    TimedOut,
+    /// Its addresses do not reach this block.
+    OutOfRange,
 }
 
 impl<E> From<E> for Fault<E> {
@@ -73,8 +73,8 @@ async fn octet<B: Bus>(bus: &mut B) -> Result<u8, B::Error> {
     Ok(octet[0])
 }
 
-/// Sends a command, and returns its R1.
-pub(crate) async fn ask<B: Bus>(
+/// Sends a command, whether or not the card is busy, and returns its R1.
+pub(crate) async fn command_now<B: Bus>(
     bus: &mut B,
     command: u8,
     argument: u32,
@@ -89,18 +89,18 @@ pub(crate) async fn ask<B: Bus>(
     Err(Fault::NoCard)
 }
 
-/// Sends a command once the card has ended what it does, and returns its R1.
+/// Sends a command once the card is not busy, and returns its R1.
 pub(crate) async fn command<B: Bus>(
     bus: &mut B,
     command: u8,
     argument: u32,
 ) -> Result<u8, Fault<B::Error>> {
     ready(bus).await?;
-    ask(bus, command, argument).await
+    command_now(bus, command, argument).await
 }
 
-/// Sends a command that a card which is ready obeys.
-pub(crate) async fn order<B: Bus>(
+/// Sends a command that must be answered with R1 = 0.
+pub(crate) async fn command_ok<B: Bus>(
     bus: &mut B,
     command: u8,
     argument: u32,
@@ -118,8 +118,8 @@ pub(crate) async fn rest<const N: usize, B: Bus>(bus: &mut B) -> Result<[u8; N],
     Ok(octets)
 }
 
-/// Fills up the block that the card may wait for, with whatever, and waits until it is stored.
-pub(crate) async fn fill_up<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
+/// Ends the block that the card may be receiving, with filler, and waits until it is stored.
+pub(crate) async fn end_block<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
     bus.send(&[START]).await?;
     for _ in 0..=BLOCK / 8 {
         bus.send(&[IDLE; 8]).await?;
@@ -136,7 +136,7 @@ pub(crate) async fn receive<B: Bus>(
     loop {
         match octet(bus).await? {
             START => break,
-            IDLE if begun.elapsed() > PATIENCE => return Err(Fault::Late),
+            IDLE if begun.elapsed() > TIMEOUT => return Err(Fault::TimedOut),
             IDLE => yield_now().await,
             token => return Err(Fault::NotRead(token)),
         }
@@ -164,8 +164,8 @@ pub(crate) async fn send<B: Bus>(bus: &mut B, content: &[u8]) -> Result<(), Faul
 async fn ready<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
     let begun = Instant::now();
     while octet(bus).await? != IDLE {
-        if begun.elapsed() > PATIENCE {
-            return Err(Fault::Late);
+        if begun.elapsed() > TIMEOUT {
+            return Err(Fault::TimedOut);
         }
         yield_now().await;
     }

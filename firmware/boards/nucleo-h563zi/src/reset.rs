@@ -16,7 +16,7 @@ use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
 use crate::clock::CORE_HZ;
 
 /// How long the watchdog waits.
-const PATIENCE_US: u32 = 8_000_000;
+const TIMEOUT_US: u32 = 8_000_000;
 
 /// Clocks in which a probe reads what was logged last: 0.1 s.
 const READ_CLOCKS: u32 = CORE_HZ / 10;
@@ -33,7 +33,7 @@ impl Watchdog {
     /// Starts it, and takes note of what led to the last reset.
     pub fn start(watchdog: Peri<'static, IWDG>) -> (Self, Cause) {
         let cause = cause();
-        let mut watchdog = IndependentWatchdog::new(watchdog, PATIENCE_US);
+        let mut watchdog = IndependentWatchdog::new(watchdog, TIMEOUT_US);
         watchdog.unleash();
         (Self(watchdog), cause)
     }

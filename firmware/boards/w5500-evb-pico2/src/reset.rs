@@ -12,7 +12,7 @@ use embassy_time::Duration;
 use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
 
 /// How long the watchdog waits.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Clocks in which a probe reads what was logged last: 0.1 s.
 const READ_CLOCKS: u32 = 15_000_000;
@@ -35,13 +35,13 @@ impl Watchdog {
             (Some(ResetReason::Forced), _) => Cause::Outside,
         };
         watchdog.set_scratch(MARK, RUNNING);
-        watchdog.start(PATIENCE);
+        watchdog.start(TIMEOUT);
         (Self(watchdog), cause)
     }
 
     /// Puts its reset off.
     pub fn feed(&mut self) {
-        self.0.feed(PATIENCE);
+        self.0.feed(TIMEOUT);
     }
 
     /// Resets the device since the application wants it.

@@ -4,7 +4,7 @@ use embassy_futures::block_on;
 use postern_card::settings::SETTINGS_MAX;
 use postern_card::{Fault, Layout};
 
-use super::world::{Letter, SMALL, append, card, list, mount, put, read, settings};
+use super::world::{SMALL, Sample, append, card, list, mount, put, read, settings};
 
 const BLOCKS: u32 = 1_024;
 
@@ -13,16 +13,16 @@ fn a_message_is_there_after_a_mount() {
     let card = card(BLOCKS, Layout::for_card(BLOCKS));
     let (mut store, recovery) = mount(&card);
     assert_eq!((recovery.messages, store.boot()), (0, 1));
-    let letters = [Letter::new(1, 200, 5_000), Letter::new(2, 4, 0), Letter::new(3, 984, 20_000)];
-    let ids = letters.map(|letter| put(&mut store, letter).expect("there is room"));
+    let samples = [Sample::new(1, 200, 5_000), Sample::new(2, 4, 0), Sample::new(3, 984, 20_000)];
+    let ids = samples.map(|sample| put(&mut store, sample).expect("there is room"));
     let (mut store, recovery) = mount(&card);
     assert_eq!((recovery.messages, recovery.replayed, recovery.damaged), (3, 4, 0));
     assert_eq!((store.boot(), store.messages(), store.flagged()), (2, 3, 0));
     let found = list(&mut store).expect("messages can be listed");
     assert_eq!(found.iter().map(|message| message.id).collect::<Vec<_>>(), ids);
-    for (message, letter) in found.iter().zip(letters) {
-        assert_eq!(read(&mut store, message.envelope()), Ok(letter.envelope_octets()));
-        assert_eq!(read(&mut store, message.body()), Ok(letter.body_octets()));
+    for (message, sample) in found.iter().zip(samples) {
+        assert_eq!(read(&mut store, message.envelope()), Ok(sample.envelope_octets()));
+        assert_eq!(read(&mut store, message.body()), Ok(sample.body_octets()));
     }
 }
 
@@ -32,7 +32,7 @@ fn the_oldest_is_first() {
     let mut ids = Vec::new();
     for number in 0..60 {
         let (mut store, _) = mount(&card);
-        ids.push(put(&mut store, Letter::new(number, 100, 1_000)).expect("there is room"));
+        ids.push(put(&mut store, Sample::new(number, 100, 1_000)).expect("there is room"));
         if ids.len() > 20 {
             block_on(store.remove(ids.remove(0))).expect("the card works");
         }
@@ -46,15 +46,15 @@ fn the_oldest_is_first() {
 fn drafts_share_the_buffer() {
     let card = card(BLOCKS, SMALL);
     let (mut store, _) = mount(&card);
-    let letters = [1, 2, 3].map(|number| Letter::new(number, 40 * number, 4_000));
-    let mut drafts = letters.map(|letter| block_on(store.begin(letter.len())).expect("room"));
-    for (draft, letter) in drafts.iter_mut().zip(letters) {
-        append(&mut store, draft, &letter.envelope_octets(), 7).expect("the card works");
+    let samples = [1, 2, 3].map(|number| Sample::new(number, 40 * number, 4_000));
+    let mut drafts = samples.map(|sample| block_on(store.begin(sample.len())).expect("room"));
+    for (draft, sample) in drafts.iter_mut().zip(samples) {
+        append(&mut store, draft, &sample.envelope_octets(), 7).expect("the card works");
         draft.end_envelope();
     }
     for start in (0..4_000).step_by(123) {
-        for (draft, letter) in drafts.iter_mut().zip(letters) {
-            let body = letter.body_octets();
+        for (draft, sample) in drafts.iter_mut().zip(samples) {
+            let body = sample.body_octets();
             let piece = &body[start..(start + 123).min(body.len())];
             block_on(store.append(draft, piece)).expect("the card works");
         }
@@ -69,7 +69,7 @@ fn drafts_share_the_buffer() {
         .map(|message| read(&mut store, message.body()).expect("bodies can be read"))
         .collect();
     bodies.sort();
-    let mut wanted = vec![letters[0].body_octets(), letters[2].body_octets()];
+    let mut wanted = vec![samples[0].body_octets(), samples[2].body_octets()];
     wanted.sort();
     assert_eq!(bodies, wanted);
 }
@@ -78,12 +78,12 @@ fn drafts_share_the_buffer() {
 fn an_envelope_is_replaced_and_the_body_stays() {
     let card = card(BLOCKS, SMALL);
     let (mut store, _) = mount(&card);
-    let letter = Letter::new(1, 600, 3_000);
+    let sample = Sample::new(1, 600, 3_000);
     let empty = store.free();
-    let mut id = put(&mut store, letter).expect("there is room");
+    let mut id = put(&mut store, sample).expect("there is room");
     let with_one = store.free();
     for round in 2..6 {
-        let envelope = letter.revised(300 * round);
+        let envelope = sample.revised(300 * round);
         let mut draft = block_on(store.begin(u64::from(envelope.envelope))).expect("there is room");
         append(&mut store, &mut draft, &envelope.envelope_octets(), 500).expect("the card works");
         let flagged = round % 2 == 0;
@@ -100,7 +100,7 @@ fn an_envelope_is_replaced_and_the_body_stays() {
         };
         assert_eq!((message.id, message.flagged), (id, flagged));
         assert_eq!(read(&mut store, message.envelope()), Ok(envelope.envelope_octets()));
-        assert_eq!(read(&mut store, message.body()), Ok(letter.body_octets()));
+        assert_eq!(read(&mut store, message.body()), Ok(sample.body_octets()));
     }
     assert!(store.free() < with_one);
     block_on(store.remove(id)).expect("the card works");
@@ -117,7 +117,7 @@ fn a_full_card_says_so_at_once_and_has_room_again() {
     assert_eq!(block_on(store.begin(u64::MAX)).err(), Some(Fault::Full));
     let mut ids = Vec::new();
     let full = loop {
-        match put(&mut store, Letter::new(ids.len() as u32, 100, 9_000)) {
+        match put(&mut store, Sample::new(ids.len() as u32, 100, 9_000)) {
             Ok(id) => ids.push(id),
             Err(fault) => break fault,
         }
@@ -165,6 +165,6 @@ fn settings_and_recipients_are_read() {
     assert_eq!(store.seed(), [7; 32]);
     assert_eq!(store.last_known_time(), 1_700_000_000);
     store.note_time(1_800_000_000);
-    put(&mut store, Letter::new(1, 10, 10)).expect("there is room");
+    put(&mut store, Sample::new(1, 10, 10)).expect("there is room");
     assert_eq!(mount(&card).0.last_known_time(), 1_800_000_000);
 }

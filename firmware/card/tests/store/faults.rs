@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use super::life::Life;
 use super::sim::{Call, SimCard, SimFault};
-use super::world::{Letter, Outcome, SMALL, append, card, list, mount, put, read};
+use super::world::{Outcome, SMALL, Sample, append, card, list, mount, put, read};
 
 const BLOCKS: u32 = 440;
 const LARGEST: u64 = 3_000;
@@ -122,7 +122,7 @@ fn a_card_can_be_pulled_out_and_put_in_again() {
         life.live(steps).expect("the card works");
         card.pull_out(true);
         let gone = Err(Fault::Card(SimFault::Off));
-        assert_eq!(put(&mut life.store, Letter::new(1, 100, 100)).map(|_| ()), gone);
+        assert_eq!(put(&mut life.store, Sample::new(1, 100, 100)).map(|_| ()), gone);
         let Err((out, Fault::Card(SimFault::Off))) = block_on(Store::mount(card.clone())) else {
             panic!("a card that is out can't be mounted")
         };
@@ -161,7 +161,7 @@ fn a_damaged_record_with_others_behind_it_is_no_end() {
     let card = card(BLOCKS, SMALL);
     let (mut store, _) = mount(&card);
     let before = card.writes();
-    let id = put(&mut store, Letter::new(1, 16, 0)).expect("there is room");
+    let id = put(&mut store, Sample::new(1, 16, 0)).expect("there is room");
     let journal = card.writes().into_keys().filter(|block| !before.contains_key(block)).min();
     let journal = journal.expect("a commit is in the journal");
     block_on(store.remove(id)).expect("the card works");
@@ -180,7 +180,7 @@ fn an_older_checkpoint_is_not_taken_for_the_last() {
     while card.writes().keys().filter(|block| **block < 40).count()
         == before.keys().filter(|block| **block < 40).count()
     {
-        let id = put(&mut store, Letter::new(1, 16, 0)).expect("there is room");
+        let id = put(&mut store, Sample::new(1, 16, 0)).expect("there is room");
         block_on(store.remove(id)).expect("the card works");
     }
     drop(store);
@@ -192,16 +192,16 @@ fn an_older_checkpoint_is_not_taken_for_the_last() {
 #[test]
 fn a_call_that_is_dropped_leaves_a_store_that_says_so() {
     let fresh = card(BLOCKS, SMALL);
-    let letters = [Letter::new(1, 100, 1_000), Letter::new(2, 600, 2_000)];
+    let samples = [Sample::new(1, 100, 1_000), Sample::new(2, 600, 2_000)];
     let (mut dropped, mut failed) = (0, 0);
     for polls in 0.. {
         let card = fresh.copy();
         let (mut store, _) = mount(&card);
-        put(&mut store, letters[0]).expect("there is room");
-        let mut draft = block_on(store.begin(letters[1].len())).expect("there is room");
-        append(&mut store, &mut draft, &letters[1].envelope_octets(), 700).expect("it works");
+        put(&mut store, samples[0]).expect("there is room");
+        let mut draft = block_on(store.begin(samples[1].len())).expect("there is room");
+        append(&mut store, &mut draft, &samples[1].envelope_octets(), 700).expect("it works");
         draft.end_envelope();
-        append(&mut store, &mut draft, &letters[1].body_octets(), 700).expect("it works");
+        append(&mut store, &mut draft, &samples[1].body_octets(), 700).expect("it works");
         let is_done = {
             let mut commit = pin!(store.commit(draft));
             (0..polls).any(|_| poll_once(commit.as_mut()).is_ready())
@@ -218,9 +218,9 @@ fn a_call_that_is_dropped_leaves_a_store_that_says_so() {
         for _ in 0..2 {
             let found = list(&mut store).expect("messages can be listed");
             assert!(found.len() <= 2);
-            for (message, letter) in found.iter().zip(letters) {
-                assert_eq!(read(&mut store, message.envelope()), Ok(letter.envelope_octets()));
-                assert_eq!(read(&mut store, message.body()), Ok(letter.body_octets()));
+            for (message, sample) in found.iter().zip(samples) {
+                assert_eq!(read(&mut store, message.envelope()), Ok(sample.envelope_octets()));
+                assert_eq!(read(&mut store, message.body()), Ok(sample.body_octets()));
             }
             (store, _) = mount(&card);
             assert_eq!(store.messages() as usize, found.len());

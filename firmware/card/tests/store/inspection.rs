@@ -5,7 +5,7 @@ use postern_card::settings::SETTINGS_MAX;
 use postern_card::{Fault, Finding, Inspection};
 
 use super::sim::SimCard;
-use super::world::{Letter, SMALL, card, list, mount, put, read, settings};
+use super::world::{SMALL, Sample, card, list, mount, put, read, settings};
 
 fn inspect(card: &SimCard) -> Inspection<SimCard> {
     match block_on(Inspection::open(card.clone())) {
@@ -24,8 +24,8 @@ fn findings(card: &SimCard) -> Vec<Finding> {
 fn a_look_sees_what_a_mount_would_and_writes_nothing() {
     let card = card(1_024, SMALL);
     let (mut store, _) = mount(&card);
-    let letters = [Letter::new(1, 100, 3_000), Letter::new(2, 2_000, 5_000)];
-    let ids = letters.map(|letter| put(&mut store, letter).expect("there is room"));
+    let samples = [Sample::new(1, 100, 3_000), Sample::new(2, 2_000, 5_000)];
+    let ids = samples.map(|sample| put(&mut store, sample).expect("there is room"));
     block_on(store.remove(ids[0])).expect("the card works");
     let operations = card.operations();
     let mut inspection = inspect(&card);
@@ -37,7 +37,7 @@ fn a_look_sees_what_a_mount_would_and_writes_nothing() {
     assert_eq!(message.id, ids[1]);
     let mut piece = [0; 9_000];
     let read = block_on(inspection.read(&mut message.body(), &mut piece)).expect("it works");
-    assert_eq!(piece[..read], letters[1].body_octets()[..read]);
+    assert_eq!(piece[..read], samples[1].body_octets()[..read]);
     let checked = block_on(inspection.check(|finding| panic!("{finding:?}"))).expect("it works");
     assert_eq!((checked.messages, checked.blocks), (1, 15));
     assert_eq!(card.operations(), operations);
@@ -47,9 +47,9 @@ fn a_look_sees_what_a_mount_would_and_writes_nothing() {
 fn every_damaged_block_of_a_message_is_found() {
     let card = card(1_024, SMALL);
     let (mut store, _) = mount(&card);
-    put(&mut store, Letter::new(1, 100, 100)).expect("there is room");
+    put(&mut store, Sample::new(1, 100, 100)).expect("there is room");
     let last_before = *card.written().last().expect("a message was written");
-    put(&mut store, Letter::new(2, 1_000, 8_000)).expect("there is room");
+    put(&mut store, Sample::new(2, 1_000, 8_000)).expect("there is room");
     let message = list(&mut store).expect("it works")[1];
     let blocks = card.written().into_iter().filter(|block| *block > last_before);
     let blocks: Vec<u32> = blocks.collect();
@@ -94,9 +94,9 @@ fn a_damaged_list_of_recipients_is_found() {
 fn extents_that_no_manifest_leads_to_are_found() {
     let card = card(1_024, SMALL);
     let (mut store, _) = mount(&card);
-    put(&mut store, Letter::new(1, 100, 100)).expect("there is room");
+    put(&mut store, Sample::new(1, 100, 100)).expect("there is room");
     let last_before = *card.written().last().expect("a message was written");
-    put(&mut store, Letter::new(2, 100, 5_000)).expect("there is room");
+    put(&mut store, Sample::new(2, 100, 5_000)).expect("there is room");
     assert_eq!(findings(&card), []);
     let blocks = card.written().into_iter().filter(|block| *block > last_before);
     let manifest = blocks.min().expect("a message was written");

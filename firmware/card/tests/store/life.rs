@@ -6,7 +6,7 @@ use embassy_futures::block_on;
 use postern_card::{Draft, Fault, Finding, Inspection, MessageId};
 
 use super::sim::{Random, SimCard};
-use super::world::{Letter, Outcome, SimStore, list, mount, read};
+use super::world::{Outcome, Sample, SimStore, list, mount, read};
 
 /// Octets of payload in a block, and blocks in an extent of the layout `SMALL`.
 const PAYLOAD: u64 = 492;
@@ -15,7 +15,7 @@ const EXTENT: u64 = 4;
 /// A message that must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
-    pub letter: Letter,
+    pub sample: Sample,
     pub flagged: bool,
     /// Extents that it takes: of the chain with the body, and of one with an envelope alone.
     extents: (u64, u64),
@@ -24,10 +24,10 @@ pub struct Kept {
 /// The messages that must be there, by their numbers.
 type Messages = BTreeMap<u32, Kept>;
 
-/// A draft and how much of its letter was appended.
+/// A draft and how much of its sample was appended.
 struct Open {
     draft: Draft,
-    letter: Letter,
+    sample: Sample,
     written: usize,
 }
 
@@ -98,15 +98,15 @@ impl Life {
     fn begin(&mut self) -> Outcome<()> {
         let envelope = self.random.below(700) as u32;
         let body = self.random.below(self.largest + 1) as u32;
-        let letter = Letter::new(self.numbers, envelope, body);
-        match block_on(self.store.begin(letter.len())) {
+        let sample = Sample::new(self.numbers, envelope, body);
+        match block_on(self.store.begin(sample.len())) {
             Ok(draft) => {
                 self.numbers += 1;
-                self.open.push(Open { draft, letter, written: 0 });
+                self.open.push(Open { draft, sample, written: 0 });
                 Ok(())
             }
             Err(Fault::Full) => {
-                assert!(letter.len() > self.store.free(), "there was room for {letter:?}");
+                assert!(sample.len() > self.store.free(), "there was room for {sample:?}");
                 Ok(())
             }
             Err(fault) => Err(fault),
@@ -117,8 +117,8 @@ impl Life {
     fn go_on(&mut self) -> Outcome<()> {
         let index = self.random.below(self.open.len() as u64) as usize;
         let open = &mut self.open[index];
-        let octets = open.letter.octets();
-        let envelope = open.letter.envelope as usize;
+        let octets = open.sample.octets();
+        let envelope = open.sample.envelope as usize;
         if open.written == octets.len() {
             return self.commit(index);
         }
@@ -134,13 +134,13 @@ impl Life {
     }
 
     fn commit(&mut self, index: usize) -> Outcome<()> {
-        let Open { draft, letter, .. } = self.open.swap_remove(index);
-        let kept = Kept { letter, flagged: false, extents: (extents(letter.len()), 0) };
+        let Open { draft, sample, .. } = self.open.swap_remove(index);
+        let kept = Kept { sample, flagged: false, extents: (extents(sample.len()), 0) };
         let mut after = self.messages.clone();
-        after.insert(letter.number, kept);
+        after.insert(sample.number, kept);
         self.after = Some(after);
         let id = block_on(self.store.commit(draft))?;
-        self.ids.insert(letter.number, id);
+        self.ids.insert(sample.number, id);
         self.done();
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Life {
     fn remove(&mut self) -> Outcome<()> {
         let Some((kept, id)) = self.pick() else { return Ok(()) };
         let mut after = self.messages.clone();
-        after.remove(&kept.letter.number);
+        after.remove(&kept.sample.number);
         self.after = Some(after);
         block_on(self.store.remove(id))?;
         self.done();
@@ -170,9 +170,9 @@ impl Life {
 
     fn replace(&mut self) -> Outcome<()> {
         let Some((old, id)) = self.pick() else { return Ok(()) };
-        let letter = old.letter.revised(self.random.below(2_500) as u32);
+        let sample = old.sample.revised(self.random.below(2_500) as u32);
         let flagged = self.random.below(3) == 0;
-        let octets = letter.envelope_octets();
+        let octets = sample.envelope_octets();
         let mut draft = match block_on(self.store.begin(octets.len() as u64)) {
             Err(Fault::Full) => return Ok(()),
             begun => begun?,
@@ -183,10 +183,10 @@ impl Life {
         }
         let extents = (old.extents.0, extents(octets.len() as u64));
         let mut after = self.messages.clone();
-        after.insert(letter.number, Kept { letter, flagged, extents });
+        after.insert(sample.number, Kept { sample, flagged, extents });
         self.after = Some(after);
         let new = block_on(self.store.replace(id, draft, flagged))?;
-        self.ids.insert(letter.number, new);
+        self.ids.insert(sample.number, new);
         self.done();
         Ok(())
     }
@@ -254,19 +254,19 @@ impl Life {
         let mut found = Messages::new();
         for message in list(&mut self.store).expect("messages can be listed") {
             let envelope = read(&mut self.store, message.envelope()).expect("envelopes are whole");
-            let letter = Letter::parse(&envelope);
-            assert_eq!(envelope, letter.envelope_octets());
+            let sample = Sample::parse(&envelope);
+            assert_eq!(envelope, sample.envelope_octets());
             let body = read(&mut self.store, message.body()).expect("bodies are whole");
-            assert_eq!(body, letter.body_octets());
+            assert_eq!(body, sample.body_octets());
             let extents = [Some(&self.messages), self.after.as_ref()]
                 .into_iter()
-                .filter_map(|messages| messages?.get(&letter.number))
-                .find(|kept| kept.letter == letter)
-                .unwrap_or_else(|| panic!("{letter:?} has come back"))
+                .filter_map(|messages| messages?.get(&sample.number))
+                .find(|kept| kept.sample == sample)
+                .unwrap_or_else(|| panic!("{sample:?} has come back"))
                 .extents;
-            let kept = Kept { letter, flagged: message.flagged, extents };
-            assert_eq!(found.insert(letter.number, kept), None, "{letter:?} is there twice");
-            self.ids.insert(letter.number, message.id);
+            let kept = Kept { sample, flagged: message.flagged, extents };
+            assert_eq!(found.insert(sample.number, kept), None, "{sample:?} is there twice");
+            self.ids.insert(sample.number, message.id);
         }
         found
     }

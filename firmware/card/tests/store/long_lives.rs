@@ -5,7 +5,7 @@ use postern_card::{Layout, MessageId};
 
 use super::life::Life;
 use super::sim::Random;
-use super::world::{Letter, SMALL, card, mount, put};
+use super::world::{SMALL, Sample, card, mount, put};
 
 /// Blocks of 1 GiB.
 const GIBIBYTE: u32 = 2_097_152;
@@ -34,15 +34,15 @@ fn most_blocks_read(layout: Layout) -> u32 {
     let card = card(GIBIBYTE, layout);
     let (mut store, _) = mount(&card);
     let mut random = Random(5);
-    let letter = |number, random: &mut Random| Letter::new(number, 200, random.below(900) as u32);
+    let sample = |number, random: &mut Random| Sample::new(number, 200, random.below(900) as u32);
     let mut ids: Vec<MessageId> = (0..10_000)
-        .map(|number| put(&mut store, letter(number, &mut random)).expect("there is room"))
+        .map(|number| put(&mut store, sample(number, &mut random)).expect("there is room"))
         .collect();
     let mut most = 0;
     for number in 10_000..12_000 {
         let index = random.below(ids.len() as u64) as usize;
         block_on(store.remove(ids[index])).expect("the card works");
-        ids[index] = put(&mut store, letter(number, &mut random)).expect("there is room");
+        ids[index] = put(&mut store, sample(number, &mut random)).expect("there is room");
         if number % 61 == 0 {
             let before = card.reads();
             let (mounted, recovery) = mount(&card);
@@ -71,11 +71,11 @@ fn a_gibibyte_with_ten_thousand_messages_is_mounted_quickly() {
 fn extents_wear_alike_and_checkpoints_alternate() {
     let card = card(600, SMALL);
     let (mut store, _) = mount(&card);
-    let kept = put(&mut store, Letter::new(0, 100, 3_000)).expect("there is room");
+    let kept = put(&mut store, Sample::new(0, 100, 3_000)).expect("there is room");
     let before = card.writes();
     for number in 1..4_000 {
-        let letter = Letter::new(number, 100, number % 7 * 900);
-        let id = put(&mut store, letter).expect("there is room");
+        let sample = Sample::new(number, 100, number % 7 * 900);
+        let id = put(&mut store, sample).expect("there is room");
         block_on(store.remove(id)).expect("the card works");
     }
     let writes = card.writes();

@@ -61,7 +61,7 @@ fn noise(seed: u32, length: usize) -> Vec<u8> {
 
 /// A message of a test. Its envelope tells all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Letter {
+pub struct Sample {
     pub number: u32,
     /// How often its envelope was replaced.
     pub revision: u32,
@@ -71,7 +71,7 @@ pub struct Letter {
     pub body: u32,
 }
 
-impl Letter {
+impl Sample {
     pub fn new(number: u32, envelope: u32, body: u32) -> Self {
         Self { number, revision: 0, envelope: envelope.max(16), body }
     }
@@ -81,7 +81,7 @@ impl Letter {
         Self { revision: self.revision + 1, envelope: envelope.max(16), ..self }
     }
 
-    /// The letter that an envelope tells of.
+    /// The sample that an envelope tells of.
     pub fn parse(envelope: &[u8]) -> Self {
         let field = |index: usize| {
             let octets = envelope[index * 4..][..4].try_into().expect("four octets");
@@ -116,11 +116,11 @@ pub fn append(store: &mut SimStore, draft: &mut Draft, octets: &[u8], piece: usi
 }
 
 /// Puts a message in the store.
-pub fn put(store: &mut SimStore, letter: Letter) -> Outcome<MessageId> {
-    let mut draft = block_on(store.begin(letter.len()))?;
-    let written = append(store, &mut draft, &letter.envelope_octets(), 100).and_then(|()| {
+pub fn put(store: &mut SimStore, sample: Sample) -> Outcome<MessageId> {
+    let mut draft = block_on(store.begin(sample.len()))?;
+    let written = append(store, &mut draft, &sample.envelope_octets(), 100).and_then(|()| {
         draft.end_envelope();
-        append(store, &mut draft, &letter.body_octets(), 300)
+        append(store, &mut draft, &sample.body_octets(), 300)
     });
     match written {
         Ok(()) => block_on(store.commit(draft)),

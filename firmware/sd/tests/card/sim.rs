@@ -9,9 +9,9 @@ use postern_card::Block;
 use postern_sd::{Bus, Speed};
 
 /// How a card behaves.
-pub struct Manner {
-    /// Whether it is one of version 2 that counts in blocks.
-    pub in_blocks: bool,
+pub struct Behaviour {
+    /// Whether it is one of version 2 that is addressed in blocks.
+    pub block_addressed: bool,
     /// Its description of itself; none: it refuses to tell.
     pub csd: Option<[u8; 16]>,
     /// How often it is asked to leave its idle state until it does.
@@ -29,8 +29,8 @@ pub struct Manner {
 }
 
 /// A card of 32 GiB without a fault.
-pub const GOOD: Manner = Manner {
-    in_blocks: true,
+pub const GOOD: Behaviour = Behaviour {
+    block_addressed: true,
     csd: Some([0x40, 0, 0, 0, 0, 9, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0]),
     idle_turns: 2,
     ocr_response: 0,
@@ -41,7 +41,7 @@ pub const GOOD: Manner = Manner {
 };
 
 /// A card.
-pub struct Sim {
+pub struct SimCard {
     /// Whether it is in its socket.
     pub present: bool,
     /// What it waits for.
@@ -50,7 +50,7 @@ pub struct Sim {
     pub blocks: HashMap<u32, Block>,
     /// The commands that it was sent, by number.
     pub commands: Vec<u8>,
-    manner: Manner,
+    behaviour: Behaviour,
     selected: bool,
     idle: bool,
     /// It has refused a command, and will say so once more, as QEMU 10's does.
@@ -73,14 +73,14 @@ pub enum State {
     Data(u32),
 }
 
-impl Sim {
-    fn new(manner: Manner) -> Self {
+impl SimCard {
+    fn new(behaviour: Behaviour) -> Self {
         Self {
             present: true,
             state: State::Reset,
             blocks: HashMap::new(),
             commands: Vec::new(),
-            manner,
+            behaviour,
             selected: false,
             idle: true,
             refused: false,
@@ -131,8 +131,8 @@ impl Sim {
         if let Some((block, [_, _])) = self.input.split_first_chunk::<512>() {
             self.blocks.insert(address, *block);
             self.input.clear();
-            self.output.push_back(self.manner.data_response);
-            self.busy_left = self.manner.busy;
+            self.output.push_back(self.behaviour.data_response);
+            self.busy_left = self.behaviour.busy;
             self.state = State::Command;
         }
     }
@@ -146,18 +146,18 @@ impl Sim {
                 self.idle = true;
                 self.output.push_back(1);
             }
-            8 if self.manner.in_blocks => {
+            8 if self.behaviour.block_addressed => {
                 self.output.push_back(r1);
                 self.output.extend(argument.to_be_bytes());
             }
-            9 if self.manner.csd.is_some() => {
+            9 if self.behaviour.csd.is_some() => {
                 self.output.extend([0, 0xFF]);
-                let csd = self.manner.csd.expect("it was looked at");
+                let csd = self.behaviour.csd.expect("it was looked at");
                 self.send(&csd);
             }
-            13 if self.manner.status.is_some() => {
+            13 if self.behaviour.status.is_some() => {
                 self.output.push_back(0);
-                self.output.extend(self.manner.status);
+                self.output.extend(self.behaviour.status);
             }
             17 => {
                 self.output.extend([refused, 0xFF]);
@@ -170,12 +170,13 @@ impl Sim {
             }
             41 => {
                 let asked = argument & 1 << 30 != 0;
-                self.idle = self.manner.idle_turns > 0 || asked != self.manner.in_blocks;
-                self.manner.idle_turns = self.manner.idle_turns.saturating_sub(1);
+                self.idle =
+                    self.behaviour.idle_turns > 0 || asked != self.behaviour.block_addressed;
+                self.behaviour.idle_turns = self.behaviour.idle_turns.saturating_sub(1);
                 self.output.push_back(u8::from(self.idle));
             }
             16 | 55 => self.output.push_back(r1),
-            58 => self.output.extend([self.manner.ocr_response, 0xC0, 0xFF, 0x80, 0]),
+            58 => self.output.extend([self.behaviour.ocr_response, 0xC0, 0xFF, 0x80, 0]),
             _ => {
                 self.output.push_back(r1 | 4);
                 self.refused = matches!(command, 9 | 13);
@@ -184,8 +185,8 @@ impl Sim {
     }
 
     fn send(&mut self, data: &[u8]) {
-        self.output.push_back(self.manner.token);
-        if self.manner.token == 0xFE {
+        self.output.push_back(self.behaviour.token);
+        if self.behaviour.token == 0xFE {
             self.output.extend(data);
             self.output.extend([0, 0]);
         }
@@ -194,20 +195,20 @@ impl Sim {
 
 /// The way to a simulated card.
 #[derive(Clone)]
-pub struct Line(pub Rc<RefCell<Sim>>);
+pub struct SimBus(pub Rc<RefCell<SimCard>>);
 
-impl Line {
-    pub fn new(manner: Manner) -> Self {
-        Self(Rc::new(RefCell::new(Sim::new(manner))))
+impl SimBus {
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self(Rc::new(RefCell::new(SimCard::new(behaviour))))
     }
 
     /// Takes the card out, and puts another one in.
-    pub fn exchange(&self, manner: Manner) {
-        *self.0.borrow_mut() = Sim::new(manner);
+    pub fn exchange(&self, behaviour: Behaviour) {
+        *self.0.borrow_mut() = SimCard::new(behaviour);
     }
 }
 
-impl Bus for Line {
+impl Bus for SimBus {
     type Error = Infallible;
 
     fn set_speed(&mut self, _: Speed) {}
