@@ -55,17 +55,17 @@ fn image_and_memory_fit() {
     assert!(total <= RAM as u64);
 }
 
-/// The budget's octets for the application, the board, and the stack.
+/// The budget's bytes for the application, the board, and the stack.
 fn budget() -> [u64; 3] {
     let mut sums = [0; 3];
     for part in PARTS {
-        println!("  budget: {} for {}", part.octets, part.name);
-        let place = match part.name.split([':', ',']).next() {
+        println!("  budget: {} for {}", part.bytes, part.name);
+        let sum = match part.name.split([':', ',']).next() {
             Some("board") => 1,
             Some("stack") => 2,
             _ => 0,
         };
-        sums[place] += part.octets as u64;
+        sums[sum] += part.bytes as u64;
     }
     sums
 }

@@ -1,27 +1,27 @@
-//! The block device below.
+//! The block device.
 
 // One executor thread runs a device, so its futures need no Send bound.
 #![allow(async_fn_in_trait)]
 
 use core::fmt::Debug;
 
-/// Octets of a block.
+/// Bytes of a block.
 pub const BLOCK: usize = 512;
 
 /// The content of a block.
 pub type Block = [u8; BLOCK];
 
-/// A memory card, or what stands for one: an array of blocks.
+/// A memory card, or an image of one: an array of blocks.
 ///
-/// Power may fail between and within any two writes. A block whose writing was cut holds its old
+/// Power may fail before, within and after any write. A block whose write was cut off holds its old
 /// content, its new one, or anything else. Until [`Card::flush`] has returned, writes may reach the
 /// medium in any order, or not at all.
 pub trait Card {
     /// What went wrong, for the log.
     type Error: Debug;
 
-    /// Makes the card ready; a store calls it before its first read, each time that it is mounted.
-    /// A [`Card::flush`] may come before it.
+    /// Makes the card ready. A store calls it at each mount, before its first read;
+    /// [`Card::flush`] may be called before it.
     async fn start(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }

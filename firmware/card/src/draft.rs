@@ -1,4 +1,4 @@
-//! A message that is coming, from its beginning to its commit.
+//! Writing a message, from its beginning to its commit.
 
 use crate::extent::{self, Chain, Header, PAYLOAD, Position, Serial};
 use crate::journal::Change;
@@ -6,17 +6,16 @@ use crate::map::State;
 use crate::message::{Message, MessageId};
 use crate::{Card, Fault, Store};
 
-/// A message that is being written. It is to be given back to its store, to [`Store::commit`],
-/// [`Store::replace`] or [`Store::discard`]; the room of one that is dropped is lost until the next
-/// mount.
+/// A message that is being written. It ends with [`Store::commit`], [`Store::replace`] or
+/// [`Store::discard`]; if it is dropped, its extents stay taken until the next mount.
 #[derive(Debug)]
-#[must_use = "its room is lost until it is committed or discarded"]
+#[must_use = "its extents stay taken until it is committed or discarded"]
 pub struct Draft {
     pub(crate) chain: Chain,
-    /// Behind its last octet.
+    /// The position behind its last octet.
     at: Position,
     octets: u32,
-    /// Where the message begins, and octets of the envelope.
+    /// Where the message begins, and the envelope's size in octets; none while that is written.
     body: Option<(Position, u32)>,
     /// Extents that it may still take.
     pub(crate) reserved: u32,
@@ -29,7 +28,8 @@ impl Draft {
         Self { chain, at, octets: 0, body: None, reserved, is_spoiled: false }
     }
 
-    /// What follows is the message; what came so far is the envelope. Without this all of it is.
+    /// Ends the envelope: what is appended from now on is the message. A draft that is committed
+    /// without it is an envelope alone.
     pub fn end_envelope(&mut self) {
         self.body = Some((self.at, self.octets));
     }
@@ -86,7 +86,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         octets: &[u8],
     ) -> Result<(), Fault<C::Error>> {
         self.check_draft(draft)?;
-        // Only what comes to its end leaves a draft of which all is known.
+        // Cleared at the end only: after an error, or if this call is dropped, what was written is
+        // not known.
         draft.is_spoiled = true;
         let count = u32::try_from(octets.len()).ok();
         let total = count.and_then(|count| draft.octets.checked_add(count)).ok_or(Fault::Full)?;
@@ -151,7 +152,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.medium.flush().await?;
         let change = match old {
             None => Change::commit(draft.chain),
-            // Read again: a future that keeps what it knows of the old one is much larger.
+            // The old message is read again: kept over the awaits, it would enlarge the future.
             Some((id, flagged)) => Change::replace(&self.find(id).await?, draft.chain, flagged),
         };
         self.change(&change).await
@@ -187,7 +188,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
     }
 
-    /// Puts octets in a draft's last block, and returns those that it had no room for.
+    /// Copies octets into the draft's last block, and returns those that did not fit.
     async fn fill_block<'o>(
         &mut self,
         draft: &mut Draft,
@@ -207,13 +208,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Ok(rest)
     }
 
-    /// Writes a draft's last block, which is full, and goes on to the next.
+    /// Writes the draft's last block, which is full, and begins the next.
     async fn end_block(&mut self, draft: &mut Draft) -> Result<(), Fault<C::Error>> {
         let is_last = draft.at.index == self.medium.geometry.last_index();
         let next = if is_last { Some(self.extend(draft).await?) } else { None };
         if let Err(fault) = self.write_full_block(draft, next).await {
             if let Some(next) = next {
-                // Nothing leads to it, so the draft's end would not free it.
+                // No block links to it, so that freeing the draft's chain would not reach it.
                 let _ = self.map.set(&mut self.medium, next, State::Free).await;
             }
             return Err(fault);
@@ -223,7 +224,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Ok(())
     }
 
-    /// An extent for a draft to go on in.
+    /// Allocates the draft's next extent.
     async fn extend(&mut self, draft: &mut Draft) -> Result<u16, Fault<C::Error>> {
         if draft.reserved == 0 {
             self.make_room(1).await?;
@@ -248,8 +249,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.medium.write_tail().await
     }
 
-    /// Sees to it that a draft's last block is on the card. One that had to leave the buffer is
-    /// read, since its writing may have failed.
+    /// Makes sure that the draft's last block is on the card. If it is not in the buffer any more,
+    /// it was written before; it is read, since that write may have failed.
     async fn write_last_block(&mut self, draft: &Draft) -> Result<(), Fault<C::Error>> {
         if draft.at.offset == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Looking at a card without writing to it, off the device.
+//! Checking a card without writing to it, off the device.
 
 use crate::chain::Walk;
 use crate::extent::{Chain, Header, NO_EXTENT, PAYLOAD};
@@ -11,8 +11,8 @@ use crate::{Card, Fault, Geometry, Recovery, Store};
 /// Extents, and one bit for each.
 const EXTENTS: usize = NO_EXTENT as usize + 1;
 
-/// A card that is only looked at: nothing is written, not even a boot's number. It has room for all
-/// pages of the extent map and takes about 26 KiB.
+/// A card that is only read: not even a boot number is written. It has room for all pages of the
+/// extent map, and takes about 26 KiB.
 pub struct Inspection<C> {
     store: Store<C, { PAGES_MAX as usize }>,
     reached: [u64; EXTENTS / 64],
@@ -69,7 +69,7 @@ impl<C: Card> Inspection<C> {
     async fn recover(&mut self) -> Result<Recovery, Fault<C::Error>> {
         self.store.load_checkpoint().await?;
         let replayed = self.store.replay().await?;
-        // What a checkpoint would free is no leak.
+        // Extents that the next checkpoint would free are not leaked.
         self.store.free_removed().await?;
         self.store.pending = 0;
         self.store.has_failed = false;
@@ -136,7 +136,8 @@ impl<C: Card> Inspection<C> {
         self.store.read(reader, into).await
     }
 
-    /// Reads every block of the recipients and of every message, and looks at what every extent is.
+    /// Reads every block of the recipients and of every message, and checks the state of every
+    /// extent.
     pub async fn check(
         &mut self,
         mut report: impl FnMut(Finding),

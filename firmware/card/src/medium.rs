@@ -1,8 +1,8 @@
-//! The card with the one block buffer that everything shares.
+//! The card, with one block buffer that all sessions share.
 //!
-//! A draft's last block is not full until more comes, and stays in the buffer as its *tail*. When
-//! something else wants the buffer, the tail is written to where it will stand, and read again when
-//! its draft goes on: three sessions share 512 octets and not 1,536.
+//! The last block of a draft, its *tail*, is not full yet and stays in the buffer. Before another
+//! block uses the buffer, the tail is written to its block on the card. It is read again when the
+//! draft goes on. So three sessions share 512 bytes.
 
 use crate::extent::{Header, Serial};
 use crate::geometry::Geometry;
@@ -16,7 +16,7 @@ enum Held {
     Nothing,
     /// What the card has in this block.
     Block(u32),
-    /// A draft's tail, which belongs in `block`.
+    /// The tail of a draft, which is not on the card yet; its block will be `block`.
     Tail {
         block: u32,
         serial: Serial,
@@ -30,7 +30,7 @@ pub(crate) struct Medium<C> {
     held: Held,
 }
 
-/// The card, and what tells its blocks from another's.
+/// The card, whose blocks have the checksums of one format.
 pub(crate) struct Sealed<C> {
     card: C,
     pub(crate) mark: Mark,
@@ -56,7 +56,7 @@ impl<C: Card> Medium<C> {
         self.sealed.card.blocks()
     }
 
-    /// Forgets all, and reads the superblock's block, whatever it holds.
+    /// Empties the buffer and reads block 0 into it, whatever that holds.
     pub(crate) async fn restart(&mut self) -> Result<&Block, Fault<C::Error>> {
         self.held = Held::Nothing;
         self.sealed.reads = 1;
@@ -66,7 +66,7 @@ impl<C: Card> Medium<C> {
         Ok(&self.buffer)
     }
 
-    /// Reads a block of ours into the buffer.
+    /// Reads a block into the buffer, unless it is there. Its checksum must be right.
     pub(crate) async fn load(&mut self, block: u32) -> Result<&Block, Fault<C::Error>> {
         if self.held != Held::Block(block) {
             self.vacate().await;
@@ -77,7 +77,7 @@ impl<C: Card> Medium<C> {
         Ok(&self.buffer)
     }
 
-    /// The buffer, with zeros in it: what is put there goes to the card by [`Medium::write`].
+    /// The buffer, filled with zeros, for a block that [`Medium::write`] writes.
     pub(crate) async fn blank(&mut self) -> &mut Block {
         self.vacate().await;
         self.held = Held::Nothing;
@@ -92,7 +92,7 @@ impl<C: Card> Medium<C> {
         Ok(())
     }
 
-    /// Reads a block of ours past the buffer.
+    /// Reads a block into `content`, past the buffer.
     pub(crate) async fn read_past(
         &mut self,
         block: u32,
@@ -101,7 +101,7 @@ impl<C: Card> Medium<C> {
         self.sealed.read(block, content).await
     }
 
-    /// Seals and writes a block past the buffer.
+    /// Seals `content` and writes it, past the buffer.
     pub(crate) async fn write_past(
         &mut self,
         block: u32,
@@ -115,8 +115,8 @@ impl<C: Card> Medium<C> {
         self.sealed.card.flush().await.map_err(Fault::Card)
     }
 
-    /// Brings a draft's tail into the buffer. It must be what `header` says: a tail whose writing
-    /// had failed is found out here.
+    /// Brings the tail of a draft into the buffer. Its header must be `header`: if the tail could
+    /// not be written, its block holds something else.
     pub(crate) async fn resume(
         &mut self,
         block: u32,
@@ -156,8 +156,8 @@ impl<C: Card> Medium<C> {
         }
     }
 
-    /// Makes the buffer free. That a tail could not be written is its draft's trouble, which will
-    /// not find it again; what wants the buffer has nothing to do with it.
+    /// Frees the buffer. If a tail can't be written, only its draft fails, at its next
+    /// [`Medium::resume`]; the caller is not concerned.
     async fn vacate(&mut self) {
         if self.write_tail().await.is_err() {
             self.held = Held::Nothing;
@@ -166,8 +166,8 @@ impl<C: Card> Medium<C> {
 }
 
 impl<C: Card> Sealed<C> {
-    /// Reads a block of ours. One that can't be read, or not as it was written, gets a second
-    /// chance: it may have been the wire.
+    /// Reads a block and compares its checksum. It is read a second time if that fails: the fault
+    /// may have been on the bus.
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
         let mut is_last = false;
         loop {

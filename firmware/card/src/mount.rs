@@ -1,4 +1,4 @@
-//! Mounting: from the last checkpoint and the journal behind it to what is on the card.
+//! Mounting: the last checkpoint is loaded, and the journal behind it replayed.
 
 use crate::checkpoint::Head;
 use crate::journal::{Change, Record, Tip};
@@ -22,14 +22,13 @@ pub struct Recovery {
 pub(crate) struct Replayed<E> {
     records: u32,
     damaged: u32,
-    /// Why the card did not tell all extents of a message. They count as free, so nothing may be
-    /// written: the card may tell them the next time.
+    /// Why the extents of a message could not all be found. The rest count as free here, so nothing
+    /// may be written: the card may be readable the next time.
     unread: Option<Fault<E>>,
 }
 
 impl<C: Card> Store<C> {
-    /// Mounts a card. The boot's number rises, and that is written; what was written before by this
-    /// format's store is as it was when power failed. An error gives the card back.
+    /// Mounts a card, and writes a record with the next boot number. An error gives the card back.
     pub async fn mount(card: C) -> Result<(Self, Recovery), (C, Fault<C::Error>)> {
         let mut store = Self::new(card);
         match store.remount().await {
@@ -44,7 +43,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// are open are lost, and their store refuses them.
     pub async fn remount(&mut self) -> Result<Recovery, Fault<C::Error>> {
         self.has_failed = true;
-        // What a reset left in the card's cache must not be read now and be gone after the next.
+        // Writes from before a reset may be in the card's cache only. Read now, they could be gone
+        // after the next reset.
         self.medium.flush().await?;
         if !self.load_checkpoint().await? {
             // The replay may write pages ahead to the region whose head could not be read. A whole
@@ -62,15 +62,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.boot = self.boot().saturating_add(1);
         self.map.boot = self.boot();
         self.checkpoint_if_due().await?;
-        // Serials carry the boot's number, so it must be taken before any draft has one.
+        // Serials contain the boot number, so it is on the card before the first draft begins.
         self.has_failed = true;
         self.log(&Change::BOOT).await?;
         self.has_failed = false;
         Ok(self.recovery(&replayed))
     }
 
-    /// Begins anew with what the last checkpoint says, and writes nothing. Returns whether the head
-    /// of the one before could be read too.
+    /// Loads the last checkpoint, and writes nothing. Returns whether both heads could be read.
     pub(crate) async fn load_checkpoint(&mut self) -> Result<bool, Fault<C::Error>> {
         self.has_failed = true;
         let superblock = Superblock::read(self.medium.restart().await?)?;
@@ -93,7 +92,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Ok(are_both_read)
     }
 
-    /// What is told of a recovery.
+    /// The figures of a recovery.
     pub(crate) fn recovery(&self, replayed: &Replayed<C::Error>) -> Recovery {
         Recovery {
             blocks_read: self.medium.sealed.reads,
@@ -103,9 +102,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
     }
 
-    /// The head of the last checkpoint, and whether that of the other could be read. It need not
-    /// be: power may have failed while it was written. But if it was the last one, records behind
-    /// it tell.
+    /// The head of the last checkpoint, and whether the other head could be read too. A head can't
+    /// be read after power failed while it was written: then the other is the last one. If the
+    /// unreadable one was the last, records of its generation follow, and that is an error.
     async fn last_checkpoint(&mut self) -> Result<(Head, bool), Fault<C::Error>> {
         let only = match (self.checkpoint_head(0).await, self.checkpoint_head(1).await) {
             (Ok(even), Ok(odd)) if even.generation > odd.generation => return Ok((even, true)),
@@ -131,7 +130,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             .ok_or(Fault::Damaged { block })
     }
 
-    /// Makes all changes of the journal behind the last checkpoint again.
+    /// Applies all changes of the journal behind the last checkpoint.
     pub(crate) async fn replay(&mut self) -> Result<Replayed<C::Error>, Fault<C::Error>> {
         let mut replayed = Replayed { records: 0, damaged: 0, unread: None };
         while let Some(record) = self.next_record().await? {
@@ -159,14 +158,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         if let Ok(Some(_)) = record {
             return record;
         }
-        // A record that power cut off was the last one written. One that has another behind it was
-        // whole once: to go on here would lose all that follows without a word.
+        // Only the last record can have been cut off by power. If another follows, this one was
+        // whole once: to stop here would silently lose all that follows.
         if self.record(sequence + 1).await?.is_some() {
             return Err(Fault::Damaged { block: self.medium.geometry.journal_block(sequence) });
         }
         match record {
             Ok(_) => Ok(None),
-            // The card answers again; if it still can't read this one, power cut it off.
+            // The card answers again. A record that is still unreadable was cut off by power.
             Err(_) => Ok(self.record(sequence).await.unwrap_or(None)),
         }
     }

@@ -1,4 +1,4 @@
-//! The store: messages on a card, and what is asked of them.
+//! The store: the messages on a mounted card, and queries.
 
 use core::ops::Range;
 
@@ -12,11 +12,11 @@ use crate::{Card, Fault, text};
 
 /// The messages on a card, and the settings.
 ///
-/// There is one for each card. It has one block buffer and room for `PAGES` pages of the extent
-/// map, 520 octets each; two are enough to write messages and to remove them at the same time.
+/// There is one for each card. It has one block buffer, and room for `PAGES` pages of the extent
+/// map, 520 bytes each. Two are enough to write and to remove messages at the same time.
 ///
-/// Its calls may be dropped half-way, as a session that is over drops them. What was to be changed
-/// on the card is then unknown, and the store [`Fault::Failed`] until [`Store::remount`].
+/// Its futures may be dropped half-way. If one was changing the card, the result is unknown, and
+/// all calls return [`Fault::Failed`] until [`Store::remount`].
 pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) medium: Medium<C>,
     pub(crate) map: Map<PAGES>,
@@ -30,11 +30,11 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) reserved: u32,
     /// Extents that the next checkpoint frees.
     pub(crate) pending: u32,
-    /// Whether the card may hold something else than what is known here.
+    /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
 }
 
-/// What each record changes.
+/// Totals, which each record changes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) boot: u32,
@@ -103,12 +103,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks)
     }
 
-    /// The number of this mount: each has one of its own, and they rise.
+    /// The number of this mount. It rises with each.
     pub fn boot(&self) -> u32 {
         self.counts.boot
     }
 
-    /// The octets that only this card has.
+    /// The seed that the card was formatted with; no other card has it.
     pub fn seed(&self) -> [u8; 32] {
         self.seed
     }

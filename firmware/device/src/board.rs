@@ -2,7 +2,7 @@
 
 /// A board.
 pub trait Board {
-    /// Octets of RAM. On a board with no more than [`crate::budget::RAM`] a session's future that
+    /// Bytes of RAM. On a board with no more than [`crate::budget::RAM`] a session's future that
     /// outgrows the budget does not compile.
     const RAM: usize;
 

@@ -1,14 +1,14 @@
 //! Where the RAM goes.
 //!
-//! A device has 64 KiB: what does not fit does not link, and what leaves too little for the stack
-//! does not pass the tests, which print this table beside what they measured. If it ever has to
-//! give, IPv6 goes first (it is not built in: it costs 1 KiB and 24 KiB of flash), then the log's
-//! level, then the third channel.
+//! The smallest device has 64 KiB. What does not fit does not link; the tests fail if too little is
+//! left for the stack, and print this table beside what they measured. To save RAM, lower the log's
+//! level first, then drop the third channel. IPv6 is not built in: it costs 1 KiB, and 24 KiB of
+//! flash.
 
 use postern_core::envelope;
 use postern_core::wire::path::MAX_PATH;
 
-/// Octets of RAM that the smallest board has.
+/// Bytes of RAM of the smallest board.
 pub const RAM: usize = 64 * 1024;
 
 /// Sessions at once.
@@ -18,10 +18,10 @@ pub const SPARES: usize = 2;
 /// All sockets: channels, spares, the outgoing one, UDP, DNS, DHCP.
 pub const SOCKETS: usize = CHANNELS + SPARES + 4;
 
-/// What a channel's TCP socket receives into: one segment. With more than two, smoltcp's
-/// acknowledgements wait for its timer, and a hundredth of the speed is left.
+/// A channel's TCP receive buffer: one segment. With more than two, smoltcp's acknowledgements wait
+/// for its timer, and the transfer is a hundred times slower.
 pub const RECEIVE: usize = 1460;
-/// What a channel's TCP socket sends from: as many replies as a session gathers before it sends.
+/// A channel's TCP send buffer: as many replies as a session gathers before it sends.
 pub const SEND: usize = 256;
 /// A session's input: the longest command line.
 pub const SESSION_IN: usize = 576;
@@ -29,15 +29,15 @@ pub const SESSION_IN: usize = 576;
 pub const SESSION_OUT: usize = 512;
 /// Octets of a client's HELO name that are kept; the rest would only be shown.
 pub const HELO: usize = 64;
-/// A spare's TCP buffers.
+/// A spare's TCP receive buffer.
 pub const SPARE_RECEIVE: usize = 128;
-/// A spare's TCP buffers.
+/// A spare's TCP send buffer.
 pub const SPARE_SEND: usize = 128;
 
 /// The outgoing TCP socket's receive buffer.
 pub const CLIENT_RECEIVE: usize = 512;
-/// The outgoing TCP socket's send buffer: two pieces. A peer that waits for a second segment before
-/// it acknowledges (RFC 1122 §4.2.3.2) would make a pause of 40 ms behind each.
+/// The outgoing TCP socket's send buffer: two pieces. With one, a peer that acknowledges every
+/// second segment (RFC 1122 §4.2.3.2) would delay each piece by 40 ms.
 pub const CLIENT_SEND: usize = 2 * PIECE;
 /// The next hop's longest reply. core reads one of 4,096 octets where there is room.
 pub const CLIENT_IN: usize = 1024;
@@ -63,30 +63,30 @@ pub const REPLY: usize = 120;
 pub struct Part {
     /// What it is for.
     pub name: &'static str,
-    /// Octets that it may take.
-    pub octets: usize,
+    /// Bytes that it may take.
+    pub bytes: usize,
 }
 
-/// Octets of one channel: its buffers, its socket and its future. On a board with no more than
-/// [`RAM`], one whose future is larger does not compile.
+/// Bytes of one channel: its buffers, its socket and its future. On a board with no more than
+/// [`RAM`] a larger future does not compile.
 pub const CHANNEL: usize = 4608;
 
 /// The parts.
 pub const PARTS: [Part; 7] = [
-    Part { name: "channels", octets: CHANNELS * CHANNEL },
-    Part { name: "spare sockets", octets: SPARES * 768 },
-    Part { name: "outgoing client", octets: 9 * 1024 },
-    Part { name: "store", octets: 3 * 1024 },
-    Part { name: "network stack, settings", octets: 6 * 1024 },
-    Part { name: "board: frames, log, executor", octets: 4 * 1024 },
-    Part { name: "stack, 4 KiB of it to spare", octets: 16 * 1024 },
+    Part { name: "channels", bytes: CHANNELS * CHANNEL },
+    Part { name: "spare sockets", bytes: SPARES * 768 },
+    Part { name: "outgoing client", bytes: 9 * 1024 },
+    Part { name: "store", bytes: 3 * 1024 },
+    Part { name: "network stack, settings", bytes: 6 * 1024 },
+    Part { name: "board: frames, log, executor", bytes: 4 * 1024 },
+    Part { name: "stack, 4 KiB of it to spare", bytes: 16 * 1024 },
 ];
 
 const _: () = {
     let mut total = 0;
     let mut part = 0;
     while part < PARTS.len() {
-        total += PARTS[part].octets;
+        total += PARTS[part].bytes;
         part += 1;
     }
     assert!(total <= RAM, "the parts fit the RAM");

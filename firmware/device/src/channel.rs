@@ -42,7 +42,7 @@ const _: () = {
     assert!(SESSION_IN >= config.min_input() && SESSION_OUT >= config.min_out());
 };
 
-/// Octets that are left for a channel's future.
+/// Bytes that are left for a channel's future.
 const FUTURE: usize = CHANNEL - size_of::<ChannelMemory>() - net::SOCKET;
 
 /// Does not compile for a future that the board has no room for.

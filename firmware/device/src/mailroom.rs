@@ -35,15 +35,15 @@ pub(crate) struct Mailroom<'s, C: Card> {
 enum Transaction {
     None,
     Open(Open),
-    /// Drafts can't be discarded where this is called for: that takes time.
+    /// Its draft is still to be discarded: `discard` can't wait for the card.
     GivenUp(Draft),
-    /// What the client is told of its message.
+    /// The text of the reply to its message.
     Committed(Said),
 }
 
 struct Open {
     draft: Draft,
-    /// Octets that it was begun with.
+    /// Octets that the draft was begun with.
     room: u64,
     id: uuid::Uuid,
     recipients: u32,
@@ -55,7 +55,7 @@ impl<'s, C: Card> Mailroom<'s, C> {
         Self { shared, client, helo: Vec::new(), esmtp: false, transaction: Transaction::None }
     }
 
-    /// Gives the card back what a transaction that was given up holds of it.
+    /// Discards the draft of a transaction that was given up.
     pub(crate) async fn clear(&mut self) {
         if let Some(draft) = self.transaction.take_draft() {
             self.shared.storage.lock().await.store.discard(draft).await;
@@ -73,8 +73,8 @@ impl<'s, C: Card> Mailroom<'s, C> {
         let mut storage = self.shared.storage.lock().await;
         let storage = &mut *storage;
         let free = storage.store.free().saturating_sub(RESERVED);
-        // A client that does not say how much comes gets a part of what there is, and may find more
-        // when it needs it.
+        // A client that declares no SIZE gets a quarter of what is free, the largest message at
+        // most. Its draft may take more later, if there is some.
         let likely = u64::from(self.shared.settings.max_message_size).min(free / 4);
         let room = size.unwrap_or(likely).saturating_add(ENVELOPE);
         if room > free {
@@ -212,7 +212,7 @@ const fn waiting(path: &[u8]) -> Recipient<'_> {
 }
 
 impl Transaction {
-    /// The transaction that runs: core asks for what belongs to one in one only.
+    /// The open transaction. core calls what belongs to one only after MAIL.
     fn open(&mut self) -> &mut Open {
         match self {
             Self::Open(open) => open,
@@ -220,7 +220,7 @@ impl Transaction {
         }
     }
 
-    /// What of the card it holds; it is over then.
+    /// Its draft, if there is one. The transaction is over.
     fn take_draft(&mut self) -> Option<Draft> {
         match core::mem::replace(self, Self::None) {
             Self::Open(Open { draft, .. }) | Self::GivenUp(draft) => Some(draft),
@@ -328,7 +328,7 @@ impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
         if waiting == 0 {
             return EtrnVerdict::NoneWaiting;
         }
-        // The run that is on may be one that failed before the host was up: another follows it.
+        // A run that is on may have failed to connect before the host was up: another follows it.
         self.shared.released.signal(());
         if self.shared.releasing.get() {
             return EtrnVerdict::Started;

@@ -1,4 +1,4 @@
-//! What a device begins by itself: passing mail on, asking its holder, telling of what failed.
+//! What a device connects for: delivering mail, asking its holder by ETRN, notices of failed mail.
 
 use core::time::Duration;
 
@@ -65,7 +65,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         }
     }
 
-    /// Waits for reasons to connect to others, and does.
+    /// Connects when mail arrives or is asked for, and when a retry or an ETRN is due.
     pub(crate) async fn run(&mut self) -> ! {
         loop {
             self.net.up().await;
@@ -73,11 +73,11 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
             let (arrived, released) = (shared.arrived.wait(), shared.released.wait());
             let (retry, ask) = (clock::until(self.release_at()), clock::until(self.ask_at));
             match select4(released, ask, retry, arrived).await {
-                // What was asked for, or came, is gone already with the run before.
+                // The run before has taken this message, or what was asked for.
                 Either4::First(()) | Either4::Fourth(()) if shared.waiting.get() == 0 => {}
                 Either4::First(()) | Either4::Third(()) => self.release().await,
                 Either4::Second(()) => self.ask_holder().await,
-                // While the next hop is waited for, or on demand only, new mail waits too.
+                // While a retry is due later, or mail goes on demand only, new mail waits too.
                 Either4::Fourth(()) if self.attempts == 0 && self.retries() => {
                     self.release().await;
                 }
@@ -101,7 +101,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         }
     }
 
-    /// Passes on all that waits.
+    /// Makes a queue run, and sets when the next one is due.
     async fn release(&mut self) {
         self.shared.releasing.set(true);
         let run = self.run_queue().await;
@@ -148,11 +148,13 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                     self.connector.socket.close().await;
                     return told.map(|()| is_clear);
                 }
-                // The host drops what was not ended; the next connection begins behind it.
+                // The host drops the message that was not ended. The next connection goes on behind
+                // it.
                 Err(Failure::Unreadable) => self.connector.socket.close().await,
                 Err(failure) => {
                     self.connector.socket.close().await;
-                    // A poor link gets through a long queue a few messages at a time.
+                    // Over a poor link each run may deliver a few messages of a long queue: that
+                    // is no reason to wait longer.
                     return if run.has_moved() { Ok(true) } else { Err(failure) };
                 }
             }

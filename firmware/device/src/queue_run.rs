@@ -18,15 +18,15 @@ pub(crate) struct QueueRun<'t, 's, C: Card> {
     shared: &'t Shared<'s, C>,
     policy: Policy,
     piece: &'t mut [u8],
-    /// What was tried last.
+    /// The message that was tried last.
     last: Option<MessageId>,
     /// The first serial that a rewritten message got in this run.
     rewritten: u64,
-    /// Messages that can't be read, nor flagged.
+    /// Messages that can be neither read nor flagged.
     unreadable: u32,
-    /// Whether nothing that was tried waits on.
+    /// Whether no message that was tried has to wait for the next run.
     is_clear: bool,
-    /// Whether anything came of it.
+    /// Whether a message was delivered or given up.
     has_moved: bool,
 }
 
@@ -45,16 +45,16 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         Self { shared, policy, piece, last, rewritten, unreadable: 0, is_clear, has_moved }
     }
 
-    /// Whether anything came of it: a message was passed on, or given up.
+    /// Whether a message was delivered or given up.
     pub(crate) fn has_moved(&self) -> bool {
         self.has_moved
     }
 
-    /// Passes on what is behind that which was tried before.
+    /// Tries all messages behind those that were tried before.
     pub(crate) async fn pass_on(&mut self, dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
         while let Some(message) = self.next().await? {
             match self.deliver(&message, dialogue).await {
-                // Nothing was said of it.
+                // Its envelope could not be read, and no command was sent for it.
                 Err(Failure::Unreadable) if dialogue.is_between_messages() => {}
                 delivered => delivered?,
             }
@@ -62,7 +62,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         Ok(())
     }
 
-    /// Gives up what is too old, while nobody can be reached.
+    /// Gives up messages that are too old, while the next hop can't be reached.
     pub(crate) async fn expire(&mut self) -> Result<(), Failure> {
         if !self.shared.time_of_day.now().known {
             return Ok(());
@@ -77,7 +77,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         Ok(())
     }
 
-    /// Ends a run in which all was tried, and returns whether nothing of it waits on.
+    /// Ends a run in which all was tried, and returns whether no message has to wait for the next.
     pub(crate) async fn end(self) -> bool {
         self.shared.unreadable.set(self.unreadable);
         self.shared.recount(&self.shared.storage.lock().await.store);
@@ -91,14 +91,14 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             let next = next.map_err(|fault| self.shared.failure(&fault))?;
             self.last = next.map(|message| message.id).or(self.last);
             match next {
-                // One that was rewritten in this run was tried in it.
+                // A message that was rewritten in this run was tried in it.
                 Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
                 other => return Ok(other),
             }
         }
     }
 
-    /// Passes one message on, and writes down what became of it.
+    /// Delivers one message, and records what became of it.
     async fn deliver(
         &mut self,
         message: &Message,
@@ -111,7 +111,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
         match ended {
             Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
-            // Verdicts count, though the connection broke behind them.
+            // The host's verdicts count, even if the connection broke after them.
             Ok(()) | Err(_) => self.settle(message, &fates, false).await?,
         }
         ended

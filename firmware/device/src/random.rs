@@ -8,7 +8,7 @@ use uuid::{Builder, Uuid};
 
 use crate::Board;
 
-/// A source of random numbers.
+/// The source of random numbers.
 pub(crate) struct Random(RefCell<ChaCha8Rng>);
 
 impl Random {

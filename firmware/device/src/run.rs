@@ -1,4 +1,4 @@
-//! The whole application: what runs beside what.
+//! The whole application: its tasks, and what they share.
 
 use embassy_futures::join::{join, join_array, join3, join4};
 use embassy_futures::select::{Either, select};
@@ -28,12 +28,12 @@ use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
 use crate::{channel, clock, spare};
 
-/// Seconds between a fault of the card and the restart, in which clients hear of it.
+/// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
 /// Seconds between two looks whether there is a card now.
 const LOOK_S: u64 = 10;
-/// Seconds until one that is of no use is made ready and mounted again: it may have been a bad
-/// contact, or there may be another in its place by then. Each time wears a card of ours.
+/// Seconds until a card that could not be used is tried again: it may have been a bad contact, or
+/// another card may be there by then. Each mount of a card of ours writes to it.
 const AGAIN_S: u64 = 300;
 /// Seconds between two questions for the time of day, and before one that got no answer is asked
 /// again.
@@ -45,8 +45,8 @@ const NAMELESS: &str = "postern.invalid";
 
 /// Runs a device until it has to be reset.
 ///
-/// `start` is given what moves the frames, to be run in a task of its own: each look at a socket
-/// wakes it, and beside those who look it would wake itself for ever.
+/// `start` gets the runner of the network stack, and must run it in a task of its own. Each use of
+/// a socket wakes the runner: joined with the users in one task, it would wake itself for ever.
 pub async fn run<'m, D: Driver, C: Card, B: Board>(
     driver: D,
     card: C,
@@ -126,8 +126,8 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     Ended::CardFailed
 }
 
-/// Returns once there is a card that can be mounted, or one that was of no use for a while, which
-/// was found with `fault`.
+/// After `fault`: returns once a card can be mounted, or after a while if there is one that can't
+/// be used.
 async fn find<C: Card>(
     storage: &SharedStorage<C>,
     octets: &mut [u8; SETTINGS_MAX],

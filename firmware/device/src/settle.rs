@@ -1,4 +1,4 @@
-//! What is done on the card with what became of a message.
+//! Recording on the card what became of a message.
 
 use postern_card::{Card, Draft, Message, MessageId};
 use postern_core::envelope::{Head, Recipient, Record, State, put_end};
@@ -11,27 +11,28 @@ use crate::shared::Shared;
 use crate::storage::{Storage, Unreadable};
 use crate::transfer::{Fates, bit, record};
 
-/// What was written down of a message.
+/// What was recorded of a message.
 #[derive(Default)]
 pub(crate) struct Settled {
     /// Whether some of its recipients are to be tried again.
     pub(crate) waiting: bool,
-    /// What it is now, if its envelope had to be written anew.
+    /// Its new id, if its envelope was replaced.
     pub(crate) rewritten: Option<MessageId>,
 }
 
-/// What is left of a message after it was tried.
+/// The recipients of a message after it was tried.
 #[derive(Default)]
 struct Left {
-    /// Whether its envelope says something else.
+    /// Whether the envelope has to be replaced.
     changed: bool,
     waiting: u32,
     /// Recipients that will never be delivered.
     failed: u32,
 }
 
-/// Writes down what became of `message`: it leaves the card when all its recipients have it. One
-/// that was refused or expired keeps it there, flagged, for a person.
+/// Records what became of `message`. When all its recipients have it, it is removed. While some
+/// wait, its envelope is replaced. When none waits and some were refused or expired, it stays on
+/// the card, flagged, for a person.
 pub(crate) async fn settle<C: Card>(
     shared: &Shared<'_, C>,
     message: &Message,
@@ -146,8 +147,8 @@ async fn copy<C: Card>(
     }
 }
 
-/// When a message came. The age of one that came while the time of day was a guess counts from when
-/// it is known.
+/// The arrival of a message. If the time of day was a guess then, and is known now, its age counts
+/// from now.
 fn arrival<C: Card>(shared: &Shared<'_, C>, head: &Head<'_>) -> Timestamp {
     let now = shared.time_of_day.now();
     if head.arrival.known || !now.known { head.arrival } else { now }

@@ -32,29 +32,30 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) boot: u32,
     /// Messages that wait for the next hop.
     pub(crate) waiting: Cell<u32>,
-    /// Messages that a person has to look after: the flagged ones, and the unreadable.
+    /// Messages that need a person: the flagged ones, and the unreadable ones.
     pub(crate) failed: Cell<u32>,
-    /// Messages that can't be read, and not be flagged either.
+    /// Messages that can be neither read nor flagged.
     pub(crate) unreadable: Cell<u32>,
-    /// Whether they are being passed on at present.
+    /// Whether a queue run is on.
     pub(crate) releasing: Cell<bool>,
     /// A message has come.
     pub(crate) arrived: Signal<NoopRawMutex, ()>,
     /// Somebody asked for the mail.
     pub(crate) released: Signal<NoopRawMutex, ()>,
-    /// The card failed: nothing can be promised any more.
+    /// The card failed. The device is reset soon.
     pub(crate) broken: Signal<NoopRawMutex, ()>,
 }
 
 impl<C: Card> Shared<'_, C> {
-    /// Counts again what waits, after the store has changed.
+    /// Takes the counts of messages from the store, after it has changed.
     pub(crate) fn recount(&self, store: &Store<C>) {
         let failed = store.flagged().saturating_add(self.unreadable.get());
         self.failed.set(failed);
         self.waiting.set(store.messages().saturating_sub(failed));
     }
 
-    /// What a client hears of the store's fault. One of the card's ends this boot.
+    /// The reason that a client is given for a fault of the store. A fault of the card ends this
+    /// boot.
     pub(crate) fn reason(&self, fault: &Fault<C::Error>) -> Reason {
         if let Fault::Full = fault {
             return Reason::Full;
@@ -63,7 +64,7 @@ impl<C: Card> Shared<'_, C> {
         Reason::Down
     }
 
-    /// Notes why a message can't be read, and returns what that means for the queue run.
+    /// Logs why a message can't be read, and returns what that means for the queue run.
     pub(crate) fn note_unreadable(&self, unreadable: &Unreadable<C::Error>) -> Failure {
         match unreadable {
             Unreadable::Store(fault) => self.failure(fault),
@@ -74,8 +75,7 @@ impl<C: Card> Shared<'_, C> {
         }
     }
 
-    /// What a fault of the store's means for what is to be passed on. One of the card's ends this
-    /// boot.
+    /// What a fault of the store means for the queue run. A fault of the card ends this boot.
     pub(crate) fn failure(&self, fault: &Fault<C::Error>) -> Failure {
         self.note(fault);
         match fault {
@@ -84,7 +84,7 @@ impl<C: Card> Shared<'_, C> {
         }
     }
 
-    /// Notes a fault of the store's. One of the card's ends this boot.
+    /// Logs a fault of the store. A fault of the card ends this boot.
     pub(crate) fn note(&self, fault: &Fault<C::Error>) {
         match fault {
             Fault::Card(_) | Fault::Failed => {
