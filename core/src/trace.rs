@@ -119,17 +119,34 @@ impl Received<'_> {
     }
 }
 
-/// What stands between our field and the message that begins with `octets`; ask with the first
-/// piece of it that is not empty.
+/// What stands between our field and the message that begins with `octets`; `None`: more of its
+/// first line is needed to tell.
 ///
 /// A first line that begins with white space would be read as a continuation of the field
-/// (RFC 5322 §2.2.3). Behind an empty line, which ends the header, it stays the message's own.
-pub const fn separator(octets: &[u8]) -> &'static [u8] {
-    match octets {
-        [b' ' | b'\t', ..] => b"\r\n",
-        _ => b"",
+/// (RFC 5322 §2.2.3), and one that is no field at all as a broken header. Behind an empty line,
+/// which ends the header, it is the text that it was. The `From ` line of a mailbox file is no
+/// field either, but those behind it are.
+pub const fn separator(octets: &[u8]) -> Option<&'static [u8]> {
+    const TEXT: Option<&[u8]> = Some(b"\r\n");
+    const HEADER: Option<&[u8]> = Some(b"");
+    let mut at = 0;
+    let mut named = true;
+    while at < octets.len() && at < LINE_OCTETS {
+        match octets[at] {
+            b'\r' | b'\n' if at == 0 => return HEADER,
+            b':' if at > 0 => return HEADER,
+            b' ' if matches!(octets.split_at(at).0, b"From" | b">From") => return HEADER,
+            b' ' | b'\t' if at > 0 => named = false,
+            b'!'..=b'~' if named => {}
+            _ => return TEXT,
+        }
+        at += 1;
     }
+    if at == LINE_OCTETS { TEXT } else { None }
 }
+
+/// Octets of a line at most, its CRLF not counted (RFC 5322 §2.1.1).
+const LINE_OCTETS: usize = 998;
 
 /// A header field that is being written, and where its present line begins.
 struct Field<'f, 'b> {

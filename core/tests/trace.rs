@@ -104,11 +104,35 @@ fn no_room_writes_nothing() {
 
 #[test]
 fn a_message_never_goes_on_the_field() {
-    for begins in [&b" folded"[..], b"\tfolded", b" "] {
-        assert_eq!(separator(begins), b"\r\n", "{}", begins.escape_ascii());
+    let long = [b'x'; 1000];
+    for begins in [
+        &b" folded"[..],
+        b"\tfolded",
+        b" ",
+        b"Hello!\r\n",
+        b"Hello, world: it",
+        b"one two",
+        b": no name",
+        b"\xc3\xa4: x",
+        b"x\r",
+        b"\0",
+        &long,
+    ] {
+        assert_eq!(separator(begins), Some(&b"\r\n"[..]), "{}", begins.escape_ascii());
     }
-    for begins in [&b"Subject: x"[..], b"\r\n text", b"\n", b"text", b""] {
-        assert_eq!(separator(begins), b"", "{}", begins.escape_ascii());
+    for begins in [
+        &b"Subject: x"[..],
+        b"subject:",
+        b"X-1 \t:",
+        b"\r\n text",
+        b"\n",
+        b"From ann@client.example",
+        b">From ann",
+    ] {
+        assert_eq!(separator(begins), Some(&b""[..]), "{}", begins.escape_ascii());
+    }
+    for begins in [&b""[..], b"Hello!", b"From", b"Subject ", &long[..997]] {
+        assert_eq!(separator(begins), None, "{}", begins.escape_ascii());
     }
 }
 

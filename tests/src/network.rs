@@ -6,6 +6,7 @@ mod server;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use postern_core::trace::separator;
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Script, Settings, Step};
@@ -32,14 +33,15 @@ pub enum Played {
 }
 
 /// What a server offers, whatever its configuration.
-const OFFERED: [&str; 6] = ["PIPELINING", "SMTPUTF8", "CHUNKING", "DSN", "ETRN", "STARTTLS"];
+const OFFERED: [&str; 5] = ["PIPELINING", "SMTPUTF8", "CHUNKING", "ETRN", "STARTTLS"];
 /// The least that `receive.max_recipients` may be.
 const LEAST_RECIPIENTS: u16 = 100;
 
 /// Why a script can't run on the server on this way, if it can't.
 fn obstacle(settings: &Settings, way: Way) -> Option<String> {
-    let lacks = settings.needs.iter().find(|need| !OFFERED.contains(&need.as_str()));
-    let always = settings.without.iter().find(|name| *name != "STARTTLS");
+    let offered = |name: &&String| OFFERED.contains(&name.as_str());
+    let lacks = settings.needs.iter().find(|need| !offered(need));
+    let always = settings.without.iter().filter(offered).find(|name| *name != "STARTTLS");
     let no_tls = settings.without.iter().any(|name| name == "STARTTLS");
     match way {
         _ if settings.core_only.is_some() => settings.core_only.clone(),
@@ -83,10 +85,10 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
     Ok(Played::Well)
 }
 
-/// Puts the empty line before a message whose first line would else go on the trace field that the
-/// server puts on top (RFC 5322 §2.2.3).
+/// Puts the empty line before a message that would else go on the trace field that the server puts
+/// on top (RFC 5322 §2.2.3).
 fn part_from_trace(body: &mut Vec<u8>) {
-    if matches!(body.first(), Some(b' ' | b'\t')) {
-        body.splice(..0, *b"\r\n");
-    }
+    // A message that is only the beginning of a line is text.
+    let text = if body.is_empty() { b"".as_slice() } else { b"\r\n" };
+    body.splice(..0, separator(body).unwrap_or(text).iter().copied());
 }

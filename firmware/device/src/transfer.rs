@@ -177,7 +177,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         let mut first = [0];
         let read = storage.store.read(&mut self.message.body(), &mut first).await;
         let first = first.get(..read.map_err(|fault| self.shared.failure(&fault))?);
-        let separator = separator(first.unwrap_or_default());
+        let separator = separator(first.unwrap_or_default()).unwrap_or_default();
         let filled = fill(storage, &mut self.message.envelope()).await;
         let filled = filled.map_err(|fault| self.shared.failure(&fault))?;
         let stored = storage.buffer.get(..filled).unwrap_or_default();

@@ -51,8 +51,37 @@ impl Command {
         let hostname = self.hostname.clone().unwrap_or_else(|| Config::default().hostname());
         let (tls, clock) = (Tls::opportunistic(), Clock::system());
         let mut holder = Connection::open(hostname.as_str(), &self.host, &tls, &clock).await?;
-        let answer = holder.etrn(self.node.as_bytes()).await?;
+        let answer = holder.etrn(on_the_wire(&self.node).as_bytes()).await?;
         holder.quit().await;
         Ok(answer)
+    }
+}
+
+/// `node` with an internationalized domain in its xn-- form, which every holder knows.
+fn on_the_wire(node: &str) -> String {
+    let (mark, name) = match node.strip_prefix('@') {
+        Some(name) => ("@", name),
+        None => ("", node),
+    };
+    match name.parse::<DomainName>() {
+        Ok(domain) if !name.is_ascii() => format!("{mark}{domain}"),
+        _ => node.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internationalized_node_is_asked_for_in_ascii() {
+        for (node, expected) in [
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("@Bücher.example", "@xn--bcher-kva.example"),
+            ("Client.EXAMPLE", "Client.EXAMPLE"),
+            ("#bücher", "#bücher"),
+        ] {
+            assert_eq!(on_the_wire(node), expected);
+        }
     }
 }

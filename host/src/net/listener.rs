@@ -203,7 +203,9 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 fn session_config(terms: &Terms) -> SessionConfig<'_> {
     let hostname = Text::new(terms.hostname.as_bytes()).expect("a domain name is printable");
     let receive = &terms.config.receive;
-    let config = SessionConfig::new(hostname);
+    // Whoever offers DSN has to send reports (RFC 3461 section 5.2.2), to forged senders too. Where
+    // it is not offered, the sender's own host reports that it passed the message on.
+    let config = SessionConfig::new(hostname).without(Extension::Dsn);
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
     SessionConfig {
         max_message_size: receive.max_message_size.0,

@@ -60,18 +60,44 @@ struct Transaction<W> {
     size: Option<u64>,
     hops: HopCounter,
     writer: Option<W>,
-    /// The message's first octets are still to come.
-    begins: bool,
+    /// The message's first octets, until they tell whether it has a header.
+    first: Option<Vec<u8>>,
 }
 
 impl<W: Writer> Transaction<W> {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
         self.hops.feed(bytes);
         let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
-        if std::mem::take(&mut self.begins) {
-            writer.write(separator(bytes)).await?;
+        let Some(mut first) = self.first.take() else { return writer.write(bytes).await };
+        // The first piece tells, nearly always, and is not copied.
+        let all = if first.is_empty() {
+            bytes
+        } else {
+            first.extend_from_slice(bytes);
+            &first
+        };
+        match separator(all) {
+            Some(separator) => {
+                writer.write(separator).await?;
+                writer.write(all).await
+            }
+            None => {
+                self.first = Some(all.to_vec());
+                Ok(())
+            }
         }
-        writer.write(bytes).await
+    }
+
+    /// Writes a message that has ended before it told whether it has a header: it has none.
+    async fn write_rest(&mut self) -> Result<(), Refuse> {
+        match self.first.take() {
+            Some(first) if !first.is_empty() => {
+                let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
+                writer.write(b"\r\n").await?;
+                writer.write(&first).await
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -222,7 +248,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
             size: params.size,
             hops: HopCounter::new(),
             writer: None,
-            begins: true,
+            first: Some(Vec::new()),
         }));
         Verdict::Accept
     }
@@ -262,9 +288,13 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
-        let transaction = self.transaction.take().expect("core ends a message that was begun");
+        let mut transaction = self.transaction.take().expect("core ends a message that was begun");
         if transaction.hops.looping() {
             return self.refuse(Reason::Loop, "loop");
+        }
+        if let Err(refuse) = transaction.write_rest().await {
+            let (reason, word) = reason(refuse);
+            return self.refuse(reason, word);
         }
         let writer = transaction.writer.expect("accepting DATA opened a writer");
         match writer.commit().await {

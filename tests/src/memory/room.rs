@@ -50,7 +50,7 @@ impl Room {
             match mailbox.domain().to_ascii_lowercase().as_slice() {
                 b"any.example" => {}
                 b"client.example" => match local {
-                    b"user" | b"friend" => {}
+                    b"user" | b"friend" | b"\"a@any.example\"" => {}
                     b"full" => return refuse(Reason::Quota),
                     b"busy" => return refuse(Reason::Busy),
                     _ => return refuse(Reason::UnknownUser),

@@ -97,7 +97,7 @@ max_recipients = {}
 tls = "self-signed"
 
 [hold."client.example"]
-recipients = ["user", "friend"]
+recipients = ["user", "friend", '"a@any.example"@client.example']
 deliver_to = "mail.client.example:25"
 etrn_from = ["127.0.0.0/8"]
 
