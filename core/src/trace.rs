@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::time::Timestamp;
-use crate::wire::{NoRoom, Out};
+use crate::wire::{NoRoom, Out, Text};
 
 /// How a message came, as the `with` clause of `Received:` says it.
 ///
@@ -49,11 +49,11 @@ pub struct Received<'a> {
     /// Where the connection came from.
     pub address: IpAddr,
     /// Our own host name.
-    pub by: &'a str,
+    pub by: Text<'a>,
     /// The protocol type.
     pub with: With,
     /// The id under which the message is held, a UUID in text.
-    pub id: &'a str,
+    pub id: Text<'a>,
     /// The recipient, without angle brackets, when there is exactly one: with more, the field
     /// would show blind copies (RFC 5321 §7.2).
     pub recipient: Option<&'a [u8]>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use postern_core::time::Timestamp;
 use postern_core::trace::{HOP_LIMIT, HopCounter, Received, With, separator};
-use postern_core::wire::Out;
+use postern_core::wire::{Out, Text};
 use proptest::prelude::*;
 
 const ESMTP: With = With { esmtp: true, tls: false, auth: false, utf8: false };
@@ -13,9 +13,9 @@ fn received<'a>(helo: &'a [u8], recipient: Option<&'a [u8]>) -> Received<'a> {
     Received {
         helo,
         address: IpAddr::from([192, 0, 2, 7]),
-        by: "mx2.provider.example",
+        by: Text::new(b"mx2.provider.example").expect("printable"),
         with: With { tls: true, ..ESMTP },
-        id: "019aa8f0-7c1e-7b3a-9d52-0c4f6e1d2b3a",
+        id: Text::new(b"019aa8f0-7c1e-7b3a-9d52-0c4f6e1d2b3a").expect("printable"),
         recipient,
         time: Timestamp { unix_seconds: 1_795_306_665, known: true },
     }

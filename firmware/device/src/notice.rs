@@ -6,8 +6,8 @@ use postern_card::Card;
 use postern_core::client::{Mail, Need, Recipient};
 use postern_core::envelope::{Body, Notify, Ret};
 use postern_core::notice::Notice;
-use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::{Out, Text};
 
 use crate::dialogue::{Dialogue, Failure, Turn};
 use crate::log::info;
@@ -80,13 +80,10 @@ fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, F
     let known = time.known.then_some(time.unix_seconds);
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     let id = shared.random.id(known, shared.boot).hyphenated().encode_lower(&mut id);
-    let notice = Notice {
-        hostname: shared.settings.hostname,
-        to: shared.settings.failed_to,
-        id,
-        failed: shared.failed.get(),
-        time,
-    };
+    let to = Text::new(shared.settings.failed_to.as_bytes()).ok_or(Failure::Nonsense)?;
+    let id = Text::new(id.as_bytes()).ok_or(Failure::Nonsense)?;
+    let notice =
+        Notice { hostname: shared.config.hostname, to, id, failed: shared.failed.get(), time };
     let mut out = Out::new(piece);
     notice.write(&mut out).map_err(|_| Failure::Nonsense)?;
     Ok(out.len())

@@ -9,7 +9,7 @@ use postern_core::client::{CallError, Mail, Need};
 use postern_core::envelope::{Head, Notify, Record, Ret, State};
 use postern_core::trace::{Received, With, separator};
 use postern_core::wire::params::{MailParams, RcptParams};
-use postern_core::wire::{NoRoom, Out};
+use postern_core::wire::{NoRoom, Out, Text};
 
 use crate::budget::REPLY;
 use crate::dialogue::{Answer, Dialogue, Failure, Said, Turn};
@@ -185,7 +185,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
             return Err(Failure::Unreadable);
         };
         let mut out = Out::new(piece);
-        let written = write_received(self.shared.settings.hostname, &head, only(rest), &mut out);
+        let written = write_received(self.shared.config.hostname, &head, only(rest), &mut out);
         let written = written.and_then(|()| out.put(separator));
         written.map_err(|NoRoom| Failure::Unreadable)?;
         Ok(out.len())
@@ -227,7 +227,7 @@ fn only(records: &[u8]) -> Option<&[u8]> {
 }
 
 fn write_received(
-    hostname: &str,
+    hostname: Text<'_>,
     head: &Head<'_>,
     recipient: Option<&[u8]>,
     out: &mut Out<'_>,
@@ -242,7 +242,7 @@ fn write_received(
         address,
         by: hostname,
         with,
-        id,
+        id: Text::new(id.as_bytes()).ok_or(NoRoom)?,
         recipient,
         time: head.arrival,
     };

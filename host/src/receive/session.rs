@@ -188,9 +188,9 @@ impl<S: Spool> Mailroom<S> {
         let received = Received {
             helo: &self.helo,
             address: self.client.ip(),
-            by: &self.hostname,
+            by: Text::new(self.hostname.as_bytes()).expect("a domain name is printable"),
             with,
-            id,
+            id: Text::new(id.as_bytes()).expect("an id is short and printable"),
             recipient,
             time: envelope.arrival,
         };
