@@ -13,9 +13,13 @@ pub fn is_domain(text: &[u8]) -> bool {
         && core::str::from_utf8(text).is_ok()
 }
 
+/// The 63 octets of RFC 1035 §2.3.4 are those of the A-label (RFC 5890 §2.3.2.1). That of a U-label
+/// has four for `xn--` and at least one for each character.
 fn is_label(label: &[u8]) -> bool {
     let letter_or_digit = |octet: &u8| octet.is_ascii_alphanumeric() || *octet >= 0x80;
-    (1..=63).contains(&label.len())
+    let characters = label.iter().filter(|octet| **octet & 0xc0 != 0x80).count();
+    let octets = if label.is_ascii() { label.len() } else { characters.saturating_add(4) };
+    (1..=63).contains(&octets)
         && label.first().is_some_and(letter_or_digit)
         && label.last().is_some_and(letter_or_digit)
         && label.iter().all(|octet| letter_or_digit(octet) || *octet == b'-')
@@ -95,11 +99,38 @@ mod tests {
     extern crate std;
 
     use core::net::{Ipv4Addr, Ipv6Addr};
+    use std::format;
     use std::string::ToString;
 
     use proptest::prelude::*;
 
-    use super::{is_address_literal, is_ipv4, is_ipv6};
+    use super::{MAX_DOMAIN, is_address_literal, is_domain, is_ipv4, is_ipv6};
+
+    #[test]
+    fn domains() {
+        let thai = "\u{e01}".repeat(22); // 66 octets; its A-label has 37
+        for good in ["a", "a-b.example", "1.2", &"x".repeat(63), &format!("{thai}.example")] {
+            assert!(is_domain(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a.", ".a", "a..b", "-a", "a-", "a_b", "a b", "x\u{7f}"] {
+            assert!(!is_domain(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_domain(b"\xff.example"), "not UTF-8");
+    }
+
+    #[test]
+    fn the_limits_of_labels_and_domains_are_exact() {
+        let umlauts = |count: usize| is_domain("\u{e4}".repeat(count).as_bytes());
+        assert!(umlauts(59) && !umlauts(60), "xn-- and 59 more are 63");
+        assert!(!is_domain(&[b'x'; 64]));
+        let long = |last: usize| [&[b'x'; 63][..]; 3].join(&b'.').len() + 1 + last;
+        let domain = |last: usize| [&[b'x'; 63], &[b'x'; 63], &[b'x'; 63], &[b'x'; 63][..last]];
+        assert_eq!(long(63), MAX_DOMAIN);
+        assert!(is_domain(&domain(63).join(&b'.')));
+        let longer = [&domain(62).join(&b'.')[..], b".y"].concat();
+        assert_eq!(longer.len(), MAX_DOMAIN + 1);
+        assert!(!is_domain(&longer));
+    }
 
     #[test]
     fn literals() {
