@@ -10,13 +10,13 @@ pub enum Extension {
     Size = 1 << 1,
     /// RFC 6152.
     EightBitMime = 1 << 2,
-    /// RFC 6531.
+    /// RFC 6531; only together with 8BITMIME (§3.1).
     SmtpUtf8 = 1 << 3,
     /// RFC 2034.
     EnhancedStatusCodes = 1 << 4,
     /// RFC 3030: BDAT.
     Chunking = 1 << 5,
-    /// RFC 3030: BODY=BINARYMIME; only together with CHUNKING.
+    /// RFC 3030: BODY=BINARYMIME; only together with CHUNKING (§3).
     BinaryMime = 1 << 6,
     /// RFC 3461.
     Dsn = 1 << 7,
@@ -30,7 +30,7 @@ pub enum Extension {
     Limits = 1 << 11,
     /// Postfix's XCLIENT; only to peers that may say whom they speak for.
     Xclient = 1 << 12,
-    /// RFC 2645.
+    /// RFC 2645; only together with AUTH (§5.2.1).
     Atrn = 1 << 13,
 }
 
@@ -54,9 +54,15 @@ impl Extensions {
         Self(self.0 & !(extension as u16))
     }
 
-    /// Whether `extension` is in the set.
+    /// Whether `extension` is in the set, and what it can't be without.
     pub const fn has(self, extension: Extension) -> bool {
-        self.0 & extension as u16 != 0
+        let needed = match extension {
+            Extension::SmtpUtf8 => Extension::EightBitMime as u16,
+            Extension::BinaryMime => Extension::Chunking as u16,
+            Extension::Atrn => Extension::Auth as u16,
+            _ => 0,
+        } | extension as u16;
+        self.0 & needed == needed
     }
 }
 
@@ -198,7 +204,7 @@ pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParams<'_>, Pa
         } else if is(b"RET", Extension::Dsn) {
             set_once(&mut ret, value.and_then(parse_ret))?;
         } else if is(b"ENVID", Extension::Dsn) {
-            set_once(&mut params.envid, value.filter(|value| is_xtext(value, 100)))?;
+            set_once(&mut params.envid, value.filter(|value| is_envid(value)))?;
         } else if is(b"AUTH", Extension::Auth) {
             let well_formed = |value: &&[u8]| *value == b"<>" || is_xtext(value, 500);
             set_once(&mut params.auth, value.filter(well_formed))?;
@@ -221,7 +227,7 @@ pub fn parse_rcpt(text: &[u8], offered: Extensions) -> Result<RcptParams<'_>, Pa
         } else if key.eq_ignore_ascii_case(b"NOTIFY") {
             set_once(&mut notify, value.and_then(parse_notify))?;
         } else if key.eq_ignore_ascii_case(b"ORCPT") {
-            set_once(&mut params.orcpt, value.filter(|value| is_orcpt(value)))?;
+            set_once(&mut params.orcpt, value.filter(|value| is_orcpt(value, offered)))?;
         } else {
             return Err(ParamFault::Unknown);
         }
@@ -248,7 +254,7 @@ pub(crate) fn parse_decimal(digits: &[u8]) -> Option<u64> {
 }
 
 fn parse_body(value: &[u8], offered: Extensions) -> Option<Body> {
-    let binary = offered.has(Extension::BinaryMime) && offered.has(Extension::Chunking);
+    let binary = offered.has(Extension::BinaryMime);
     match value {
         _ if value.eq_ignore_ascii_case(b"7BIT") => Some(Body::SevenBit),
         _ if value.eq_ignore_ascii_case(b"8BITMIME") => Some(Body::EightBitMime),
@@ -279,20 +285,49 @@ fn parse_notify(value: &[u8]) -> Option<Notify> {
     })
 }
 
-/// RFC 3461 §4.2: at most 500 octets; UTF-8 addresses may stand in it unencoded (RFC 6533 §3).
-fn is_orcpt(value: &[u8]) -> bool {
+/// RFC 3461 §4.4: 100 octets of xtext at most, of printable characters. An encoded CRLF would be
+/// decoded into a report's header.
+fn is_envid(value: &[u8]) -> bool {
+    let mut pairs = value.windows(3);
+    let printable =
+        |pair: &[u8]| !matches!(pair, [b'+', b'0' | b'1' | b'8'..=b'9' | b'A'..=b'F', _] | b"+7F");
+    is_xtext(value, 100) && pairs.all(printable)
+}
+
+/// RFC 3461 §4.2: at most 500 octets.
+fn is_orcpt(value: &[u8], offered: Extensions) -> bool {
     let Some(at) = value.iter().position(|octet| *octet == b';') else { return false };
     let Some((kind, rest)) = value.split_at_checked(at) else { return false };
     let atom = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
     let address = rest.get(1..).unwrap_or_default();
-    let utf8 = kind.eq_ignore_ascii_case(b"utf-8");
-    let well_formed = if utf8 { is_utf8_address(address) } else { is_xtext(address, 500) };
+    let well_formed = match kind.eq_ignore_ascii_case(b"utf-8") {
+        true => {
+            is_utf8_address(address) && (address.is_ascii() || offered.has(Extension::SmtpUtf8))
+        }
+        false => is_xtext(address, 500),
+    };
     !kind.is_empty() && kind.iter().all(atom) && value.len() <= 500 && well_formed
 }
 
+/// RFC 6533 §3: printable octets but `+`, `=` and `\`, characters of UTF-8, or `\x{…}` with two to
+/// six hexadecimal digits.
 fn is_utf8_address(text: &[u8]) -> bool {
-    let no_control = |octet: &u8| *octet > b' ' && *octet != 0x7f;
-    !text.is_empty() && core::str::from_utf8(text).is_ok() && text.iter().all(no_control)
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = match (first, tail) {
+            (b'\\', [b'x', b'{', tail @ ..]) => {
+                let digits = tail.iter().take_while(|octet| octet.is_ascii_hexdigit()).count();
+                match tail.get(digits..) {
+                    Some([b'}', tail @ ..]) if (2..=6).contains(&digits) => tail,
+                    _ => return false,
+                }
+            }
+            (b'\\' | b'+' | b'=', _) => return false,
+            (b'!'..=b'~' | 0x80.., tail) => tail,
+            _ => return false,
+        };
+    }
+    !text.is_empty() && core::str::from_utf8(text).is_ok()
 }
 
 /// RFC 3461 §4: printable ASCII but `+` and `=`, or `+` and two upper-case hexadecimal digits.
@@ -311,4 +346,91 @@ fn is_xtext(text: &[u8], limit: usize) -> bool {
 
 fn is_upper_hex(octet: u8) -> bool {
     octet.is_ascii_digit() || (b'A'..=b'F').contains(&octet)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use super::{Body, Extension, Extensions, parse_mail, parse_rcpt};
+
+    const ALL: Extensions = Extensions::NONE
+        .with(Extension::Size)
+        .with(Extension::EightBitMime)
+        .with(Extension::SmtpUtf8)
+        .with(Extension::Chunking)
+        .with(Extension::BinaryMime)
+        .with(Extension::Dsn)
+        .with(Extension::Auth);
+
+    fn mail_takes(text: &str, offered: Extensions) -> bool {
+        parse_mail(text.as_bytes(), offered).is_ok()
+    }
+
+    fn rcpt_takes(text: &str, offered: Extensions) -> bool {
+        parse_rcpt(text.as_bytes(), offered).is_ok()
+    }
+
+    #[test]
+    fn nothing_is_offered_without_what_it_needs() {
+        let pairs = [
+            (Extension::SmtpUtf8, Extension::EightBitMime),
+            (Extension::BinaryMime, Extension::Chunking),
+            (Extension::Atrn, Extension::Auth),
+        ];
+        for (extension, needed) in pairs {
+            let alone = Extensions::NONE.with(extension);
+            assert!(!alone.has(extension), "{extension:?}");
+            assert!(alone.with(needed).has(extension), "{extension:?}");
+        }
+        let body = parse_mail(b" BODY=BINARYMIME", ALL).map(|params| params.body);
+        assert_eq!(body, Ok(Body::BinaryMime));
+        assert!(!mail_takes(" BODY=BINARYMIME", ALL.without(Extension::Chunking)));
+        assert!(!mail_takes(" SMTPUTF8", ALL.without(Extension::EightBitMime)));
+    }
+
+    #[test]
+    fn xtext_is_bounded_and_upper_case() {
+        let with = |key: &str, octets: usize| format!(" {key}={}", "x".repeat(octets));
+        assert!(mail_takes(&with("ENVID", 100), ALL) && !mail_takes(&with("ENVID", 101), ALL));
+        assert!(mail_takes(&with("AUTH", 500), ALL) && !mail_takes(&with("AUTH", 501), ALL));
+        assert!(mail_takes(" AUTH=<>", ALL) && !mail_takes(" AUTH=<a>=", ALL));
+        assert!(mail_takes(" ENVID=a+2B", ALL));
+        for bad in ["a+2b", "a+2", "a=b", "a+0D+0Ab", "a+7F", "a+80", "a+FF", ""] {
+            assert!(!mail_takes(&format!(" ENVID={bad}"), ALL), "{bad}");
+        }
+    }
+
+    #[test]
+    fn original_recipients() {
+        let of = |kind: &str, octets: usize| {
+            format!(" ORCPT={kind};{}", "x".repeat(octets - kind.len() - 1))
+        };
+        for kind in ["rfc822", "utf-8", "x"] {
+            assert!(rcpt_takes(&of(kind, 500), ALL), "{kind}");
+            assert!(!rcpt_takes(&of(kind, 501), ALL), "{kind}");
+        }
+        let utf8 = |address: &str| rcpt_takes(&format!(" ORCPT=utf-8;{address}"), ALL);
+        for good in ["a@b.example", "ü@b.example", "\\x{FC}@b.example", "a\\x{2B}c@b.example"] {
+            assert!(utf8(good), "{good}");
+        }
+        let bad = ["", "a=b@c", "a+b@c", "a+2Bb@c", "a\\b@c", "\\x{}", "\\x{F", "\\x{1234567}"];
+        for bad in bad.into_iter().chain(["\\x{G0}", "a\u{1}"]) {
+            assert!(!utf8(bad), "{bad}");
+        }
+        assert!(parse_rcpt(b" ORCPT=utf-8;\xff@b.example", ALL).is_err());
+        for bad in ["rfc822", ";a", "r_c;a", "rfc822;"] {
+            assert!(!rcpt_takes(&format!(" ORCPT={bad}"), ALL), "{bad}");
+        }
+    }
+
+    /// RFC 6533 §3: such a form needs SMTPUTF8.
+    #[test]
+    fn an_original_recipient_beyond_ascii_needs_smtputf8() {
+        let plain = ALL.without(Extension::SmtpUtf8);
+        assert!(!rcpt_takes(" ORCPT=utf-8;ü@b.example", plain));
+        assert!(rcpt_takes(" ORCPT=utf-8;\\x{FC}@b.example", plain));
+    }
 }

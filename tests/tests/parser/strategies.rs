@@ -57,7 +57,7 @@ pub fn mail_parameters() -> impl Strategy<Value = (String, Meant)> {
     ]);
     let size = option::of((any_case("SIZE"), any::<u64>()));
     let utf8 = option::of(any_case("SMTPUTF8"));
-    let envid = option::of("[A-Za-z0-9!-*,-<>-~]{1,20}(\\+[0-9A-F]{2}){0,3}");
+    let envid = option::of("[A-Za-z0-9!-*,-<>-~]{1,20}(\\+[2-6][0-9A-F]){0,3}");
     (size, body, ret, utf8, envid).prop_flat_map(|(size, body, ret, utf8, envid)| {
         let mut words = Vec::new();
         words.extend(size.as_ref().map(|(key, size)| format!("{key}={size}")));
