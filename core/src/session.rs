@@ -38,19 +38,19 @@ pub use ask::{
     AskRcpt, AskTls, AskXclient, AuthVerdict, EtrnVerdict, Unanswered, Verdict,
 };
 pub use config::Config;
-pub use event::{Event, Need, Step, Why};
+pub use event::{Event, Expired, Need, Step, Why};
 
 use core::time::Duration;
 
 use crate::time::Instant;
-use crate::wire::dot::{BareWatch, Unstuffer};
+use crate::wire::dot::{FlawWatch, Unstuffer};
 use crate::wire::line::Skip;
 use crate::wire::params::Extension;
 use crate::wire::reply::{self, Keyword, Reason, Reply, Stage};
 use crate::wire::{NoRoom, Out};
 pub(crate) use ask::Answer;
 use ask::{Outcome, Ruling};
-use budget::Budget;
+use budget::{Budget, For};
 
 /// One client's dialogue, from its connection to its end.
 ///
@@ -60,16 +60,33 @@ use budget::Budget;
 pub struct Session<'c> {
     config: &'c Config<'c>,
     phase: Phase,
-    transaction: Transaction,
+    transaction: Option<Transaction>,
+    /// A transaction ended of which the caller was not told yet.
+    discard: Option<Why>,
     budget: Budget,
     /// What [`Config::min_out`] says, once: it looks at all that is offered.
     min_out: usize,
     serial: u64,
+    /// Commands that were refused since the last message that was accepted.
+    errors: u16,
+    /// Commands that led nowhere since then.
+    idle_commands: u16,
+    client: Client,
     esmtp: bool,
-    greeted: bool,
     tls: bool,
     authenticated: bool,
     shutting_down: bool,
+}
+
+/// Who the other side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// It has not said EHLO or HELO.
+    Unknown,
+    /// It has.
+    Greeted,
+    /// It was answered 554, and has nothing to say but QUIT (RFC 5321 §3.1).
+    TurnedAway,
 }
 
 /// Where the dialogue stands.
@@ -95,6 +112,8 @@ enum Phase {
     Tls,
     /// The other direction is next.
     Turn,
+    /// This reply is next, and the end.
+    Closing(Reply),
     /// Nothing is next.
     Closed,
 }
@@ -102,7 +121,6 @@ enum Phase {
 /// What MAIL began.
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
-    open: bool,
     smtputf8: bool,
     binary: bool,
     /// RCPT was said, whatever came of it.
@@ -110,31 +128,55 @@ struct Transaction {
     recipients: u16,
     /// The chunk of the first BDAT, while [`Event::Data`] waits for its answer.
     first_chunk: Option<(u64, bool)>,
-    /// BDAT was accepted: neither RCPT nor DATA can follow (RFC 3030 §2).
-    chunked: bool,
-    bare: BareWatch,
+    /// What has begun of the message; behind BDAT neither RCPT nor DATA can follow (RFC 3030 §2).
+    message: Message,
+    watch: FlawWatch,
     size: u64,
-    /// What to say at the message's true end instead of asking.
+    /// What to say at the message's true end instead of asking. The caller was told, or
+    /// [`Session::discard`] will tell it.
     fault: Option<Reply>,
 }
 
-impl Transaction {
-    const NONE: Self = Self {
-        open: false,
-        smtputf8: false,
-        binary: false,
-        tried: false,
-        recipients: 0,
-        first_chunk: None,
-        chunked: false,
-        bare: BareWatch::NEW,
-        size: 0,
-        fault: None,
-    };
+/// How a message comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    NotYet,
+    ByData,
+    ByBdat,
 }
 
-/// Octets consumed, and what ends the step; nothing ends it after a mere reply.
-type Advance<'i> = Result<(usize, Option<Result<Event<'i>, Need>>), NoRoom>;
+impl Transaction {
+    fn new(smtputf8: bool, binary: bool) -> Self {
+        Self {
+            smtputf8,
+            binary,
+            tried: false,
+            recipients: 0,
+            first_chunk: None,
+            message: Message::NotYet,
+            watch: FlawWatch::NEW,
+            size: 0,
+            fault: None,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.fault.is_none()
+    }
+}
+
+/// Octets consumed, and what came of them.
+enum Advance<'i> {
+    /// A reply, at most: the step goes on.
+    Replied(usize),
+    /// An event ends the step.
+    Event(usize, Event<'i>),
+    /// A need ends it.
+    Need(usize, Need),
+}
+
+/// The output that [`Config::min_out`] asks for was there, so that no reply lacks it.
+type Advanced<'i> = Result<Advance<'i>, NoRoom>;
 
 impl<'c> Session<'c> {
     /// A session with a client that has just connected.
@@ -145,12 +187,15 @@ impl<'c> Session<'c> {
         Self {
             config,
             phase: Phase::Start,
-            transaction: Transaction::NONE,
+            transaction: None,
+            discard: None,
             budget: Budget::new(config),
             min_out: config.min_out(),
             serial: u64::from(id) << 32,
+            errors: 0,
+            idle_commands: 0,
+            client: Client::Unknown,
             esmtp: false,
-            greeted: false,
             tls,
             authenticated: false,
             shutting_down: false,
@@ -164,15 +209,28 @@ impl<'c> Session<'c> {
         let mut consumed: usize = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            let (octets, ended) = self.advance(rest, out).unwrap_or((0, Some(Err(Need::Room))));
-            consumed = consumed.saturating_add(octets);
-            if let Some(next) = ended {
-                if next == Err(Need::Input) {
-                    self.budget.start(now);
+            let (octets, next) = match self.advance(rest, out) {
+                Ok(Advance::Replied(octets)) => {
+                    consumed = consumed.saturating_add(octets);
+                    continue;
                 }
-                return Step { consumed, next };
+                Ok(Advance::Event(octets, event)) => (octets, Ok(event)),
+                Ok(Advance::Need(octets, need)) => (octets, Err(need)),
+                Err(NoRoom) => (0, Err(Need::Room)),
+            };
+            if next == Err(Need::Input) {
+                let in_message = self.message_in_progress().is_some();
+                self.budget.start(now, if in_message { For::Message } else { For::Command });
             }
+            return Step { consumed: consumed.saturating_add(octets), next };
         }
+    }
+
+    /// Output is about to be sent. Until the next step [`Session::deadline`] is when a client that
+    /// does not take it is to be given up; what it takes for that, the session pays for.
+    pub fn sending(&mut self, now: Instant) {
+        self.budget.stop(now);
+        self.budget.start(now, For::Output);
     }
 
     /// Answers an event's ask; its reply is appended to `out`.
@@ -202,15 +260,18 @@ impl<'c> Session<'c> {
         if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
             return Err(Unanswered::NoRoom(()));
         }
+        self.count(ruling.reply);
         self.phase = self.settle(*stage, ruling.outcome);
         Ok(())
     }
 
-    /// The caller can't go on storing the message that is coming in. The rest is read and dropped,
-    /// and at its true end the client hears `reason`. Outside a message nothing happens.
+    /// The caller can't go on storing the message that is coming in: [`Event::Discard`] is next.
+    /// The rest is read and dropped, and at its true end the client hears `reason`. Outside a
+    /// message nothing happens.
     pub fn abort(&mut self, reason: Reason) {
-        if matches!(self.phase, Phase::Data(_) | Phase::Chunk { .. }) {
-            self.transaction.fault = Some(reply::refusal(Stage::End, reason));
+        if let Some(transaction) = self.message_in_progress() {
+            transaction.fault = Some(reply::refusal(Stage::End, reason));
+            self.discard = Some(Why::Refused);
         }
     }
 
@@ -226,16 +287,25 @@ impl<'c> Session<'c> {
         if self.phase == Phase::Tls {
             self.phase = Phase::Command;
             self.tls = true;
-            self.greeted = false;
+            self.client = Client::Unknown;
             self.authenticated = false;
-            self.budget.refill(self.config);
+            self.budget.refill();
         }
     }
 
-    /// Whether MAIL was accepted and the transaction has not ended: what a caller that ends the
-    /// session has to discard.
-    pub fn in_transaction(&self) -> bool {
-        self.transaction.open
+    /// The connection is gone, and the session ends. What is left to discard is the transaction,
+    /// if one is open.
+    pub fn hang_up(&mut self) -> Option<Why> {
+        self.forget(Why::HangUp);
+        self.phase = Phase::Closed;
+        self.discard.take()
+    }
+
+    /// Gives the client `patience` from now on instead of [`Config::idle_timeout_ms`], which it
+    /// can't exceed: less of it where channels run short.
+    pub fn set_patience(&mut self, patience: Duration) {
+        let ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        self.budget.set_idle(ms.min(self.config.idle_timeout_ms));
     }
 
     /// When to call [`Session::expire`]. It changes with each step, and is [`Instant::FAR`] while
@@ -244,27 +314,27 @@ impl<'c> Session<'c> {
         self.budget.deadline()
     }
 
-    /// How long a client may leave our replies unread.
+    /// How long a client may be silent, and how long its TLS handshake may take.
     pub fn patience(&self) -> Duration {
-        Duration::from_millis(u64::from(self.config.idle_timeout_ms))
+        Duration::from_millis(u64::from(self.budget.idle_ms()))
     }
 
-    /// Ends the session if its deadline is past: the client hears 421. What is left to discard is
-    /// the transaction, if one is open.
-    pub fn expire(&mut self, now: Instant, out: &mut Out<'_>) -> Result<Option<Why>, Need> {
-        if now < self.deadline() {
-            return Ok(None);
+    /// Ends the session if its deadline is past. The next steps discard the transaction, if one is
+    /// open, say 421, and need [`Need::Close`].
+    pub fn expire(&mut self, now: Instant) -> Expired {
+        if now < self.deadline() || self.phase == Phase::Closed {
+            return Expired::NotDue;
         }
-        if out.free() < self.min_out {
-            return Err(Need::Room);
-        }
-        reply::TIMED_OUT.write(out).map_err(|NoRoom| Need::Room)?;
-        let open = core::mem::replace(&mut self.transaction, Transaction::NONE).open;
-        self.phase = Phase::Closed;
-        Ok(open.then_some(Why::TimedOut))
+        self.budget.exhaust();
+        self.forget(Why::TimedOut);
+        self.phase = Phase::Closing(reply::TIMED_OUT);
+        Expired::Closing
     }
 
-    fn advance<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+    fn advance<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advanced<'i> {
+        if let Some(why) = self.discard.take() {
+            return event(0, Event::Discard(why));
+        }
         match self.phase {
             Phase::Asking(_) => return need(0, Need::Answer),
             Phase::Turn => return need(0, Need::Turn),
@@ -278,6 +348,9 @@ impl<'c> Session<'c> {
             _ if out.free() < self.min_out => return need(0, Need::Room),
             _ => {}
         }
+        if let Some(reply) = self.closing() {
+            return self.close(0, reply, out);
+        }
         match self.phase {
             Phase::Start => event(0, Event::Connect { ask: AskConnect(self.ask(Stage::Connect)) }),
             Phase::Skip(skip, reply) => self.skip(skip, reply, input, out),
@@ -286,6 +359,46 @@ impl<'c> Session<'c> {
             Phase::Eat(left) => self.eat(left, input),
             Phase::AuthLine => self.read_auth_line(input, out),
             _ => self.read_command(input, out),
+        }
+    }
+
+    /// The reply that ends the session here, if it is to end.
+    fn closing(&self) -> Option<Reply> {
+        let Config { max_errors, max_idle_commands, .. } = *self.config;
+        let reached = |count: u16, limit: u16| limit > 0 && count >= limit;
+        match self.phase {
+            Phase::Closing(reply) => Some(reply),
+            Phase::Start | Phase::Data(_) | Phase::Chunk { .. } => None,
+            _ if self.shutting_down && self.transaction.is_none() => {
+                Some(reply::refusal(Stage::End, Reason::ShuttingDown))
+            }
+            _ if reached(self.errors, max_errors) => Some(reply::TOO_MANY_ERRORS),
+            _ if reached(self.idle_commands, max_idle_commands) => Some(reply::TOO_MUCH_TALK),
+            _ => None,
+        }
+    }
+
+    /// The transaction whose message is coming in, if there is nothing wrong with it so far.
+    fn message_in_progress(&mut self) -> Option<&mut Transaction> {
+        let transaction = self.transaction.as_mut()?;
+        let begun = transaction.message != Message::NotYet;
+        (begun && transaction.is_sound()).then_some(transaction)
+    }
+
+    /// Ends the transaction; the caller is told next, unless it was told before, or never accepted
+    /// MAIL.
+    fn forget(&mut self, why: Why) {
+        let accepted = self.phase != Phase::Asking(Stage::Mail);
+        let open = self.transaction.take().is_some_and(|transaction| transaction.is_sound());
+        if accepted && open {
+            self.discard = Some(why);
+        }
+    }
+
+    /// Counts a reply that says no.
+    fn count(&mut self, reply: Reply) {
+        if reply.code() >= 400 {
+            self.errors = self.errors.saturating_add(1);
         }
     }
 
@@ -306,7 +419,7 @@ impl<'c> Session<'c> {
             Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
                 ruling.reply.write_named(self.config.hostname, out)
             }
-            Stage::Data if accepted && self.transaction.first_chunk.is_some() => Ok(()),
+            Stage::Data if accepted && self.first_chunk().is_some() => Ok(()),
             _ => match ruling.count {
                 Some(count) => ruling.reply.write_count(count, out),
                 None => ruling.reply.write_text(ruling.text, out),
@@ -327,7 +440,7 @@ impl<'c> Session<'c> {
                 Extension::Auth => (None, config.auth_mechanisms.as_bytes()),
                 _ => (None, b""),
             };
-            let offered = config.extensions.has(*extension);
+            let offered = config.offered().has(*extension);
             offered.then_some(Keyword { name, number, words })
         })
     }
@@ -336,23 +449,30 @@ impl<'c> Session<'c> {
     fn settle(&mut self, stage: Stage, outcome: Outcome) -> Phase {
         let accepted = outcome == Outcome::Accepted;
         if outcome == Outcome::Closed {
+            self.forget(Why::Refused);
             return Phase::Closed;
         }
         match stage {
-            Stage::Connect if !accepted => return Phase::Closed,
+            Stage::Connect if !accepted => self.client = Client::TurnedAway,
             Stage::StartTls if accepted => return Phase::Tls,
             Stage::Atrn if accepted => return Phase::Turn,
             Stage::Auth if outcome == Outcome::Challenged => return Phase::AuthLine,
             Stage::Data => return self.settle_data(accepted),
-            Stage::Hello if accepted => self.greeted = true,
+            Stage::Hello if accepted => self.client = Client::Greeted,
             Stage::Auth if accepted => self.authenticated = true,
-            Stage::Xclient if accepted => (self.greeted, self.authenticated) = (false, false),
-            Stage::Rcpt => {
-                let more = u16::from(accepted);
-                self.transaction.recipients = self.transaction.recipients.saturating_add(more);
+            Stage::Xclient if accepted => {
+                (self.client, self.authenticated) = (Client::Unknown, false);
             }
-            Stage::Mail | Stage::Chunk if !accepted => self.transaction = Transaction::NONE,
-            Stage::End => self.transaction = Transaction::NONE,
+            Stage::Rcpt if accepted => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients = transaction.recipients.saturating_add(1);
+                }
+            }
+            Stage::Mail | Stage::Chunk if !accepted => self.forget(Why::Refused),
+            Stage::End if accepted => {
+                (self.errors, self.idle_commands) = (0, 0);
+                self.budget.renew(self.config);
+            }
             _ => {}
         }
         Phase::Command
@@ -376,15 +496,14 @@ const KEYWORDS: [(Extension, &str); 14] = [
     (Extension::Atrn, "ATRN"),
 ];
 
-fn need<'i>(consumed: usize, need: Need) -> Advance<'i> {
-    Ok((consumed, Some(Err(need))))
+fn need<'i>(consumed: usize, need: Need) -> Advanced<'i> {
+    Ok(Advance::Need(consumed, need))
 }
 
-fn event(consumed: usize, event: Event<'_>) -> Advance<'_> {
-    Ok((consumed, Some(Ok(event))))
+fn event(consumed: usize, event: Event<'_>) -> Advanced<'_> {
+    Ok(Advance::Event(consumed, event))
 }
 
-/// A reply was all that was due.
-fn replied<'i>(consumed: usize) -> Advance<'i> {
-    Ok((consumed, None))
+fn replied<'i>(consumed: usize) -> Advanced<'i> {
+    Ok(Advance::Replied(consumed))
 }

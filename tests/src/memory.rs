@@ -51,7 +51,7 @@ pub fn play(script: &Script, split: Split) -> Result<(), String> {
     let config = config(&script.settings)?;
     let mut client = Client::new(&config, split);
     play::play(script, 0, &mut client)?;
-    play::compare_stored(script, &client.end())
+    play::compare_stored(script, &client.end()?)
 }
 
 const HOSTNAME: Text<'static> = Text::new(b"mx.example").expect("printable");

@@ -1,5 +1,5 @@
-//! Every message of up to 8 octets over { CR, LF, '.', x }, at every split, against a reference
-//! that is too simple to be wrong.
+//! Every message of up to 8 octets over { CR, LF, '.', x }, and of up to 6 over those and NUL, at
+//! every split, against a reference that is too simple to be wrong.
 
 use std::fmt::Debug;
 
@@ -8,8 +8,8 @@ use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
-const ALPHABET: [u8; 4] = [b'\r', b'\n', b'.', b'x'];
-const MAX_OCTETS: u32 = 8;
+/// Each alphabet, and how long its messages may be.
+const ALPHABETS: [(&[u8], u32); 2] = [(b"\r\n.x", 8), (b"\r\n.x\0", 6)];
 const END: &[u8] = b"\r\n.\r\n";
 const ENVELOPE: &[u8] = b"MAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nDATA\r\n";
 
@@ -22,7 +22,7 @@ fn reference(stream: &[u8]) -> (Option<Vec<u8>>, usize) {
     };
     let end = (0..=stream.len()).find(is_end).expect("every stream is given an end");
     let text = String::from_utf8(stream[..end - 3].to_vec()).expect("the alphabet is ASCII");
-    if text.replace("\r\n", "").contains(['\r', '\n']) {
+    if text.replace("\r\n", "").contains(['\r', '\n', '\0']) {
         return (None, end);
     }
     let lines: Vec<&str> =
@@ -99,22 +99,26 @@ impl Receiver<'_> {
     }
 }
 
-/// The message with this number among those of its length, in base 4.
-fn message(number: u32, octets: u32) -> Vec<u8> {
-    (0..octets).map(|digit| ALPHABET[(number >> (2 * digit)) as usize % 4]).collect()
+/// The messages of so many octets.
+fn messages(alphabet: &'static [u8], octets: u32) -> impl Iterator<Item = Vec<u8>> {
+    let letters = alphabet.len();
+    (0..letters.pow(octets)).map(move |number| {
+        (0..octets).map(|digit| alphabet[number / letters.pow(digit) % letters]).collect()
+    })
 }
 
 #[test]
 fn every_message_at_every_split() {
     let config = Config::new(Text::new(b"mx.example").expect("printable"));
+    let config = Config { max_errors: 0, ..config };
     let session = Session::new(&config, 1, false);
     let (replies, message_so_far, input) = (Vec::new(), Vec::new(), Vec::new());
     let mut receiver = Receiver { session, replies, message: message_so_far, input };
     assert_eq!(receiver.feed(b"EHLO sender.example\r\n"), None);
     let mut runs = 0_u32;
-    for octets in 0..=MAX_OCTETS {
-        for number in 0..4_u32.pow(octets) {
-            let stream = [&message(number, octets), END].concat();
+    for (alphabet, max_octets) in ALPHABETS {
+        for message in (0..=max_octets).flat_map(|octets| messages(alphabet, octets)) {
+            let stream = [&message[..], END].concat();
             let (expected, end) = reference(&stream);
             let stream = &stream[..end];
             let shown = stream.escape_ascii();

@@ -1,26 +1,31 @@
 //! The message: DATA (RFC 5321 §4.1.1.4) and BDAT (RFC 3030).
 
 use super::ask::{AskChunk, AskEnd};
-use super::{Advance, Event, Need, Phase, Session, Transaction, Why, event, need, replied};
+use super::{Advanced, Event, Message, Need, Phase, Session, Why, event, need, replied};
 use crate::wire::Out;
-use crate::wire::dot::{BareWatch, Piece, Unstuffer};
+use crate::wire::dot::{Flaw, FlawWatch, Piece, Unstuffer};
 use crate::wire::reply::{self, Reason, Reply, Stage};
 
 impl Session<'_> {
     pub(super) fn settle_data(&mut self, accepted: bool) -> Phase {
-        let chunk = self.transaction.first_chunk.take();
+        let chunk = self.first_chunk();
         if !accepted {
-            self.transaction = Transaction::NONE;
+            self.forget(Why::Refused);
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.first_chunk = None;
+            transaction.message = if chunk.is_some() { Message::ByBdat } else { Message::ByData };
         }
         match chunk {
             None if accepted => Phase::Data(Unstuffer::default()),
             None => Phase::Command,
-            Some((left, last)) if accepted => {
-                self.transaction.chunked = true;
-                Phase::Chunk { left, last }
-            }
+            Some((left, last)) if accepted => Phase::Chunk { left, last },
             Some((left, _)) => Phase::Eat(left),
         }
+    }
+
+    pub(super) fn first_chunk(&self) -> Option<(u64, bool)> {
+        self.transaction.as_ref()?.first_chunk
     }
 
     pub(super) fn read_data<'i>(
@@ -28,17 +33,17 @@ impl Session<'_> {
         mut unstuffer: Unstuffer,
         input: &'i [u8],
         out: &mut Out<'_>,
-    ) -> Advance<'i> {
+    ) -> Advanced<'i> {
         let mut consumed: usize = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
             let (octets, piece) = unstuffer.next(rest);
             consumed = consumed.saturating_add(octets);
-            self.budget.earn(octets, self.config);
+            self.budget.earn(octets, self.config.min_rate);
             self.phase = Phase::Data(unstuffer);
             let happened = match piece {
                 Piece::Bytes(bytes) => self.take(bytes),
-                Piece::Bare => self.fail(reply::BARE_LINE_END, Why::BareLineEnd),
+                Piece::Flaw(flaw) => self.fail_by(flaw),
                 Piece::End => return self.end(consumed, out),
                 Piece::More => return need(consumed, Need::Input),
             };
@@ -54,7 +59,7 @@ impl Session<'_> {
         last: bool,
         input: &'i [u8],
         out: &mut Out<'_>,
-    ) -> Advance<'i> {
+    ) -> Advanced<'i> {
         if left == 0 {
             return self.end_chunk(last, out);
         }
@@ -62,12 +67,15 @@ impl Session<'_> {
         if bytes.is_empty() {
             return need(0, Need::Input);
         }
-        self.budget.earn(bytes.len(), self.config);
+        self.budget.earn(bytes.len(), self.config.min_rate);
         self.phase = Phase::Chunk { left, last };
-        let bare = !self.transaction.binary && self.transaction.bare.sees_bare(bytes);
-        let happened = match bare {
-            true => self.fail(reply::BARE_LINE_END, Why::BareLineEnd),
-            false => self.take(bytes),
+        let flaw = match &mut self.transaction {
+            Some(transaction) if !transaction.binary => transaction.watch.find(bytes),
+            _ => None,
+        };
+        let happened = match flaw {
+            Some(flaw) => self.fail_by(flaw),
+            None => self.take(bytes),
         };
         match happened {
             Some(happened) => event(bytes.len(), happened),
@@ -75,23 +83,25 @@ impl Session<'_> {
         }
     }
 
-    fn end_chunk<'i>(&mut self, last: bool, out: &mut Out<'_>) -> Advance<'i> {
-        if last && self.transaction.bare.ends_in_cr() {
-            self.transaction.bare = BareWatch::NEW;
-            if let Some(happened) = self.fail(reply::BARE_LINE_END, Why::BareLineEnd) {
-                return event(0, happened);
-            }
+    fn end_chunk<'i>(&mut self, last: bool, out: &mut Out<'_>) -> Advanced<'i> {
+        let mut ends_in_cr = false;
+        if let Some(transaction) = &mut self.transaction {
+            ends_in_cr = last && transaction.watch.ends_in_cr();
+            transaction.watch = if last { FlawWatch::NEW } else { transaction.watch };
         }
-        if last || self.transaction.fault.is_some() {
+        if ends_in_cr && let Some(happened) = self.fail_by(Flaw::BareLineEnd) {
+            return event(0, happened);
+        }
+        if last || self.message_in_progress().is_none() {
             return self.end(0, out);
         }
         event(0, Event::ChunkEnd { ask: AskChunk(self.ask(Stage::Chunk)) })
     }
 
     /// Drops the octets of a chunk that was answered already (RFC 3030 §2).
-    pub(super) fn eat<'i>(&mut self, left: u64, input: &'i [u8]) -> Advance<'i> {
+    pub(super) fn eat<'i>(&mut self, left: u64, input: &'i [u8]) -> Advanced<'i> {
         let (bytes, left) = split_chunk(input, left);
-        self.budget.earn(bytes.len(), self.config);
+        self.budget.earn(bytes.len(), self.config.min_rate);
         self.phase = if left == 0 { Phase::Command } else { Phase::Eat(left) };
         if left == 0 { replied(bytes.len()) } else { need(bytes.len(), Need::Input) }
     }
@@ -102,42 +112,55 @@ impl Session<'_> {
         consumed: usize,
         left: u64,
         last: bool,
-    ) -> Advance<'i> {
-        self.transaction.fault = Some(reply::refusal(Stage::End, Reason::TooBig));
+    ) -> Advanced<'i> {
         self.phase = Phase::Chunk { left, last };
-        event(consumed, Event::Discard(Why::TooBig))
+        match self.fail(reply::refusal(Stage::End, Reason::TooBig), Why::TooBig) {
+            Some(happened) => event(consumed, happened),
+            None => replied(consumed),
+        }
     }
 
     fn take<'i>(&mut self, bytes: &'i [u8]) -> Option<Event<'i>> {
-        if self.transaction.fault.is_some() {
-            return None;
-        }
+        let most = self.config.max_message_size;
         let octets = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.transaction.size = self.transaction.size.saturating_add(octets);
-        if self.transaction.size > self.config.max_message_size {
+        let transaction = self.message_in_progress()?;
+        transaction.size = transaction.size.saturating_add(octets);
+        if transaction.size > most {
             return self.fail(reply::refusal(Stage::End, Reason::TooBig), Why::TooBig);
         }
         Some(Event::Chunk(bytes))
     }
 
+    fn fail_by<'i>(&mut self, flaw: Flaw) -> Option<Event<'i>> {
+        match flaw {
+            Flaw::BareLineEnd => self.fail(reply::BARE_LINE_END, Why::BareLineEnd),
+            Flaw::Nul => self.fail(reply::NUL, Why::Nul),
+        }
+    }
+
     /// From here on the message is only read; the first fault is the one that is told.
     fn fail<'i>(&mut self, reply: Reply, why: Why) -> Option<Event<'i>> {
-        if self.transaction.fault.is_some() {
-            return None;
-        }
-        self.transaction.fault = Some(reply);
+        let transaction = self.transaction.as_mut().filter(|transaction| transaction.is_sound())?;
+        transaction.fault = Some(reply);
         Some(Event::Discard(why))
     }
 
-    fn end<'i>(&mut self, consumed: usize, out: &mut Out<'_>) -> Advance<'i> {
-        self.budget.refill(self.config);
-        let Some(fault) = self.transaction.fault else {
-            let size = self.transaction.size;
+    fn end<'i>(&mut self, consumed: usize, out: &mut Out<'_>) -> Advanced<'i> {
+        self.budget.refill();
+        let (size, fault) = match &self.transaction {
+            Some(transaction) => (transaction.size, transaction.fault),
+            None => (0, None),
+        };
+        let Some(fault) = fault else {
+            self.transaction = None;
             return event(consumed, Event::End { size, ask: AskEnd(self.ask(Stage::End)) });
         };
-        fault.write(out)?;
-        self.transaction = Transaction::NONE;
-        self.phase = if fault.code() == 421 { Phase::Closed } else { Phase::Command };
+        if fault.code() == 421 {
+            return self.close(consumed, fault, out);
+        }
+        self.say(consumed, fault, out)?;
+        self.transaction = None;
+        self.phase = Phase::Command;
         replied(consumed)
     }
 }

@@ -3,33 +3,48 @@
 use super::ask::{
     AskAtrn, AskAuth, AskData, AskEtrn, AskHello, AskMail, AskRcpt, AskTls, AskXclient,
 };
-use super::{Advance, Event, Need, Phase, Session, Transaction, Why, event, need, replied};
+use super::{
+    Advanced, Client, Event, Message, Need, Phase, Session, Transaction, Why, event, need, replied,
+};
 use crate::wire::Out;
-use crate::wire::command::{Command, Fault, parse};
+use crate::wire::command::{Command, Fault, is_bdat, parse};
 use crate::wire::line::{self, Line, Skip};
 use crate::wire::params::{Body, Extension, ParamFault, parse_mail, parse_rcpt};
 use crate::wire::path::{ForwardPath, ReversePath};
 use crate::wire::reply::{self, Reason, Reply, Stage, refusal};
 
 impl<'c> Session<'c> {
-    pub(super) fn read_command<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
-        if self.shutting_down && !self.transaction.open {
-            return self.close(0, refusal(Stage::End, Reason::ShuttingDown), out);
-        }
-        match line::find(input, self.config.min_input()) {
-            Line::Partial => need(0, Need::Input),
-            Line::TooLong => self.skip(Skip::default(), reply::TOO_LONG, input, out),
-            Line::Whole { content, length } => {
-                self.budget.refill(self.config);
-                match parse(content) {
-                    Ok(command) => self.obey(command, length, out),
-                    Err(fault) => self.reject(fault, length, out),
-                }
+    pub(super) fn read_command<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advanced<'i> {
+        let (content, length) = match line::find(input, self.config.min_input()) {
+            Line::Partial => return need(0, Need::Input),
+            Line::TooLong if is_bdat(input) && self.offers(Extension::Chunking) => {
+                return self.reject(Fault::Chunk, 0, out);
             }
+            Line::TooLong => return self.skip(Skip::default(), reply::TOO_LONG, input, out),
+            Line::Whole { content, length } => (content, length),
+        };
+        // Between two chunks the message's rate goes on to count.
+        if self.message_in_progress().is_none() {
+            self.budget.refill();
+        }
+        match parse(content) {
+            Ok(command) => self.obey(command, length, out),
+            Err(_) if self.client == Client::TurnedAway => {
+                self.say(length, reply::TURNED_AWAY, out)
+            }
+            Err(fault) => self.reject(fault, length, out),
         }
     }
 
-    pub(super) fn read_auth_line<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+    pub(super) fn offers(&self, extension: Extension) -> bool {
+        self.config.offered().has(extension)
+    }
+
+    pub(super) fn read_auth_line<'i>(
+        &mut self,
+        input: &'i [u8],
+        out: &mut Out<'_>,
+    ) -> Advanced<'i> {
         match line::find(input, self.config.min_input()) {
             Line::Partial => need(0, Need::Input),
             Line::TooLong => self.skip(Skip::default(), reply::AUTH_TOO_LONG, input, out),
@@ -38,7 +53,7 @@ impl<'c> Session<'c> {
                 self.say(length, reply::AUTH_CANCELLED, out)
             }
             Line::Whole { content: line, length } => {
-                self.budget.refill(self.config);
+                self.budget.refill();
                 event(length, Event::AuthLine { line, ask: AskAuth(self.ask(Stage::Auth)) })
             }
         }
@@ -50,7 +65,7 @@ impl<'c> Session<'c> {
         reply: Reply,
         input: &'i [u8],
         out: &mut Out<'_>,
-    ) -> Advance<'i> {
+    ) -> Advanced<'i> {
         let (octets, ended) = skip.eat(input);
         if ended {
             self.phase = Phase::Command;
@@ -60,24 +75,31 @@ impl<'c> Session<'c> {
         need(octets, Need::Input)
     }
 
-    fn say<'i>(&mut self, consumed: usize, reply: Reply, out: &mut Out<'_>) -> Advance<'i> {
+    pub(super) fn say<'i>(
+        &mut self,
+        consumed: usize,
+        reply: Reply,
+        out: &mut Out<'_>,
+    ) -> Advanced<'i> {
         reply.write(out)?;
+        self.count(reply);
         replied(consumed)
     }
 
-    fn close<'i>(&mut self, consumed: usize, reply: Reply, out: &mut Out<'_>) -> Advance<'i> {
+    /// Says `reply` and ends the session, and with it a transaction that is open.
+    pub(super) fn close<'i>(
+        &mut self,
+        consumed: usize,
+        reply: Reply,
+        out: &mut Out<'_>,
+    ) -> Advanced<'i> {
         reply.write(out)?;
+        self.forget(Why::Limits);
         self.phase = Phase::Closed;
         replied(consumed)
     }
 
-    /// Ends the transaction first if there is one: its command is read again behind the event.
-    fn discard<'i>(&mut self, why: Why) -> Advance<'i> {
-        self.transaction = Transaction::NONE;
-        event(0, Event::Discard(why))
-    }
-
-    fn reject<'i>(&mut self, fault: Fault, length: usize, out: &mut Out<'_>) -> Advance<'i> {
+    fn reject<'i>(&mut self, fault: Fault, length: usize, out: &mut Out<'_>) -> Advanced<'i> {
         let reply = match fault {
             Fault::Unknown => reply::UNKNOWN,
             Fault::Control => reply::CONTROL,
@@ -85,23 +107,37 @@ impl<'c> Session<'c> {
             Fault::ForwardPath => reply::BAD_FORWARD_PATH,
             Fault::Name => reply::BAD_NAME,
             Fault::Argument => reply::BAD_ARGUMENT,
-            Fault::ChunkSize if self.transaction.open => return self.discard(Why::LostStep),
-            Fault::ChunkSize => return self.close(length, reply::BAD_CHUNK_SIZE, out),
+            Fault::Chunk if !self.offers(Extension::Chunking) => reply::NOT_OFFERED,
+            Fault::Chunk => return self.lose_step(length, reply::BAD_CHUNK, out),
+            Fault::Http => return self.lose_step(length, reply::HTTP, out),
         };
         self.say(length, reply, out)
     }
 
-    fn obey<'i>(&mut self, command: Command<'i>, length: usize, out: &mut Out<'_>) -> Advance<'i> {
-        let open = self.transaction.open;
+    /// Ends the session: what follows can't be told from commands.
+    fn lose_step<'i>(&mut self, length: usize, reply: Reply, out: &mut Out<'_>) -> Advanced<'i> {
+        self.forget(Why::LostStep);
+        self.close(length, reply, out)
+    }
+
+    fn obey<'i>(&mut self, command: Command<'i>, length: usize, out: &mut Out<'_>) -> Advanced<'i> {
         if let Some(reply) = self.out_of_order(&command) {
             if let Command::Bdat(octets, _) = command {
                 self.phase = Phase::Eat(octets);
             }
             return self.say(length, reply, out);
         }
+        if let Some(why) = ends_transaction(&command) {
+            self.forget(why);
+            // The caller is told first; then the command is read again.
+            if let Some(why) = self.discard.take() {
+                return event(0, Event::Discard(why));
+            }
+        }
+        if leads_nowhere(&command) {
+            self.idle_commands = self.idle_commands.saturating_add(1);
+        }
         match command {
-            Command::Ehlo(_) | Command::Helo(_) | Command::Rset if open => self.discard(Why::Reset),
-            Command::Quit if open => self.discard(Why::Quit),
             Command::Ehlo(name) => self.hello(name, true, length),
             Command::Helo(name) => self.hello(name, false, length),
             Command::Mail(from, params) => self.mail(from, params, length, out),
@@ -138,10 +174,12 @@ impl<'c> Session<'c> {
 
     /// What to say to a command that is not offered, or not at this point of the dialogue.
     fn out_of_order(&self, command: &Command<'_>) -> Option<Reply> {
-        let has = |extension| self.config.extensions.has(extension);
-        let transaction = &self.transaction;
-        let empty = transaction.recipients == 0;
+        let has = |extension| self.offers(extension);
+        let unknown = self.client == Client::Unknown;
+        let open = self.transaction.is_some();
         match command {
+            Command::Quit => None,
+            _ if self.client == Client::TurnedAway => Some(reply::TURNED_AWAY),
             Command::Bdat(..) if !has(Extension::Chunking) => Some(reply::NOT_OFFERED),
             Command::Etrn(_) if !has(Extension::Etrn) => Some(reply::NOT_OFFERED),
             Command::StartTls if !has(Extension::StartTls) => Some(reply::NOT_OFFERED),
@@ -149,12 +187,8 @@ impl<'c> Session<'c> {
             Command::Xclient(_) if !has(Extension::Xclient) => Some(reply::NOT_OFFERED),
             Command::Atrn(_) if !has(Extension::Atrn) => Some(reply::NOT_OFFERED),
 
-            Command::Mail(..)
-            | Command::Etrn(_)
-            | Command::StartTls
-            | Command::Auth(..)
-            | Command::Atrn(_)
-                if !self.greeted =>
+            Command::Mail(..) | Command::StartTls | Command::Auth(..) | Command::Atrn(_)
+                if unknown =>
             {
                 Some(reply::HELLO_FIRST)
             }
@@ -164,7 +198,7 @@ impl<'c> Session<'c> {
             | Command::Auth(..)
             | Command::Atrn(_)
             | Command::Xclient(_)
-                if transaction.open =>
+                if open =>
             {
                 Some(reply::IN_TRANSACTION)
             }
@@ -172,20 +206,15 @@ impl<'c> Session<'c> {
             Command::Auth(..) if self.authenticated => Some(reply::ALREADY_AUTH),
             Command::Atrn(_) if !self.authenticated => Some(refusal(Stage::Atrn, Reason::NeedAuth)),
 
-            Command::Rcpt(..) | Command::Data | Command::Bdat(..) if !transaction.open => {
-                Some(reply::MAIL_FIRST)
+            Command::Rcpt(..) | Command::Data | Command::Bdat(..) => {
+                let Some(transaction) = &self.transaction else { return Some(reply::MAIL_FIRST) };
+                out_of_transaction(command, transaction)
             }
-            Command::Rcpt(..) | Command::Data if transaction.chunked => Some(reply::BDAT_GOES_ON),
-            Command::Data if transaction.binary => Some(reply::NO_DATA_FOR_BINARY),
-            Command::Data | Command::Bdat(..) if empty && transaction.tried => {
-                Some(reply::NO_RECIPIENTS)
-            }
-            Command::Data | Command::Bdat(..) if empty => Some(reply::RCPT_FIRST),
             _ => None,
         }
     }
 
-    fn hello<'i>(&mut self, name: &'i [u8], esmtp: bool, length: usize) -> Advance<'i> {
+    fn hello<'i>(&mut self, name: &'i [u8], esmtp: bool, length: usize) -> Advanced<'i> {
         self.esmtp = esmtp;
         let ask = AskHello(self.ask(Stage::Hello));
         event(length, Event::Hello { name, esmtp, ask })
@@ -197,8 +226,8 @@ impl<'c> Session<'c> {
         params: &'i [u8],
         length: usize,
         out: &mut Out<'_>,
-    ) -> Advance<'i> {
-        let params = match parse_mail(params, self.config.extensions) {
+    ) -> Advanced<'i> {
+        let params = match parse_mail(params, self.config.offered()) {
             Ok(params) => params,
             Err(fault) => return self.say(length, param_reply(fault), out),
         };
@@ -208,12 +237,8 @@ impl<'c> Session<'c> {
         if params.size.is_some_and(|size| size > self.config.max_message_size) {
             return self.say(length, refusal(Stage::Mail, Reason::TooBig), out);
         }
-        self.transaction = Transaction {
-            open: true,
-            smtputf8: params.smtputf8,
-            binary: params.body == Body::BinaryMime,
-            ..Transaction::NONE
-        };
+        let binary = params.body == Body::BinaryMime;
+        self.transaction = Some(Transaction::new(params.smtputf8, binary));
         event(length, Event::Mail { from, params, ask: AskMail(self.ask(Stage::Mail)) })
     }
 
@@ -223,33 +248,77 @@ impl<'c> Session<'c> {
         params: &'i [u8],
         length: usize,
         out: &mut Out<'_>,
-    ) -> Advance<'i> {
-        let params = match parse_rcpt(params, self.config.extensions) {
+    ) -> Advanced<'i> {
+        let params = match parse_rcpt(params, self.config.offered()) {
             Ok(params) => params,
             Err(fault) => return self.say(length, param_reply(fault), out),
         };
-        self.transaction.tried = true;
-        if !self.transaction.smtputf8 && !to.as_bytes().is_ascii() {
+        let Some(transaction) = &mut self.transaction else {
+            return self.say(length, reply::MAIL_FIRST, out);
+        };
+        transaction.tried = true;
+        if !transaction.smtputf8 && !to.as_bytes().is_ascii() {
             return self.say(length, reply::UTF8_RECIPIENT, out);
         }
-        if self.transaction.recipients >= self.config.max_recipients {
+        if transaction.recipients >= self.config.max_recipients {
             return self.say(length, refusal(Stage::Rcpt, Reason::TooManyRecipients), out);
         }
         event(length, Event::Rcpt { to, params, ask: AskRcpt(self.ask(Stage::Rcpt)) })
     }
 
-    fn bdat<'i>(&mut self, octets: u64, last: bool, length: usize) -> Advance<'i> {
-        let total = self.transaction.size.saturating_add(octets);
-        if total > self.config.max_message_size {
+    fn bdat<'i>(&mut self, octets: u64, last: bool, length: usize) -> Advanced<'i> {
+        let Some(transaction) = &mut self.transaction else {
+            self.phase = Phase::Eat(octets);
+            return replied(length);
+        };
+        if transaction.size.saturating_add(octets) > self.config.max_message_size {
             return self.refuse_chunk(length, octets, last);
         }
-        if self.transaction.chunked {
+        if transaction.message == Message::ByBdat {
             self.phase = Phase::Chunk { left: octets, last };
             return replied(length);
         }
-        self.transaction.first_chunk = Some((octets, last));
+        transaction.first_chunk = Some((octets, last));
         event(length, Event::Data { ask: AskData(self.ask(Stage::Data)) })
     }
+}
+
+/// What to say to RCPT, DATA or BDAT that does not fit its transaction.
+fn out_of_transaction(command: &Command<'_>, transaction: &Transaction) -> Option<Reply> {
+    let empty = transaction.recipients == 0;
+    match command {
+        Command::Rcpt(..) | Command::Data if transaction.message == Message::ByBdat => {
+            Some(reply::BDAT_GOES_ON)
+        }
+        Command::Data if transaction.binary => Some(reply::NO_DATA_FOR_BINARY),
+        Command::Data | Command::Bdat(..) if empty && transaction.tried => {
+            Some(reply::NO_RECIPIENTS)
+        }
+        Command::Data | Command::Bdat(..) if empty => Some(reply::RCPT_FIRST),
+        _ => None,
+    }
+}
+
+const fn ends_transaction(command: &Command<'_>) -> Option<Why> {
+    match command {
+        Command::Ehlo(_) | Command::Helo(_) | Command::Rset => Some(Why::Reset),
+        Command::Quit => Some(Why::Quit),
+        _ => None,
+    }
+}
+
+const fn leads_nowhere(command: &Command<'_>) -> bool {
+    matches!(
+        command,
+        Command::Ehlo(_)
+            | Command::Helo(_)
+            | Command::Rset
+            | Command::Noop
+            | Command::Vrfy
+            | Command::Expn
+            | Command::Help
+            | Command::Etrn(_)
+    )
 }
 
 fn param_reply(fault: ParamFault) -> Reply {

@@ -3,7 +3,7 @@
 use super::KEYWORDS;
 use crate::wire::Text;
 use crate::wire::params::{Extension, Extensions};
-use crate::wire::reply::{EHLO_END, EHLO_LINE, MAX_REPLY};
+use crate::wire::reply::{EHLO_END, EHLO_LINE, MAX_NAMED, MAX_REPLY};
 
 /// The constants of a session. All of it can be `const`, as a device wants it.
 ///
@@ -25,15 +25,24 @@ pub struct Config<'c> {
     pub max_message_size: u64,
     /// Recipients of a transaction at most; 100 at least (RFC 5321 §4.5.3.1.8).
     pub max_recipients: u16,
-    /// SASL mechanisms, separated by spaces, behind AUTH in EHLO's reply.
+    /// SASL mechanisms, separated by spaces, behind AUTH in EHLO's reply; without any, AUTH is not
+    /// offered.
     pub auth_mechanisms: Text<'c>,
     /// Milliseconds that a command may take, and that a message may fall behind `min_rate`; five
     /// minutes (RFC 5321 §4.5.3.2.7).
     pub idle_timeout_ms: u32,
-    /// Milliseconds of waiting for the client that a whole session may cost.
+    /// Milliseconds of waiting for the client that a session may cost from one message that is
+    /// accepted to the next, not counting those inside a message.
     pub session_timeout_ms: u32,
-    /// Octets a second that a message must come in with, over time; 0 asks for none.
+    /// Octets a second that a message must come in with, over time; 0 asks for none. Inside a
+    /// message there is no other limit (RFC 5321 §4.5.3.2 has none for a message as a whole).
     pub min_rate: u32,
+    /// Commands that are refused from one message that is accepted to the next; the session ends
+    /// with as many. 0 asks for none.
+    pub max_errors: u16,
+    /// Commands that lead nowhere, such as NOOP, RSET, VRFY, EHLO or ETRN, from one message that is
+    /// accepted to the next; the session ends with as many. 0 asks for none.
+    pub max_idle_commands: u16,
 }
 
 const OFFERED: Extensions = Extensions::NONE
@@ -54,7 +63,7 @@ const NO_MECHANISMS: Text<'static> = match Text::new(b"") {
 
 impl<'c> Config<'c> {
     /// Everything that needs nothing from a carrier is offered; 50 MiB, 1,000 recipients, five
-    /// minutes of patience, six hours a session, 50 octets a second.
+    /// minutes of patience, an hour a message, 50 octets a second, 20 errors, 100 idle commands.
     pub const fn new(hostname: Text<'c>) -> Self {
         Self {
             hostname,
@@ -63,9 +72,26 @@ impl<'c> Config<'c> {
             max_recipients: 1000,
             auth_mechanisms: NO_MECHANISMS,
             idle_timeout_ms: 300_000,
-            session_timeout_ms: 6 * 3_600_000,
+            session_timeout_ms: 3_600_000,
             min_rate: 50,
+            max_errors: 20,
+            max_idle_commands: 100,
         }
+    }
+
+    /// What is offered: extensions whose prerequisites are, too.
+    pub const fn offered(&self) -> Extensions {
+        if self.auth_mechanisms.as_bytes().is_empty() {
+            return self.extensions.without(Extension::Auth);
+        }
+        self.extensions
+    }
+
+    /// Offers AUTH with `mechanisms`, separated by spaces (RFC 4954).
+    #[must_use]
+    pub const fn with_auth(mut self, mechanisms: Text<'c>) -> Self {
+        self.auth_mechanisms = mechanisms;
+        self.with(Extension::Auth)
     }
 
     /// Offers `extension` too.
@@ -85,37 +111,41 @@ impl<'c> Config<'c> {
     /// Octets of the longest command line, CRLF included: RFC 5321 §4.5.3.1.4, and what each
     /// extension adds to it. The input that a caller lends must hold as many.
     pub const fn min_input(&self) -> usize {
-        if self.extensions.has(Extension::Auth) {
+        let offered = self.offered();
+        if offered.has(Extension::Auth) {
             return 12_288; // RFC 4954 §4
         }
         let mut octets = 512;
-        if self.extensions.has(Extension::Size) {
+        if offered.has(Extension::Size) {
             octets += 26; // RFC 1870 §3
         }
-        if self.extensions.has(Extension::EightBitMime) {
+        if offered.has(Extension::EightBitMime) {
             octets += 17; // RFC 6152 §2
         }
-        if self.extensions.has(Extension::SmtpUtf8) {
+        if offered.has(Extension::SmtpUtf8) {
             octets += 460; // RFC 6531 §3.1
         }
-        if self.extensions.has(Extension::Dsn) {
+        if offered.has(Extension::Dsn) {
             octets += 540; // RFC 3461 §5.4: NOTIFY 28, ORCPT 500, and MAIL's less
         }
         octets
     }
 
     /// Octets that the output must have free before a step: the longest reply, which may be EHLO's
-    /// (RFC 5321 §4.1.1.1).
+    /// (RFC 5321 §4.1.1.1), or the greeting.
     pub const fn min_out(&self) -> usize {
-        let mut hello = EHLO_LINE + self.hostname.as_bytes().len() + EHLO_END;
+        let hostname = self.hostname.as_bytes().len();
+        let named = hostname + MAX_NAMED;
+        let longest = if named > MAX_REPLY { named } else { MAX_REPLY };
+        let mut hello = EHLO_LINE + hostname + EHLO_END;
         let mut rest: &[(Extension, &str)] = &KEYWORDS;
         while let [(extension, name), tail @ ..] = rest {
-            if self.extensions.has(*extension) {
+            if self.offered().has(*extension) {
                 hello += EHLO_LINE + name.len() + self.behind(*extension);
             }
             rest = tail;
         }
-        if hello > MAX_REPLY { hello } else { MAX_REPLY }
+        if hello > longest { hello } else { longest }
     }
 
     /// Octets behind a keyword in EHLO's reply, at most.

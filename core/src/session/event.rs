@@ -63,10 +63,13 @@ pub enum Event<'i> {
     End {
         /// Its octets.
         size: u64,
-        /// To answer; accept only what is on stable storage.
+        /// To answer; accept only what is on stable storage. Whatever the answer, no discard
+        /// follows.
         ask: AskEnd,
     },
-    /// The transaction is over without a message: drop what was kept of it.
+    /// The transaction is over without a message: drop what was kept of it. Exactly one of this and
+    /// [`Event::End`] follows each MAIL that was accepted, if the session is stepped to its end; or
+    /// [`super::Session::hang_up`] asks for it.
     Discard(Why),
     /// The client asks for a queue's release (RFC 1985).
     Etrn {
@@ -114,7 +117,7 @@ pub enum Event<'i> {
     Quit,
 }
 
-/// Why a transaction ended without a message.
+/// Why a transaction ended without [`Event::End`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
@@ -124,6 +127,8 @@ pub enum Why {
     Quit,
     /// A bare CR or LF in the message.
     BareLineEnd,
+    /// A NUL in the message.
+    Nul,
     /// More octets than [`super::Config::max_message_size`].
     TooBig,
     /// The client was too slow.
@@ -132,6 +137,20 @@ pub enum Why {
     HangUp,
     /// A command that can't be followed by anything sensible.
     LostStep,
+    /// The caller refused DATA or a chunk, aborted the message, or closed the session.
+    Refused,
+    /// Too many commands were refused, or led nowhere.
+    Limits,
+}
+
+/// What [`super::Session::expire`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a session that ends is to be stepped once more"]
+pub enum Expired {
+    /// The deadline is still to come.
+    NotDue,
+    /// The session ends: step it.
+    Closing,
 }
 
 /// What a session needs before it can go on.

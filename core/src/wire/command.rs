@@ -58,8 +58,11 @@ pub enum Fault {
     Name,
     /// Any other argument.
     Argument,
-    /// BDAT's chunk size. The octets that follow can't be told from commands.
-    ChunkSize,
+    /// A line that begins with BDAT, and is none. The octets that follow can't be told from
+    /// commands.
+    Chunk,
+    /// A request of HTTP's: a browser was made to send it, with commands in its body.
+    Http,
 }
 
 /// XCLIENT's `NAME=value` pairs; values are xtext, `[UNAVAILABLE]` or `[TEMPUNAVAIL]`.
@@ -88,18 +91,17 @@ impl<'i> Attributes<'i> {
 /// Parses a line without its CRLF. White space at its end is tolerated (RFC 5321 §4.1.1).
 pub fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
     let line = trim_end(line);
-    if line.iter().any(u8::is_ascii_control) {
-        return Err(Fault::Control);
+    if is_bdat(line) {
+        return parse_bdat(line).ok_or(Fault::Chunk);
     }
-    let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
-    let (verb, rest) = line.split_at_checked(end).unwrap_or((line, b""));
+    let (verb, rest) = split_word(line);
     let argument = trim_start(rest);
     let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
     match verb {
         _ if is(b"MAIL") => parse_mail(argument),
         _ if is(b"RCPT") => parse_rcpt(argument),
+        _ if has_control(line) => Err(Fault::Control),
         _ if is(b"DATA") => bare(argument, Command::Data),
-        _ if is(b"BDAT") => parse_bdat(argument).ok_or(Fault::ChunkSize),
         _ if is(b"EHLO") => named(argument, Command::Ehlo),
         _ if is(b"HELO") => named(argument, Command::Helo),
         _ if is(b"RSET") => bare(argument, Command::Rset),
@@ -116,8 +118,28 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
             Attributes::parse(argument).map(Command::Xclient).ok_or(Fault::Argument)
         }
         _ if is(b"ATRN") => Domains::parse(argument).map(Command::Atrn).ok_or(Fault::Argument),
+        _ if HTTP.contains(&verb) && !argument.is_empty() => Err(Fault::Http),
         _ => Err(Fault::Unknown),
     }
+}
+
+/// The methods of RFC 9110 §9 and RFC 5789; they are case-sensitive.
+const HTTP: [&[u8]; 9] =
+    [b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"];
+
+/// Whether `line`, or what there is of it, begins with BDAT and no longer word.
+pub fn is_bdat(line: &[u8]) -> bool {
+    let Some((verb, rest)) = line.split_at_checked(4) else { return false };
+    verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_graphic)
+}
+
+fn has_control(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_control)
+}
+
+fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|octet| *octet == b' ').unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, b""))
 }
 
 fn trim_end(line: &[u8]) -> &[u8] {
@@ -145,11 +167,20 @@ fn named<'i>(name: &'i [u8], make: fn(&'i [u8]) -> Command<'i>) -> Result<Comman
     if name.is_empty() { Err(Fault::Name) } else { Ok(make(name)) }
 }
 
-/// Strips `FROM:` or `TO:`, and the space that RFC 5321 §3.3 forbids behind it but many clients
-/// send: refusing those would bounce mail that the primary takes.
-fn strip_keyword<'i>(argument: &'i [u8], keyword: &[u8]) -> Option<&'i [u8]> {
-    let (head, rest) = argument.split_at_checked(keyword.len())?;
-    head.eq_ignore_ascii_case(keyword).then(|| trim_start(rest))
+/// Strips `FROM:` or `TO:`, and the white space that RFC 5321 §3.3 forbids behind it but many
+/// clients send: refusing those would bounce mail that the primary takes. No other white space may
+/// be a tab.
+fn strip_keyword<'i>(argument: &'i [u8], keyword: &[u8]) -> Result<&'i [u8], Fault> {
+    let (head, mut rest) = argument.split_at_checked(keyword.len()).unwrap_or_default();
+    let found = head.eq_ignore_ascii_case(keyword);
+    while let (true, [b' ' | b'\t', tail @ ..]) = (found, rest) {
+        rest = tail;
+    }
+    match () {
+        () if has_control(if found { rest } else { argument }) => Err(Fault::Control),
+        () if found => Ok(rest),
+        () => Err(Fault::Argument),
+    }
 }
 
 /// Parameters are set off from the path by a space.
@@ -158,7 +189,7 @@ fn is_set_off(params: &[u8]) -> bool {
 }
 
 fn parse_mail(argument: &[u8]) -> Result<Command<'_>, Fault> {
-    let path = strip_keyword(argument, b"FROM:").ok_or(Fault::Argument)?;
+    let path = strip_keyword(argument, b"FROM:")?;
     match parse_reverse(path) {
         Some((path, params)) if is_set_off(params) => Ok(Command::Mail(path, params)),
         _ => Err(Fault::ReversePath),
@@ -166,14 +197,15 @@ fn parse_mail(argument: &[u8]) -> Result<Command<'_>, Fault> {
 }
 
 fn parse_rcpt(argument: &[u8]) -> Result<Command<'_>, Fault> {
-    let path = strip_keyword(argument, b"TO:").ok_or(Fault::Argument)?;
+    let path = strip_keyword(argument, b"TO:")?;
     match parse_forward(path) {
         Some((path, params)) if is_set_off(params) => Ok(Command::Rcpt(path, params)),
         _ => Err(Fault::ForwardPath),
     }
 }
 
-fn parse_bdat(argument: &[u8]) -> Option<Command<'_>> {
+fn parse_bdat(line: &[u8]) -> Option<Command<'_>> {
+    let (_, argument) = split_word(line);
     let mut words = argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
     let size = parse_decimal(words.next()?)?;
     let last = match words.next() {
@@ -189,4 +221,76 @@ fn parse_auth(argument: &[u8]) -> Option<Command<'_>> {
     let mechanism = words.next().filter(|word| word.len() <= 20)?;
     let initial = words.next();
     words.next().is_none().then_some(Command::Auth(mechanism, initial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, Fault, is_bdat, parse};
+
+    #[test]
+    fn a_bdat_that_is_none_is_told_from_other_faults() {
+        assert_eq!(parse(b"bdat  5  last"), Ok(Command::Bdat(5, true)));
+        for bad in [
+            &b"BDAT"[..],
+            b"BDAT x",
+            b"BDAT -1",
+            b"BDAT 5\tLAST",
+            b"BDAT\t5",
+            b"BDAT 5\0",
+            b"BDAT 5 LAST x",
+        ] {
+            assert_eq!(parse(bad), Err(Fault::Chunk), "{}", bad.escape_ascii());
+        }
+        assert_eq!(parse(b"BDATA 5"), Err(Fault::Unknown));
+        assert!(is_bdat(b"BDAT 1") && is_bdat(b"BDAT") && !is_bdat(b"BDA") && !is_bdat(b"BDATX"));
+    }
+
+    #[test]
+    fn a_tab_is_white_space_behind_the_colon_only() {
+        assert!(matches!(parse(b"MAIL FROM: \t <a@b.example>"), Ok(Command::Mail(..))));
+        assert!(matches!(parse(b"RCPT TO:\t<a@b.example>"), Ok(Command::Rcpt(..))));
+        for bad in [
+            &b"MAIL\tFROM:<a@b.example>"[..],
+            b"MAIL FROM\t:<a@b.example>",
+            b"MAIL FROM:<a@b.example>\tSIZE=1",
+            b"MAIL FROM:<a@b.example> SIZE=1\tBODY=7BIT",
+            b"RCPT TO:<a\t@b.example>",
+            b"NO\x7fOP",
+            b"NOOP\t x",
+        ] {
+            assert_eq!(parse(bad), Err(Fault::Control), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_of_http_is_known() {
+        for request in [&b"GET / HTTP/1.1"[..], b"POST /x HTTP/1.0", b"CONNECT a.example:25"] {
+            assert_eq!(parse(request), Err(Fault::Http), "{}", request.escape_ascii());
+        }
+        for other in [&b"GET"[..], b"get / HTTP/1.1", b"GETS x"] {
+            assert_eq!(parse(other), Err(Fault::Unknown), "{}", other.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn auth_has_a_mechanism_and_one_initial_response() {
+        let mechanism = [b'X'; 20];
+        let line = [b"AUTH ", &mechanism[..]].concat();
+        assert_eq!(parse(&line), Ok(Command::Auth(&mechanism, None)));
+        assert_eq!(parse(&[&line[..], b"X"].concat()), Err(Fault::Argument));
+        assert_eq!(parse(b"AUTH PLAIN ="), Ok(Command::Auth(b"PLAIN", Some(b"="))));
+        assert_eq!(parse(b"AUTH PLAIN a b"), Err(Fault::Argument));
+        assert_eq!(parse(b"AUTH"), Err(Fault::Argument));
+    }
+
+    #[test]
+    fn attributes_of_xclient_have_a_name_and_a_value() {
+        let Ok(Command::Xclient(attributes)) = parse(b"XCLIENT ADDR=192.0.2.1 NAME=a=b") else {
+            panic!("well formed");
+        };
+        assert!(attributes.iter().eq([(&b"ADDR"[..], &b"192.0.2.1"[..]), (b"NAME", b"a=b")]));
+        for bad in [&b"XCLIENT"[..], b"XCLIENT =x", b"XCLIENT ADDR=", b"XCLIENT ADDR"] {
+            assert_eq!(parse(bad), Err(Fault::Argument), "{}", bad.escape_ascii());
+        }
+    }
 }

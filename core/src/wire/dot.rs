@@ -1,19 +1,27 @@
 //! The end of a message and its dots (RFC 5321 §4.5.2), strictly.
 //!
-//! Only CRLF.CRLF ends a message, and a CR or LF that is not part of a CRLF is reported, since
-//! servers that disagree about either can be made to see two messages where there is one (SMTP
+//! Only CRLF.CRLF ends a message. A CR or LF that is not part of a CRLF, and a NUL, are reported,
+//! since servers that disagree about them can be made to see two messages where there is one (SMTP
 //! smuggling: CVE-2023-51764, CVE-2023-51765, CVE-2023-51766).
 
-use memchr::memchr2;
+use memchr::memchr3;
+
+/// What no message may hold, but one that came with BODY=BINARYMIME.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// A CR or LF that is not part of a CRLF.
+    BareLineEnd,
+    /// A NUL. A next hop that drops it would read `CRLF NUL . CRLF` as the end.
+    Nul,
+}
 
 /// What the next octets of the message are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'i> {
     /// Octets of the message, as the sender wrote them.
     Bytes(&'i [u8]),
-    /// A CR or LF that is not part of a CRLF. The message can't be accepted, but its end is still
-    /// to be found.
-    Bare,
+    /// The message can't be accepted, but its end is still to be found.
+    Flaw(Flaw),
     /// CRLF.CRLF was consumed.
     End,
     /// All of the input was consumed and the message goes on.
@@ -48,17 +56,16 @@ impl Unstuffer {
             Ok(dropped) => dropped,
             Err(found) => return found,
         };
-        let (length, bare) = self.run(rest);
+        let (length, flaw) = self.run(rest);
         if length > 0 {
             let bytes = rest.get(..length).unwrap_or_default();
             return (dropped.saturating_add(length), Piece::Bytes(bytes));
         }
-        if bare {
-            let first_is_feed = rest.first() == Some(&b'\n');
-            self.place = Place::InLine;
-            return (dropped.saturating_add(usize::from(first_is_feed)), Piece::Bare);
-        }
-        (dropped, Piece::More)
+        let Some(flaw) = flaw else { return (dropped, Piece::More) };
+        // A CR that stands alone was taken before; what follows it is still to be looked at.
+        let taken = usize::from(self.place != Place::AfterCr);
+        self.place = Place::InLine;
+        (dropped.saturating_add(taken), Piece::Flaw(flaw))
     }
 
     /// Consumes a dot at the start of a line and, if the message ends there, its CRLF.
@@ -75,7 +82,7 @@ impl Unstuffer {
                 }
                 (Place::AfterDotCr, _) => {
                     self.place = Place::InLine;
-                    return Err((dropped, Piece::Bare));
+                    return Err((dropped, Piece::Flaw(Flaw::BareLineEnd)));
                 }
                 (Place::AfterCr, _) => break,
                 _ => {
@@ -89,60 +96,67 @@ impl Unstuffer {
         Ok((dropped, rest))
     }
 
-    /// Length of the run of message octets at the start of `input`, up to a stuffed dot, a bare CR
-    /// or LF, or the end; and whether what stops it is a bare CR or LF.
-    fn run(&mut self, input: &[u8]) -> (usize, bool) {
+    /// Length of the run of message octets at the start of `input`, up to a stuffed dot, a flaw, or
+    /// the end; and the flaw, if that is what stops it.
+    fn run(&mut self, input: &[u8]) -> (usize, Option<Flaw>) {
         let mut length: usize = 0;
         loop {
             let rest = input.get(length..).unwrap_or_default();
             match (self.place, rest) {
-                (_, []) | (Place::LineStart, [b'.', ..]) => return (length, false),
+                (_, []) | (Place::LineStart, [b'.', ..]) => return (length, None),
                 (Place::AfterCr, [b'\n', ..]) => {
                     self.place = Place::LineStart;
                     length = length.saturating_add(1);
                 }
-                (Place::AfterCr, _) | (_, [b'\n', ..]) => return (length, true),
+                (Place::AfterCr, _) | (_, [b'\n', ..]) => {
+                    return (length, Some(Flaw::BareLineEnd));
+                }
+                (_, [b'\0', ..]) => return (length, Some(Flaw::Nul)),
                 (_, [b'\r', ..]) => {
                     self.place = Place::AfterCr;
                     length = length.saturating_add(1);
                 }
                 _ => {
                     self.place = Place::InLine;
-                    length =
-                        length.saturating_add(memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()));
+                    length = length.saturating_add(plain(rest));
                 }
             }
         }
     }
 }
 
-/// Watches octets whose count is known beforehand (BDAT, RFC 3030) for a bare CR or LF.
+/// Octets at the start of `bytes` that are neither CR, LF nor NUL.
+fn plain(bytes: &[u8]) -> usize {
+    memchr3(b'\r', b'\n', b'\0', bytes).unwrap_or(bytes.len())
+}
+
+/// Watches octets whose count is known beforehand (BDAT, RFC 3030) for flaws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BareWatch {
+pub struct FlawWatch {
     after_cr: bool,
 }
 
-impl BareWatch {
+impl FlawWatch {
     /// Nothing was seen yet.
     pub const NEW: Self = Self { after_cr: false };
 
-    /// Whether a CR or LF in `bytes`, or the CR at the end of those before, stands alone.
-    pub fn sees_bare(&mut self, bytes: &[u8]) -> bool {
+    /// The first flaw in `bytes`; the CR at the end of those before may be it.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<Flaw> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             match (self.after_cr, *first) {
                 (true, b'\n') => self.after_cr = false,
-                (true, _) | (false, b'\n') => return true,
+                (true, _) | (false, b'\n') => return Some(Flaw::BareLineEnd),
                 (false, b'\r') => self.after_cr = true,
+                (false, b'\0') => return Some(Flaw::Nul),
                 (false, _) => {
-                    let next = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-                    rest = rest.get(next..).unwrap_or_default();
+                    rest = rest.get(plain(rest)..).unwrap_or_default();
                     continue;
                 }
             }
             rest = rest.get(1..).unwrap_or_default();
         }
-        false
+        None
     }
 
     /// Whether the octets so far end in a CR, which stands alone if no more come.

@@ -96,6 +96,12 @@ pub struct Reply {
 /// Octets of the longest reply of one line: code, enhanced code, [`Text`], CRLF.
 pub const MAX_REPLY: usize = 4 + 8 + Text::MAX + 2;
 
+/// Octets of the longest reply that [`Reply::write_named`] writes, besides the name.
+pub(crate) const MAX_NAMED: usize = {
+    let (greeting, hello) = (GREETING.text.len(), HELLO.text.len());
+    b"220  \r\n".len() + if greeting > hello { greeting } else { hello }
+};
+
 /// Octets of a line of EHLO's reply besides its words.
 pub(crate) const EHLO_LINE: usize = b"250-\r\n".len();
 /// Octets of its last line.
@@ -201,13 +207,18 @@ pub(crate) const BAD_ARGUMENT: Reply = Reply::new(501, (5, 4), "Bad argument");
 pub(crate) const BAD_NAME: Reply = Reply::plain(501, "A domain or address literal is needed");
 pub(crate) const BAD_REVERSE_PATH: Reply = Reply::new(501, (1, 7), "Bad reverse-path");
 pub(crate) const BAD_FORWARD_PATH: Reply = Reply::new(501, (1, 3), "Bad forward-path");
-pub(crate) const BAD_CHUNK_SIZE: Reply = Reply::new(501, (5, 4), "Bad chunk size, closing");
+pub(crate) const BAD_CHUNK: Reply = Reply::new(501, (5, 4), "Bad BDAT, closing");
+pub(crate) const HTTP: Reply = Reply::new(421, (7, 0), "This is no web server, closing");
+pub(crate) const TOO_MANY_ERRORS: Reply = Reply::new(421, (7, 0), "Too many errors, closing");
+pub(crate) const TOO_MUCH_TALK: Reply =
+    Reply::new(421, (7, 0), "Too many commands without a message, closing");
+pub(crate) const TURNED_AWAY: Reply = Reply::new(503, (5, 1), "Nothing but QUIT is taken here");
 pub(crate) const AUTH_CANCELLED: Reply = Reply::new(501, (7, 0), "Authentication cancelled");
 pub(crate) const NOT_OFFERED: Reply = Reply::new(502, (5, 1), "Not offered here");
 pub(crate) const HELLO_FIRST: Reply = Reply::new(503, (5, 1), "Say EHLO or HELO first");
 pub(crate) const MAIL_FIRST: Reply = Reply::new(503, (5, 1), "MAIL first");
 pub(crate) const RCPT_FIRST: Reply = Reply::new(503, (5, 1), "RCPT first");
-pub(crate) const IN_TRANSACTION: Reply = Reply::new(503, (5, 1), "Not inside a transaction");
+pub(crate) const IN_TRANSACTION: Reply = Reply::new(503, (5, 1), "A transaction is open");
 pub(crate) const BDAT_GOES_ON: Reply = Reply::new(503, (5, 1), "The message goes on with BDAT");
 pub(crate) const NO_DATA_FOR_BINARY: Reply =
     Reply::new(503, (5, 1), "BODY=BINARYMIME is sent with BDAT");
@@ -223,6 +234,7 @@ pub(crate) const UNKNOWN_PARAM: Reply = Reply::new(555, (5, 4), "Parameter not r
 pub(crate) const BAD_PARAM: Reply = Reply::new(501, (5, 4), "Bad parameter");
 pub(crate) const BARE_LINE_END: Reply =
     Reply::new(554, (6, 0), "Bare CR or LF in the message; lines end with CRLF");
+pub(crate) const NUL: Reply = Reply::new(554, (6, 0), "NUL in the message");
 pub(crate) const TIMED_OUT: Reply = Reply::new(421, (4, 2), "Too slow, closing");
 
 /// The reply to what was accepted.
@@ -244,11 +256,12 @@ pub const fn acceptance(stage: Stage) -> Reply {
 
 /// The one table of refusals.
 ///
-/// A refused connection has no enhanced code, as EHLO and HELO have none (RFC 2034 §4).
+/// A refused connection has no enhanced code, as EHLO and HELO have none (RFC 2034 §4). There a
+/// client can't be asked to come again but by 421, which closes (RFC 5321 §4.3.2).
 pub const fn refusal(stage: Stage, reason: Reason) -> Reply {
     match (stage, reason) {
-        (Stage::Connect, reason) => refused_connection(reason),
-        (Stage::Hello, _) => Reply::plain(550, "Not wanted here"),
+        (Stage::Connect, reason) => at_once(refused(reason), 554),
+        (Stage::Hello, reason) => at_once(refused(reason), 550),
         (Stage::Mail, Reason::NullMx) => {
             Reply::new(550, (7, 27), "The sender's domain takes no mail")
         }
@@ -257,14 +270,12 @@ pub const fn refusal(stage: Stage, reason: Reason) -> Reply {
     }
 }
 
-const fn refused_connection(reason: Reason) -> Reply {
-    match reason {
-        Reason::Busy => Reply::plain(421, "Too busy, try later"),
-        Reason::TooManySessions => Reply::plain(421, "Too many sessions from your address"),
-        Reason::ShuttingDown => Reply::plain(421, "Shutting down, try later"),
-        Reason::Down => Reply::plain(421, "Can't take mail now, try later"),
-        Reason::Full => Reply::plain(421, "No room now, try later"),
-        _ => Reply::plain(554, "Not wanted here"),
+/// What `reply` becomes before there is a session: 421 if it is for now, else `code`.
+const fn at_once(reply: Reply, code: u16) -> Reply {
+    if reply.code < 500 {
+        Reply { code: 421, detail: None, ..reply }
+    } else {
+        Reply::plain(code, "Not wanted here")
     }
 }
 

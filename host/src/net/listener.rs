@@ -165,9 +165,10 @@ impl<S: Spool> Reception<S> {
                     session.tls_started();
                     mailroom.tls_started();
                 }
-                (Ok(_), mut link) => return link.close().await,
+                (Ok(_), _) => return Ok(()),
                 (Err(Broken::Link(error)), _) => return Err(error),
                 (Err(Broken::Stuck), _) => return Err(io::ErrorKind::TimedOut.into()),
+                (Err(Broken::Misuse), _) => unreachable!("the buffers hold the longest line"),
             }
         }
     }

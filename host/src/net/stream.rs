@@ -12,13 +12,9 @@ use postern_core::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use postern_spool::clock::Clock;
-
-/// How long the goodbye under TLS may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client's connection, before and after STARTTLS.
 #[derive(Debug)]
@@ -41,15 +37,6 @@ impl Connection {
         // Whatever it found, an error included, the session's own read finds again.
         let _ = tried.await;
         Self::Plain(stream)
-    }
-
-    /// Says goodbye under TLS, so that the client can tell an end from a cut. In clear, dropping
-    /// the connection says as much. A client that reads nothing is not waited for.
-    pub async fn close(&mut self) -> Result<()> {
-        match self {
-            Self::Plain(_) => Ok(()),
-            Self::Tls(stream) => timeout(CLOSE_TIMEOUT, stream.shutdown()).await?,
-        }
     }
 }
 
@@ -89,6 +76,15 @@ impl Link for Connection {
         match self {
             Self::Plain(stream) => stream.readable().await,
             Self::Tls(_) => Ok(()),
+        }
+    }
+
+    /// Under TLS a client can tell an end from a cut by this. In clear, dropping the connection
+    /// says as much.
+    async fn close(&mut self) -> Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.shutdown().await,
         }
     }
 }

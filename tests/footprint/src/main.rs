@@ -12,7 +12,7 @@ use core::panic::PanicInfo;
 use core::ptr::{read_volatile, write_volatile};
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, EtrnVerdict, Event, Need, Session, Unanswered, Verdict,
+    Ask, AuthVerdict, Config, EtrnVerdict, Event, Expired, Need, Session, Unanswered, Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::params::Extension;
@@ -37,16 +37,12 @@ const HOSTNAME: Text<'static> = Text::new(b"mx2.provider.example").expect("print
 const MECHANISMS: Text<'static> = Text::new(b"PLAIN").expect("printable");
 const CHALLENGE: Text<'static> = Text::new(b"").expect("printable");
 
-const CONFIG: Config<'static> = {
-    let mut config = Config::new(HOSTNAME)
-        .with(Extension::BinaryMime)
-        .with(Extension::StartTls)
-        .with(Extension::Auth)
-        .with(Extension::Xclient)
-        .with(Extension::Atrn);
-    config.auth_mechanisms = MECHANISMS;
-    config
-};
+const CONFIG: Config<'static> = Config::new(HOSTNAME)
+    .with(Extension::BinaryMime)
+    .with(Extension::StartTls)
+    .with(Extension::Xclient)
+    .with(Extension::Atrn)
+    .with_auth(MECHANISMS);
 
 /// A register that the optimizer can't look into: nothing that depends on it is folded away.
 const REGISTER: *mut u8 = 0x4000_0000 as *mut u8;
@@ -97,10 +93,12 @@ fn serve(session: &mut Session<'_>, input: &mut [u8], output: &mut [u8]) {
         match read() {
             0 => session.shut_down(),
             1 => session.abort(Reason::Full),
-            _ => {}
+            2 => session.set_patience(session.patience() / 2),
+            3 if session.hang_up().is_some() => return,
+            _ => session.sending(now()),
         }
-        if session.expire(now(), &mut out).is_ok_and(|why| why.is_some()) {
-            return send(&mut out);
+        if session.expire(now()) == Expired::Closing {
+            write(0);
         }
     }
 }

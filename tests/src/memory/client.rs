@@ -1,7 +1,7 @@
 //! A client of one session, and the carrier between them.
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, Event, Need, Session, Unanswered, Verdict, Why,
+    Ask, AuthVerdict, Config, Event, Expired, Need, Session, Unanswered, Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
@@ -68,8 +68,11 @@ impl<'c> Client<'c> {
     }
 
     /// What is stored now that the session is over.
-    pub fn end(self) -> Vec<StoredMessage> {
-        self.room.stored
+    pub fn end(mut self) -> Result<Vec<StoredMessage>, String> {
+        if self.session.hang_up().is_some() {
+            self.room.discard()?;
+        }
+        self.room.end()
     }
 
     fn reached(&self, expected: State) -> Result<(), String> {
@@ -157,23 +160,15 @@ impl Peer for Client<'_> {
     }
 
     fn hang_up(&mut self) {
-        if self.session.in_transaction() {
-            self.room.discard();
-        }
         self.state = State::Closed;
     }
 
     fn wait(&mut self, seconds: u64) -> Result<(), String> {
         self.now = Instant::from_millis(self.now.as_millis() + 1_000 * seconds);
-        let mut buffer = vec![0; self.config.min_out()];
-        let mut out = Out::new(&mut buffer);
-        match self.session.expire(self.now, &mut out) {
-            Ok(None) => {}
-            Ok(Some(Why::TimedOut)) => self.room.discard_open()?,
-            other => return Err(format!("expired with {other:?}")),
+        if self.session.expire(self.now) == Expired::Closing {
+            self.run()?;
         }
-        self.replies.feed(out.written());
-        self.run()
+        Ok(())
     }
 }
 
@@ -216,12 +211,12 @@ impl Desk<'_, '_> {
             }
             Event::Data { ask } => self.answer(ask, self.room.open(), out),
             Event::Chunk(octets) => self.room.chunk(octets),
-            Event::ChunkEnd { ask } => self.answer(ask, Verdict::Accept, out),
+            Event::ChunkEnd { ask } => self.answer(ask, self.room.chunk_end(), out),
             Event::End { size, ask } => {
                 let verdict = self.room.commit(size)?;
                 self.answer(ask, verdict, out)
             }
-            Event::Discard(_) => self.room.discard_open(),
+            Event::Discard(_) => self.room.discard(),
             Event::Etrn { node, ask } => self.answer(ask, self.room.etrn(node), out),
             Event::Atrn { domains, ask } => self.answer(ask, self.room.atrn(domains), out),
             Event::StartTls { ask } => self.answer(ask, self.room.start_tls(), out),

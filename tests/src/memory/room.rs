@@ -12,7 +12,7 @@ use crate::words::{body_word, notify_word, ret_word};
 
 /// What is stored, and the transaction that is open.
 pub struct Room {
-    pub stored: Vec<StoredMessage>,
+    stored: Vec<StoredMessage>,
     open: Option<StoredMessage>,
     hops: HopCounter,
     no_tls: bool,
@@ -64,7 +64,16 @@ impl Room {
     }
 
     pub fn open(&self) -> Verdict<'static> {
-        ACCEPT
+        self.unless_from(b"nodata@example.org")
+    }
+
+    pub fn chunk_end(&self) -> Verdict<'static> {
+        self.unless_from(b"nochunk@example.org")
+    }
+
+    fn unless_from(&self, sender: &[u8]) -> Verdict<'static> {
+        let from = self.open.as_ref().map(|open| &open.from.path[..]);
+        if from == Some(sender) { refuse(Reason::Full) } else { ACCEPT }
     }
 
     pub fn chunk(&mut self, octets: &[u8]) -> Result<(), String> {
@@ -90,19 +99,18 @@ impl Room {
         })
     }
 
-    /// The session says that the transaction is over.
-    pub fn discard_open(&mut self) -> Result<(), String> {
-        if self.open.is_none() {
-            return Err("discarded without a transaction".into());
-        }
-        self.discard();
-        Ok(())
+    /// The transaction is over. It is told once, and never behind a commit.
+    pub fn discard(&mut self) -> Result<(), String> {
+        self.hops = HopCounter::new();
+        self.open.take().map(drop).ok_or_else(|| "discarded without a transaction".into())
     }
 
-    /// The connection is over, and a transaction with it.
-    pub fn discard(&mut self) {
-        self.open = None;
-        self.hops = HopCounter::new();
+    /// Nothing is left open when the connection is over.
+    pub fn end(self) -> Result<Vec<StoredMessage>, String> {
+        match self.open {
+            None => Ok(self.stored),
+            Some(open) => Err(format!("neither committed nor discarded: {open:?}")),
+        }
     }
 
     pub fn etrn(&self, node: Node<'_>) -> EtrnVerdict {

@@ -141,6 +141,17 @@ struct PanicPaths<'s> {
 }
 
 impl<'ast> Visit<'ast> for PanicPaths<'_> {
+    /// A constant panics where it is compiled.
+    fn visit_item_const(&mut self, _: &'ast syn::ItemConst) {}
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        const PANICS: [&str; 7] =
+            ["panic", "unreachable", "assert", "assert_eq", "assert_ne", "todo", "unimplemented"];
+        if PANICS.iter().any(|name| call.path.is_ident(name)) {
+            self.found.push(self.source.finding(call.span().start().line, "may panic"));
+        }
+    }
+
     fn visit_expr_index(&mut self, index: &'ast syn::ExprIndex) {
         self.found.push(self.source.finding(index.span().start().line, "indexing"));
         visit::visit_expr_index(self, index);
@@ -269,6 +280,8 @@ mod tests {
         assert_eq!(core("#[cfg(test)] mod tests { fn f() { g().unwrap() } }"), 0);
         assert_eq!(core("fn f(a: &[u8]) -> u8 { a[1] }"), 1);
         assert_eq!(core("fn f() { g().unwrap(); h().expect(\"reason\") }"), 2);
+        assert_eq!(core("fn f() { assert!(true); match () { () => unreachable!() } }"), 2);
+        assert_eq!(core("const A: u8 = match b() { Some(b) => b, None => panic!() };"), 0);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 pub const STRICTER: &[(&str, &[&str])] = &[
     (
         "a bare CR or LF, or a NUL, is no part of a command (RFC 5321 §2.3.8)",
-        &["NOOP\nNOOP", "NOOP\nRSET", "NOOP\r", "ETRN client\0.example"],
+        &["NOOP\nNOOP", "NOOP\nRSET", "NOOP\r", "ETRN client\0.example", "BDAT 6 LAST\0"],
     ),
     (
         "these commands have no argument (RFC 5321 §4.1.1, RFC 3207 §4)",
         &["DATA now", "QUIT now", "RSET now", "STARTTLS now"],
     ),
     ("a command begins its line (RFC 5321 §4.1.1)", &[" NOOP"]),
+    ("a tab is no space (RFC 3030 §2)", &["BDAT 6\tLAST"]),
     (
         "no space before the colon (RFC 5321 §3.3)",
         &["MAIL FROM :<sender@example.org>", "RCPT TO :<user@client.example>"],
@@ -62,12 +63,8 @@ pub const STRICTER: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "dots stand between atoms, and nothing beside a quoted string (RFC 5321 §4.1.2)",
-        &[
-            "MAIL FROM:<sender.@example.org>",
-            "MAIL FROM:<\"sender\"x@example.org>",
-            "MAIL FROM:<x\"sender\"@example.org>",
-        ],
+        "nothing stands beside a quoted string (RFC 5321 §4.1.2)",
+        &["MAIL FROM:<\"sender\"x@example.org>", "MAIL FROM:<x\"sender\"@example.org>"],
     ),
     (
         "a source route is a list of @domain (RFC 5321 §4.1.2)",
@@ -86,6 +83,17 @@ pub const STRICTER: &[(&str, &[&str])] = &[
 
 /// Lines that we take and it refuses or reads otherwise.
 pub const WIDER: &[(&str, &[&str])] = &[
+    (
+        "what most servers take, and the RFC forbids (RFC 5321 §3.3, §4.1.2)",
+        &[
+            "MAIL FROM:\t<sender@example.org>",
+            "RCPT TO: \t<user@client.example>",
+            "MAIL FROM: sender@example.org",
+            "RCPT TO:user@client.example",
+            "RCPT TO:<.a@any.example>",
+            "RCPT TO:<a..b@any.example>",
+        ],
+    ),
     (
         "address literals (RFC 5321 §4.1.3)",
         &["MAIL FROM:<sender@[192.0.2.1]>", "MAIL FROM:<sender@[IPv6:2001:db8::1]>"],

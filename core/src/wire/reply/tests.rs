@@ -20,42 +20,43 @@ const STAGES: [Stage; 12] = [
     Stage::Xclient,
 ];
 
-/// Each reason with what is said to a client that connects, and to one in a session.
-const TABLE: [(Reason, &str, &str); 23] = [
-    (Reason::Busy, "421", "451 4.3.2"),
-    (Reason::TooManySessions, "421", "421 4.7.0"),
-    (Reason::ShuttingDown, "421", "421 4.3.2"),
-    (Reason::Down, "421", "421 4.3.2"),
-    (Reason::Full, "421", "452 4.3.1"),
-    (Reason::Quota, "554", "452 4.2.2"),
-    (Reason::TooBig, "554", "552 5.3.4"),
-    (Reason::TooManyRecipients, "554", "452 4.5.3"),
-    (Reason::UnknownUser, "554", "550 5.1.1"),
-    (Reason::RelayDenied, "554", "550 5.7.1"),
-    (Reason::Policy, "554", "550 5.7.1"),
-    (Reason::NullMx, "554", "556 5.1.10"),
-    (Reason::Uncertain, "554", "451 4.3.0"),
-    (Reason::NoUtf8, "554", "553 5.6.7"),
-    (Reason::Loop, "554", "554 5.4.6"),
-    (Reason::NeedTls, "554", "530 5.7.0"),
-    (Reason::NeedAuth, "554", "530 5.7.0"),
-    (Reason::BadCredentials, "554", "535 5.7.8"),
-    (Reason::BadEncoding, "554", "501 5.5.2"),
-    (Reason::UnknownMechanism, "554", "504 5.5.4"),
-    (Reason::NoMail, "554", "453 4.0.0"),
-    (Reason::NoTls, "554", "454 4.7.0"),
-    (Reason::NotOffered, "554", "502 5.5.1"),
+/// Each reason with what is said to a client that connects, to EHLO, and in a session.
+const TABLE: [(Reason, &str, &str, &str); 23] = [
+    (Reason::Busy, "421", "421", "451 4.3.2"),
+    (Reason::TooManySessions, "421", "421", "421 4.7.0"),
+    (Reason::ShuttingDown, "421", "421", "421 4.3.2"),
+    (Reason::Down, "421", "421", "421 4.3.2"),
+    (Reason::Full, "421", "421", "452 4.3.1"),
+    (Reason::Quota, "421", "421", "452 4.2.2"),
+    (Reason::TooBig, "554", "550", "552 5.3.4"),
+    (Reason::TooManyRecipients, "421", "421", "452 4.5.3"),
+    (Reason::UnknownUser, "554", "550", "550 5.1.1"),
+    (Reason::RelayDenied, "554", "550", "550 5.7.1"),
+    (Reason::Policy, "554", "550", "550 5.7.1"),
+    (Reason::NullMx, "554", "550", "556 5.1.10"),
+    (Reason::Uncertain, "421", "421", "451 4.3.0"),
+    (Reason::NoUtf8, "554", "550", "553 5.6.7"),
+    (Reason::Loop, "554", "550", "554 5.4.6"),
+    (Reason::NeedTls, "554", "550", "530 5.7.0"),
+    (Reason::NeedAuth, "554", "550", "530 5.7.0"),
+    (Reason::BadCredentials, "554", "550", "535 5.7.8"),
+    (Reason::BadEncoding, "554", "550", "501 5.5.2"),
+    (Reason::UnknownMechanism, "554", "550", "504 5.5.4"),
+    (Reason::NoMail, "421", "421", "453 4.0.0"),
+    (Reason::NoTls, "421", "421", "454 4.7.0"),
+    (Reason::NotOffered, "554", "550", "502 5.5.1"),
 ];
 
 fn expected(
     stage: Stage,
     reason: Reason,
     connecting: &'static str,
+    greeting: &'static str,
     said: &'static str,
 ) -> &'static str {
     match (stage, reason) {
         (Stage::Connect, _) => connecting,
-        (Stage::Hello, _) => "550",
+        (Stage::Hello, _) => greeting,
         // RFC 7505 §4.1: the sender's domain sends no mail.
         (Stage::Mail, Reason::NullMx) => "550 5.7.27",
         // RFC 2645 §5.2.1 knows 450 only.
@@ -73,9 +74,9 @@ fn written(stage: Stage, reason: Reason, text: Option<Text<'_>>) -> String {
 
 #[test]
 fn every_refusal_has_its_codes() {
-    for (reason, connecting, said) in TABLE {
+    for (reason, connecting, greeting, said) in TABLE {
         for stage in STAGES {
-            let codes = expected(stage, reason, connecting, said);
+            let codes = expected(stage, reason, connecting, greeting, said);
             let line = written(stage, reason, None);
             let words = line.strip_prefix(codes).and_then(|rest| rest.strip_prefix(' '));
             let words = words.and_then(|rest| rest.strip_suffix("\r\n"));
