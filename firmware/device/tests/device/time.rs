@@ -133,7 +133,7 @@ fn one_notice_a_day_tells_of_what_failed() {
     );
     let text = String::from_utf8(taken[2].content.clone()).expect("it is ASCII");
     assert!(text.starts_with("Date: Sun, 4 Jan 2026 "), "{text}");
-    assert!(text.contains("Subject: 3 messages on mx2.provider.example could not be"), "{text}");
+    assert!(text.contains("or waited for too long: 3\r\n"), "{text}");
 }
 
 #[test]
