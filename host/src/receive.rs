@@ -2,6 +2,7 @@
 
 pub mod etrn;
 pub mod loops;
+pub mod refusals;
 pub mod session;
 
 use postern_spool::{Domain, Spool};

@@ -17,6 +17,7 @@ use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
 use crate::policy::Capabilities;
 use crate::receive::etrn::Releases;
+use crate::receive::refusals::Refusals;
 use crate::receive::session::Post;
 use crate::release::Engine;
 use postern_spool::Spool;
@@ -176,6 +177,7 @@ impl<S: Spool> Server<S> {
             clock: self.clock.clone(),
             releases: Releases::new(self.clock.clone(), self.metrics.clone()),
             capabilities: Arc::new(Capabilities::new(self.clock.clone())),
+            refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
         };
         let stopping = self.stopping.clone();
         let reception = Arc::new(Reception::new(Arc::new(post), terms.subscribe(), stopping));

@@ -10,6 +10,7 @@ use postern::net::listener::{Reception, Terms, bind};
 use postern::observe::metrics::Metrics;
 use postern::policy::{Capabilities, Policies};
 use postern::receive::etrn::Releases;
+use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
@@ -44,6 +45,7 @@ impl Server {
         let post = Post {
             spool: Arc::new(spool.expect("an empty spool opens").0),
             releases: Releases::new(clock.clone(), metrics.clone()),
+            refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
             metrics,
             clock,
             capabilities: Arc::clone(&capabilities),

@@ -277,7 +277,7 @@ impl Drop for Channel {
 }
 
 /// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
-fn network(client: IpAddr) -> IpAddr {
+pub(crate) fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(address) => {

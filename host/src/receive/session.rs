@@ -16,6 +16,7 @@ use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Policies, Policy, Refusal};
 use crate::receive::etrn::Releases;
 use crate::receive::held_bytes;
+use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
 use postern_spool::clock::Clock;
 use postern_spool::{CommitError, Domain, Envelope, Recipient, Refuse, Spool, Writer};
 
@@ -35,7 +36,12 @@ pub struct Post<S> {
     pub releases: Releases,
     /// What the hosts that mail goes to offered of late.
     pub capabilities: Arc<Capabilities>,
+    /// What is logged of all that is refused.
+    pub refusals: Arc<Refusals>,
 }
+
+/// Why something is refused, for the client and in the [word](Refused::word) of the log.
+type Cause = (Reason, &'static str);
 
 /// The mailroom of one session.
 #[derive(Debug)]
@@ -52,6 +58,7 @@ pub struct Mailroom<S: Spool> {
     transaction: Option<Box<Transaction<S::Writer>>>,
     /// What the last reply said.
     said: String,
+    log: SessionLog,
 }
 
 #[derive(Debug)]
@@ -88,6 +95,22 @@ impl<W: Writer> Transaction<W> {
         }
     }
 
+    /// Makes the message durable and says its id.
+    async fn keep(mut self) -> (Result<String, Cause>, Envelope) {
+        if self.hops.looping() {
+            return (Err((Reason::Loop, "loop")), self.envelope);
+        }
+        if let Err(refuse) = self.write_rest().await {
+            return (Err(cause(refuse)), self.envelope);
+        }
+        let writer = self.writer.expect("accepting DATA opened a writer");
+        let kept = writer.commit().await.map_err(|error| match error {
+            CommitError::Refused(refuse) => cause(refuse),
+            CommitError::Uncertain => (Reason::Uncertain, "uncertain"),
+        });
+        (kept.map(|id| id.to_string()), self.envelope)
+    }
+
     /// Writes a message that has ended before it told whether it has a header: it has none.
     async fn write_rest(&mut self) -> Result<(), Refuse> {
         match self.first.take() {
@@ -110,7 +133,9 @@ impl<S: Spool> Mailroom<S> {
         client: SocketAddr,
         turned_away: Option<Reason>,
     ) -> Self {
+        let log = SessionLog::new(Arc::clone(&post.refusals), client.ip());
         Self {
+            log,
             post,
             policies,
             hostname,
@@ -129,13 +154,20 @@ impl<S: Spool> Mailroom<S> {
         self.tls = true;
     }
 
-    fn refuse(&self, reason: Reason, word: &'static str) -> Verdict<'static> {
-        self.post.metrics.refused(word);
+    /// Refuses what comes from `from`, or its recipient `to`.
+    fn refuse(&mut self, (reason, word): Cause, from: &[u8], to: &[u8]) -> Verdict<'static> {
+        self.log.refused(Refused { word, helo: &self.helo, from, to });
         Verdict::Refuse(reason, None)
     }
 
+    /// The sender of the present transaction; empty without one.
+    fn sender(&self) -> Vec<u8> {
+        let envelope = self.transaction.as_ref().map(|transaction| &transaction.envelope);
+        envelope.map(|envelope| envelope.reverse_path.clone()).unwrap_or_default()
+    }
+
     /// The address that mail for `to` is held under in the present transaction.
-    fn taken(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, (Reason, &'static str)> {
+    fn taken(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, Cause> {
         let taken = self.policies.recipient(to).map_err(|refusal| match refusal {
             Refusal::NotHeld => (Reason::RelayDenied, "relay"),
             Refusal::Unknown => (Reason::UnknownUser, "unknown_user"),
@@ -225,10 +257,14 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     async fn connect(&mut self) -> Verdict<'_> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || self.post.spool.takes(None).is_err().then_some(Reason::Down);
-        match self.turned_away.or_else(down) {
-            Some(reason) => Verdict::Close(reason, None),
-            None => Verdict::Accept,
-        }
+        let Some(reason) = self.turned_away.or_else(down) else { return Verdict::Accept };
+        let word = match reason {
+            Reason::TooManySessions => "address",
+            Reason::Down => "down",
+            _ => "channels",
+        };
+        self.log.refused(Refused { word, ..Refused::default() });
+        Verdict::Close(reason, None)
     }
 
     async fn hello(&mut self, name: &[u8], esmtp: bool) -> Verdict<'_> {
@@ -239,8 +275,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
         if let Err(refuse) = self.post.spool.takes(params.size) {
-            let (reason, word) = reason(refuse);
-            return self.refuse(reason, word);
+            return self.refuse(cause(refuse), from.as_bytes(), b"");
         }
         let envelope = self.envelope(&from, &params);
         self.transaction = Some(Box::new(Transaction {
@@ -256,7 +291,10 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
         let path = match self.taken(&to) {
             Ok(path) => path,
-            Err((reason, word)) => return self.refuse(reason, word),
+            Err(cause) => {
+                let from = self.sender();
+                return self.refuse(cause, &from, to.as_bytes());
+            }
         };
         let transaction = self.transaction.as_mut().expect("core asks for RCPT after MAIL");
         transaction.envelope.recipients.push(Recipient {
@@ -268,54 +306,45 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn open(&mut self) -> Verdict<'_> {
+        let from = self.sender();
         match self.begin().await {
             Ok(()) => Verdict::Accept,
-            Err(refuse) => {
-                let (reason, word) = reason(refuse);
-                self.refuse(reason, word)
-            }
+            Err(refuse) => self.refuse(cause(refuse), &from, b""),
         }
     }
 
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
-        transaction.write(bytes).await.map_err(|refuse| {
-            self.transaction = None;
-            let (reason, word) = reason(refuse);
-            self.post.metrics.refused(word);
-            reason
-        })
+        let Err(refuse) = transaction.write(bytes).await else { return Ok(()) };
+        let (reason, word) = cause(refuse);
+        let from = self.sender();
+        self.transaction = None;
+        self.log.refused(Refused { word, helo: &self.helo, from: &from, to: b"" });
+        Err(reason)
     }
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
-        let mut transaction = self.transaction.take().expect("core ends a message that was begun");
-        if transaction.hops.looping() {
-            return self.refuse(Reason::Loop, "loop");
-        }
-        if let Err(refuse) = transaction.write_rest().await {
-            let (reason, word) = reason(refuse);
-            return self.refuse(reason, word);
-        }
-        let writer = transaction.writer.expect("accepting DATA opened a writer");
-        match writer.commit().await {
+        let transaction = self.transaction.take().expect("core ends a message that was begun");
+        let (kept, envelope) = transaction.keep().await;
+        match kept {
             Ok(id) => {
+                self.log.accepted();
                 self.post.metrics.accepted.inc();
                 self.post.metrics.accepted_bytes.inc_by(size);
-                let id = id.to_string();
-                self.log_accepted(&transaction.envelope, &id, size);
+                self.log_accepted(&envelope, &id, size);
                 self.said = format!("Held as {id}");
                 let text = Text::new(self.said.as_bytes());
                 Verdict::AcceptWith(text.expect("an id is short and printable"))
             }
-            Err(CommitError::Refused(refuse)) => {
-                let (reason, word) = reason(refuse);
-                self.refuse(reason, word)
-            }
-            Err(CommitError::Uncertain) => self.refuse(Reason::Uncertain, "uncertain"),
+            Err(cause) => self.refuse(cause, &envelope.reverse_path, b""),
         }
     }
 
-    fn discard(&mut self, _why: Why) {
+    fn discard(&mut self, why: Why) {
+        if let Some(word) = refusals::word(why) {
+            let from = self.sender();
+            self.log.refused(Refused { word, helo: &self.helo, from: &from, to: b"" });
+        }
         self.transaction = None;
     }
 
@@ -332,7 +361,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 }
 
-const fn reason(refuse: Refuse) -> (Reason, &'static str) {
+const fn cause(refuse: Refuse) -> Cause {
     match refuse {
         Refuse::Busy => (Reason::Busy, "busy"),
         Refuse::Full => (Reason::Full, "full"),

@@ -11,6 +11,7 @@ use postern::net::tls_server::acceptor;
 use postern::observe::metrics::Metrics;
 use postern::policy::{Capabilities, Policies};
 use postern::receive::etrn::Releases;
+use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
@@ -66,7 +67,9 @@ impl Server {
         let metrics = Metrics::default();
         let releases = Releases::new(clock.clone(), metrics.clone());
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
-        let post = Post { spool: Arc::clone(&spool), metrics, clock, releases, capabilities };
+        let refusals = Arc::new(Refusals::new(clock.clone(), metrics.clone()));
+        let post =
+            Post { spool: Arc::clone(&spool), metrics, clock, releases, capabilities, refusals };
         let (stop, stopping) = watch::channel(false);
         let (_, terms) = watch::channel(terms);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
