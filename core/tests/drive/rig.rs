@@ -75,10 +75,11 @@ impl Time {
         let event_ms = self.get() + ms;
         self.event_ms.set(Some(event_ms));
         let passed = |_: &mut Context<'_>| match self.get() >= event_ms {
-            true => Poll::Ready(self.event_ms.set(None)),
+            true => Poll::Ready(()),
             false => Poll::Pending,
         };
         poll_fn(passed).await;
+        self.event_ms.set(None);
     }
 }
 
