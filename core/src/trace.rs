@@ -126,25 +126,25 @@ impl Received<'_> {
 /// (RFC 5322 §2.2.3), and one that is no field at all as a broken header. Behind an empty line,
 /// which ends the header, it is the text that it was. The `From ` line of a mailbox file is no
 /// field either, but those behind it are.
-pub const fn separator(octets: &[u8]) -> Option<&'static [u8]> {
-    const TEXT: Option<&[u8]> = Some(b"\r\n");
-    const HEADER: Option<&[u8]> = Some(b"");
-    let mut at = 0;
-    let mut named = true;
-    while at < octets.len() && at < LINE_OCTETS {
-        match octets[at] {
-            b'\r' | b'\n' if at == 0 => return HEADER,
-            b':' if at > 0 => return HEADER,
-            b' ' if matches!(octets.split_at(at).0, b"From" | b">From") => return HEADER,
-            b' ' | b'\t' if at > 0 => named = false,
-            b'!'..=b'~' if named => {}
-            _ => return TEXT,
-        }
-        at += 1;
+pub fn separator(octets: &[u8]) -> Option<&'static [u8]> {
+    match octets {
+        [b'\r' | b'\n', ..] => return Some(b""),
+        [b' ' | b'\t' | b':', ..] => return Some(NO_HEADER),
+        _ if octets.starts_with(b"From ") || octets.starts_with(b">From ") => return Some(b""),
+        _ => {}
     }
-    if at == LINE_OCTETS { TEXT } else { None }
+    let name = |octet: &&u8| octet.is_ascii_graphic() && **octet != b':';
+    let line = octets.iter().take(LINE_OCTETS);
+    match line.skip_while(name).find(|octet| !matches!(octet, b' ' | b'\t')) {
+        Some(b':') => Some(b""),
+        Some(_) => Some(NO_HEADER),
+        None if octets.len() < LINE_OCTETS => None,
+        None => Some(NO_HEADER),
+    }
 }
 
+/// What stands between our field and a message that has no header of its own.
+pub const NO_HEADER: &[u8] = b"\r\n";
 /// Octets of a line at most, its CRLF not counted (RFC 5322 §2.1.1).
 const LINE_OCTETS: usize = 998;
 

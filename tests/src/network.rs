@@ -6,7 +6,7 @@ mod server;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use postern_core::trace::separator;
+use postern_core::trace::{NO_HEADER, separator};
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Script, Settings, Step};
@@ -89,6 +89,6 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
 /// on top (RFC 5322 §2.2.3).
 fn part_from_trace(body: &mut Vec<u8>) {
     // A message that is only the beginning of a line is text.
-    let text = if body.is_empty() { b"".as_slice() } else { b"\r\n" };
+    let text = if body.is_empty() { b"" } else { NO_HEADER };
     body.splice(..0, separator(body).unwrap_or(text).iter().copied());
 }

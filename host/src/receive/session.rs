@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_core::drive;
 use postern_core::session::{EtrnVerdict, Verdict, Why};
-use postern_core::trace::{HopCounter, Received, With, separator};
+use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
@@ -116,7 +116,7 @@ impl<W: Writer> Transaction<W> {
         match self.first.take() {
             Some(first) if !first.is_empty() => {
                 let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
-                writer.write(b"\r\n").await?;
+                writer.write(NO_HEADER).await?;
                 writer.write(&first).await
             }
             _ => Ok(()),
