@@ -1,7 +1,7 @@
 //! What clients are told, by the policy of the domain that they write to.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl Server {
         Self { address, capabilities, _stop: stop, _runtime: runtime, _folder: folder }
     }
 
-    /// Says EHLO and then each line; the last line of each reply, but for EHLO's.
+    /// Says EHLO and then each line, and ends; the last line of each reply, but for EHLO's, and what
+    /// the server says of itself.
     fn say(&self, lines: &[&str]) -> Vec<String> {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         let mut heard = BufReader::new(stream.try_clone().expect("a second handle")).lines();
@@ -70,7 +71,10 @@ impl Server {
             reply(&mut heard)
         };
         say("EHLO sender.example");
-        lines.iter().map(|line| say(line)).collect()
+        let mut said: Vec<_> = lines.iter().map(|line| say(line)).collect();
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        said.extend(heard.map(|line| line.expect("text")));
+        said
     }
 
     /// The replies to MAIL and RCPT.
@@ -161,4 +165,13 @@ fn a_route_to_elsewhere_is_no_local_part() {
         let (_, said) = server.asked("<ann@sender.example>", rcpt);
         assert!(said.starts_with(expected), "{rcpt}: {said}");
     }
+}
+
+#[test]
+fn a_client_that_guesses_recipients_is_sent_away() {
+    let keys = format!("{LISTED}\n[receive]\nmax_errors = 3");
+    let server = Server::start(&hold("client.example", &keys));
+    let guess = "RCPT TO:<guess@client.example>";
+    let said = server.say(&["MAIL FROM:<ann@sender.example>", guess, guess, guess]);
+    assert!(said[2].starts_with("550 5.1.1 ") && said[4].starts_with("421 4.7.0 "), "{said:?}");
 }

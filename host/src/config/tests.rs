@@ -103,7 +103,8 @@ fn a_wrong_value_is_answered_with_what_to_write() {
         (
             "[receive]\nxyzzy = 1",
             "receive.xyzzy: unknown key; known are listen, channels, \
-            channels_per_address, listener, max_message_size, max_recipients, idle_timeout, tls",
+            channels_per_address, listener, max_message_size, max_recipients, max_errors, \
+            idle_timeout, tls",
         ),
         (
             "[receive]\nchannels = -1",

@@ -211,6 +211,7 @@ fn session_config(terms: &Terms) -> SessionConfig<'_> {
     SessionConfig {
         max_message_size: receive.max_message_size.0,
         max_recipients: u16::try_from(receive.max_recipients.get()).unwrap_or(u16::MAX),
+        max_errors: u16::try_from(receive.max_errors.get()).unwrap_or(u16::MAX),
         idle_timeout_ms: u32::try_from(receive.idle_timeout.as_millis()).unwrap_or(u32::MAX),
         ..config
     }

@@ -100,8 +100,10 @@ impl Drop for SessionLog {
 pub const fn word(why: Why) -> Option<&'static str> {
     match why {
         Why::BareLineEnd => Some("bare_line_end"),
+        Why::Nul => Some("nul"),
         Why::TooBig => Some("too_big"),
         Why::TimedOut => Some("too_slow"),
+        Why::Limits => Some("limits"),
         _ => None,
     }
 }
