@@ -16,6 +16,7 @@ use tokio::runtime::Builder;
 use crate::config::{self, Config, Problem};
 use crate::observe::log;
 use crate::serve::serve;
+use terminal::Plain;
 
 mod card;
 mod check;
@@ -23,6 +24,7 @@ mod etrn;
 mod queue;
 mod spool;
 mod table;
+mod terminal;
 
 /// A back-up mail exchanger: holds mail durably until its hosts come for it.
 #[derive(Debug, Parser)]
@@ -127,7 +129,7 @@ impl Display for Failure {
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.run(&mut io::stdout().lock()) {
+    match cli.run(&mut Plain(io::stdout().lock())) {
         Ok(verdict) => ExitCode::from(verdict as u8),
         // `postern queue list | head` is no failure.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -145,7 +147,7 @@ pub fn main() -> ExitCode {
 /// Says on standard error what went wrong. Where nobody reads that, the process ends all the same.
 fn complain(failure: String) {
     let (sender, written) = mpsc::channel();
-    thread::spawn(move || sender.send(writeln!(io::stderr(), "{failure}")));
+    thread::spawn(move || sender.send(writeln!(Plain(io::stderr()), "{failure}")));
     // Unwritten or written: there is nobody else to tell.
     let _ = written.recv_timeout(Duration::from_secs(1));
 }

@@ -3,4 +3,5 @@
 pub mod escape;
 pub mod log;
 pub mod metrics;
+pub mod progress;
 pub mod rate;

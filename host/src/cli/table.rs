@@ -1,5 +1,7 @@
 //! Text for people.
 
+use crate::observe::escape::is_plain;
+
 /// The rows, the first of them the heads, with their columns aligned.
 pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| {
@@ -50,9 +52,9 @@ pub(super) fn paths<'p>(paths: impl ExactSizeIterator<Item = &'p str>) -> String
     if others == 0 { first } else { format!("{first} and {others} more") }
 }
 
-/// What others sent, safe for a terminal.
+/// What others sent, safe for a terminal and in one cell of a table.
 pub(super) fn foreign(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]
@@ -85,6 +87,6 @@ mod tests {
 
     #[test]
     fn what_others_sent_cannot_drive_the_terminal() {
-        assert_eq!(foreign("ann\u{1b}[2J@é.example"), "ann\u{fffd}[2J@é.example");
+        assert_eq!(foreign("ann\u{1b}[2J@é\u{202e}.example"), "ann\u{fffd}[2J@é\u{fffd}.example");
     }
 }

@@ -38,13 +38,14 @@ pub fn is_plain(letter: char) -> bool {
 /// JSON with `\u` escapes for what is not [plain](is_plain) in its strings; it means the same.
 /// JSON has to escape no more than U+0000 to U+001F, so that writers leave the others as they are.
 pub fn json(text: &str) -> Cow<'_, str> {
-    if text.chars().all(|c| is_plain(c) || c.is_ascii_control() && c != '\x7f') {
+    // Outside of strings, JSON has these of ASCII for space.
+    let stays = |c: char| is_plain(c) || matches!(c, '\n' | '\r' | '\t');
+    if text.chars().all(stays) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        // Outside of strings, JSON has these of ASCII for space.
-        if is_plain(c) || matches!(c, '\n' | '\r' | '\t') {
+        if stays(c) {
             escaped.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {

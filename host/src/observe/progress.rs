@@ -1,0 +1,200 @@
+//! What the deliveries that are under way do at the moment, for whoever asks why mail still waits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postern_core::time::Instant;
+use postern_spool::{Domain, MsgId};
+
+/// Bytes that are kept of a host's last reply.
+const REPLY_BYTES: usize = 200;
+
+/// The connections to hosts, those being opened included. A clone is the same list.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<Mutex<List>>);
+
+#[derive(Debug, Default)]
+struct List {
+    next: u64,
+    connections: BTreeMap<u64, Connection>,
+}
+
+/// A connection to a host, or the attempt at one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The client domain that it is for.
+    pub domain: Domain,
+    /// The host, as it is configured.
+    pub host: String,
+    /// Which of the host's addresses.
+    pub address: Option<SocketAddr>,
+    /// When it was connected, or began to be.
+    pub since: Instant,
+    /// What is done.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Instant,
+    /// The message that is being sent.
+    pub message: Option<MsgId>,
+    /// The host's last reply, or the begin of a long one; empty: none yet.
+    pub last_reply: Vec<u8>,
+}
+
+/// What a connection does, or waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The host's name is being looked up.
+    LookingUp,
+    /// An address of the host is asked for a connection.
+    Connecting,
+    /// The host is to greet us.
+    Greeting,
+    /// EHLO or LHLO is to be answered.
+    Hello,
+    /// The TLS handshake.
+    Tls,
+    /// A message's sender and recipients.
+    Envelope,
+    /// A message's content.
+    Content,
+    /// The final reply to a message.
+    FinalReply,
+    /// The host is asked whether it takes mail of the domain at all.
+    Probe,
+    /// The next message, or the end.
+    Idle,
+    /// QUIT is to be answered.
+    Quit,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LookingUp => "looking up its address",
+            Self::Connecting => "connecting",
+            Self::Greeting => "waiting for its greeting",
+            Self::Hello => "waiting for its answer to EHLO",
+            Self::Tls => "in the TLS handshake",
+            Self::Envelope => "waiting for its answer to the envelope",
+            Self::Content => "sending the content",
+            Self::FinalReply => "waiting for its final reply",
+            Self::Probe => "asking whether it takes mail for the domain",
+            Self::Idle => "between two messages",
+            Self::Quit => "taking leave",
+        })
+    }
+}
+
+impl Progress {
+    /// Adds a connection that is about to be opened, until what is returned is dropped.
+    pub fn begin(&self, domain: &Domain, host: &impl fmt::Display, now: Instant) -> Step {
+        let connection = Connection {
+            domain: domain.clone(),
+            host: host.to_string(),
+            address: None,
+            since: now,
+            phase: Phase::LookingUp,
+            phase_since: now,
+            message: None,
+            last_reply: Vec::new(),
+        };
+        let mut list = self.list();
+        let number = list.next;
+        list.next += 1;
+        list.connections.insert(number, connection);
+        Step { progress: self.clone(), number }
+    }
+
+    /// The connections for `domain`, the oldest first.
+    pub fn of(&self, domain: &Domain) -> Vec<Connection> {
+        let list = self.list();
+        list.connections.values().filter(|found| found.domain == *domain).cloned().collect()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the list.
+#[derive(Debug)]
+pub struct Step {
+    progress: Progress,
+    number: u64,
+}
+
+impl Step {
+    /// The connection has come to `phase`.
+    pub fn phase(&self, phase: Phase, now: Instant) {
+        self.change(|connection| {
+            if connection.phase != phase {
+                (connection.phase, connection.phase_since) = (phase, now);
+            }
+        });
+    }
+
+    /// An address of the host is asked for a connection.
+    pub fn connecting(&self, address: SocketAddr, now: Instant) {
+        self.change(|connection| {
+            connection.address = Some(address);
+            (connection.phase, connection.phase_since) = (Phase::Connecting, now);
+        });
+    }
+
+    /// The host has accepted the connection.
+    pub fn connected(&self, now: Instant) {
+        self.change(|connection| connection.since = now);
+        self.phase(Phase::Greeting, now);
+    }
+
+    /// Which message is being sent now.
+    pub fn message(&self, message: Option<MsgId>) {
+        self.change(|connection| connection.message = message);
+    }
+
+    /// The host said `reply`.
+    pub fn replied(&self, reply: &[u8]) {
+        let begin = reply.get(..REPLY_BYTES).unwrap_or(reply);
+        self.change(|connection| connection.last_reply = begin.to_vec());
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.progress.list().connections.get_mut(&self.number) {
+            change(connection);
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.progress.list().connections.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_listed_until_it_ends() {
+        let (progress, at) = (Progress::default(), Instant::from_millis);
+        let (domain, other) = (Domain::new("client.example"), Domain::new("other.example"));
+        let first = progress.begin(&domain, &"mail.client.example:25", at(1));
+        let second = progress.begin(&domain, &"mail.client.example:25", at(2));
+        assert_eq!(progress.of(&other), []);
+        first.connecting(SocketAddr::from(([192, 0, 2, 1], 25)), at(3));
+        first.connected(at(4));
+        first.phase(Phase::Greeting, at(9));
+        first.replied(&[b'x'; 300]);
+        let listed = progress.of(&domain);
+        let shown: Vec<_> = listed.iter().map(|one| (one.phase, one.phase_since)).collect();
+        assert_eq!(shown, [(Phase::Greeting, at(4)), (Phase::LookingUp, at(2))]);
+        assert_eq!((listed[0].since, listed[0].last_reply.len()), (at(4), REPLY_BYTES));
+        drop(first);
+        assert_eq!(progress.of(&domain).len(), 1);
+        drop(second);
+        assert_eq!(progress.of(&domain), []);
+    }
+}
