@@ -1,9 +1,13 @@
 //! The whole bundle, as compose.yaml says it.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
 
 use crate::poll;
 use crate::world::{Output, Shell};
@@ -12,6 +16,8 @@ use crate::world::{Output, Shell};
 pub struct Bundle {
     name: String,
     network: [u8; 3],
+    /// The configurations, with the addresses of that network.
+    configs: TempDir,
 }
 
 /// A service of a [`Bundle`].
@@ -28,7 +34,8 @@ impl Bundle {
         let process = std::process::id();
         let [.., second, third] = process.wrapping_mul(4).wrapping_add(count).to_be_bytes();
         let network = [10, 200 + second % 50, third];
-        Self { name: format!("postern-e2e-{process}-{count}"), network }
+        let configs = configs(&dotted(network));
+        Self { name: format!("postern-e2e-{process}-{count}"), network, configs }
     }
 
     /// Runs `docker/compose`, and returns what it wrote.
@@ -72,17 +79,42 @@ impl Bundle {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let compose = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/compose");
+        let compose = docker().join("compose");
         let ports = ["BACKUP_MX_SMTP", "CLIENT_IMAP", "CLIENT_SMTP", "DEVICE_SMTP", "DNS"];
         let mut command = Command::new(compose);
         command
             .env("COMPOSE_PROJECT_NAME", &self.name)
             .env("COMPOSE_PROFILES", "demo,device")
-            .env("POSTERN_NET", self.network.map(|octet| octet.to_string()).join("."))
+            .env("POSTERN_NET", dotted(self.network))
+            .env("POSTERN_CONFIGS", self.configs.path())
             .envs(ports.map(|port| (format!("{port}_PORT"), "0")))
             .args(arguments);
         command
     }
+}
+
+fn docker() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker")
+}
+
+fn dotted(network: [u8; 3]) -> String {
+    network.map(|octet| octet.to_string()).join(".")
+}
+
+/// The bundle's configurations, as if its network were this one.
+fn configs(network: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // The server reads them under another user.
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).expect("it is ours");
+    for name in ["backup-mx", "device"] {
+        let file = Path::new(name).join("postern.toml");
+        let text = fs::read_to_string(docker().join(&file)).expect("a configuration");
+        fs::create_dir(folder.path().join(name)).expect("a new folder");
+        let text = text.replace("172.25.25", network);
+        fs::write(folder.path().join(&file), text).expect("a new file");
+    }
+    folder
 }
 
 impl Drop for Bundle {

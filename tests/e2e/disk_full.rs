@@ -7,7 +7,7 @@ use testcontainers::core::Mount;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use crate::load::Load;
-use crate::release;
+use crate::queue;
 use crate::sink::Sink;
 use crate::world::World;
 

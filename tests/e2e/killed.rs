@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::load::Load;
-use crate::release;
+use crate::queue;
 use crate::sink::Sink;
 use crate::world::World;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::load::Load;
-use crate::release;
+use crate::queue;
 use crate::sink::Sink;
 use crate::world::World;
 

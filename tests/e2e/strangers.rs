@@ -1,7 +1,7 @@
 //! Senders that nobody here wrote hand Postern a message each, in clear and over TLS. Those that
 //! are told to use TLS fail when it is not offered.
 
-use crate::release;
+use crate::queue;
 use crate::world::{Host, World};
 
 const CONFIG: &str = r#"
