@@ -5,6 +5,7 @@ pub mod card;
 pub mod cli;
 pub mod config;
 pub mod deliver;
+pub mod escape;
 pub mod export;
 pub mod net;
 pub mod observe;

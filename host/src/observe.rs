@@ -1,6 +1,5 @@
 //! What a person and a program can see of the server.
 
-pub mod escape;
 pub mod log;
 pub mod metrics;
 pub mod progress;

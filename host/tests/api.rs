@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::Method;
 use postern::api::client::ask;
 use postern::api::{self, Control, Health, Items, Released, socket};
-use postern::observe::escape::is_plain;
+use postern::escape::is_plain;
 use postern::observe::metrics::Metrics;
 use postern_core::envelope::{Body as BodyType, Ret, State};
 use postern_core::time::Timestamp;

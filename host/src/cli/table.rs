@@ -1,6 +1,6 @@
 //! Text for people.
 
-use crate::observe::escape::is_plain;
+use crate::escape::is_plain;
 
 /// The rows, the first of them the heads, with their columns aligned.
 pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::observe::escape;
+use crate::escape;
 
 /// Escapes what a terminal obeys, or a line splitter takes for an end of line, as `\u` and four
 /// hexadecimal digits: in JSON it means the same, in text it can be seen. A line's own end and a

@@ -10,7 +10,7 @@ use idna::uts46::{DnsLength, Hyphens, Uts46};
 
 use super::settings::Word;
 use super::values::unexpected;
-use crate::observe::escape::is_format;
+use crate::escape::is_format;
 
 /// A domain name in lower case: letters, digits and hyphens, without a dot at its end
 /// (RFC 5321 section 2.3.5). An internationalized one is in its xn-- form: both of its forms are

@@ -13,7 +13,7 @@ use super::fault::Faults;
 use super::file::read_text;
 use super::settings::{Setting, Value, found};
 use super::values::Subaddress;
-use crate::observe::escape::is_format;
+use crate::escape::is_format;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
     the absolute path of a file with one a line, or \"any\"";

@@ -16,8 +16,8 @@ use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
-use super::escape;
 use crate::config::{self, LogFormat};
+use crate::escape;
 use fields::Fields;
 use lines::Lines;
 

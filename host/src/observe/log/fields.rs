@@ -8,7 +8,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::observe::escape::is_plain;
+use crate::escape::is_plain;
 
 /// Whatever an outsider says, it stays the value of its one field, on the one line.
 #[derive(Debug, Clone, Copy)]
