@@ -87,7 +87,8 @@ pub struct Receive {
     /// Commands of one client that are refused, unknown recipients among them, from one message
     /// that is accepted to the next; then the session ends with 421.
     pub max_errors: Count<1> => Default("20"),
-    /// How long a client may say nothing (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
+    /// How long a client may say nothing (RFC 5321 section 4.5.3.2.7 asks for 5 minutes). At most
+    /// 20 seconds while three quarters of the channels are taken.
     pub idle_timeout: Duration => Default("\"5m\""),
     /// Offer STARTTLS with this certificate, or "self-signed": made once and kept in the spool's
     /// folder. Absent: not offered.

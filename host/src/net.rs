@@ -1,5 +1,6 @@
 //! The network: one stream for both sides, TLS, listeners and channels.
 
+pub(crate) mod channels;
 pub mod listener;
 pub mod stream;
 pub mod tls_client;

@@ -1,10 +1,9 @@
 //! Listeners, channels, and the sessions on them.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern_core::drive::{Broken, Exit, serve};
@@ -20,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
+use crate::net::channels::Channels;
 use crate::net::stream::{BufferPool, Connection, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
@@ -115,7 +115,7 @@ impl<S: Spool> Reception<S> {
     /// One client, from its connection to its end.
     async fn attend(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
         let terms = self.terms.borrow().clone();
-        let admission = self.channels.admit(client.ip(), &terms.config);
+        let admission = self.channels.admit(client.ip(), &terms.config.receive);
         let metrics = &self.post.metrics;
         let turned_away = admission.as_ref().err().copied();
         match turned_away {
@@ -146,7 +146,13 @@ impl<S: Spool> Reception<S> {
         let config = session_config(terms);
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(&config, id, false);
-        let mut clock = SessionClock::new(self.post.clock.clone(), self.stop.clone());
+        let patience = terms.config.receive.idle_timeout;
+        let mut clock = SessionClock::new(
+            self.post.clock.clone(),
+            self.stop.clone(),
+            self.channels.short(),
+            patience,
+        );
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
         let mut link = Connection::accepted(stream).await;
         let mut stop = self.stop.clone();
@@ -231,97 +237,19 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The sessions that are open, in all and by client address.
-#[derive(Debug, Default)]
-struct Channels(Mutex<Taken>);
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: u32,
-    by_network: HashMap<IpAddr, u32>,
-}
-
-/// A channel that is taken until this is dropped.
-#[derive(Debug)]
-struct Channel {
-    channels: Arc<Channels>,
-    network: IpAddr,
-}
-
-impl Channels {
-    fn admit(self: &Arc<Self>, client: IpAddr, config: &Config) -> Result<Channel, Reason> {
-        let network = network(client);
-        let mut taken = self.0.lock().expect("no holder panics");
-        if taken.all >= config.receive.channels.get() {
-            return Err(Reason::Busy);
-        }
-        let here = taken.by_network.entry(network).or_default();
-        if *here >= config.receive.channels_per_address.get() {
-            return Err(Reason::TooManySessions);
-        }
-        *here += 1;
-        taken.all += 1;
-        Ok(Channel { channels: Arc::clone(self), network })
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        let mut taken = self.channels.0.lock().expect("no holder panics");
-        taken.all -= 1;
-        let here = taken.by_network.get_mut(&self.network).expect("it was counted when taken");
-        *here -= 1;
-        if *here == 0 {
-            taken.by_network.remove(&self.network);
-        }
-    }
-}
-
-/// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
-pub(crate) fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
-    fn config(channels: u32, per_address: u32) -> Config {
-        let source =
-            format!("[receive]\nchannels = {channels}\nchannels_per_address = {per_address}\n");
-        Config::parse(Path::new("postern.toml"), &source).expect("a sound configuration")
-    }
-
-    fn admit(channels: &Arc<Channels>, client: &str, config: &Config) -> Result<Channel, Reason> {
-        channels.admit(client.parse().expect("an address"), config)
-    }
-
-    #[test]
-    fn a_channel_is_free_again_when_its_session_ends() {
-        let (channels, config) = (Arc::default(), config(2, 1));
-        let first = admit(&channels, "192.0.2.1", &config).expect("free");
-        let other = admit(&channels, "192.0.2.2", &config).expect("free");
-        assert_eq!(admit(&channels, "192.0.2.3", &config).err(), Some(Reason::Busy));
-        drop(other);
-        assert_eq!(admit(&channels, "192.0.2.1", &config).err(), Some(Reason::TooManySessions));
-        drop(first);
-        assert!(admit(&channels, "192.0.2.1", &config).is_ok());
-    }
-
-    #[test]
-    fn ipv6_clients_count_by_their_network() {
-        let (channels, config) = (Arc::default(), config(9, 1));
-        let _first = admit(&channels, "2001:db8::1", &config).expect("free");
-        let neighbour = admit(&channels, "2001:db8::ffff:0:0:2", &config);
-        assert_eq!(neighbour.err(), Some(Reason::TooManySessions));
-        assert!(admit(&channels, "2001:db8:0:1::1", &config).is_ok());
+    #[tokio::test]
+    async fn a_session_that_panics_costs_that_session() {
+        let (open, mut sessions) = (Gauge::default(), JoinSet::new());
+        let counted = open.clone();
+        sessions.spawn(async move {
+            let _open = Open::count(&counted);
+            panic!("a bug");
+        });
+        report(sessions.join_next().await.expect("a session"));
+        assert_eq!(open.get(), 0);
     }
 }

@@ -16,6 +16,10 @@ use tokio_rustls::server::TlsStream;
 
 use postern_spool::clock::Clock;
 
+/// How long a client may say nothing while channels run short. Hosts that have something to say do
+/// so at once.
+const SHORT_PATIENCE: Duration = Duration::from_secs(20);
+
 /// A client's connection, before and after STARTTLS.
 #[derive(Debug)]
 pub enum Connection {
@@ -89,18 +93,29 @@ impl Link for Connection {
     }
 }
 
-/// A session's clock: the server's, and its wish to stop.
+/// A session's clock: the server's, and what the server wants of its sessions.
 #[derive(Debug)]
 pub struct SessionClock {
     clock: Clock,
     stop: watch::Receiver<bool>,
     told: bool,
+    short: watch::Receiver<bool>,
+    patience: Duration,
 }
 
 impl SessionClock {
-    /// A clock that wakes when `stop` turns true.
-    pub fn new(clock: Clock, stop: watch::Receiver<bool>) -> Self {
-        Self { clock, stop, told: false }
+    /// A clock that wakes when `stop` turns true, and whenever `short` says that channels run
+    /// short, or no longer; then, a client has `patience` again.
+    pub fn new(
+        clock: Clock,
+        stop: watch::Receiver<bool>,
+        mut short: watch::Receiver<bool>,
+        patience: Duration,
+    ) -> Self {
+        if *short.borrow() {
+            short.mark_changed();
+        }
+        Self { clock, stop, told: false, short, patience }
     }
 }
 
@@ -110,17 +125,16 @@ impl drive::Clock for SessionClock {
     }
 
     async fn wait(&mut self, deadline: Instant) -> Wake {
-        let Self { clock, stop, told } = self;
-        if *told {
-            reach(clock, deadline).await;
-            return Wake::Deadline;
-        }
+        let Self { clock, stop, told, short, patience } = self;
         tokio::select! {
             () = reach(clock, deadline) => Wake::Deadline,
             // A sender that is gone means that the server ends: the same.
-            _ = stop.wait_for(|stop| *stop) => {
+            _ = stop.wait_for(|stop| *stop), if !*told => {
                 *told = true;
                 Wake::ShutDown
+            }
+            Ok(()) = short.changed() => {
+                Wake::Hurry(if *short.borrow_and_update() { SHORT_PATIENCE } else { *patience })
             }
         }
     }
@@ -192,5 +206,32 @@ impl drive::Buffers for SessionBuffers {
 impl Drop for SessionBuffers {
     fn drop(&mut self) {
         drive::Buffers::give_back(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::drive::Clock as _;
+    use postern_core::time::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_hears_once_of_each_change() {
+        let (stop, short) = (watch::Sender::new(false), watch::Sender::new(true));
+        let calm = Duration::from_secs(300);
+        let manual = Clock::manual(Timestamp { unix_seconds: 0, known: false });
+        let clock = || SessionClock::new(manual.clone(), stop.subscribe(), short.subscribe(), calm);
+        let mut early = clock();
+        assert_eq!(early.wait(Instant::FAR).await, Wake::Hurry(SHORT_PATIENCE));
+        short.send_replace(false);
+        assert_eq!(early.wait(Instant::FAR).await, Wake::Hurry(calm));
+        let mut late = clock();
+        assert_eq!(late.wait(late.now()).await, Wake::Deadline, "it has nothing to hear");
+        stop.send_replace(true);
+        assert_eq!(early.wait(Instant::FAR).await, Wake::ShutDown);
+        short.send_replace(true);
+        assert_eq!(early.wait(Instant::FAR).await, Wake::Hurry(SHORT_PATIENCE));
+        assert_eq!(early.wait(early.now()).await, Wake::Deadline);
     }
 }

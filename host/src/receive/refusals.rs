@@ -8,7 +8,7 @@ use std::time::Duration;
 use postern_core::session::Why;
 use postern_spool::clock::Clock;
 
-use crate::net::listener::network;
+use crate::net::channels::network;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
 

@@ -1,0 +1,150 @@
+//! The sessions that are open at once: how many, from whom, and whether they run short.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex};
+
+use postern_core::wire::reply::Reason;
+use tokio::sync::watch;
+
+use crate::config::Receive;
+
+/// The sessions that are open, in all and by client address.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    taken: Mutex<Taken>,
+    short: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: u32,
+    /// How many there may be, when one was last taken.
+    limit: u32,
+    by_network: HashMap<IpAddr, u32>,
+}
+
+/// A channel that is taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Channel {
+    channels: Arc<Channels>,
+    network: IpAddr,
+}
+
+impl Channels {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        limits: &Receive,
+    ) -> Result<Channel, Reason> {
+        let network = network(client);
+        let mut taken = self.taken.lock().expect("no holder panics");
+        taken.limit = limits.channels.get();
+        if taken.all >= taken.limit {
+            return Err(Reason::Busy);
+        }
+        let here = taken.by_network.entry(network).or_default();
+        if *here >= limits.channels_per_address.get() {
+            return Err(Reason::TooManySessions);
+        }
+        *here += 1;
+        taken.all += 1;
+        self.judge(&taken);
+        Ok(Channel { channels: Arc::clone(self), network })
+    }
+
+    /// Whether channels run short, so that silent clients have to go sooner.
+    pub(super) fn short(&self) -> watch::Receiver<bool> {
+        self.short.subscribe()
+    }
+
+    /// From three quarters on they run short, until half of them are free: each change wakes every
+    /// session.
+    fn judge(&self, taken: &Taken) {
+        let (all, limit) = (u64::from(taken.all), u64::from(taken.limit));
+        self.short.send_if_modified(|short| {
+            let now = if *short { all * 2 > limit } else { all * 4 >= limit * 3 };
+            std::mem::replace(short, now) != now
+        });
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let mut taken = self.channels.taken.lock().expect("no holder panics");
+        taken.all -= 1;
+        let here = taken.by_network.get_mut(&self.network).expect("it was counted when taken");
+        *here -= 1;
+        if *here == 0 {
+            taken.by_network.remove(&self.network);
+        }
+        self.channels.judge(&taken);
+    }
+}
+
+/// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
+pub(crate) fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn config(channels: u32, per_address: u32) -> Config {
+        let source =
+            format!("[receive]\nchannels = {channels}\nchannels_per_address = {per_address}\n");
+        Config::parse(Path::new("postern.toml"), &source).expect("a sound configuration")
+    }
+
+    fn admit(channels: &Arc<Channels>, client: &str, config: &Config) -> Result<Channel, Reason> {
+        channels.admit(client.parse().expect("an address"), &config.receive)
+    }
+
+    #[test]
+    fn a_channel_is_free_again_when_its_session_ends() {
+        let (channels, config) = (Arc::default(), config(2, 1));
+        let first = admit(&channels, "192.0.2.1", &config).expect("free");
+        let other = admit(&channels, "192.0.2.2", &config).expect("free");
+        assert_eq!(admit(&channels, "192.0.2.3", &config).err(), Some(Reason::Busy));
+        drop(other);
+        assert_eq!(admit(&channels, "192.0.2.1", &config).err(), Some(Reason::TooManySessions));
+        drop(first);
+        assert!(admit(&channels, "192.0.2.1", &config).is_ok());
+    }
+
+    #[test]
+    fn ipv6_clients_count_by_their_network() {
+        let (channels, config) = (Arc::default(), config(9, 1));
+        let _first = admit(&channels, "2001:db8::1", &config).expect("free");
+        let neighbour = admit(&channels, "2001:db8::ffff:0:0:2", &config);
+        assert_eq!(neighbour.err(), Some(Reason::TooManySessions));
+        assert!(admit(&channels, "2001:db8:0:1::1", &config).is_ok());
+    }
+
+    #[test]
+    fn channels_run_short_at_three_quarters_and_until_half_are_free() {
+        let (channels, config) = (Arc::<Channels>::default(), config(8, 8));
+        let mut short = channels.short();
+        let mut changes =
+            || short.has_changed().expect("it lives").then(|| *short.borrow_and_update());
+        let mut taken = Vec::new();
+        for count in 1..=8 {
+            taken.push(admit(&channels, "192.0.2.1", &config).expect("free"));
+            assert_eq!(changes(), (count == 6).then_some(true), "{count}");
+        }
+        for count in (0..8).rev() {
+            taken.pop();
+            assert_eq!(changes(), (count == 4).then_some(false), "{count}");
+        }
+    }
+}
