@@ -60,8 +60,8 @@ impl Server {
         Self { address, capabilities, _stop: stop, _runtime: runtime, _folder: folder }
     }
 
-    /// Says EHLO and then each line, and ends; the last line of each reply, but for EHLO's, and what
-    /// the server says of itself.
+    /// Says EHLO and then each line, and ends. The last line of each reply, but for EHLO's, and
+    /// what the server says of itself.
     fn say(&self, lines: &[&str]) -> Vec<String> {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         let mut heard = BufReader::new(stream.try_clone().expect("a second handle")).lines();
