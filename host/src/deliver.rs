@@ -138,7 +138,8 @@ impl<'h> Connection<'h> {
         self.secure
     }
 
-    /// Sends a message to each recipient of its claim that waits, in as many transactions as that takes.
+    /// Sends a message to each recipient of its claim that waits, in as many transactions as that
+    /// takes.
     ///
     /// # Errors
     /// When the message cannot be read. The connection must then be dropped, not ended: the host
