@@ -1,6 +1,6 @@
 //! The one loop that runs a [`Session`] on a carrier's connection.
 //!
-//! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Mailroom`]; [`serve`] reads,
+//! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Handler`]; [`serve`] reads,
 //! steps, asks and writes until the session ends or the connection changes its nature.
 //!
 //! [`Session`]: crate::session::Session
@@ -11,7 +11,7 @@
 
 mod serve;
 
-pub use serve::{Exit, Mailroom, serve};
+pub use serve::{Exit, Handler, serve};
 
 use core::future::Future;
 use core::time::Duration;
