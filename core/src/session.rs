@@ -301,7 +301,6 @@ impl<'c> Session<'c> {
             self.transport = Transport::Tls;
             self.client = Client::Unknown;
             self.authenticated = false;
-            self.budget.refill();
         }
     }
 

@@ -165,6 +165,14 @@ fn a_message_is_handed_out_where_it_lies() {
     println!("{handed_out} octets of a message handed out, 0 copied by the session");
 }
 
+/// RFC 5321 §4.2: ESMTP tells that EHLO is worth a try.
+#[test]
+fn the_greeting_names_host_and_protocol() {
+    let mut peer = Peer::new(CONFIG);
+    peer.drive(b"");
+    assert_eq!(peer.heard(), "220 mx.example ESMTP Postern\r\n");
+}
+
 /// RFC 3030 §3, RFC 6531 §3.1, RFC 4954 §3, RFC 2645 §5.2.1.
 #[test]
 fn nothing_is_offered_that_would_be_refused() {
