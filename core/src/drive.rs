@@ -3,6 +3,9 @@
 //! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Handler`]; [`serve`] reads,
 //! steps, asks and writes until the session ends or the connection changes its nature.
 //!
+//! `examples/receiver.rs` is a whole receiver on a socket like embassy-net's, and [`crate::carrier`]
+//! says what else it owes.
+//!
 //! [`Session`]: crate::session::Session
 
 // The futures of these traits need no Send bound: a carrier that moves sessions between threads

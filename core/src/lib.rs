@@ -23,6 +23,7 @@
 //! - [`envelope`] is what is stored of a transaction, the same bytes on a card and on a disk.
 //! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
+//! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
 //!
 //! A session that takes a message and keeps its octets:
 //!
@@ -73,3 +74,6 @@ pub mod session;
 pub mod time;
 pub mod trace;
 pub mod wire;
+
+#[doc = include_str!("../CARRIER.md")]
+pub mod carrier {}
