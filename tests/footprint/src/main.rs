@@ -2,8 +2,9 @@
 //!
 //! The panic handler calls a function that is defined nowhere. A path to a panic that is left after
 //! optimization needs the handler, the handler needs the function, and linking fails: what links
-//! cannot panic. `unsafe` stands here, and nowhere else in the tree, for the parts of a device:
-//! its registers and its panic handler.
+//! cannot panic. `unsafe` stands here for the parts of a device: its registers and its panic
+//! handler. `drive` is not linked: the compiler puts a panic into each future, for whoever polls it
+//! behind its end.
 #![no_std]
 #![no_main]
 
