@@ -113,7 +113,10 @@ async fn run<S: Spool>(
     let (spool, terms) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
         // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => {
+            tracing::info!("stopped before the spool was open");
+            return Ok(());
+        }
     };
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.

@@ -4,12 +4,15 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
+use super::table::foreign;
 use super::{Failure, Format, Verdict};
 use crate::api::client::{Answer, ask};
 use crate::api::{self, Acted, Items, Message, Queues, Released};
@@ -18,9 +21,9 @@ use postern_spool::MsgId;
 
 mod show;
 
-use super::table::foreign;
-
-/// Messages that are tried again, or removed, without `--yes`.
+/// A server that does not answer in this time is not well.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
+/// Messages that are tried again without `--yes`.
 const WITHOUT_YES: usize = 100;
 
 #[derive(Debug, Subcommand)]
@@ -223,7 +226,9 @@ pub(super) async fn health(
     format: Format,
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
-    let answer = ask(socket, Method::GET, "/health").await.map_err(Failure::run)?;
+    let asked = timeout(HEALTH_TIMEOUT, ask(socket, Method::GET, "/health")).await;
+    let no_answer = |_| Failure::run(format!("no answer within {} s", HEALTH_TIMEOUT.as_secs()));
+    let answer = asked.map_err(no_answer)?.map_err(Failure::run)?;
     answered(&answer, format, out, |health| show::health(&health))?;
     Ok(if answer.status == StatusCode::OK { Verdict::Well } else { Verdict::Problem })
 }
@@ -243,7 +248,7 @@ async fn act(
     })
 }
 
-/// What cannot be undone for many is asked for twice.
+/// Many are tried again only if that is meant: a typing error must not send a host all it refused.
 async fn refuse_many(socket: &Path, filter: &str) -> Result<(), Failure> {
     let (mut found, mut after) = (0, String::new());
     while found <= WITHOUT_YES {

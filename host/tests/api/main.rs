@@ -1,6 +1,7 @@
 //! The control API over its socket, in front of a spool that answers as it is told.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -178,6 +179,21 @@ async fn health_names_everything_that_is_wrong() {
     server.spool.held.lock().expect("no holder panics").extend(kept);
     server.stopping.send_replace(true);
     assert_eq!(server.problems().await, ["stopping", "damaged", "suspended", "kept"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_well() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("control");
+    let file = folder.path().join("postern.toml");
+    std::fs::write(&file, format!("[control]\nlisten = {path:?}\n")).expect("a file");
+    let _silent = UnixListener::bind(&path).expect("a free path");
+    let mut health = Command::new(env!("CARGO_BIN_EXE_postern"));
+    let output = health.arg("--config").arg(&file).arg("health").output();
+    let output = output.expect("the command starts");
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.starts_with("postern: no answer within "), "{text}");
 }
 
 #[tokio::test]
