@@ -105,6 +105,8 @@ enum Phase {
     Start,
     /// An ask is open.
     Asking(Stage),
+    /// [`Event::Data`] is asked, for a message whose first chunk this is.
+    AskingFor(Chunk),
     /// A command line is next.
     Command,
     /// A line of AUTH's is next.
@@ -135,8 +137,6 @@ struct Transaction {
     /// RCPT was said, whatever came of it.
     tried: bool,
     recipients: u16,
-    /// The chunk of the first BDAT, while [`Event::Data`] waits for its answer.
-    first_chunk: Option<Chunk>,
     /// What has begun of the message; behind BDAT neither RCPT nor DATA can follow (RFC 3030 §2).
     message: Message,
     watch: FlawWatch,
@@ -161,7 +161,6 @@ impl Transaction {
             binary: params.body == Body::BinaryMime,
             tried: false,
             recipients: 0,
-            first_chunk: None,
             message: Message::NotYet,
             watch: FlawWatch::NEW,
             size: 0,
@@ -266,7 +265,12 @@ impl<'c> Session<'c> {
         out: &mut Out<'_>,
     ) -> Result<(), Unapplied> {
         let Answer { stage, serial, ruling } = answer;
-        if self.phase != Phase::Asking(*stage) || self.serial != *serial {
+        let asked = match self.phase {
+            Phase::Asking(stage) => Some(stage),
+            Phase::AskingFor(_) => Some(Stage::Data),
+            _ => None,
+        };
+        if asked != Some(*stage) || self.serial != *serial {
             return Err(Unapplied::Stale);
         }
         if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
@@ -347,7 +351,7 @@ impl<'c> Session<'c> {
             return event(0, Event::Discard(why));
         }
         match self.phase {
-            Phase::Asking(_) => return need(0, Need::Answer),
+            Phase::Asking(_) | Phase::AskingFor(_) => return need(0, Need::Answer),
             Phase::Turn => return need(0, Need::Turn),
             Phase::Tls if input.is_empty() => return need(0, Need::Tls),
             // Plaintext behind STARTTLS may be an attacker's, to be taken as said under TLS
@@ -428,7 +432,7 @@ impl<'c> Session<'c> {
             Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
                 ruling.reply.write_named(self.config.hostname, out)
             }
-            Stage::Data if accepted && self.first_chunk().is_some() => Ok(()),
+            Stage::Data if accepted && matches!(self.phase, Phase::AskingFor(_)) => Ok(()),
             _ => match ruling.words {
                 Words::Own => ruling.reply.write(out),
                 Words::Text(text) => ruling.reply.write_text(text, out),

@@ -3,6 +3,8 @@
 use core::cell::Cell;
 use core::time::Duration;
 
+use embassy_futures::select::Either;
+
 use super::{Broken, Buffers, Clock, Link, Wake, send_all, within};
 use crate::session::{
     Answer, AuthVerdict, EtrnVerdict, Event, Greeting, Need, Next, Session, Verdict, Why,
@@ -193,8 +195,8 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
         if self.filled == 0 {
             buffers.give_back();
             match within(self.clock, deadline, self.link.ready()).await {
-                Ok(ready) => ready.map_err(Broken::Link)?,
-                Err(wake) => return Ok(Filled::Woken(wake)),
+                Either::First(ready) => ready.map_err(Broken::Link)?,
+                Either::Second(wake) => return Ok(Filled::Woken(wake)),
             }
         }
         let (input, _) = buffers.lend().await;
@@ -203,13 +205,13 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
             return Err(Broken::Misuse);
         }
         match within(self.clock, deadline, self.link.read(place)).await {
-            Ok(Ok(0)) => Ok(Filled::HangUp),
-            Ok(Ok(octets)) => {
+            Either::First(Ok(0)) => Ok(Filled::HangUp),
+            Either::First(Ok(octets)) => {
                 self.filled = self.filled.saturating_add(octets);
                 Ok(Filled::Octets)
             }
-            Ok(Err(error)) => Err(Broken::Link(error)),
-            Err(wake) => Ok(Filled::Woken(wake)),
+            Either::First(Err(error)) => Err(Broken::Link(error)),
+            Either::Second(wake) => Ok(Filled::Woken(wake)),
         }
     }
 
@@ -231,12 +233,12 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
         let mut rest = out.written();
         loop {
             match within(self.clock, deadline, send_all(self.link, &mut rest)).await {
-                Ok(sent) => {
+                Either::First(sent) => {
                     sent?;
                     break;
                 }
-                Err(Wake::Deadline) => return Err(Broken::Stuck),
-                Err(wake) => self.heed(wake),
+                Either::Second(Wake::Deadline) => return Err(Broken::Stuck),
+                Either::Second(wake) => self.heed(wake),
             }
         }
         out.clear();
