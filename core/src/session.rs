@@ -99,7 +99,7 @@ enum Client {
 }
 
 /// Where the dialogue stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Phase {
     /// Nothing was said yet.
     Start,
@@ -300,7 +300,7 @@ impl<'c> Session<'c> {
     /// The TLS handshake that [`Need::Tls`] asked for was done. What was said before it is
     /// forgotten (RFC 3207 §4.2).
     pub fn tls_started(&mut self) {
-        if self.phase == Phase::Tls {
+        if let Phase::Tls = self.phase {
             self.phase = Phase::Command;
             self.transport = Transport::Tls;
             self.client = Client::Unknown;
@@ -319,7 +319,9 @@ impl<'c> Session<'c> {
     /// Gives the client `patience` from now on instead of [`Config::idle_timeout_ms`], which it
     /// can't exceed: less of it where channels run short.
     pub fn set_patience(&mut self, patience: Duration) {
-        let ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let ms = patience.as_secs().saturating_mul(1000);
+        let ms = ms.saturating_add(u64::from(patience.subsec_millis()));
+        let ms = u32::try_from(ms).unwrap_or(u32::MAX);
         self.budget.set_idle(ms.min(self.config.idle_timeout_ms));
     }
 
@@ -337,7 +339,7 @@ impl<'c> Session<'c> {
     /// Ends the session if its deadline is past. The next steps discard the transaction, if one is
     /// open, say 421, and need [`Need::Close`].
     pub fn expire(&mut self, now: Instant) -> Expired {
-        if now < self.deadline() || self.phase == Phase::Closed {
+        if now < self.deadline() || matches!(self.phase, Phase::Closed) {
             return Expired::NotDue;
         }
         self.budget.exhaust();
@@ -403,7 +405,7 @@ impl<'c> Session<'c> {
     /// Ends the transaction; the caller is told next, unless it was told before, or never accepted
     /// MAIL.
     fn forget(&mut self, why: Why) {
-        let accepted = self.phase != Phase::Asking(Stage::Mail);
+        let accepted = !matches!(self.phase, Phase::Asking(Stage::Mail));
         let open = self.transaction.take().is_some_and(|transaction| transaction.is_sound());
         if accepted && open {
             self.discard = Some(why);

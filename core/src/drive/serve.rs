@@ -137,22 +137,18 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
             match self.converse(input, output).await? {
                 Need::Tls => return Ok(Exit::Tls),
                 Need::Turn => return Ok(Exit::Turn { unread: self.filled }),
-                Need::Close => {
-                    self.close().await;
-                    return Ok(Exit::Closed);
-                }
+                Need::Close => break,
                 Need::Input => {}
                 Need::Room | Need::Answer => return Err(Broken::Misuse),
             }
             match self.fill(buffers).await? {
                 Filled::Octets => {}
-                Filled::HangUp => {
-                    self.close().await;
-                    return Ok(Exit::Closed);
-                }
+                Filled::HangUp => break,
                 Filled::Woken(wake) => self.heed(wake),
             }
         }
+        self.close().await;
+        Ok(Exit::Closed)
     }
 
     /// Steps until more input is needed or the dialogue leaves this loop; all replies are sent.
