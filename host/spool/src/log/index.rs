@@ -318,7 +318,8 @@ impl<F> Index<F> {
         let queue = self.queues[number as usize].as_deref_mut();
         let queue = queue.expect("what has its number keeps it");
         if self.replay.is_none() && queue.numbers.waiting == 0 && queue.more().is_some() {
-            queue.more_mut().state.asked = false;
+            let more = queue.more_mut();
+            more.is_unrecorded |= std::mem::take(&mut more.state.asked);
         }
         let is_due = queue.until() == 0 && queue.has_ready();
         if is_due != (queue.due_since != 0) {

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use self::copy::Tidying;
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile, QUARANTINE, SEGMENTS, is_full};
 use super::index::Change;
@@ -58,6 +59,7 @@ struct Current<F> {
 pub struct Log<D: Disk> {
     shared: Arc<Shared<D>>,
     current: Option<Current<D::File>>,
+    tidying: Option<Tidying>,
     next_segment: u32,
     next_batch: u64,
 }
@@ -65,7 +67,7 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Goes on after what a recovery found. Numbers of segments and batches are never used again.
     pub fn new(shared: Arc<Shared<D>>, next_segment: u32, next_batch: u64) -> Self {
-        Self { shared, current: None, next_segment, next_batch }
+        Self { shared, current: None, tidying: None, next_segment, next_batch }
     }
 
     /// Messages that are being received or wait for their commit.
@@ -313,21 +315,18 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Clears one segment away of which little or nothing is needed; false when there is none.
+    /// Does a part of clearing away a segment of which little or nothing is needed, one that takes
+    /// a few milliseconds; false when there is none.
     pub fn tidy(&mut self) -> bool {
         if self.shared.is_down() {
             return false;
         }
-        let current = self.current.as_ref().map(|current| current.listing.head().number);
-        let (number, needed) = {
-            let index = self.shared.index();
-            let Some(number) = index.segments.emptiest(current) else { return false };
-            (number, index.segments.needed(number))
+        let tidied = match self.tidying.take() {
+            Some(tidying) => self.copy_slice(tidying).map(|()| true),
+            None => self.begin_tidying(),
         };
-        let cleared =
-            if needed > 0 { self.copy_forward(number) } else { self.drop_segment(number) };
-        match cleared {
-            Ok(()) => true,
+        match tidied {
+            Ok(is_more) => is_more,
             Err(error) if is_full(&error) => false,
             Err(error) => {
                 self.shared.stop(&error);

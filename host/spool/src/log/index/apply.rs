@@ -65,6 +65,7 @@ impl<F> Index<F> {
     fn replace_put(&mut self, first: u32, copy: &Slot, by_domain: &[(Domain, Flags)]) {
         let old = self.slots[first];
         self.segments.use_less(old.put.segment, old.put_len());
+        self.segments.copied(old.put.segment, copy.put.segment);
         self.body_bytes -= old.body_len();
         for slot in self.items_of(old.id) {
             self.slots[slot].put = copy.put;
@@ -149,6 +150,7 @@ impl<F> Index<F> {
         self.change_domain(domain, |queue| {
             let more = queue.more_mut();
             old = more.record.replace(place);
+            more.is_unrecorded = false;
             if is_replay {
                 more.until = until;
                 more.state = state;
