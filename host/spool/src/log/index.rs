@@ -167,7 +167,7 @@ impl<F> Index<F> {
 
     /// The queue from which a list goes on, and those after it.
     pub fn queues_from(&self, first: &Domain) -> impl Iterator<Item = &Queue> {
-        self.names.range(first..).map(|(_, &number)| self.queue_at(number))
+        self.names.range::<Domain, _>(first..).map(|(_, &number)| self.queue_at(number))
     }
 
     /// An item of a domain.
@@ -218,7 +218,7 @@ impl<F> Index<F> {
 
     /// Changes how a domain stands. What is not yet known of it is made.
     pub fn change_domain(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
-        let number = self.number_of(domain);
+        let number = self.number_of(domain.as_str());
         self.with_queue(number, |queue, _| change(queue));
     }
 
@@ -276,10 +276,11 @@ impl<F> Index<F> {
         self.due.range((from, 0)..).take(max).map(|(_, number)| self.queue_at(*number))
     }
 
-    fn number_of(&mut self, domain: &Domain) -> u32 {
-        if let Some(&number) = self.names.get(domain) {
+    fn number_of(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.names.get(name) {
             return number;
         }
+        let domain = Domain::new(name);
         let queue = Some(Box::new(Queue::new(domain.clone())));
         let number = match self.free_queues.pop() {
             Some(number) => {
@@ -291,7 +292,7 @@ impl<F> Index<F> {
                 u32::try_from(self.queues.len() - 1).expect("domains fit in memory")
             }
         };
-        self.names.insert(domain.clone(), number);
+        self.names.insert(domain, number);
         number
     }
 

@@ -33,6 +33,9 @@ pub enum Failure {
     Down,
 }
 
+/// Records that are done while the index is locked.
+const APPLY_SLICE: usize = 256;
+
 /// One record that an operation needs.
 pub struct Record {
     /// Which of the operations.
@@ -286,10 +289,21 @@ impl<D: Disk> Log<D> {
     }
 
     fn apply(&mut self, batch: &[Record]) {
+        let mut gone = Vec::new();
+        for slice in batch.chunks(APPLY_SLICE) {
+            self.apply_slice(slice, &mut gone);
+        }
+        for id in gone {
+            if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
+                tracing::warn!(%error, "the file of a body stays until the next start");
+            }
+        }
+    }
+
+    fn apply_slice(&mut self, batch: &[Record], gone: &mut Vec<MsgId>) {
         let current = self.current.as_mut().expect("it was just written");
         let segment = current.listing.head().number;
         let mut index = self.shared.index();
-        let mut gone = Vec::new();
         for record in batch {
             let offset = current.listing.end();
             let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
@@ -306,12 +320,6 @@ impl<D: Disk> Log<D> {
         }
         if let Some(written) = index.segments.get_mut(segment) {
             written.length = current.listing.end();
-        }
-        drop(index);
-        for id in gone {
-            if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
-                tracing::warn!(%error, "the file of a body stays until the next start");
-            }
         }
     }
 
