@@ -118,8 +118,8 @@ impl<F> Index<F> {
         let stamps = self.replay.take().unwrap_or_default();
         for (slot, stamp) in stamps {
             let item = &self.slots[slot];
-            let queue = self.queues.get(item.queue as usize).and_then(Option::as_deref);
-            if item.until != 0 && queue.is_some_and(|queue| stamp < queue.epoch()) {
+            let is_held = self.items_of(item.id).contains(&slot);
+            if is_held && item.until != 0 && stamp < self.queue_at(item.queue).epoch() {
                 self.update(slot, |item| item.until = 0);
             }
         }

@@ -310,10 +310,10 @@ impl<D: Disk> Log<D> {
                 .expect("its head was just made");
             current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
-            let change = index.apply(segment, &entry).expect("its meta part was just made");
             if let Some((fence, recorded)) = record.settles {
                 index.note_settled(fence, record.header.id, recorded);
             }
+            let change = index.apply(segment, &entry).expect("its meta part was just made");
             if let Change::BodyGone(id) = change {
                 gone.push(id);
             }

@@ -109,7 +109,8 @@ impl<F> Index<F> {
         }
         self.update(slot, |item| {
             item.until = until;
-            let kept = item.flags.with(Flags::OF_RECIPIENTS, false).with(Flags::CLAIMED, false);
+            // One that is claimed stays so: this is a copy of what was known.
+            let kept = item.flags.with(Flags::OF_RECIPIENTS, false);
             item.flags = kept.with(flags, true).with(Flags::HELD, state.held);
         });
     }

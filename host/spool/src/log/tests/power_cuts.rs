@@ -149,3 +149,20 @@ fn what_was_copied_and_delivered_stays_gone_wherever_the_copying_was_cut() {
     }
     assert!(operations >= 30, "every operation was cut: {operations}");
 }
+
+/// Seen as two claims of one message: the copy of its state was taken for a settling.
+#[test]
+fn a_copying_takes_no_claim_away() {
+    let one: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
+    let mut rig = start(Fault::None);
+    (0..6).for_each(|_| rig.put(one));
+    rig.settle("one.example", 1, &[Fate::Deferred(b"later".to_vec())]);
+    (0..6).for_each(|_| rig.put(one));
+    let (_turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    let name = rig.disk.names().into_iter().find(|name| name.ends_with(".log")).expect("one");
+    rig.settle("one.example", 5, &[Fate::Delivered(b"taken".to_vec())]);
+    assert!(!rig.disk.names().contains(&name), "the first segment was cleared away");
+    let (_, others) = rig.claim("one.example", 20).expect("there is more");
+    assert_eq!((claims.len(), others.len()), (1, 6));
+    assert!(others.iter().all(|other| other.id != claims[0].id));
+}
