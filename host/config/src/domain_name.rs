@@ -8,9 +8,9 @@ use std::str::FromStr;
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 
+use super::file::is_format;
 use super::settings::Word;
 use super::values::unexpected;
-use crate::escape::is_format;
 
 /// A domain name in lower case: letters, digits and hyphens, without a dot at its end
 /// (RFC 5321 section 2.3.5). An internationalized one is in its xn-- form: both of its forms are

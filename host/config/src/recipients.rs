@@ -10,10 +10,9 @@ use toml::de::DeValue;
 
 use super::domain_name::DomainName;
 use super::fault::Faults;
-use super::file::read_text;
+use super::file::{is_format, read_text};
 use super::settings::{Setting, Value, found};
 use super::values::Subaddress;
-use crate::escape::is_format;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
     the absolute path of a file with one a line, or \"any\"";
@@ -80,7 +79,7 @@ impl Recipients {
 
     /// The local parts of `domain` that are listed, as they are compared; `None` for
     /// any.
-    pub(super) fn local_parts(&self, domain: &DomainName) -> Option<impl Iterator<Item = &[u8]>> {
+    pub fn local_parts(&self, domain: &DomainName) -> Option<impl Iterator<Item = &[u8]>> {
         self.set().map(|set| set.local_parts(domain))
     }
 
