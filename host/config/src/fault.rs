@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::address_set::RecipientFiles;
 use super::lines::Lines;
-use super::recipients::RecipientFiles;
 
 /// One thing wrong, or risky, in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

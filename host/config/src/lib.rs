@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use tracing::Level;
 
+mod address_set;
 mod default_file;
 mod device;
 mod domain_name;
@@ -22,12 +23,13 @@ mod values;
 mod warnings;
 mod written;
 
+pub use address_set::{AddressSet, is_postmaster};
 pub use default_file::default_file;
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
-pub use recipients::{AddressSet, NotTaken, Recipients, is_postmaster};
+pub use recipients::{NotTaken, Recipients};
 pub use settings::Setting;
 pub use values::{
     Address, ByteSize, Count, DeliverTo, Host, KeptFor, Listener, LogFormat, OnRefusal, Protocol,
@@ -225,8 +227,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the configuration `source`, which came from `file`, for somebody who refuses some of its
-    /// keys; says which keys it has.
+    /// Reads the configuration `source`, which came from `file`, for somebody who refuses some of
+    /// its keys; says which keys it has.
     ///
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
