@@ -9,22 +9,42 @@ pub const RECIPIENTS_MAX: u8 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Mail,
+    /// MAIL that was sent behind the end of the message before.
+    QueuedMail,
     Rcpt(u8),
     Data,
+}
+
+/// What follows the recipients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// More of them may come.
+    Open,
+    Message,
+    /// RSET.
+    Nothing,
+}
+
+/// A message whose MAIL was sent behind the end of the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Queued {
+    pub(super) chunk: Option<u64>,
+    pub(super) utf8: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transaction {
     /// The message's size, when BDAT is to announce it.
     pub(super) chunk: Option<u64>,
-    /// MAIL has not been answered.
-    pub(super) mail_due: bool,
+    /// MAIL said SMTPUTF8.
+    pub(super) utf8: bool,
+    /// The answer to MAIL, while it is due.
+    mail: Option<Due>,
     /// DATA has been sent and not been answered.
     pub(super) data_due: bool,
     /// It cannot succeed any more: what is under way is read, and nothing more is sent.
     pub(super) failed: bool,
-    /// The caller has given its last recipient.
-    pub(super) complete: bool,
+    pub(super) aim: Aim,
     sent: u8,
     answered: u8,
     /// A bit for each recipient that was accepted.
@@ -32,23 +52,29 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) const fn new(chunk: Option<u64>) -> Self {
+    pub(super) const fn new(chunk: Option<u64>, utf8: bool) -> Self {
         Self {
             chunk,
-            mail_due: true,
+            utf8,
+            mail: Some(Due::Mail),
             data_due: false,
             failed: false,
-            complete: false,
+            aim: Aim::Open,
             sent: 0,
             answered: 0,
             accepted: 0,
         }
     }
 
+    /// One whose MAIL has left already.
+    pub(super) const fn behind(Queued { chunk, utf8 }: Queued) -> Self {
+        Self { mail: Some(Due::QueuedMail), ..Self::new(chunk, utf8) }
+    }
+
     /// The reply that comes next, if any is under way.
     pub(super) const fn due(&self) -> Option<Due> {
-        if self.mail_due {
-            Some(Due::Mail)
+        if self.mail.is_some() {
+            self.mail
         } else if self.answered < self.sent {
             Some(Due::Rcpt(self.answered))
         } else if self.data_due {
@@ -58,9 +84,24 @@ impl Transaction {
         }
     }
 
-    /// Whether nothing more may be sent before the reply that is due.
+    /// Whether nothing more may be sent before the reply that is due. Behind the end of a message
+    /// the peer may have dropped MAIL unread: it would take what follows for out of order.
     pub(super) const fn waits(&self, pipelining: bool) -> bool {
-        !pipelining || self.failed || self.data_due
+        !pipelining
+            || self.failed
+            || self.data_due
+            || matches!(self.aim, Aim::Nothing)
+            || matches!(self.mail, Some(Due::QueuedMail))
+    }
+
+    /// Whether RSET is next, once no reply is due.
+    pub(super) fn is_over(&self) -> bool {
+        self.failed
+            || match self.aim {
+                Aim::Open => false,
+                Aim::Message => !self.has_accepted(),
+                Aim::Nothing => true,
+            }
     }
 
     /// The index of the recipient that is to be sent next.
@@ -71,11 +112,19 @@ impl Transaction {
     /// Notes that RCPT was sent.
     pub(super) const fn sent(&mut self) {
         self.sent = self.sent.saturating_add(1);
-        self.complete = self.sent >= RECIPIENTS_MAX;
+        if self.sent >= RECIPIENTS_MAX {
+            self.aim = Aim::Message;
+        }
+    }
+
+    /// Notes the answer to MAIL.
+    pub(super) const fn mail_answered(&mut self, accepted: bool) {
+        self.mail = None;
+        self.failed |= !accepted;
     }
 
     /// Notes the answer to the oldest RCPT that had none.
-    pub(super) fn answered(&mut self, accepted: bool) {
+    pub(super) fn rcpt_answered(&mut self, accepted: bool) {
         if accepted {
             self.accepted |= bit(self.answered);
         }
