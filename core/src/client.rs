@@ -244,16 +244,16 @@ impl<'c> Client<'c> {
         Ok(())
     }
 
-    /// Says that the peer hung up after all output was sent. What it said last may be a verdict:
-    /// call `step` with it; it ends with [`Fault::HungUp`] once nothing more can be made of it.
-    pub fn hung_up(&mut self) {
+    /// Says that the connection broke, or the peer hung up: what is in the input is all that comes.
+    /// It may be a verdict: go on with `step`, which ends with [`Fault::HungUp`] once nothing more
+    /// can be made of it.
+    pub const fn hung_up(&mut self) {
         self.broken = true;
     }
 
-    /// Says that the connection broke before all output was sent. As for [`Client::hung_up`], but
-    /// that a message whose end did not leave can't have been taken.
-    pub fn cut_off(&mut self) {
-        self.broken = true;
+    /// Says that output has not left yet although input has come: call it before the `step` that
+    /// reads that. A message whose end did not leave can't have been taken.
+    pub const fn output_unsent(&mut self) {
         if let State::Final(end) = &mut self.state {
             end.early = true;
         }

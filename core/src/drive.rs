@@ -1,7 +1,8 @@
 //! The one loop that runs a [`Session`] on a carrier's connection.
 //!
 //! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Mailroom`]; [`serve`] reads,
-//! steps, asks and writes until the session ends or the connection changes its nature.
+//! steps, asks and writes until the session ends or the connection changes its nature. The client's
+//! loop is in [`deliver`].
 //!
 //! [`Session`]: crate::session::Session
 
@@ -9,6 +10,7 @@
 // spawns `serve` with concrete types, and the compiler sees whether those can be sent.
 #![allow(async_fn_in_trait)]
 
+pub mod deliver;
 mod serve;
 
 pub use serve::{Exit, Mailroom, serve};

@@ -48,7 +48,7 @@ pub(super) enum Word {
 }
 
 /// Octets consumed, and what they came to, if that concerns the caller.
-type Advance<'i> = (usize, Option<Next<'i>>);
+type Advance<'i> = (usize, Option<Next<Reply<'i>>>);
 
 /// What ended the connection in place of a reply.
 struct Ended<'i>(usize, End<Reply<'i>>);
@@ -166,7 +166,12 @@ impl Client<'_> {
     }
 
     /// Goes on after the reply to one of the client's own words.
-    fn answered<'i>(&mut self, word: Word, reply: Reply<'i>, input: &[u8]) -> Option<Next<'i>> {
+    fn answered<'i>(
+        &mut self,
+        word: Word,
+        reply: Reply<'i>,
+        input: &[u8],
+    ) -> Option<Next<Reply<'i>>> {
         let done = reply.class() == Class::Completion;
         let required = self.config.tls == TlsPolicy::Required && !self.secure;
         match word {
@@ -207,7 +212,7 @@ impl Client<'_> {
     }
 
     /// Goes on to STARTTLS, or to work, after EHLO.
-    fn choose_tls<'i>(&mut self) -> Option<Next<'i>> {
+    fn choose_tls<'i>(&mut self) -> Option<Next<Reply<'i>>> {
         self.state = match self.config.tls {
             _ if self.secure => State::Ready,
             TlsPolicy::Opportunistic | TlsPolicy::Required

@@ -115,18 +115,32 @@ pub struct Step<'i> {
     /// Octets of input that were used up.
     pub consumed: usize,
     /// What happened, or what must be done before anything can.
-    pub next: Next<'i>,
+    pub next: Next<Reply<'i>>,
 }
 
-/// What ends a step. Replies are slices of the input.
-#[derive(Debug)]
-pub enum Next<'i> {
+/// What ends a step, with a reply as an `R`: from the client, a slice of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next<R> {
     /// The peer said something.
-    Event(Event<Reply<'i>>),
+    Event(Event<R>),
     /// Nothing more can be sent over this connection. Recipients without a verdict keep waiting.
-    End(End<Reply<'i>>),
+    End(End<R>),
     /// It is the caller's turn.
     Need(Need),
+}
+
+impl<R> Next<R> {
+    /// The same with another form of its reply.
+    pub fn map<S>(self, form: impl FnOnce(R) -> S) -> Next<S> {
+        match self {
+            Self::Event(event) => Next::Event(event.map(form)),
+            Self::End(End::Refused { phase, reply }) => {
+                Next::End(End::Refused { phase, reply: form(reply) })
+            }
+            Self::End(End::Fault(fault)) => Next::End(End::Fault(fault)),
+            Self::Need(need) => Next::Need(need),
+        }
+    }
 }
 
 /// What the peer said, with its reply as an `R`.

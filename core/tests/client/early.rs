@@ -185,7 +185,7 @@ fn the_last_words_count_and_then_it_hung_up() {
     assert_eq!(sender.log, ["message: 552 5.3.4 too big"]);
 
     let mut sender = Sender::at_the_body(CONFIG, HELLO);
-    sender.client.cut_off();
+    sender.client.hung_up();
     assert_eq!(sender.hear(b"552 half a repl"), Need::Close);
     assert_eq!(sender.log, ["fault: it hung up; we waited for it to take the message"]);
 
@@ -202,7 +202,8 @@ fn the_last_words_count_and_then_it_hung_up() {
     let mut sender = Sender::at_the_body(CONFIG, HELLO);
     sender.end();
     assert_eq!(sender.hear(b""), Need::Input);
-    sender.client.cut_off();
+    sender.client.output_unsent();
+    sender.client.hung_up();
     assert_eq!(sender.hear(verdict.as_bytes()), Need::Close);
     assert_eq!(sender.log, ["fault: the peer said 250 where that has no meaning"]);
 }
