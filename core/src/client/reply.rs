@@ -152,8 +152,8 @@ impl<'i> Reply<'i> {
         }
     }
 
-    /// The three digits that were said.
-    fn digits(&self) -> &'i [u8] {
+    /// The three digits as they were said.
+    pub fn digits(&self) -> &'i [u8] {
         self.raw.get(..3).unwrap_or_default()
     }
 

@@ -292,10 +292,13 @@ where
     /// Takes leave, between transactions or after a refusal. Nothing depends on it any more: it is
     /// over after [`crate::client::Timeouts::quit`] at the latest.
     pub async fn quit(&mut self) {
-        let begun = self.call(|client, _| client.quit()).is_ok();
-        if begun || self.client.waiting() == Waiting::Quit {
-            while let Ok(Turn::Event(_)) = self.next().await {}
+        if self.client.waiting() == Waiting::Nothing {
+            let turn = self.next().await;
+            if turn.is_err() || self.call(|client, _| client.quit()).is_err() {
+                return;
+            }
         }
+        while self.client.waiting() == Waiting::Quit && self.next().await.is_ok() {}
     }
 
     /// The link, when nothing more is to be said.
