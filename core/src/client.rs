@@ -27,7 +27,8 @@ pub use transaction::RECIPIENTS_MAX;
 use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::params::{Body as Content, Extension, Extensions};
-use advance::{Final, State, Word};
+use advance::{State, Word};
+use body::Body;
 use transaction::{Aim, Due, Queued, Transaction};
 
 /// Output octets that must be free when [`Client::mail`], [`Client::rcpt`] or [`Client::etrn`] is
@@ -39,7 +40,15 @@ pub const MIN_OUT: usize = 1200;
 pub struct Client<'c> {
     config: Config<'c>,
     state: State,
+    /// The one that is under way. Beside the state, since to move it costs a small device dear.
+    transaction: Transaction,
+    /// Its message, while it goes out.
+    body: Body,
+    /// The next message, once its MAIL was sent behind the end of this one.
+    queued: Option<Queued>,
     offers: Extensions,
+    /// Octets of the largest message that the peer takes; 0 when it does not say.
+    size_limit: u64,
     secure: bool,
     deadline: Instant,
     /// Something was answered or sent since the deadline was set.
@@ -56,7 +65,11 @@ impl<'c> Client<'c> {
         Self {
             config,
             state: State::Await(Word::Greeting),
+            transaction: Transaction::new(Queued { chunk: None, utf8: false }),
+            body: Body::dots(),
+            queued: None,
             offers: Extensions::NONE,
+            size_limit: 0,
             secure: false,
             deadline: Instant::FAR,
             progress: true,
@@ -100,8 +113,8 @@ impl<'c> Client<'c> {
     /// Begins a transaction: the answer to [`Need::Transaction`].
     pub fn mail(&mut self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
         self.between_transactions()?;
-        let Queued { chunk, utf8 } = self.put_mail(mail, out)?;
-        self.state = State::Envelope(Transaction::new(chunk, utf8));
+        self.transaction = Transaction::new(self.put_mail(mail, out)?);
+        self.state = State::Envelope;
         self.turn = false;
         Ok(())
     }
@@ -113,17 +126,13 @@ impl<'c> Client<'c> {
     /// received behind the end of a message never answers that MAIL: after [`Timeouts::queued`]
     /// the connection ends with [`Waiting::QueuedMail`], and the next message is untried.
     pub fn mail_behind(&mut self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
-        let State::Final(Final { transaction, queued: None, early }) = self.state else {
-            return Err(CallError::OutOfTurn);
-        };
-        if !self.turn {
+        if !self.turn || self.queued.is_some() || !matches!(self.state, State::Final { .. }) {
             return Err(CallError::OutOfTurn);
         }
         if !self.offers.has(Extension::Pipelining) {
             return Err(CallError::PipeliningNotOffered);
         }
-        let queued = Some(self.put_mail(mail, out)?);
-        self.state = State::Final(Final { transaction, queued, early });
+        self.queued = Some(self.put_mail(mail, out)?);
         self.turn = false;
         Ok(())
     }
@@ -184,9 +193,9 @@ impl<'c> Client<'c> {
     /// Under BDAT the last octet is held back for `body_end`: a peer must not have the message
     /// whole before the caller knows that it read it right.
     pub fn body(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<usize, CallError> {
-        match &mut self.state {
-            State::Body(_, body) if self.turn => {
-                let taken = body.put(bytes, out)?;
+        match self.state {
+            State::Body if self.turn => {
+                let taken = self.body.put(bytes, out)?;
                 self.turn = false;
                 Ok(taken)
             }
@@ -199,11 +208,10 @@ impl<'c> Client<'c> {
     ///
     /// Call `step` before the output is sent: a reply that it finds came too early.
     pub fn body_end(&mut self, out: &mut Out<'_>) -> Result<(), CallError> {
-        match &self.state {
-            State::Body(transaction, body) if self.turn => {
-                body.end(out)?;
-                let transaction = *transaction;
-                self.state = State::Final(Final { transaction, queued: None, early: true });
+        match self.state {
+            State::Body if self.turn => {
+                self.body.end(out)?;
+                self.state = State::Final { early: true };
                 Ok(())
             }
             _ => Err(CallError::OutOfTurn),
@@ -237,7 +245,7 @@ impl<'c> Client<'c> {
     pub fn secured(&mut self) -> Result<(), CallError> {
         let State::Handshake = self.state else { return Err(CallError::OutOfTurn) };
         self.secure = true;
-        self.offers = Extensions::NONE;
+        (self.offers, self.size_limit) = (Extensions::NONE, 0);
         self.state = State::Say(Word::Ehlo);
         self.progress = true;
         self.turn = false;
@@ -251,17 +259,31 @@ impl<'c> Client<'c> {
         self.broken = true;
     }
 
+    /// Whether `hung_up` was said.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Says that output has not left yet although input has come: call it before the `step` that
     /// reads that. A message whose end did not leave can't have been taken.
     pub const fn output_unsent(&mut self) {
-        if let State::Final(end) = &mut self.state {
-            end.early = true;
+        if let State::Final { .. } = self.state {
+            self.state = State::Final { early: true };
         }
     }
 
     /// What the peer offered in its last answer to EHLO or LHLO.
     pub const fn offers(&self) -> Extensions {
         self.offers
+    }
+
+    /// Octets of the largest message that the peer takes, if it says so (RFC 1870 §4): a larger one
+    /// is not worth sending.
+    pub const fn size_limit(&self) -> Option<u64> {
+        match self.size_limit {
+            0 => None,
+            octets => Some(octets),
+        }
     }
 
     /// When [`Client::expire`] is to be called unless [`Client::step`] was called before. It may
@@ -287,13 +309,13 @@ impl<'c> Client<'c> {
             State::Await(Word::Greeting) => Waiting::Greeting,
             State::Say(Word::Quit) | State::Await(Word::Quit) => Waiting::Quit,
             State::Handshake | State::Say(_) | State::Await(_) => Waiting::Command,
-            State::Envelope(transaction) => match transaction.due() {
+            State::Envelope => match self.transaction.due() {
                 Some(Due::QueuedMail) => Waiting::QueuedMail,
                 Some(Due::Data) => Waiting::Data,
                 Some(Due::Mail | Due::Rcpt(_)) | None => Waiting::Command,
             },
-            State::Body(..) => Waiting::Room,
-            State::Final(_) => Waiting::Verdict,
+            State::Body => Waiting::Room,
+            State::Final { .. } => Waiting::Verdict,
             State::Ready | State::Closed => Waiting::Nothing,
         }
     }
@@ -307,35 +329,26 @@ impl<'c> Client<'c> {
 
     /// The transaction that takes recipients now.
     fn addressing(&mut self) -> Result<&mut Transaction, CallError> {
-        match &mut self.state {
-            State::Envelope(transaction) if self.turn => Ok(transaction),
+        match self.state {
+            State::Envelope if self.turn => Ok(&mut self.transaction),
             _ => Err(CallError::OutOfTurn),
         }
     }
 
     /// Sets the deadline for what the peer is to do; what the caller is to do has none.
     fn arm(&mut self, now: Instant, need: Need) {
-        match need {
-            Need::Input if self.progress => {
-                self.deadline = now.after(self.config.timeouts.of(self.waiting()));
-                self.progress = false;
-            }
-            Need::Input => {}
-            Need::Room => {
-                self.deadline = now.after(self.config.timeouts.of(Waiting::Room));
-                self.progress = true;
-            }
-            Need::Tls => {
-                self.deadline = now.after(self.config.timeouts.of(Waiting::Command));
-                self.progress = true;
-                self.turn = true;
-            }
-            Need::Transaction | Need::Recipient { .. } | Need::Body => {
-                self.deadline = Instant::FAR;
-                self.progress = true;
-                self.turn = true;
-            }
-            Need::Close => self.deadline = Instant::FAR,
-        }
+        let waiting = match need {
+            Need::Input if !self.progress => return,
+            Need::Input => Some(self.waiting()),
+            Need::Room => Some(Waiting::Room),
+            Need::Tls => Some(Waiting::Command),
+            Need::Transaction | Need::Recipient { .. } | Need::Body | Need::Close => None,
+        };
+        self.progress = need != Need::Input;
+        self.turn = !matches!(need, Need::Input | Need::Room | Need::Close);
+        self.deadline = match waiting {
+            Some(waiting) => now.after(self.config.timeouts.of(waiting)),
+            None => Instant::FAR,
+        };
     }
 }

@@ -232,10 +232,14 @@ impl<'h> Connection<'h> {
     ) -> Result<(), Stop> {
         if self.queued != Some(claim.id) {
             self.drop_queued().await?;
+            if self.is_too_large(claim) {
+                transfer.refuse_all("the message is larger than the host takes");
+                return Ok(());
+            }
             let mail = mail(claim, spool, self.offers()).await?;
             if let Err(error) = self.dialogue.call(|client, out| client.mail(&mail, out)) {
                 // It is the message that cannot be sent to this host, now or later.
-                transfer.refuse_all(&error);
+                transfer.refuse_all(&error.to_string());
                 return Ok(());
             }
         }
@@ -271,7 +275,7 @@ impl<'h> Connection<'h> {
     ) -> Result<Option<Event<Answer>>, Stop> {
         let mut body = spool.body(claim.id).await?;
         let mut content = Content(&mut body);
-        let sent = match next {
+        let sent = match next.filter(|next| !self.is_too_large(next)) {
             None => self.dialogue.send_message(&mut content).await?,
             Some(next) => {
                 let mail = mail(next, spool, self.offers()).await?;
@@ -286,6 +290,11 @@ impl<'h> Connection<'h> {
             }
             Out::Refused(event) => Ok(Some(event)),
         }
+    }
+
+    /// Whether the host has said that it takes no message of this size (RFC 1870 §4).
+    fn is_too_large(&self, claim: &Claim) -> bool {
+        self.dialogue.client().size_limit().is_some_and(|limit| claim.size > limit)
     }
 
     /// Gives up the transaction of a queued message that is not to be sent next after all.

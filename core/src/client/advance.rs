@@ -3,9 +3,9 @@
 use super::body::{BODY_ROOM, Body};
 use super::reply::{self, Class, Reply};
 use super::terms::{End, Event, Fault, Need, Next, Phase, Protocol, TlsPolicy};
-use super::transaction::{Aim, Due, Queued, Transaction};
+use super::transaction::{Aim, Due, Transaction};
 use super::{Client, MIN_OUT, command};
-use crate::wire::params::{Extension, Extensions};
+use crate::wire::params::{Extension, Extensions, parse_decimal};
 use crate::wire::{NoRoom, Out};
 
 #[derive(Debug, Clone, Copy)]
@@ -16,20 +16,14 @@ pub(super) enum State {
     Await(Word),
     Handshake,
     Ready,
-    Envelope(Transaction),
-    Body(Transaction, Body),
-    Final(Final),
+    Envelope,
+    Body,
+    /// Behind the end of a message.
+    Final {
+        /// What is in the input came before that end left.
+        early: bool,
+    },
     Closed,
-}
-
-/// Behind the end of a message.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Final {
-    pub(super) transaction: Transaction,
-    /// The next message, if its MAIL was sent too.
-    pub(super) queued: Option<Queued>,
-    /// What is in the input came before the message's end left.
-    pub(super) early: bool,
 }
 
 /// A command without arguments of the caller's.
@@ -79,14 +73,14 @@ impl Client<'_> {
                 None if out.free() < MIN_OUT => need(Need::Room),
                 None => need(Need::Transaction),
             },
-            State::Envelope(transaction) => self.envelope(transaction, input, out),
-            State::Body(transaction, _) => match self.reply(input) {
-                Ok(Some(reply)) => self.early(transaction, reply),
+            State::Envelope => self.envelope(input, out),
+            State::Body => match self.reply(input) {
+                Ok(Some(reply)) => self.early(reply),
                 Ok(None) if out.free() < BODY_ROOM => need(Need::Room),
                 Ok(None) => need(Need::Body),
                 Err(ended) => ended.into(),
             },
-            State::Final(end) => self.verdict(end, input),
+            State::Final { early } => self.verdict(early, input),
             State::Closed => need(Need::Close),
         }
     }
@@ -180,7 +174,7 @@ impl Client<'_> {
                 return Some(Next::Event(Event::Greeting(reply)));
             }
             Word::Ehlo if done => {
-                self.offers = offered(&reply);
+                (self.offers, self.size_limit) = offered(&reply);
                 return self.choose_tls();
             }
             Word::Ehlo
@@ -227,54 +221,43 @@ impl Client<'_> {
     }
 
     /// From MAIL to the answer to DATA: replies that are there are read before more is sent.
-    fn envelope<'i>(
-        &mut self,
-        mut transaction: Transaction,
-        input: &'i [u8],
-        out: &mut Out<'_>,
-    ) -> Advance<'i> {
+    fn envelope<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
         let pipelining = self.offers.has(Extension::Pipelining);
-        if let Some(due) = transaction.due() {
+        if let Some(due) = self.transaction.due() {
             match self.reply(input) {
-                Ok(Some(reply)) => return self.envelope_reply(transaction, due, reply),
-                Ok(None) if transaction.waits(pipelining) => return need(Need::Input),
+                Ok(Some(reply)) => return self.envelope_reply(due, reply),
+                Ok(None) if self.transaction.waits(pipelining) => return need(Need::Input),
                 Ok(None) => {}
                 Err(ended) => return ended.into(),
             }
         } else if let Some(lost_step) = self.nothing_due(input) {
             return lost_step;
-        } else if transaction.is_over() {
+        } else if self.transaction.is_over() {
             self.state = State::Say(Word::Reset);
             return (0, None);
         }
         if out.free() < MIN_OUT {
             return need(Need::Room);
         }
-        if transaction.aim == Aim::Open {
-            return need(Need::Recipient { index: transaction.next_index() });
+        if self.transaction.aim == Aim::Open {
+            return need(Need::Recipient { index: self.transaction.next_index() });
         }
-        let begun = match transaction.chunk {
+        let written = match self.transaction.chunk {
             // A whole body for nobody would be worse than to wait for the verdicts.
-            Some(_) if transaction.due().is_some() => return need(Need::Input),
-            Some(size) => Body::chunk(size, out).map(|body| State::Body(transaction, body)),
-            None => out.put(b"DATA\r\n").map(|()| {
-                transaction.data_due = true;
-                State::Envelope(transaction)
+            Some(_) if self.transaction.due().is_some() => return need(Need::Input),
+            Some(size) => Body::chunk(size, out).map(|body| {
+                self.body = body;
+                self.state = State::Body;
             }),
+            None => out.put(b"DATA\r\n").map(|()| self.transaction.data_due = true),
         };
-        match begun {
-            Ok(state) => self.state = state,
-            Err(NoRoom) => return need(Need::Room),
+        match written {
+            Ok(()) => (0, None),
+            Err(NoRoom) => need(Need::Room),
         }
-        (0, None)
     }
 
-    fn envelope_reply<'i>(
-        &mut self,
-        mut transaction: Transaction,
-        due: Due,
-        reply: Reply<'i>,
-    ) -> Advance<'i> {
+    fn envelope_reply<'i>(&mut self, due: Due, reply: Reply<'i>) -> Advance<'i> {
         let done = match (due, reply.class()) {
             (Due::Data, Class::Completion)
             | (Due::Mail | Due::QueuedMail | Due::Rcpt(_), Class::Intermediate) => {
@@ -283,7 +266,7 @@ impl Client<'_> {
             (_, Class::Completion | Class::Intermediate) => true,
             (_, Class::Transient | Class::Permanent) => false,
         };
-        let length = reply.length();
+        let transaction = &mut self.transaction;
         let failed_before = transaction.failed;
         let event = match due {
             Due::Mail | Due::QueuedMail => {
@@ -295,12 +278,10 @@ impl Client<'_> {
                 Some(Event::Recipient { index, reply: reply.of_rcpt() })
             }
             Due::Data if done => {
-                self.state = if transaction.has_accepted() {
-                    State::Body(transaction, Body::dots())
-                } else {
-                    State::Say(Word::Dot)
-                };
-                return (length, None);
+                self.body = Body::dots();
+                let wanted = transaction.has_accepted();
+                self.state = if wanted { State::Body } else { State::Say(Word::Dot) };
+                None
             }
             Due::Data => {
                 transaction.data_due = false;
@@ -308,61 +289,56 @@ impl Client<'_> {
                 transaction.has_accepted().then_some(Event::Message(reply))
             }
         };
-        self.state = State::Envelope(transaction);
-        (length, event.filter(|_| !failed_before).map(Next::Event))
+        (reply.length(), event.filter(|_| !failed_before).map(Next::Event))
     }
 
     /// A reply that was there before the message's end left: a refusal is the verdict, and the
     /// message is not sent to its end. Anything else would have been said of what never came.
-    fn early<'i>(&mut self, mut transaction: Transaction, reply: Reply<'i>) -> Advance<'i> {
+    fn early<'i>(&mut self, reply: Reply<'i>) -> Advance<'i> {
         match reply.class() {
             Class::Completion | Class::Intermediate => self.unexpected(reply),
             Class::Transient | Class::Permanent => {
                 self.state = State::Closed;
-                let event = self.verdict_of(&mut transaction, reply);
-                (reply.length(), event.map(Next::Event))
+                (reply.length(), self.verdict_of(reply).map(Next::Event))
             }
         }
     }
 
     /// After the message: one reply, or with LMTP one for each accepted recipient (RFC 2033 §4.2).
-    fn verdict<'i>(&mut self, mut end: Final, input: &'i [u8]) -> Advance<'i> {
+    fn verdict<'i>(&mut self, early: bool, input: &'i [u8]) -> Advance<'i> {
         let reply = match self.reply(input) {
             Ok(Some(reply)) => reply,
             Ok(None) => {
                 // A half of one that came early makes it early as a whole.
-                end.early &= !input.is_empty();
-                self.state = State::Final(end);
+                self.state = State::Final { early: early && !input.is_empty() };
                 return need(Need::Input);
             }
             Err(ended) => return ended.into(),
         };
-        if end.early {
-            return self.early(end.transaction, reply);
+        if early {
+            return self.early(reply);
         }
         if reply.class() == Class::Intermediate {
             return self.unexpected(reply);
         }
-        let event = self.verdict_of(&mut end.transaction, reply);
-        self.state = match end.queued {
-            _ if self.config.protocol == Protocol::Lmtp && end.transaction.has_accepted() => {
-                State::Final(end)
-            }
-            Some(queued) => State::Envelope(Transaction::behind(queued)),
-            None => State::Ready,
-        };
+        let event = self.verdict_of(reply);
+        if self.config.protocol == Protocol::Smtp || !self.transaction.has_accepted() {
+            self.state = match self.queued.take() {
+                Some(queued) => {
+                    self.transaction = Transaction::behind(queued);
+                    State::Envelope
+                }
+                None => State::Ready,
+            };
+        }
         (reply.length(), event.map(Next::Event))
     }
 
-    fn verdict_of<'i>(
-        &self,
-        transaction: &mut Transaction,
-        reply: Reply<'i>,
-    ) -> Option<Event<Reply<'i>>> {
+    fn verdict_of<'i>(&mut self, reply: Reply<'i>) -> Option<Event<Reply<'i>>> {
         match self.config.protocol {
             Protocol::Smtp => Some(Event::Message(reply)),
             Protocol::Lmtp => {
-                let index = transaction.take_accepted()?;
+                let index = self.transaction.take_accepted()?;
                 Some(Event::Delivered { index, reply })
             }
         }
@@ -370,8 +346,9 @@ impl Client<'_> {
 }
 
 /// What the peer offers of that which the client makes use of, in the lines behind the first
-/// (RFC 5321 §4.1.1.1). Unknown keywords are passed over.
-fn offered(reply: &Reply<'_>) -> Extensions {
+/// (RFC 5321 §4.1.1.1), and the largest message that it takes (RFC 1870 §4; 0: it does not say).
+/// Unknown keywords are passed over.
+fn offered(reply: &Reply<'_>) -> (Extensions, u64) {
     const KNOWN: [(&str, Extension); 9] = [
         ("PIPELINING", Extension::Pipelining),
         ("SIZE", Extension::Size),
@@ -383,9 +360,16 @@ fn offered(reply: &Reply<'_>) -> Extensions {
         ("STARTTLS", Extension::StartTls),
         ("ETRN", Extension::Etrn),
     ];
-    reply.lines().skip(1).fold(Extensions::NONE, |offers, line| {
-        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    let (mut offers, mut size_limit) = (Extensions::NONE, 0);
+    for line in reply.lines().skip(1) {
+        let mut words = line.split(|octet| *octet == b' ');
+        let keyword = words.next().unwrap_or_default();
         let known = KNOWN.iter().find(|(name, _)| keyword.eq_ignore_ascii_case(name.as_bytes()));
-        known.map_or(offers, |(_, extension)| offers.with(*extension))
-    })
+        let Some((_, extension)) = known else { continue };
+        offers = offers.with(*extension);
+        if *extension == Extension::Size {
+            size_limit = words.next().and_then(parse_decimal).unwrap_or(0);
+        }
+    }
+    (offers, size_limit)
 }

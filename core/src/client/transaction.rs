@@ -48,11 +48,14 @@ pub(super) struct Transaction {
     sent: u8,
     answered: u8,
     /// A bit for each recipient that was accepted.
-    accepted: u128,
+    accepted: [u32; WORDS],
 }
 
+/// Words of 32 bits that have one for each recipient.
+const WORDS: usize = (RECIPIENTS_MAX as usize).div_ceil(32);
+
 impl Transaction {
-    pub(super) const fn new(chunk: Option<u64>, utf8: bool) -> Self {
+    pub(super) const fn new(Queued { chunk, utf8 }: Queued) -> Self {
         Self {
             chunk,
             utf8,
@@ -62,13 +65,13 @@ impl Transaction {
             aim: Aim::Open,
             sent: 0,
             answered: 0,
-            accepted: 0,
+            accepted: [0; WORDS],
         }
     }
 
     /// One whose MAIL has left already.
-    pub(super) const fn behind(Queued { chunk, utf8 }: Queued) -> Self {
-        Self { mail: Some(Due::QueuedMail), ..Self::new(chunk, utf8) }
+    pub(super) const fn behind(queued: Queued) -> Self {
+        Self { mail: Some(Due::QueuedMail), ..Self::new(queued) }
     }
 
     /// The reply that comes next, if any is under way.
@@ -125,26 +128,24 @@ impl Transaction {
 
     /// Notes the answer to the oldest RCPT that had none.
     pub(super) fn rcpt_answered(&mut self, accepted: bool) {
-        if accepted {
-            self.accepted |= bit(self.answered);
+        let (word, bit) = (usize::from(self.answered / 32), self.answered % 32);
+        if let Some(word) = self.accepted.get_mut(word) {
+            *word |= u32::from(accepted) << bit;
         }
         self.answered = self.answered.saturating_add(1);
     }
 
     /// Whether anybody is to get the message.
-    pub(super) const fn has_accepted(&self) -> bool {
-        self.accepted != 0
+    pub(super) fn has_accepted(&self) -> bool {
+        self.accepted.iter().any(|word| *word != 0)
     }
 
     /// Takes the first of the accepted recipients: LMTP answers in the order of RCPT.
     pub(super) fn take_accepted(&mut self) -> Option<u8> {
-        let index = u8::try_from(self.accepted.trailing_zeros()).ok()?;
-        let bit = Some(bit(index)).filter(|bit| *bit != 0)?;
-        self.accepted &= !bit;
-        Some(index)
+        let mut words = (0_u8..).step_by(32).zip(&mut self.accepted);
+        let (first, word) = words.find(|(_, word)| **word != 0)?;
+        let bit = word.trailing_zeros() as u8;
+        *word &= word.wrapping_sub(1);
+        Some(first.saturating_add(bit))
     }
-}
-
-fn bit(index: u8) -> u128 {
-    1_u128.checked_shl(u32::from(index)).unwrap_or(0)
 }

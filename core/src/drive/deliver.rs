@@ -1,7 +1,6 @@
 //! The one loop that runs a [`Client`] on a carrier's connection.
 
 use core::fmt;
-use core::future::ready;
 use core::marker::PhantomData;
 use core::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::client::{
     CallError, Client, Config, End, Event, Fault, Mail, Need, Next, Phase, Recipient, Reply,
     ReplyFault, Step, Waiting,
 };
+use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::params::{MailParams, RcptParams};
 
@@ -383,34 +383,17 @@ where
     /// Reads until there is something.
     async fn receive(&mut self) -> Result<(), Failure<A, L::Error>> {
         loop {
-            let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
-            if place.is_empty() {
-                return Err(Failure::Fault(Fault::Reply(ReplyFault::TooLong)));
-            }
-            let deadline = self.client.deadline();
-            match select(self.link.read(place), self.clock.wait(deadline)).await {
-                Either::First(read) => {
-                    self.note_read(read);
-                    return Ok(());
-                }
-                Either::Second(wake) => self.woken(wake)?,
+            match self.read(Some(self.client.deadline())).await {
+                Heard::Something => return Ok(()),
+                Heard::NoRoom => return Err(Failure::Fault(Fault::Reply(ReplyFault::TooLong))),
+                Heard::Nothing(wake) => self.woken(wake)?,
             }
         }
     }
 
     /// Takes what has come already; whether anything has.
     async fn hear(&mut self) -> bool {
-        let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
-        if place.is_empty() {
-            return false;
-        }
-        match select(self.link.read(place), ready(())).await {
-            Either::First(read) => {
-                self.note_read(read);
-                true
-            }
-            Either::Second(()) => false,
-        }
+        matches!(self.read(None).await, Heard::Something)
     }
 
     /// The output can't be sent: what the peer said before is all that comes.
@@ -419,17 +402,11 @@ where
         error: Option<L::Error>,
     ) -> Result<bool, Failure<A, L::Error>> {
         let until = self.clock.now().after(LAST_WORDS);
-        loop {
-            let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
-            if place.is_empty() {
-                break;
-            }
-            match select(self.link.read(place), self.clock.wait(until)).await {
-                Either::First(Ok(octets)) if octets > 0 => {
-                    self.filled = self.filled.saturating_add(octets);
-                }
-                Either::Second(Wake::ShutDown) => return Err(Failure::ShutDown),
-                Either::First(_) | Either::Second(Wake::Deadline) => break,
+        while !self.client.is_broken() {
+            match self.read(Some(until)).await {
+                Heard::Something => {}
+                Heard::Nothing(Wake::ShutDown) => return Err(Failure::ShutDown),
+                Heard::NoRoom | Heard::Nothing(Wake::Deadline) => break,
             }
         }
         self.error = error;
@@ -439,15 +416,30 @@ where
         Ok(false)
     }
 
-    fn note_read(&mut self, read: Result<usize, L::Error>) {
-        match read {
-            Ok(octets) if octets > 0 => self.filled = self.filled.saturating_add(octets),
-            Ok(_) => self.client.hung_up(),
-            Err(error) => {
-                self.error = Some(error);
+    /// Reads once, until the deadline; without one, only what is there. The one place where the
+    /// peer's octets are awaited.
+    async fn read(&mut self, deadline: Option<Instant>) -> Heard {
+        let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
+        if place.is_empty() {
+            return Heard::NoRoom;
+        }
+        let wait = async {
+            match deadline {
+                Some(deadline) => self.clock.wait(deadline).await,
+                None => Wake::Deadline,
+            }
+        };
+        match select(self.link.read(place), wait).await {
+            Either::First(Ok(octets)) if octets > 0 => {
+                self.filled = self.filled.saturating_add(octets);
+            }
+            Either::First(read) => {
+                self.error = read.err();
                 self.client.hung_up();
             }
+            Either::Second(wake) => return Heard::Nothing(wake),
         }
+        Heard::Something
     }
 
     /// Tells the client of output that has not left, unless that is but the next message's MAIL.
@@ -466,6 +458,15 @@ where
             },
         }
     }
+}
+
+/// What reading came to.
+enum Heard {
+    /// Octets, or the end of them.
+    Something,
+    Nothing(Wake),
+    /// The input is full of what the client can't read.
+    NoRoom,
 }
 
 /// Moves what is behind the first `gone` of `filled` octets to the front; how many those are.

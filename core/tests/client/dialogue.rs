@@ -115,6 +115,18 @@ fn a_354_for_nobody_gets_an_empty_message() {
     assert_eq!(report, ["rcpt 0: 550 no"]);
 }
 
+#[test]
+fn a_message_for_nobody_is_not_sent() {
+    let script = [
+        GREETING,
+        PIPELINING,
+        ("MAIL FROM:<ann@a.example>\r\n", "250 ok\r\n"),
+        ("RSET\r\n", "250 ok\r\n"),
+        QUIT,
+    ];
+    assert_eq!(play(CONFIG, &[message(&[], b"secret\r\n")], &script), [""; 0]);
+}
+
 /// Nobody was accepted, so the refusal of DATA is nobody's verdict.
 #[test]
 fn a_refused_data_for_nobody_says_nothing() {

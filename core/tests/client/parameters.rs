@@ -2,7 +2,7 @@
 
 use crate::dialogue::{EHLO, GREETING, PLAIN, QUIT};
 use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, play};
-use postern_core::client::{CallError, Client, Mail, Need, Next, Recipient, Step};
+use postern_core::client::{CallError, Client, MIN_OUT, Mail, Need, Next, Recipient, Step};
 use postern_core::time::Instant;
 use postern_core::wire::Out;
 use postern_core::wire::params::{Body, MailParams, Notify, RcptParams, Ret};
@@ -78,10 +78,38 @@ fn keywords_are_whole_words() {
     play(CONFIG, &[job], &script);
 }
 
+#[test]
+fn the_size_that_is_offered_is_known() {
+    for (offer, limit) in [
+        ("250-SIZE 1000\r\n", Some(1000)),
+        ("250-size 1000 x\r\n", Some(1000)),
+        ("250-SIZE\r\n", None),
+        ("250-SIZE 0\r\n", None),
+        ("250-SIZE many\r\n", None),
+        ("250-SIZE 99999999999999999999\r\n", Some(u64::MAX)),
+        ("250-XSIZE 1000\r\n", None),
+    ] {
+        let mut client = Client::new(CONFIG);
+        let mut buffer = [0; 2000];
+        let mut out = Out::new(&mut buffer);
+        let hello = format!("250-peer\r\n{offer}250 HELP\r\n");
+        for mut input in ["220 hi\r\n", &hello] {
+            loop {
+                let step = client.step(Instant::from_millis(0), input.as_bytes(), &mut out);
+                input = &input[step.consumed..];
+                if let Next::Need(_) = step.next {
+                    break;
+                }
+            }
+        }
+        assert_eq!(client.size_limit(), limit, "{offer}");
+    }
+}
+
 /// What the client says for a recipient with these parameters, to a peer with these offers.
 fn rcpt(offers: &str, mail: &Mail<'_>, to: &Recipient<'_>) -> Result<String, CallError> {
     let mut client = Client::new(CONFIG);
-    let mut buffer = [0; 4000];
+    let mut buffer = [0; MIN_OUT];
     let mut said = String::new();
     let hello = format!("250-peer\r\n{offers}250 HELP\r\n");
     for mut input in ["220 hi\r\n", &hello, "250 ok\r\n"] {
@@ -122,6 +150,36 @@ fn a_recipients_parameters_go_where_they_are_offered() {
     let never = Recipient { params: RcptParams { notify: Notify::NEVER, orcpt: None }, ..to };
     let with_dsn = "RCPT TO:<b@b.example> NOTIFY=NEVER\r\n";
     assert_eq!(rcpt("250-DSN\r\n", &MAIL, &never).as_deref(), Ok(with_dsn));
+}
+
+/// The longest values that RFC 5321 and RFC 3461 allow fit the room that a step promises.
+#[test]
+fn the_longest_commands_fit_the_room_that_is_promised() {
+    let path = format!("{}@{}", "l".repeat(64), "d".repeat(191));
+    let (envid, orcpt) = ("e".repeat(100), format!("rfc822;{}", "o".repeat(493)));
+    let mail = Mail {
+        reverse_path: path.as_bytes(),
+        params: MailParams {
+            size: Some(u64::MAX),
+            body: Body::EightBitMime,
+            smtputf8: true,
+            ret: Ret::Headers,
+            envid: Some(envid.as_bytes()),
+            auth: None,
+        },
+        needs_utf8: true,
+    };
+    let notify = Notify::SUCCESS.and(Notify::FAILURE).and_then(|both| both.and(Notify::DELAY));
+    let to = Recipient {
+        forward_path: path.as_bytes(),
+        params: RcptParams {
+            notify: notify.expect("they may stand together"),
+            orcpt: Some(orcpt.as_bytes()),
+        },
+    };
+    let offers = "250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n";
+    let said = rcpt(offers, &mail, &to).expect("it fits");
+    assert!((800..MIN_OUT).contains(&said.len()), "{}", said.len());
 }
 
 /// RFC 6533 §3: an ORCPT in UTF-8 only goes with SMTPUTF8; the recipient goes in any case.

@@ -1,6 +1,6 @@
 //! One transaction's recipients: whom the host was asked about, and what it said.
 
-use postern_core::client::{CallError, Client, Event, Mail, Recipient};
+use postern_core::client::{Client, Event, Mail, Recipient};
 use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
 
@@ -34,19 +34,19 @@ impl<'c> Transfer<'c> {
                     self.asked.push(index);
                     return;
                 }
-                Err(error) => self.refuse(index, &error),
+                Err(error) => self.refuse(index, &error.to_string()),
             }
         }
         client.rcpt_end().expect("the client asked for a recipient");
     }
 
-    fn refuse(&mut self, index: usize, error: &CallError) {
-        self.fates[index] = Some(Fate::Refused(error.to_string().into_bytes()));
+    fn refuse(&mut self, index: usize, reason: &str) {
+        self.fates[index] = Some(Fate::Refused(reason.as_bytes().to_vec()));
     }
 
-    pub(super) fn refuse_all(&mut self, error: &CallError) {
+    pub(super) fn refuse_all(&mut self, reason: &str) {
         for index in 0..self.fates.len() {
-            self.refuse(index, error);
+            self.refuse(index, reason);
         }
     }
 

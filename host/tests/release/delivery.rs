@@ -231,6 +231,18 @@ async fn an_ascii_recipient_is_not_refused_for_another() {
 }
 
 #[tokio::test]
+async fn a_message_larger_than_the_host_takes_is_not_sent() {
+    let peer = Peer::start(Behaviour { offers: &["SIZE 10"], ..Behaviour::default() }).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    assert_eq!(held.status, Status::Kept);
+    let reply = String::from_utf8_lossy(&held.envelope.recipients[0].reply);
+    assert_eq!(reply, "the message is larger than the host takes");
+    assert!(!peer.commands().iter().any(|command| command.starts_with("MAIL")));
+}
+
+#[tokio::test]
 async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
     let peer = plain_peer().await;
     let server = Server::start(&[("b.example", to(peer.address))]);
