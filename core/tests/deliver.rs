@@ -281,7 +281,9 @@ fn a_message_and_quit() {
     assert_eq!(sent, Sent::Whole);
     assert_eq!(events[0], Event::Greeting(answer("220 hi")));
     assert_eq!(run(talk.next()), Ok(Turn::Event(Event::Message(answer("250 taken")))));
+    assert_eq!(talk.reply().map(|reply| reply.to_string()).as_deref(), Some("250 taken"));
     run(talk.quit());
+    assert!(talk.reply().is_none(), "QUIT's answer is no event");
     assert_eq!(run(talk.next()), Err(Failure::Closed));
     assert_eq!(said(&heard), format!("{HELLO}{group}{end}QUIT\r\n"));
 }
@@ -483,6 +485,7 @@ fn quit_is_waited_for_for_seconds() {
     let mut refused = talk(refusing, &clock, 1300);
     let failure = Failure::Refused { phase: Phase::Greeting, reply: answer("554 no") };
     assert_eq!(run(refused.next()), Err(failure));
+    assert_eq!(refused.reply().map(|reply| reply.to_string()).as_deref(), Some("554 no"));
     run(refused.quit());
     assert_eq!(said(&heard), "QUIT\r\n");
     let (peer, _) = accepting(500, Then::Taken, 500, "");

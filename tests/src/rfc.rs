@@ -110,8 +110,8 @@ fn is_here(name: &str, scripts: &[Script], sources: &[Source]) -> bool {
     sources.iter().any(|source| source.path == path && has_test(&source.text, function))
 }
 
-/// Whether there is a test of that name: a function with the attribute, in a `proptest!` or not. One
-/// without it shows nothing.
+/// Whether there is a test of that name: a function with the attribute, in a `proptest!` or not.
+/// One without it shows nothing.
 fn has_test(text: &str, function: &str) -> bool {
     text.match_indices(&format!("fn {function}(")).any(|(at, _)| {
         let (above, own) = text[..at].rsplit_once('\n').unwrap_or(("", &text[..at]));

@@ -10,7 +10,7 @@ use embedded_io_async::{Read, Write};
 use super::{Clock, Wake};
 use crate::client::{
     CallError, Client, Config, End, Event, Fault, Mail, Need, Next, Phase, Recipient, Reply,
-    ReplyFault, Step, Waiting,
+    ReplyFault, Step, Waiting, reply,
 };
 use crate::time::Instant;
 use crate::wire::Out;
@@ -119,7 +119,7 @@ impl<A: fmt::Display, E: fmt::Display> fmt::Display for Failure<A, E> {
 
 /// A client, its link, and the octets between them.
 ///
-/// `A` is what the carrier keeps of a reply; `B` is a buffer: an input of at least
+/// `A` is what the carrier keeps of each reply, and [`Dialogue::reply`] has all of the last; `B` is a buffer: an input of at least
 /// [`crate::client::reply::REPLY_MAX`] octets, where longer replies are not faults of the peer's,
 /// and an output of at least [`crate::client::MIN_OUT`].
 ///
@@ -130,8 +130,11 @@ pub struct Dialogue<'c, A, L: Read + Write, C, B> {
     link: L,
     clock: C,
     input: B,
-    /// Octets at the start of `input` that are not consumed yet.
+    /// Octets at the start of `input` that are in use.
     filled: usize,
+    /// Those of them that the client has consumed; the last `said` of these are its last reply.
+    consumed: usize,
+    said: usize,
     output: B,
     /// Octets at the start of `output` that are to be sent.
     unsent: usize,
@@ -160,6 +163,8 @@ where
             clock,
             input,
             filled: 0,
+            consumed: 0,
+            said: 0,
             output,
             unsent: 0,
             behind: 0,
@@ -172,6 +177,12 @@ where
     /// The client, to be asked what it knows.
     pub const fn client(&self) -> &Client<'c> {
         &self.client
+    }
+
+    /// The reply of the last event, or of the refusal, whole; until the dialogue goes on.
+    pub fn reply(&self) -> Option<Reply<'_>> {
+        let start = self.consumed.saturating_sub(self.said);
+        reply::parse(self.input.as_ref().get(start..self.consumed)?).ok()?
     }
 
     /// Answers a need by one of the client's calls.
@@ -270,7 +281,8 @@ where
     where
         F: Future<Output = Result<L, X>>,
     {
-        let Self { mut client, link, clock, input, filled, output, unsent, behind, .. } = self;
+        // What was received has been consumed: the client would not have asked for it else.
+        let Self { mut client, link, clock, input, output, unsent, behind, .. } = self;
         let link = handshake(link).await?;
         // Out of turn it changes nothing, and the dialogue goes on in clear, as it would have.
         let _not_asked_for = client.secured();
@@ -279,7 +291,9 @@ where
             link,
             clock,
             input,
-            filled,
+            filled: 0,
+            consumed: 0,
+            said: 0,
             output,
             unsent,
             behind,
@@ -328,12 +342,17 @@ where
     }
 
     fn step(&mut self) -> Next<A> {
+        self.filled = drop_front(self.input.as_mut(), self.filled, self.consumed);
         let unread = self.input.as_ref().get(..self.filled).unwrap_or_default();
         let mut out = Out::new(self.output.as_mut().get_mut(self.unsent..).unwrap_or_default());
         let Step { consumed, next } = self.client.step(self.clock.now(), unread, &mut out);
-        let next = next.map(A::from);
+        self.consumed = consumed;
+        self.said = 0;
+        let next = next.map(|reply| {
+            self.said = reply.length();
+            A::from(reply)
+        });
         self.unsent = self.unsent.saturating_add(out.len());
-        self.filled = drop_front(self.input.as_mut(), self.filled, consumed);
         next
     }
 

@@ -63,32 +63,29 @@ impl From<deliver::Failure<Answer, Error>> for Failure {
     }
 }
 
-impl<S: Into<Self>> From<Unsent<S, Answer, Error>> for Failure {
-    fn from(unsent: Unsent<S, Answer, Error>) -> Self {
+impl From<Unsent<Self, Answer, Error>> for Failure {
+    fn from(unsent: Unsent<Self, Answer, Error>) -> Self {
         match unsent {
-            Unsent::Source(failure) => failure.into(),
+            Unsent::Source(failure) => failure,
             Unsent::Failure(failure) => failure.into(),
         }
     }
 }
 
-impl From<core::convert::Infallible> for Failure {
-    fn from(never: core::convert::Infallible) -> Self {
-        match never {}
-    }
-}
-
-/// A reply, and as much of its text as is kept.
-#[derive(Clone)]
+/// What is kept of each reply: its code.
 pub(crate) struct Answer {
     pub(crate) code: u16,
-    pub(crate) text: Vec<u8, REPLY>,
 }
 
 impl From<Reply<'_>> for Answer {
     fn from(reply: Reply<'_>) -> Self {
-        let first = reply.lines().next().unwrap_or_default();
-        let text = reply.digits().iter().chain(b" ").chain(first).copied().take(REPLY).collect();
-        Self { code: reply.code(), text }
+        Self { code: reply.code() }
     }
+}
+
+/// As much of the last reply as is kept of a refusal: the code, and the first line's text.
+pub(crate) fn text(dialogue: &Dialogue<'_, '_>) -> Vec<u8, REPLY> {
+    let Some(reply) = dialogue.reply() else { return Vec::new() };
+    let first = reply.lines().next().unwrap_or_default();
+    reply.digits().iter().chain(b" ").chain(first).copied().take(REPLY).collect()
 }

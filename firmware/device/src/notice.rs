@@ -13,6 +13,7 @@ use postern_core::wire::{Out, Text};
 use crate::dialogue::{Dialogue, Failure};
 use crate::log::info;
 use crate::shared::Shared;
+use crate::transfer::Content;
 
 /// How often at most.
 pub(crate) const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -30,7 +31,6 @@ pub(crate) async fn send<C: Card>(
     piece: &mut [u8],
 ) -> Result<(), Failure> {
     let length = compose(shared, piece)?;
-    let text = piece.get(..length).unwrap_or_default();
     let to = Recipient {
         forward_path: shared.settings.failed_to.as_bytes(),
         params: RcptParams { notify: Notify::NEVER, orcpt: None },
@@ -53,7 +53,8 @@ pub(crate) async fn send<C: Card>(
             Turn::Need(Need::Recipient { .. }) => dialogue.call(|client, _| client.rcpt_end()),
             Turn::Need(Need::Body) => {
                 // What it says of the notice is nothing to us, and a refusal ends the dialogue.
-                let _answer = dialogue.send_message(&mut &*text).await?;
+                let mut text = Content::text(shared, piece, length);
+                let _answer = dialogue.send_message(&mut text).await?;
                 Ok(())
             }
             Turn::Need(_) => return Err(Failure::Nonsense),

@@ -185,8 +185,8 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                     let asked = dialogue.call(|client, out| client.etrn(name.as_bytes(), out));
                     asked.map_err(|_| Failure::Refused(502))?;
                 }
-                deliver::Turn::Event(Event::Etrn(answer)) => {
-                    info!("the holder says {=[u8]:a}", answer.text.as_slice());
+                deliver::Turn::Event(Event::Etrn(_)) => {
+                    info!("the holder says {=[u8]:a}", dialogue::text(&dialogue).as_slice());
                 }
                 deliver::Turn::Event(Event::Greeting(_)) => {}
                 deliver::Turn::Need(_) | deliver::Turn::Event(_) => {

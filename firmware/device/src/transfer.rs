@@ -12,7 +12,7 @@ use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{NoRoom, Out, Text};
 
 use crate::budget::REPLY;
-use crate::dialogue::{Answer, Dialogue, Failure};
+use crate::dialogue::{Answer, Dialogue, Failure, text};
 use crate::shared::Shared;
 use crate::storage::{Storage, Unreadable};
 
@@ -89,7 +89,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
                 Turn::Need(Need::Recipient { .. }) => self.address(dialogue).await?,
                 Turn::Need(Need::Body) => self.send(dialogue, piece).await?,
                 Turn::Need(_) => return Err(Failure::Nonsense),
-                Turn::Event(event) => self.note(event),
+                Turn::Event(event) => self.note(event, dialogue),
             }
         }
     }
@@ -158,10 +158,10 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         piece: &mut [u8],
     ) -> Result<(), Failure> {
         let front = Some(self.front(piece).await?);
-        let (shared, body) = (self.shared, self.message.body());
+        let (shared, body) = (self.shared, Some(self.message.body()));
         let mut content = Content { shared, front, body, piece };
         if let Sent::Refused(event) = dialogue.send_message(&mut content).await? {
-            self.note(event);
+            self.note(event, dialogue);
         }
         Ok(())
     }
@@ -188,52 +188,59 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         Ok(out.len())
     }
 
-    fn note(&mut self, event: Event<Answer>) {
-        match event {
-            Event::MailRefused(answer) => self.decide(!0, &answer),
+    fn note(&mut self, event: Event<Answer>, dialogue: &Dialogue<'_, '_>) {
+        let (recipients, code) = match event {
+            Event::MailRefused(Answer { code }) => (!0, code),
             Event::Recipient { index, reply } if reply.code / 100 == 2 => {
                 self.accepted |= nth_of(self.asked, index);
+                return;
             }
             Event::Recipient { index, reply } | Event::Delivered { index, reply } => {
-                self.decide(nth_of(self.asked, index), &reply);
+                (nth_of(self.asked, index), reply.code)
             }
-            Event::Message(answer) => self.decide(self.accepted, &answer),
-            Event::Greeting(_) | Event::Etrn(_) => {}
-        }
-    }
-
-    fn decide(&mut self, recipients: u128, answer: &Answer) {
-        match answer.code / 100 {
+            Event::Message(Answer { code }) => (self.accepted, code),
+            Event::Greeting(_) | Event::Etrn(_) => return,
+        };
+        match code / 100 {
             2 => self.fates.delivered |= recipients,
             5 => {
                 self.fates.refused |= recipients;
-                self.fates.refusal = answer.text.clone();
+                self.fates.refusal = text(dialogue);
             }
             _ => {}
         }
     }
 }
 
-/// A message as it goes out: what stands in front of it, then what is on the card.
-struct Content<'t, 's, 'p, C: Card> {
+/// A message as it goes out: what stands in front of it, then what is on the card. One type for all
+/// that is sent: each would have a copy of the loop in the flash.
+pub(crate) struct Content<'t, 's, 'p, C: Card> {
     shared: &'t Shared<'s, C>,
     /// Octets of the piece that stand in front.
     front: Option<usize>,
-    body: Reader,
+    body: Option<Reader>,
     piece: &'p mut [u8],
+}
+
+impl<'t, 's, 'p, C: Card> Content<'t, 's, 'p, C> {
+    /// The first `length` octets of `text`, and nothing on the card.
+    pub(crate) fn text(shared: &'t Shared<'s, C>, text: &'p mut [u8], length: usize) -> Self {
+        Self { shared, front: Some(length), body: None, piece: text }
+    }
 }
 
 impl<C: Card> Source for Content<'_, '_, '_, C> {
     type Error = Failure;
 
     async fn chunk(&mut self) -> Result<&[u8], Failure> {
-        let octets = match self.front.take() {
-            Some(front) => front,
-            None => {
+        let octets = match (self.front.take(), &mut self.body) {
+            (Some(front), _) => front,
+            (None, Some(body)) => {
                 let mut storage = self.shared.storage.lock().await;
-                let read = storage.store.read(&mut self.body, self.piece).await;
+                let read = storage.store.read(body, self.piece).await;
                 read.map_err(|fault| self.shared.failure(&fault))?
             }
+            (None, None) => 0,
         };
         Ok(self.piece.get(..octets).unwrap_or_default())
     }
