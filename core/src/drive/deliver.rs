@@ -423,7 +423,7 @@ where
         let until = self.clock.now().after(LAST_WORDS);
         while !self.client.is_broken() {
             match self.read(Some(until)).await {
-                Heard::Something => {}
+                Heard::Something | Heard::Nothing(Wake::Hurry(_)) => {}
                 Heard::Nothing(Wake::ShutDown) => return Err(Failure::ShutDown),
                 Heard::NoRoom | Heard::Nothing(Wake::Deadline) => break,
             }
@@ -471,6 +471,8 @@ where
     fn woken(&mut self, wake: Wake) -> Result<(), Failure<A, L::Error>> {
         match wake {
             Wake::ShutDown => Err(Failure::ShutDown),
+            // It is of clients that hold a channel, and this is not one.
+            Wake::Hurry(_) => Ok(()),
             Wake::Deadline => match self.client.expire(self.clock.now()) {
                 Some(fault) => Err(Failure::Fault(fault)),
                 None => Ok(()),

@@ -265,7 +265,9 @@ async fn sent_behind_each_other(peer: &Peer) -> Vec<Sent> {
     }
     let lease = Duration::from_secs(60);
     let domain = Domain::new("b.example");
-    let claims = server.spool.claim(&domain, 3, lease).await.expect("the spool works");
+    let turn = server.spool.turn(&domain, 1, lease).await.expect("the spool works");
+    let turn = turn.expect("there is something to deliver");
+    let claims = server.spool.claim(&turn, 3).await.expect("the spool works");
     assert_eq!(claims.len(), 3);
     let host = peer.address.to_string().parse().expect("an address and a port");
     let tls = Tls::opportunistic();
@@ -292,7 +294,7 @@ async fn sent_behind_each_other(peer: &Peer) -> Vec<Sent> {
 async fn mail_of_the_next_message_goes_behind_the_end() {
     let peer = plain_peer().await;
     let sent = sent_behind_each_other(&peer).await;
-    assert!(sent.iter().all(|sent| sent.fates[0].state == State::Delivered), "{sent:?}");
+    assert!(sent.iter().all(|sent| sent.fates[0].1.state() == State::Delivered), "{sent:?}");
     let bodies: Vec<_> = peer.got().into_iter().map(|got| got.body).collect();
     assert_eq!(bodies, [b"1\r\n", b"2\r\n", b"3\r\n"]);
     let last = ["MAIL FROM:<>", "RCPT TO:<postmaster@b.example>", "RSET", "QUIT"];
@@ -310,8 +312,8 @@ async fn a_message_whose_queued_mail_has_no_answer_is_untried() {
     let peer = Peer::start(answering(answer)).await;
     let sent = sent_behind_each_other(&peer).await;
     let [first, second] = &sent[..] else { panic!("two were sent: {sent:?}") };
-    assert_eq!(first.fates[0].state, State::Delivered);
-    assert_eq!((second.fates[0].state, peer.got().len()), (State::Waiting, 1));
+    assert_eq!(first.fates[0].1.state(), State::Delivered);
+    assert_eq!((second.fates[0].1.state(), peer.got().len()), (State::Waiting, 1));
     let failure = second.broken.as_ref().expect("it hung up");
     assert_eq!(failure.why(), Why::NoQueuedMail, "{failure}");
 }
