@@ -129,12 +129,12 @@ fn a_completion_before_the_message_left_is_a_fault() {
         let fault = format!("fault: the peer said {code} where that has no meaning");
         for mut sender in senders() {
             assert_eq!(sender.hear(reply.as_bytes()), Need::Close);
-            assert_eq!(sender.log, [fault.clone()]);
+            assert_eq!(sender.log, [&*fault]);
         }
         for mut sender in senders() {
             sender.end();
             assert_eq!(sender.hear(reply.as_bytes()), Need::Close);
-            assert_eq!(sender.log, [fault.clone()]);
+            assert_eq!(sender.log, [&*fault]);
         }
         // Half of it is there, and the rest comes when the message has left.
         for mut sender in senders() {
@@ -142,7 +142,7 @@ fn a_completion_before_the_message_left_is_a_fault() {
             sender.end();
             assert_eq!(sender.hear(&reply.as_bytes()[..5]), Need::Input);
             assert_eq!(sender.hear(reply.as_bytes()), Need::Close);
-            assert_eq!(sender.log, [fault.clone()]);
+            assert_eq!(sender.log, [&*fault]);
         }
     }
     // As it should be.

@@ -95,13 +95,13 @@ fn a_refusal_within_a_message_is_its_verdict() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(60).await;
         assert_eq!((hop.connections.get(), hop.count()), (1, 0), "and it is not tried again");
     });
     let refused = Held { is_flagged: true, recipients: vec![(JOE.to_owned(), State::Refused)] };
-    assert_eq!(shelf::held(&world.card), [refused]);
+    assert_eq!(contents::held(&world.card), [refused]);
 }
 
 /// A verdict on a message whose end has not left is one on nothing.
@@ -115,13 +115,13 @@ fn a_250_before_the_end_is_no_delivery() {
     });
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(60).await;
         assert_eq!(hop.count(), 0);
     });
     let waiting = Held { is_flagged: false, recipients: vec![(JOE.to_owned(), State::Waiting)] };
-    assert_eq!(shelf::held(&world.card), [waiting]);
+    assert_eq!(contents::held(&world.card), [waiting]);
 }
 
 /// Nothing depends on the answer to QUIT: new mail does not wait for it.
@@ -132,7 +132,7 @@ fn a_next_hop_that_does_not_answer_quit_holds_up_nothing() {
     hop.pause.set(Duration::from_secs(600));
     Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
     world.switch_on();
-    world.tell(async {
+    world.run(async {
         send(&world, &[JOE], [1]).await;
         Timer::after_secs(1).await;
         send(&world, &[JOE], [2]).await;
