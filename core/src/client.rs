@@ -9,6 +9,77 @@
 //! a reply of [`Class::Completion`]. Whatever else ends the connection leaves it with the caller:
 //! sent twice at worst, never lost (RFC 5321 §4.2.5). So a reply counts only where one is due: a
 //! 2yz that was there before the message's end left is a fault ([`Fault::Unexpected`]).
+//!
+//! A carrier that speaks to its peers over `embedded-io-async` has the loop around this in
+//! `drive::deliver`. One of its own looks so; the peer here says its lines from an array:
+//!
+//! ```
+//! use postern_core::client::{
+//!     Client, Config, Event, MIN_OUT, Mail, Need, Next, Protocol, Recipient, Timeouts, TlsPolicy,
+//! };
+//! use postern_core::time::Instant;
+//! use postern_core::wire::params::{MailParams, RcptParams};
+//! use postern_core::wire::{Out, Text};
+//!
+//! let config = Config {
+//!     hostname: Text::new(b"mx2.provider.example").expect("printable"),
+//!     protocol: Protocol::Smtp,
+//!     tls: TlsPolicy::Off,
+//!     timeouts: Timeouts::RFC5321,
+//! };
+//! let mail = Mail {
+//!     reverse_path: b"ann@a.example",
+//!     params: MailParams::default(),
+//!     needs_utf8: false,
+//! };
+//! let to = Recipient { forward_path: b"bob@b.example", params: RcptParams::default() };
+//! let mut peer = ["220 b.example\r\n", "250-b.example\r\n250 PIPELINING\r\n",
+//!     "250 ok\r\n250 ok\r\n354 go on\r\n", "250 taken\r\n", "221 bye\r\n"].into_iter();
+//!
+//! let (mut sent, mut taken, mut begun, mut given) = (String::new(), false, false, false);
+//! let (mut input, mut output) = (&b""[..], [0; MIN_OUT]);
+//! let mut out = Out::new(&mut output);
+//! let mut client = Client::new(config);
+//! loop {
+//!     let step = client.step(Instant::from_millis(0), input, &mut out);
+//!     input = &input[step.consumed..];
+//!     match step.next {
+//!         Next::Event(Event::Message(reply)) => taken = reply.code() == 250,
+//!         Next::Event(_) => {}
+//!         Next::End(end) => panic!("{end:?}"),
+//!         Next::Need(Need::Close) => break,
+//!         Next::Need(need) => match need {
+//!             Need::Transaction if begun => client.quit(),
+//!             Need::Transaction => {
+//!                 begun = true;
+//!                 client.mail(&mail, &mut out)
+//!             }
+//!             Need::Recipient { index: 0 } => client.rcpt(&to, &mut out),
+//!             Need::Recipient { .. } => client.rcpt_end(),
+//!             Need::Body if given => client.body_end(&mut out),
+//!             Need::Body => {
+//!                 given = true;
+//!                 client.body(b"Subject: dots\r\n\r\n.\r\n", &mut out).map(|_all| ())
+//!             }
+//!             need => {
+//!                 sent += std::str::from_utf8(out.written()).expect("it is ASCII");
+//!                 out.clear();
+//!                 if need == Need::Input {
+//!                     input = peer.next().expect("the peer answers").as_bytes();
+//!                 }
+//!                 Ok(())
+//!             }
+//!         }
+//!         .expect("the client asked for it"),
+//!     }
+//! }
+//! assert!(taken);
+//! assert_eq!(
+//!     sent,
+//!     "EHLO mx2.provider.example\r\nMAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\n\
+//!      DATA\r\nSubject: dots\r\n\r\n..\r\n.\r\nQUIT\r\n"
+//! );
+//! ```
 
 mod advance;
 mod body;
