@@ -8,7 +8,8 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant as Clock;
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, EtrnVerdict, Event, Need, Session, Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Need, Next, Session, Transport,
+    Unanswered, Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
@@ -20,15 +21,15 @@ const CONFIG: Config<'static> = Config::new(HOSTNAME);
 fn main() -> Result<(), Box<dyn Error>> {
     let started = Clock::now();
     let now = || Instant::from_millis(started.elapsed().as_millis() as u64);
-    let mut session = Session::new(&CONFIG, 1, false);
+    let mut session = Session::new(&CONFIG, 1, Transport::Clear);
     let mut input = Vec::new();
     let mut output = [0; CONFIG.min_out()];
     loop {
         let mut out = Out::new(&mut output);
         let step = session.step(now(), &input, &mut out);
         let need = match step.next {
-            Ok(event) => decide(&mut session, event, &mut out).map(|()| None)?,
-            Err(need) => Some(need),
+            Next::Event(event) => decide(&mut session, event, &mut out).map(|()| None)?,
+            Next::Need(need) => Some(need),
         };
         stdout().write_all(out.written())?;
         stdout().flush()?;
@@ -60,32 +61,29 @@ fn decide(
 ) -> Result<(), Box<dyn Error>> {
     eprintln!("  {event:?}");
     match event {
-        Event::Connect { ask } => answer(session, ask, Verdict::Accept, out),
-        Event::Hello { ask, .. } => answer(session, ask, Verdict::Accept, out),
-        Event::Mail { ask, .. } => answer(session, ask, Verdict::Accept, out),
-        Event::Rcpt { ask, .. } => answer(session, ask, Verdict::Accept, out),
-        Event::Data { ask } => answer(session, ask, Verdict::Accept, out),
-        Event::ChunkEnd { ask } => answer(session, ask, Verdict::Accept, out),
-        Event::End { ask, .. } => answer(session, ask, Verdict::Accept, out),
+        Event::Connect { ask }
+        | Event::Hello { ask, .. }
+        | Event::Mail { ask, .. }
+        | Event::Rcpt { ask, .. }
+        | Event::Data { ask }
+        | Event::ChunkEnd { ask }
+        | Event::End { ask, .. } => answer(session, ask, Verdict::Accept, out),
         Event::Etrn { ask, .. } => answer(session, ask, EtrnVerdict::NoneWaiting, out),
         Event::StartTls { ask } => answer(session, ask, Verdict::Refuse(Reason::NoTls, None), out),
         Event::AuthStart { ask, .. } | Event::AuthLine { ask, .. } => {
             answer(session, ask, AuthVerdict::Refuse(Reason::BadCredentials, None), out)
         }
-        Event::Atrn { ask, .. } => {
-            answer(session, ask, Verdict::Refuse(Reason::NotOffered, None), out)
-        }
-        Event::Xclient { ask, .. } => {
+        Event::Atrn { ask, .. } | Event::Xclient { ask, .. } => {
             answer(session, ask, Verdict::Refuse(Reason::NotOffered, None), out)
         }
         Event::Chunk(_) | Event::Discard(_) | Event::Quit => Ok(()),
     }
 }
 
-fn answer<A: Ask>(
+fn answer<V: Decision>(
     session: &mut Session<'_>,
-    ask: A,
-    verdict: A::Verdict<'_>,
+    ask: Ask<V>,
+    verdict: V::Of<'_>,
     out: &mut Out<'_>,
 ) -> Result<(), Box<dyn Error>> {
     session.answer(ask, verdict, out).map_err(|unanswered| match unanswered {

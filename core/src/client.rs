@@ -97,7 +97,8 @@ pub use transaction::RECIPIENTS_MAX;
 
 use crate::time::Instant;
 use crate::wire::Out;
-use crate::wire::params::{Body as Content, Extension, Extensions};
+use crate::wire::ehlo::{Extension, Extensions};
+use crate::wire::params::Body as Content;
 use advance::{State, Word};
 use body::Body;
 use transaction::{Aim, Due, Queued, Transaction};

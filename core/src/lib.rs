@@ -24,11 +24,12 @@
 //! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again;
 //!   [`utf8`] tells whether a message needs SMTPUTF8.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
+//! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
 //!
 //! A session that takes a message and keeps its octets:
 //!
 //! ```
-//! use postern_core::session::{Config, Event, Need, Session, Verdict};
+//! use postern_core::session::{Config, Event, Need, Next, Session, Transport, Verdict};
 //! use postern_core::time::Instant;
 //! use postern_core::wire::{Out, Text};
 //!
@@ -39,27 +40,25 @@
 //!     ..a line that begins with a dot\r\n.\r\nQUIT\r\n";
 //! let (mut input, mut output) = (&client[..], [0; 4096]);
 //! let mut out = Out::new(&mut output);
-//! let mut session = Session::new(&CONFIG, 1, false);
+//! let mut session = Session::new(&CONFIG, 1, Transport::Clear);
 //! let mut message = Vec::new();
 //! loop {
 //!     let step = session.step(Instant::from_millis(0), input, &mut out);
 //!     input = &input[step.consumed..];
-//!     let answered = match step.next {
-//!         Ok(Event::Connect { ask }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(Event::Hello { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(Event::Mail { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(Event::Rcpt { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(Event::Data { ask }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(Event::Chunk(octets)) => {
-//!             message.extend_from_slice(octets);
-//!             true
-//!         }
-//!         Ok(Event::End { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).is_ok(),
-//!         Ok(_) => true,
-//!         Err(Need::Close) => break,
-//!         Err(need) => panic!("all the input is here, and room for all replies: {need:?}"),
-//!     };
-//!     assert!(answered);
+//!     match step.next {
+//!         Next::Event(
+//!             Event::Connect { ask }
+//!             | Event::Hello { ask, .. }
+//!             | Event::Mail { ask, .. }
+//!             | Event::Rcpt { ask, .. }
+//!             | Event::Data { ask }
+//!             | Event::End { ask, .. },
+//!         ) => session.answer(ask, Verdict::Accept, &mut out).expect("it was just asked"),
+//!         Next::Event(Event::Chunk(octets)) => message.extend_from_slice(octets),
+//!         Next::Event(_) => {}
+//!         Next::Need(Need::Close) => break,
+//!         Next::Need(need) => panic!("all the input is here, and room for replies: {need:?}"),
+//!     }
 //! }
 //! assert_eq!(message, b".a line that begins with a dot\r\n");
 //! assert!(out.written().ends_with(b"250 2.0.0 Message taken\r\n221 2.0.0 Bye\r\n"));
@@ -77,3 +76,6 @@ pub mod time;
 pub mod trace;
 pub mod utf8;
 pub mod wire;
+
+#[doc = include_str!("../CARRIER.md")]
+pub mod carrier {}

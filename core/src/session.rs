@@ -3,12 +3,12 @@
 //! The caller lends input and output and drops what was consumed:
 //!
 //! ```
-//! use postern_core::session::{Config, Event, Need, Session, Verdict};
+//! use postern_core::session::{Config, Event, Need, Next, Session, Transport, Verdict};
 //! use postern_core::time::Instant;
 //! use postern_core::wire::{Out, Text};
 //!
 //! let config = Config::new(Text::new(b"mx.example").unwrap());
-//! let mut session = Session::new(&config, 1, false);
+//! let mut session = Session::new(&config, 1, Transport::Clear);
 //! let (now, mut buffer) = (Instant::from_millis(0), [0; 1024]);
 //! let mut out = Out::new(&mut buffer);
 //! let mut input = &b"HELO client.example\r\nQUIT\r\n"[..];
@@ -16,11 +16,12 @@
 //!     let step = session.step(now, input, &mut out);
 //!     input = &input[step.consumed..];
 //!     match step.next {
-//!         Ok(Event::Connect { ask }) => session.answer(ask, Verdict::Accept, &mut out).unwrap(),
-//!         Ok(Event::Hello { ask, .. }) => session.answer(ask, Verdict::Accept, &mut out).unwrap(),
-//!         Ok(Event::Quit) => {}
-//!         Ok(other) => unreachable!("this client sends nothing else: {other:?}"),
-//!         Err(need) => break assert_eq!(need, Need::Close),
+//!         Next::Event(Event::Connect { ask } | Event::Hello { ask, .. }) => {
+//!             session.answer(ask, Verdict::Accept, &mut out).unwrap();
+//!         }
+//!         Next::Event(Event::Quit) => {}
+//!         Next::Event(other) => unreachable!("this client sends nothing else: {other:?}"),
+//!         Next::Need(need) => break assert_eq!(need, Need::Close),
 //!     }
 //! }
 //! assert!(out.written().ends_with(b"221 2.0.0 Bye\r\n"));
@@ -33,23 +34,22 @@ mod command;
 mod config;
 mod event;
 
-pub use ask::{
-    Ask, AskAtrn, AskAuth, AskChunk, AskConnect, AskData, AskEnd, AskEtrn, AskHello, AskMail,
-    AskRcpt, AskTls, AskXclient, AuthVerdict, EtrnVerdict, Unanswered, Verdict,
-};
+pub use ask::{Ask, AuthVerdict, Decision, EtrnVerdict, Unanswered, Verdict};
 pub use config::Config;
-pub use event::{Event, Expired, Need, Step, Why};
+pub use event::{Event, Expired, Greeting, Need, Next, Step, Why};
 
 use core::time::Duration;
 
 use crate::time::Instant;
+use crate::wire::command::Chunk;
 use crate::wire::dot::{FlawWatch, Unstuffer};
+use crate::wire::ehlo::{Extension, Extensions, Offer};
 use crate::wire::line::Skip;
-use crate::wire::params::Extension;
-use crate::wire::reply::{self, Keyword, Reason, Reply, Stage};
+use crate::wire::params::{Body, MailParams};
+use crate::wire::reply::{self, Reason, Reply, Stage};
 use crate::wire::{NoRoom, Out};
 pub(crate) use ask::Answer;
-use ask::{Outcome, Ruling};
+use ask::{Outcome, Ruling, Words};
 use budget::{Budget, For};
 
 /// One client's dialogue, from its connection to its end.
@@ -72,10 +72,19 @@ pub struct Session<'c> {
     /// Commands that led nowhere since then.
     idle_commands: u16,
     client: Client,
-    esmtp: bool,
-    tls: bool,
+    greeting: Greeting,
+    transport: Transport,
     authenticated: bool,
     shutting_down: bool,
+}
+
+/// What a connection is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, or whatever carries octets as they are.
+    Clear,
+    /// TLS from its start, as on port 465 (RFC 8314 §3).
+    Tls,
 }
 
 /// Who the other side is.
@@ -104,8 +113,8 @@ enum Phase {
     Skip(Skip, Reply),
     /// The message is next, by DATA.
     Data(Unstuffer),
-    /// As many octets of a chunk are next, by BDAT, and whether it is the last.
-    Chunk { left: u64, last: bool },
+    /// A chunk is next, by BDAT.
+    Chunk(Chunk),
     /// As many octets of a chunk that was refused are next.
     Eat(u64),
     /// TLS is next.
@@ -127,7 +136,7 @@ struct Transaction {
     tried: bool,
     recipients: u16,
     /// The chunk of the first BDAT, while [`Event::Data`] waits for its answer.
-    first_chunk: Option<(u64, bool)>,
+    first_chunk: Option<Chunk>,
     /// What has begun of the message; behind BDAT neither RCPT nor DATA can follow (RFC 3030 §2).
     message: Message,
     watch: FlawWatch,
@@ -146,10 +155,10 @@ enum Message {
 }
 
 impl Transaction {
-    fn new(smtputf8: bool, binary: bool) -> Self {
+    fn new(params: &MailParams<'_>) -> Self {
         Self {
-            smtputf8,
-            binary,
+            smtputf8: params.smtputf8,
+            binary: params.body == Body::BinaryMime,
             tried: false,
             recipients: 0,
             first_chunk: None,
@@ -165,14 +174,18 @@ impl Transaction {
     }
 }
 
-/// Octets consumed, and what came of them.
+/// What came of the input so far.
 enum Advance<'i> {
-    /// A reply, at most: the step goes on.
+    /// A reply, at most, for as many octets: the step goes on.
     Replied(usize),
-    /// An event ends the step.
-    Event(usize, Event<'i>),
-    /// A need ends it.
-    Need(usize, Need),
+    /// The step ends.
+    Ended(Step<'i>),
+}
+
+/// Why an answer was not written.
+pub(crate) enum Unapplied {
+    NoRoom,
+    Stale,
 }
 
 /// The output that [`Config::min_out`] asks for was there, so that no reply lacks it.
@@ -182,8 +195,8 @@ impl<'c> Session<'c> {
     /// A session with a client that has just connected.
     ///
     /// `id` tells the asks of this session from those of others that the caller has: a counter
-    /// of connections will do. `tls` says whether the connection is under TLS from its start.
-    pub fn new(config: &'c Config<'c>, id: u32, tls: bool) -> Self {
+    /// of connections will do.
+    pub fn new(config: &'c Config<'c>, id: u32, transport: Transport) -> Self {
         Self {
             config,
             phase: Phase::Start,
@@ -195,8 +208,8 @@ impl<'c> Session<'c> {
             errors: 0,
             idle_commands: 0,
             client: Client::Unknown,
-            esmtp: false,
-            tls,
+            greeting: Greeting::Helo,
+            transport,
             authenticated: false,
             shutting_down: false,
         }
@@ -209,20 +222,19 @@ impl<'c> Session<'c> {
         let mut consumed: usize = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            let (octets, next) = match self.advance(rest, out) {
+            let step = match self.advance(rest, out) {
                 Ok(Advance::Replied(octets)) => {
                     consumed = consumed.saturating_add(octets);
                     continue;
                 }
-                Ok(Advance::Event(octets, event)) => (octets, Ok(event)),
-                Ok(Advance::Need(octets, need)) => (octets, Err(need)),
-                Err(NoRoom) => (0, Err(Need::Room)),
+                Ok(Advance::Ended(step)) => step,
+                Err(NoRoom) => Step { consumed: 0, next: Next::Need(Need::Room) },
             };
-            if next == Err(Need::Input) {
+            if step.next == Next::Need(Need::Input) {
                 let in_message = self.message_in_progress().is_some();
                 self.budget.start(now, if in_message { For::Message } else { For::Command });
             }
-            return Step { consumed: consumed.saturating_add(octets), next };
+            return Step { consumed: consumed.saturating_add(step.consumed), ..step };
         }
     }
 
@@ -234,31 +246,31 @@ impl<'c> Session<'c> {
     }
 
     /// Answers an event's ask; its reply is appended to `out`.
-    pub fn answer<A: Ask>(
+    pub fn answer<V: Decision>(
         &mut self,
-        ask: A,
-        verdict: A::Verdict<'_>,
+        ask: Ask<V>,
+        verdict: V::Of<'_>,
         out: &mut Out<'_>,
-    ) -> Result<(), Unanswered<A>> {
+    ) -> Result<(), Unanswered<V>> {
         match self.apply(&Answer::new(&ask, verdict), out) {
             Ok(()) => Ok(()),
-            Err(Unanswered::Stale) => Err(Unanswered::Stale),
-            Err(Unanswered::NoRoom(())) => Err(Unanswered::NoRoom(ask)),
+            Err(Unapplied::Stale) => Err(Unanswered::Stale),
+            Err(Unapplied::NoRoom) => Err(Unanswered::NoRoom(ask)),
         }
     }
 
-    /// [`Session::answer`], for asks of any kind: what is generic is there once for each of them.
+    /// [`Session::answer`] where the kind of the ask is known no more.
     pub(crate) fn apply(
         &mut self,
         answer: &Answer<'_>,
         out: &mut Out<'_>,
-    ) -> Result<(), Unanswered<()>> {
+    ) -> Result<(), Unapplied> {
         let Answer { stage, serial, ruling } = answer;
         if self.phase != Phase::Asking(*stage) || self.serial != *serial {
-            return Err(Unanswered::Stale);
+            return Err(Unapplied::Stale);
         }
         if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
-            return Err(Unanswered::NoRoom(()));
+            return Err(Unapplied::NoRoom);
         }
         self.count(ruling.reply);
         self.phase = self.settle(*stage, ruling.outcome);
@@ -286,10 +298,9 @@ impl<'c> Session<'c> {
     pub fn tls_started(&mut self) {
         if self.phase == Phase::Tls {
             self.phase = Phase::Command;
-            self.tls = true;
+            self.transport = Transport::Tls;
             self.client = Client::Unknown;
             self.authenticated = false;
-            self.budget.refill();
         }
     }
 
@@ -352,10 +363,10 @@ impl<'c> Session<'c> {
             return self.close(0, reply, out);
         }
         match self.phase {
-            Phase::Start => event(0, Event::Connect { ask: AskConnect(self.ask(Stage::Connect)) }),
+            Phase::Start => event(0, Event::Connect { ask: self.ask(Stage::Connect) }),
             Phase::Skip(skip, reply) => self.skip(skip, reply, input, out),
             Phase::Data(unstuffer) => self.read_data(unstuffer, input, out),
-            Phase::Chunk { left, last } => self.read_chunk(left, last, input, out),
+            Phase::Chunk(chunk) => self.read_chunk(chunk, input, out),
             Phase::Eat(left) => self.eat(left, input),
             Phase::AuthLine => self.read_auth_line(input, out),
             _ => self.read_command(input, out),
@@ -368,7 +379,7 @@ impl<'c> Session<'c> {
         let reached = |count: u16, limit: u16| limit > 0 && count >= limit;
         match self.phase {
             Phase::Closing(reply) => Some(reply),
-            Phase::Start | Phase::Data(_) | Phase::Chunk { .. } => None,
+            Phase::Start | Phase::Data(_) | Phase::Chunk(_) => None,
             _ if self.shutting_down && self.transaction.is_none() => {
                 Some(reply::refusal(Stage::End, Reason::ShuttingDown))
             }
@@ -402,47 +413,37 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// Opens an ask and gives its serial number.
-    fn ask(&mut self, stage: Stage) -> u64 {
+    /// Opens an ask.
+    fn ask<V>(&mut self, stage: Stage) -> Ask<V> {
         let (id, count) = (self.serial >> 32, self.serial as u32);
         self.serial = (id << 32) | u64::from(count.wrapping_add(1));
         self.phase = Phase::Asking(stage);
-        self.serial
+        Ask::new(stage, self.serial)
     }
 
     fn write(&self, stage: Stage, ruling: &Ruling<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
         let accepted = ruling.outcome == Outcome::Accepted;
         match stage {
-            Stage::Hello if accepted && self.esmtp => {
-                reply::write_ehlo(self.config.hostname, self.keywords(), out)
-            }
+            Stage::Hello if accepted && self.greeting == Greeting::Ehlo => self.offer().write(out),
             Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
                 ruling.reply.write_named(self.config.hostname, out)
             }
             Stage::Data if accepted && self.first_chunk().is_some() => Ok(()),
-            _ => match ruling.count {
-                Some(count) => ruling.reply.write_count(count, out),
-                None => ruling.reply.write_text(ruling.text, out),
+            _ => match ruling.words {
+                Words::Own => ruling.reply.write(out),
+                Words::Text(text) => ruling.reply.write_text(text, out),
+                Words::Count(count) => ruling.reply.write_count(count, out),
             },
         }
     }
 
     /// What EHLO's reply offers at this point of the dialogue.
-    fn keywords(&self) -> impl Iterator<Item = Keyword<'c>> {
-        let config = self.config;
-        let (tls, authenticated) = (self.tls, self.authenticated);
-        KEYWORDS.iter().filter_map(move |(extension, name)| {
-            let (number, words): (Option<u64>, &[u8]) = match extension {
-                Extension::StartTls if tls => return None,
-                Extension::Auth if authenticated => return None,
-                Extension::Size => (Some(config.max_message_size), b""),
-                Extension::Limits => (Some(u64::from(config.max_recipients)), b""),
-                Extension::Auth => (None, config.auth_mechanisms.as_bytes()),
-                _ => (None, b""),
-            };
-            let offered = config.offered().has(*extension);
-            offered.then_some(Keyword { name, number, words })
-        })
+    fn offer(&self) -> Offer<'c> {
+        let nothing = Extensions::NONE;
+        let started = self.transport == Transport::Tls;
+        let hidden = if started { nothing.with(Extension::StartTls) } else { nothing };
+        let hidden = if self.authenticated { hidden.with(Extension::Auth) } else { hidden };
+        Offer { hidden, ..self.config.offer() }
     }
 
     /// The phase that an answer leads to.
@@ -479,29 +480,12 @@ impl<'c> Session<'c> {
     }
 }
 
-const KEYWORDS: [(Extension, &str); 14] = [
-    (Extension::Pipelining, "PIPELINING"),
-    (Extension::Size, "SIZE "),
-    (Extension::EightBitMime, "8BITMIME"),
-    (Extension::SmtpUtf8, "SMTPUTF8"),
-    (Extension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES"),
-    (Extension::Chunking, "CHUNKING"),
-    (Extension::BinaryMime, "BINARYMIME"),
-    (Extension::Dsn, "DSN"),
-    (Extension::Etrn, "ETRN"),
-    (Extension::StartTls, "STARTTLS"),
-    (Extension::Auth, "AUTH "),
-    (Extension::Limits, "LIMITS RCPTMAX="),
-    (Extension::Xclient, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN"),
-    (Extension::Atrn, "ATRN"),
-];
-
 fn need<'i>(consumed: usize, need: Need) -> Advanced<'i> {
-    Ok(Advance::Need(consumed, need))
+    Ok(Advance::Ended(Step { consumed, next: Next::Need(need) }))
 }
 
 fn event(consumed: usize, event: Event<'_>) -> Advanced<'_> {
-    Ok(Advance::Event(consumed, event))
+    Ok(Advance::Ended(Step { consumed, next: Next::Event(event) }))
 }
 
 fn replied<'i>(consumed: usize) -> Advanced<'i> {

@@ -6,6 +6,7 @@
 pub mod command;
 pub mod domain;
 pub mod dot;
+pub mod ehlo;
 pub mod etrn;
 pub mod line;
 mod out;

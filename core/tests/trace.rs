@@ -83,6 +83,14 @@ fn a_helo_name_cannot_break_the_field() {
 }
 
 #[test]
+fn a_helo_name_is_shown_up_to_255_octets() {
+    let name = |octets: usize| text(received(&vec![b'x'; octets], None)).matches('x').count();
+    let others = name(0);
+    assert_eq!((name(255) - others, name(256) - others), (255, 255));
+    assert!(text(received(b"my_host-1.[IPv6:a]", None)).contains("from my_host-1.[IPv6:a] "));
+}
+
+#[test]
 fn a_recipient_that_could_break_the_field_is_left_out() {
     assert!(!text(received(b"h", Some(b"a\r\nb@held.example"))).contains("for <"));
     assert!(!text(received(b"h", Some("ö@held.example".as_bytes()))).contains("for <"));

@@ -18,7 +18,7 @@ use postern_core::client::{
 use postern_core::drive::deliver::{Sent as Out, Turn, Unsent};
 use postern_core::utf8;
 use postern_core::wire::Text;
-use postern_core::wire::params::{Extension, Extensions};
+use postern_core::wire::ehlo::{Extension, Extensions};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

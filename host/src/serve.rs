@@ -10,11 +10,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-use crate::api::{self, Control};
+use crate::api::{self, Control, Opened};
 use crate::config::Config;
 use crate::net::listener::{Reception, Terms};
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
+use crate::observe::progress::Progress;
 use crate::policy::Capabilities;
 use crate::receive::etrn::Releases;
 use crate::receive::refusals::Refusals;
@@ -88,11 +89,12 @@ async fn run<S: Spool>(
     let Sockets { mail, listening, control, control_file: _removed_last } = sockets;
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
-    let spool = Arc::new(OnceLock::new());
+    let opened = Arc::new(OnceLock::new());
     let metrics = Metrics::default();
     let api = Control {
-        spool: Arc::clone(&spool),
+        opened: Arc::clone(&opened),
         metrics: metrics.clone(),
+        progress: Progress::default(),
         started: clock.instant(),
         clock: clock.clone(),
         listening: listening.clone(),
@@ -108,15 +110,18 @@ async fn run<S: Spool>(
             Ok((Arc::new(spool), terms))
         }
     });
-    let (opened, terms) = tokio::select! {
+    let (spool, terms) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
         // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => {
+            tracing::info!("stopped before the spool was open");
+            return Ok(());
+        }
     };
-    let server = Server { clock, metrics, spool: opened, listening, terms, stopping };
+    let terms = watch::Sender::new(terms);
     // Nobody else sets it.
-    let _ = spool.set(Arc::clone(&server.spool));
-    drop(spool);
+    let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
+    let server = Server { clock, metrics, spool, listening, terms, stopping };
     server.run(file, mail, Ends { stop, end, api }, signals).await
 }
 
@@ -126,8 +131,7 @@ struct Server<S> {
     metrics: Metrics,
     spool: Arc<S>,
     listening: Vec<SocketAddr>,
-    /// The configuration at the start.
-    terms: Terms,
+    terms: watch::Sender<Terms>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -148,11 +152,11 @@ impl<S: Spool> Server<S> {
         mut ends: Ends,
         mut signals: Signals,
     ) -> Result<(), ServeError> {
-        let terms = watch::Sender::new(self.terms.clone());
-        let mut work = self.start_work(mail, &terms);
-        let (started, domains) = (Arc::clone(&self.terms.config), self.terms.config.hold.len());
-        let mut reload = Reload::new(file, started, terms);
-        tracing::info!(version = VERSION, listening = ?self.listening, domains, "ready");
+        let mut work = self.start_work(mail);
+        let started = Arc::clone(&self.terms.borrow().config);
+        let (listening, domains) = (&self.listening, started.hold.len());
+        tracing::info!(version = VERSION, ?listening, domains, "ready");
+        let mut reload = Reload::new(file, started, self.terms);
         loop {
             tokio::select! {
                 hang_up = signals.any() => match hang_up {
@@ -170,7 +174,7 @@ impl<S: Spool> Server<S> {
     }
 
     /// Starts to take and to release mail, until the stop.
-    fn start_work(&self, mail: Vec<TcpListener>, terms: &watch::Sender<Terms>) -> JoinSet<()> {
+    fn start_work(&self, mail: Vec<TcpListener>) -> JoinSet<()> {
         let post = Post {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
@@ -180,14 +184,14 @@ impl<S: Spool> Server<S> {
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
         };
         let stopping = self.stopping.clone();
-        let reception = Arc::new(Reception::new(Arc::new(post), terms.subscribe(), stopping));
+        let reception = Arc::new(Reception::new(Arc::new(post), self.terms.subscribe(), stopping));
         let mut work = JoinSet::new();
         for listener in mail {
             work.spawn(Arc::clone(&reception).receive(listener));
         }
         let engine = Engine {
             spool: Arc::clone(&self.spool),
-            terms: terms.subscribe(),
+            terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tls: Tls::opportunistic(),
@@ -218,9 +222,8 @@ async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut si
             drop(api.await);
         }
     }
-    let closing = spawn_blocking(move || drop(spool));
     tokio::select! {
-        closed = closing => drop(closed),
+        () = spool.close() => {}
         () = signals.stop() => exit_within(CUT_TIMEOUT),
     }
 }

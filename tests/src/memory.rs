@@ -5,7 +5,7 @@ mod room;
 
 use postern_core::session::Config;
 use postern_core::wire::Text;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 
 use crate::dialogue::{Script, Settings, Step};
 use crate::play;
@@ -58,12 +58,19 @@ const HOSTNAME: Text<'static> = Text::new(b"mx.example").expect("printable");
 const MECHANISMS: Text<'static> = Text::new(b"PLAIN").expect("printable");
 
 fn config(settings: &Settings) -> Result<Config<'static>, String> {
-    let mut config = Config::new(HOSTNAME).with(Extension::StartTls);
+    let mut config = Config::new(HOSTNAME)
+        .with(Extension::StartTls)
+        .with(Extension::Chunking)
+        .with(Extension::SmtpUtf8)
+        .with(Extension::Dsn)
+        .with(Extension::Etrn);
     config.max_message_size = settings.max_message_size;
     config.max_recipients = settings.max_recipients;
-    config.auth_mechanisms = MECHANISMS;
     for name in &settings.needs {
-        config = config.with(extension(name)?);
+        config = match extension(name)? {
+            Extension::Auth => config.with_auth(MECHANISMS),
+            other => config.with(other),
+        };
     }
     for name in &settings.without {
         config = config.without(extension(name)?);

@@ -1,9 +1,7 @@
 //! Every message of up to 8 octets over { CR, LF, '.', x }, and of up to 6 over those and NUL, at
 //! every split, against a reference that is too simple to be wrong.
 
-use std::fmt::Debug;
-
-use postern_core::session::{Ask, Config, Event, Need, Session, Verdict};
+use postern_core::session::{Ask, Config, Event, Need, Next, Session, Transport, Verdict};
 use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
@@ -50,19 +48,21 @@ impl Receiver<'_> {
             let step = self.session.step(Instant::from_millis(0), unread, &mut out);
             start += step.consumed;
             match step.next {
-                Ok(Event::Connect { ask }) => self.answer(ask, Verdict::Accept, &mut out),
-                Ok(Event::Hello { ask, .. }) => self.answer(ask, Verdict::Accept, &mut out),
-                Ok(Event::Mail { ask, .. }) => self.answer(ask, Verdict::Accept, &mut out),
-                Ok(Event::Rcpt { ask, .. }) => self.answer(ask, Verdict::Accept, &mut out),
-                Ok(Event::Data { ask }) => self.answer(ask, Verdict::Accept, &mut out),
-                Ok(Event::Chunk(chunk)) => self.message.extend_from_slice(chunk),
-                Ok(Event::Discard(_)) => self.message.clear(),
-                Ok(Event::End { ask, .. }) => {
+                Next::Event(
+                    Event::Connect { ask }
+                    | Event::Hello { ask, .. }
+                    | Event::Mail { ask, .. }
+                    | Event::Rcpt { ask, .. }
+                    | Event::Data { ask },
+                ) => self.answer(ask, Verdict::Accept, &mut out),
+                Next::Event(Event::Chunk(chunk)) => self.message.extend_from_slice(chunk),
+                Next::Event(Event::Discard(_)) => self.message.clear(),
+                Next::Event(Event::End { ask, .. }) => {
                     ended = Some(std::mem::take(&mut self.message));
                     self.answer(ask, Verdict::Refuse(Reason::Policy, None), &mut out);
                 }
-                Err(Need::Room) => self.flush(&mut out),
-                Err(Need::Input) => break,
+                Next::Need(Need::Room) => self.flush(&mut out),
+                Next::Need(Need::Input) => break,
                 other => panic!("{other:?} in a message"),
             }
         }
@@ -71,10 +71,7 @@ impl Receiver<'_> {
         ended
     }
 
-    fn answer<A>(&mut self, ask: A, verdict: Verdict<'_>, out: &mut Out<'_>)
-    where
-        A: for<'t> Ask<Verdict<'t> = Verdict<'t>> + Debug,
-    {
+    fn answer(&mut self, ask: Ask, verdict: Verdict<'_>, out: &mut Out<'_>) {
         self.session.answer(ask, verdict, out).expect("a step leaves room for its answer");
     }
 
@@ -111,7 +108,7 @@ fn messages(alphabet: &'static [u8], octets: u32) -> impl Iterator<Item = Vec<u8
 fn every_message_at_every_split() {
     let config = Config::new(Text::new(b"mx.example").expect("printable"));
     let config = Config { max_errors: 0, ..config };
-    let session = Session::new(&config, 1, false);
+    let session = Session::new(&config, 1, Transport::Clear);
     let (replies, message_so_far, input) = (Vec::new(), Vec::new(), Vec::new());
     let mut receiver = Receiver { session, replies, message: message_so_far, input };
     assert_eq!(receiver.feed(b"EHLO sender.example\r\n"), None);

@@ -9,7 +9,7 @@ use postern_tests::tidy::root;
 
 const TARGET: &str = "thumbv7m-none-eabi";
 const MAX_SESSION_OCTETS: u64 = 256;
-const MAX_FLASH_OCTETS: u64 = 25 * 1024;
+const MAX_FLASH_OCTETS: u64 = 24 * 1024;
 
 fn cargo(folder: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO"));

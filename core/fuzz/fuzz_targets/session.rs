@@ -3,10 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern_core::session::{
-    Ask, AuthVerdict, Config, EtrnVerdict, Event, Need, Session, Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session, Transport,
+    Unanswered, Verdict,
 };
 use postern_core::time::Instant;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
@@ -30,27 +31,29 @@ fuzz_target!(|data: &[u8]| {
     };
     let config = config(extensions, limit);
     let whole = run(&config, verdicts, octets, |_| usize::MAX);
-    let mut dice = Dice(u32::from(cut));
-    let split = run(&config, verdicts, octets, |_| 1 + dice.roll() % (1 + usize::from(cut)));
+    let mut random = Random(u32::from(cut));
+    let split = run(&config, verdicts, octets, |_| 1 + random.next() % (1 + usize::from(cut)));
     assert_eq!(whole, split, "another split, another session");
 });
 
 fn config(extensions: u8, limit: u8) -> Config<'static> {
-    let mut config = Config::new(HOSTNAME);
+    let mut config = Config::new(HOSTNAME).with(Extension::SmtpUtf8);
     for (bit, extension) in OPTIONAL.iter().enumerate() {
         let on = extensions & 1 << bit != 0;
         config = if on { config.with(*extension) } else { config.without(*extension) };
     }
     config.auth_mechanisms = MECHANISMS;
+    (config.max_errors, config.max_idle_commands) = (u16::from(limit % 3 * 10), 50);
     config.max_recipients = u16::from(limit % 5);
     config.max_message_size = u64::from(limit);
     config
 }
 
-struct Dice(u32);
+/// A linear congruential generator.
+struct Random(u32);
 
-impl Dice {
-    fn roll(&mut self) -> usize {
+impl Random {
+    fn next(&mut self) -> usize {
         self.0 = self.0.wrapping_mul(1_103_515_245).wrapping_add(12_345);
         (self.0 >> 16) as usize
     }
@@ -70,12 +73,13 @@ fn run(
     octets: &[u8],
     mut cut: impl FnMut(usize) -> usize,
 ) -> Trace {
-    let mut session = Session::new(config, 7, false);
-    let mut clerk = Clerk { trace: Trace::default(), dice: Dice(u32::from(verdicts)) };
+    let mut session = Session::new(config, 7, Transport::Clear);
+    let random = Random(u32::from(verdicts));
+    let mut caller = Caller { trace: Trace::default(), random, open: false };
     let mut buffer = vec![0; config.min_out()];
     let (mut input, mut rest) = (Vec::new(), octets);
     loop {
-        let need = drain(&mut session, &mut clerk, &mut input, &mut buffer);
+        let need = drain(&mut session, &mut caller, &mut input, &mut buffer);
         match need {
             Need::Close | Need::Turn => break,
             Need::Input | Need::Tls if rest.is_empty() => break,
@@ -88,14 +92,19 @@ fn run(
         input.extend_from_slice(now);
         rest = later;
     }
-    check_replies(&clerk.trace.replies);
-    clerk.trace
+    if session.hang_up().is_some() {
+        assert!(std::mem::take(&mut caller.open), "a transaction is discarded once");
+    }
+    assert!(!caller.open, "neither committed nor discarded");
+    assert_eq!(session.expire(Instant::FAR), Expired::NotDue, "it is over");
+    check_replies(&caller.trace.replies);
+    caller.trace
 }
 
 /// Steps until the session needs what the client or its carrier has to bring.
 fn drain(
     session: &mut Session<'_>,
-    clerk: &mut Clerk,
+    caller: &mut Caller,
     input: &mut Vec<u8>,
     buffer: &mut [u8],
 ) -> Need {
@@ -108,9 +117,9 @@ fn drain(
         assert!(idle < 16, "steps that lead nowhere");
         start += step.consumed;
         match step.next {
-            Ok(event) => clerk.attend(session, event, &mut out),
-            Err(need) => {
-                clerk.trace.replies.extend_from_slice(out.written());
+            Next::Event(event) => caller.attend(session, event, &mut out),
+            Next::Need(need) => {
+                caller.trace.replies.extend_from_slice(out.written());
                 out.clear();
                 if need != Need::Room {
                     input.drain(..start);
@@ -121,58 +130,64 @@ fn drain(
     }
 }
 
-struct Clerk {
+struct Caller {
     trace: Trace,
-    dice: Dice,
+    random: Random,
+    /// MAIL was accepted, and neither End nor Discard has come.
+    open: bool,
 }
 
-impl Clerk {
+impl Caller {
     fn attend(&mut self, session: &mut Session<'_>, event: Event<'_>, out: &mut Out<'_>) {
         match event {
             Event::Chunk(octets) => {
-                assert!(!octets.is_empty(), "an empty chunk");
+                assert!(self.open && !octets.is_empty(), "an empty chunk, or one of no message");
                 return self.trace.message.extend_from_slice(octets);
             }
-            // What came before a fault depends on the split, and is dropped. So is what came before
-            // we refused a chunk: that ends the transaction without another event.
-            Event::Discard(_) | Event::Mail { .. } => self.trace.message.clear(),
+            // How much came before a fault depends on the split.
+            Event::Discard(_) => self.trace.message.clear(),
             _ => {}
         }
         self.trace.events.push(format!("{event:?}"));
         match event {
-            Event::Connect { ask } => self.answer(session, ask, Verdict::Accept, out),
-            Event::Hello { ask, .. } => self.answer(session, ask, Verdict::Accept, out),
-            Event::Mail { ask, .. } => self.decide(session, ask, out),
-            Event::Rcpt { ask, .. } => self.decide(session, ask, out),
-            Event::Data { ask } => self.decide(session, ask, out),
-            Event::ChunkEnd { ask } => self.decide(session, ask, out),
+            Event::Connect { ask } | Event::Hello { ask, .. } => {
+                self.answer(session, ask, Verdict::Accept, out);
+            }
+            Event::Mail { ask, .. } => self.open = self.decide(session, ask, out),
+            Event::Rcpt { ask, .. }
+            | Event::Data { ask }
+            | Event::ChunkEnd { ask }
+            | Event::Atrn { ask, .. }
+            | Event::StartTls { ask }
+            | Event::Xclient { ask, .. } => {
+                self.decide(session, ask, out);
+            }
             Event::End { size, ask } => {
                 let message = std::mem::take(&mut self.trace.message);
                 assert_eq!(message.len() as u64, size, "the size is that of the chunks");
                 self.trace.events.push(message.escape_ascii().to_string());
+                assert!(std::mem::take(&mut self.open), "the end of no transaction");
                 self.decide(session, ask, out);
             }
+            Event::Discard(_) => {
+                assert!(std::mem::take(&mut self.open), "a transaction is discarded once");
+            }
             Event::Etrn { ask, .. } => self.answer(session, ask, EtrnVerdict::Counted(9), out),
-            Event::Atrn { ask, .. } => self.decide(session, ask, out),
-            Event::StartTls { ask } => self.decide(session, ask, out),
             Event::AuthStart { ask, .. } | Event::AuthLine { ask, .. } => {
-                let verdict = match self.dice.roll() % 3 {
+                let verdict = match self.random.next() % 3 {
                     0 => AuthVerdict::Accept,
                     1 => AuthVerdict::Challenge(CHALLENGE),
                     _ => AuthVerdict::Refuse(Reason::BadCredentials, None),
                 };
                 self.answer(session, ask, verdict, out);
             }
-            Event::Xclient { ask, .. } => self.decide(session, ask, out),
-            Event::Chunk(_) | Event::Discard(_) | Event::Quit => {}
+            Event::Chunk(_) | Event::Quit => {}
         }
     }
 
-    fn decide<A>(&mut self, session: &mut Session<'_>, ask: A, out: &mut Out<'_>)
-    where
-        A: for<'t> Ask<Verdict<'t> = Verdict<'t>>,
-    {
-        let verdict = match self.dice.roll() % 16 {
+    /// Whether it was accepted.
+    fn decide(&mut self, session: &mut Session<'_>, ask: Ask, out: &mut Out<'_>) -> bool {
+        let verdict = match self.random.next() % 16 {
             0 => Verdict::Refuse(Reason::Policy, None),
             1 => Verdict::Refuse(Reason::Busy, Some(HOSTNAME)),
             2 => Verdict::Close(Reason::ShuttingDown, None),
@@ -180,16 +195,17 @@ impl Clerk {
             _ => Verdict::Accept,
         };
         self.answer(session, ask, verdict, out);
+        matches!(verdict, Verdict::Accept | Verdict::AcceptWith(_))
     }
 
-    fn answer<A: Ask>(
+    fn answer<V: Decision>(
         &mut self,
         session: &mut Session<'_>,
-        ask: A,
-        verdict: A::Verdict<'_>,
+        ask: Ask<V>,
+        verdict: V::Of<'_>,
         out: &mut Out<'_>,
     ) where
-        for<'t> A::Verdict<'t>: Copy,
+        for<'t> V::Of<'t>: Copy,
     {
         match session.answer(ask, verdict, out) {
             Ok(()) => {}

@@ -5,7 +5,8 @@ use super::reply::{self, Class, Reply};
 use super::terms::{End, Event, Fault, Need, Next, Phase, Protocol, TlsPolicy};
 use super::transaction::{Aim, Due, Transaction};
 use super::{Client, MIN_OUT, command};
-use crate::wire::params::{Extension, Extensions, parse_decimal};
+use crate::wire::ehlo::{Extension, Extensions};
+use crate::wire::params::parse_decimal;
 use crate::wire::{NoRoom, Out};
 
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
 //! Commands with arguments, written whole or not at all.
 
 use super::{CallError, Mail, Recipient};
-use crate::wire::params::{Body, Extension, Extensions, Notify, Ret};
+use crate::wire::ehlo::{Extension, Extensions};
+use crate::wire::params::{Body, Notify, Ret};
 use crate::wire::{NoRoom, Out, Text};
 
 /// MAIL (RFC 5321 §4.1.1.2) with those parameters that the peer offers to take.

@@ -4,7 +4,9 @@ use core::cell::Cell;
 use core::time::Duration;
 
 use super::{Broken, Buffers, Clock, Link, Wake, send_all, within};
-use crate::session::{Answer, AuthVerdict, EtrnVerdict, Event, Need, Session, Verdict, Why};
+use crate::session::{
+    Answer, AuthVerdict, EtrnVerdict, Event, Greeting, Need, Next, Session, Verdict, Why,
+};
 use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::command::Attributes;
@@ -17,12 +19,12 @@ use crate::wire::reply::Reason;
 ///
 /// The methods are called in the order of the dialogue. What is behind an extension that a carrier
 /// does not offer keeps its default.
-pub trait Mailroom {
+pub trait Handler {
     /// A client has connected.
     async fn connect(&mut self) -> Verdict<'_>;
 
     /// EHLO or HELO, by a client that calls itself `name`.
-    async fn hello(&mut self, name: &[u8], esmtp: bool) -> Verdict<'_>;
+    async fn hello(&mut self, name: &[u8], greeting: Greeting) -> Verdict<'_>;
 
     /// MAIL.
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_>;
@@ -38,7 +40,7 @@ pub trait Mailroom {
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason>;
 
     /// The message, of `size` octets, has come whole. Accept it once it is on stable storage. If it
-    /// is refused, no [`Mailroom::discard`] follows.
+    /// is refused, no [`Handler::discard`] follows.
     async fn commit(&mut self, size: u64) -> Verdict<'_>;
 
     /// The transaction is over without a message.
@@ -95,21 +97,21 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// Runs `session` on `link` until it ends.
 ///
-/// Whatever ends it, a transaction that was open is discarded in the mailroom before this returns:
-/// exactly one [`Mailroom::commit`] or [`Mailroom::discard`] follows each MAIL that was accepted.
-pub async fn serve<L: Link, C: Clock, M: Mailroom, B: Buffers>(
+/// Whatever ends it, a transaction that was open is discarded in the handler before this returns:
+/// exactly one [`Handler::commit`] or [`Handler::discard`] follows each MAIL that was accepted.
+pub async fn serve<L: Link, C: Clock, M: Handler, B: Buffers>(
     session: &mut Session<'_>,
     link: &mut L,
     clock: &mut C,
-    mailroom: &mut M,
+    handler: &mut M,
     buffers: &mut B,
 ) -> Result<Exit, Broken<L::Error>> {
-    let mut drive = Drive { session, link, clock, mailroom, filled: 0 };
+    let mut drive = Drive { session, link, clock, handler, filled: 0 };
     let exit = drive.run(buffers).await;
     if let Ok(Exit::Tls | Exit::Turn { .. }) = exit {
         // The session goes on, or was asked for in no transaction.
     } else if let Some(why) = drive.session.hang_up() {
-        drive.mailroom.discard(why);
+        drive.handler.discard(why);
     }
     if !matches!(exit, Ok(Exit::Turn { .. })) {
         buffers.give_back();
@@ -121,12 +123,12 @@ struct Drive<'d, 'c, L, C, M> {
     session: &'d mut Session<'c>,
     link: &'d mut L,
     clock: &'d mut C,
-    mailroom: &'d mut M,
+    handler: &'d mut M,
     /// Octets at the start of the lent input that are not consumed yet.
     filled: usize,
 }
 
-impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
+impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
     async fn run<B: Buffers>(&mut self, buffers: &mut B) -> Result<Exit, Broken<L::Error>> {
         loop {
             let (input, output) = buffers.lend().await;
@@ -164,10 +166,10 @@ impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
             let step = self.session.step(self.clock.now(), unread, &mut out);
             start = start.saturating_add(step.consumed);
             match step.next {
-                Ok(event) => self.handle(event, &mut out).await?,
+                Next::Event(event) => self.handle(event, &mut out).await?,
                 // What was sent took time, and may have been told of a shut-down: step again.
-                Err(_) if !out.is_empty() => self.send(&mut out).await?,
-                Err(need) => {
+                Next::Need(_) if !out.is_empty() => self.send(&mut out).await?,
+                Next::Need(need) => {
                     self.drop_consumed(input, start);
                     return Ok(need);
                 }
@@ -254,18 +256,18 @@ impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
         event: Event<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), Broken<L::Error>> {
-        let Self { session, mailroom, .. } = self;
+        let Self { session, handler, .. } = self;
         let answer = match event {
-            Event::Connect { ask } => Answer::new(&ask, mailroom.connect().await),
-            Event::Hello { name, esmtp, ask } => {
-                Answer::new(&ask, mailroom.hello(name, esmtp).await)
+            Event::Connect { ask } => Answer::new(&ask, handler.connect().await),
+            Event::Hello { name, greeting, ask } => {
+                Answer::new(&ask, handler.hello(name, greeting).await)
             }
             Event::Mail { from, params, ask } => {
-                Answer::new(&ask, mailroom.mail(from, params).await)
+                Answer::new(&ask, handler.mail(from, params).await)
             }
-            Event::Rcpt { to, params, ask } => Answer::new(&ask, mailroom.rcpt(to, params).await),
-            Event::Data { ask } => Answer::new(&ask, mailroom.open().await),
-            Event::Chunk(bytes) => match mailroom.chunk(bytes).await {
+            Event::Rcpt { to, params, ask } => Answer::new(&ask, handler.rcpt(to, params).await),
+            Event::Data { ask } => Answer::new(&ask, handler.open().await),
+            Event::Chunk(bytes) => match handler.chunk(bytes).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => {
                     session.abort(reason);
@@ -273,20 +275,20 @@ impl<L: Link, C: Clock, M: Mailroom> Drive<'_, '_, L, C, M> {
                 }
             },
             Event::ChunkEnd { ask } => Answer::new(&ask, Verdict::Accept),
-            Event::End { size, ask } => Answer::new(&ask, mailroom.commit(size).await),
+            Event::End { size, ask } => Answer::new(&ask, handler.commit(size).await),
             Event::Discard(why) => {
-                mailroom.discard(why);
+                handler.discard(why);
                 return Ok(());
             }
-            Event::Etrn { node, ask } => Answer::new(&ask, mailroom.etrn(node).await),
-            Event::Atrn { domains, ask } => Answer::new(&ask, mailroom.atrn(domains).await),
-            Event::StartTls { ask } => Answer::new(&ask, mailroom.start_tls().await),
+            Event::Etrn { node, ask } => Answer::new(&ask, handler.etrn(node).await),
+            Event::Atrn { domains, ask } => Answer::new(&ask, handler.atrn(domains).await),
+            Event::StartTls { ask } => Answer::new(&ask, handler.start_tls().await),
             Event::AuthStart { mechanism, initial, ask } => {
-                Answer::new(&ask, mailroom.auth(mechanism, initial).await)
+                Answer::new(&ask, handler.auth(mechanism, initial).await)
             }
-            Event::AuthLine { line, ask } => Answer::new(&ask, mailroom.auth_line(line).await),
+            Event::AuthLine { line, ask } => Answer::new(&ask, handler.auth_line(line).await),
             Event::Xclient { attributes, ask } => {
-                Answer::new(&ask, mailroom.xclient(attributes).await)
+                Answer::new(&ask, handler.xclient(attributes).await)
             }
             Event::Quit => return Ok(()),
         };

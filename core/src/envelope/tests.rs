@@ -2,8 +2,11 @@ extern crate std;
 
 use std::vec::Vec;
 
+use core::cell::Cell;
 use core::net::{Ipv4Addr, Ipv6Addr};
+
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::wire::{NoRoom, Out};
@@ -203,9 +206,94 @@ proptest! {
         prop_assert_eq!(parsed.head(), head);
         prop_assert_eq!(parsed.recipients().collect::<Vec<_>>(), recipients);
     }
+}
 
-    #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(Envelope::parse(&bytes).is_err());
+/// The records of `bytes`, as far as they are whole, each with the checksum that it should have.
+fn with_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut made = Vec::new();
+    let mut rest = bytes;
+    while let [_, _, low, high, ..] = *rest {
+        let length = PREFIX + usize::from(u16::from_le_bytes([low, high]));
+        let Some((record, behind)) = rest.split_at_checked(length) else { break };
+        made.extend_from_slice(record);
+        made.extend_from_slice(&CRC32C.checksum(record).to_le_bytes());
+        rest = behind.get(4..).unwrap_or_default();
     }
+    made
+}
+
+/// Each field of a record whose checksum is right, with the values next to those it may have.
+#[test]
+fn what_a_field_can_not_be_is_malformed() {
+    let head = encode(&Head { client: None, ..sample_head() }, &[]);
+    let recipient = encode(&sample_head(), &[sample_recipient()]);
+    let start = encode(&sample_head(), &[]).len() - 12;
+    let cases: [(&[u8], usize, u8); 8] = [
+        (&head, PREFIX + 16 + 8, 32),     // a flag that there is not
+        (&head, PREFIX + 16 + 8 + 1, 1),  // another
+        (&head, PREFIX + 16 + 8 + 2, 4),  // BODY
+        (&head, PREFIX + 16 + 8 + 3, 3),  // RET
+        (&head, PREFIX + 16 + 8 + 4, 5),  // the kind of address
+        (&recipient, start + PREFIX, 3),  // NEVER with others
+        (&recipient, start + PREFIX, 16), // a flag that there is not
+        (&recipient, start + PREFIX + 1, 4),
+    ];
+    for (bytes, at, value) in cases {
+        let mut bytes = bytes.to_vec();
+        assert!(Envelope::parse(&bytes).is_ok());
+        bytes[at] = value;
+        let fault = Envelope::parse(&with_checksums(&bytes)).unwrap_err();
+        assert_eq!(fault, Fault::Malformed, "{value} at {at}");
+    }
+}
+
+#[test]
+fn a_record_that_is_longer_than_its_fields_is_malformed() {
+    let bytes = encode(&sample_head(), &[]);
+    let end = bytes.len() - 12;
+    let longer = [&bytes[..end], b"E\x01\x05\x00\x00\x00\x00\x00x\x00\x00\x00\x00"].concat();
+    assert_eq!(Envelope::parse(&with_checksums(&longer)).unwrap_err(), Fault::Malformed);
+}
+
+#[test]
+fn a_record_of_another_kind_is_refused_by_name() {
+    let mut bytes = sample();
+    bytes[0] = b'X';
+    assert_eq!(Envelope::parse(&with_checksums(&bytes)).unwrap_err(), Fault::UnknownKind(b'X'));
+}
+
+#[test]
+fn a_wrong_checksum_is_told_from_the_rest() {
+    let mut bytes = sample();
+    bytes[PREFIX] ^= 1;
+    assert_eq!(Envelope::parse(&bytes).unwrap_err(), Fault::Checksum);
+}
+
+/// An envelope in which some octets were changed, with the right checksums or with its own.
+#[test]
+fn no_bytes_make_it_panic() {
+    let change = (any::<prop::sample::Index>(), any::<u8>());
+    let changes = (prop::collection::vec(change, 0..4), any::<bool>());
+    let (read, refused) = (Cell::new(0), Cell::new(0));
+    let run = TestRunner::deterministic().run(&changes, |(changes, with_right_checksums)| {
+        let mut bytes = sample();
+        for (place, octet) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = octet;
+        }
+        let bytes = if with_right_checksums { with_checksums(&bytes) } else { bytes };
+        match Envelope::parse(&bytes) {
+            Ok(envelope) => {
+                read.set(read.get() + 1);
+                let recipients: Vec<_> = envelope.recipients().collect();
+                prop_assert_eq!(encode(&envelope.head(), &recipients), bytes);
+            }
+            Err(Fault::Malformed | Fault::Order) => refused.set(refused.get() + 1),
+            Err(_) => {}
+        }
+        Ok(())
+    });
+    run.expect("no case fails");
+    let (read, refused) = (read.get(), refused.get());
+    assert!(read >= 50 && refused >= 20, "{read} were read, {refused} refused for their content");
 }

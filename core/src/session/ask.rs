@@ -1,4 +1,6 @@
-//! Asks are tokens: one type a kind, each answered once.
+//! Asks are tokens, each answered once.
+
+use core::marker::PhantomData;
 
 use crate::wire::Text;
 use crate::wire::reply::{
@@ -6,7 +8,39 @@ use crate::wire::reply::{
     ETRN_UNABLE, Reason, Reply, Stage, acceptance, refusal,
 };
 
+/// A token that stands for one question of one session; `V` is the verdict that it takes.
+///
+/// It can't be copied, and [`super::Session::answer`] takes it. It borrows nothing, so the answer
+/// may wait for a disk. A token of another session, or of a question that is no longer open,
+/// changes nothing.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the session waits for the answer"]
+pub struct Ask<V = Verdict<'static>> {
+    pub(super) stage: Stage,
+    pub(super) serial: u64,
+    verdict: PhantomData<fn(V)>,
+}
+
+impl<V> Ask<V> {
+    pub(super) const fn new(stage: Stage, serial: u64) -> Self {
+        Self { stage, serial, verdict: PhantomData }
+    }
+}
+
+/// An ask that was not answered, handed back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unanswered<V = Verdict<'static>> {
+    /// The output has less than [`super::Config::min_out`] octets free: send what is there, then
+    /// answer again.
+    NoRoom(Ask<V>),
+    /// The question is no longer open, or was another session's. Nothing was changed.
+    Stale,
+}
+
 /// A decision on most asks.
+///
+/// Words that are not constant, such as an id, have to be kept where they can be borrowed from
+/// until the verdict is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'t> {
     /// Yes.
@@ -49,7 +83,7 @@ pub enum AuthVerdict<'t> {
 
 /// What a decision means to the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// It goes on.
     Accepted,
     /// It goes on with a line of the client's.
@@ -60,13 +94,33 @@ pub enum Outcome {
     Closed,
 }
 
+/// What a reply says behind its codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words<'t> {
+    Own,
+    Text(Text<'t>),
+    Count(u32),
+}
+
 /// A decision with its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ruling<'t> {
+pub(super) struct Ruling<'t> {
     pub(super) reply: Reply,
-    pub(super) text: Option<Text<'t>>,
-    pub(super) count: Option<u32>,
+    pub(super) words: Words<'t>,
     pub(super) outcome: Outcome,
+}
+
+impl<'t> Ruling<'t> {
+    fn accepted(reply: Reply, words: Words<'t>) -> Self {
+        Self { reply, words, outcome: Outcome::Accepted }
+    }
+
+    /// 421 is the reply of a server that closes (RFC 5321 §3.8), whoever gave it.
+    fn refused(stage: Stage, reason: Reason, text: Option<Text<'t>>) -> Self {
+        let reply = refusal(stage, reason);
+        let outcome = if reply.code() == 421 { Outcome::Closed } else { Outcome::Refused };
+        Self { reply, words: text.map_or(Words::Own, Words::Text), outcome }
+    }
 }
 
 /// A decision on one ask.
@@ -78,156 +132,86 @@ pub(crate) struct Answer<'t> {
 }
 
 impl<'t> Answer<'t> {
-    pub(crate) fn new<A: Ask>(ask: &A, verdict: A::Verdict<'t>) -> Self {
-        Self { stage: A::STAGE, serial: ask.serial(), ruling: verdict.rule(A::STAGE) }
+    pub(crate) fn new<V: Decision>(ask: &Ask<V>, verdict: V::Of<'t>) -> Self {
+        let Ask { stage, serial, .. } = *ask;
+        Self { stage, serial, ruling: verdict.into().rule(stage) }
     }
 }
 
-impl<'t> Ruling<'t> {
-    fn accepted(reply: Reply, text: Option<Text<'t>>) -> Self {
-        Self { reply, text, count: None, outcome: Outcome::Accepted }
-    }
+/// What can be decided: [`Verdict`], [`EtrnVerdict`] or [`AuthVerdict`].
+pub trait Decision {
+    /// The verdict, with words that are borrowed for as long as `'t`.
+    type Of<'t>: Into<AnyVerdict<'t>>;
+}
 
-    /// 421 is the reply of a server that closes (RFC 5321 §3.8), whoever gave it.
-    fn refused(reply: Reply, text: Option<Text<'t>>) -> Self {
-        let outcome = if reply.code() == 421 { Outcome::Closed } else { Outcome::Refused };
-        Self { reply, text, count: None, outcome }
+impl Decision for Verdict<'static> {
+    type Of<'t> = Verdict<'t>;
+}
+
+impl Decision for EtrnVerdict {
+    type Of<'t> = Self;
+}
+
+impl Decision for AuthVerdict<'static> {
+    type Of<'t> = AuthVerdict<'t>;
+}
+
+/// A verdict of any kind; nobody else can name it, so the kinds are these three.
+#[derive(Debug)]
+pub enum AnyVerdict<'t> {
+    Plain(Verdict<'t>),
+    Etrn(EtrnVerdict),
+    Auth(AuthVerdict<'t>),
+}
+
+impl<'t> From<Verdict<'t>> for AnyVerdict<'t> {
+    fn from(verdict: Verdict<'t>) -> Self {
+        Self::Plain(verdict)
     }
 }
 
-mod sealed {
-    use super::{AuthVerdict, EtrnVerdict, Ruling, Verdict};
-    use crate::wire::reply::Stage;
-
-    pub trait Token {
-        const STAGE: Stage;
-        fn serial(&self) -> u64;
-    }
-
-    pub trait Decision<'t> {
-        fn rule(self, stage: Stage) -> Ruling<'t>;
-    }
-
-    impl<'t> Decision<'t> for Verdict<'t> {
-        fn rule(self, stage: Stage) -> Ruling<'t> {
-            super::rule(self, stage)
-        }
-    }
-
-    impl<'t> Decision<'t> for EtrnVerdict {
-        fn rule(self, _: Stage) -> Ruling<'t> {
-            super::rule_etrn(self)
-        }
-    }
-
-    impl<'t> Decision<'t> for AuthVerdict<'t> {
-        fn rule(self, stage: Stage) -> Ruling<'t> {
-            super::rule_auth(self, stage)
-        }
+impl From<EtrnVerdict> for AnyVerdict<'_> {
+    fn from(verdict: EtrnVerdict) -> Self {
+        Self::Etrn(verdict)
     }
 }
 
-use sealed::{Decision, Token};
+impl<'t> From<AuthVerdict<'t>> for AnyVerdict<'t> {
+    fn from(verdict: AuthVerdict<'t>) -> Self {
+        Self::Auth(verdict)
+    }
+}
 
-fn rule(verdict: Verdict<'_>, stage: Stage) -> Ruling<'_> {
-    match verdict {
-        Verdict::Accept => Ruling::accepted(acceptance(stage), None),
-        Verdict::AcceptWith(text) => Ruling::accepted(acceptance(stage), Some(text)),
-        Verdict::Refuse(reason, text) => Ruling::refused(refusal(stage, reason), text),
-        Verdict::Close(reason, text) => {
-            let ruling = Ruling::refused(refusal(stage, reason), text);
-            Ruling { outcome: Outcome::Closed, ..ruling }
+impl<'t> AnyVerdict<'t> {
+    fn rule(self, stage: Stage) -> Ruling<'t> {
+        match self {
+            Self::Plain(Verdict::Accept) => Ruling::accepted(acceptance(stage), Words::Own),
+            Self::Plain(Verdict::AcceptWith(text)) => {
+                Ruling::accepted(acceptance(stage), Words::Text(text))
+            }
+            Self::Plain(Verdict::Refuse(reason, text))
+            | Self::Auth(AuthVerdict::Refuse(reason, text)) => Ruling::refused(stage, reason, text),
+            Self::Plain(Verdict::Close(reason, text)) => {
+                Ruling { outcome: Outcome::Closed, ..Ruling::refused(stage, reason, text) }
+            }
+            Self::Etrn(verdict) => rule_etrn(verdict),
+            Self::Auth(AuthVerdict::Accept) => Ruling::accepted(AUTH_OK, Words::Own),
+            Self::Auth(AuthVerdict::Challenge(text)) => {
+                let ruling = Ruling::accepted(CHALLENGE, Words::Text(text));
+                Ruling { outcome: Outcome::Challenged, ..ruling }
+            }
         }
     }
 }
 
 fn rule_etrn<'t>(verdict: EtrnVerdict) -> Ruling<'t> {
-    let (reply, count) = match verdict {
-        EtrnVerdict::Started => (ETRN_STARTED, None),
-        EtrnVerdict::NoneWaiting => (ETRN_NONE, None),
-        EtrnVerdict::PendingStarted => (ETRN_PENDING, None),
-        EtrnVerdict::Counted(messages) => (ETRN_COUNTED, Some(messages)),
-        EtrnVerdict::Unable => (ETRN_UNABLE, None),
-        EtrnVerdict::NotAllowed => (ETRN_DENIED, None),
+    let (reply, words) = match verdict {
+        EtrnVerdict::Started => (ETRN_STARTED, Words::Own),
+        EtrnVerdict::NoneWaiting => (ETRN_NONE, Words::Own),
+        EtrnVerdict::PendingStarted => (ETRN_PENDING, Words::Own),
+        EtrnVerdict::Counted(messages) => (ETRN_COUNTED, Words::Count(messages)),
+        EtrnVerdict::Unable => (ETRN_UNABLE, Words::Own),
+        EtrnVerdict::NotAllowed => (ETRN_DENIED, Words::Own),
     };
-    Ruling { count, ..Ruling::accepted(reply, None) }
-}
-
-fn rule_auth(verdict: AuthVerdict<'_>, stage: Stage) -> Ruling<'_> {
-    match verdict {
-        AuthVerdict::Accept => Ruling::accepted(AUTH_OK, None),
-        AuthVerdict::Challenge(text) => {
-            let ruling = Ruling::accepted(CHALLENGE, Some(text));
-            Ruling { outcome: Outcome::Challenged, ..ruling }
-        }
-        AuthVerdict::Refuse(reason, text) => Ruling::refused(refusal(stage, reason), text),
-    }
-}
-
-/// A token that stands for one question of one session.
-///
-/// It can't be copied, and [`super::Session::answer`] takes it. It borrows nothing, so the answer
-/// may wait for a disk. A token of another session, or of a question that is no longer open,
-/// changes nothing.
-pub trait Ask: Token {
-    /// What can be decided.
-    type Verdict<'t>: Decision<'t>;
-}
-
-macro_rules! asks {
-    ($($(#[$doc:meta])* $name:ident: $stage:ident, $verdict:ty;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, PartialEq, Eq)]
-        #[must_use = "the session waits for the answer"]
-        pub struct $name(pub(super) u64);
-
-        impl Token for $name {
-            const STAGE: Stage = Stage::$stage;
-
-            fn serial(&self) -> u64 {
-                self.0
-            }
-        }
-
-        impl Ask for $name {
-            type Verdict<'t> = $verdict;
-        }
-    )*};
-}
-
-asks! {
-    /// The ask of [`super::Event::Connect`].
-    AskConnect: Connect, Verdict<'t>;
-    /// The ask of [`super::Event::Hello`].
-    AskHello: Hello, Verdict<'t>;
-    /// The ask of [`super::Event::Mail`].
-    AskMail: Mail, Verdict<'t>;
-    /// The ask of [`super::Event::Rcpt`].
-    AskRcpt: Rcpt, Verdict<'t>;
-    /// The ask of [`super::Event::Data`].
-    AskData: Data, Verdict<'t>;
-    /// The ask of [`super::Event::ChunkEnd`].
-    AskChunk: Chunk, Verdict<'t>;
-    /// The ask of [`super::Event::End`].
-    AskEnd: End, Verdict<'t>;
-    /// The ask of [`super::Event::Etrn`].
-    AskEtrn: Etrn, EtrnVerdict;
-    /// The ask of [`super::Event::Atrn`].
-    AskAtrn: Atrn, Verdict<'t>;
-    /// The ask of [`super::Event::StartTls`].
-    AskTls: StartTls, Verdict<'t>;
-    /// The ask of [`super::Event::AuthStart`] and [`super::Event::AuthLine`].
-    AskAuth: Auth, AuthVerdict<'t>;
-    /// The ask of [`super::Event::Xclient`].
-    AskXclient: Xclient, Verdict<'t>;
-}
-
-/// An ask that was not answered, handed back.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unanswered<A> {
-    /// The output has less than [`super::Config::min_out`] octets free: send what is there, then
-    /// answer again.
-    NoRoom(A),
-    /// The question is no longer open, or was another session's. Nothing was changed.
-    Stale,
+    Ruling::accepted(reply, words)
 }

@@ -1,8 +1,8 @@
 //! The message: DATA (RFC 5321 §4.1.1.4) and BDAT (RFC 3030).
 
-use super::ask::{AskChunk, AskEnd};
 use super::{Advanced, Event, Message, Need, Phase, Session, Why, event, need, replied};
 use crate::wire::Out;
+use crate::wire::command::Chunk;
 use crate::wire::dot::{Flaw, FlawWatch, Piece, Unstuffer};
 use crate::wire::reply::{self, Reason, Reply, Stage};
 
@@ -19,12 +19,12 @@ impl Session<'_> {
         match chunk {
             None if accepted => Phase::Data(Unstuffer::default()),
             None => Phase::Command,
-            Some((left, last)) if accepted => Phase::Chunk { left, last },
-            Some((left, _)) => Phase::Eat(left),
+            Some(chunk) if accepted => Phase::Chunk(chunk),
+            Some(chunk) => Phase::Eat(chunk.octets),
         }
     }
 
-    pub(super) fn first_chunk(&self) -> Option<(u64, bool)> {
+    pub(super) fn first_chunk(&self) -> Option<Chunk> {
         self.transaction.as_ref()?.first_chunk
     }
 
@@ -55,20 +55,19 @@ impl Session<'_> {
 
     pub(super) fn read_chunk<'i>(
         &mut self,
-        left: u64,
-        last: bool,
+        chunk: Chunk,
         input: &'i [u8],
         out: &mut Out<'_>,
     ) -> Advanced<'i> {
-        if left == 0 {
-            return self.end_chunk(last, out);
+        if chunk.octets == 0 {
+            return self.end_chunk(chunk.last, out);
         }
-        let (bytes, left) = split_chunk(input, left);
+        let (bytes, octets) = split_chunk(input, chunk.octets);
         if bytes.is_empty() {
             return need(0, Need::Input);
         }
         self.budget.earn(bytes.len(), self.config.min_rate);
-        self.phase = Phase::Chunk { left, last };
+        self.phase = Phase::Chunk(Chunk { octets, ..chunk });
         let flaw = match &mut self.transaction {
             Some(transaction) if !transaction.binary => transaction.watch.find(bytes),
             _ => None,
@@ -95,7 +94,7 @@ impl Session<'_> {
         if last || self.message_in_progress().is_none() {
             return self.end(0, out);
         }
-        event(0, Event::ChunkEnd { ask: AskChunk(self.ask(Stage::Chunk)) })
+        event(0, Event::ChunkEnd { ask: self.ask(Stage::Chunk) })
     }
 
     /// Drops the octets of a chunk that was answered already (RFC 3030 §2).
@@ -107,13 +106,8 @@ impl Session<'_> {
     }
 
     /// A chunk that would make the message too big: nothing of it is kept, all of it is read.
-    pub(super) fn refuse_chunk<'i>(
-        &mut self,
-        consumed: usize,
-        left: u64,
-        last: bool,
-    ) -> Advanced<'i> {
-        self.phase = Phase::Chunk { left, last };
+    pub(super) fn refuse_chunk<'i>(&mut self, consumed: usize, chunk: Chunk) -> Advanced<'i> {
+        self.phase = Phase::Chunk(chunk);
         match self.fail(reply::refusal(Stage::End, Reason::TooBig), Why::TooBig) {
             Some(happened) => event(consumed, happened),
             None => replied(consumed),
@@ -153,7 +147,7 @@ impl Session<'_> {
         };
         let Some(fault) = fault else {
             self.transaction = None;
-            return event(consumed, Event::End { size, ask: AskEnd(self.ask(Stage::End)) });
+            return event(consumed, Event::End { size, ask: self.ask(Stage::End) });
         };
         if fault.code() == 421 {
             return self.close(consumed, fault, out);

@@ -1,15 +1,14 @@
 //! Commands, and the order that they must come in.
 
-use super::ask::{
-    AskAtrn, AskAuth, AskData, AskEtrn, AskHello, AskMail, AskRcpt, AskTls, AskXclient,
-};
 use super::{
-    Advanced, Client, Event, Message, Need, Phase, Session, Transaction, Why, event, need, replied,
+    Advanced, Client, Event, Greeting, Message, Need, Phase, Session, Transaction, Transport, Why,
+    event, need, replied,
 };
 use crate::wire::Out;
-use crate::wire::command::{Command, Fault, is_bdat, parse};
+use crate::wire::command::{Chunk, Command, CommandFault, is_bdat, parse};
+use crate::wire::ehlo::Extension;
 use crate::wire::line::{self, Line, Skip};
-use crate::wire::params::{Body, Extension, ParamFault, parse_mail, parse_rcpt};
+use crate::wire::params::{MailParams, ParamFault, RcptParams};
 use crate::wire::path::{ForwardPath, ReversePath};
 use crate::wire::reply::{self, Reason, Reply, Stage, refusal};
 
@@ -18,7 +17,7 @@ impl<'c> Session<'c> {
         let (content, length) = match line::find(input, self.config.min_input()) {
             Line::Partial => return need(0, Need::Input),
             Line::TooLong if is_bdat(input) && self.offers(Extension::Chunking) => {
-                return self.reject(Fault::Chunk, 0, out);
+                return self.reject(CommandFault::Chunk, 0, out);
             }
             Line::TooLong => return self.skip(Skip::default(), reply::TOO_LONG, input, out),
             Line::Whole { content, length } => (content, length),
@@ -54,7 +53,7 @@ impl<'c> Session<'c> {
             }
             Line::Whole { content: line, length } => {
                 self.budget.refill();
-                event(length, Event::AuthLine { line, ask: AskAuth(self.ask(Stage::Auth)) })
+                event(length, Event::AuthLine { line, ask: self.ask(Stage::Auth) })
             }
         }
     }
@@ -99,17 +98,22 @@ impl<'c> Session<'c> {
         replied(consumed)
     }
 
-    fn reject<'i>(&mut self, fault: Fault, length: usize, out: &mut Out<'_>) -> Advanced<'i> {
+    fn reject<'i>(
+        &mut self,
+        fault: CommandFault,
+        length: usize,
+        out: &mut Out<'_>,
+    ) -> Advanced<'i> {
         let reply = match fault {
-            Fault::Unknown => reply::UNKNOWN,
-            Fault::Control => reply::CONTROL,
-            Fault::ReversePath => reply::BAD_REVERSE_PATH,
-            Fault::ForwardPath => reply::BAD_FORWARD_PATH,
-            Fault::Name => reply::BAD_NAME,
-            Fault::Argument => reply::BAD_ARGUMENT,
-            Fault::Chunk if !self.offers(Extension::Chunking) => reply::NOT_OFFERED,
-            Fault::Chunk => return self.lose_step(length, reply::BAD_CHUNK, out),
-            Fault::Http => return self.lose_step(length, reply::HTTP, out),
+            CommandFault::Unknown => reply::UNKNOWN,
+            CommandFault::Control => reply::CONTROL,
+            CommandFault::ReversePath => reply::BAD_REVERSE_PATH,
+            CommandFault::ForwardPath => reply::BAD_FORWARD_PATH,
+            CommandFault::Name => reply::BAD_NAME,
+            CommandFault::Argument => reply::BAD_ARGUMENT,
+            CommandFault::Chunk if !self.offers(Extension::Chunking) => reply::NOT_OFFERED,
+            CommandFault::Chunk => return self.lose_step(length, reply::BAD_CHUNK, out),
+            CommandFault::Http => return self.lose_step(length, reply::HTTP, out),
         };
         self.say(length, reply, out)
     }
@@ -122,8 +126,8 @@ impl<'c> Session<'c> {
 
     fn obey<'i>(&mut self, command: Command<'i>, length: usize, out: &mut Out<'_>) -> Advanced<'i> {
         if let Some(reply) = self.out_of_order(&command) {
-            if let Command::Bdat(octets, _) = command {
-                self.phase = Phase::Eat(octets);
+            if let Command::Bdat(chunk) = command {
+                self.phase = Phase::Eat(chunk.octets);
             }
             return self.say(length, reply, out);
         }
@@ -138,12 +142,12 @@ impl<'c> Session<'c> {
             self.idle_commands = self.idle_commands.saturating_add(1);
         }
         match command {
-            Command::Ehlo(name) => self.hello(name, true, length),
-            Command::Helo(name) => self.hello(name, false, length),
+            Command::Ehlo(name) => self.hello(name, Greeting::Ehlo, length),
+            Command::Helo(name) => self.hello(name, Greeting::Helo, length),
             Command::Mail(from, params) => self.mail(from, params, length, out),
             Command::Rcpt(to, params) => self.rcpt(to, params, length, out),
-            Command::Data => event(length, Event::Data { ask: AskData(self.ask(Stage::Data)) }),
-            Command::Bdat(octets, last) => self.bdat(octets, last, length),
+            Command::Data => event(length, Event::Data { ask: self.ask(Stage::Data) }),
+            Command::Bdat(chunk) => self.bdat(chunk, length),
             Command::Rset | Command::Noop => self.say(length, reply::OK, out),
             Command::Vrfy => self.say(length, reply::VRFY, out),
             Command::Expn => self.say(length, reply::EXPN, out),
@@ -152,21 +156,17 @@ impl<'c> Session<'c> {
                 self.close(length, reply::BYE, out)?;
                 event(length, Event::Quit)
             }
-            Command::Etrn(node) => {
-                event(length, Event::Etrn { node, ask: AskEtrn(self.ask(Stage::Etrn)) })
-            }
+            Command::Etrn(node) => event(length, Event::Etrn { node, ask: self.ask(Stage::Etrn) }),
             Command::Atrn(domains) => {
-                event(length, Event::Atrn { domains, ask: AskAtrn(self.ask(Stage::Atrn)) })
+                event(length, Event::Atrn { domains, ask: self.ask(Stage::Atrn) })
             }
-            Command::StartTls => {
-                event(length, Event::StartTls { ask: AskTls(self.ask(Stage::StartTls)) })
-            }
+            Command::StartTls => event(length, Event::StartTls { ask: self.ask(Stage::StartTls) }),
             Command::Auth(mechanism, initial) => {
-                let ask = AskAuth(self.ask(Stage::Auth));
+                let ask = self.ask(Stage::Auth);
                 event(length, Event::AuthStart { mechanism, initial, ask })
             }
             Command::Xclient(attributes) => {
-                let ask = AskXclient(self.ask(Stage::Xclient));
+                let ask = self.ask(Stage::Xclient);
                 event(length, Event::Xclient { attributes, ask })
             }
         }
@@ -202,7 +202,7 @@ impl<'c> Session<'c> {
             {
                 Some(reply::IN_TRANSACTION)
             }
-            Command::StartTls if self.tls => Some(reply::ALREADY_TLS),
+            Command::StartTls if self.transport == Transport::Tls => Some(reply::ALREADY_TLS),
             Command::Auth(..) if self.authenticated => Some(reply::ALREADY_AUTH),
             Command::Atrn(_) if !self.authenticated => Some(refusal(Stage::Atrn, Reason::NeedAuth)),
 
@@ -214,10 +214,9 @@ impl<'c> Session<'c> {
         }
     }
 
-    fn hello<'i>(&mut self, name: &'i [u8], esmtp: bool, length: usize) -> Advanced<'i> {
-        self.esmtp = esmtp;
-        let ask = AskHello(self.ask(Stage::Hello));
-        event(length, Event::Hello { name, esmtp, ask })
+    fn hello<'i>(&mut self, name: &'i [u8], greeting: Greeting, length: usize) -> Advanced<'i> {
+        self.greeting = greeting;
+        event(length, Event::Hello { name, greeting, ask: self.ask(Stage::Hello) })
     }
 
     fn mail<'i>(
@@ -227,7 +226,7 @@ impl<'c> Session<'c> {
         length: usize,
         out: &mut Out<'_>,
     ) -> Advanced<'i> {
-        let params = match parse_mail(params, self.config.offered()) {
+        let params = match MailParams::parse(params, self.config.offered()) {
             Ok(params) => params,
             Err(fault) => return self.say(length, param_reply(fault), out),
         };
@@ -237,9 +236,8 @@ impl<'c> Session<'c> {
         if params.size.is_some_and(|size| size > self.config.max_message_size) {
             return self.say(length, refusal(Stage::Mail, Reason::TooBig), out);
         }
-        let binary = params.body == Body::BinaryMime;
-        self.transaction = Some(Transaction::new(params.smtputf8, binary));
-        event(length, Event::Mail { from, params, ask: AskMail(self.ask(Stage::Mail)) })
+        self.transaction = Some(Transaction::new(&params));
+        event(length, Event::Mail { from, params, ask: self.ask(Stage::Mail) })
     }
 
     fn rcpt<'i>(
@@ -249,7 +247,7 @@ impl<'c> Session<'c> {
         length: usize,
         out: &mut Out<'_>,
     ) -> Advanced<'i> {
-        let params = match parse_rcpt(params, self.config.offered()) {
+        let params = match RcptParams::parse(params, self.config.offered()) {
             Ok(params) => params,
             Err(fault) => return self.say(length, param_reply(fault), out),
         };
@@ -263,23 +261,23 @@ impl<'c> Session<'c> {
         if transaction.recipients >= self.config.max_recipients {
             return self.say(length, refusal(Stage::Rcpt, Reason::TooManyRecipients), out);
         }
-        event(length, Event::Rcpt { to, params, ask: AskRcpt(self.ask(Stage::Rcpt)) })
+        event(length, Event::Rcpt { to, params, ask: self.ask(Stage::Rcpt) })
     }
 
-    fn bdat<'i>(&mut self, octets: u64, last: bool, length: usize) -> Advanced<'i> {
+    fn bdat<'i>(&mut self, chunk: Chunk, length: usize) -> Advanced<'i> {
         let Some(transaction) = &mut self.transaction else {
-            self.phase = Phase::Eat(octets);
+            self.phase = Phase::Eat(chunk.octets);
             return replied(length);
         };
-        if transaction.size.saturating_add(octets) > self.config.max_message_size {
-            return self.refuse_chunk(length, octets, last);
+        if transaction.size.saturating_add(chunk.octets) > self.config.max_message_size {
+            return self.refuse_chunk(length, chunk);
         }
         if transaction.message == Message::ByBdat {
-            self.phase = Phase::Chunk { left: octets, last };
+            self.phase = Phase::Chunk(chunk);
             return replied(length);
         }
-        transaction.first_chunk = Some((octets, last));
-        event(length, Event::Data { ask: AskData(self.ask(Stage::Data)) })
+        transaction.first_chunk = Some(chunk);
+        event(length, Event::Data { ask: self.ask(Stage::Data) })
     }
 }
 

@@ -1,18 +1,17 @@
 //! What one kind of session offers and how patient it is.
 
-use super::KEYWORDS;
 use crate::wire::Text;
-use crate::wire::params::{Extension, Extensions};
-use crate::wire::reply::{EHLO_END, EHLO_LINE, MAX_NAMED, MAX_REPLY};
+use crate::wire::ehlo::{Extension, Extensions, Offer};
+use crate::wire::reply::{MAX_NAMED, MAX_REPLY};
 
 /// The constants of a session. All of it can be `const`, as a device wants it.
 ///
 /// ```
 /// use postern_core::session::Config;
-/// use postern_core::wire::{Text, params::Extension};
+/// use postern_core::wire::{Text, ehlo::Extension};
 ///
 /// const HOSTNAME: Text<'static> = Text::new(b"mx2.provider.example").expect("printable");
-/// const CONFIG: Config<'static> = Config::new(HOSTNAME).without(Extension::Chunking);
+/// const CONFIG: Config<'static> = Config::new(HOSTNAME).with(Extension::Chunking);
 /// assert!(CONFIG.min_out() < 1024);
 /// ```
 #[derive(Debug, Clone, Copy)]
@@ -45,15 +44,12 @@ pub struct Config<'c> {
     pub max_idle_commands: u16,
 }
 
-const OFFERED: Extensions = Extensions::NONE
+/// What binds a caller to nothing that plain SMTP does not.
+const BARE: Extensions = Extensions::NONE
     .with(Extension::Pipelining)
     .with(Extension::Size)
     .with(Extension::EightBitMime)
-    .with(Extension::SmtpUtf8)
     .with(Extension::EnhancedStatusCodes)
-    .with(Extension::Chunking)
-    .with(Extension::Dsn)
-    .with(Extension::Etrn)
     .with(Extension::Limits);
 
 const NO_MECHANISMS: Text<'static> = match Text::new(b"") {
@@ -62,12 +58,17 @@ const NO_MECHANISMS: Text<'static> = match Text::new(b"") {
 };
 
 impl<'c> Config<'c> {
-    /// Everything that needs nothing from a carrier is offered; 50 MiB, 1,000 recipients, five
-    /// minutes of patience, an hour a message, 50 octets a second, 20 errors, 100 idle commands.
+    /// Bare receiving: PIPELINING, SIZE, 8BITMIME, ENHANCEDSTATUSCODES and LIMITS; 50 MiB, 1,000
+    /// recipients, five minutes of patience, an hour from message to message, 50 octets a second,
+    /// 20 errors, 100 idle commands.
+    ///
+    /// What else is offered is a promise of the caller's, and is added by [`Config::with`]:
+    /// SMTPUTF8 that it passes such mail only to hosts that take it, DSN that NOTIFY, ORCPT, RET
+    /// and ENVID are kept with the message, ETRN and the others that their events are answered.
     pub const fn new(hostname: Text<'c>) -> Self {
         Self {
             hostname,
-            extensions: OFFERED,
+            extensions: BARE,
             max_message_size: 50 * 1024 * 1024,
             max_recipients: 1000,
             auth_mechanisms: NO_MECHANISMS,
@@ -108,53 +109,29 @@ impl<'c> Config<'c> {
         self
     }
 
-    /// Octets of the longest command line, CRLF included: RFC 5321 §4.5.3.1.4, and what each
-    /// extension adds to it. The input that a caller lends must hold as many.
+    /// Octets of the longest command line, CRLF included. The input that a caller lends must hold
+    /// as many.
     pub const fn min_input(&self) -> usize {
-        let offered = self.offered();
-        if offered.has(Extension::Auth) {
-            return 12_288; // RFC 4954 §4
-        }
-        let mut octets = 512;
-        if offered.has(Extension::Size) {
-            octets += 26; // RFC 1870 §3
-        }
-        if offered.has(Extension::EightBitMime) {
-            octets += 17; // RFC 6152 §2
-        }
-        if offered.has(Extension::SmtpUtf8) {
-            octets += 460; // RFC 6531 §3.1
-        }
-        if offered.has(Extension::Dsn) {
-            octets += 540; // RFC 3461 §5.4: NOTIFY 28, ORCPT 500, and MAIL's less
-        }
-        octets
+        self.offered().longest_command()
     }
 
     /// Octets that the output must have free before a step: the longest reply, which may be EHLO's
     /// (RFC 5321 §4.1.1.1), or the greeting.
     pub const fn min_out(&self) -> usize {
-        let hostname = self.hostname.as_bytes().len();
-        let named = hostname + MAX_NAMED;
+        let named = self.hostname.as_bytes().len() + MAX_NAMED;
+        let hello = self.offer().longest();
         let longest = if named > MAX_REPLY { named } else { MAX_REPLY };
-        let mut hello = EHLO_LINE + hostname + EHLO_END;
-        let mut rest: &[(Extension, &str)] = &KEYWORDS;
-        while let [(extension, name), tail @ ..] = rest {
-            if self.offered().has(*extension) {
-                hello += EHLO_LINE + name.len() + self.behind(*extension);
-            }
-            rest = tail;
-        }
         if hello > longest { hello } else { longest }
     }
 
-    /// Octets behind a keyword in EHLO's reply, at most.
-    const fn behind(&self, extension: Extension) -> usize {
-        match extension {
-            Extension::Size => b"18446744073709551615".len(),
-            Extension::Limits => b"65535".len(),
-            Extension::Auth => self.auth_mechanisms.as_bytes().len(),
-            _ => 0,
+    pub(super) const fn offer(&self) -> Offer<'c> {
+        Offer {
+            hostname: self.hostname,
+            extensions: self.offered(),
+            hidden: Extensions::NONE,
+            max_message_size: self.max_message_size,
+            max_recipients: self.max_recipients,
+            auth_mechanisms: self.auth_mechanisms,
         }
     }
 }

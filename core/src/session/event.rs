@@ -1,9 +1,6 @@
 //! What a session tells its caller.
 
-use super::ask::{
-    AskAtrn, AskAuth, AskChunk, AskConnect, AskData, AskEnd, AskEtrn, AskHello, AskMail, AskRcpt,
-    AskTls, AskXclient,
-};
+use super::ask::{Ask, AuthVerdict, EtrnVerdict};
 use crate::wire::command::Attributes;
 use crate::wire::etrn::{Domains, Node};
 use crate::wire::params::{MailParams, RcptParams};
@@ -11,61 +8,61 @@ use crate::wire::path::{ForwardPath, ReversePath};
 
 /// Something that happened. What it names are slices of the input: nothing is copied.
 ///
-/// An event with an `ask` waits for [`super::Session::answer`].
+/// An event with an `ask` waits for [`super::Session::answer`], by [`super::Verdict`] where nothing
+/// else is said.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Event<'i> {
     /// A client is here: 220, 421 or 554.
     Connect {
-        /// To answer.
-        ask: AskConnect,
+        /// Refused by a reason that is not for now, the client may still say QUIT (RFC 5321 §3.1).
+        ask: Ask,
     },
     /// EHLO or HELO.
     Hello {
         /// The name that the client gives itself, unverified.
         name: &'i [u8],
-        /// Whether it was EHLO.
-        esmtp: bool,
-        /// To answer.
-        ask: AskHello,
+        /// Which of the two it said.
+        greeting: Greeting,
+        /// Refused, the client can begin no transaction.
+        ask: Ask,
     },
     /// MAIL begins a transaction.
     Mail {
-        /// Who sends.
+        /// Who is told if the message can't be delivered.
         from: ReversePath<'i>,
-        /// What else was said.
+        /// SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH, as far as they are offered.
         params: MailParams<'i>,
-        /// To answer.
-        ask: AskMail,
+        /// Once accepted, [`Event::End`] or [`Event::Discard`] follows.
+        ask: Ask,
     },
     /// RCPT adds a recipient.
     Rcpt {
-        /// Who receives.
+        /// The recipient.
         to: ForwardPath<'i>,
-        /// What else was said.
+        /// NOTIFY and ORCPT, where DSN is offered.
         params: RcptParams<'i>,
-        /// To answer.
-        ask: AskRcpt,
+        /// Refused, the transaction goes on without this recipient.
+        ask: Ask,
     },
     /// A message is about to come, by DATA or by BDAT.
     Data {
-        /// To answer; accepting says 354, or nothing to a BDAT.
-        ask: AskData,
+        /// Accepting says 354, or nothing to a BDAT; a refusal ends the transaction.
+        ask: Ask,
     },
-    /// Octets of the message, dots unstuffed.
+    /// Octets of the message, dots unstuffed; never none.
     Chunk(&'i [u8]),
     /// A BDAT that is not the last has come whole.
     ChunkEnd {
-        /// To answer; a refusal ends the transaction.
-        ask: AskChunk,
+        /// A refusal ends the transaction.
+        ask: Ask,
     },
     /// The message has come whole.
     End {
         /// Its octets.
         size: u64,
-        /// To answer; accept only what is on stable storage. Whatever the answer, no discard
-        /// follows.
-        ask: AskEnd,
+        /// Accept only what is on stable storage. Whatever the answer, no discard follows.
+        ask: Ask,
     },
     /// The transaction is over without a message: drop what was kept of it. Exactly one of this and
     /// [`Event::End`] follows each MAIL that was accepted, if the session is stepped to its end; or
@@ -73,22 +70,22 @@ pub enum Event<'i> {
     Discard(Why),
     /// The client asks for a queue's release (RFC 1985).
     Etrn {
-        /// Whose.
+        /// The queue.
         node: Node<'i>,
-        /// To answer.
-        ask: AskEtrn,
+        /// Answered by [`EtrnVerdict`].
+        ask: Ask<EtrnVerdict>,
     },
     /// The client asks for its mail over this connection (RFC 2645).
     Atrn {
-        /// Whose.
+        /// The domains whose mail it asks for.
         domains: Domains<'i>,
-        /// To answer.
-        ask: AskAtrn,
+        /// Accepted, [`Need::Turn`] follows.
+        ask: Ask,
     },
     /// The client asks for TLS (RFC 3207).
     StartTls {
-        /// To answer.
-        ask: AskTls,
+        /// Accepted, [`Need::Tls`] follows.
+        ask: Ask,
     },
     /// The client begins to authenticate (RFC 4954).
     AuthStart {
@@ -96,32 +93,41 @@ pub enum Event<'i> {
         mechanism: &'i [u8],
         /// The initial response in base64; `=` is an empty one.
         initial: Option<&'i [u8]>,
-        /// To answer.
-        ask: AskAuth,
+        /// Answered by [`AuthVerdict`].
+        ask: Ask<AuthVerdict<'static>>,
     },
     /// The client answers a challenge.
     AuthLine {
-        /// In base64.
+        /// The answer, in base64.
         line: &'i [u8],
-        /// To answer.
-        ask: AskAuth,
+        /// Answered by [`AuthVerdict`].
+        ask: Ask<AuthVerdict<'static>>,
     },
     /// A trusted peer says whom it speaks for.
     Xclient {
-        /// Its words.
+        /// Names and values.
         attributes: Attributes<'i>,
-        /// To answer; accepting starts the session anew.
-        ask: AskXclient,
+        /// Accepted, the session begins anew, with a greeting.
+        ask: Ask,
     },
-    /// The client said QUIT.
+    /// The client said QUIT, and was answered.
     Quit,
+}
+
+/// How a client began its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// HELO: SMTP as it was in 1982, without extensions.
+    Helo,
+    /// EHLO.
+    Ehlo,
 }
 
 /// Why a transaction ended without [`Event::End`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// RSET, or a new EHLO, HELO or TLS session.
+    /// RSET, or a new EHLO or HELO.
     Reset,
     /// QUIT.
     Quit,
@@ -135,7 +141,7 @@ pub enum Why {
     TimedOut,
     /// The connection ended.
     HangUp,
-    /// A command that can't be followed by anything sensible.
+    /// A line behind which commands can't be told from other octets.
     LostStep,
     /// The caller refused DATA or a chunk, aborted the message, or closed the session.
     Refused,
@@ -170,6 +176,16 @@ pub enum Need {
     Close,
 }
 
+/// What ends a step.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next<'i> {
+    /// Something happened: handle it, and step again.
+    Event(Event<'i>),
+    /// The session can't go on by itself.
+    Need(Need),
+}
+
 /// What a call of [`super::Session::step`] did.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "consumed octets must be dropped from the input, and the event handled"]
@@ -177,5 +193,5 @@ pub struct Step<'i> {
     /// Octets of the input that are done with.
     pub consumed: usize,
     /// What happened, or what is needed.
-    pub next: Result<Event<'i>, Need>,
+    pub next: Next<'i>,
 }

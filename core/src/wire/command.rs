@@ -11,14 +11,14 @@ pub enum Command<'i> {
     Ehlo(&'i [u8]),
     /// HELO and the name that the client gives itself.
     Helo(&'i [u8]),
-    /// MAIL, its reverse-path, and its parameters as [`super::params::parse_mail`] takes them.
+    /// MAIL, its reverse-path, and what [`super::params::MailParams::parse`] takes.
     Mail(ReversePath<'i>, &'i [u8]),
-    /// RCPT, its forward-path, and its parameters as [`super::params::parse_rcpt`] takes them.
+    /// RCPT, its forward-path, and what [`super::params::RcptParams::parse`] takes.
     Rcpt(ForwardPath<'i>, &'i [u8]),
     /// DATA.
     Data,
-    /// BDAT: the chunk's octets, and whether it is the last (RFC 3030 §2).
-    Bdat(u64, bool),
+    /// BDAT (RFC 3030 §2).
+    Bdat(Chunk),
     /// RSET.
     Rset,
     /// NOOP, whatever its argument.
@@ -43,9 +43,18 @@ pub enum Command<'i> {
     Atrn(Domains<'i>),
 }
 
+/// What of a chunk is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Octets.
+    pub octets: u64,
+    /// Whether the message ends with it.
+    pub last: bool,
+}
+
 /// Which command has a bad argument; the reply's enhanced code depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum CommandFault {
     /// No known command.
     Unknown,
     /// A control character, such as a bare CR or LF, somewhere in the line.
@@ -89,10 +98,10 @@ impl<'i> Attributes<'i> {
 }
 
 /// Parses a line without its CRLF. White space at its end is tolerated (RFC 5321 §4.1.1).
-pub fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
+pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandFault> {
     let line = trim_end(line);
     if is_bdat(line) {
-        return parse_bdat(line).ok_or(Fault::Chunk);
+        return parse_bdat(line).ok_or(CommandFault::Chunk);
     }
     let (verb, rest) = split_word(line);
     let argument = trim_start(rest);
@@ -100,26 +109,28 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
     match verb {
         _ if is(b"MAIL") => parse_mail(argument),
         _ if is(b"RCPT") => parse_rcpt(argument),
-        _ if has_control(line) => Err(Fault::Control),
+        _ if has_control(line) => Err(CommandFault::Control),
         _ if is(b"DATA") => bare(argument, Command::Data),
         _ if is(b"EHLO") => named(argument, Command::Ehlo),
         _ if is(b"HELO") => named(argument, Command::Helo),
         _ if is(b"RSET") => bare(argument, Command::Rset),
         _ if is(b"QUIT") => bare(argument, Command::Quit),
         _ if is(b"NOOP") => Ok(Command::Noop),
-        _ if is(b"VRFY") && argument.is_empty() => Err(Fault::Argument),
+        _ if is(b"VRFY") && argument.is_empty() => Err(CommandFault::Argument),
         _ if is(b"VRFY") => Ok(Command::Vrfy),
         _ if is(b"EXPN") => Ok(Command::Expn),
         _ if is(b"HELP") => Ok(Command::Help),
-        _ if is(b"ETRN") => Node::parse(argument).map(Command::Etrn).ok_or(Fault::Argument),
+        _ if is(b"ETRN") => Node::parse(argument).map(Command::Etrn).ok_or(CommandFault::Argument),
         _ if is(b"STARTTLS") => bare(argument, Command::StartTls),
-        _ if is(b"AUTH") => parse_auth(argument).ok_or(Fault::Argument),
+        _ if is(b"AUTH") => parse_auth(argument).ok_or(CommandFault::Argument),
         _ if is(b"XCLIENT") => {
-            Attributes::parse(argument).map(Command::Xclient).ok_or(Fault::Argument)
+            Attributes::parse(argument).map(Command::Xclient).ok_or(CommandFault::Argument)
         }
-        _ if is(b"ATRN") => Domains::parse(argument).map(Command::Atrn).ok_or(Fault::Argument),
-        _ if HTTP.contains(&verb) && !argument.is_empty() => Err(Fault::Http),
-        _ => Err(Fault::Unknown),
+        _ if is(b"ATRN") => {
+            Domains::parse(argument).map(Command::Atrn).ok_or(CommandFault::Argument)
+        }
+        _ if HTTP.contains(&verb) && !argument.is_empty() => Err(CommandFault::Http),
+        _ => Err(CommandFault::Unknown),
     }
 }
 
@@ -158,28 +169,31 @@ fn trim_start(text: &[u8]) -> &[u8] {
     rest
 }
 
-fn bare<'i>(argument: &[u8], command: Command<'i>) -> Result<Command<'i>, Fault> {
-    if argument.is_empty() { Ok(command) } else { Err(Fault::Argument) }
+fn bare<'i>(argument: &[u8], command: Command<'i>) -> Result<Command<'i>, CommandFault> {
+    if argument.is_empty() { Ok(command) } else { Err(CommandFault::Argument) }
 }
 
 /// Any name will do: a client whose name looks wrong is not refused for it (RFC 5321 §4.1.4).
-fn named<'i>(name: &'i [u8], make: fn(&'i [u8]) -> Command<'i>) -> Result<Command<'i>, Fault> {
-    if name.is_empty() { Err(Fault::Name) } else { Ok(make(name)) }
+fn named<'i>(
+    name: &'i [u8],
+    make: fn(&'i [u8]) -> Command<'i>,
+) -> Result<Command<'i>, CommandFault> {
+    if name.is_empty() { Err(CommandFault::Name) } else { Ok(make(name)) }
 }
 
 /// Strips `FROM:` or `TO:`, and the white space that RFC 5321 §3.3 forbids behind it but many
 /// clients send: refusing those would bounce mail that the primary takes. No other white space may
 /// be a tab.
-fn strip_keyword<'i>(argument: &'i [u8], keyword: &[u8]) -> Result<&'i [u8], Fault> {
+fn strip_keyword<'i>(argument: &'i [u8], keyword: &[u8]) -> Result<&'i [u8], CommandFault> {
     let (head, mut rest) = argument.split_at_checked(keyword.len()).unwrap_or_default();
     let found = head.eq_ignore_ascii_case(keyword);
     while let (true, [b' ' | b'\t', tail @ ..]) = (found, rest) {
         rest = tail;
     }
     match () {
-        () if has_control(if found { rest } else { argument }) => Err(Fault::Control),
+        () if has_control(if found { rest } else { argument }) => Err(CommandFault::Control),
         () if found => Ok(rest),
-        () => Err(Fault::Argument),
+        () => Err(CommandFault::Argument),
     }
 }
 
@@ -188,32 +202,32 @@ fn is_set_off(params: &[u8]) -> bool {
     params.is_empty() || params.first() == Some(&b' ')
 }
 
-fn parse_mail(argument: &[u8]) -> Result<Command<'_>, Fault> {
+fn parse_mail(argument: &[u8]) -> Result<Command<'_>, CommandFault> {
     let path = strip_keyword(argument, b"FROM:")?;
     match parse_reverse(path) {
         Some((path, params)) if is_set_off(params) => Ok(Command::Mail(path, params)),
-        _ => Err(Fault::ReversePath),
+        _ => Err(CommandFault::ReversePath),
     }
 }
 
-fn parse_rcpt(argument: &[u8]) -> Result<Command<'_>, Fault> {
+fn parse_rcpt(argument: &[u8]) -> Result<Command<'_>, CommandFault> {
     let path = strip_keyword(argument, b"TO:")?;
     match parse_forward(path) {
         Some((path, params)) if is_set_off(params) => Ok(Command::Rcpt(path, params)),
-        _ => Err(Fault::ForwardPath),
+        _ => Err(CommandFault::ForwardPath),
     }
 }
 
 fn parse_bdat(line: &[u8]) -> Option<Command<'_>> {
     let (_, argument) = split_word(line);
     let mut words = argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
-    let size = parse_decimal(words.next()?)?;
+    let octets = parse_decimal(words.next()?)?;
     let last = match words.next() {
         None => false,
         Some(word) if word.eq_ignore_ascii_case(b"LAST") => true,
         Some(_) => return None,
     };
-    words.next().is_none().then_some(Command::Bdat(size, last))
+    words.next().is_none().then_some(Command::Bdat(Chunk { octets, last }))
 }
 
 fn parse_auth(argument: &[u8]) -> Option<Command<'_>> {
@@ -225,11 +239,11 @@ fn parse_auth(argument: &[u8]) -> Option<Command<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Fault, is_bdat, parse};
+    use super::{Chunk, Command, CommandFault, is_bdat, parse};
 
     #[test]
     fn a_bdat_that_is_none_is_told_from_other_faults() {
-        assert_eq!(parse(b"bdat  5  last"), Ok(Command::Bdat(5, true)));
+        assert_eq!(parse(b"bdat  5  last"), Ok(Command::Bdat(Chunk { octets: 5, last: true })));
         for bad in [
             &b"BDAT"[..],
             b"BDAT x",
@@ -239,9 +253,9 @@ mod tests {
             b"BDAT 5\0",
             b"BDAT 5 LAST x",
         ] {
-            assert_eq!(parse(bad), Err(Fault::Chunk), "{}", bad.escape_ascii());
+            assert_eq!(parse(bad), Err(CommandFault::Chunk), "{}", bad.escape_ascii());
         }
-        assert_eq!(parse(b"BDATA 5"), Err(Fault::Unknown));
+        assert_eq!(parse(b"BDATA 5"), Err(CommandFault::Unknown));
         assert!(is_bdat(b"BDAT 1") && is_bdat(b"BDAT") && !is_bdat(b"BDA") && !is_bdat(b"BDATX"));
     }
 
@@ -258,17 +272,17 @@ mod tests {
             b"NO\x7fOP",
             b"NOOP\t x",
         ] {
-            assert_eq!(parse(bad), Err(Fault::Control), "{}", bad.escape_ascii());
+            assert_eq!(parse(bad), Err(CommandFault::Control), "{}", bad.escape_ascii());
         }
     }
 
     #[test]
     fn a_request_of_http_is_known() {
         for request in [&b"GET / HTTP/1.1"[..], b"POST /x HTTP/1.0", b"CONNECT a.example:25"] {
-            assert_eq!(parse(request), Err(Fault::Http), "{}", request.escape_ascii());
+            assert_eq!(parse(request), Err(CommandFault::Http), "{}", request.escape_ascii());
         }
         for other in [&b"GET"[..], b"get / HTTP/1.1", b"GETS x"] {
-            assert_eq!(parse(other), Err(Fault::Unknown), "{}", other.escape_ascii());
+            assert_eq!(parse(other), Err(CommandFault::Unknown), "{}", other.escape_ascii());
         }
     }
 
@@ -277,10 +291,10 @@ mod tests {
         let mechanism = [b'X'; 20];
         let line = [b"AUTH ", &mechanism[..]].concat();
         assert_eq!(parse(&line), Ok(Command::Auth(&mechanism, None)));
-        assert_eq!(parse(&[&line[..], b"X"].concat()), Err(Fault::Argument));
+        assert_eq!(parse(&[&line[..], b"X"].concat()), Err(CommandFault::Argument));
         assert_eq!(parse(b"AUTH PLAIN ="), Ok(Command::Auth(b"PLAIN", Some(b"="))));
-        assert_eq!(parse(b"AUTH PLAIN a b"), Err(Fault::Argument));
-        assert_eq!(parse(b"AUTH"), Err(Fault::Argument));
+        assert_eq!(parse(b"AUTH PLAIN a b"), Err(CommandFault::Argument));
+        assert_eq!(parse(b"AUTH"), Err(CommandFault::Argument));
     }
 
     #[test]
@@ -290,7 +304,7 @@ mod tests {
         };
         assert!(attributes.iter().eq([(&b"ADDR"[..], &b"192.0.2.1"[..]), (b"NAME", b"a=b")]));
         for bad in [&b"XCLIENT"[..], b"XCLIENT =x", b"XCLIENT ADDR=", b"XCLIENT ADDR"] {
-            assert_eq!(parse(bad), Err(Fault::Argument), "{}", bad.escape_ascii());
+            assert_eq!(parse(bad), Err(CommandFault::Argument), "{}", bad.escape_ascii());
         }
     }
 }

@@ -1,70 +1,6 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.2, `esmtp-param`).
 
-/// A service extension that a configuration can offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Extension {
-    /// RFC 2920.
-    Pipelining = 1 << 0,
-    /// RFC 1870.
-    Size = 1 << 1,
-    /// RFC 6152.
-    EightBitMime = 1 << 2,
-    /// RFC 6531; only together with 8BITMIME (§3.1).
-    SmtpUtf8 = 1 << 3,
-    /// RFC 2034.
-    EnhancedStatusCodes = 1 << 4,
-    /// RFC 3030: BDAT.
-    Chunking = 1 << 5,
-    /// RFC 3030: BODY=BINARYMIME; only together with CHUNKING (§3).
-    BinaryMime = 1 << 6,
-    /// RFC 3461.
-    Dsn = 1 << 7,
-    /// RFC 1985.
-    Etrn = 1 << 8,
-    /// RFC 3207.
-    StartTls = 1 << 9,
-    /// RFC 4954.
-    Auth = 1 << 10,
-    /// RFC 9422.
-    Limits = 1 << 11,
-    /// Postfix's XCLIENT; only to peers that may say whom they speak for.
-    Xclient = 1 << 12,
-    /// RFC 2645; only together with AUTH (§5.2.1).
-    Atrn = 1 << 13,
-}
-
-/// A set of [`Extension`]s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Extensions(u16);
-
-impl Extensions {
-    /// None.
-    pub const NONE: Self = Self(0);
-
-    /// This set and `extension`.
-    #[must_use]
-    pub const fn with(self, extension: Extension) -> Self {
-        Self(self.0 | extension as u16)
-    }
-
-    /// This set without `extension`.
-    #[must_use]
-    pub const fn without(self, extension: Extension) -> Self {
-        Self(self.0 & !(extension as u16))
-    }
-
-    /// Whether `extension` is in the set, and what it can't be without.
-    pub const fn has(self, extension: Extension) -> bool {
-        let needed = match extension {
-            Extension::SmtpUtf8 => Extension::EightBitMime as u16,
-            Extension::BinaryMime => Extension::Chunking as u16,
-            Extension::Atrn => Extension::Auth as u16,
-            _ => 0,
-        } | extension as u16;
-        self.0 & needed == needed
-    }
-}
+use super::ehlo::{Extension, Extensions};
 
 /// MAIL's BODY parameter (RFC 6152 §2, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -186,54 +122,59 @@ fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), ParamFault
     Ok(())
 }
 
-/// Parses what follows MAIL's path.
-pub fn parse_mail(text: &[u8], offered: Extensions) -> Result<MailParams<'_>, ParamFault> {
-    let mut params = MailParams::default();
-    let (mut body, mut ret) = (None, None);
-    for (key, value) in split(text) {
-        let is = |name: &[u8], extension| offered.has(extension) && key.eq_ignore_ascii_case(name);
-        if is(b"SIZE", Extension::Size) {
-            set_once(&mut params.size, value.and_then(parse_size))?;
-        } else if is(b"BODY", Extension::EightBitMime) {
-            set_once(&mut body, value.and_then(|value| parse_body(value, offered)))?;
-        } else if is(b"SMTPUTF8", Extension::SmtpUtf8) {
-            if value.is_some() || params.smtputf8 {
-                return Err(ParamFault::Malformed);
+impl<'i> MailParams<'i> {
+    /// Parses what follows MAIL's path.
+    pub fn parse(text: &'i [u8], offered: Extensions) -> Result<Self, ParamFault> {
+        let mut params = Self::default();
+        let (mut body, mut ret) = (None, None);
+        for (key, value) in split(text) {
+            let is =
+                |name: &[u8], extension| offered.has(extension) && key.eq_ignore_ascii_case(name);
+            if is(b"SIZE", Extension::Size) {
+                set_once(&mut params.size, value.and_then(parse_size))?;
+            } else if is(b"BODY", Extension::EightBitMime) {
+                set_once(&mut body, value.and_then(|value| parse_body(value, offered)))?;
+            } else if is(b"SMTPUTF8", Extension::SmtpUtf8) {
+                if value.is_some() || params.smtputf8 {
+                    return Err(ParamFault::Malformed);
+                }
+                params.smtputf8 = true;
+            } else if is(b"RET", Extension::Dsn) {
+                set_once(&mut ret, value.and_then(parse_ret))?;
+            } else if is(b"ENVID", Extension::Dsn) {
+                set_once(&mut params.envid, value.filter(|value| is_envid(value)))?;
+            } else if is(b"AUTH", Extension::Auth) {
+                let well_formed = |value: &&[u8]| *value == b"<>" || is_xtext(value, 500);
+                set_once(&mut params.auth, value.filter(well_formed))?;
+            } else {
+                return Err(ParamFault::Unknown);
             }
-            params.smtputf8 = true;
-        } else if is(b"RET", Extension::Dsn) {
-            set_once(&mut ret, value.and_then(parse_ret))?;
-        } else if is(b"ENVID", Extension::Dsn) {
-            set_once(&mut params.envid, value.filter(|value| is_envid(value)))?;
-        } else if is(b"AUTH", Extension::Auth) {
-            let well_formed = |value: &&[u8]| *value == b"<>" || is_xtext(value, 500);
-            set_once(&mut params.auth, value.filter(well_formed))?;
-        } else {
-            return Err(ParamFault::Unknown);
         }
+        params.body = body.unwrap_or_default();
+        params.ret = ret.unwrap_or_default();
+        Ok(params)
     }
-    params.body = body.unwrap_or_default();
-    params.ret = ret.unwrap_or_default();
-    Ok(params)
 }
 
-/// Parses what follows RCPT's path.
-pub fn parse_rcpt(text: &[u8], offered: Extensions) -> Result<RcptParams<'_>, ParamFault> {
-    let mut params = RcptParams::default();
-    let mut notify = None;
-    for (key, value) in split(text) {
-        if !offered.has(Extension::Dsn) {
-            return Err(ParamFault::Unknown);
-        } else if key.eq_ignore_ascii_case(b"NOTIFY") {
-            set_once(&mut notify, value.and_then(parse_notify))?;
-        } else if key.eq_ignore_ascii_case(b"ORCPT") {
-            set_once(&mut params.orcpt, value.filter(|value| is_orcpt(value, offered)))?;
-        } else {
-            return Err(ParamFault::Unknown);
+impl<'i> RcptParams<'i> {
+    /// Parses what follows RCPT's path.
+    pub fn parse(text: &'i [u8], offered: Extensions) -> Result<Self, ParamFault> {
+        let mut params = Self::default();
+        let mut notify = None;
+        for (key, value) in split(text) {
+            if !offered.has(Extension::Dsn) {
+                return Err(ParamFault::Unknown);
+            } else if key.eq_ignore_ascii_case(b"NOTIFY") {
+                set_once(&mut notify, value.and_then(parse_notify))?;
+            } else if key.eq_ignore_ascii_case(b"ORCPT") {
+                set_once(&mut params.orcpt, value.filter(|value| is_orcpt(value, offered)))?;
+            } else {
+                return Err(ParamFault::Unknown);
+            }
         }
+        params.notify = notify.unwrap_or_default();
+        Ok(params)
     }
-    params.notify = notify.unwrap_or_default();
-    Ok(params)
 }
 
 /// 1 to 20 digits (RFC 1870 §3). A number beyond 64 bits is a size all the same, and too big for
@@ -354,7 +295,8 @@ mod tests {
 
     use std::format;
 
-    use super::{Body, Extension, Extensions, parse_mail, parse_rcpt};
+    use super::{Body, MailParams, RcptParams};
+    use crate::wire::ehlo::{Extension, Extensions};
 
     const ALL: Extensions = Extensions::NONE
         .with(Extension::Size)
@@ -366,11 +308,11 @@ mod tests {
         .with(Extension::Auth);
 
     fn mail_takes(text: &str, offered: Extensions) -> bool {
-        parse_mail(text.as_bytes(), offered).is_ok()
+        MailParams::parse(text.as_bytes(), offered).is_ok()
     }
 
     fn rcpt_takes(text: &str, offered: Extensions) -> bool {
-        parse_rcpt(text.as_bytes(), offered).is_ok()
+        RcptParams::parse(text.as_bytes(), offered).is_ok()
     }
 
     #[test]
@@ -385,7 +327,7 @@ mod tests {
             assert!(!alone.has(extension), "{extension:?}");
             assert!(alone.with(needed).has(extension), "{extension:?}");
         }
-        let body = parse_mail(b" BODY=BINARYMIME", ALL).map(|params| params.body);
+        let body = MailParams::parse(b" BODY=BINARYMIME", ALL).map(|params| params.body);
         assert_eq!(body, Ok(Body::BinaryMime));
         assert!(!mail_takes(" BODY=BINARYMIME", ALL.without(Extension::Chunking)));
         assert!(!mail_takes(" SMTPUTF8", ALL.without(Extension::EightBitMime)));
@@ -420,7 +362,7 @@ mod tests {
         for bad in bad.into_iter().chain(["\\x{G0}", "a\u{1}"]) {
             assert!(!utf8(bad), "{bad}");
         }
-        assert!(parse_rcpt(b" ORCPT=utf-8;\xff@b.example", ALL).is_err());
+        assert!(RcptParams::parse(b" ORCPT=utf-8;\xff@b.example", ALL).is_err());
         for bad in ["rfc822", ";a", "r_c;a", "rfc822;"] {
             assert!(!rcpt_takes(&format!(" ORCPT={bad}"), ALL), "{bad}");
         }

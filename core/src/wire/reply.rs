@@ -4,7 +4,7 @@
 
 use super::{NoRoom, Out, Text};
 
-/// Why something was refused; what that means at each command is [`refusal`]'s to say.
+/// Why something was refused; each command has its reply for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -58,7 +58,7 @@ pub enum Reason {
 
 /// The command that a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The connection itself.
     Connect,
     /// EHLO or HELO.
@@ -87,14 +87,14 @@ pub enum Stage {
 
 /// A reply: its code, its enhanced code without the class, and what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     code: u16,
     detail: Option<(u8, u8)>,
     text: &'static [u8],
 }
 
 /// Octets of the longest reply of one line: code, enhanced code, [`Text`], CRLF.
-pub const MAX_REPLY: usize = 4 + 8 + Text::MAX + 2;
+pub(crate) const MAX_REPLY: usize = 4 + 8 + Text::MAX + 2;
 
 /// Octets of the longest reply that [`Reply::write_named`] writes, besides the name.
 pub(crate) const MAX_NAMED: usize = {
@@ -102,10 +102,10 @@ pub(crate) const MAX_NAMED: usize = {
     b"220  \r\n".len() + if greeting > hello { greeting } else { hello }
 };
 
-/// Octets of a line of EHLO's reply besides its words.
-pub(crate) const EHLO_LINE: usize = b"250-\r\n".len();
-/// Octets of its last line.
-pub(crate) const EHLO_END: usize = b"250 HELP\r\n".len();
+/// What a line of EHLO's reply begins with.
+pub(crate) const EHLO_LINE: &[u8] = b"250-";
+/// Its last line.
+pub(crate) const EHLO_LAST: &[u8] = b"250 HELP\r\n";
 
 impl Reply {
     const fn new(code: u16, detail: (u8, u8), text: &'static str) -> Self {
@@ -118,7 +118,7 @@ impl Reply {
     }
 
     /// The three digits.
-    pub const fn code(&self) -> u16 {
+    pub(crate) const fn code(&self) -> u16 {
         self.code
     }
 
@@ -127,13 +127,9 @@ impl Reply {
         self.write_words(&[self.text], out)
     }
 
-    /// Appends the reply in the words of `text`, if there is any.
-    pub(crate) fn write_text(
-        &self,
-        text: Option<Text<'_>>,
-        out: &mut Out<'_>,
-    ) -> Result<(), NoRoom> {
-        self.write_words(&[text.map_or(self.text, Text::as_bytes)], out)
+    /// Appends the reply in the words of `text`.
+    pub(crate) fn write_text(&self, text: Text<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        self.write_words(&[text.as_bytes()], out)
     }
 
     /// Appends the reply with `count` before its words.
@@ -238,7 +234,7 @@ pub(crate) const NUL: Reply = Reply::new(554, (6, 0), "NUL in the message");
 pub(crate) const TIMED_OUT: Reply = Reply::new(421, (4, 2), "Too slow, closing");
 
 /// The reply to what was accepted.
-pub const fn acceptance(stage: Stage) -> Reply {
+pub(crate) const fn acceptance(stage: Stage) -> Reply {
     match stage {
         Stage::Connect | Stage::Xclient => GREETING,
         Stage::Hello => HELLO,
@@ -258,7 +254,7 @@ pub const fn acceptance(stage: Stage) -> Reply {
 ///
 /// A refused connection has no enhanced code, as EHLO and HELO have none (RFC 2034 §4). There a
 /// client can't be asked to come again but by 421, which closes (RFC 5321 §4.3.2).
-pub const fn refusal(stage: Stage, reason: Reason) -> Reply {
+pub(crate) const fn refusal(stage: Stage, reason: Reason) -> Reply {
     match (stage, reason) {
         (Stage::Connect, reason) => at_once(refused(reason), 554),
         (Stage::Hello, reason) => at_once(refused(reason), 550),
@@ -305,48 +301,6 @@ const fn refused(reason: Reason) -> Reply {
         Reason::NoTls => Reply::new(454, (7, 0), "No TLS now"),
         Reason::NotOffered => NOT_OFFERED,
     }
-}
-
-/// Appends the reply to EHLO (RFC 5321 §4.1.1.1): `hostname`, then a line for each of `keywords`.
-pub(crate) fn write_ehlo<'k>(
-    hostname: Text<'_>,
-    keywords: impl Iterator<Item = Keyword<'k>>,
-    out: &mut Out<'_>,
-) -> Result<(), NoRoom> {
-    let start = out.len();
-    let written = put_ehlo(hostname, keywords, out);
-    if written.is_err() {
-        out.truncate(start);
-    }
-    written
-}
-
-/// A line of EHLO's reply.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Keyword<'k> {
-    pub name: &'k str,
-    pub number: Option<u64>,
-    pub words: &'k [u8],
-}
-
-fn put_ehlo<'k>(
-    hostname: Text<'_>,
-    keywords: impl Iterator<Item = Keyword<'k>>,
-    out: &mut Out<'_>,
-) -> Result<(), NoRoom> {
-    out.put(b"250-")?;
-    out.put(hostname.as_bytes())?;
-    out.put(b"\r\n")?;
-    for keyword in keywords {
-        out.put(b"250-")?;
-        out.put(keyword.name.as_bytes())?;
-        if let Some(number) = keyword.number {
-            out.put_decimal(number)?;
-        }
-        out.put(keyword.words)?;
-        out.put(b"\r\n")?;
-    }
-    out.put(b"250 HELP\r\n")
 }
 
 #[cfg(test)]

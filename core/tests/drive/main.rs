@@ -9,7 +9,7 @@ use std::time::Duration;
 use embedded_io_async::ErrorKind;
 use postern_core::drive::{Broken, Exit, Wake};
 use postern_core::session::Config;
-use postern_core::wire::params::{Extension, Extensions};
+use postern_core::wire::ehlo::{Extension, Extensions};
 use rig::{CONFIG, Ends, Rig, Script, codes, run, script, text};
 
 const DATA: &[u8] = b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
@@ -76,7 +76,7 @@ fn what_fails_is_discarded_once() {
 }
 
 #[test]
-fn a_mailroom_that_fails_in_a_body_refuses_at_its_end() {
+fn a_handler_that_fails_in_a_body_refuses_at_its_end() {
     let mut rig = Rig::new(CONFIG);
     rig.keeper.full = Some("chunk");
     let mut link = script(&[DATA, b"x", b"y\r\n.\r\nNOOP\r\n"]);

@@ -1,4 +1,4 @@
-//! A link, a clock, buffers and a mailroom that do as they are told, in virtual time.
+//! A link, a clock, buffers and a handler that do as they are told, in virtual time.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake as Awake, Waker};
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
-use postern_core::drive::{Broken, Buffers, Clock, Exit, Link, Mailroom, Wake, serve};
-use postern_core::session::{AuthVerdict, Config, EtrnVerdict, Session, Verdict, Why};
+use postern_core::drive::{Broken, Buffers, Clock, Exit, Handler, Link, Wake, serve};
+use postern_core::session::{
+    AuthVerdict, Config, EtrnVerdict, Greeting, Session, Transport, Verdict, Why,
+};
 use postern_core::time::Instant;
 use postern_core::wire::Text;
 use postern_core::wire::command::Attributes;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::etrn::{Domains, Node};
-use postern_core::wire::params::{Extension, MailParams, RcptParams};
+use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 
@@ -24,7 +27,8 @@ pub const fn text(text: &'static str) -> Text<'static> {
     Text::new(text.as_bytes()).expect("printable")
 }
 
-pub const CONFIG: Config<'static> = Config::new(text("mx.example")).with(Extension::StartTls);
+pub const CONFIG: Config<'static> =
+    Config::new(text("mx.example")).with(Extension::StartTls).with(Extension::Chunking);
 
 /// How a client takes what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,12 +243,12 @@ impl Keeper {
     }
 }
 
-impl Mailroom for Keeper {
+impl Handler for Keeper {
     async fn connect(&mut self) -> Verdict<'_> {
         self.note("connect")
     }
 
-    async fn hello(&mut self, _: &[u8], _: bool) -> Verdict<'_> {
+    async fn hello(&mut self, _: &[u8], _: Greeting) -> Verdict<'_> {
         self.note("hello")
     }
 
@@ -320,7 +324,7 @@ impl Rig {
         let config: &'static Config<'static> = Box::leak(Box::new(config));
         let sizes = (config.min_input(), config.min_out());
         Self {
-            session: Session::new(config, 1, false),
+            session: Session::new(config, 1, Transport::Clear),
             wishes: Vec::new(),
             lender: Lender { sizes, lent: None, given_back: 0 },
             keeper: Keeper::default(),

@@ -1,8 +1,8 @@
 //! What ends a session that leads nowhere, and how it closes.
 
-use postern_core::session::{Config, Need, Session, Verdict};
+use postern_core::session::{Config, Need, Next, Session, Transport, Verdict};
 use postern_core::wire::Out;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::{Extension, Extensions};
 use postern_core::wire::reply::Reason;
 
 use crate::peer::{CONFIG, DATA, OPEN, Peer, at, text};
@@ -209,12 +209,12 @@ fn the_least_output_holds_every_reply() {
             let hostname = postern_core::wire::Text::new(&name[..length]).expect("printable");
             let config = Config { hostname, ..config };
             for hello in [&b"HELO c\r\n"[..], b"EHLO c\r\n"] {
-                let mut session = Session::new(&config, 1, false);
+                let mut session = Session::new(&config, 1, Transport::Clear);
                 let mut buffer = vec![0; config.min_out()];
                 for input in [&b""[..], hello] {
                     let mut out = Out::new(&mut buffer);
                     let step = session.step(at(0), input, &mut out);
-                    let event = step.next.expect("there is room");
+                    let Next::Event(event) = step.next else { panic!("there is room") };
                     crate::peer::answer(&mut session, event, Verdict::Accept, &mut out);
                 }
             }
@@ -223,6 +223,6 @@ fn the_least_output_holds_every_reply() {
 }
 
 fn bare() -> Config<'static> {
-    let extensions = postern_core::wire::params::Extensions::NONE;
+    let extensions = Extensions::NONE;
     Config { extensions, ..CONFIG }
 }

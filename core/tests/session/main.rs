@@ -7,10 +7,10 @@ mod transaction;
 
 use peer::{CONFIG, DATA, Peer, answer, at, text};
 use postern_core::session::{
-    AskHello, Config, Event, Expired, Need, Session, Step, Unanswered, Verdict,
+    Ask, Config, Event, Expired, Need, Next, Session, Step, Transport, Unanswered, Verdict,
 };
 use postern_core::time::Instant;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::{Extension, Extensions};
 use postern_core::wire::{Out, Text};
 
 fn accept(session: &mut Session<'_>, event: Event<'_>, out: &mut Out<'_>) {
@@ -19,14 +19,15 @@ fn accept(session: &mut Session<'_>, event: Event<'_>, out: &mut Out<'_>) {
 
 fn first_event<'i>(session: &mut Session<'_>, input: &'i [u8], out: &mut Out<'_>) -> Event<'i> {
     let Step { next, .. } = session.step(at(0), input, out);
-    next.expect("an event")
+    let Next::Event(event) = next else { panic!("an event") };
+    event
 }
 
 /// A session whose HELO is asked and not answered.
-fn asked(id: u32) -> (Session<'static>, AskHello) {
+fn asked(id: u32) -> (Session<'static>, Ask) {
     let mut buffer = [0; 1024];
     let mut out = Out::new(&mut buffer);
-    let mut session = Session::new(&CONFIG, id, false);
+    let mut session = Session::new(&CONFIG, id, Transport::Clear);
     let connect = first_event(&mut session, b"", &mut out);
     accept(&mut session, connect, &mut out);
     match first_event(&mut session, b"HELO client.example\r\n", &mut out) {
@@ -56,7 +57,7 @@ fn an_ask_that_the_deadline_overtook_changes_nothing() {
     assert_eq!(session.expire(Instant::FAR), Expired::Closing);
     let answered = session.answer(ask, Verdict::Accept, &mut out);
     assert_eq!(answered, Err(Unanswered::Stale));
-    assert_eq!(session.step(Instant::FAR, b"", &mut out).next, Err(Need::Close));
+    assert_eq!(session.step(Instant::FAR, b"", &mut out).next, Next::Need(Need::Close));
     assert_eq!(out.written(), b"421 4.4.2 Too slow, closing\r\n");
 }
 
@@ -72,10 +73,10 @@ fn an_answer_without_room_is_handed_back() {
 
 #[test]
 fn nothing_is_said_without_room_for_the_longest_reply() {
-    let mut session = Session::new(&CONFIG, 1, false);
+    let mut session = Session::new(&CONFIG, 1, Transport::Clear);
     let mut small = vec![0; CONFIG.min_out() - 1];
     let step = session.step(at(0), b"", &mut Out::new(&mut small));
-    assert_eq!(step, Step { consumed: 0, next: Err(Need::Room) });
+    assert_eq!(step, Step { consumed: 0, next: Next::Need(Need::Room) });
 }
 
 #[test]
@@ -88,14 +89,15 @@ fn the_longest_reply_to_ehlo_fills_the_room_that_is_asked_for() {
         .with(Extension::Atrn)
         .with_auth(text("PLAIN LOGIN"));
     (config.max_message_size, config.max_recipients) = (u64::MAX, u16::MAX);
-    let mut session = Session::new(&config, 1, false);
+    let mut session = Session::new(&config, 1, Transport::Clear);
     let mut buffer = vec![0; config.min_out()];
     let input = b"EHLO c\r\n";
     for consumed in [0, input.len()] {
         let mut out = Out::new(&mut buffer);
         let step = session.step(at(0), input, &mut out);
         assert_eq!(step.consumed, consumed);
-        accept(&mut session, step.next.expect("there is room"), &mut out);
+        let Next::Event(event) = step.next else { panic!("there is room") };
+        accept(&mut session, event, &mut out);
         assert_eq!(out.free() == 0, consumed > 0, "{:?}", String::from_utf8_lossy(out.written()));
     }
 }
@@ -151,16 +153,24 @@ fn a_message_is_handed_out_where_it_lies() {
         let step = peer.session.step(at(0), &input[consumed..], &mut out);
         consumed += step.consumed;
         match step.next {
-            Ok(Event::Chunk(octets)) => {
+            Next::Event(Event::Chunk(octets)) => {
                 assert!(place.contains(&octets.as_ptr()) && octets.as_ptr_range().end <= place.end);
                 handed_out += octets.len();
             }
-            Ok(Event::End { size, .. }) => break assert_eq!(size, 11),
+            Next::Event(Event::End { size, .. }) => break assert_eq!(size, 11),
             other => panic!("not expected here: {other:?}"),
         }
     }
     assert_eq!(handed_out, b"one\r\n.two\r\n".len());
     println!("{handed_out} octets of a message handed out, 0 copied by the session");
+}
+
+/// RFC 5321 §4.2: ESMTP tells that EHLO is worth a try.
+#[test]
+fn the_greeting_names_host_and_protocol() {
+    let mut peer = Peer::new(CONFIG);
+    peer.drive(b"");
+    assert_eq!(peer.heard(), "220 mx.example ESMTP Postern\r\n");
 }
 
 /// RFC 3030 §3, RFC 6531 §3.1, RFC 4954 §3, RFC 2645 §5.2.1.
@@ -184,11 +194,12 @@ fn nothing_is_offered_that_would_be_refused() {
 
 #[test]
 fn who_is_authenticated_is_not_offered_it_again() {
-    let mut peer = Peer::greeted(CONFIG.with_auth(text("PLAIN")));
+    let mut peer = Peer::greeted(CONFIG.with_auth(text("PLAIN")).with(Extension::Atrn));
     peer.drive(b"AUTH PLAIN\r\nAAAA\r\n");
     peer.heard();
     peer.drive(b"EHLO c\r\nAUTH PLAIN\r\n");
     let heard = peer.heard();
+    assert!(heard.contains("250-ATRN\r\n"), "it needs AUTH, and is for those who have: {heard}");
     assert!(!heard.contains("250-AUTH") && heard.ends_with("503 5.5.1 Authenticated already\r\n"));
 }
 
@@ -221,7 +232,7 @@ fn an_overlong_line_of_auth_is_refused_whole() {
 /// What each extension adds to a command line (RFC 5321 §4.5.3.1.4).
 #[test]
 fn the_longest_line_is_that_of_what_is_offered() {
-    let none = Config { extensions: postern_core::wire::params::Extensions::NONE, ..CONFIG };
+    let none = Config { extensions: Extensions::NONE, ..CONFIG };
     assert_eq!(none.min_input(), 512);
     let adds = [
         (Extension::Size, 26),

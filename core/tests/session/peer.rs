@@ -1,15 +1,20 @@
 //! A session with its buffers, at a time of the test's choice.
 
 use postern_core::session::{
-    AuthVerdict, Config, EtrnVerdict, Event, Expired, Need, Session, Verdict,
+    AuthVerdict, Config, EtrnVerdict, Event, Expired, Need, Next, Session, Transport, Verdict,
 };
 use postern_core::time::Instant;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
 pub const HOSTNAME: Text<'static> = text("mx.example");
-pub const CONFIG: Config<'static> = Config::new(HOSTNAME).with(Extension::StartTls);
+pub const CONFIG: Config<'static> = Config::new(HOSTNAME)
+    .with(Extension::StartTls)
+    .with(Extension::Chunking)
+    .with(Extension::SmtpUtf8)
+    .with(Extension::Dsn)
+    .with(Extension::Etrn);
 pub const OPEN: &[u8] = b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\n";
 pub const DATA: &[u8] = b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
 
@@ -35,7 +40,7 @@ pub struct Peer {
 impl Peer {
     pub fn new(config: Config<'static>) -> Self {
         let config: &'static Config<'static> = Box::leak(Box::new(config));
-        let session = Session::new(config, 1, false);
+        let session = Session::new(config, 1, Transport::Clear);
         let (input, said) = (Vec::new(), Vec::new());
         Self { session, input, said, now_ms: 0, refuses: None, aborts: None }
     }
@@ -79,7 +84,7 @@ impl Peer {
         let step = self.session.step(now, &self.input, &mut out);
         let consumed = step.consumed;
         let next = match step.next {
-            Ok(event) => {
+            Next::Event(event) => {
                 let shown = format!("{event:?}");
                 let end = if shown.starts_with("Discard") { "\n" } else { " (" };
                 let name = shown.split(|c| end.contains(c)).next().unwrap_or_default().to_owned();
@@ -93,7 +98,7 @@ impl Peer {
                 answer(&mut self.session, event, verdict, &mut out);
                 Ok(name)
             }
-            Err(need) => Err(need),
+            Next::Need(need) => Err(need),
         };
         self.said.extend_from_slice(out.written());
         self.input.drain(..consumed);
@@ -132,16 +137,16 @@ pub fn answer(
     out: &mut Out<'_>,
 ) {
     let done = match event {
-        Event::Connect { ask } => session.answer(ask, verdict, out).is_ok(),
-        Event::Hello { ask, .. } => session.answer(ask, verdict, out).is_ok(),
-        Event::Mail { ask, .. } => session.answer(ask, verdict, out).is_ok(),
-        Event::Rcpt { ask, .. } => session.answer(ask, verdict, out).is_ok(),
-        Event::Data { ask } => session.answer(ask, verdict, out).is_ok(),
-        Event::ChunkEnd { ask } => session.answer(ask, verdict, out).is_ok(),
-        Event::End { ask, .. } => session.answer(ask, verdict, out).is_ok(),
-        Event::StartTls { ask } => session.answer(ask, verdict, out).is_ok(),
-        Event::Xclient { ask, .. } => session.answer(ask, verdict, out).is_ok(),
-        Event::Atrn { ask, .. } => session.answer(ask, verdict, out).is_ok(),
+        Event::Connect { ask }
+        | Event::Hello { ask, .. }
+        | Event::Mail { ask, .. }
+        | Event::Rcpt { ask, .. }
+        | Event::Data { ask }
+        | Event::ChunkEnd { ask }
+        | Event::End { ask, .. }
+        | Event::StartTls { ask }
+        | Event::Xclient { ask, .. }
+        | Event::Atrn { ask, .. } => session.answer(ask, verdict, out).is_ok(),
         Event::Etrn { ask, .. } => session.answer(ask, EtrnVerdict::NoneWaiting, out).is_ok(),
         Event::AuthStart { ask, .. } => {
             session.answer(ask, AuthVerdict::Challenge(text("")), out).is_ok()

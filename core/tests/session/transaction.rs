@@ -1,7 +1,7 @@
 //! Each MAIL that was accepted is followed by exactly one End or Discard.
 
 use postern_core::session::{Need, Verdict, Why};
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 
 use crate::peer::{CONFIG, DATA, OPEN, Peer};
@@ -164,12 +164,12 @@ fn an_abort_outside_a_message_does_nothing() {
 
 #[test]
 fn a_hang_up_before_mail_is_answered_discards_nothing() {
-    use postern_core::session::Event;
+    use postern_core::session::{Event, Next};
     use postern_core::wire::Out;
 
     let mut peer = Peer::greeted(CONFIG);
     let mut buffer = [0; 1024];
     let step = peer.session.step(peer.now(), b"MAIL FROM:<>\r\n", &mut Out::new(&mut buffer));
-    assert!(matches!(step.next, Ok(Event::Mail { .. })));
+    assert!(matches!(step.next, Next::Event(Event::Mail { .. })));
     assert_eq!(peer.session.hang_up(), None::<Why>);
 }

@@ -5,9 +5,9 @@ use core::pin::Pin;
 
 use postern_card::Card;
 use postern_core::drive::{Buffers, serve};
-use postern_core::session::{Config, Session};
+use postern_core::session::{Config, Session, Transport};
 use postern_core::wire::Text;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 
 use crate::Board;
 use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT};
@@ -28,10 +28,7 @@ const RECIPIENTS: u16 = 100;
 /// What a device offers: nothing that needs more memory than this, and nothing that binds the next
 /// hop to anything.
 pub(crate) const fn config(hostname: Text<'_>) -> Config<'_> {
-    let mut config = Config::new(hostname)
-        .without(Extension::Chunking)
-        .without(Extension::Dsn)
-        .without(Extension::SmtpUtf8);
+    let mut config = Config::new(hostname).with(Extension::Etrn);
     config.max_recipients = RECIPIENTS;
     config
 }
@@ -83,7 +80,7 @@ pub(crate) async fn run<C: Card>(
         let client = socket.accept(PORT).await;
         count = count.wrapping_add(1);
         let mut mailroom = Mailroom::new(shared, client);
-        let mut session = Session::new(&shared.config, count, false);
+        let mut session = Session::new(&shared.config, count, Transport::Clear);
         let ended = serve(&mut session, &mut socket, &mut Clock, &mut mailroom, &mut buffers).await;
         if ended.is_err() {
             info!("a client's connection broke");

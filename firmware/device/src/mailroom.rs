@@ -6,7 +6,7 @@ use heapless::Vec;
 use postern_card::{Card, Draft, Fault};
 use postern_core::drive;
 use postern_core::envelope::{Body, Head, Notify, Recipient, Ret, State, put_end};
-use postern_core::session::{EtrnVerdict, Verdict, Why};
+use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::HopCounter;
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
@@ -229,14 +229,14 @@ impl Transaction {
     }
 }
 
-impl<C: Card> drive::Mailroom for Mailroom<'_, C> {
+impl<C: Card> drive::Handler for Mailroom<'_, C> {
     async fn connect(&mut self) -> Verdict<'_> {
         Verdict::Accept
     }
 
-    async fn hello(&mut self, name: &[u8], esmtp: bool) -> Verdict<'_> {
+    async fn hello(&mut self, name: &[u8], greeting: Greeting) -> Verdict<'_> {
         self.helo = name.iter().copied().take(HELO).collect();
-        self.esmtp = esmtp;
+        self.esmtp = greeting == Greeting::Ehlo;
         Verdict::Accept
     }
 

@@ -4,7 +4,7 @@
 use core::future::pending;
 
 use embedded_io_async::Write;
-use postern_core::session::{Event, Session, Verdict};
+use postern_core::session::{Event, Next, Session, Transport, Verdict};
 use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
@@ -20,11 +20,11 @@ impl Refusal {
     /// The reply that refuses a connection for `reason`.
     pub(crate) fn new(hostname: Text<'_>, reason: Reason) -> Self {
         let config = config(hostname);
-        let mut session = Session::new(&config, 0, false);
+        let mut session = Session::new(&config, 0, Transport::Clear);
         let mut buffer = [0; SESSION_OUT];
         let mut out = Out::new(&mut buffer);
         let step = session.step(Instant::from_millis(0), b"", &mut out);
-        let Ok(Event::Connect { ask }) = step.next else {
+        let Next::Event(Event::Connect { ask }) = step.next else {
             unreachable!("a session begins with its client's connection")
         };
         let answered = session.answer(ask, Verdict::Close(reason, None), &mut out);

@@ -3,14 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use postern_core::envelope::State;
+use postern_core::time::{Instant, Timestamp};
 
-use postern_spool::{Held, NextTry, Recipient, Status};
+use crate::observe::progress;
+use postern_spool::{Held, NextTry, QueueStats, Recipient, Status};
 
 /// `GET /health`: how the server does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`; otherwise, with HTTP's 503, why not.
+    /// `ok`; with HTTP's 503, `not ok`.
     pub status: String,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
     /// The server's version.
     pub version: String,
     /// Seconds since it started.
@@ -21,20 +25,78 @@ pub struct Health {
     pub sessions_open: i64,
     /// Messages held.
     pub messages: u64,
-    /// Octets of their bodies.
+    /// Of these, for each domain of theirs, those that wait for a person.
+    pub kept: u64,
+    /// Octets of the bodies.
     pub body_bytes: u64,
-    /// Octets that the disk can still take.
+    /// Bytes that the disk can still take.
     pub free_bytes: u64,
 }
 
-/// `GET /queue` and `GET /queue/{id}`: items that are held.
+/// Something that wants a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One word: `opening`, `stopping`, `stopped`, `full`, `unavailable`, `damaged`, `suspended` or
+    /// `kept`.
+    pub name: String,
+    /// What it means and where to look.
+    pub text: String,
+}
+
+/// `GET /domains`: what is held for each domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queues {
+    /// In the order of their names.
+    pub queues: Vec<Queue>,
+    /// What to give as `after` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What is held for a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The client domain.
+    pub domain: String,
+    /// Messages that wait, those that are put off or held back included.
+    pub waiting: u64,
+    /// Messages that are being delivered.
+    pub under_way: u64,
+    /// Messages that wait for a person.
+    pub kept: u64,
+    /// Whether a person holds the domain back.
+    pub held: bool,
+    /// Why all of it waits, if its host refuses the whole domain.
+    pub suspended: Option<String>,
+    /// Octets of the bodies.
+    pub body_bytes: u64,
+    /// When the oldest arrived that waits, or is being delivered.
+    pub oldest_waiting_unix_seconds: Option<u64>,
+    /// When the oldest arrived that waits for a person.
+    pub oldest_kept_unix_seconds: Option<u64>,
+    /// When something is tried next; 0: as soon as can be; absent: when asked.
+    pub next_try_unix_seconds: Option<u64>,
+    /// Why its last turn that came to nothing did so; empty: there was none.
+    pub last_answer: String,
+}
+
+/// `GET /queue`: items that are held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Items {
-    /// In the order of domain and id.
+    /// In the order of domain and arrival.
     pub items: Vec<Item>,
     /// What to give as `after` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// `GET /queue/{id}`: a message, and what is being done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// One for each of its domains.
+    pub items: Vec<Item>,
+    /// The connections to these domains' hosts, those being opened included.
+    pub connections: Vec<Connection>,
 }
 
 /// A message, as far as one client domain is concerned.
@@ -44,11 +106,11 @@ pub struct Item {
     pub id: String,
     /// The client domain.
     pub domain: String,
-    /// `waiting`, `leased` (being delivered), `held` (by a person), `kept` (for a person) or
-    /// `damaged` (it cannot be read).
+    /// `waiting`, `under way`, `held` (back, by a person), `suspended` (with its domain), `kept`
+    /// (for a person) or `damaged`.
     pub status: String,
-    /// Waiting items are not tried before this; 0: with their domain.
-    pub not_before_unix_seconds: u64,
+    /// When it is tried next; 0: as soon as can be; absent: when asked, or by a person's doing.
+    pub next_try_unix_seconds: Option<u64>,
     /// When the message came.
     pub arrival_unix_seconds: u64,
     /// Octets of the body.
@@ -59,8 +121,12 @@ pub struct Item {
     pub client: Option<std::net::IpAddr>,
     /// The name that the client gave.
     pub helo: String,
-    /// Those of the domain.
+    /// How many recipients of the domain there are.
+    pub recipient_count: usize,
+    /// The recipients; in a list, the first of them.
     pub recipients: Vec<ItemRecipient>,
+    /// The host's last reply that tells why it is still here; empty: there is none.
+    pub last_answer: String,
 }
 
 /// A recipient of an item.
@@ -76,11 +142,34 @@ pub struct ItemRecipient {
     pub reply: String,
 }
 
+/// A connection to a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The client domain that it is for.
+    pub domain: String,
+    /// The host, as it is configured.
+    pub host: String,
+    /// Which of the host's addresses.
+    pub address: Option<std::net::SocketAddr>,
+    /// Seconds since it was connected, or began to be.
+    pub seconds: u64,
+    /// What it does, or waits for.
+    pub phase: String,
+    /// Seconds since then.
+    pub phase_seconds: u64,
+    /// The message that is being sent.
+    pub message: Option<String>,
+    /// The host's last reply; empty: none yet.
+    pub last_reply: String,
+}
+
 /// `POST /queue/release`: what is being delivered now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// Each domain that was released.
     pub released: Vec<ReleasedDomain>,
+    /// Domains that have mail and no `[hold]` table: theirs goes nowhere.
+    pub without_hold: Vec<String>,
 }
 
 /// A domain that was released.
@@ -88,19 +177,23 @@ pub struct Released {
 pub struct ReleasedDomain {
     /// The client domain.
     pub domain: String,
-    /// Items that waited, and are due now.
+    /// Messages that waited, and are due now.
     pub waiting: u64,
-    /// Items that were being delivered already.
-    pub leased: u64,
+    /// Messages that were being delivered already.
+    pub under_way: u64,
+    /// Whether a person holds the domain back: nothing goes.
+    pub held: bool,
+    /// Whether its host refuses the whole domain: it is asked again, before anything goes.
+    pub suspended: bool,
 }
 
-/// `DELETE /queue/{id}`: what was removed.
+/// What a person's request was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// The message's id.
-    pub id: String,
-    /// For so many domains.
+pub struct Acted {
+    /// Items: a message counts once for each of its domains.
     pub items: u64,
+    /// Of so many domains.
+    pub domains: u64,
 }
 
 /// Any answer that is not 200.
@@ -110,33 +203,91 @@ pub struct Failure {
     pub error: String,
 }
 
-/// 9999-12-31T23:59:59Z: until it is released.
-const WHEN_ASKED: u64 = 253_402_300_799;
+impl Problem {
+    pub(super) fn new(name: &str, text: impl ToString) -> Self {
+        Self { name: name.to_owned(), text: text.to_string() }
+    }
+}
 
-impl From<&Held> for Item {
-    fn from(held: &Held) -> Self {
-        let (status, not_before_unix_seconds) = match held.status {
-            Status::Waiting(NextTry::Now) => ("waiting", 0),
-            Status::Waiting(NextTry::At(unix_seconds)) => ("waiting", unix_seconds),
-            Status::Waiting(NextTry::WhenAsked) => ("waiting", WHEN_ASKED),
-            Status::UnderWay => ("leased", 0),
-            Status::Held => ("held", 0),
-            Status::Kept => ("kept", 0),
-            Status::Damaged => ("damaged", 0),
-        };
+impl From<&QueueStats> for Queue {
+    fn from(queue: &QueueStats) -> Self {
+        let seconds = |time: Option<Timestamp>| time.map(|time| time.unix_seconds);
+        Self {
+            domain: queue.domain.to_string(),
+            waiting: queue.waiting,
+            under_way: queue.under_way,
+            kept: queue.kept,
+            held: queue.held,
+            suspended: queue.suspended.as_deref().map(text),
+            body_bytes: queue.body_bytes,
+            oldest_waiting_unix_seconds: seconds(queue.oldest_waiting),
+            oldest_kept_unix_seconds: seconds(queue.oldest_kept),
+            next_try_unix_seconds: unix_seconds(queue.next_try),
+            last_answer: text(&queue.last_answer),
+        }
+    }
+}
+
+impl Item {
+    /// An item of the domain that `queue` tells of.
+    pub(super) fn new(held: &Held, queue: Option<&QueueStats>) -> Self {
         let envelope = &held.envelope;
+        let recipients: Vec<_> = envelope.recipients.iter().map(ItemRecipient::from).collect();
+        let (status, next_try) = status(held.status, queue);
+        let own = recipients.iter().map(|to| &to.reply).find(|reply| !reply.is_empty());
+        let last_answer = own.cloned().unwrap_or_else(|| match (held.status, queue) {
+            (Status::Waiting(_), Some(queue)) => text(&queue.last_answer),
+            _ => String::new(),
+        });
         Self {
             id: held.id.to_string(),
             domain: held.domain.to_string(),
             status: status.to_owned(),
-            not_before_unix_seconds,
+            next_try_unix_seconds: next_try,
             arrival_unix_seconds: envelope.arrival.unix_seconds,
             size_bytes: held.size,
             reverse_path: text(&envelope.reverse_path),
             client: envelope.client,
             helo: text(&envelope.helo),
-            recipients: envelope.recipients.iter().map(ItemRecipient::from).collect(),
+            recipient_count: held.recipients,
+            recipients,
+            last_answer,
         }
+    }
+
+    /// About as many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let recipients = self.recipients.iter().map(|to| to.path.len() + to.reply.len() + 80);
+        let texts = [&self.domain, &self.reverse_path, &self.helo, &self.last_answer];
+        let texts = texts.map(String::len).iter().sum::<usize>();
+        texts + recipients.sum::<usize>() + 400
+    }
+}
+
+/// The status of an item, and when it is tried next: with its domain, and not sooner than itself.
+fn status(status: Status, queue: Option<&QueueStats>) -> (&'static str, Option<u64>) {
+    match status {
+        Status::UnderWay => ("under way", None),
+        Status::Held => ("held", None),
+        Status::Kept => ("kept", None),
+        Status::Damaged => ("damaged", None),
+        Status::Waiting(own) => match queue {
+            Some(queue) if queue.held => ("held", None),
+            Some(queue) if queue.suspended.is_some() => ("suspended", unix_seconds(queue.next_try)),
+            Some(queue) => {
+                let both = unix_seconds(own).zip(unix_seconds(queue.next_try));
+                ("waiting", both.map(|(own, domains)| own.max(domains)))
+            }
+            None => ("waiting", unix_seconds(own)),
+        },
+    }
+}
+
+const fn unix_seconds(next_try: NextTry) -> Option<u64> {
+    match next_try {
+        NextTry::Now => Some(0),
+        NextTry::At(unix_seconds) => Some(unix_seconds),
+        NextTry::WhenAsked => None,
     }
 }
 
@@ -153,6 +304,21 @@ impl From<&Recipient> for ItemRecipient {
             state: state.to_owned(),
             attempts: recipient.attempts,
             reply: text(&recipient.reply),
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(connection: &progress::Connection, now: Instant) -> Self {
+        Self {
+            domain: connection.domain.to_string(),
+            host: connection.host.clone(),
+            address: connection.address,
+            seconds: now.millis_since(connection.since) / 1000,
+            phase: connection.phase.to_string(),
+            phase_seconds: now.millis_since(connection.phase_since) / 1000,
+            message: connection.message.map(|id| id.to_string()),
+            last_reply: text(&connection.last_reply),
         }
     }
 }

@@ -1,19 +1,30 @@
 //! `postern queue` and `postern health`: questions to a running server.
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
-use super::table::{foreign, paths, size, span, table};
+use super::table::foreign;
 use super::{Failure, Format, Verdict};
 use crate::api::client::{Answer, ask};
-use crate::api::{self, Health, Item, ItemRecipient, Items, Released, Removed};
+use crate::api::{self, Acted, Items, Message, Queues, Released};
 use crate::config::DomainName;
 use postern_spool::MsgId;
-use postern_spool::clock::Clock;
+
+mod show;
+
+/// A server that does not answer in this time is not well.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
+/// Messages that are tried again without `--yes`.
+const WITHOUT_YES: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,10 +33,15 @@ pub(super) enum Command {
         /// Of this domain only
         #[arg(long)]
         domain: Option<DomainName>,
+        /// In this state only
+        #[arg(long)]
+        state: Option<Status>,
         #[command(flatten)]
         format: Format,
     },
-    /// Show a message: its envelope, and what became of each recipient
+    /// List the domains that mail is held for; with --json, one object a line
+    Domains(Format),
+    /// Show a message: its envelope, what became of each recipient, and what is being done
     Show {
         /// As listed, and as in the answer to the sender
         id: MsgId,
@@ -36,6 +52,30 @@ pub(super) enum Command {
     Release {
         #[command(flatten)]
         what: What,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Try again what was refused, has expired or was put off
+    Retry {
+        #[command(flatten)]
+        what: Retried,
+        /// Even if it is more than 100 messages
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Hold a message, or all of a domain's, back until `unhold`: nothing releases it
+    Hold {
+        /// A message's id, or a client domain
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Let a message or a domain go that was held back
+    Unhold {
+        /// A message's id, or a client domain
+        target: Target,
         #[command(flatten)]
         format: Format,
     },
@@ -58,6 +98,75 @@ pub(super) struct What {
     all: bool,
 }
 
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Retried {
+    /// A message's id, or a client domain
+    target: Option<Target>,
+    /// Everything that waits for a person
+    #[arg(long)]
+    kept: bool,
+}
+
+/// A state that messages are listed by.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Status {
+    /// A recipient waits
+    Waiting,
+    /// No recipient waits any more
+    Kept,
+    /// A recipient was refused
+    Refused,
+    /// A recipient has expired
+    Expired,
+    /// It cannot be read
+    Damaged,
+    /// A person holds it back
+    Held,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Kept => "kept",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Damaged => "damaged",
+            Self::Held => "held",
+        })
+    }
+}
+
+/// What a person means.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Message(MsgId),
+    Domain(DomainName),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Message(id));
+        }
+        let domain = text.parse().map_err(|_| "neither a message's id nor a domain".to_owned());
+        domain.map(Self::Domain)
+    }
+}
+
+impl fmt::Display for Target {
+    /// As the API wants it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(id) => write!(f, "id={id}"),
+            Self::Domain(domain) => write!(f, "domain={domain}"),
+        }
+    }
+}
+
 impl Command {
     pub(super) async fn run(
         &self,
@@ -65,10 +174,16 @@ impl Command {
         out: &mut impl Write,
     ) -> Result<Verdict, Failure> {
         match self {
-            Self::List { domain, format } => list(socket, domain.as_ref(), *format, out).await?,
+            Self::List { domain, state, format } => {
+                let domain = domain.as_ref().map(|domain| format!("domain={domain}&"));
+                let state = state.map(|state| format!("state={state}&"));
+                let filter = domain.unwrap_or_default() + &state.unwrap_or_default();
+                list(socket, &filter, *format, out).await?;
+            }
+            Self::Domains(format) => domains(socket, *format, out).await?,
             Self::Show { id, format } => {
                 let answer = request(socket, Method::GET, &format!("/queue/{id}")).await?;
-                answered(&answer, *format, out, |shown: Items| show(&shown))?;
+                answered(&answer, *format, out, |shown: Message| show::message(&shown))?;
             }
             Self::Release { what, format } => {
                 let target = match &what.domain {
@@ -76,12 +191,28 @@ impl Command {
                     None => "/queue/release".to_owned(),
                 };
                 let answer = request(socket, Method::POST, &target).await?;
-                answered(&answer, *format, out, |released: Released| show_released(&released))?;
+                answered(&answer, *format, out, |released: Released| show::released(&released))?;
+            }
+            Self::Retry { what, yes, format } => {
+                let target = match &what.target {
+                    Some(target) => target.to_string(),
+                    None => "state=kept".to_owned(),
+                };
+                if !(*yes || matches!(what.target, Some(Target::Message(_)))) {
+                    refuse_many(socket, &target).await?;
+                }
+                act(socket, "retry", &target, "to be tried again", *format, out).await?;
+            }
+            Self::Hold { target, format } => {
+                act(socket, "hold", &target.to_string(), "held back", *format, out).await?;
+            }
+            Self::Unhold { target, format } => {
+                act(socket, "unhold", &target.to_string(), "let go", *format, out).await?;
             }
             Self::Remove { id, format } => {
                 let answer = request(socket, Method::DELETE, &format!("/queue/{id}")).await?;
-                answered(&answer, *format, out, |removed: Removed| {
-                    format!("removed {} for {} domain(s)\n", removed.id, removed.items)
+                answered(&answer, *format, out, |removed: Acted| {
+                    format!("removed {id} for {} domain(s)\n", removed.domains)
                 })?;
             }
         }
@@ -89,26 +220,51 @@ impl Command {
     }
 }
 
-/// Asks whether the server at `socket` takes mail.
+/// Asks whether all is well with the server at `socket`.
 pub(super) async fn health(
     socket: &Path,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
-    let answer = ask(socket, Method::GET, "/health").await.map_err(Failure::run)?;
-    answered(&answer, format, out, |health: Health| {
-        format!(
-            "{}: postern {}, up {}, {} session(s), {} message(s) held ({}), {} free\n",
-            health.status,
-            health.version,
-            span(health.uptime_seconds),
-            health.sessions_open,
-            health.messages,
-            size(health.body_bytes),
-            size(health.free_bytes),
-        )
-    })?;
+    let asked = timeout(HEALTH_TIMEOUT, ask(socket, Method::GET, "/health")).await;
+    let no_answer = |_| Failure::run(format!("no answer within {} s", HEALTH_TIMEOUT.as_secs()));
+    let answer = asked.map_err(no_answer)?.map_err(Failure::run)?;
+    answered(&answer, format, out, |health| show::health(&health))?;
     Ok(if answer.status == StatusCode::OK { Verdict::Well } else { Verdict::Problem })
+}
+
+async fn act(
+    socket: &Path,
+    action: &str,
+    target: &str,
+    done: &str,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let answer = request(socket, Method::POST, &format!("/queue/{action}?{target}")).await?;
+    answered(&answer, format, out, |acted: Acted| match acted.items {
+        0 => "nothing to do\n".to_owned(),
+        items => format!("{items} message(s) of {} domain(s) {done}\n", acted.domains),
+    })
+}
+
+/// Many are tried again only if that is meant: a typing error must not send a host all it refused.
+async fn refuse_many(socket: &Path, filter: &str) -> Result<(), Failure> {
+    let (mut found, mut after) = (0, String::new());
+    while found <= WITHOUT_YES {
+        let target = format!("/queue?{filter}&max={}{after}", WITHOUT_YES + 1);
+        let page: Items = read(&request(socket, Method::GET, &target).await?)?;
+        found += page.items.len();
+        match page.next {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    if found > WITHOUT_YES {
+        let reason = format!("that is more than {WITHOUT_YES} messages: say --yes if it is meant");
+        return Err(Failure::run(reason));
+    }
+    Ok(())
 }
 
 /// Asks, and takes nothing but success for an answer.
@@ -141,22 +297,17 @@ fn answered<T: DeserializeOwned>(
 
 async fn list(
     socket: &Path,
-    domain: Option<&DomainName>,
+    filter: &str,
     format: Format,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let of = domain.map_or_else(String::new, |domain| format!("domain={domain}&"));
     let mut after = String::new();
     loop {
-        let target = format!("/queue?{of}{after}");
+        let target = format!("/queue?{filter}{after}");
         let page: Items = read(&request(socket, Method::GET, &target).await?)?;
-        if format.json {
-            for item in &page.items {
-                let line = serde_json::to_string(item).expect("an item is JSON");
-                writeln!(out, "{line}")?;
-            }
-        } else {
-            out.write_all(show_page(&page.items, after.is_empty()).as_bytes())?;
+        match format.json {
+            true => lines(&page.items, out)?,
+            false => out.write_all(show::items(&page.items, after.is_empty()).as_bytes())?,
         }
         match page.next {
             Some(next) => after = format!("after={next}"),
@@ -165,68 +316,26 @@ async fn list(
     }
 }
 
-fn show_page(items: &[Item], first: bool) -> String {
-    if items.is_empty() && first {
-        return "the queue is empty\n".to_owned();
-    }
-    let heads = ["ID", "DOMAIN", "STATUS", "AGE", "SIZE", "FROM", "TO"].map(str::to_owned);
-    let rows = items.iter().map(|item| {
-        [
-            item.id.clone(),
-            item.domain.clone(),
-            item.status.clone(),
-            span(now().saturating_sub(item.arrival_unix_seconds)),
-            size(item.size_bytes),
-            format!("<{}>", foreign(&item.reverse_path)),
-            paths(item.recipients.iter().map(|to| &*to.path)),
-        ]
-    });
-    let rows: Vec<_> = first.then_some(heads).into_iter().chain(rows).collect();
-    table(&rows)
-}
-
-fn show(shown: &Items) -> String {
-    shown.items.iter().map(show_item).collect::<Vec<_>>().join("\n")
-}
-
-fn show_item(item: &Item) -> String {
-    let row = |name: &str, value: String| [name.to_owned(), value];
-    let client = item.client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    let wait = item.not_before_unix_seconds.saturating_sub(now());
-    let status = match wait {
-        0 => item.status.clone(),
-        wait => format!("{}, not before {} from now", item.status, span(wait)),
-    };
-    let age = span(now().saturating_sub(item.arrival_unix_seconds));
-    let mut rows = vec![
-        row("Message", item.id.clone()),
-        row("Domain", item.domain.clone()),
-        row("Status", status),
-        row("Arrived", format!("{age} ago from {client} ({})", foreign(&item.helo))),
-        row("Size", size(item.size_bytes)),
-        row("From", format!("<{}>", foreign(&item.reverse_path))),
-    ];
-    rows.extend(item.recipients.iter().map(|to| row("To", show_recipient(to))));
-    table(&rows)
-}
-
-fn show_recipient(recipient: &ItemRecipient) -> String {
-    let ItemRecipient { path, state, attempts, reply } = recipient;
-    let shown = format!("<{}> {state}, {attempts} attempt(s)", foreign(path));
-    if reply.is_empty() { shown } else { format!("{shown}: {}", foreign(reply)) }
-}
-
-fn show_released(released: &Released) -> String {
-    let line = |domain: &api::ReleasedDomain| {
-        let api::ReleasedDomain { domain, waiting, leased } = domain;
-        format!("{domain}: {waiting} message(s) released, {leased} already on their way\n")
-    };
-    match released.released.as_slice() {
-        [] => "nothing waits\n".to_owned(),
-        domains => domains.iter().map(line).collect(),
+async fn domains(socket: &Path, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+    let mut after = String::new();
+    loop {
+        let target = format!("/domains{after}");
+        let page: Queues = read(&request(socket, Method::GET, &target).await?)?;
+        match format.json {
+            true => lines(&page.queues, out)?,
+            false => out.write_all(show::queues(&page.queues, after.is_empty()).as_bytes())?,
+        }
+        match page.next {
+            Some(next) => after = format!("?after={next}"),
+            None => return Ok(()),
+        }
     }
 }
 
-fn now() -> u64 {
-    Clock::system().timestamp().unix_seconds
+/// An object a line.
+fn lines<T: Serialize>(all: &[T], out: &mut impl Write) -> Result<(), Failure> {
+    for one in all {
+        writeln!(out, "{}", serde_json::to_string(one).map_err(Failure::run)?)?;
+    }
+    Ok(())
 }

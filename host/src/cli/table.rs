@@ -45,11 +45,22 @@ pub(super) fn span(seconds: u64) -> String {
     )
 }
 
-/// The first of `paths` and how many there are behind it, safe for a terminal.
-pub(super) fn paths<'p>(paths: impl ExactSizeIterator<Item = &'p str>) -> String {
-    let others = paths.len().saturating_sub(1);
-    let first = paths.take(1).map(foreign).collect();
-    if others == 0 { first } else { format!("{first} and {others} more") }
+/// The first of `count` paths and how many there are behind it, safe for a terminal.
+pub(super) fn paths(first: &str, count: usize) -> String {
+    let first = foreign(first);
+    match count.saturating_sub(1) {
+        0 => first,
+        others => format!("{first} and {others} more"),
+    }
+}
+
+/// The begin of `text`, in `columns` at most.
+pub(super) fn begin(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let begin = text.chars().take(columns - 1);
+    begin.chain(['…']).collect()
 }
 
 /// What others sent, safe for a terminal and in one cell of a table.
@@ -78,11 +89,16 @@ mod tests {
 
     #[test]
     fn of_many_paths_the_first_is_shown() {
-        for (all, shown) in
-            [(&[][..], ""), (&["a@b"], "a@b"), (&["a@b", "c@d", "e@f"], "a@b and 2 more")]
+        for (first, count, shown) in [("", 0, ""), ("a@b", 1, "a@b"), ("a@b", 3, "a@b and 2 more")]
         {
-            assert_eq!(paths(all.iter().copied()), shown);
+            assert_eq!(paths(first, count), shown);
         }
+    }
+
+    #[test]
+    fn a_long_text_is_shown_by_its_begin() {
+        assert_eq!(begin("äbc", 3), "äbc");
+        assert_eq!(begin("äbcd", 3), "äb…");
     }
 
     #[test]

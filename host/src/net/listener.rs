@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use postern_core::drive::{Broken, Exit, serve};
-use postern_core::session::{Config as SessionConfig, Session};
+use postern_core::session::{Config as SessionConfig, Session, Transport};
 use postern_core::wire::Text;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -145,7 +145,7 @@ impl<S: Spool> Reception<S> {
     ) -> io::Result<()> {
         let config = session_config(terms);
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::new(&config, id, false);
+        let mut session = Session::new(&config, id, Transport::Clear);
         let patience = terms.config.receive.idle_timeout;
         let mut clock = SessionClock::new(
             self.post.clock.clone(),
@@ -212,7 +212,10 @@ fn session_config(terms: &Terms) -> SessionConfig<'_> {
     let receive = &terms.config.receive;
     // Whoever offers DSN has to send reports (RFC 3461 section 5.2.2), to forged senders too. Where
     // it is not offered, the sender's own host reports that it passed the message on.
-    let config = SessionConfig::new(hostname).without(Extension::Dsn);
+    let config = SessionConfig::new(hostname)
+        .with(Extension::Chunking)
+        .with(Extension::SmtpUtf8)
+        .with(Extension::Etrn);
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
     SessionConfig {
         max_message_size: receive.max_message_size.0,

@@ -1,5 +1,7 @@
 //! What is counted while the server runs, and shown to Prometheus.
 
+use std::cmp::Reverse;
+
 use postern_core::time::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -7,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use postern_spool::{QueueStats, Totals};
+use postern_spool::{Admission, QueueStats, Totals};
 
 /// The server's counters. A clone counts into the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -75,17 +77,11 @@ impl Metrics {
     }
 
     /// Everything counted, and the spool as it is `now`, in the OpenMetrics text format.
-    pub fn encode(
-        &self,
-        spool: &Totals,
-        down: bool,
-        queues: &[QueueStats],
-        now: Timestamp,
-    ) -> String {
+    pub fn encode(&self, spool: &SpoolState, now: Timestamp) -> String {
         let mut registry = Registry::with_prefix("postern");
         self.register(&mut registry);
-        register_spool(&mut registry, spool, down);
-        register_queues(&mut registry, queues, now);
+        spool.register(&mut registry);
+        spool.longest.register(&mut registry, now);
         let mut page = String::new();
         text::encode(&mut page, &registry).expect("writing to a String does not fail");
         page
@@ -107,38 +103,141 @@ impl Metrics {
     }
 }
 
-fn register_spool(into: &mut Registry, spool: &Totals, down: bool) {
-    let gauge = |number: u64| ConstGauge::new(saturate(number));
-    into.register("spool_messages", "Messages held", gauge(spool.messages));
-    into.register("spool_body_bytes", "Octets of their bodies", gauge(spool.body_bytes));
-    into.register("spool_disk_bytes", "Octets on the disk", gauge(spool.disk_bytes));
-    into.register("spool_free_bytes", "Octets that the disk can take", gauge(spool.free_bytes));
-    into.register("spool_drafts", "Messages being received", gauge(spool.drafts));
-    into.register("spool_down", "1 after an error of the disk", gauge(down.into()));
-    let operations = ConstCounter::new(spool.operations);
-    into.register("spool_operations", "Operations made durable", operations);
-    let syncs = ConstCounter::new(spool.syncs);
-    into.register("spool_syncs", "Syncs of the disk that these took", syncs);
+/// What is shown of the spool.
+#[derive(Debug, Clone)]
+pub struct SpoolState {
+    /// Whether mail is taken.
+    pub admission: Admission,
+    /// How much is held; absent while the spool cannot tell.
+    pub totals: Option<Totals>,
+    /// The queues.
+    pub longest: Longest,
 }
 
-fn register_queues(into: &mut Registry, domains: &[QueueStats], now: Timestamp) {
-    let messages = Family::<Queue, Gauge>::default();
-    let oldest = Family::<ByDomain, Gauge>::default();
-    for stats in domains {
-        let domain = stats.domain.to_string();
-        for (state, number) in
-            [("waiting", stats.waiting), ("leased", stats.under_way), ("kept", stats.kept)]
-        {
-            let label = Queue { domain: domain.clone(), state };
-            messages.get_or_create(&label).set(saturate(number));
-        }
-        if let Some(arrival) = stats.oldest_waiting {
-            let age = now.unix_seconds.saturating_sub(arrival.unix_seconds);
-            oldest.get_or_create(&ByDomain { domain }).set(saturate(age));
+impl SpoolState {
+    fn register(&self, into: &mut Registry) {
+        let open = matches!(self.admission, Admission::Open { .. });
+        into.register("spool_open", "1 when mail is taken", ConstGauge::new(i64::from(open)));
+        if let Some(totals) = &self.totals {
+            register_totals(into, totals);
         }
     }
-    into.register("queue_messages", "Messages of a domain, by state", messages);
-    into.register("queue_oldest_seconds", "Age of a domain's oldest message that waits", oldest);
+}
+
+fn register_totals(into: &mut Registry, totals: &Totals) {
+    let gauges = [
+        ("spool_messages", "Messages held", totals.messages),
+        ("spool_body_bytes", "Octets of their bodies", totals.body_bytes),
+        ("spool_disk_bytes", "Bytes on the disk", totals.disk_bytes),
+        ("spool_free_bytes", "Bytes that the disk can take", totals.free_bytes),
+        ("spool_drafts", "Messages being received", totals.drafts),
+        ("spool_damaged", "Messages that cannot be read, by domain", totals.damaged),
+        ("spool_domains", "Domains that have mail", totals.domains),
+        ("spool_suspended", "Domains whose host refuses all of their mail", totals.suspended),
+    ];
+    for (name, help, number) in gauges {
+        into.register(name, help, ConstGauge::new(saturate(number)));
+    }
+    let counters = [
+        ("spool_operations", "Operations made durable", totals.operations),
+        ("spool_syncs", "Syncs of the disk that these took", totals.syncs),
+    ];
+    for (name, help, number) in counters {
+        into.register(name, help, ConstCounter::new(number));
+    }
+}
+
+/// Domains with a label of their own; the others share [`OTHERS`].
+const LABELS: usize = 100;
+/// No domain has this name.
+const OTHERS: &str = "*";
+
+/// The longest queues, each for itself, and all the others together.
+#[derive(Debug, Clone, Default)]
+pub struct Longest {
+    longest: Vec<Line>,
+    others: Option<Line>,
+}
+
+/// What is shown of a queue, or of several.
+#[derive(Debug, Clone)]
+struct Line {
+    domain: String,
+    waiting: u64,
+    under_way: u64,
+    kept: u64,
+    /// Of them, those whose last turn came to nothing.
+    failing: u64,
+    oldest_waiting: Option<u64>,
+    oldest_kept: Option<u64>,
+}
+
+impl Line {
+    fn new(queue: &QueueStats) -> Self {
+        Self {
+            domain: queue.domain.to_string(),
+            waiting: queue.waiting,
+            under_way: queue.under_way,
+            kept: queue.kept,
+            failing: u64::from(queue.suspended.is_some() || !queue.last_answer.is_empty()),
+            oldest_waiting: queue.oldest_waiting.map(|oldest| oldest.unix_seconds),
+            oldest_kept: queue.oldest_kept.map(|oldest| oldest.unix_seconds),
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.waiting + self.under_way + self.kept
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.under_way += other.under_way;
+        self.kept += other.kept;
+        self.failing += other.failing;
+        let earlier = |one: Option<u64>, other| one.into_iter().chain(other).min();
+        self.oldest_waiting = earlier(self.oldest_waiting, other.oldest_waiting);
+        self.oldest_kept = earlier(self.oldest_kept, other.oldest_kept);
+    }
+}
+
+impl Longest {
+    /// Adds some of the queues.
+    pub fn add(&mut self, queues: &[QueueStats]) {
+        self.longest.extend(queues.iter().map(Line::new));
+        self.longest.sort_by_key(|line| Reverse(line.length()));
+        for line in self.longest.drain(LABELS.min(self.longest.len())..) {
+            match &mut self.others {
+                Some(others) => others.add(&line),
+                None => self.others = Some(Line { domain: OTHERS.to_owned(), ..line }),
+            }
+        }
+    }
+
+    fn register(&self, into: &mut Registry, now: Timestamp) {
+        let messages = Family::<Queue, Gauge>::default();
+        let oldest = Family::<Queue, Gauge>::default();
+        let failing = Family::<ByDomain, Gauge>::default();
+        for line in self.longest.iter().chain(&self.others) {
+            let label = |state| Queue { domain: line.domain.clone(), state };
+            for (state, number) in
+                [("waiting", line.waiting), ("under_way", line.under_way), ("kept", line.kept)]
+            {
+                messages.get_or_create(&label(state)).set(saturate(number));
+            }
+            for (state, time) in [("waiting", line.oldest_waiting), ("kept", line.oldest_kept)] {
+                if let Some(time) = time {
+                    let age = now.unix_seconds.saturating_sub(time);
+                    oldest.get_or_create(&label(state)).set(saturate(age));
+                }
+            }
+            let domain = ByDomain { domain: line.domain.clone() };
+            failing.get_or_create(&domain).set(saturate(line.failing));
+        }
+        into.register("queue_messages", "Messages of a domain, by state", messages);
+        into.register("queue_oldest_seconds", "Age of a domain's oldest message", oldest);
+        let help = "1 when the last try at a domain's host came to nothing";
+        into.register("queue_failing", help, failing);
+    }
 }
 
 fn saturate(number: u64) -> i64 {
@@ -147,8 +246,42 @@ fn saturate(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use postern_spool::{Domain, NextTry};
+
+    use super::*;
+
+    const NOW: Timestamp = at(1_795_306_494);
+
+    const fn at(unix_seconds: u64) -> Timestamp {
+        Timestamp { unix_seconds, known: true }
+    }
+
+    fn queue(domain: &str, waiting: u64) -> QueueStats {
+        QueueStats {
+            domain: Domain::new(domain),
+            waiting,
+            under_way: 1,
+            kept: 2,
+            held: false,
+            suspended: None,
+            asked: false,
+            body_bytes: 32_768,
+            oldest_waiting: Some(at(1_795_306_404)),
+            oldest_kept: Some(at(1_795_300_000)),
+            next_try: NextTry::Now,
+            last_answer: b"connection refused".to_vec(),
+        }
+    }
+
+    fn spool(totals: Totals, longest: Longest) -> SpoolState {
+        SpoolState { admission: Admission::Open { room: 1 }, totals: Some(totals), longest }
+    }
+
+    fn assert_shown(page: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(page.lines().any(|shown| shown == *line), "{line} in:\n{page}");
+        }
+    }
 
     #[test]
     fn what_was_counted_is_shown() {
@@ -157,34 +290,44 @@ mod tests {
         metrics.accepted_bytes.inc_by(8192);
         metrics.refused("full");
         metrics.clone().release("etrn");
-        let at = |unix_seconds| Timestamp { unix_seconds, known: true };
-        let queue = QueueStats {
-            domain: Domain::new("client.example"),
-            waiting: 3,
-            under_way: 1,
-            kept: 0,
-            held: false,
-            suspended: None,
-            asked: false,
-            body_bytes: 32_768,
-            oldest_waiting: Some(at(1_795_306_404)),
-            oldest_kept: None,
-            next_try: NextTry::Now,
-            last_answer: Vec::new(),
-        };
-        let spool = Totals { syncs: 7, messages: 4, ..Totals::default() };
-        let page = metrics.encode(&spool, false, &[queue], at(1_795_306_494));
-        for line in [
+        let totals = Totals { syncs: 7, messages: 4, ..Totals::default() };
+        let mut longest = Longest::default();
+        longest.add(&[queue("client.example", 3)]);
+        let page = metrics.encode(&spool(totals, longest), NOW);
+        let lines = [
             "postern_messages_accepted_total 1",
             "postern_messages_accepted_bytes_total 8192",
             "postern_refused_total{reason=\"full\"} 1",
             "postern_releases_total{trigger=\"etrn\"} 1",
+            "postern_spool_open 1",
             "postern_spool_syncs_total 7",
             "postern_spool_messages 4",
             "postern_queue_messages{domain=\"client.example\",state=\"waiting\"} 3",
-            "postern_queue_oldest_seconds{domain=\"client.example\"} 90",
-        ] {
-            assert!(page.lines().any(|shown| shown == line), "{line} in:\n{page}");
+            "postern_queue_oldest_seconds{domain=\"client.example\",state=\"waiting\"} 90",
+            "postern_queue_oldest_seconds{domain=\"client.example\",state=\"kept\"} 6494",
+            "postern_queue_failing{domain=\"client.example\"} 1",
+        ];
+        assert_shown(&page, &lines);
+    }
+
+    #[test]
+    fn domains_beyond_the_longest_queues_share_a_label() {
+        let mut longest = Longest::default();
+        for page in 0..10 {
+            let queues: Vec<_> =
+                (0..50).map(|n| queue(&format!("d{page}-{n}.example"), page * 50 + n)).collect();
+            longest.add(&queues);
         }
+        let page = Metrics::default().encode(&spool(Totals::default(), longest), NOW);
+        let labels = page.lines().filter(|line| line.starts_with("postern_queue_failing{")).count();
+        assert_eq!(labels, LABELS + 1);
+        // 400 others, which wait with 0 to 399 messages.
+        let lines = [
+            "postern_queue_messages{domain=\"*\",state=\"waiting\"} 79800",
+            "postern_queue_messages{domain=\"*\",state=\"kept\"} 800",
+            "postern_queue_failing{domain=\"*\"} 400",
+            "postern_queue_messages{domain=\"d9-49.example\",state=\"waiting\"} 499",
+        ];
+        assert_shown(&page, &lines);
     }
 }

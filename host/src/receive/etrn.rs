@@ -10,6 +10,7 @@ use postern_core::time::Instant;
 use postern_core::wire::etrn::Node;
 
 use crate::config::DomainName;
+use crate::net::channels::network;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
 use postern_spool::clock::Clock;
@@ -42,7 +43,7 @@ impl Releases {
 
     /// Logs what `client` was answered; only that it asks again and again when it does.
     pub fn log(&self, client: IpAddr, node: &Node<'_>, domains: usize, verdict: &EtrnVerdict) {
-        if let Some(unlogged) = self.lines.pass(client, self.clock.instant()) {
+        if let Some(unlogged) = self.lines.pass(network(client), self.clock.instant()) {
             let node = node.name().escape_ascii();
             tracing::info!(%client, %node, domains, ?verdict, unlogged, "etrn");
         }

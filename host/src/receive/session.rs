@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postern_core::drive;
-use postern_core::session::{EtrnVerdict, Verdict, Why};
+use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
@@ -278,7 +278,7 @@ impl<S: Spool> Mailroom<S> {
     }
 }
 
-impl<S: Spool> drive::Mailroom for Mailroom<S> {
+impl<S: Spool> drive::Handler for Mailroom<S> {
     async fn connect(&mut self) -> Verdict<'_> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
@@ -292,9 +292,9 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
         Verdict::Close(reason, None)
     }
 
-    async fn hello(&mut self, name: &[u8], esmtp: bool) -> Verdict<'_> {
+    async fn hello(&mut self, name: &[u8], greeting: Greeting) -> Verdict<'_> {
         self.helo = name.to_vec();
-        self.esmtp = esmtp;
+        self.esmtp = greeting == Greeting::Ehlo;
         Verdict::Accept
     }
 

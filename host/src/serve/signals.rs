@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The log's last line is written in this time, or not at all.
+const LOG_TIME: Duration = Duration::from_millis(100);
+
 /// The signals, heard from when this is made until it is dropped.
 pub(super) struct Signals {
     terminate: Signal,
@@ -46,6 +49,8 @@ impl Signals {
 pub(super) fn exit_within(limit: Duration) {
     let ending = move || {
         thread::sleep(limit);
+        tracing::error!(?limit, "something did not stop in time, and is cut off");
+        thread::sleep(LOG_TIME);
         process::exit(1);
     };
     if let Err(error) = thread::Builder::new().name("exit".to_owned()).spawn(ending) {

@@ -118,3 +118,42 @@ fn a_transaction_that_runs_ends_before_the_server_does() {
     assert_eq!(place.queue().len(), 1);
     server.stop();
 }
+
+#[test]
+fn what_was_refused_is_kept_until_it_is_tried_again_by_hand() {
+    let client = Place::new(&hold(AWAY, "[\"info\"]"));
+    let home = client.serve();
+    let holder = Place::new(&hold(&home.address.to_string(), "[\"sales\"]"));
+    let server = holder.serve();
+    server.send("sales@client.example");
+    holder.run(&["queue", "release", "client.example"]);
+    let kept = holder.run_until(&["queue", "list", "--state", "kept"], " kept ");
+    assert!(kept.contains("550 5.1.1"), "{kept}");
+
+    client.configure(&hold(AWAY, "[\"info\", \"sales\"]"));
+    home.signal(Signal::HUP);
+    home.logged("the configuration was read again");
+    let retried = holder.run(&["queue", "retry", "client.example"]);
+    assert_eq!(retried, "1 message(s) of 1 domain(s) to be tried again\n");
+    assert_eq!(home.logged("accepted")["to"], "sales@client.example");
+    server.stop();
+    home.stop();
+}
+
+#[test]
+fn what_is_held_back_stays_when_it_is_asked_for() {
+    let client = Place::new(&hold(AWAY, "\"any\""));
+    let home = client.serve();
+    let holder = Place::new(&hold(&home.address.to_string(), "[\"info\"]"));
+    let server = holder.serve();
+    server.send("info@client.example");
+    holder.run(&["queue", "hold", "client.example"]);
+    let released = holder.run(&["queue", "release", "client.example"]);
+    assert!(released.contains("it is held back"), "{released}");
+    assert_eq!(holder.queue()[0]["status"], "held");
+    holder.run(&["queue", "unhold", "client.example"]);
+    holder.run(&["queue", "release", "client.example"]);
+    home.logged("accepted");
+    server.stop();
+    home.stop();
+}

@@ -68,6 +68,18 @@ impl Place {
         text
     }
 
+    /// What the command answers once its answer has `text` in it.
+    pub fn run_until(&self, arguments: &[&str], text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.run(arguments);
+            if answer.contains(text) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "no {text:?} but {answer}");
+        }
+    }
+
     pub fn queue(&self) -> Vec<Value> {
         let lines = self.run(&["queue", "list", "--json"]);
         lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()

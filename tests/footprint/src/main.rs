@@ -2,8 +2,9 @@
 //!
 //! The panic handler calls a function that is defined nowhere. A path to a panic that is left after
 //! optimization needs the handler, the handler needs the function, and linking fails: what links
-//! cannot panic. `unsafe` stands here, and nowhere else in the tree, for the parts of a device:
-//! its registers and its panic handler.
+//! cannot panic. `unsafe` stands here for the parts of a device: its registers and its panic
+//! handler. `drive` is not linked: the compiler puts a panic into each future, for whoever polls it
+//! behind its end.
 #![no_std]
 #![no_main]
 
@@ -12,10 +13,11 @@ use core::panic::PanicInfo;
 use core::ptr::{read_volatile, write_volatile};
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, EtrnVerdict, Event, Expired, Need, Session, Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session, Transport,
+    Unanswered, Verdict,
 };
 use postern_core::time::Instant;
-use postern_core::wire::params::Extension;
+use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
@@ -38,7 +40,11 @@ const MECHANISMS: Text<'static> = Text::new(b"PLAIN").expect("printable");
 const CHALLENGE: Text<'static> = Text::new(b"").expect("printable");
 
 const CONFIG: Config<'static> = Config::new(HOSTNAME)
+    .with(Extension::SmtpUtf8)
+    .with(Extension::Chunking)
     .with(Extension::BinaryMime)
+    .with(Extension::Dsn)
+    .with(Extension::Etrn)
     .with(Extension::StartTls)
     .with(Extension::Xclient)
     .with(Extension::Atrn)
@@ -66,7 +72,8 @@ extern "C" fn _start() -> ! {
     let mut input = [0; 1024];
     let mut output = [0; CONFIG.min_out()];
     loop {
-        let mut session = Session::new(&CONFIG, u32::from(read()), read() == 0);
+        let transport = if read() == 0 { Transport::Tls } else { Transport::Clear };
+        let mut session = Session::new(&CONFIG, u32::from(read()), transport);
         serve(&mut session, &mut input, &mut output);
         #[cfg(feature = "panicking")]
         write(input[usize::from(read()) << 4]);
@@ -82,11 +89,11 @@ fn serve(session: &mut Session<'_>, input: &mut [u8], output: &mut [u8]) {
             let step = session.step(now(), rest, &mut out);
             rest = rest.get(step.consumed..).unwrap_or_default();
             match step.next {
-                Ok(event) => handle(session, event, &mut out),
-                Err(Need::Input) => break,
-                Err(Need::Tls) => session.tls_started(),
-                Err(Need::Room | Need::Answer) => send(&mut out),
-                Err(Need::Turn | Need::Close) => return send(&mut out),
+                Next::Event(event) => handle(session, event, &mut out),
+                Next::Need(Need::Input) => break,
+                Next::Need(Need::Tls) => session.tls_started(),
+                Next::Need(Need::Room | Need::Answer) => send(&mut out),
+                Next::Need(Need::Turn | Need::Close) => return send(&mut out),
             }
         }
         send(&mut out);
@@ -154,7 +161,12 @@ fn handle(session: &mut Session<'_>, event: Event<'_>, out: &mut Out<'_>) {
     }
 }
 
-fn answer<A: Ask>(session: &mut Session<'_>, ask: A, verdict: A::Verdict<'_>, out: &mut Out<'_>) {
+fn answer<V: Decision>(
+    session: &mut Session<'_>,
+    ask: Ask<V>,
+    verdict: V::Of<'_>,
+    out: &mut Out<'_>,
+) {
     if let Err(Unanswered::NoRoom(_)) = session.answer(ask, verdict, out) {
         send(out);
     }

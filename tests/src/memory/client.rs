@@ -1,7 +1,8 @@
 //! A client of one session, and the carrier between them.
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, Event, Expired, Need, Session, Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, Event, Expired, Need, Next, Session, Transport, Unanswered,
+    Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::reply::Reason;
@@ -39,7 +40,7 @@ pub struct Client<'c> {
 impl<'c> Client<'c> {
     pub fn new(config: &'c Config<'c>, split: Split) -> Self {
         Self {
-            session: Session::new(config, 1, false),
+            session: Session::new(config, 1, Transport::Clear),
             config,
             now: Instant::from_millis(1_000),
             input: Vec::new(),
@@ -97,17 +98,17 @@ impl<'c> Client<'c> {
                 return Err("more octets consumed than lent".into());
             }
             let need = match step.next {
-                Ok(event) => {
+                Next::Event(event) => {
                     check_borrowed(&event, unread)?;
-                    let mut desk = Desk {
+                    let mut carrier = Carrier {
                         session: &mut self.session,
                         room: &mut self.room,
                         replies: &mut self.replies,
                     };
-                    desk.handle(event, &mut out)?;
+                    carrier.handle(event, &mut out)?;
                     continue;
                 }
-                Err(need) => need,
+                Next::Need(need) => need,
             };
             self.replies.feed(out.written());
             out.clear();
@@ -187,13 +188,13 @@ fn check_borrowed(event: &Event<'_>, input: &[u8]) -> Result<(), String> {
 }
 
 /// Where events are handled: what the session, the mailroom and the connection have to do with it.
-struct Desk<'d, 'c> {
+struct Carrier<'d, 'c> {
     session: &'d mut Session<'c>,
     room: &'d mut Room,
     replies: &'d mut Replies,
 }
 
-impl Desk<'_, '_> {
+impl Carrier<'_, '_> {
     fn handle(&mut self, event: Event<'_>, out: &mut Out<'_>) -> Result<(), String> {
         match event {
             Event::Connect { ask } => self.answer(ask, Verdict::Accept, out),
@@ -230,14 +231,14 @@ impl Desk<'_, '_> {
     }
 
     /// Answers, having sent what is in the output if there is no room in it.
-    fn answer<A: Ask>(
+    fn answer<V: Decision>(
         &mut self,
-        ask: A,
-        verdict: A::Verdict<'_>,
+        ask: Ask<V>,
+        verdict: V::Of<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), String>
     where
-        for<'t> A::Verdict<'t>: Copy,
+        for<'t> V::Of<'t>: Copy,
     {
         match self.session.answer(ask, verdict, out) {
             Ok(()) => Ok(()),

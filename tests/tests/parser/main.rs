@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use disagreements::{STRICTER, WIDER};
 use meaning::{is_known, ours, theirs};
-use postern_core::wire::params::{Extension, Extensions, ParamFault, parse_mail};
+use postern_core::wire::ehlo::{Extension, Extensions};
+use postern_core::wire::params::{MailParams, ParamFault};
 use postern_core::wire::path::{ForwardPath, ReversePath, parse_forward, parse_reverse};
 use postern_tests::dialogue::{Step, all};
 use proptest::prelude::*;
@@ -99,15 +100,15 @@ proptest! {
             .with(Extension::EightBitMime)
             .with(Extension::SmtpUtf8)
             .with(Extension::Dsn);
-        let params = parse_mail(text.as_bytes(), offered).expect("well formed");
+        let params = MailParams::parse(text.as_bytes(), offered).expect("well formed");
         prop_assert_eq!(params.size, meant.size);
         prop_assert_eq!((params.body, params.ret), (meant.body, meant.ret));
         prop_assert_eq!(params.smtputf8, meant.smtputf8);
         prop_assert_eq!(params.envid, meant.envid.as_deref().map(str::as_bytes));
-        let refused = parse_mail(text.as_bytes(), Extensions::NONE);
+        let refused = MailParams::parse(text.as_bytes(), Extensions::NONE);
         prop_assert_eq!(refused.err(), (!text.is_empty()).then_some(ParamFault::Unknown));
         let twice = format!("{text}{text}");
-        let refused = parse_mail(twice.as_bytes(), offered);
+        let refused = MailParams::parse(twice.as_bytes(), offered);
         prop_assert_eq!(refused.err(), (!text.is_empty()).then_some(ParamFault::Malformed));
     }
 

@@ -1,10 +1,9 @@
 //! What a command line means, in words that two parsers can agree on.
 
-use postern_core::wire::command::{Command, Fault, parse};
+use postern_core::wire::command::{Command, CommandFault, parse};
+use postern_core::wire::ehlo::{Extension, Extensions};
 use postern_core::wire::etrn::Node;
-use postern_core::wire::params::{
-    Body, Extension, Extensions, MailParams, Notify, RcptParams, Ret, parse_mail, parse_rcpt,
-};
+use postern_core::wire::params::{Body, MailParams, Notify, RcptParams, Ret};
 use smtp_proto::{
     Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_RET_FULL, MAIL_RET_HDRS,
     MAIL_SMTPUTF8, MailFrom, RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER,
@@ -26,15 +25,15 @@ pub fn ours(line: &[u8]) -> Option<String> {
         Command::Ehlo(name) => format!("EHLO {}", first_word(name)),
         Command::Helo(name) => format!("HELO {}", first_word(name)),
         Command::Mail(from, params) => {
-            let params = parse_mail(params, ALL).ok()?;
+            let params = MailParams::parse(params, ALL).ok()?;
             format!("MAIL <{}>{}", unquoted(from.as_bytes()), our_mail_params(&params))
         }
         Command::Rcpt(to, params) => {
-            let params = parse_rcpt(params, ALL).ok()?;
+            let params = RcptParams::parse(params, ALL).ok()?;
             format!("RCPT <{}>{}", unquoted(to.as_bytes()), our_rcpt_params(&params))
         }
         Command::Data => "DATA".to_owned(),
-        Command::Bdat(octets, last) => format!("BDAT {octets} {last}"),
+        Command::Bdat(chunk) => format!("BDAT {} {}", chunk.octets, chunk.last),
         Command::Rset => "RSET".to_owned(),
         Command::Noop => "NOOP".to_owned(),
         Command::Vrfy => "VRFY".to_owned(),
@@ -55,7 +54,7 @@ pub fn ours(line: &[u8]) -> Option<String> {
 
 /// Whether our parser knows the verb of `line`.
 pub fn is_known(line: &[u8]) -> bool {
-    !matches!(parse(line), Err(Fault::Unknown))
+    !matches!(parse(line), Err(CommandFault::Unknown))
 }
 
 /// What smtp-proto makes of `line`; none if it is refused. White space at the line's end is taken

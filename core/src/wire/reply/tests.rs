@@ -68,7 +68,12 @@ fn expected(
 fn written(stage: Stage, reason: Reason, text: Option<Text<'_>>) -> String {
     let mut buffer = [0; MAX_REPLY];
     let mut out = Out::new(&mut buffer);
-    refusal(stage, reason).write_text(text, &mut out).expect("the longest reply fits");
+    let reply = refusal(stage, reason);
+    let done = match text {
+        Some(text) => reply.write_text(text, &mut out),
+        None => reply.write(&mut out),
+    };
+    done.expect("the longest reply fits");
     String::from_utf8(out.written().to_vec()).expect("replies are ASCII")
 }
 

@@ -71,11 +71,12 @@ fn row(held: &Held) -> [String; 6] {
         Ok((_, envelope)) => {
             let now = Clock::system().timestamp().unix_seconds;
             let age = now.saturating_sub(envelope.arrival.unix_seconds);
-            let to: Vec<_> = envelope.recipients.iter().map(|to| lossy(&to.path)).collect();
+            let to = &envelope.recipients;
+            let first = to.first().map_or_else(String::new, |to| lossy(&to.path));
             (
                 if envelope.arrival.known { span(age) } else { "?".to_owned() },
                 format!("<{}>", foreign(&lossy(&envelope.reverse_path))),
-                paths(to.iter().map(String::as_str)),
+                paths(&first, to.len()),
             )
         }
         Err(reason) => ("?".to_owned(), "?".to_owned(), reason.clone()),
