@@ -7,8 +7,81 @@
 //!
 //! A message has been taken over only when [`Event::Message`] or [`Event::Delivered`] says so with
 //! a reply of [`Class::Completion`]. Whatever else ends the connection leaves it with the caller:
-//! sent twice at worst, never lost (RFC 5321 §4.2.5).
+//! sent twice at worst, never lost (RFC 5321 §4.2.5). So a reply counts only where one is due: a
+//! 2yz that was there before the message's end left is a fault ([`Fault::Unexpected`]).
+//!
+//! A carrier that speaks to its peers over `embedded-io-async` has the loop around this in
+//! `drive::deliver`. One of its own looks so; the peer here says its lines from an array:
+//!
+//! ```
+//! use postern_core::client::{
+//!     Client, Config, Event, MIN_OUT, Mail, Need, Next, Protocol, Recipient, Timeouts, TlsPolicy,
+//! };
+//! use postern_core::time::Instant;
+//! use postern_core::wire::params::{MailParams, RcptParams};
+//! use postern_core::wire::{Out, Text};
+//!
+//! let config = Config {
+//!     hostname: Text::new(b"mx2.provider.example").expect("printable"),
+//!     protocol: Protocol::Smtp,
+//!     tls: TlsPolicy::Off,
+//!     timeouts: Timeouts::RFC5321,
+//! };
+//! let mail = Mail {
+//!     reverse_path: b"ann@a.example",
+//!     params: MailParams::default(),
+//!     needs_utf8: false,
+//! };
+//! let to = Recipient { forward_path: b"bob@b.example", params: RcptParams::default() };
+//! let mut peer = ["220 b.example\r\n", "250-b.example\r\n250 PIPELINING\r\n",
+//!     "250 ok\r\n250 ok\r\n354 go on\r\n", "250 taken\r\n", "221 bye\r\n"].into_iter();
+//!
+//! let (mut sent, mut taken, mut begun, mut given) = (String::new(), false, false, false);
+//! let (mut input, mut output) = (&b""[..], [0; MIN_OUT]);
+//! let mut out = Out::new(&mut output);
+//! let mut client = Client::new(config);
+//! loop {
+//!     let step = client.step(Instant::from_millis(0), input, &mut out);
+//!     input = &input[step.consumed..];
+//!     match step.next {
+//!         Next::Event(Event::Message(reply)) => taken = reply.code() == 250,
+//!         Next::Event(_) => {}
+//!         Next::End(end) => panic!("{end:?}"),
+//!         Next::Need(Need::Close) => break,
+//!         Next::Need(need) => match need {
+//!             Need::Transaction if begun => client.quit(),
+//!             Need::Transaction => {
+//!                 begun = true;
+//!                 client.mail(&mail, &mut out)
+//!             }
+//!             Need::Recipient { index: 0 } => client.rcpt(&to, &mut out),
+//!             Need::Recipient { .. } => client.rcpt_end(),
+//!             Need::Body if given => client.body_end(&mut out),
+//!             Need::Body => {
+//!                 given = true;
+//!                 client.body(b"Subject: dots\r\n\r\n.\r\n", &mut out).map(|_all| ())
+//!             }
+//!             need => {
+//!                 sent += std::str::from_utf8(out.written()).expect("it is ASCII");
+//!                 out.clear();
+//!                 if need == Need::Input {
+//!                     input = peer.next().expect("the peer answers").as_bytes();
+//!                 }
+//!                 Ok(())
+//!             }
+//!         }
+//!         .expect("the client asked for it"),
+//!     }
+//! }
+//! assert!(taken);
+//! assert_eq!(
+//!     sent,
+//!     "EHLO mx2.provider.example\r\nMAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\n\
+//!      DATA\r\nSubject: dots\r\n\r\n..\r\n.\r\nQUIT\r\n"
+//! );
+//! ```
 
+mod advance;
 mod body;
 mod command;
 pub mod reply;
@@ -17,8 +90,8 @@ mod transaction;
 
 pub use reply::{Class, Reply, ReplyFault};
 pub use terms::{
-    CallError, Config, Event, Fault, Mail, Need, Protocol, Recipient, Step, Timeouts, TlsPolicy,
-    Waiting,
+    CallError, Config, End, Event, Fault, Mail, Need, Next, Phase, Protocol, Recipient, Step,
+    Timeouts, TlsPolicy, Waiting,
 };
 pub use transaction::RECIPIENTS_MAX;
 
@@ -26,8 +99,9 @@ use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::ehlo::{Extension, Extensions};
 use crate::wire::params::Body as Content;
-use body::{BODY_ROOM, Body};
-use transaction::{Due, Transaction};
+use advance::{State, Word};
+use body::Body;
+use transaction::{Aim, Due, Queued, Transaction};
 
 /// Output octets that must be free when [`Client::mail`], [`Client::rcpt`] or [`Client::etrn`] is
 /// called: a line of 512 octets and what the extensions add to it (RFC 3461 §4.2: 500 for ORCPT).
@@ -38,55 +112,23 @@ pub const MIN_OUT: usize = 1200;
 pub struct Client<'c> {
     config: Config<'c>,
     state: State,
+    /// The one that is under way. Beside the state, since to move it costs a small device dear.
+    transaction: Transaction,
+    /// Its message, while it goes out.
+    body: Body,
+    /// The next message, once its MAIL was sent behind the end of this one.
+    queued: Option<Queued>,
     offers: Extensions,
+    /// Octets of the largest message that the peer takes; 0 when it does not say.
+    size_limit: u64,
     secure: bool,
     deadline: Instant,
     /// Something was answered or sent since the deadline was set.
     progress: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    /// To be written as soon as there is room.
-    Say(Word),
-    /// Written; its reply is awaited.
-    Await(Word),
-    Handshake,
-    Ready,
-    Envelope(Transaction),
-    Body(Transaction, Body),
-    Final(Transaction),
-    Closed,
-}
-
-/// A command without arguments of the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    /// Nothing to say: the greeting.
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    /// The end of an empty message, after a 354 that nobody is to get mail by.
-    Dot,
-    Reset,
-    Etrn,
-    Quit,
-}
-
-/// How far `advance` came: octets consumed and what they meant, or what it waits for.
-type Advance<'i> = Result<(usize, Option<Event<'i>>), Need>;
-
-/// What ended the connection in place of a reply.
-struct End<'i> {
-    consumed: usize,
-    event: Event<'i>,
-}
-
-impl<'i> From<End<'i>> for (usize, Option<Event<'i>>) {
-    fn from(end: End<'i>) -> Self {
-        (end.consumed, Some(end.event))
-    }
+    /// The last step asked for a call, which has not been made yet.
+    turn: bool,
+    /// The connection broke: what is in the input is all that comes.
+    broken: bool,
 }
 
 impl<'c> Client<'c> {
@@ -95,10 +137,16 @@ impl<'c> Client<'c> {
         Self {
             config,
             state: State::Await(Word::Greeting),
+            transaction: Transaction::new(Queued { chunk: None, utf8: false }),
+            body: Body::dots(),
+            queued: None,
             offers: Extensions::NONE,
+            size_limit: 0,
             secure: false,
             deadline: Instant::FAR,
             progress: true,
+            turn: false,
+            broken: false,
         }
     }
 
@@ -107,29 +155,66 @@ impl<'c> Client<'c> {
     /// `input` is all that was received and not yet consumed; lend at least
     /// [`reply::REPLY_MAX`] octets of it.
     pub fn step<'i>(&mut self, now: Instant, input: &'i [u8], out: &mut Out<'_>) -> Step<'i> {
+        self.turn = false;
         let mut consumed = 0_usize;
         loop {
-            match self.advance(input.get(consumed..).unwrap_or_default(), out) {
-                Ok((octets, event)) => {
-                    consumed = consumed.saturating_add(octets);
+            let unread = input.get(consumed..).unwrap_or_default();
+            let (octets, next) = self.advance(unread, out);
+            consumed = consumed.saturating_add(octets);
+            let need = match next {
+                None => {
                     self.progress = true;
-                    if let Some(event) = event {
-                        return Step { consumed, next: Ok(event) };
-                    }
+                    continue;
                 }
-                Err(need) => {
-                    self.arm(now, need);
-                    return Step { consumed, next: Err(need) };
+                Some(Next::Need(need)) => need,
+                Some(next) => {
+                    self.progress = true;
+                    return Step { consumed, next };
                 }
+            };
+            if self.broken && need != Need::Close {
+                let fault = Fault::HungUp(self.waiting());
+                self.state = State::Closed;
+                return Step { consumed, next: Next::End(End::Fault(fault)) };
             }
+            self.arm(now, need);
+            return Step { consumed, next: Next::Need(need) };
         }
     }
 
     /// Begins a transaction: the answer to [`Need::Transaction`].
     pub fn mail(&mut self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
-        let State::Ready = self.state else { return Err(CallError::OutOfTurn) };
+        self.between_transactions()?;
+        self.transaction = Transaction::new(self.put_mail(mail, out)?);
+        self.state = State::Envelope;
+        self.turn = false;
+        Ok(())
+    }
+
+    /// Puts the next message's MAIL behind the end of this one, into the same segment (RFC 2920
+    /// §3.1): may be called once after [`Client::body_end`], before the next `step`.
+    ///
+    /// Once this message has its verdict, the events are the next one's. A peer that drops what it
+    /// received behind the end of a message never answers that MAIL: after [`Timeouts::queued`]
+    /// the connection ends with [`Waiting::QueuedMail`], and the next message is untried.
+    pub fn mail_behind(&mut self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
+        if !self.turn || self.queued.is_some() || !matches!(self.state, State::Final { .. }) {
+            return Err(CallError::OutOfTurn);
+        }
+        if !self.offers.has(Extension::Pipelining) {
+            return Err(CallError::PipeliningNotOffered);
+        }
+        self.queued = Some(self.put_mail(mail, out)?);
+        self.turn = false;
+        Ok(())
+    }
+
+    /// Writes MAIL, if the peer can take this message.
+    fn put_mail(&self, mail: &Mail<'_>, out: &mut Out<'_>) -> Result<Queued, CallError> {
         let chunk = mail.params.size.filter(|_| self.offers.has(Extension::Chunking));
-        if mail.params.smtputf8 && !self.offers.has(Extension::SmtpUtf8) {
+        let utf8 = mail.params.smtputf8 && self.offers.has(Extension::SmtpUtf8);
+        let needs_utf8 = mail.params.smtputf8 && mail.needs_utf8 || !mail.reverse_path.is_ascii();
+        if needs_utf8 && !utf8 {
             return Err(CallError::NeedsSmtpUtf8);
         }
         let binary = self.offers.has(Extension::BinaryMime) && chunk.is_some();
@@ -137,59 +222,92 @@ impl<'c> Client<'c> {
             return Err(CallError::NeedsBinaryMime);
         }
         command::put_mail(out, mail, self.offers)?;
-        self.state = State::Envelope(Transaction::new(chunk));
-        Ok(())
+        Ok(Queued { chunk, utf8 })
     }
 
     /// Adds a recipient: the answer to [`Need::Recipient`].
     pub fn rcpt(&mut self, to: &Recipient<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
         let offers = self.offers;
         let transaction = self.addressing()?;
-        command::put_rcpt(out, to, offers)?;
+        if !transaction.utf8 && !to.forward_path.is_ascii() {
+            return Err(CallError::NeedsSmtpUtf8);
+        }
+        command::put_rcpt(out, to, offers, transaction.utf8)?;
         transaction.sent();
+        self.turn = false;
         Ok(())
     }
 
-    /// Says that there is no further recipient: the other answer to [`Need::Recipient`].
+    /// Says that there is no further recipient: another answer to [`Need::Recipient`].
     pub fn rcpt_end(&mut self) -> Result<(), CallError> {
+        self.complete(Aim::Message)
+    }
+
+    /// Gives up the transaction before its message: the third answer to [`Need::Recipient`].
+    ///
+    /// The replies to what was sent are heard, then RSET follows. So a peer is asked whether it
+    /// would take mail from a sender, or for a recipient.
+    pub fn abandon(&mut self) -> Result<(), CallError> {
+        self.complete(Aim::Nothing)
+    }
+
+    fn complete(&mut self, aim: Aim) -> Result<(), CallError> {
         let transaction = self.addressing()?;
-        transaction.complete = true;
-        transaction.failed |= transaction.next_index() == 0;
+        transaction.aim = aim;
+        transaction.failed |= transaction.next_index() == 0 && aim == Aim::Message;
+        self.turn = false;
         Ok(())
     }
 
     /// Sends the next piece of the message, as much of it as `out` has room for, and returns how
     /// many octets that was: the answer to [`Need::Body`].
+    ///
+    /// Under BDAT the last octet is held back for `body_end`: a peer must not have the message
+    /// whole before the caller knows that it read it right.
     pub fn body(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<usize, CallError> {
-        let State::Body(_, body) = &mut self.state else { return Err(CallError::OutOfTurn) };
-        body.put(bytes, out)
+        match self.state {
+            State::Body if self.turn => {
+                let taken = self.body.put(bytes, out)?;
+                self.turn = false;
+                Ok(taken)
+            }
+            _ => Err(CallError::OutOfTurn),
+        }
     }
 
     /// Ends the message: the other answer to [`Need::Body`]. A caller that cannot read its message
     /// to the end drops the connection instead, and the peer drops the message.
+    ///
+    /// Call `step` before the output is sent: a reply that it finds came too early.
     pub fn body_end(&mut self, out: &mut Out<'_>) -> Result<(), CallError> {
-        let State::Body(transaction, body) = &self.state else { return Err(CallError::OutOfTurn) };
-        body.end(out)?;
-        self.state = State::Final(*transaction);
-        Ok(())
+        match self.state {
+            State::Body if self.turn => {
+                self.body.end(out)?;
+                self.state = State::Final { early: true };
+                Ok(())
+            }
+            _ => Err(CallError::OutOfTurn),
+        }
     }
 
     /// Asks the peer to release the mail that it holds for `node` (RFC 1985): an answer to
     /// [`Need::Transaction`].
     pub fn etrn(&mut self, node: &[u8], out: &mut Out<'_>) -> Result<(), CallError> {
-        let State::Ready = self.state else { return Err(CallError::OutOfTurn) };
+        self.between_transactions()?;
         if !self.offers.has(Extension::Etrn) {
             return Err(CallError::EtrnNotOffered);
         }
         command::put_etrn(out, node)?;
         self.state = State::Await(Word::Etrn);
+        self.turn = false;
         Ok(())
     }
 
     /// Takes leave: the last answer to [`Need::Transaction`].
     pub fn quit(&mut self) -> Result<(), CallError> {
-        let State::Ready = self.state else { return Err(CallError::OutOfTurn) };
+        self.between_transactions()?;
         self.state = State::Say(Word::Quit);
+        self.turn = false;
         Ok(())
     }
 
@@ -199,15 +317,45 @@ impl<'c> Client<'c> {
     pub fn secured(&mut self) -> Result<(), CallError> {
         let State::Handshake = self.state else { return Err(CallError::OutOfTurn) };
         self.secure = true;
-        self.offers = Extensions::NONE;
+        (self.offers, self.size_limit) = (Extensions::NONE, 0);
         self.state = State::Say(Word::Ehlo);
         self.progress = true;
+        self.turn = false;
         Ok(())
+    }
+
+    /// Says that the connection broke, or the peer hung up: what is in the input is all that comes.
+    /// It may be a verdict: go on with `step`, which ends with [`Fault::HungUp`] once nothing more
+    /// can be made of it.
+    pub const fn hung_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// Whether `hung_up` was said.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Says that output has not left yet although input has come: call it before the `step` that
+    /// reads that. A message whose end did not leave can't have been taken.
+    pub const fn output_unsent(&mut self) {
+        if let State::Final { .. } = self.state {
+            self.state = State::Final { early: true };
+        }
     }
 
     /// What the peer offered in its last answer to EHLO or LHLO.
     pub const fn offers(&self) -> Extensions {
         self.offers
+    }
+
+    /// Octets of the largest message that the peer takes, if it says so (RFC 1870 §4): a larger one
+    /// is not worth sending.
+    pub const fn size_limit(&self) -> Option<u64> {
+        match self.size_limit {
+            0 => None,
+            octets => Some(octets),
+        }
     }
 
     /// When [`Client::expire`] is to be called unless [`Client::step`] was called before. It may
@@ -231,296 +379,48 @@ impl<'c> Client<'c> {
     pub const fn waiting(&self) -> Waiting {
         match &self.state {
             State::Await(Word::Greeting) => Waiting::Greeting,
+            State::Say(Word::Quit) | State::Await(Word::Quit) => Waiting::Quit,
             State::Handshake | State::Say(_) | State::Await(_) => Waiting::Command,
-            State::Envelope(transaction) => match transaction.due() {
+            State::Envelope => match self.transaction.due() {
+                Some(Due::QueuedMail) => Waiting::QueuedMail,
                 Some(Due::Data) => Waiting::Data,
                 Some(Due::Mail | Due::Rcpt(_)) | None => Waiting::Command,
             },
-            State::Body(..) => Waiting::Room,
-            State::Final(_) => Waiting::Verdict,
+            State::Body => Waiting::Room,
+            State::Final { .. } => Waiting::Verdict,
             State::Ready | State::Closed => Waiting::Nothing,
         }
     }
 
-    fn advance<'i>(&mut self, input: &'i [u8], out: &mut Out<'_>) -> Advance<'i> {
+    const fn between_transactions(&self) -> Result<(), CallError> {
         match self.state {
-            State::Say(word) => {
-                self.say(word, out)?;
-                self.state = State::Await(word);
-                Ok((0, None))
-            }
-            State::Await(word) => match self.reply(input) {
-                Ok(Some(reply)) => Ok((reply.length(), self.answered(word, reply, input))),
-                Ok(None) => Err(Need::Input),
-                Err(end) => Ok(end.into()),
-            },
-            State::Handshake => Err(Need::Tls),
-            State::Ready => self.ready(input, out),
-            State::Envelope(transaction) => self.envelope(transaction, input, out),
-            State::Body(..) if out.free() < BODY_ROOM => Err(Need::Room),
-            State::Body(..) => Err(Need::Body),
-            State::Final(transaction) => self.verdict(transaction, input),
-            State::Closed => Err(Need::Close),
-        }
-    }
-
-    /// The next reply, if it is there whole; or what ends the connection instead.
-    fn reply<'i>(&mut self, input: &'i [u8]) -> Result<Option<Reply<'i>>, End<'i>> {
-        match reply::parse(input) {
-            Ok(Some(reply)) if reply.code() == 421 => {
-                self.state = State::Closed;
-                Err(End { consumed: reply.length(), event: Event::Refused(reply) })
-            }
-            Ok(reply) => Ok(reply),
-            Err(fault) => {
-                Err(End { consumed: input.len(), event: self.fault(Fault::Reply(fault)) })
-            }
-        }
-    }
-
-    fn fault<'i>(&mut self, fault: Fault) -> Event<'i> {
-        self.state = State::Closed;
-        Event::Fault(fault)
-    }
-
-    fn say(&self, word: Word, out: &mut Out<'_>) -> Result<(), Need> {
-        let hostname = self.config.hostname;
-        let said = match word {
-            Word::Ehlo if self.config.protocol == Protocol::Lmtp => {
-                command::put_hello(out, b"LHLO", hostname)
-            }
-            Word::Ehlo => command::put_hello(out, b"EHLO", hostname),
-            Word::Helo => command::put_hello(out, b"HELO", hostname),
-            Word::StartTls => out.put(b"STARTTLS\r\n"),
-            Word::Dot => out.put(b".\r\n"),
-            Word::Reset => out.put(b"RSET\r\n"),
-            Word::Quit => out.put(b"QUIT\r\n"),
-            Word::Greeting | Word::Etrn => Ok(()),
-        };
-        said.map_err(|_| Need::Room)
-    }
-
-    /// Goes on after the reply to one of the client's own words.
-    fn answered<'i>(&mut self, word: Word, reply: Reply<'i>, input: &[u8]) -> Option<Event<'i>> {
-        let done = reply.class() == Class::Completion;
-        let required = self.config.tls == TlsPolicy::Required && !self.secure;
-        match word {
-            Word::Greeting if done => self.state = State::Say(Word::Ehlo),
-            Word::Ehlo if done => {
-                self.offers = offered(&reply);
-                return self.choose_tls();
-            }
-            Word::Ehlo
-                if reply.class() == Class::Permanent
-                    && self.config.protocol == Protocol::Smtp
-                    && !required =>
-            {
-                self.state = State::Say(Word::Helo);
-            }
-            Word::StartTls if done && input.len() > reply.length() => {
-                return Some(self.fault(Fault::PlaintextAfterStartTls));
-            }
-            Word::StartTls if done => self.state = State::Handshake,
-            Word::StartTls if !required => self.state = State::Ready,
-            Word::Helo | Word::Reset if done => self.state = State::Ready,
-            Word::Dot => self.state = State::Ready,
-            Word::Etrn => {
-                self.state = State::Ready;
-                return Some(Event::Etrn(reply));
-            }
-            Word::Quit => self.state = State::Closed,
-            Word::Greeting | Word::Ehlo | Word::Helo | Word::StartTls | Word::Reset => {
-                self.state = State::Say(Word::Quit);
-                return Some(Event::Refused(reply));
-            }
-        }
-        None
-    }
-
-    /// Goes on to STARTTLS, or to work, after EHLO.
-    fn choose_tls<'i>(&mut self) -> Option<Event<'i>> {
-        self.state = match self.config.tls {
-            _ if self.secure => State::Ready,
-            TlsPolicy::Opportunistic | TlsPolicy::Required
-                if self.offers.has(Extension::StartTls) =>
-            {
-                State::Say(Word::StartTls)
-            }
-            TlsPolicy::Off | TlsPolicy::Opportunistic => State::Ready,
-            TlsPolicy::Required => return Some(self.fault(Fault::TlsNotOffered)),
-        };
-        None
-    }
-
-    /// Between transactions nothing is due: a reply here is the peer's leave, or a dialogue that
-    /// has lost step, in which the next verdict would be another message's.
-    fn ready<'i>(&mut self, input: &'i [u8], out: &Out<'_>) -> Advance<'i> {
-        match self.reply(input) {
-            Ok(Some(reply)) => {
-                Ok((reply.length(), Some(self.fault(Fault::Unexpected(reply.code())))))
-            }
-            Ok(None) if out.free() < MIN_OUT => Err(Need::Room),
-            Ok(None) => Err(Need::Transaction),
-            Err(end) => Ok(end.into()),
+            State::Ready if self.turn => Ok(()),
+            _ => Err(CallError::OutOfTurn),
         }
     }
 
     /// The transaction that takes recipients now.
     fn addressing(&mut self) -> Result<&mut Transaction, CallError> {
-        match &mut self.state {
-            State::Envelope(transaction) if !transaction.complete => Ok(transaction),
+        match self.state {
+            State::Envelope if self.turn => Ok(&mut self.transaction),
             _ => Err(CallError::OutOfTurn),
         }
     }
 
-    /// From MAIL to the answer to DATA: replies that are there are read before more is sent.
-    fn envelope<'i>(
-        &mut self,
-        mut transaction: Transaction,
-        input: &'i [u8],
-        out: &mut Out<'_>,
-    ) -> Advance<'i> {
-        let pipelining = self.offers.has(Extension::Pipelining);
-        if let Some(due) = transaction.due() {
-            match self.reply(input) {
-                Ok(Some(reply)) => {
-                    return Ok((reply.length(), self.envelope_reply(transaction, due, reply)));
-                }
-                Ok(None) if transaction.waits(pipelining) => return Err(Need::Input),
-                Ok(None) => {}
-                Err(end) => return Ok(end.into()),
-            }
-        } else if transaction.failed || (transaction.complete && !transaction.has_accepted()) {
-            self.state = State::Say(Word::Reset);
-            return Ok((0, None));
-        }
-        if out.free() < MIN_OUT {
-            return Err(Need::Room);
-        }
-        if !transaction.complete {
-            return Err(Need::Recipient { index: transaction.next_index() });
-        }
-        self.state = match transaction.chunk {
-            // A whole body for nobody would be worse than to wait for the verdicts.
-            Some(_) if transaction.due().is_some() => return Err(Need::Input),
-            Some(size) => {
-                command::put_bdat(out, size).map_err(|_| Need::Room)?;
-                State::Body(transaction, Body::Chunk { remaining: size })
-            }
-            None => {
-                out.put(b"DATA\r\n").map_err(|_| Need::Room)?;
-                transaction.data_due = true;
-                State::Envelope(transaction)
-            }
-        };
-        Ok((0, None))
-    }
-
-    fn envelope_reply<'i>(
-        &mut self,
-        mut transaction: Transaction,
-        due: Due,
-        reply: Reply<'i>,
-    ) -> Option<Event<'i>> {
-        let done = match (due, reply.class()) {
-            (Due::Data, Class::Completion) | (Due::Mail | Due::Rcpt(_), Class::Intermediate) => {
-                return Some(self.fault(Fault::Unexpected(reply.code())));
-            }
-            (_, Class::Completion | Class::Intermediate) => true,
-            (_, Class::Transient | Class::Permanent) => false,
-        };
-        let failed_before = transaction.failed;
-        let event = match due {
-            Due::Mail => {
-                transaction.mail_due = false;
-                transaction.failed |= !done;
-                (!done).then_some(Event::MailRefused(reply))
-            }
-            Due::Rcpt(index) => {
-                transaction.answered(done && !failed_before);
-                Some(Event::Recipient { index, reply })
-            }
-            Due::Data if done => {
-                self.state = if transaction.has_accepted() {
-                    State::Body(transaction, Body::dots())
-                } else {
-                    State::Say(Word::Dot)
-                };
-                return None;
-            }
-            Due::Data => {
-                transaction.data_due = false;
-                transaction.failed = true;
-                transaction.has_accepted().then_some(Event::Message(reply))
-            }
-        };
-        self.state = State::Envelope(transaction);
-        event.filter(|_| !failed_before)
-    }
-
-    /// After the message: one reply, or with LMTP one for each accepted recipient (RFC 2033 §4.2).
-    fn verdict<'i>(&mut self, mut transaction: Transaction, input: &'i [u8]) -> Advance<'i> {
-        let reply = match self.reply(input) {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return Err(Need::Input),
-            Err(end) => return Ok(end.into()),
-        };
-        let length = reply.length();
-        if reply.class() == Class::Intermediate {
-            return Ok((length, Some(self.fault(Fault::Unexpected(reply.code())))));
-        }
-        let event = match self.config.protocol {
-            Protocol::Smtp => {
-                self.state = State::Ready;
-                Some(Event::Message(reply))
-            }
-            Protocol::Lmtp => {
-                let index = transaction.take_accepted();
-                let more = transaction.has_accepted();
-                self.state = if more { State::Final(transaction) } else { State::Ready };
-                index.map(|index| Event::Delivered { index, reply })
-            }
-        };
-        Ok((length, event))
-    }
-
     /// Sets the deadline for what the peer is to do; what the caller is to do has none.
     fn arm(&mut self, now: Instant, need: Need) {
-        match need {
-            Need::Input | Need::Tls if self.progress => {
-                self.deadline = now.after(self.config.timeouts.of(self.waiting()));
-                self.progress = false;
-            }
-            Need::Input | Need::Tls => {}
-            Need::Room => {
-                self.deadline = now.after(self.config.timeouts.of(Waiting::Room));
-                self.progress = true;
-            }
-            Need::Transaction | Need::Recipient { .. } | Need::Body | Need::Close => {
-                self.deadline = Instant::FAR;
-                self.progress = true;
-            }
-        }
+        let waiting = match need {
+            Need::Input if !self.progress => return,
+            Need::Input => Some(self.waiting()),
+            Need::Room => Some(Waiting::Room),
+            Need::Tls => Some(Waiting::Command),
+            Need::Transaction | Need::Recipient { .. } | Need::Body | Need::Close => None,
+        };
+        self.progress = need != Need::Input;
+        self.turn = !matches!(need, Need::Input | Need::Room | Need::Close);
+        self.deadline = match waiting {
+            Some(waiting) => now.after(self.config.timeouts.of(waiting)),
+            None => Instant::FAR,
+        };
     }
-}
-
-/// What the peer offers of that which the client makes use of, in the lines behind the first
-/// (RFC 5321 §4.1.1.1). Unknown keywords are passed over.
-fn offered(reply: &Reply<'_>) -> Extensions {
-    const KNOWN: [(&str, Extension); 9] = [
-        ("PIPELINING", Extension::Pipelining),
-        ("SIZE", Extension::Size),
-        ("8BITMIME", Extension::EightBitMime),
-        ("SMTPUTF8", Extension::SmtpUtf8),
-        ("CHUNKING", Extension::Chunking),
-        ("BINARYMIME", Extension::BinaryMime),
-        ("DSN", Extension::Dsn),
-        ("STARTTLS", Extension::StartTls),
-        ("ETRN", Extension::Etrn),
-    ];
-    reply.lines().skip(1).fold(Extensions::NONE, |offers, line| {
-        let keyword = line.split(|octet| *octet == b' ').next().unwrap_or_default();
-        let known = KNOWN.iter().find(|(name, _)| keyword.eq_ignore_ascii_case(name.as_bytes()));
-        known.map_or(offers, |(_, extension)| offers.with(*extension))
-    })
 }

@@ -1,4 +1,5 @@
-//! The one loop that runs a [`Session`] on a carrier's connection.
+//! The loops that carriers share: [`serve`] runs a [`Session`] on a client's connection, [`deliver`]
+//! the client on a host's.
 //!
 //! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Handler`]; [`serve`] reads,
 //! steps, asks and writes until the session ends or the connection changes its nature.
@@ -12,6 +13,7 @@
 // spawns `serve` with concrete types, and the compiler sees whether those can be sent.
 #![allow(async_fn_in_trait)]
 
+pub mod deliver;
 mod serve;
 
 pub use serve::{Exit, Handler, serve};

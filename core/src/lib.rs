@@ -21,7 +21,8 @@
 //! - [`wire`] parses and emits, and knows no order of things.
 //! - [`session`] knows the order; [`client`] is the other end of the same dialogue.
 //! - [`envelope`] is what is stored of a transaction, the same bytes on a card and on a disk.
-//! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again.
+//! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again;
+//!   [`utf8`] tells whether a message needs SMTPUTF8.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
 //! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
 //!
@@ -73,6 +74,7 @@ pub mod retry;
 pub mod session;
 pub mod time;
 pub mod trace;
+pub mod utf8;
 pub mod wire;
 
 #[doc = include_str!("../CARRIER.md")]

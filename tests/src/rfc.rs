@@ -1,4 +1,4 @@
-//! What the RFCs demand of the receiving core (`rfc.toml`), and what shows that it is met.
+//! What the RFCs demand (`rfc.toml`), and what shows that it is met.
 
 use std::collections::HashSet;
 
@@ -107,8 +107,22 @@ fn is_here(name: &str, scripts: &[Script], sources: &[Source]) -> bool {
     let Some((path, function)) = name.split_once("::") else {
         return scripts.iter().any(|script| is_script(name, &script.name));
     };
-    let head = format!("fn {function}(");
-    sources.iter().any(|source| source.path == path && source.text.contains(&head))
+    sources.iter().any(|source| source.path == path && has_test(&source.text, function))
+}
+
+/// Whether there is a test of that name: a function with the attribute, in a `proptest!` or not.
+/// One without it shows nothing.
+fn has_test(text: &str, function: &str) -> bool {
+    text.match_indices(&format!("fn {function}(")).any(|(at, _)| {
+        let (above, own) = text[..at].rsplit_once('\n').unwrap_or(("", &text[..at]));
+        let mut above = above
+            .lines()
+            .rev()
+            .map(str::trim)
+            .take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        let is_test = |line: &str| line == "#[test]" || line.starts_with("#[tokio::test");
+        matches!(own.trim(), "" | "async") && above.any(is_test)
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +137,8 @@ mod tests {
 
     fn found(list: &str) -> Vec<String> {
         let scripts = [script("quit-closes", "RFC 5321 §4.1"), script("help", "RFC 5321 §4.2")];
-        let sources = [Source::new("core/tests/a.rs", "#[test]\nfn holds() {}\n")];
+        let text = "#[test]\n/// Why.\nfn holds() {}\n\nfn helps() {}\n\n#[test]\nfn other() {}\n";
+        let sources = [Source::new("core/tests/a.rs", text)];
         findings(&parse(list).expect("well formed"), &scripts, &sources)
     }
 
@@ -156,7 +171,9 @@ mod tests {
         let with = |old: &str, new: &str| found(&GOOD.replace(old, new));
         assert_eq!(with("SHOULD", "It is nice to").len(), 1);
         assert_eq!(with("quit-*\"", "quit-*\", \"gone\"").len(), 1);
-        assert_eq!(with("holds", "helps").len(), 1);
+        assert_eq!(with("holds", "helps").len(), 1, "it is no test");
+        assert_eq!(with("holds", "other").len(), 0);
+        assert_eq!(with("holds", "gone").len(), 1);
         assert_eq!(with("a.rs", "b.rs").len(), 1);
         assert_eq!(with("\"quit-*\", ", "").len(), 1, "a script that no demand names");
         assert_eq!(with("[\"help\"]", "[\"quit-closes\"]").len(), 1, "only by another section");

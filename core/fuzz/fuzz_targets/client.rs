@@ -5,11 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use postern_core::client::reply::{Class, REPLY_MAX};
 use postern_core::client::{
-    CallError, Client, Config, Event, MIN_OUT, Mail, Need, Protocol, Recipient, Timeouts, TlsPolicy,
+    CallError, Client, Config, Event, MIN_OUT, Mail, Need, Next, Protocol, Recipient, Reply,
+    Timeouts, TlsPolicy,
 };
 use postern_core::time::Instant;
-use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::{Out, Text};
 
 const RECIPIENTS: [&[u8]; 3] =
     [b"a@client.example", b"b@client.example", b"\"c d\"@client.example"];
@@ -18,13 +19,21 @@ const BODY: &[u8] = b"Subject: dots\r\n\r\n.\r\n..two\r\n\r\n.";
 fuzz_target!(|data: &[u8]| {
     let Some((&[kind, slice], octets)) = data.split_first_chunk() else { return };
     let config = Config {
-        hostname: "mx2.example",
+        hostname: Text::new(b"mx2.example").expect("printable"),
         protocol: if kind & 1 == 0 { Protocol::Smtp } else { Protocol::Lmtp },
         tls: [TlsPolicy::Off, TlsPolicy::Opportunistic, TlsPolicy::Required]
             [usize::from(kind >> 1) % 3],
         timeouts: Timeouts::RFC5321,
     };
-    let mut caller = Caller { messages: 0, sized: kind & 64 != 0, sent: 0, ended: false };
+    let mut caller = Caller {
+        messages: 0,
+        sized: kind & 64 != 0,
+        queues: kind & 32 != 0,
+        sent: 0,
+        ended: 0,
+        left: 0,
+        taken: 0,
+    };
     let mut client = Client::new(config);
     let said = converse(&mut client, &mut caller, octets.chunks(1 + usize::from(slice)));
     check_lines(&said);
@@ -34,10 +43,15 @@ fuzz_target!(|data: &[u8]| {
 struct Caller {
     messages: u8,
     sized: bool,
+    /// It puts MAIL behind the end of the message before.
+    queues: bool,
     /// Octets of this message's body that the client has taken.
     sent: usize,
-    /// Whether this message was sent to its end.
-    ended: bool,
+    /// Messages that were given to their end, and those of them whose end has left.
+    ended: u8,
+    left: u8,
+    /// Messages that the peer said it took.
+    taken: u8,
 }
 
 fn converse<'p>(
@@ -52,12 +66,16 @@ fn converse<'p>(
         let step = client.step(Instant::from_millis(0), &input, &mut out);
         assert!(step.consumed <= input.len());
         let need = match step.next {
-            Ok(event) => {
+            Next::Event(event) => {
                 caller.hear(event);
                 input.drain(..step.consumed);
                 continue;
             }
-            Err(need) => need,
+            Next::End(_) => {
+                input.drain(..step.consumed);
+                continue;
+            }
+            Next::Need(need) => need,
         };
         input.drain(..step.consumed);
         match need {
@@ -65,37 +83,40 @@ fn converse<'p>(
             Need::Room | Need::Input => {
                 said.extend_from_slice(out.written());
                 out.clear();
+                caller.left = caller.ended;
             }
             need => caller.attend(client, need, &mut out),
         }
         if need == Need::Input {
             assert!(input.len() < REPLY_MAX, "nothing is taken from a full input");
-            let Some(octets) = peer.next() else { break };
-            input.extend_from_slice(octets);
+            match peer.next() {
+                Some(octets) => input.extend_from_slice(octets),
+                None => client.hung_up(),
+            }
         }
     }
-    said.extend_from_slice(out.written());
     said
 }
 
 impl Caller {
-    fn hear(&self, event: Event<'_>) {
-        match event {
-            Event::Recipient { index, .. } => assert!(usize::from(index) < RECIPIENTS.len()),
+    fn hear(&mut self, event: Event<Reply<'_>>) {
+        let reply = match event {
+            Event::Recipient { index, .. } => {
+                assert!(usize::from(index) < RECIPIENTS.len());
+                return;
+            }
             Event::Delivered { index, reply } => {
                 assert!(usize::from(index) < RECIPIENTS.len());
-                assert!(
-                    self.ended || reply.class() != Class::Completion,
-                    "not sent, yet delivered"
-                );
+                reply
             }
             Event::Message(reply) => {
-                assert!(
-                    self.ended || reply.class() != Class::Completion,
-                    "not sent, yet delivered"
-                );
+                self.taken += u8::from(reply.class() == Class::Completion);
+                reply
             }
-            _ => {}
+            _ => return,
+        };
+        if reply.class() == Class::Completion {
+            assert!(self.left >= self.taken.max(1), "not sent, yet delivered");
         }
     }
 
@@ -116,8 +137,13 @@ impl Caller {
                 })
             }
             Need::Body => {
-                self.ended = true;
-                client.body_end(out)
+                self.ended += 1;
+                client.body_end(out).map(|()| {
+                    let queued = self.queues && self.messages == 1;
+                    if queued && client.mail_behind(&self.mail(), out).is_ok() {
+                        (self.messages, self.sent) = (2, 0);
+                    }
+                })
             }
             Need::Tls => client.secured(),
             Need::Input | Need::Room | Need::Close => unreachable!("attended to before"),
@@ -128,14 +154,18 @@ impl Caller {
         }
     }
 
-    /// Two messages, then ETRN, then QUIT.
-    fn next(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
-        (self.sent, self.ended) = (0, false);
-        self.messages += 1;
+    fn mail(&self) -> Mail<'static> {
         let size = self.sized.then_some(BODY.len() as u64);
         let params = MailParams { size, ..MailParams::default() };
+        Mail { reverse_path: b"", params, needs_utf8: false }
+    }
+
+    /// Two messages, then ETRN, then QUIT.
+    fn next(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
+        self.sent = 0;
+        self.messages += 1;
         match self.messages {
-            1 | 2 => client.mail(&Mail { reverse_path: b"", params }, out),
+            1 | 2 => client.mail(&self.mail(), out),
             3 => client.etrn(b"client.example", out),
             _ => client.quit(),
         }

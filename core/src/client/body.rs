@@ -2,18 +2,21 @@
 
 use memchr::memchr;
 
-use super::CallError;
-use crate::wire::Out;
+use super::{CallError, command};
+use crate::wire::{NoRoom, Out};
 
 /// Room in which the end of any body fits, and any piece makes progress.
-pub(super) const BODY_ROOM: usize = 8;
+pub(super) const BODY_ROOM: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Body {
     /// DATA: the last two octets sent, as an empty message would have it: at a line's start.
     Dots { tail: [u8; 2] },
-    /// BDAT … LAST: octets that are still to come.
-    Chunk { remaining: u64 },
+    /// BDAT … LAST: octets that are still to come, and the message's last one, which waits for the
+    /// caller to say that all of them were right.
+    Chunk { remaining: u64, last: u8 },
+    /// BDAT of nothing: the command is the end.
+    Empty,
 }
 
 impl Body {
@@ -21,17 +24,36 @@ impl Body {
         Self::Dots { tail: *b"\r\n" }
     }
 
+    /// Begins a message of `size` octets by BDAT.
+    pub(super) fn chunk(size: u64, out: &mut Out<'_>) -> Result<Self, NoRoom> {
+        if size == 0 {
+            return Ok(Self::Empty);
+        }
+        command::put_bdat(out, size)?;
+        Ok(Self::Chunk { remaining: size, last: 0 })
+    }
+
     /// Appends as much of `bytes` as there is room for, and returns how much that was.
     pub(super) fn put(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<usize, CallError> {
         match self {
             Self::Dots { tail } => Ok(stuff(tail, bytes, out)),
-            Self::Chunk { remaining } => {
+            Self::Chunk { remaining, last } => {
                 let piece = bytes.get(..out.free()).unwrap_or(bytes);
-                let left = remaining.checked_sub(piece.len() as u64);
-                *remaining = left.ok_or(CallError::SizeMismatch)?;
-                out.put(piece)?;
+                if bytes.len() as u64 > *remaining {
+                    return Err(CallError::SizeMismatch);
+                }
+                *remaining = remaining.saturating_sub(piece.len() as u64);
+                match piece.split_last() {
+                    Some((held, before)) if *remaining == 0 => {
+                        out.put(before)?;
+                        *last = *held;
+                    }
+                    _ => out.put(piece)?,
+                }
                 Ok(piece.len())
             }
+            Self::Empty if bytes.is_empty() => Ok(0),
+            Self::Empty => Err(CallError::SizeMismatch),
         }
     }
 
@@ -43,8 +65,9 @@ impl Body {
         match self {
             Self::Dots { tail: [b'\r', b'\n'] } => Ok(out.put(b".\r\n")?),
             Self::Dots { .. } => Ok(out.put(b"\r\n.\r\n")?),
-            Self::Chunk { remaining: 0 } => Ok(()),
+            Self::Chunk { remaining: 0, last } => Ok(out.put(&[*last])?),
             Self::Chunk { .. } => Err(CallError::SizeMismatch),
+            Self::Empty => Ok(command::put_bdat(out, 0)?),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{CallError, Mail, Recipient};
 use crate::wire::ehlo::{Extension, Extensions};
 use crate::wire::params::{Body, Notify, Ret};
-use crate::wire::{NoRoom, Out};
+use crate::wire::{NoRoom, Out, Text};
 
 /// MAIL (RFC 5321 §4.1.1.2) with those parameters that the peer offers to take.
 pub(super) fn put_mail(
@@ -29,7 +29,7 @@ pub(super) fn put_mail(
             Body::Unstated | Body::SevenBit | Body::EightBitMime => {}
             Body::BinaryMime => out.put(b" BODY=BINARYMIME")?,
         }
-        if params.smtputf8 {
+        if params.smtputf8 && offers.has(Extension::SmtpUtf8) {
             out.put(b" SMTPUTF8")?;
         }
         if offers.has(Extension::Dsn) {
@@ -40,11 +40,15 @@ pub(super) fn put_mail(
     })
 }
 
-/// RCPT (RFC 5321 §4.1.1.3).
+/// RCPT (RFC 5321 §4.1.1.3), in a transaction whose MAIL said SMTPUTF8 or not.
+///
+/// An ORCPT in UTF-8 goes only with SMTPUTF8 (RFC 6533 §3): without, the peer could but refuse it,
+/// and the recipient is worth more than where it was first sent to.
 pub(super) fn put_rcpt(
     out: &mut Out<'_>,
     recipient: &Recipient<'_>,
     offers: Extensions,
+    utf8: bool,
 ) -> Result<(), CallError> {
     whole(out, |out| {
         out.put(b"RCPT TO:<")?;
@@ -52,7 +56,8 @@ pub(super) fn put_rcpt(
         out.put(b">")?;
         if offers.has(Extension::Dsn) {
             put_notify(out, recipient.params.notify)?;
-            put_parameter(out, b" ORCPT=", recipient.params.orcpt)?;
+            let orcpt = recipient.params.orcpt.filter(|orcpt| utf8 || orcpt.is_ascii());
+            put_parameter(out, b" ORCPT=", orcpt)?;
         }
         Ok(out.put(b"\r\n")?)
     })
@@ -67,30 +72,25 @@ pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> 
 }
 
 /// BDAT for a message in one chunk (RFC 3030 §2).
-pub(super) fn put_bdat(out: &mut Out<'_>, size: u64) -> Result<(), CallError> {
+pub(super) fn put_bdat(out: &mut Out<'_>, size: u64) -> Result<(), NoRoom> {
     whole(out, |out| {
         out.put(b"BDAT ")?;
         out.put_decimal(size)?;
-        Ok(out.put(b" LAST\r\n")?)
+        out.put(b" LAST\r\n")
     })
 }
 
 /// EHLO, HELO or LHLO, and who we are.
-pub(super) fn put_hello(out: &mut Out<'_>, verb: &[u8], hostname: &str) -> Result<(), NoRoom> {
-    let start = out.len();
+pub(super) fn put_hello(out: &mut Out<'_>, verb: &[u8], hostname: Text<'_>) -> Result<(), NoRoom> {
     let parts = [verb, b" ", hostname.as_bytes(), b"\r\n"];
-    let result = parts.iter().try_for_each(|part| out.put(part));
-    if result.is_err() {
-        out.truncate(start);
-    }
-    result
+    whole(out, |out| parts.iter().try_for_each(|part| out.put(part)))
 }
 
 /// Takes back what `write` appended before it failed: half a command must not leave.
-fn whole<'b>(
+fn whole<'b, E>(
     out: &mut Out<'b>,
-    write: impl FnOnce(&mut Out<'b>) -> Result<(), CallError>,
-) -> Result<(), CallError> {
+    write: impl FnOnce(&mut Out<'b>) -> Result<(), E>,
+) -> Result<(), E> {
     let start = out.len();
     let result = write(out);
     if result.is_err() {

@@ -13,7 +13,9 @@ pub const REPLY_MAX: usize = 4096;
 /// One reply, of one line or several, as a slice of the input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reply<'i> {
+    /// What it means.
     code: u16,
+    /// What was said.
     raw: &'i [u8],
 }
 
@@ -125,7 +127,8 @@ fn number(digits: &[u8]) -> Option<u16> {
 }
 
 impl<'i> Reply<'i> {
-    /// The three-digit code, 200 to 599.
+    /// The three-digit code, 200 to 599. A 552 in answer to RCPT is 452 here (RFC 5321
+    /// §4.5.3.1.10).
     pub const fn code(&self) -> u16 {
         self.code
     }
@@ -140,15 +143,30 @@ impl<'i> Reply<'i> {
         }
     }
 
-    /// The enhanced status code with which the text begins, if it is of the reply's own class.
+    /// This, as an answer to RCPT: there 552 means that there are too many recipients for one
+    /// transaction, and counts as 452 (RFC 5321 §4.5.3.1.10). It is still shown as it was said.
+    pub(super) const fn of_rcpt(self) -> Self {
+        match self.code {
+            552 => Self { code: 452, raw: self.raw },
+            _ => self,
+        }
+    }
+
+    /// The three digits as they were said.
+    pub fn digits(&self) -> &'i [u8] {
+        self.raw.get(..3).unwrap_or_default()
+    }
+
+    /// The enhanced status code with which the text begins, if it is of the class that was said.
     pub fn enhanced(&self) -> Option<Enhanced> {
         let text = self.lines().next()?;
         let word = text.split(|octet| *octet == b' ').next()?;
         let mut parts = word.split(|octet| *octet == b'.');
-        let class = u8::try_from(number(parts.next()?)?).ok()?;
+        let class = parts.next()?;
         let subject = number(parts.next()?)?;
         let detail = number(parts.next()?)?;
-        let alike = u16::from(class) == self.code / 100 && parts.next().is_none();
+        let alike = class == self.digits().get(..1)? && parts.next().is_none();
+        let class = u8::try_from(number(class)?).ok()?;
         alike.then_some(Enhanced { class, subject, detail })
     }
 
@@ -179,7 +197,7 @@ impl fmt::Debug for Reply<'_> {
 /// write neither lines nor terminal controls into a log.
 impl fmt::Display for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
+        self.digits().iter().try_for_each(|digit| f.write_char(char::from(*digit)))?;
         for line in self.lines().filter(|line| !line.is_empty()) {
             f.write_char(' ')?;
             for chunk in line.utf8_chunks() {

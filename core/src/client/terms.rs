@@ -4,14 +4,14 @@ use core::fmt;
 use core::time::Duration;
 
 use super::reply::{Reply, ReplyFault};
-use crate::wire::NoRoom;
 use crate::wire::params::{MailParams, RcptParams};
+use crate::wire::{NoRoom, Text};
 
 /// How one connection is to be used.
 #[derive(Debug, Clone, Copy)]
 pub struct Config<'c> {
-    /// What we call ourselves in EHLO: a domain or an address literal, at most 255 octets.
-    pub hostname: &'c str,
+    /// What we call ourselves in EHLO: a domain or an address literal.
+    pub hostname: Text<'c>,
     /// The dialogue.
     pub protocol: Protocol,
     /// Whether to ask for TLS.
@@ -40,7 +40,7 @@ pub enum TlsPolicy {
     Required,
 }
 
-/// How long the peer may take, each from the moment it was asked (RFC 5321 §4.5.3.2).
+/// How long the peer may take, each from the moment it was asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// From the connection to the greeting.
@@ -53,16 +53,22 @@ pub struct Timeouts {
     pub room: Duration,
     /// From the message's last octet to the verdict.
     pub verdict: Duration,
+    /// From a verdict to the answer to the MAIL that was sent behind that message.
+    pub queued: Duration,
+    /// For the answer to QUIT, on which nothing depends.
+    pub quit: Duration,
 }
 
 impl Timeouts {
-    /// The minimum of RFC 5321 §4.5.3.2 for each.
+    /// The minimum of RFC 5321 §4.5.3.2 for each that it names, and seconds for the others.
     pub const RFC5321: Self = Self {
         greeting: Duration::from_secs(5 * 60),
         command: Duration::from_secs(5 * 60),
         data: Duration::from_secs(2 * 60),
         room: Duration::from_secs(3 * 60),
         verdict: Duration::from_secs(10 * 60),
+        queued: Duration::from_secs(10),
+        quit: Duration::from_secs(5),
     };
 
     pub(super) const fn of(&self, waiting: Waiting) -> Duration {
@@ -72,6 +78,8 @@ impl Timeouts {
             Waiting::Data => self.data,
             Waiting::Room => self.room,
             Waiting::Verdict => self.verdict,
+            Waiting::QueuedMail => self.queued,
+            Waiting::Quit => self.quit,
         }
     }
 }
@@ -82,9 +90,13 @@ pub struct Mail<'a> {
     /// The mailbox without angle brackets; empty for the null reverse-path.
     pub reverse_path: &'a [u8],
     /// The parameters, each sent where the peer offers to take it; AUTH never. `size` is the
-    /// message's exact size in octets, and BDAT is used only with it. SMTPUTF8 (RFC 6531 §3.1) and
-    /// BINARYMIME (RFC 3030 §3) must not go to a peer that does not offer them.
+    /// message's exact size in octets, and BDAT is used only with it. A message with
+    /// BODY=BINARYMIME must not go to a peer that does not offer it (RFC 3030 §3).
     pub params: MailParams<'a>,
+    /// Whether the header, or that of a part, is in UTF-8 ([`crate::utf8::Scan`] tells). A message
+    /// that was sent with SMTPUTF8 and needs it must not go to a peer that does not offer it; one
+    /// that does not need it goes there without (RFC 6531 §3.2).
+    pub needs_utf8: bool,
 }
 
 /// One recipient.
@@ -98,42 +110,105 @@ pub struct Recipient<'a> {
 
 /// What one call of `step` came to.
 #[derive(Debug)]
-#[must_use = "`consumed` octets of input must be dropped, and the event or the need attended to"]
+#[must_use = "`consumed` octets of input must be dropped, and what is next attended to"]
 pub struct Step<'i> {
     /// Octets of input that were used up.
     pub consumed: usize,
     /// What happened, or what must be done before anything can.
-    pub next: Result<Event<'i>, Need>,
+    pub next: Next<Reply<'i>>,
 }
 
-/// What the peer said; the reply is a slice of the input.
-#[derive(Debug)]
-pub enum Event<'i> {
-    /// It does not serve us, or not any longer (421): nothing more can be sent over this
-    /// connection. Recipients without a verdict keep waiting.
-    Refused(Reply<'i>),
+/// What ends a step, with a reply as an `R`: from the client, a slice of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next<R> {
+    /// The peer said something.
+    Event(Event<R>),
+    /// Nothing more can be sent over this connection. Recipients without a verdict keep waiting.
+    End(End<R>),
+    /// It is the caller's turn.
+    Need(Need),
+}
+
+impl<R> Next<R> {
+    /// The same with another form of its reply.
+    pub fn map<S>(self, form: impl FnOnce(R) -> S) -> Next<S> {
+        match self {
+            Self::Event(event) => Next::Event(event.map(form)),
+            Self::End(End::Refused { phase, reply }) => {
+                Next::End(End::Refused { phase, reply: form(reply) })
+            }
+            Self::End(End::Fault(fault)) => Next::End(End::Fault(fault)),
+            Self::Need(need) => Next::Need(need),
+        }
+    }
+}
+
+/// What the peer said, with its reply as an `R`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<R> {
+    /// Its greeting.
+    Greeting(R),
     /// It refused MAIL, and so the message for every recipient.
-    MailRefused(Reply<'i>),
+    MailRefused(R),
     /// It accepted or refused a recipient; an accepted one's verdict comes with the message's.
     Recipient {
         /// Counted from 0 in the order of `rcpt`.
         index: u8,
         /// 2yz: accepted.
-        reply: Reply<'i>,
+        reply: R,
     },
     /// Its final word on the message, for every recipient it accepted.
-    Message(Reply<'i>),
+    Message(R),
     /// LMTP: its final word on the message for one recipient that it had accepted.
     Delivered {
         /// Counted from 0 in the order of `rcpt`.
         index: u8,
         /// 2yz: delivered.
-        reply: Reply<'i>,
+        reply: R,
     },
     /// Its answer to ETRN (RFC 1985 §5.1).
-    Etrn(Reply<'i>),
-    /// It broke the protocol, and the connection is to be closed.
+    Etrn(R),
+}
+
+impl<R> Event<R> {
+    /// The same event with another form of its reply.
+    pub fn map<S>(self, form: impl FnOnce(R) -> S) -> Event<S> {
+        match self {
+            Self::Greeting(reply) => Event::Greeting(form(reply)),
+            Self::MailRefused(reply) => Event::MailRefused(form(reply)),
+            Self::Recipient { index, reply } => Event::Recipient { index, reply: form(reply) },
+            Self::Message(reply) => Event::Message(form(reply)),
+            Self::Delivered { index, reply } => Event::Delivered { index, reply: form(reply) },
+            Self::Etrn(reply) => Event::Etrn(form(reply)),
+        }
+    }
+}
+
+/// Why nothing more can be sent over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End<R> {
+    /// The peer does not serve us, or not any longer (421).
+    Refused {
+        /// What it refused.
+        phase: Phase,
+        /// 4yz: for now.
+        reply: R,
+    },
+    /// It broke the protocol, took too long, or is gone.
     Fault(Fault),
+}
+
+/// A part of the dialogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Until the peer greets.
+    Greeting,
+    /// EHLO, and HELO where EHLO is unknown.
+    Hello,
+    /// STARTTLS.
+    Tls,
+    /// Everything behind that.
+    Mail,
 }
 
 /// What the caller must do before the next `step` can go on.
@@ -146,16 +221,17 @@ pub enum Need {
     /// Call `mail`, `etrn` or `quit`. The transaction before is over: whoever has no final
     /// verdict was not delivered to.
     Transaction,
-    /// Call `rcpt` or `rcpt_end`.
+    /// Call `rcpt`, `rcpt_end` or `abandon`.
     Recipient {
         /// How many recipients were given before.
         index: u8,
     },
-    /// Call `body`, or `body_end`.
+    /// Call `body`, or `body_end` and perhaps `mail_behind`.
     Body,
     /// Send the output, make the TLS handshake with nothing read ahead, then call `secured`.
     Tls,
-    /// Send the output and close.
+    /// Close. What is left in the output is not worth sending: it is part of a message that was
+    /// refused, or that the peer can't be asked about any more.
     Close,
 }
 
@@ -172,6 +248,10 @@ pub enum Waiting {
     Room,
     /// Give its verdict on a message.
     Verdict,
+    /// Answer the MAIL that was sent behind the message before: this message is untried.
+    QueuedMail,
+    /// Answer QUIT.
+    Quit,
     /// Nothing: the turn is the caller's.
     Nothing,
 }
@@ -184,6 +264,8 @@ impl fmt::Display for Waiting {
             Self::Data => "its answer to DATA",
             Self::Room => "it to take the message",
             Self::Verdict => "its verdict on the message",
+            Self::QueuedMail => "its answer to MAIL behind the message before",
+            Self::Quit => "its answer to QUIT",
             Self::Nothing => "the next transaction",
         })
     }
@@ -203,6 +285,8 @@ pub enum Fault {
     TlsNotOffered,
     /// It took too long.
     TimedOut(Waiting),
+    /// It hung up, or the connection broke.
+    HungUp(Waiting),
 }
 
 impl fmt::Display for Fault {
@@ -215,6 +299,7 @@ impl fmt::Display for Fault {
             }
             Self::TlsNotOffered => f.write_str("TLS is required, and the peer does not offer it"),
             Self::TimedOut(waiting) => write!(f, "timed out waiting for {waiting}"),
+            Self::HungUp(waiting) => write!(f, "it hung up; we waited for {waiting}"),
         }
     }
 }
@@ -224,8 +309,8 @@ impl fmt::Display for Fault {
 pub enum CallError {
     /// The last `step` did not ask for it.
     OutOfTurn,
-    /// It does not fit into the free output, although [`super::MIN_OUT`] octets were free: the
-    /// value is longer than RFC 5321 allows.
+    /// It does not fit into the free output. With [`super::MIN_OUT`] octets free, a value is longer
+    /// than RFC 5321 allows.
     NoRoom,
     /// A value has octets that cannot stand in a command.
     BadText,
@@ -235,6 +320,8 @@ pub enum CallError {
     NeedsBinaryMime,
     /// The peer does not offer ETRN.
     EtrnNotOffered,
+    /// The peer does not offer PIPELINING.
+    PipeliningNotOffered,
     /// The message is not of the size that was given to `mail`; drop the connection.
     SizeMismatch,
 }
@@ -249,11 +336,12 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OutOfTurn => "the dialogue is not at this point",
-            Self::NoRoom => "an address or parameter is too long for a command",
+            Self::NoRoom => "the command does not fit into the output",
             Self::BadText => "an address or parameter has octets that cannot be sent",
             Self::NeedsSmtpUtf8 => "the message needs SMTPUTF8, which the peer does not offer",
             Self::NeedsBinaryMime => "the message needs BINARYMIME, which the peer does not offer",
             Self::EtrnNotOffered => "the peer does not offer ETRN",
+            Self::PipeliningNotOffered => "the peer does not offer PIPELINING",
             Self::SizeMismatch => "the message is not of the size that its envelope states",
         })
     }

@@ -1,15 +1,19 @@
 //! The client against a scripted peer, at every split of what the peer says.
 
-use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, play};
-use postern_core::client::{Config, Mail, Protocol, RECIPIENTS_MAX, TlsPolicy};
-use postern_core::wire::params::{Body, MailParams, Ret};
+use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, play, recipient};
+use postern_core::client::{
+    Class, Client, Config, Event, Mail, Need, Next, Protocol, RECIPIENTS_MAX, TlsPolicy,
+};
+use postern_core::time::Instant;
+use postern_core::wire::Out;
+use postern_core::wire::params::MailParams;
 
-const EHLO: &str = "EHLO mx2.example\r\n";
-const GREETING: (&str, &str) = ("", "220 peer.example ready\r\n");
-const QUIT: (&str, &str) = ("QUIT\r\n", "221 bye\r\n");
-const PLAIN: (&str, &str) = (EHLO, "250 peer.example\r\n");
-const PIPELINING: (&str, &str) = (EHLO, "250-peer.example\r\n250 PIPELINING\r\n");
-const LMTP: Config<'static> = Config { protocol: Protocol::Lmtp, ..CONFIG };
+pub const EHLO: &str = "EHLO mx2.example\r\n";
+pub const GREETING: (&str, &str) = ("", "220 peer.example ready\r\n");
+pub const QUIT: (&str, &str) = ("QUIT\r\n", "221 bye\r\n");
+pub const PLAIN: (&str, &str) = (EHLO, "250 peer.example\r\n");
+pub const PIPELINING: (&str, &str) = (EHLO, "250-peer.example\r\n250 PIPELINING\r\n");
+pub const LMTP: Config<'static> = Config { protocol: Protocol::Lmtp, ..CONFIG };
 
 fn message<'a>(to: &'a [&'a str], body: &'a [u8]) -> Job<'a> {
     Job::Message { mail: MAIL, to, body }
@@ -112,6 +116,102 @@ fn a_354_for_nobody_gets_an_empty_message() {
 }
 
 #[test]
+fn a_message_for_nobody_is_not_sent() {
+    let script = [
+        GREETING,
+        PIPELINING,
+        ("MAIL FROM:<ann@a.example>\r\n", "250 ok\r\n"),
+        ("RSET\r\n", "250 ok\r\n"),
+        QUIT,
+    ];
+    assert_eq!(play(CONFIG, &[message(&[], b"secret\r\n")], &script), [""; 0]);
+}
+
+/// Nobody was accepted, so the refusal of DATA is nobody's verdict.
+#[test]
+fn a_refused_data_for_nobody_says_nothing() {
+    let group = "MAIL FROM:<ann@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n";
+    let script = [
+        GREETING,
+        PIPELINING,
+        (group, "250 ok\r\n550 no\r\n554 no recipients\r\n"),
+        ("RSET\r\n", "250 ok\r\n"),
+        QUIT,
+    ];
+    assert_eq!(play(CONFIG, &[message(&["b@b.example"], b"1\r\n")], &script), ["rcpt 0: 550 no"]);
+}
+
+/// A peer that refuses the sender, then says yes to all the rest, has still refused the sender.
+#[test]
+fn nothing_is_accepted_behind_a_refused_sender() {
+    let group = "MAIL FROM:<ann@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n";
+    let script = [
+        GREETING,
+        PIPELINING,
+        (group, "550 no\r\n250 yes\r\n354 yes\r\n"),
+        (".\r\n", "250 yes\r\n"),
+        QUIT,
+    ];
+    let report = play(CONFIG, &[message(&["b@b.example"], b"secret\r\n")], &script);
+    assert_eq!(report, ["mail refused: 550 no"]);
+}
+
+#[test]
+fn a_refused_rset_ends_the_connection() {
+    let script = [
+        GREETING,
+        PLAIN,
+        ("MAIL FROM:<ann@a.example>\r\n", "550 no\r\n"),
+        ("RSET\r\n", "500 no\r\n"),
+        QUIT,
+    ];
+    let report = play(CONFIG, &[message(&["b@b.example"], b"1\r\n")], &script);
+    assert_eq!(report, ["mail refused: 550 no", "refused in Mail: 500 no"]);
+}
+
+/// From an old server, 552 to RCPT means too many recipients (RFC 5321 §4.5.3.1.10). It is told as
+/// it was said; elsewhere it is for good.
+#[test]
+fn a_552_to_rcpt_is_for_now() {
+    let mut client = Client::new(CONFIG);
+    let mut buffer = [0; 4000];
+    let mut out = Out::new(&mut buffer);
+    let mut heard = Vec::new();
+    for mut input in ["220 hi\r\n", "250 peer\r\n", "250 ok\r\n", "552 5.5.3 enough\r\n"] {
+        loop {
+            let step = client.step(Instant::from_millis(0), input.as_bytes(), &mut out);
+            input = &input[step.consumed..];
+            match step.next {
+                Next::Event(Event::Recipient { reply, .. }) => {
+                    heard.push((reply.code(), reply.class(), reply.to_string()));
+                    assert_eq!(
+                        reply.enhanced().map(|code| code.to_string()).as_deref(),
+                        Some("5.5.3")
+                    );
+                }
+                Next::Event(_) => {}
+                Next::Need(Need::Transaction) => {
+                    client.mail(&MAIL, &mut out).expect("MAIL is next")
+                }
+                Next::Need(Need::Recipient { index: 0 }) => {
+                    client.rcpt(&recipient("b@b.example"), &mut out).expect("RCPT is next");
+                }
+                _ => break,
+            }
+        }
+    }
+    assert_eq!(heard, [(452, Class::Transient, "552 5.5.3 enough".to_owned())]);
+    let script = [
+        GREETING,
+        PLAIN,
+        ("MAIL FROM:<ann@a.example>\r\n", "552 no\r\n"),
+        ("RSET\r\n", "250 ok\r\n"),
+        QUIT,
+    ];
+    assert_eq!(play(CONFIG, &[message(&["b@b.example"], b"")], &script), ["mail refused: 552 no"]);
+}
+
+#[test]
 fn a_refused_data_is_the_messages_verdict() {
     let report = play(
         CONFIG,
@@ -151,55 +251,6 @@ fn bdat_waits_for_the_verdicts_on_recipients() {
 }
 
 #[test]
-fn parameters_go_where_they_are_offered() {
-    let mail = Mail {
-        reverse_path: b"",
-        params: MailParams {
-            size: Some(4),
-            body: Body::EightBitMime,
-            smtputf8: true,
-            ret: Ret::Headers,
-            envid: Some(b"id+3D1"),
-            auth: None,
-        },
-    };
-    let job = Job::Message { mail, to: &[], body: b"" };
-    let all = "250-p\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n";
-    let offered = "MAIL FROM:<> SIZE=4 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+3D1\r\n";
-    let report = play(
-        CONFIG,
-        &[job],
-        &[GREETING, (EHLO, all), (offered, "250 ok\r\n"), ("RSET\r\n", "250 ok\r\n"), QUIT],
-    );
-    assert_eq!(report, [""; 0]);
-
-    let plain = Mail { params: MailParams { smtputf8: false, ..mail.params }, ..mail };
-    let jobs = [job, Job::Message { mail: plain, to: &[], body: b"" }];
-    let script =
-        [GREETING, PLAIN, ("MAIL FROM:<>\r\n", "250 ok\r\n"), ("RSET\r\n", "250 ok\r\n"), QUIT];
-    let report = play(CONFIG, &jobs, &script);
-    assert_eq!(report, ["error: the message needs SMTPUTF8, which the peer does not offer"]);
-}
-
-#[test]
-fn binary_mail_goes_by_bdat_or_not_at_all() {
-    let params = MailParams { size: Some(3), body: Body::BinaryMime, ..NO_PARAMS };
-    let mail = Mail { params, ..MAIL };
-    let job = Job::Message { mail, to: &["b@b.example"], body: b"\n.\0" };
-    let report = play(CONFIG, &[job], &[GREETING, (EHLO, "250-p\r\n250 CHUNKING\r\n"), QUIT]);
-    assert_eq!(report, ["error: the message needs BINARYMIME, which the peer does not offer"]);
-    let script = [
-        GREETING,
-        (EHLO, "250-p\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"),
-        ("MAIL FROM:<ann@a.example> BODY=BINARYMIME\r\n", "250 ok\r\n"),
-        ("RCPT TO:<b@b.example>\r\n", "250 ok\r\n"),
-        ("BDAT 3 LAST\r\n\n.\0", "250 ok\r\n"),
-        QUIT,
-    ];
-    assert_eq!(play(CONFIG, &[job], &script), ["rcpt 0: 250 ok", "message: 250 ok"]);
-}
-
-#[test]
 fn helo_when_ehlo_is_unknown() {
     let report = play(
         CONFIG,
@@ -222,15 +273,15 @@ fn helo_when_ehlo_is_unknown() {
 fn a_peer_that_does_not_serve_us() {
     for greeting in ["554 no SMTP service here\r\n", "450 come back\r\n"] {
         let report = play(CONFIG, &[], &[("", greeting), QUIT]);
-        assert_eq!(report, [format!("refused: {}", greeting.trim_end())]);
+        assert_eq!(report, [format!("refused in Greeting: {}", greeting.trim_end())]);
     }
     let report = play(CONFIG, &[], &[GREETING, (EHLO, "450 later\r\n"), QUIT]);
-    assert_eq!(report, ["refused: 450 later"]);
+    assert_eq!(report, ["refused in Hello: 450 later"]);
     let helo = ("HELO mx2.example\r\n", "550 no\r\n");
     let report = play(CONFIG, &[], &[GREETING, (EHLO, "502 no\r\n"), helo, QUIT]);
-    assert_eq!(report, ["refused: 550 no"]);
+    assert_eq!(report, ["refused in Hello: 550 no"]);
     let report = play(LMTP, &[], &[GREETING, ("LHLO mx2.example\r\n", "500 no\r\n"), QUIT]);
-    assert_eq!(report, ["refused: 500 no"], "LMTP has no HELO");
+    assert_eq!(report, ["refused in Hello: 500 no"], "LMTP has no HELO");
 }
 
 #[test]
@@ -240,14 +291,14 @@ fn a_421_ends_it_wherever_it_comes() {
     let gone = "421 4.3.2 going down\r\n";
     let accepted = "250 ok\r\n250 ok\r\n354 go\r\n";
     let halfway = format!("250 ok\r\n250 ok\r\n{gone}");
-    assert_eq!(play(CONFIG, &jobs, &[("", gone)]), ["refused: 421 4.3.2 going down"]);
+    assert_eq!(play(CONFIG, &jobs, &[("", gone)]), ["refused in Greeting: 421 4.3.2 going down"]);
     assert_eq!(
         play(CONFIG, &jobs, &[GREETING, PIPELINING, (group, &halfway)]),
-        ["rcpt 0: 250 ok", "refused: 421 4.3.2 going down"]
+        ["rcpt 0: 250 ok", "refused in Mail: 421 4.3.2 going down"]
     );
     assert_eq!(
         play(CONFIG, &jobs, &[GREETING, PIPELINING, (group, accepted), ("1\r\n.\r\n", gone)]),
-        ["rcpt 0: 250 ok", "refused: 421 4.3.2 going down"]
+        ["rcpt 0: 250 ok", "refused in Mail: 421 4.3.2 going down"]
     );
 }
 
@@ -282,6 +333,38 @@ fn lmtp_answers_for_each_accepted_recipient() {
 }
 
 #[test]
+fn a_421_between_the_verdicts_of_lmtp_leaves_the_others_waiting() {
+    let jobs = [message(&["b@x.example", "c@x.example"], b"1\r\n")];
+    let group = "MAIL FROM:<ann@a.example>\r\nRCPT TO:<b@x.example>\r\n\
+                 RCPT TO:<c@x.example>\r\nDATA\r\n";
+    let script = [
+        GREETING,
+        ("LHLO mx2.example\r\n", "250-peer\r\n250 PIPELINING\r\n"),
+        (group, "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+        ("1\r\n.\r\n", "250 in b\r\n421 going down\r\n"),
+    ];
+    let verdicts = ["delivered 0: 250 in b", "refused in Mail: 421 going down"];
+    assert_eq!(play(LMTP, &jobs, &script)[2..], verdicts);
+}
+
+#[test]
+fn lmtp_by_bdat_answers_for_each_accepted_recipient() {
+    let mail = Mail { params: MailParams { size: Some(3), ..NO_PARAMS }, ..MAIL };
+    let to: &[&str] = &["b@x.example", "c@x.example", "d@x.example"];
+    let group = "MAIL FROM:<ann@a.example>\r\nRCPT TO:<b@x.example>\r\n\
+                 RCPT TO:<c@x.example>\r\nRCPT TO:<d@x.example>\r\n";
+    let script = [
+        GREETING,
+        ("LHLO mx2.example\r\n", "250-peer\r\n250-CHUNKING\r\n250 PIPELINING\r\n"),
+        (group, "250 ok\r\n550 no\r\n250 ok\r\n250 ok\r\n"),
+        ("BDAT 3 LAST\r\n1\r\n", "250 in c\r\n550 d is gone\r\n"),
+        QUIT,
+    ];
+    let report = play(LMTP, &[Job::Message { mail, to, body: b"1\r\n" }], &script);
+    assert_eq!(report[3..], ["delivered 1: 250 in c", "delivered 2: 550 d is gone"]);
+}
+
+#[test]
 fn starttls_as_the_policy_says() {
     let offered = (EHLO, "250-peer\r\n250 STARTTLS\r\n");
     let config = |tls| Config { tls, ..CONFIG };
@@ -290,21 +373,26 @@ fn starttls_as_the_policy_says() {
     let off = play(config(TlsPolicy::Off), &[], &[GREETING, offered, QUIT]);
     assert_eq!(off, [""; 0]);
     for tls in [TlsPolicy::Opportunistic, TlsPolicy::Required] {
-        let report = play(config(tls), &[], &[GREETING, offered, go, PLAIN, QUIT]);
-        assert_eq!(report, ["tls"], "{tls:?}: EHLO again, and no STARTTLS within TLS");
+        for within in [PLAIN, offered] {
+            let report = play(config(tls), &[], &[GREETING, offered, go, within, QUIT]);
+            assert_eq!(report, ["tls"], "{tls:?}: EHLO again, and no STARTTLS within TLS");
+        }
     }
     let optional = config(TlsPolicy::Opportunistic);
     assert_eq!(play(optional, &[], &[GREETING, PLAIN, QUIT]), [""; 0]);
     assert_eq!(play(optional, &[], &[GREETING, offered, not_now, QUIT]), [""; 0]);
     let required = config(TlsPolicy::Required);
-    assert_eq!(play(required, &[], &[GREETING, offered, not_now, QUIT]), ["refused: 454 not now"]);
+    assert_eq!(
+        play(required, &[], &[GREETING, offered, not_now, QUIT]),
+        ["refused in Tls: 454 not now"]
+    );
     assert_eq!(
         play(required, &[], &[GREETING, PLAIN]),
         ["fault: TLS is required, and the peer does not offer it"]
     );
     assert_eq!(
         play(required, &[], &[GREETING, (EHLO, "500 what?\r\n"), QUIT]),
-        ["refused: 500 what?"],
+        ["refused in Hello: 500 what?"],
         "HELO would mean to go without TLS"
     );
 }

@@ -1,5 +1,9 @@
 //! The client against peers in memory.
 
 mod dialogue;
+mod early;
 mod faults;
+mod parameters;
+mod peer;
+mod queued;
 mod script;

@@ -1,20 +1,22 @@
 //! A peer that says its lines in order, and a caller that plays the client against it.
 
 use postern_core::client::{
-    CallError, Client, Config, Event, Mail, Need, Protocol, Recipient, Step, Timeouts, TlsPolicy,
+    CallError, Client, Config, End, Event, Mail, Need, Next, Protocol, Recipient, Reply, Step,
+    Timeouts, TlsPolicy,
 };
 use postern_core::time::Instant;
-use postern_core::wire::Out;
 use postern_core::wire::params::{Body, MailParams, RcptParams, Ret};
+use postern_core::wire::{Out, Text};
 
 pub const CONFIG: Config<'static> = Config {
-    hostname: "mx2.example",
+    hostname: Text::new(b"mx2.example").expect("printable"),
     protocol: Protocol::Smtp,
     tls: TlsPolicy::Off,
     timeouts: Timeouts::RFC5321,
 };
 
-pub const MAIL: Mail<'static> = Mail { reverse_path: b"ann@a.example", params: NO_PARAMS };
+pub const MAIL: Mail<'static> =
+    Mail { reverse_path: b"ann@a.example", params: NO_PARAMS, needs_utf8: false };
 
 pub const NO_PARAMS: MailParams<'static> = MailParams {
     size: None,
@@ -28,7 +30,19 @@ pub const NO_PARAMS: MailParams<'static> = MailParams {
 /// What the caller wants done, in order; QUIT follows by itself.
 #[derive(Clone, Copy)]
 pub enum Job<'a> {
-    Message { mail: Mail<'a>, to: &'a [&'a str], body: &'a [u8] },
+    Message {
+        mail: Mail<'a>,
+        to: &'a [&'a str],
+        body: &'a [u8],
+    },
+    /// A message whose MAIL goes behind the end of the one before.
+    Behind {
+        mail: Mail<'a>,
+        to: &'a [&'a str],
+        body: &'a [u8],
+    },
+    /// Whether this recipient would be taken.
+    Probe(&'a str),
     Etrn(&'a str),
 }
 
@@ -57,13 +71,19 @@ impl Caller<'_> {
     fn attend(&mut self, client: &mut Client<'_>, need: Need, pace: Pace, out: &mut Out<'_>) {
         let result = match (need, self.jobs.get(self.job.saturating_sub(1)).copied()) {
             (Need::Transaction, _) => return self.next_job(client, out),
-            (Need::Recipient { index }, Some(Job::Message { to, .. })) => {
+            (Need::Recipient { index }, Some(Job::Message { to, .. } | Job::Behind { to, .. })) => {
                 match to.get(usize::from(index)) {
-                    Some(to) => client.rcpt(&recipient(to), out),
+                    Some(to) => self.taken(client.rcpt(&recipient(to), out), client),
                     None => client.rcpt_end(),
                 }
             }
-            (Need::Body, Some(Job::Message { body, .. })) if self.body_from < body.len() => {
+            (Need::Recipient { index: 0 }, Some(Job::Probe(to))) => {
+                client.rcpt(&recipient(to), out)
+            }
+            (Need::Recipient { .. }, Some(Job::Probe(_))) => client.abandon(),
+            (Need::Body, Some(Job::Message { body, .. } | Job::Behind { body, .. }))
+                if self.body_from < body.len() =>
+            {
                 let end = body.len().min(self.body_from + pace.piece);
                 let piece = &body[self.body_from..end];
                 client.body(piece, out).map(|octets| {
@@ -71,7 +91,7 @@ impl Caller<'_> {
                     self.body_from += octets;
                 })
             }
-            (Need::Body, _) => client.body_end(out),
+            (Need::Body, _) => client.body_end(out).and_then(|()| self.queue_next(client, out)),
             (Need::Tls, _) => {
                 self.log.push("tls".into());
                 client.secured()
@@ -81,9 +101,37 @@ impl Caller<'_> {
         result.expect("the client asked for it");
     }
 
+    /// A recipient that can't be sent to this peer ends the list of the scripts here.
+    fn taken(
+        &mut self,
+        result: Result<(), CallError>,
+        client: &mut Client<'_>,
+    ) -> Result<(), CallError> {
+        if result != Err(CallError::NeedsSmtpUtf8) {
+            return result;
+        }
+        self.log.push("error: the recipient needs SMTPUTF8".into());
+        client.rcpt_end()
+    }
+
+    fn queue_next(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
+        let Some(Job::Behind { mail, .. }) = self.jobs.get(self.job).copied() else {
+            return Ok(());
+        };
+        match client.mail_behind(&mail, out) {
+            Ok(()) => (self.job, self.body_from) = (self.job + 1, 0),
+            // It is begun when its turn has come.
+            Err(CallError::NoRoom | CallError::PipeliningNotOffered) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     fn next_job(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) {
+        const NULL: Mail<'static> = Mail { reverse_path: b"", ..MAIL };
         let result = match self.jobs.get(self.job).copied() {
-            Some(Job::Message { mail, .. }) => client.mail(&mail, out),
+            Some(Job::Message { mail, .. } | Job::Behind { mail, .. }) => client.mail(&mail, out),
+            Some(Job::Probe(_)) => client.mail(&NULL, out),
             Some(Job::Etrn(node)) => client.etrn(node.as_bytes(), out),
             None => client.quit(),
         };
@@ -97,6 +145,7 @@ impl Caller<'_> {
                 | CallError::EtrnNotOffered),
             ) => {
                 self.log.push(format!("error: {error}"));
+                self.next_job(client, out);
             }
             Err(error) => panic!("{error}"),
         }
@@ -107,15 +156,21 @@ pub fn recipient(path: &str) -> Recipient<'_> {
     Recipient { forward_path: path.as_bytes(), params: RcptParams::default() }
 }
 
-pub fn shown(event: &Event<'_>) -> String {
+pub fn shown(event: &Event<Reply<'_>>) -> String {
     match event {
-        Event::Refused(reply) => format!("refused: {reply}"),
+        Event::Greeting(reply) => format!("greeting: {reply}"),
         Event::MailRefused(reply) => format!("mail refused: {reply}"),
         Event::Recipient { index, reply } => format!("rcpt {index}: {reply}"),
         Event::Message(reply) => format!("message: {reply}"),
         Event::Delivered { index, reply } => format!("delivered {index}: {reply}"),
         Event::Etrn(reply) => format!("etrn: {reply}"),
-        Event::Fault(fault) => format!("fault: {fault}"),
+    }
+}
+
+pub fn shown_end(end: &End<Reply<'_>>) -> String {
+    match end {
+        End::Refused { phase, reply } => format!("refused in {phase:?}: {reply}"),
+        End::Fault(fault) => format!("fault: {fault}"),
     }
 }
 
@@ -138,12 +193,15 @@ pub fn play_at(
         let need = loop {
             let Step { consumed, next } = client.step(Instant::from_millis(0), &input, &mut out);
             match next {
-                Ok(event) => caller.log.push(shown(&event)),
-                Err(need @ (Need::Input | Need::Room | Need::Close)) => {
+                // Every script but those of this very thing has a greeting.
+                Next::Event(Event::Greeting(_)) => {}
+                Next::Event(event) => caller.log.push(shown(&event)),
+                Next::End(end) => caller.log.push(shown_end(&end)),
+                Next::Need(need @ (Need::Input | Need::Room | Need::Close)) => {
                     input.drain(..consumed);
                     break need;
                 }
-                Err(need) => caller.attend(&mut client, need, pace, &mut out),
+                Next::Need(need) => caller.attend(&mut client, need, pace, &mut out),
             }
             input.drain(..consumed);
         };

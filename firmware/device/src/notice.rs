@@ -4,14 +4,16 @@ use core::time::Duration;
 
 use postern_card::Card;
 use postern_core::client::{Mail, Need, Recipient};
+use postern_core::drive::deliver::Turn;
 use postern_core::envelope::{Body, Notify, Ret};
 use postern_core::notice::Notice;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{Out, Text};
 
-use crate::dialogue::{Dialogue, Failure, Turn};
+use crate::dialogue::{Dialogue, Failure};
 use crate::log::info;
 use crate::shared::Shared;
+use crate::transfer::Content;
 
 /// How often at most.
 pub(crate) const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -29,7 +31,6 @@ pub(crate) async fn send<C: Card>(
     piece: &mut [u8],
 ) -> Result<(), Failure> {
     let length = compose(shared, piece)?;
-    let text = piece.get(..length).unwrap_or_default();
     let to = Recipient {
         forward_path: shared.settings.failed_to.as_bytes(),
         params: RcptParams { notify: Notify::NEVER, orcpt: None },
@@ -51,11 +52,13 @@ pub(crate) async fn send<C: Card>(
             }
             Turn::Need(Need::Recipient { .. }) => dialogue.call(|client, _| client.rcpt_end()),
             Turn::Need(Need::Body) => {
-                dialogue.send_body(text).await?;
-                dialogue.call(|client, out| client.body_end(out))
+                // What it says of the notice is nothing to us, and a refusal ends the dialogue.
+                let mut text = Content::text(shared, piece, length);
+                let _answer = dialogue.send_message(&mut text).await?;
+                Ok(())
             }
             Turn::Need(_) => return Err(Failure::Nonsense),
-            Turn::Said(_) => Ok(()),
+            Turn::Event(_) => Ok(()),
         };
         answered.map_err(|_| Failure::Nonsense)?;
     }
@@ -72,6 +75,7 @@ const fn mail(length: usize) -> Mail<'static> {
             envid: None,
             auth: None,
         },
+        needs_utf8: false,
     }
 }
 

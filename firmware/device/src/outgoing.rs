@@ -5,13 +5,14 @@ use core::time::Duration;
 use embassy_futures::select::{Either4, select4};
 use postern_card::Card;
 use postern_card::settings::{self, Holder};
-use postern_core::client::{Need, Protocol};
+use postern_core::client::{Event, Need, Protocol};
+use postern_core::drive::deliver;
 use postern_core::retry::{Every, Next, Policy};
 use postern_core::time::Instant;
 
 use crate::clock;
 use crate::connector::Connector;
-use crate::dialogue::{self, Dialogue, Failure, Said};
+use crate::dialogue::{self, Dialogue, Failure};
 use crate::log::info;
 use crate::memory::OutgoingMemory;
 use crate::net::{Net, Socket};
@@ -138,8 +139,8 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                 settings::Protocol::Smtp => Protocol::Smtp,
                 settings::Protocol::Lmtp => Protocol::Lmtp,
             };
-            let (socket, hostname) = (&mut self.connector.socket, shared.settings.hostname);
-            let mut dialogue = Dialogue::new(socket, hostname, protocol, input, output);
+            let (socket, hostname) = (&mut self.connector.socket, shared.config.hostname);
+            let mut dialogue = dialogue::begin(socket, hostname, protocol, input, output);
             match run.pass_on(&mut dialogue).await {
                 Ok(()) => {
                     let is_clear = run.end().await;
@@ -174,20 +175,21 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
     async fn ask(&mut self, holder: &Holder<'_>) -> Result<(), Failure> {
         self.connector.reach(holder.host, holder.port).await?;
         let Room { input, output, .. } = &mut self.room;
-        let (socket, hostname) = (&mut self.connector.socket, self.shared.settings.hostname);
-        let mut dialogue = Dialogue::new(socket, hostname, Protocol::Smtp, input, output);
+        let (socket, hostname) = (&mut self.connector.socket, self.shared.config.hostname);
+        let mut dialogue = dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
         let mut names = holder.names.iter();
         loop {
             match dialogue.next().await? {
-                dialogue::Turn::Need(Need::Transaction) => {
+                deliver::Turn::Need(Need::Transaction) => {
                     let Some(name) = names.next() else { break };
                     let asked = dialogue.call(|client, out| client.etrn(name.as_bytes(), out));
                     asked.map_err(|_| Failure::Refused(502))?;
                 }
-                dialogue::Turn::Said(Said::Etrn(answer)) => {
-                    info!("the holder says {=[u8]:a}", answer.text.as_slice());
+                deliver::Turn::Event(Event::Etrn(_)) => {
+                    info!("the holder says {=[u8]:a}", dialogue::text(&dialogue).as_slice());
                 }
-                dialogue::Turn::Need(_) | dialogue::Turn::Said(_) => {
+                deliver::Turn::Event(Event::Greeting(_)) => {}
+                deliver::Turn::Need(_) | deliver::Turn::Event(_) => {
                     return Err(Failure::Nonsense);
                 }
             }

@@ -11,7 +11,7 @@ use crate::log::warning;
 use crate::settle::{Settled, settle};
 use crate::shared::Shared;
 use crate::storage::Unreadable;
-use crate::transfer::{Fates, Transfer, record};
+use crate::transfer::{Fates, Transfer, is_between_messages, record};
 
 /// A queue run. It may take several connections: each goes on behind what was tried.
 pub(crate) struct QueueRun<'t, 's, C: Card> {
@@ -55,7 +55,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         while let Some(message) = self.next().await? {
             match self.deliver(&message, dialogue).await {
                 // Its envelope could not be read, and no command was sent for it.
-                Err(Failure::Unreadable) if dialogue.is_between_messages() => {}
+                Err(Failure::Unreadable) if is_between_messages(dialogue) => {}
                 delivered => delivered?,
             }
         }

@@ -4,15 +4,15 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use heapless::Vec;
 use postern_card::{Card, Fault, Message, Reader};
-use postern_core::client::{self, RECIPIENTS_MAX};
-use postern_core::client::{CallError, Mail, Need};
+use postern_core::client::{self, CallError, Event, Mail, Need, RECIPIENTS_MAX, Waiting};
+use postern_core::drive::deliver::{Sent, Source, Turn};
 use postern_core::envelope::{Head, Notify, Record, Ret, State};
 use postern_core::trace::{Received, With, separator};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{NoRoom, Out, Text};
 
 use crate::budget::REPLY;
-use crate::dialogue::{Answer, Dialogue, Failure, Said, Turn};
+use crate::dialogue::{Answer, Dialogue, Failure, text};
 use crate::shared::Shared;
 use crate::storage::{Storage, Unreadable};
 
@@ -89,7 +89,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
                 Turn::Need(Need::Recipient { .. }) => self.address(dialogue).await?,
                 Turn::Need(Need::Body) => self.send(dialogue, piece).await?,
                 Turn::Need(_) => return Err(Failure::Nonsense),
-                Turn::Said(said) => self.note(said),
+                Turn::Event(event) => self.note(event, dialogue),
             }
         }
     }
@@ -115,6 +115,8 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
                 envid: None,
                 auth: None,
             },
+            // No session here takes mail so declared; one that did could only be sent as it came.
+            needs_utf8: head.smtp_utf8,
         };
         let said = dialogue.call(|client, out| client.mail(&mail, out));
         said.map_err(|_: CallError| Failure::Unreadable)
@@ -155,18 +157,13 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         dialogue: &mut Dialogue<'_, '_>,
         piece: &mut [u8],
     ) -> Result<(), Failure> {
-        let front = self.front(piece).await?;
-        dialogue.send_body(piece.get(..front).unwrap_or_default()).await?;
-        let mut body = self.message.body();
-        loop {
-            let read = self.shared.storage.lock().await.store.read(&mut body, piece).await;
-            match read.map_err(|fault| self.shared.failure(&fault))? {
-                0 => break,
-                octets => dialogue.send_body(piece.get(..octets).unwrap_or_default()).await?,
-            }
+        let front = Some(self.front(piece).await?);
+        let (shared, body) = (self.shared, Some(self.message.body()));
+        let mut content = Content { shared, front, body, piece };
+        if let Sent::Refused(event) = dialogue.send_message(&mut content).await? {
+            self.note(event, dialogue);
         }
-        let ended = dialogue.call(|client, out| client.body_end(out));
-        ended.map_err(|_: CallError| Failure::Unreadable)
+        Ok(())
     }
 
     /// Writes what goes in front of the message into `piece`: the Received field (RFC 5321 §4.4),
@@ -191,31 +188,67 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         Ok(out.len())
     }
 
-    fn note(&mut self, said: Said) {
-        match said {
-            Said::Mail(answer) => self.decide(!0, &answer),
-            Said::Recipient(nth, answer) if answer.code / 100 == 2 => {
-                self.accepted |= nth_of(self.asked, nth);
+    fn note(&mut self, event: Event<Answer>, dialogue: &Dialogue<'_, '_>) {
+        let (recipients, code) = match event {
+            Event::MailRefused(Answer { code }) => (!0, code),
+            Event::Recipient { index, reply } if reply.code / 100 == 2 => {
+                self.accepted |= nth_of(self.asked, index);
+                return;
             }
-            // RFC 5321 §4.5.3.1.10: from an old server, 552 means too many recipients.
-            Said::Recipient(_, Answer { code: 552, .. }) | Said::Etrn(_) => {}
-            Said::Recipient(nth, answer) | Said::Delivered(nth, answer) => {
-                self.decide(nth_of(self.asked, nth), &answer);
+            Event::Recipient { index, reply } | Event::Delivered { index, reply } => {
+                (nth_of(self.asked, index), reply.code)
             }
-            Said::Message(answer) => self.decide(self.accepted, &answer),
-        }
-    }
-
-    fn decide(&mut self, recipients: u128, answer: &Answer) {
-        match answer.code / 100 {
+            Event::Message(Answer { code }) => (self.accepted, code),
+            Event::Greeting(_) | Event::Etrn(_) => return,
+        };
+        match code / 100 {
             2 => self.fates.delivered |= recipients,
             5 => {
                 self.fates.refused |= recipients;
-                self.fates.refusal = answer.text.clone();
+                self.fates.refusal = text(dialogue);
             }
             _ => {}
         }
     }
+}
+
+/// A message as it goes out: what stands in front of it, then what is on the card. One type for all
+/// that is sent: each would have a copy of the loop in the flash.
+pub(crate) struct Content<'t, 's, 'p, C: Card> {
+    shared: &'t Shared<'s, C>,
+    /// Octets of the piece that stand in front.
+    front: Option<usize>,
+    body: Option<Reader>,
+    piece: &'p mut [u8],
+}
+
+impl<'t, 's, 'p, C: Card> Content<'t, 's, 'p, C> {
+    /// The first `length` octets of `text`, and nothing on the card.
+    pub(crate) fn text(shared: &'t Shared<'s, C>, text: &'p mut [u8], length: usize) -> Self {
+        Self { shared, front: Some(length), body: None, piece: text }
+    }
+}
+
+impl<C: Card> Source for Content<'_, '_, '_, C> {
+    type Error = Failure;
+
+    async fn chunk(&mut self) -> Result<&[u8], Failure> {
+        let octets = match (self.front.take(), &mut self.body) {
+            (Some(front), _) => front,
+            (None, Some(body)) => {
+                let mut storage = self.shared.storage.lock().await;
+                let read = storage.store.read(body, self.piece).await;
+                read.map_err(|fault| self.shared.failure(&fault))?
+            }
+            (None, None) => 0,
+        };
+        Ok(self.piece.get(..octets).unwrap_or_default())
+    }
+}
+
+/// Whether the host has been told nothing of a message that it was not told to the end.
+pub(crate) fn is_between_messages(dialogue: &Dialogue<'_, '_>) -> bool {
+    dialogue.client().waiting() == Waiting::Nothing
 }
 
 /// The recipient of these records, when there is exactly one: with more, the field would show blind

@@ -1,74 +1,172 @@
-//! Core's client on a stream: what it needs of the stream is done here, the rest is passed up.
+//! Core's dialogue on a stream of tokio's, and what is kept of the host's replies.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use postern_core::client::{
-    CallError, Client, Config, Event, MIN_OUT, Need, Reply, Step, reply::REPLY_MAX,
-};
-use postern_core::wire::Out;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
-
+use embedded_io_async::{ErrorType, Read, Write};
+use postern_core::client::reply::{Enhanced, REPLY_MAX};
+use postern_core::client::{Config, Fault, MIN_OUT, Phase, Reply, Waiting};
+use postern_core::drive::{self, Wake, deliver};
+use postern_core::time::Instant;
 use postern_spool::clock::Clock;
+use postern_spool::{Body, Error};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Octets that are collected before they are sent.
 const OUTPUT: usize = 32 * 1024;
 const _: () = assert!(OUTPUT >= MIN_OUT);
 
-/// A TCP or TLS stream.
-pub(super) type Stream = Box<dyn ReadWrite>;
+/// A client on its stream.
+pub(super) type Dialogue<'h> = deliver::Dialogue<'h, Answer, Stream, TurnClock, Box<[u8]>>;
+/// Why it is over.
+pub(super) type Ended = deliver::Failure<Answer, io::Error>;
 
-pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) fn begin(config: Config<'_>, stream: Stream, clock: Clock) -> Dialogue<'_> {
+    let buffer = |octets: usize| vec![0; octets].into_boxed_slice();
+    Dialogue::new(config, stream, TurnClock(clock), buffer(REPLY_MAX), buffer(OUTPUT))
+}
+
+/// A TCP or TLS stream.
+pub(super) struct Stream(Box<dyn ReadWrite>);
+
+trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
+
+impl Stream {
+    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self(Box::new(stream))
+    }
+
+    /// What it was made of, for a handshake.
+    pub(super) fn into_inner(self) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        self.0
+    }
+}
+
+impl ErrorType for Stream {
+    type Error = io::Error;
+}
+
+impl Read for Stream {
+    async fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        self.0.read(place).await
+    }
+}
+
+impl Write for Stream {
+    async fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().await
+    }
+}
+
+/// The server's clock. A turn that is to stop is dropped: nothing here wakes for that.
+pub(super) struct TurnClock(Clock);
+
+impl drive::Clock for TurnClock {
+    fn now(&self) -> Instant {
+        self.0.instant()
+    }
+
+    async fn wait(&mut self, deadline: Instant) -> Wake {
+        if deadline == Instant::FAR {
+            return std::future::pending().await;
+        }
+        let left_ms = deadline.millis_since(self.0.instant());
+        tokio::time::sleep(Duration::from_millis(left_ms)).await;
+        Wake::Deadline
+    }
+}
+
+/// A held message, as it goes out.
+pub(super) struct Content<'b, B>(pub(super) &'b mut B);
+
+impl<B: Body> deliver::Source for Content<'_, B> {
+    type Error = Error;
+
+    async fn chunk(&mut self) -> Result<&[u8], Error> {
+        self.0.chunk().await
+    }
+}
 
 /// Why a connection is of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(String);
+pub struct Failure {
+    why: Why,
+    text: String,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Nobody took the connection, or the handshake failed.
+    NotOpen,
+    /// The host does not serve us, by a reply with this code to what we said in this phase.
+    Refused(Phase, u16),
+    /// It broke the protocol, took too long, or is gone.
+    Broken,
+    /// It does not answer MAIL that is sent behind the message before: this message is untried.
+    NoQueuedMail,
+}
 
 impl Failure {
     pub(super) const fn new(reason: String) -> Self {
-        Self(reason)
+        Self { why: Why::NotOpen, text: reason }
+    }
+
+    /// What kind of failure it is.
+    pub const fn why(&self) -> Why {
+        self.why
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        let why = match &ended {
+            Ended::Refused { phase, reply } => Why::Refused(*phase, reply.code),
+            Ended::Fault(
+                Fault::TimedOut(Waiting::QueuedMail) | Fault::HungUp(Waiting::QueuedMail),
+            )
+            | Ended::Link { waiting: Waiting::QueuedMail, .. } => Why::NoQueuedMail,
+            _ => Why::Broken,
+        };
+        Self { why, text: ended.to_string() }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
-/// What the dialogue came to.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// The host gave a verdict.
-    Said(Said),
-    /// It is the caller's turn, and never `Input`, `Room` or `Close`.
-    Need(Need),
-}
-
-/// A verdict; the indices count the calls of `rcpt`.
-#[derive(Debug)]
-pub(super) enum Said {
-    Mail(Answer),
-    Recipient(usize, Answer),
-    Message(Answer),
-    Delivery(usize, Answer),
-    Etrn(Answer),
-}
-
 /// A reply, kept; its text is printable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    pub(super) code: u16,
+    code: u16,
+    enhanced: Option<Enhanced>,
     /// The code and the text.
-    pub(super) line: String,
+    line: String,
 }
 
 impl Answer {
-    /// The three digits.
+    /// The three digits; 452 for 552 in answer to RCPT (RFC 5321 §4.5.3.1.10).
     pub const fn code(&self) -> u16 {
         self.code
+    }
+
+    /// The enhanced status code, if it has one.
+    pub const fn enhanced(&self) -> Option<Enhanced> {
+        self.enhanced
+    }
+
+    /// The code as it was said, and what stands behind it.
+    pub fn line(&self) -> &str {
+        &self.line
     }
 
     /// What stands behind the code.
@@ -82,155 +180,14 @@ impl Answer {
     }
 }
 
-impl From<&Reply<'_>> for Answer {
-    fn from(reply: &Reply<'_>) -> Self {
-        Self { code: reply.code(), line: reply.to_string() }
+impl From<Reply<'_>> for Answer {
+    fn from(reply: Reply<'_>) -> Self {
+        Self { code: reply.code(), enhanced: reply.enhanced(), line: reply.to_string() }
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
-    }
-}
-
-pub(super) struct Dialogue<'h> {
-    stream: Stream,
-    client: Client<'h>,
-    clock: Clock,
-    input: Vec<u8>,
-    output: Box<[u8]>,
-    /// Octets of `output` that are to be sent.
-    unsent: usize,
-}
-
-impl<'h> Dialogue<'h> {
-    pub(super) fn new(stream: Stream, config: Config<'h>, clock: Clock) -> Self {
-        let input = Vec::with_capacity(REPLY_MAX);
-        let output = vec![0; OUTPUT].into_boxed_slice();
-        Self { stream, client: Client::new(config), clock, input, output, unsent: 0 }
-    }
-
-    /// Goes on to the host's next verdict, or to what the caller must do.
-    pub(super) async fn next(&mut self) -> Result<Turn, Failure> {
-        loop {
-            let now = self.clock.instant();
-            let mut out = Out::new(&mut self.output[self.unsent..]);
-            let Step { consumed, next } = self.client.step(now, &self.input, &mut out);
-            let said = match next {
-                Ok(event) => Ok(said(&event)?),
-                Err(need) => Err(need),
-            };
-            self.unsent += out.len();
-            self.input.drain(..consumed);
-            match said {
-                Ok(said) => return Ok(Turn::Said(said)),
-                Err(Need::Input) => {
-                    self.flush().await?;
-                    self.receive().await?;
-                }
-                Err(Need::Room) => self.flush().await?,
-                Err(Need::Close) => {
-                    self.flush().await?;
-                    return Err(Failure::new("the dialogue has ended".to_owned()));
-                }
-                Err(Need::Tls) => {
-                    self.flush().await?;
-                    return Ok(Turn::Need(Need::Tls));
-                }
-                Err(need) => return Ok(Turn::Need(need)),
-            }
-        }
-    }
-
-    /// Answers a need.
-    pub(super) fn call<T>(&mut self, answer: impl FnOnce(&mut Client<'h>, &mut Out<'_>) -> T) -> T {
-        let mut out = Out::new(&mut self.output[self.unsent..]);
-        let answered = answer(&mut self.client, &mut out);
-        self.unsent += out.len();
-        answered
-    }
-
-    /// Answers [`Need::Body`] with all of `chunk`, or with the message's end when it is empty.
-    pub(super) async fn send_body(&mut self, chunk: &[u8]) -> Result<(), Failure> {
-        let broken = |error: CallError| Failure::new(error.to_string());
-        if chunk.is_empty() {
-            return self.call(Client::body_end).map_err(broken);
-        }
-        let mut rest = chunk;
-        loop {
-            let taken = self.call(|client, out| client.body(rest, out)).map_err(broken)?;
-            rest = &rest[taken..];
-            if rest.is_empty() {
-                return Ok(());
-            }
-            match self.next().await? {
-                Turn::Need(Need::Body) => {}
-                turn => unreachable!("a message is not answered before its end: {turn:?}"),
-            }
-        }
-    }
-
-    /// Lets `handshake` turn the stream into one of TLS: the answer to [`Need::Tls`].
-    pub(super) async fn secure<F>(
-        self,
-        handshake: impl FnOnce(Stream) -> F,
-    ) -> Result<Self, Failure>
-    where
-        F: Future<Output = Result<Stream, Failure>>,
-    {
-        let Self { stream, mut client, clock, input, output, unsent } = self;
-        let stream = handshake(stream).await?;
-        client.secured().expect("the client asked for TLS");
-        Ok(Self { stream, client, clock, input, output, unsent })
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        let left = self.left();
-        let written = async {
-            self.stream.write_all(&self.output[..self.unsent]).await?;
-            self.stream.flush().await
-        };
-        let written = timeout(left, written).await;
-        self.unsent = 0;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(format!("sending: {error}"))),
-            Err(_) => Err(self.timed_out()),
-        }
-    }
-
-    async fn receive(&mut self) -> Result<(), Failure> {
-        match timeout(self.left(), self.stream.read_buf(&mut self.input)).await {
-            Ok(Ok(0)) => {
-                let waiting = self.client.waiting();
-                Err(Failure::new(format!("it hung up; we waited for {waiting}")))
-            }
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(format!("receiving: {error}"))),
-            Err(_) => Err(self.timed_out()),
-        }
-    }
-
-    /// The time that the host has left.
-    fn left(&self) -> Duration {
-        Duration::from_millis(self.client.deadline().millis_since(self.clock.instant()))
-    }
-
-    fn timed_out(&mut self) -> Failure {
-        let fault = self.client.expire(self.client.deadline());
-        Failure::new(fault.expect("at its deadline a client expires").to_string())
-    }
-}
-
-fn said(event: &Event<'_>) -> Result<Said, Failure> {
-    match event {
-        Event::MailRefused(reply) => Ok(Said::Mail(reply.into())),
-        Event::Recipient { index, reply } => Ok(Said::Recipient(usize::from(*index), reply.into())),
-        Event::Message(reply) => Ok(Said::Message(reply.into())),
-        Event::Delivered { index, reply } => Ok(Said::Delivery(usize::from(*index), reply.into())),
-        Event::Etrn(reply) => Ok(Said::Etrn(reply.into())),
-        Event::Refused(reply) => Err(Failure::new(reply.to_string())),
-        Event::Fault(fault) => Err(Failure::new(fault.to_string())),
     }
 }

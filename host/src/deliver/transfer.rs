@@ -1,10 +1,10 @@
 //! One transaction's recipients: whom the host was asked about, and what it said.
 
-use postern_core::client::{CallError, Client, Mail, Recipient};
+use postern_core::client::{Client, Event, Mail, Recipient};
 use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
 
-use super::dialogue::{Answer, Said};
+use super::dialogue::Answer;
 use postern_spool::{self, Claim, Fate, RecipientNo};
 
 pub(super) struct Transfer<'c> {
@@ -34,56 +34,62 @@ impl<'c> Transfer<'c> {
                     self.asked.push(index);
                     return;
                 }
-                Err(error) => self.refuse(index, &error),
+                Err(error) => self.refuse(index, &error.to_string()),
             }
         }
         client.rcpt_end().expect("the client asked for a recipient");
     }
 
-    fn refuse(&mut self, index: usize, error: &CallError) {
-        self.fates[index] = Some(Fate::Refused(error.to_string().into_bytes()));
+    fn refuse(&mut self, index: usize, reason: &str) {
+        self.fates[index] = Some(Fate::Refused(reason.as_bytes().to_vec()));
     }
 
-    pub(super) fn refuse_all(&mut self, error: &CallError) {
+    pub(super) fn refuse_all(&mut self, reason: &str) {
         for index in 0..self.fates.len() {
-            self.refuse(index, error);
+            self.refuse(index, reason);
         }
     }
 
     /// Notes what the host said.
-    pub(super) fn note(&mut self, said: Said) {
-        match said {
-            Said::Mail(answer) => {
+    pub(super) fn note(&mut self, event: Event<Answer>) {
+        match event {
+            Event::MailRefused(answer) => {
                 for index in 0..self.fates.len() {
                     self.decide(index, &answer);
                 }
             }
-            Said::Recipient(nth, answer) if answer.is_done() => {
-                self.accepted.push(self.asked[nth]);
+            Event::Recipient { index, reply } if reply.is_done() => {
+                self.accepted.push(self.asked[usize::from(index)]);
             }
-            // RFC 5321 §4.5.3.1.10: from an old server, 552 means too many recipients.
-            Said::Recipient(nth, Answer { code: 552, line }) => {
-                self.decide(self.asked[nth], &Answer { code: 452, line });
+            Event::Recipient { index, reply } => {
+                self.decide(self.asked[usize::from(index)], &reply);
             }
-            Said::Recipient(nth, answer) | Said::Delivery(nth, answer) => {
-                self.decide(self.asked[nth], &answer);
+            Event::Delivered { index, reply } => {
+                let index = self.asked[usize::from(index)];
+                self.accepted.retain(|accepted| *accepted != index);
+                self.decide(index, &reply);
             }
-            Said::Message(answer) => {
+            Event::Message(answer) => {
                 for index in std::mem::take(&mut self.accepted) {
                     self.decide(index, &answer);
                 }
             }
-            Said::Etrn(answer) => unreachable!("no ETRN was sent: {answer}"),
+            Event::Greeting(_) | Event::Etrn(_) => {}
         }
     }
 
+    /// Whether the message has gone out and has all its verdicts.
+    pub(super) fn is_decided(&self) -> bool {
+        self.accepted.is_empty()
+    }
+
     fn decide(&mut self, index: usize, answer: &Answer) {
-        let fate = match answer.code {
+        let fate = match answer.code() {
             200..300 => Fate::Delivered,
             500..600 => Fate::Refused,
             _ => Fate::Deferred,
         };
-        self.fates[index].get_or_insert_with(|| fate(answer.line.clone().into_bytes()));
+        self.fates[index].get_or_insert_with(|| fate(answer.line().as_bytes().to_vec()));
     }
 
     /// What became of each; those without a verdict wait on, for `reason`.
@@ -95,7 +101,7 @@ impl<'c> Transfer<'c> {
     }
 }
 
-pub(super) fn mail(claim: &Claim) -> Mail<'_> {
+pub(super) fn mail(claim: &Claim, needs_utf8: bool) -> Mail<'_> {
     let envelope = &claim.envelope;
     Mail {
         reverse_path: &envelope.reverse_path,
@@ -107,6 +113,7 @@ pub(super) fn mail(claim: &Claim) -> Mail<'_> {
             envid: given(&envelope.envelope_id),
             auth: None,
         },
+        needs_utf8,
     }
 }
 

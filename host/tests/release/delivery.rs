@@ -1,11 +1,18 @@
 //! One connection: what goes over it, and what is settled after it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use postern::deliver::{Connection, Sent, Why};
+use postern::net::tls_client::Tls;
+use postern_core::client::Phase;
 use postern_core::envelope::State;
 use postern_core::wire::params::{Body, Notify, Ret};
-use postern_spool::{Envelope, Recipient, Status};
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Envelope, Recipient, Spool, Status};
 
 use crate::peer::{Behaviour, Peer};
-use crate::{Server, answering, by_lmtp_to, envelope, plain_peer, to};
+use crate::{NOW, Server, answering, by_lmtp_to, envelope, plain_peer, to};
 
 const BODY: &[u8] = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nend\r\n";
 
@@ -146,12 +153,101 @@ async fn no_final_reply_is_no_delivery() {
     assert_eq!(reason, "it hung up; we waited for its verdict on the message");
 }
 
+/// A verdict on a message whose end has not left is one on nothing.
+#[tokio::test]
+async fn a_250_before_the_end_is_no_delivery() {
+    let peer = Peer::start(answering(|line| match line {
+        "DATA" => Some("354 go\r\n250 taken".to_owned()),
+        _ => None,
+    }))
+    .await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    let bob = &held.envelope.recipients[0];
+    assert_eq!(bob.state, State::Waiting);
+    let reason = String::from_utf8_lossy(&bob.reply);
+    assert_eq!(reason, "the peer said 250 where that has no meaning");
+}
+
+/// A host may refuse a message as soon as it has seen enough of it, and read no more.
+#[tokio::test]
+async fn a_refusal_within_the_message_is_its_verdict() {
+    let peer = Peer::start(answering(|line| match line {
+        "DATA" => Some("354 go\r\n552 5.3.4 too big".to_owned()),
+        _ => None,
+    }))
+    .await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], &BODY.repeat(100_000)).await;
+    let held = server.wait_tried(id).await;
+    let bob = &held.envelope.recipients[0];
+    assert_eq!(bob.state, State::Refused);
+    assert_eq!(bob.reply, b"552 5.3.4 too big");
+}
+
+/// With TLS 1.3 a host that does not like our side of the handshake says so behind it.
+#[tokio::test]
+async fn a_host_that_is_gone_just_behind_the_handshake_gets_the_mail_in_clear() {
+    let hellos = AtomicU32::new(0);
+    let answer = move |line: &str| {
+        let nth = if line.starts_with("EHLO") { hellos.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        (nth == 1).then(String::new)
+    };
+    let peer = Peer::start(Behaviour { offers: &["STARTTLS"], ..answering(answer) }).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    server.hold(&["bob@b.example"], BODY).await;
+    server.wait_empty("b.example").await;
+    // In clear it offers STARTTLS again, and nobody asks for it.
+    assert!(!peer.got()[0].secure);
+    assert_eq!(peer.connections(), 2);
+}
+
+/// Some clients say SMTPUTF8 in each MAIL. A message that does not need it goes on without.
+#[tokio::test]
+async fn mail_that_needs_no_smtputf8_goes_to_a_host_without_it() {
+    let peer = plain_peer().await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let utf8 = Envelope { smtp_utf8: true, ..envelope(&["bob@b.example"]) };
+    let body = "Subject: plain\r\n\r\nf\u{fc}r\r\n".as_bytes();
+    server.hold_as(utf8, body).await;
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got()[0].body, body);
+    assert!(!peer.got()[0].mail.contains("SMTPUTF8"), "{}", peer.got()[0].mail);
+}
+
+/// Of several recipients only those are refused that can't be named to the host.
+#[tokio::test]
+async fn an_ascii_recipient_is_not_refused_for_another() {
+    let peer = plain_peer().await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let names = ["bob@b.example", "j\u{f6}rg@b.example"];
+    let utf8 = Envelope { smtp_utf8: true, ..envelope(&names) };
+    let id = server.hold_as(utf8, BODY).await;
+    let held = server.wait_tried(id).await;
+    let [jorg] = &held.envelope.recipients[..] else { panic!("one is left: {held:?}") };
+    assert_eq!((jorg.state, &jorg.path[..]), (State::Refused, names[1].as_bytes()));
+    assert_eq!(peer.got()[0].rcpts, ["RCPT TO:<bob@b.example>"]);
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_host_takes_is_not_sent() {
+    let peer = Peer::start(Behaviour { offers: &["SIZE 10"], ..Behaviour::default() }).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    assert_eq!(held.status, Status::Kept);
+    let reply = String::from_utf8_lossy(&held.envelope.recipients[0].reply);
+    assert_eq!(reply, "the message is larger than the host takes");
+    assert!(!peer.commands().iter().any(|command| command.starts_with("MAIL")));
+}
+
 #[tokio::test]
 async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
     let peer = plain_peer().await;
     let server = Server::start(&[("b.example", to(peer.address))]);
     let utf8 = Envelope { smtp_utf8: true, ..envelope(&["bob@b.example"]) };
-    let id = server.hold_as(utf8, BODY).await;
+    let id = server.hold_as(utf8, "Subject: f\u{fc}r\r\n\r\n".as_bytes()).await;
     let held = server.wait_tried(id).await;
     assert_eq!(held.status, Status::Kept);
     assert_eq!(
@@ -159,4 +255,85 @@ async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
         "the message needs SMTPUTF8, which the peer does not offer"
     );
     assert_eq!(peer.got(), []);
+}
+
+/// The commands that a peer heard on one connection, while messages were sent one behind the other.
+async fn sent_behind_each_other(peer: &Peer) -> Vec<Sent> {
+    let server = Server::new(&[("b.example", to(peer.address))]);
+    for body in [&b"1\r\n"[..], b"2\r\n", b"3\r\n"] {
+        server.hold(&["bob@b.example"], body).await;
+    }
+    let lease = Duration::from_secs(60);
+    let domain = Domain::new("b.example");
+    let turn = server.spool.turn(&domain, 1, lease).await.expect("the spool works");
+    let turn = turn.expect("there is something to deliver");
+    let claims = server.spool.claim(&turn, 3).await.expect("the spool works");
+    assert_eq!(claims.len(), 3);
+    let host = peer.address.to_string().parse().expect("an address and a port");
+    let tls = Tls::opportunistic();
+    let mut connection = Connection::open("mx2.example", &host, &tls, &server.clock)
+        .await
+        .expect("the peer is there");
+    assert_eq!(connection.greeting(), "peer");
+    let mut sent = Vec::new();
+    for (nth, claim) in claims.iter().enumerate() {
+        let next = claims.get(nth + 1);
+        let one = connection.send_before(claim, server.spool.as_ref(), next).await;
+        sent.push(one.expect("it can be read"));
+        if sent.last().is_some_and(|sent| sent.broken.is_some()) {
+            return sent;
+        }
+    }
+    let reply = connection.probe(b"postmaster@b.example").await.expect("the peer answers");
+    assert_eq!(reply.code(), 250);
+    connection.quit().await;
+    sent
+}
+
+#[tokio::test]
+async fn mail_of_the_next_message_goes_behind_the_end() {
+    let peer = plain_peer().await;
+    let sent = sent_behind_each_other(&peer).await;
+    assert!(sent.iter().all(|sent| sent.fates[0].1.state() == State::Delivered), "{sent:?}");
+    let bodies: Vec<_> = peer.got().into_iter().map(|got| got.body).collect();
+    assert_eq!(bodies, [b"1\r\n", b"2\r\n", b"3\r\n"]);
+    let last = ["MAIL FROM:<>", "RCPT TO:<postmaster@b.example>", "RSET", "QUIT"];
+    assert!(peer.commands().ends_with(&last.map(str::to_owned)), "{:?}", peer.commands());
+}
+
+/// A host that hangs up instead of answering that MAIL has not seen the message.
+#[tokio::test]
+async fn a_message_whose_queued_mail_has_no_answer_is_untried() {
+    let mails = AtomicU32::new(0);
+    let answer = move |line: &str| {
+        let nth = if line.starts_with("MAIL") { mails.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        (nth == 1).then(String::new)
+    };
+    let peer = Peer::start(answering(answer)).await;
+    let sent = sent_behind_each_other(&peer).await;
+    let [first, second] = &sent[..] else { panic!("two were sent: {sent:?}") };
+    assert_eq!(first.fates[0].1.state(), State::Delivered);
+    assert_eq!((second.fates[0].1.state(), peer.got().len()), (State::Waiting, 1));
+    let failure = second.broken.as_ref().expect("it hung up");
+    assert_eq!(failure.why(), Why::NoQueuedMail, "{failure}");
+}
+
+/// A connection that is refused tells by what.
+#[tokio::test]
+async fn a_refused_connection_says_what_was_refused() {
+    for (refused, phase) in [("", Phase::Greeting), ("EHLO", Phase::Hello)] {
+        let peer = Peer::start(answering(move |line| {
+            let name = line.get(..4).unwrap_or_default();
+            let is_hello = refused == "EHLO" && matches!(name, "EHLO" | "HELO");
+            (line == refused || is_hello).then(|| "554 not you".to_owned())
+        }))
+        .await;
+        let host = peer.address.to_string().parse().expect("an address and a port");
+        let (tls, clock) = (Tls::opportunistic(), Clock::manual(NOW));
+        let Err(failure) = Connection::open("mx2.example", &host, &tls, &clock).await else {
+            panic!("it was refused")
+        };
+        assert_eq!(failure.why(), Why::Refused(phase, 554), "{failure}");
+        peer.wait(|peer| peer.commands().last().is_some_and(|last| last == "QUIT")).await;
+    }
 }

@@ -84,6 +84,64 @@ fn a_message_that_begins_with_white_space_keeps_its_first_line() {
     });
 }
 
+/// A host may refuse a message as soon as it has seen enough of it, and read no more.
+#[test]
+fn a_refusal_within_a_message_is_its_verdict() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Data => Some("354 go on\r\n552 5.3.4 too big"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(60).await;
+        assert_eq!((hop.connections.get(), hop.count()), (1, 0), "and it is not tried again");
+    });
+    let refused = Held { is_flagged: true, recipients: vec![(JOE.to_owned(), State::Refused)] };
+    assert_eq!(contents::held(&world.card), [refused]);
+}
+
+/// A verdict on a message whose end has not left is one on nothing.
+#[test]
+fn a_250_before_the_end_is_no_delivery() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Data => Some("354 go on\r\n250 2.0.0 taken"),
+        _ => None,
+    });
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(60).await;
+        assert_eq!(hop.count(), 0);
+    });
+    let waiting = Held { is_flagged: false, recipients: vec![(JOE.to_owned(), State::Waiting)] };
+    assert_eq!(contents::held(&world.card), [waiting]);
+}
+
+/// Nothing depends on the answer to QUIT: new mail does not wait for it.
+#[test]
+fn a_next_hop_that_does_not_answer_quit_holds_up_nothing() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.pause.set(Duration::from_secs(600));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE], [1]).await;
+        Timer::after_secs(1).await;
+        send(&world, &[JOE], [2]).await;
+        // Five seconds for the answer, ten for the socket to close.
+        Timer::after_secs(20).await;
+        assert!(has(&hop, 1..=2), "{} taken", hop.count());
+    });
+}
+
 #[test]
 fn who_got_it_does_not_get_it_again_and_who_was_refused_stays() {
     let world = World::new(card(CARD_OCTETS, &lmtp()), 1);

@@ -107,7 +107,8 @@ fn a_request_during_a_run_that_fails_is_kept() {
 #[test]
 fn a_request_during_a_run_starts_no_other_beside_it() {
     let (world, hop) = (device(&settings()), Notes::new());
-    hop.pause.set(Duration::from_secs(30));
+    // The run lasts while QUIT has no answer, and that is waited for for five seconds.
+    hop.pause.set(Duration::from_secs(4));
     hop.answer(|asked| match asked {
         Asked::Message(_) => Some("451 4.3.0 not now"),
         _ => None,
@@ -116,10 +117,10 @@ fn a_request_during_a_run_starts_no_other_beside_it() {
     world.run(async {
         let mut client = Talk::greeted(&world).await;
         send(&mut client, 1).await;
-        Timer::after_secs(10).await;
+        Timer::after_secs(1).await;
         assert_eq!(hop.connections.get(), 1);
         client.expect(&[("ETRN client.example\r\n", "250 ")]).await;
-        Timer::after_secs(10).await;
+        Timer::after_secs(2).await;
         assert_eq!(hop.connections.get(), 1);
         hop.answer(|_| None);
         Timer::after_secs(60).await;

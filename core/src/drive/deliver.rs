@@ -1,0 +1,503 @@
+//! The one loop that runs a [`Client`] on a carrier's connection.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use embassy_futures::select::{Either, select};
+use embedded_io_async::{Read, Write};
+
+use super::{Clock, Wake};
+use crate::client::{
+    CallError, Client, Config, End, Event, Fault, Mail, Need, Next, Phase, Recipient, Reply,
+    ReplyFault, Step, Waiting, reply,
+};
+use crate::time::Instant;
+use crate::wire::Out;
+use crate::wire::params::{MailParams, RcptParams};
+
+/// While a peer reads nothing, how often is looked whether it says anything.
+const HEAR_EVERY: Duration = Duration::from_secs(1);
+/// How long a peer's last words are waited for once nothing more can be sent to it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A message's octets, piece by piece.
+pub trait Source {
+    /// Why the message can't be read to its end.
+    type Error;
+
+    /// The next octets, or none at the end. The end is said only of a message that was read whole
+    /// and unchanged; of any other, an error in its place. The peer never gets the last octet
+    /// before that: it takes no damaged message for a good one.
+    async fn chunk(&mut self) -> Result<&[u8], Self::Error>;
+}
+
+/// What is in memory is a message in one piece.
+impl Source for &[u8] {
+    type Error = core::convert::Infallible;
+
+    async fn chunk(&mut self) -> Result<&[u8], Self::Error> {
+        Ok(core::mem::take(self))
+    }
+}
+
+/// What the dialogue came to; `A` is what the carrier keeps of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn<A> {
+    /// The peer said something.
+    Event(Event<A>),
+    /// It is the carrier's turn: `Transaction`, `Recipient`, `Body` or `Tls`.
+    Need(Need),
+}
+
+/// What became of a message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent<A> {
+    /// It went to its end, and its verdict is due.
+    Whole,
+    /// So it did, and MAIL of the next message behind it.
+    WithNext,
+    /// The peer refused it before its end; the connection is of no further use.
+    Refused(Event<A>),
+}
+
+/// Why a connection is of no further use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure<A, E> {
+    /// The peer does not serve us, or not any longer. It may be told QUIT.
+    Refused {
+        /// What it refused.
+        phase: Phase,
+        /// By what it said.
+        reply: A,
+    },
+    /// The peer broke the protocol, took too long or hung up.
+    Fault(Fault),
+    /// The link broke.
+    Link {
+        /// What it said.
+        error: E,
+        /// What the client waited for.
+        waiting: Waiting,
+    },
+    /// The carrier called out of turn, or with what can't be sent.
+    Call(CallError),
+    /// The carrier shuts down.
+    ShutDown,
+    /// The dialogue is over.
+    Closed,
+}
+
+/// Why a message was not sent to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent<S, A, E> {
+    /// It can't be read. The connection must be dropped: the peer would take the part that it has
+    /// for the whole.
+    Source(S),
+    /// The connection is of no further use.
+    Failure(Failure<A, E>),
+}
+
+impl<S, A, E> From<Failure<A, E>> for Unsent<S, A, E> {
+    fn from(failure: Failure<A, E>) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl<A: fmt::Display, E: fmt::Display> fmt::Display for Failure<A, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { reply, .. } => write!(f, "{reply}"),
+            Self::Fault(fault) => write!(f, "{fault}"),
+            Self::Link { error, waiting } => write!(f, "{error}; we waited for {waiting}"),
+            Self::Call(error) => write!(f, "{error}"),
+            Self::ShutDown => f.write_str("we shut down"),
+            Self::Closed => f.write_str("the dialogue has ended"),
+        }
+    }
+}
+
+/// A client, its link, and the octets between them.
+///
+/// `A` is what the carrier keeps of each reply, and [`Dialogue::reply`] has all of the last. `B` is
+/// a buffer: an input of at least [`crate::client::reply::REPLY_MAX`] octets, where longer replies
+/// are not faults of the peer's, and an output of at least [`crate::client::MIN_OUT`].
+///
+/// Reading, writing and flushing race the client's deadline, so all three must be cancel-safe: one
+/// that is dropped before it is done has taken, or sent, nothing.
+pub struct Dialogue<'c, A, L: Read + Write, C, B> {
+    client: Client<'c>,
+    link: L,
+    clock: C,
+    input: B,
+    /// Octets at the start of `input` that are in use.
+    filled: usize,
+    /// Those of them that the client has consumed; the last `said` of these are its last reply.
+    consumed: usize,
+    said: usize,
+    output: B,
+    /// Octets at the start of `output` that are to be sent.
+    unsent: usize,
+    /// How many of those, at their end, are behind the end of a message.
+    behind: usize,
+    /// The link was flushed behind the last octet that it took.
+    flushed: bool,
+    /// What broke the link.
+    error: Option<L::Error>,
+    answers: PhantomData<fn() -> A>,
+}
+
+impl<'c, A, L, C, B> Dialogue<'c, A, L, C, B>
+where
+    A: for<'r> From<Reply<'r>>,
+    L: Read + Write,
+    C: Clock,
+    B: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// On a connection just opened.
+    pub const fn new(config: Config<'c>, link: L, clock: C, input: B, output: B) -> Self {
+        let client = Client::new(config);
+        Self {
+            client,
+            link,
+            clock,
+            input,
+            filled: 0,
+            consumed: 0,
+            said: 0,
+            output,
+            unsent: 0,
+            behind: 0,
+            flushed: true,
+            error: None,
+            answers: PhantomData,
+        }
+    }
+
+    /// The client, to be asked what it knows.
+    pub const fn client(&self) -> &Client<'c> {
+        &self.client
+    }
+
+    /// The reply of the last event, or of the refusal, whole; until the dialogue goes on.
+    pub fn reply(&self) -> Option<Reply<'_>> {
+        let start = self.consumed.saturating_sub(self.said);
+        reply::parse(self.input.as_ref().get(start..self.consumed)?).ok()?
+    }
+
+    /// Answers a need by one of the client's calls.
+    pub fn call<T>(&mut self, answer: impl FnOnce(&mut Client<'c>, &mut Out<'_>) -> T) -> T {
+        let mut out = Out::new(self.output.as_mut().get_mut(self.unsent..).unwrap_or_default());
+        let answered = answer(&mut self.client, &mut out);
+        self.unsent = self.unsent.saturating_add(out.len());
+        answered
+    }
+
+    /// Goes on to what the peer says next, or to what the carrier must do.
+    pub async fn next(&mut self) -> Result<Turn<A>, Failure<A, L::Error>> {
+        loop {
+            match self.step() {
+                Next::Event(event) => return Ok(Turn::Event(event)),
+                Next::End(End::Refused { phase, reply }) => {
+                    return Err(Failure::Refused { phase, reply });
+                }
+                Next::End(End::Fault(fault)) => return Err(self.ended(fault)),
+                Next::Need(Need::Close) => return Err(Failure::Closed),
+                Next::Need(Need::Room) => {
+                    self.send().await?;
+                }
+                Next::Need(Need::Input) => {
+                    if self.send().await? {
+                        self.receive().await?;
+                    }
+                }
+                Next::Need(need) => return Ok(Turn::Need(need)),
+            }
+        }
+    }
+
+    /// Sends a message: the answer to [`Need::Body`].
+    pub async fn send_message<S: Source>(
+        &mut self,
+        source: &mut S,
+    ) -> Result<Sent<A>, Unsent<S::Error, A, L::Error>> {
+        if let Some(event) = self.send_body(source).await? {
+            return Ok(Sent::Refused(event));
+        }
+        self.call(Client::body_end).map_err(Failure::Call)?;
+        Ok(Sent::Whole)
+    }
+
+    /// Sends a message, and MAIL of the `next` one in the same segment where the peer takes
+    /// commands in groups; see [`Client::mail_behind`]. Where it does not, or can't take that
+    /// message, the next one is begun as any other.
+    pub async fn send_message_before<S: Source>(
+        &mut self,
+        source: &mut S,
+        next: &Mail<'_>,
+    ) -> Result<Sent<A>, Unsent<S::Error, A, L::Error>> {
+        if let Some(event) = self.send_body(source).await? {
+            return Ok(Sent::Refused(event));
+        }
+        self.call(Client::body_end).map_err(Failure::Call)?;
+        let end = self.unsent;
+        let queued = self.call(|client, out| client.mail_behind(next, out)).is_ok();
+        self.behind = self.unsent.saturating_sub(end);
+        Ok(if queued { Sent::WithNext } else { Sent::Whole })
+    }
+
+    /// Asks whether the peer would take mail for `path` from the null sender, without sending any:
+    /// an answer to [`Need::Transaction`]. Returns its reply to RCPT, or its refusal of MAIL.
+    pub async fn probe(&mut self, path: &[u8]) -> Result<A, Failure<A, L::Error>> {
+        let params = MailParams::default();
+        let mail = Mail { reverse_path: b"", params, needs_utf8: false };
+        let to = Recipient { forward_path: path, params: RcptParams::default() };
+        self.call(|client, out| client.mail(&mail, out)).map_err(Failure::Call)?;
+        let mut answer = None;
+        loop {
+            let called = match self.next().await? {
+                Turn::Event(Event::MailRefused(reply) | Event::Recipient { reply, .. }) => {
+                    answer = Some(reply);
+                    Ok(())
+                }
+                Turn::Event(_) => Ok(()),
+                Turn::Need(Need::Recipient { index: 0 }) => {
+                    let asked = self.call(|client, out| client.rcpt(&to, out));
+                    if asked.is_err() {
+                        // The transaction is open; what can't be asked ends it.
+                        self.call(|client, _| client.abandon()).map_err(Failure::Call)?;
+                    }
+                    asked
+                }
+                Turn::Need(Need::Recipient { .. }) => self.call(|client, _| client.abandon()),
+                Turn::Need(_) => return answer.ok_or(Failure::Closed),
+            };
+            called.map_err(Failure::Call)?;
+        }
+    }
+
+    /// Lets `handshake` make the link one of TLS: the answer to [`Need::Tls`].
+    pub async fn secure<F, X>(self, handshake: impl FnOnce(L) -> F) -> Result<Self, X>
+    where
+        F: Future<Output = Result<L, X>>,
+    {
+        // What was received has been consumed: the client would not have asked for it else.
+        let Self { mut client, link, clock, input, output, unsent, behind, .. } = self;
+        let link = handshake(link).await?;
+        // Out of turn it changes nothing, and the dialogue goes on in clear, as it would have.
+        let _not_asked_for = client.secured();
+        Ok(Self {
+            client,
+            link,
+            clock,
+            input,
+            filled: 0,
+            consumed: 0,
+            said: 0,
+            output,
+            unsent,
+            behind,
+            flushed: true,
+            error: None,
+            answers: PhantomData,
+        })
+    }
+
+    /// Takes leave, between transactions or after a refusal. Nothing depends on it any more: it is
+    /// over after [`crate::client::Timeouts::quit`] at the latest.
+    pub async fn quit(&mut self) {
+        if self.client.waiting() == Waiting::Nothing {
+            let turn = self.next().await;
+            if turn.is_err() || self.call(|client, _| client.quit()).is_err() {
+                return;
+            }
+        }
+        while self.client.waiting() == Waiting::Quit && self.next().await.is_ok() {}
+    }
+
+    /// The link, when nothing more is to be said.
+    pub fn into_link(self) -> L {
+        self.link
+    }
+
+    /// All octets of a message but its end, or the event that came before.
+    async fn send_body<S: Source>(
+        &mut self,
+        source: &mut S,
+    ) -> Result<Option<Event<A>>, Unsent<S::Error, A, L::Error>> {
+        loop {
+            let mut rest = source.chunk().await.map_err(Unsent::Source)?;
+            if rest.is_empty() {
+                break;
+            }
+            while !rest.is_empty() {
+                let taken = self.call(|client, out| client.body(rest, out));
+                rest = rest.get(taken.map_err(Failure::Call)?..).unwrap_or_default();
+                if let Turn::Event(event) = self.next().await? {
+                    return Ok(Some(event));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self) -> Next<A> {
+        self.filled = drop_front(self.input.as_mut(), self.filled, self.consumed);
+        let unread = self.input.as_ref().get(..self.filled).unwrap_or_default();
+        let mut out = Out::new(self.output.as_mut().get_mut(self.unsent..).unwrap_or_default());
+        let Step { consumed, next } = self.client.step(self.clock.now(), unread, &mut out);
+        self.consumed = consumed;
+        self.said = 0;
+        let next = next.map(|reply| {
+            self.said = reply.length();
+            A::from(reply)
+        });
+        self.unsent = self.unsent.saturating_add(out.len());
+        next
+    }
+
+    fn ended(&mut self, fault: Fault) -> Failure<A, L::Error> {
+        match (fault, self.error.take()) {
+            (Fault::HungUp(waiting), Some(error)) => Failure::Link { error, waiting },
+            (fault, _) => Failure::Fault(fault),
+        }
+    }
+
+    /// Sends the output; false when the peer said something before all of it had left.
+    async fn send(&mut self) -> Result<bool, Failure<A, L::Error>> {
+        let mut stuck = false;
+        while self.unsent > 0 || !self.flushed {
+            // What is not flushed yet may have left after all, unless the link is stuck.
+            if (self.unsent > 0 || stuck) && self.hear().await {
+                self.note_unsent();
+                return Ok(false);
+            }
+            let deadline = self.client.deadline();
+            let look = self.clock.now().after(HEAR_EVERY).min(deadline);
+            let rest = self.output.as_ref().get(..self.unsent).unwrap_or_default();
+            let write = async {
+                match rest {
+                    [] => self.link.flush().await.map(|()| None),
+                    rest => self.link.write(rest).await.map(Some),
+                }
+            };
+            match select(write, self.clock.wait(look)).await {
+                Either::First(Ok(None)) => self.flushed = true,
+                Either::First(Ok(Some(0))) => return self.hear_last_words(None).await,
+                Either::First(Ok(Some(octets))) => {
+                    self.unsent = drop_front(self.output.as_mut(), self.unsent, octets);
+                    self.behind = self.behind.min(self.unsent);
+                    self.flushed = false;
+                }
+                Either::First(Err(error)) => return self.hear_last_words(Some(error)).await,
+                Either::Second(wake) => {
+                    self.woken(wake)?;
+                    stuck = true;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads until there is something.
+    async fn receive(&mut self) -> Result<(), Failure<A, L::Error>> {
+        loop {
+            match self.read(Some(self.client.deadline())).await {
+                Heard::Something => return Ok(()),
+                Heard::NoRoom => return Err(Failure::Fault(Fault::Reply(ReplyFault::TooLong))),
+                Heard::Nothing(wake) => self.woken(wake)?,
+            }
+        }
+    }
+
+    /// Takes what has come already; whether anything has.
+    async fn hear(&mut self) -> bool {
+        matches!(self.read(None).await, Heard::Something)
+    }
+
+    /// The output can't be sent: what the peer said before is all that comes.
+    async fn hear_last_words(
+        &mut self,
+        error: Option<L::Error>,
+    ) -> Result<bool, Failure<A, L::Error>> {
+        let until = self.clock.now().after(LAST_WORDS);
+        while !self.client.is_broken() {
+            match self.read(Some(until)).await {
+                Heard::Something | Heard::Nothing(Wake::Hurry(_)) => {}
+                Heard::Nothing(Wake::ShutDown) => return Err(Failure::ShutDown),
+                Heard::NoRoom | Heard::Nothing(Wake::Deadline) => break,
+            }
+        }
+        self.error = error;
+        self.note_unsent();
+        self.client.hung_up();
+        (self.unsent, self.flushed) = (0, true);
+        Ok(false)
+    }
+
+    /// Reads once, until the deadline; without one, only what is there. The one place where the
+    /// peer's octets are awaited.
+    async fn read(&mut self, deadline: Option<Instant>) -> Heard {
+        let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
+        if place.is_empty() {
+            return Heard::NoRoom;
+        }
+        let wait = async {
+            match deadline {
+                Some(deadline) => self.clock.wait(deadline).await,
+                None => Wake::Deadline,
+            }
+        };
+        match select(self.link.read(place), wait).await {
+            Either::First(Ok(octets)) if octets > 0 => {
+                self.filled = self.filled.saturating_add(octets);
+            }
+            Either::First(read) => {
+                self.error = read.err();
+                self.client.hung_up();
+            }
+            Either::Second(wake) => return Heard::Nothing(wake),
+        }
+        Heard::Something
+    }
+
+    /// Tells the client of output that has not left, unless that is but the next message's MAIL.
+    fn note_unsent(&mut self) {
+        if self.behind == 0 || self.unsent > self.behind {
+            self.client.output_unsent();
+        }
+    }
+
+    fn woken(&mut self, wake: Wake) -> Result<(), Failure<A, L::Error>> {
+        match wake {
+            Wake::ShutDown => Err(Failure::ShutDown),
+            // It is of clients that hold a channel, and this is not one.
+            Wake::Hurry(_) => Ok(()),
+            Wake::Deadline => match self.client.expire(self.clock.now()) {
+                Some(fault) => Err(Failure::Fault(fault)),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// What reading came to.
+enum Heard {
+    /// Octets, or the end of them.
+    Something,
+    Nothing(Wake),
+    /// The input is full of what the client can't read.
+    NoRoom,
+}
+
+/// Moves what is behind the first `gone` of `filled` octets to the front; how many those are.
+fn drop_front(buffer: &mut [u8], filled: usize, gone: usize) -> usize {
+    let left = filled.saturating_sub(gone);
+    if let Some(filled) = buffer.get_mut(..filled)
+        && gone > 0
+        && gone <= filled.len()
+    {
+        filled.copy_within(gone.., 0);
+    }
+    left
+}
