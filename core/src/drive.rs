@@ -1,5 +1,5 @@
-//! The loops that carriers share: [`serve`] runs a [`Session`] on a client's connection, [`deliver`]
-//! the client on a host's.
+//! The loops that carriers share: [`serve`] runs a [`Session`] on a client's connection,
+//! [`deliver`] the client on a host's.
 //!
 //! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Handler`]; [`serve`] reads,
 //! steps, asks and writes until the session ends or the connection changes its nature.

@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, Metrics, SpoolState};
 use crate::observe::progress::Progress;
+use crate::receive::triggers::Triggers;
 use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, MsgId, ParseIdError, Spool};
 
@@ -61,6 +62,8 @@ pub struct Control<S> {
     pub metrics: Metrics,
     /// What the deliveries that are under way do.
     pub progress: Progress,
+    /// What is told of releases for a domain's own sake.
+    pub triggers: Triggers,
     /// The clocks that the server runs on.
     pub clock: Clock,
     /// When it started.

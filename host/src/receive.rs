@@ -1,9 +1,11 @@
 //! The receiving side: what a session may accept, and how it gets into the spool.
 
 pub mod etrn;
+pub mod greeting;
 pub mod loops;
 pub mod refusals;
 pub mod session;
+pub mod triggers;
 
 use postern_spool::{Domain, Error, Spool};
 

@@ -1,46 +1,55 @@
 //! The release engine: which domain's mail is delivered when, and over how many connections.
 //!
 //! A domain gets its turn when mail for it arrives, when its time has come, and when it is
-//! released: by ETRN, by a person, or because its host is there again. Turns go round by domain. A
-//! turn is one connection to the domain's host, over which its messages go one after the other,
-//! each settled on the host's final reply before the next begins. What a domain asks for while it
-//! waits for its turn, or has one, costs nothing more.
+//! released: by ETRN, by a person, or because its host is there again. Turns go round by host and
+//! by domain. A turn is a lease of the spool's and one connection to the domain's host, over which
+//! its messages go one after the other; a domain with many messages has several turns at once.
+//! What a domain asks for while it waits for its turn, or has one, costs nothing more.
 
+mod delivery;
 mod expiry;
-#[allow(dead_code, reason = "for leased turns, which come next")]
 mod fair;
 mod fate;
-#[allow(dead_code, reason = "for leased turns, which come next")]
+mod hosts;
 mod ladder;
+mod queue;
+mod settling;
 mod turn;
-#[allow(dead_code, reason = "for leased turns, which come next")]
 mod verdict;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use postern_core::time::Instant;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Error, MsgId, Spool, Wake};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use crate::config::{Config, DeliverTo, Hold, RetryEvery};
+use crate::config::DeliverTo;
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
-use fair::{Limits, Token, Turns};
-use postern_spool::clock::Clock;
-use postern_spool::{Domain, Due, Error, Spool};
-use turn::{End, Failing};
+use crate::observe::progress::Progress;
+use crate::policy::Capabilities;
+use crate::receive::greeting::Token;
+use crate::receive::loops::Loops;
+use crate::receive::triggers::Triggers;
+use hosts::Hosts;
+use queue::Queue;
 
-/// How often the spool is asked what is due: events only make it quicker.
-const POLL: Duration = Duration::from_secs(5);
 /// How long messages under way may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// A delivery releases a domain no more often.
+const RELEASE_EVERY: Duration = Duration::from_secs(30 * 60);
+/// How long a host that did not answer MAIL behind the end of a message gets no other there.
+const NO_MAIL_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the engine works with.
 pub struct Engine<S> {
@@ -54,154 +63,156 @@ pub struct Engine<S> {
     pub metrics: Metrics,
     /// TLS towards the hosts.
     pub tls: Tls,
+    /// What our own listeners say in their greetings.
+    pub own: Token,
+    /// Where mail goes, and what of it comes back.
+    pub loops: Arc<Loops>,
+    /// What the hosts offer.
+    pub capabilities: Arc<Capabilities>,
+    /// Who asked for mail.
+    pub triggers: Triggers,
+    /// What is under way.
+    pub progress: Progress,
 }
 
 /// The engine and what its turns know of each other.
 struct Shared<S> {
     engine: Engine<S>,
-    hostname: String,
+    hosts: Mutex<Hosts<DeliverTo>>,
+    known: Mutex<Known>,
+    /// Domains that have more than one turn's messages.
+    more: mpsc::UnboundedSender<Domain>,
+}
+
+/// What earlier turns found.
+#[derive(Debug, Default)]
+struct Known {
     /// Domains whose last turn delivered nothing, and why.
-    failing: Mutex<HashMap<Domain, Failing>>,
-    /// Turns that one domain may have at once.
-    turns_per_domain: u32,
+    failing: HashMap<Domain, Failing>,
+    /// Domains that a delivery released, and until when none does so again.
+    released: HashMap<Domain, Instant>,
+    /// Messages during which the host ended a connection over which nothing had gone.
+    suspects: HashMap<Domain, MsgId>,
+    /// Hosts that get no MAIL behind the end of a message before this time.
+    no_mail_behind: HashMap<DeliverTo, Instant>,
+}
+
+/// Why a domain's last turn delivered nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    /// Its host took nothing.
+    Refusing,
+    /// Its host broke so many connections in a row.
+    Breaking(u32),
 }
 
 impl<S: Spool> Engine<S> {
     /// Delivers mail until `stopping` turns true, and then at most 30 s longer, so that messages
     /// under way come to their final reply.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let config = self.config();
-        let limits = &config.release;
-        let all = limits.connections.get();
-        let limits = Limits { all, per_host: limits.connections_per_host.get() };
-        let (turns, turns_per_domain) = (Turns::new(limits), limits.half());
-        let hostname = config.hostname().to_string();
-        let failing = Mutex::default();
-        let shared = Arc::new(Shared { engine: self, hostname, failing, turns_per_domain });
-        let mut queue = Queue {
-            shared: Arc::clone(&shared),
-            stopping: stopping.clone(),
-            turns,
-            running: JoinSet::new(),
-            unknown: HashSet::new(),
-        };
+        let (more, wanted) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            engine: self,
+            hosts: Mutex::new(Hosts::new()),
+            known: Mutex::default(),
+            more,
+        });
+        let mut queue = Queue::new(Arc::clone(&shared), stopping.clone());
         tokio::select! {
-            () = queue.serve() => {}
+            () = queue.serve(wanted) => {}
             () = expiry::sweep(&shared.engine) => {}
             // The server that held the other end is gone, which is as good as being told.
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        let ended = async { while queue.running.join_next().await.is_some() {} };
-        if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            let left = queue.running.len();
-            tracing::warn!(left, "messages under way did not end in time; they will be sent again");
-            queue.running.shutdown().await;
+        if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {
+            tracing::warn!("messages under way did not end in time; they will be sent again");
         }
     }
-
-    /// The configuration in force, which a turn keeps until it ends.
-    fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.terms.borrow().config)
-    }
 }
 
-fn hold<'c>(config: &'c Config, domain: &Domain) -> Option<&'c Hold> {
-    config.held(domain.as_str().as_bytes()).map(|(_, hold)| hold)
-}
-
-/// A turn that ended.
-struct Ended {
-    token: Token<DeliverTo>,
-    end: End,
-}
-
-struct Queue<S> {
-    shared: Arc<Shared<S>>,
-    stopping: watch::Receiver<bool>,
-    turns: Turns<DeliverTo>,
-    running: JoinSet<Ended>,
-    /// Domains that mail is held for and the configuration does not know, already warned of.
-    unknown: HashSet<Domain>,
-}
-
-impl<S: Spool> Queue<S> {
-    async fn serve(&mut self) {
-        let mut poll = interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let shared = Arc::clone(&self.shared);
-        loop {
-            self.start_turns();
-            tokio::select! {
-                () = shared.engine.spool.work() => self.look(false).await,
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok(ended) => self.end(ended),
-                    Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
-                },
-                _ = poll.tick() => self.look(true).await,
-            }
-        }
+impl<S: Spool> Shared<S> {
+    fn hosts(&self) -> MutexGuard<'_, Hosts<DeliverTo>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&mut self, Ended { token, end }: Ended) {
-        let domain = token.domain.clone();
-        self.turns.end(token);
-        let config = self.shared.engine.config();
-        if let Some(hold) = hold(&config, &domain).filter(|_| end == End::More) {
-            self.turns.ask(&domain, &hold.deliver_to);
-        }
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a turn to each domain that is due; `by_timer`: nobody has hinted that there is one.
-    async fn look(&mut self, by_timer: bool) {
-        let engine = &self.shared.engine;
-        let due = match engine.spool.due(None, usize::MAX).await {
-            Ok(due) => due,
-            // The spool has said so, and nothing changes until a restart.
-            Err(Error::Stopped) => return,
-            Err(error) => return tracing::error!(%error, "cannot tell what is due"),
+    /// `domain` has more messages than one turn has claimed.
+    fn more(&self, domain: &Domain) {
+        // Without a receiver the engine stops.
+        let _stopping = self.more.send(domain.clone());
+    }
+
+    /// The domain's host took a message: after a time when it took none, everything goes now.
+    /// Whether the domain was released for that: what the present turn puts off is then in vain.
+    ///
+    /// Only then, and once in a while. If each delivery released the rest, each would bring back,
+    /// too, what the host has just put off for reasons of its own, for ever.
+    async fn delivered(&self, domain: &Domain) -> Result<bool, Error> {
+        let now = self.engine.clock.instant();
+        let (failing, may_release) = {
+            let mut known = self.known();
+            (known.failing.remove(domain), passed(&mut known.released, domain, now))
         };
-        let config = engine.config();
-        for Due { domain, asked, .. } in due {
-            match hold(&config, &domain) {
-                Some(hold) if asked || tried_unasked(hold) => {
-                    let is_new = self.turns.ask(&domain, &hold.deliver_to);
-                    if is_new && by_timer && !asked && !self.turns.is_running(&domain) {
-                        engine.metrics.release("timer");
-                        tracing::info!(%domain, trigger = "timer", "released");
-                    }
-                }
-                Some(_) => {}
-                None => {
-                    if self.unknown.insert(domain.clone()) {
-                        tracing::warn!(%domain, "mail is held for a domain without a [hold] table: \
-                            it stays until there is one, or until it is removed");
-                    }
-                }
+        match failing {
+            Some(Failing::Refusing) if may_release => {
+                self.known().released.insert(domain.clone(), now.after(RELEASE_EVERY));
+                self.engine.spool.release(std::slice::from_ref(domain), Wake::Delivery).await?;
+                self.engine.metrics.release("delivery");
+                tracing::info!(%domain, trigger = "delivery", "released");
+                Ok(true)
             }
+            // Nothing waits but what the host put off, or what broke the connection.
+            Some(Failing::Breaking(_) | Failing::Refusing) | None => Ok(false),
         }
     }
 
-    fn start_turns(&mut self) {
-        while let Some(token) = self.turns.start() {
-            let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
-            self.running.spawn(async move {
-                let domain = &token.domain;
-                let end = match contained(turn::run(&shared, domain, stopping)).await {
-                    Ok(Ok(end)) => end,
-                    Ok(Err(error)) => {
-                        tracing::error!(%domain, %error, "the spool failed during a delivery");
-                        End::Done
-                    }
-                    Err(Panicked) => {
-                        tracing::error!(%domain, "a fault of ours ended the turn; its message \
-                            waits until its lease has lapsed");
-                        End::PutOff
-                    }
-                };
-                Ended { token, end }
-            });
-        }
+    /// The domain's host took nothing in a whole turn.
+    fn refusing(&self, domain: &Domain) {
+        self.known().failing.insert(domain.clone(), Failing::Refusing);
     }
+
+    /// Counts a connection that the domain's host broke; how many it broke in a row.
+    fn broke(&self, domain: &Domain) -> u32 {
+        let mut known = self.known();
+        let breaks = match known.failing.get(domain) {
+            Some(Failing::Breaking(breaks)) => breaks + 1,
+            Some(Failing::Refusing) | None => 1,
+        };
+        known.failing.insert(domain.clone(), Failing::Breaking(breaks));
+        breaks
+    }
+
+    fn suspect(&self, domain: &Domain, id: MsgId) {
+        self.known().suspects.insert(domain.clone(), id);
+    }
+
+    fn suspected(&self, domain: &Domain) -> Option<MsgId> {
+        self.known().suspects.get(domain).copied()
+    }
+
+    /// The host did not answer MAIL behind the end of a message (RFC 2920 section 3.1).
+    fn no_mail_behind(&self, host: &DeliverTo) {
+        let until = self.engine.clock.instant().after(NO_MAIL_BEHIND);
+        self.known().no_mail_behind.insert(host.clone(), until);
+        tracing::info!(%host, "gets no MAIL behind the end of a message for a day");
+    }
+
+    fn takes_mail_behind(&self, host: &DeliverTo) -> bool {
+        let now = self.engine.clock.instant();
+        passed(&mut self.known().no_mail_behind, host, now)
+    }
+}
+
+/// Whether the time that `times` has for `key` is over, or it has none.
+fn passed<K: Eq + Hash>(times: &mut HashMap<K, Instant>, key: &K, now: Instant) -> bool {
+    if times.get(key).is_some_and(|until| now < *until) {
+        return false;
+    }
+    times.remove(key);
+    true
 }
 
 /// The work panicked: a fault of ours, which the panic hook has reported.
@@ -217,10 +228,6 @@ async fn contained<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
         polled.map_or(Poll::Ready(Err(Panicked)), |poll| poll.map(Ok))
     })
     .await
-}
-
-fn tried_unasked(hold: &Hold) -> bool {
-    hold.retry_every != RetryEvery::Never
 }
 
 #[cfg(test)]

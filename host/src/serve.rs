@@ -18,8 +18,11 @@ use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::policy::Capabilities;
 use crate::receive::etrn::Releases;
+use crate::receive::greeting::Token;
+use crate::receive::loops::Loops;
 use crate::receive::refusals::Refusals;
 use crate::receive::session::Post;
+use crate::receive::triggers::Triggers;
 use crate::release::Engine;
 use postern_spool::Spool;
 use postern_spool::clock::Clock;
@@ -90,11 +93,13 @@ async fn run<S: Spool>(
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
     let opened = Arc::new(OnceLock::new());
-    let metrics = Metrics::default();
+    let (metrics, release) = (Metrics::default(), Release::default());
+    let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
         opened: Arc::clone(&opened),
         metrics: metrics.clone(),
-        progress: Progress::default(),
+        progress: release.progress.clone(),
+        triggers: release.triggers.clone(),
         started: clock.instant(),
         clock: clock.clone(),
         listening: listening.clone(),
@@ -121,14 +126,23 @@ async fn run<S: Spool>(
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.
     let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
-    let server = Server { clock, metrics, spool, listening, terms, stopping };
+    let server = Server { clock, metrics, release, own, spool, listening, terms, stopping };
     server.run(file, mail, Ends { stop, end, api }, signals).await
+}
+
+/// What the engine and others tell each other.
+#[derive(Default)]
+struct Release {
+    progress: Progress,
+    triggers: Triggers,
 }
 
 /// Everything that is open before the first client is answered.
 struct Server<S> {
     clock: Clock,
     metrics: Metrics,
+    release: Release,
+    own: Token,
     spool: Arc<S>,
     listening: Vec<SocketAddr>,
     terms: watch::Sender<Terms>,
@@ -175,12 +189,17 @@ impl<S: Spool> Server<S> {
 
     /// Starts to take and to release mail, until the stop.
     fn start_work(&self, mail: Vec<TcpListener>) -> JoinSet<()> {
+        let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
+        let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
+        let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
         let post = Post {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
-            releases: Releases::new(self.clock.clone(), self.metrics.clone()),
-            capabilities: Arc::new(Capabilities::new(self.clock.clone())),
+            releases: Releases::new(self.clock.clone(), metrics, triggers),
+            loops: Arc::clone(&loops),
+            own: self.own.clone(),
+            capabilities: Arc::clone(&capabilities),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
         };
         let stopping = self.stopping.clone();
@@ -195,6 +214,11 @@ impl<S: Spool> Server<S> {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             tls: Tls::opportunistic(),
+            own: self.own.clone(),
+            loops,
+            capabilities,
+            triggers: self.release.triggers.clone(),
+            progress: self.release.progress.clone(),
         };
         work.spawn(engine.run(self.stopping.clone()));
         work

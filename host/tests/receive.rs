@@ -10,8 +10,12 @@ use postern::net::listener::{Reception, Terms, bind};
 use postern::observe::metrics::Metrics;
 use postern::policy::{Capabilities, Policies};
 use postern::receive::etrn::Releases;
+use postern::receive::greeting::Token;
+use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
+use postern::receive::triggers::Triggers;
+use postern_spool::Spool;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use tempfile::TempDir;
@@ -42,9 +46,12 @@ impl Server {
         let options = Options { segment_bytes: 4 << 20, ..Options::default() };
         let spool = LogSpool::open(folder.path(), options, clock.clone());
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
+        let spool = spool.expect("an empty spool opens").0;
         let post = Post {
-            spool: Arc::new(spool.expect("an empty spool opens").0),
-            releases: Releases::new(clock.clone(), metrics.clone()),
+            loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            own: Token::new().expect("random numbers"),
+            spool: Arc::new(spool),
+            releases: Releases::new(clock.clone(), metrics.clone(), Triggers::default()),
             refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
             metrics,
             clock,

@@ -51,7 +51,8 @@ impl Clock {
     }
 
     /// Tells a clock that was just made of the last time that was written down, in seconds since
-    /// 1970-01-01T00:00:00Z, if any was. Near that, or without it, the time of day is settled at once.
+    /// 1970-01-01T00:00:00Z, if any was. Near that, or without it, the time of day is settled at
+    /// once.
     pub fn last_used(&self, unix_seconds: Option<u64>) {
         if let Source::System { trust, .. } = &self.0 {
             let mut trust = trust.lock().expect("no holder panics");

@@ -20,7 +20,7 @@ pub enum Wake {
     Operator,
 }
 
-/// What a release found.
+/// What a release found, before anything of it was under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pending {
     /// Items that wait to be delivered.

@@ -178,7 +178,10 @@ pub(super) async fn release<S: Spool>(
     let mut answer = Released { released: Vec::new(), without_hold: Vec::new() };
     match query?.0.domain.as_deref().map(Domain::new) {
         Some(domain) if !opened.has_hold(&domain) => return Err(Refusal::no_hold(&domain)),
-        Some(domain) => release_domains(opened, &[domain], &mut answer).await?,
+        Some(domain) => {
+            control.triggers.asked(&domain);
+            release_domains(opened, &[domain], &mut answer).await?;
+        }
         None => release_all(opened, &mut answer).await?,
     }
     for ReleasedDomain { domain, waiting, under_way, .. } in &answer.released {
@@ -255,6 +258,7 @@ pub(super) async fn retry<S: Spool>(
     };
     let acted = act(spool, &filter, Action::Retry).await?;
     if let Meant::Domain(domain) = meant {
+        control.triggers.asked(&domain);
         spool.release(&[domain], Wake::Operator).await?;
         control.metrics.release("operator");
     }

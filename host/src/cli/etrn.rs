@@ -1,15 +1,19 @@
 //! `postern etrn`: asks a holder for the mail that it holds.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Format, Verdict};
 use crate::config::{Config, DeliverTo, DomainName, Protocol};
-use crate::deliver::{self, Answer, Connection};
+use crate::deliver::{Answer, Open};
 use crate::net::tls_client::Tls;
 use postern_spool::clock::Clock;
+
+/// How long each address of the holder may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct Command {
@@ -47,41 +51,21 @@ impl Command {
     }
 
     /// An ETRN goes to the host of this name, never to its MX.
-    async fn ask(&self) -> Result<Answer, deliver::Failure> {
+    async fn ask(&self) -> Result<Answer, String> {
         let hostname = self.hostname.clone().unwrap_or_else(|| Config::default().hostname());
         let (tls, clock) = (Tls::opportunistic(), Clock::system());
-        let mut holder = Connection::open(hostname.as_str(), &self.host, &tls, &clock).await?;
-        let answer = holder.etrn(on_the_wire(&self.node).as_bytes()).await?;
+        let open = Open {
+            hostname: hostname.as_str(),
+            tls: &tls,
+            clock: &clock,
+            own: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            mail_behind: false,
+            step: None,
+        };
+        let mut holder = open.connect(&self.host).await.map_err(|error| error.to_string())?;
+        let answer = holder.etrn(self.node.as_bytes()).await?;
         holder.quit().await;
         Ok(answer)
-    }
-}
-
-/// `node` with an internationalized domain in its xn-- form, which every holder knows.
-fn on_the_wire(node: &str) -> String {
-    let (mark, name) = match node.strip_prefix('@') {
-        Some(name) => ("@", name),
-        None => ("", node),
-    };
-    match name.parse::<DomainName>() {
-        Ok(domain) if !name.is_ascii() => format!("{mark}{domain}"),
-        _ => node.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_internationalized_node_is_asked_for_in_ascii() {
-        for (node, expected) in [
-            ("bücher.example", "xn--bcher-kva.example"),
-            ("@Bücher.example", "@xn--bcher-kva.example"),
-            ("Client.EXAMPLE", "Client.EXAMPLE"),
-            ("#bücher", "#bücher"),
-        ] {
-            assert_eq!(on_the_wire(node), expected);
-        }
     }
 }

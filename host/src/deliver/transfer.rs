@@ -1,15 +1,238 @@
-//! One transaction's recipients: whom the host was asked about, and what it said.
+//! One message over a connection: whom the host was asked about, and what it said.
 
-use postern_core::client::{Client, Event, Mail, Recipient};
+use std::fmt::Display;
+use std::ops::ControlFlow;
+
+use postern_core::client::{CallError, Client, Event, Fault, Mail, Need, RECIPIENTS_MAX};
+use postern_core::client::{Recipient, Waiting};
+use postern_core::drive::deliver::{Sent as Drove, Source, Turn, Unsent};
+use postern_core::utf8::{Content, Scan};
 use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
+use postern_spool::{self, Body, Claim, Error, Spool};
 
-use super::dialogue::Answer;
-use postern_spool::{self, Claim, Fate, RecipientNo};
+use super::answer::Answer;
+use super::connection::{Broken, Connection};
+use crate::observe::progress::Phase;
 
-pub(super) struct Transfer<'c> {
-    recipients: &'c [(RecipientNo, &'c postern_spool::Recipient)],
-    fates: Vec<Option<Fate>>,
+/// What a reply answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Recipient,
+    /// DATA, or the message.
+    Message,
+}
+
+/// What was found out about one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// What the host said.
+    Reply(Stage, Answer),
+    /// The message cannot be sent to this host, now or later: why.
+    Unsendable(String),
+}
+
+/// Why a connection is of no further use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// The host closes it (421).
+    Closing(String),
+    /// It broke while this message was being sent.
+    Broken(String),
+    /// The host had given its verdict before the message's end.
+    Early(String),
+    /// The host did not answer MAIL behind the end of the message before: this one was not begun.
+    NotBegun(String),
+    /// The message could not be read to its end.
+    Unreadable(Error),
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// One for each recipient of the claim that waits, in their order; none: the host gave no
+    /// final reply, or was not asked.
+    pub verdicts: Vec<Option<Verdict>>,
+    /// Why the connection is of no further use, if it is.
+    pub loss: Option<Loss>,
+}
+
+impl Connection<'_> {
+    /// Sends a message to those recipients of its claim that wait, in as many transactions as that
+    /// takes. MAIL of the `next` message, which must be the next that is sent, goes behind its end
+    /// where the host takes that.
+    ///
+    /// A connection that is lost must be dropped, not ended by QUIT: the host would take the part
+    /// of a message that it has for the whole.
+    pub async fn send<S: Spool>(&mut self, claim: &Claim, next: Option<&Claim>, spool: &S) -> Sent {
+        let recipients: Vec<_> = claim.waiting().map(|(_, recipient)| recipient).collect();
+        let mut sent = Sent { verdicts: Vec::with_capacity(recipients.len()), loss: None };
+        let needs_utf8 = match self.needs_utf8(claim, spool).await {
+            Ok(needs_utf8) => needs_utf8,
+            Err(error) => {
+                sent.loss = Some(Loss::Unreadable(error));
+                return sent.padded(recipients.len());
+            }
+        };
+        let mail = mail(claim, needs_utf8);
+        let groups = recipients.chunks(usize::from(RECIPIENTS_MAX));
+        let last = groups.len().saturating_sub(1);
+        for (nth, group) in groups.enumerate() {
+            let next = next.filter(|_| nth == last);
+            let mut transfer = Transfer::new(group);
+            let result = self.transact(claim, &mail, &mut transfer, next, spool).await;
+            sent.verdicts.extend(transfer.verdicts);
+            if let Err(loss) = result {
+                sent.loss = Some(loss);
+                break;
+            }
+        }
+        sent.padded(recipients.len())
+    }
+
+    /// Whether the message can go only to a host that offers SMTPUTF8. It is read for that where it
+    /// was declared so and the host does not.
+    async fn needs_utf8<S: Spool>(&self, claim: &Claim, spool: &S) -> Result<bool, Error> {
+        if !claim.envelope.smtp_utf8 || self.takes_utf8() {
+            return Ok(claim.envelope.smtp_utf8);
+        }
+        let mut scan = Scan::new();
+        let mut body = spool.body(claim.id).await?;
+        loop {
+            match body.chunk().await? {
+                [] => return Ok(scan.content() != Content::Ascii),
+                octets => scan.feed(octets),
+            }
+        }
+    }
+
+    async fn transact<S: Spool>(
+        &mut self,
+        claim: &Claim,
+        mail: &Mail<'_>,
+        transfer: &mut Transfer<'_>,
+        next: Option<&Claim>,
+        spool: &S,
+    ) -> Result<(), Loss> {
+        if let Some(max) = self.size_limit().filter(|max| claim.size > *max) {
+            let size = claim.size;
+            transfer.unsendable(format_args!(
+                "the message has {size} octets, and the host takes {max}"
+            ));
+            return Ok(());
+        }
+        self.told.phase(Phase::Envelope);
+        if self.queued.take() != Some(claim.id) {
+            let begun = self.dialogue.call(|client, out| client.mail(mail, out));
+            match begun {
+                Ok(()) => {}
+                Err(error @ CallError::OutOfTurn) => return Err(Loss::Broken(error.to_string())),
+                // It is the message that cannot be sent to this host, now or later.
+                Err(error) => {
+                    transfer.unsendable(error);
+                    return Ok(());
+                }
+            }
+        }
+        loop {
+            match self.dialogue.next().await.map_err(loss)? {
+                Turn::Event(event) => {
+                    transfer.note(event);
+                    if self.queued.is_some() && transfer.is_answered() {
+                        return Ok(());
+                    }
+                }
+                Turn::Need(Need::Recipient { .. }) => {
+                    let called = self.dialogue.call(|client, out| transfer.address(client, out));
+                    called.map_err(|error| Loss::Broken(error.to_string()))?;
+                }
+                Turn::Need(Need::Body) => {
+                    self.told.phase(Phase::Content);
+                    let early = self.send_body(claim, next, spool).await?;
+                    self.told.phase(Phase::FinalReply);
+                    if let ControlFlow::Break(event) = early {
+                        transfer.note(event);
+                        return Err(Loss::Early("it refused the message early".to_owned()));
+                    }
+                }
+                Turn::Need(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends the message; what the host said of it before its end, if it did.
+    async fn send_body<S: Spool>(
+        &mut self,
+        claim: &Claim,
+        next: Option<&Claim>,
+        spool: &S,
+    ) -> Result<ControlFlow<Event<Answer>>, Loss> {
+        let body = spool.body(claim.id).await.map_err(Loss::Unreadable)?;
+        let mut content = Message(body);
+        // Whether one that was declared SMTPUTF8 can go is found out at its own time.
+        let next = next.filter(|next| {
+            let fits = self.size_limit().is_none_or(|max| next.size <= max);
+            self.mail_behind && fits && !next.envelope.smtp_utf8
+        });
+        let drove = match next {
+            Some(next) => {
+                let mail = mail(next, false);
+                self.dialogue.send_message_before(&mut content, &mail).await
+            }
+            None => self.dialogue.send_message(&mut content).await,
+        };
+        match drove {
+            Ok(Drove::Whole) => Ok(ControlFlow::Continue(())),
+            Ok(Drove::WithNext) => {
+                self.queued = next.map(|next| next.id);
+                Ok(ControlFlow::Continue(()))
+            }
+            Ok(Drove::Refused(event)) => Ok(ControlFlow::Break(event)),
+            Err(Unsent::Source(error)) => Err(Loss::Unreadable(error)),
+            Err(Unsent::Failure(broken)) => Err(loss(broken)),
+        }
+    }
+}
+
+impl Sent {
+    /// Those that were not come to are without a verdict.
+    fn padded(mut self, recipients: usize) -> Self {
+        self.verdicts.resize(recipients, None);
+        self
+    }
+}
+
+fn loss(broken: Broken) -> Loss {
+    match &broken {
+        Broken::Refused { reply, .. } => Loss::Closing(reply.to_string()),
+        Broken::Fault(Fault::TimedOut(waiting) | Fault::HungUp(waiting))
+        | Broken::Link { waiting, .. }
+            if *waiting == Waiting::QueuedMail =>
+        {
+            Loss::NotBegun(broken.to_string())
+        }
+        _ => Loss::Broken(broken.to_string()),
+    }
+}
+
+/// A body, as core's loop takes it.
+struct Message<B>(B);
+
+impl<B: Body> Source for Message<B> {
+    type Error = Error;
+
+    async fn chunk(&mut self) -> Result<&[u8], Error> {
+        self.0.chunk().await
+    }
+}
+
+/// One transaction.
+struct Transfer<'c> {
+    recipients: &'c [&'c postern_spool::Recipient],
+    verdicts: Vec<Option<Verdict>>,
     /// The recipient that is next asked about.
     next: usize,
     /// For each RCPT that was sent, its recipient.
@@ -19,89 +242,74 @@ pub(super) struct Transfer<'c> {
 }
 
 impl<'c> Transfer<'c> {
-    pub(super) fn new(recipients: &'c [(RecipientNo, &'c postern_spool::Recipient)]) -> Self {
-        let fates = vec![None; recipients.len()];
-        Self { recipients, fates, next: 0, asked: Vec::new(), accepted: Vec::new() }
+    fn new(recipients: &'c [&'c postern_spool::Recipient]) -> Self {
+        let verdicts = vec![None; recipients.len()];
+        Self { recipients, verdicts, next: 0, asked: Vec::new(), accepted: Vec::new() }
     }
 
     /// Says the next RCPT, or that there is none. A recipient that no RCPT can carry is refused.
-    pub(super) fn address(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) {
-        while let Some((_, stored)) = self.recipients.get(self.next) {
+    fn address(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
+        while let Some(stored) = self.recipients.get(self.next) {
             let index = self.next;
             self.next += 1;
             match client.rcpt(&recipient(stored), out) {
                 Ok(()) => {
                     self.asked.push(index);
-                    return;
+                    return Ok(());
                 }
-                Err(error) => self.refuse(index, &error.to_string()),
+                Err(error) => self.decide(index, Verdict::Unsendable(error.to_string())),
             }
         }
-        client.rcpt_end().expect("the client asked for a recipient");
+        client.rcpt_end()
     }
 
-    fn refuse(&mut self, index: usize, reason: &str) {
-        self.fates[index] = Some(Fate::Refused(reason.as_bytes().to_vec()));
-    }
-
-    pub(super) fn refuse_all(&mut self, reason: &str) {
-        for index in 0..self.fates.len() {
-            self.refuse(index, reason);
+    fn unsendable(&mut self, why: impl Display) {
+        for index in 0..self.verdicts.len() {
+            self.decide(index, Verdict::Unsendable(why.to_string()));
         }
     }
 
     /// Notes what the host said.
-    pub(super) fn note(&mut self, event: Event<Answer>) {
+    fn note(&mut self, event: Event<Answer>) {
         match event {
             Event::MailRefused(answer) => {
-                for index in 0..self.fates.len() {
-                    self.decide(index, &answer);
+                for index in 0..self.verdicts.len() {
+                    self.decide(index, Verdict::Reply(Stage::Mail, answer.clone()));
                 }
             }
-            Event::Recipient { index, reply } if reply.is_done() => {
-                self.accepted.push(self.asked[usize::from(index)]);
-            }
             Event::Recipient { index, reply } => {
-                self.decide(self.asked[usize::from(index)], &reply);
-            }
-            Event::Delivered { index, reply } => {
-                let index = self.asked[usize::from(index)];
-                self.accepted.retain(|accepted| *accepted != index);
-                self.decide(index, &reply);
+                let Some(index) = self.asked.get(usize::from(index)).copied() else { return };
+                if reply.is_done() {
+                    self.accepted.push(index);
+                } else {
+                    self.decide(index, Verdict::Reply(Stage::Recipient, reply));
+                }
             }
             Event::Message(answer) => {
                 for index in std::mem::take(&mut self.accepted) {
-                    self.decide(index, &answer);
+                    self.decide(index, Verdict::Reply(Stage::Message, answer.clone()));
                 }
+            }
+            Event::Delivered { index, reply } => {
+                let Some(index) = self.asked.get(usize::from(index)).copied() else { return };
+                self.accepted.retain(|accepted| *accepted != index);
+                self.decide(index, Verdict::Reply(Stage::Message, reply));
             }
             Event::Greeting(_) | Event::Etrn(_) => {}
         }
     }
 
-    /// Whether the message has gone out and has all its verdicts.
-    pub(super) fn is_decided(&self) -> bool {
+    /// Whether each recipient that the host accepted has its verdict.
+    fn is_answered(&self) -> bool {
         self.accepted.is_empty()
     }
 
-    fn decide(&mut self, index: usize, answer: &Answer) {
-        let fate = match answer.code() {
-            200..300 => Fate::Delivered,
-            500..600 => Fate::Refused,
-            _ => Fate::Deferred,
-        };
-        self.fates[index].get_or_insert_with(|| fate(answer.line().as_bytes().to_vec()));
-    }
-
-    /// What became of each; those without a verdict wait on, for `reason`.
-    pub(super) fn into_fates(self, reason: &str) -> impl Iterator<Item = (RecipientNo, Fate)> {
-        let fates = self.recipients.iter().map(|(number, _)| *number).zip(self.fates);
-        fates.map(|(number, fate)| {
-            (number, fate.unwrap_or_else(|| Fate::Deferred(reason.as_bytes().to_vec())))
-        })
+    fn decide(&mut self, index: usize, verdict: Verdict) {
+        self.verdicts[index].get_or_insert(verdict);
     }
 }
 
-pub(super) fn mail(claim: &Claim, needs_utf8: bool) -> Mail<'_> {
+fn mail(claim: &Claim, needs_utf8: bool) -> Mail<'_> {
     let envelope = &claim.envelope;
     Mail {
         reverse_path: &envelope.reverse_path,

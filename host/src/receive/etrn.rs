@@ -1,44 +1,38 @@
 //! ETRN's answers (RFC 1985 section 5.1).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use postern_core::session::EtrnVerdict;
-use postern_core::time::Instant;
 use postern_core::wire::etrn::Node;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, Error, Pending, Spool, Wake};
 
 use crate::config::DomainName;
 use crate::net::channels::network;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
-use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, Pending, Spool, Wake};
+use crate::receive::triggers::Triggers;
 
 /// Messages that a 253 counts; more are only said to be pending.
 const COUNTED: u64 = 9_999;
-/// An ETRN for a domain that was released this short a time ago starts nothing again: whoever
-/// repeats it would make us knock at a host that is not there as often as he likes.
-const REPEAT: Duration = Duration::from_secs(5);
 /// Lines of the log for the ETRNs of one client: so many at once, and then one in a while.
 const LINES: u32 = 10;
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
-/// The releases of a short while ago, so that repeats collapse.
+/// Releases by ETRN.
 #[derive(Debug)]
 pub struct Releases {
     clock: Clock,
     metrics: Metrics,
-    recent: Mutex<HashMap<DomainName, Instant>>,
+    triggers: Triggers,
     lines: Limiter<IpAddr>,
 }
 
 impl Releases {
-    /// No releases yet.
-    pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        let lines = Limiter::new(LINES, LINE_EVERY);
-        Self { clock, metrics, recent: Mutex::default(), lines }
+    /// Those that `triggers` tells of.
+    pub fn new(clock: Clock, metrics: Metrics, triggers: Triggers) -> Self {
+        Self { clock, metrics, triggers, lines: Limiter::new(LINES, LINE_EVERY) }
     }
 
     /// Logs what `client` was answered; only that it asks again and again when it does.
@@ -60,53 +54,74 @@ impl Releases {
         if domains.is_empty() {
             return EtrnVerdict::NotAllowed;
         }
-        let is_new = |domain: &&DomainName| !self.is_repeat(domain);
-        let new: Vec<&DomainName> = domains.iter().copied().filter(is_new).collect();
-        let running = new.len() < domains.len();
-        match self.start(spool, &new).await {
-            Ok((waiting, under_way)) => verdict(node, waiting, running || under_way > 0),
+        match self.start(spool, domains).await {
+            Ok(found) => found.verdict(node),
             Err(error) => {
-                tracing::error!(domains = new.len(), %error, "no release by ETRN");
+                let node = node.name().escape_ascii();
+                tracing::error!(%node, %error, "no release by ETRN");
                 EtrnVerdict::Unable
             }
         }
     }
 
-    /// Releases `domains`; how much waits, and how much is being delivered.
-    async fn start<S: Spool>(
-        &self,
-        spool: &S,
-        domains: &[&DomainName],
-    ) -> Result<(u64, u64), Error> {
-        let names: Vec<_> = domains.iter().map(|domain| Domain::new(domain.as_str())).collect();
-        let pending = spool.release(&names, Wake::Etrn).await?;
-        let now = self.clock.instant();
-        let mut recent = self.recent.lock().expect("no holder panics");
-        for (domain, pending) in domains.iter().zip(&pending) {
-            if pending.waiting > 0 {
-                self.metrics.release("etrn");
-                recent.insert((*domain).clone(), now);
+    /// Releases those that have something to deliver.
+    async fn start<S: Spool>(&self, spool: &S, domains: &[&DomainName]) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let mut waiting = Vec::new();
+        for domain in domains {
+            let domain = Domain::new(domain.as_str());
+            let Some(queue) = spool.queue(&domain).await? else { continue };
+            // Mail that is only kept is nothing to write a release for.
+            if queue.waiting + queue.under_way > 0 {
+                found.running |= queue.asked;
+                if !queue.held {
+                    self.triggers.asked(&domain);
+                }
+                waiting.push(domain);
             }
         }
-        let sum = |of: fn(&Pending) -> u64| pending.iter().map(of).sum();
-        Ok((sum(|pending| pending.waiting), sum(|pending| pending.under_way)))
-    }
-
-    fn is_repeat(&self, domain: &DomainName) -> bool {
-        let now = self.clock.instant();
-        let mut recent = self.recent.lock().expect("no holder panics");
-        recent.retain(|_, started| now < started.after(REPEAT));
-        recent.contains_key(domain)
+        for pending in spool.release(&waiting, Wake::Etrn).await? {
+            found.add(&pending);
+            if !pending.held {
+                self.metrics.release("etrn");
+            }
+        }
+        Ok(found)
     }
 }
 
-fn verdict(node: &Node<'_>, waiting: u64, running: bool) -> EtrnVerdict {
-    match (node, u32::try_from(waiting)) {
-        (_, Ok(0)) if !running => EtrnVerdict::NoneWaiting,
-        (Node::Subtree(_) | Node::Queue(_), _) => EtrnVerdict::Started,
-        (Node::Host(_), _) if running => EtrnVerdict::Started,
-        (Node::Host(_), Ok(count)) if waiting <= COUNTED => EtrnVerdict::Counted(count),
-        (Node::Host(_), _) => EtrnVerdict::PendingStarted,
+/// What waits for the domains that an ETRN names.
+#[derive(Debug, Default)]
+struct Found {
+    waiting: u64,
+    uncounted: bool,
+    running: bool,
+    held: bool,
+}
+
+impl Found {
+    fn add(&mut self, pending: &Pending) {
+        if pending.held {
+            self.held = true;
+            return;
+        }
+        self.waiting = self.waiting.saturating_add(pending.waiting);
+        self.uncounted |= !pending.exact;
+        self.running |= pending.under_way > 0;
+    }
+
+    fn verdict(&self, node: &Node<'_>) -> EtrnVerdict {
+        match (node, u32::try_from(self.waiting)) {
+            // A person holds back all that there is.
+            (_, Ok(0)) if self.held && !self.running => EtrnVerdict::Unable,
+            (_, Ok(0)) if !self.running => EtrnVerdict::NoneWaiting,
+            (Node::Subtree(_) | Node::Queue(_), _) => EtrnVerdict::Started,
+            (Node::Host(_), _) if self.running => EtrnVerdict::Started,
+            (Node::Host(_), Ok(count)) if !self.uncounted && self.waiting <= COUNTED => {
+                EtrnVerdict::Counted(count)
+            }
+            (Node::Host(_), _) => EtrnVerdict::PendingStarted,
+        }
     }
 }
 
@@ -118,14 +133,39 @@ mod tests {
     fn the_answers_are_those_of_rfc_1985() {
         let host = Node::Host(b"client.example");
         let subtree = Node::Subtree(b"client.example");
-        assert_eq!(verdict(&host, 0, false), EtrnVerdict::NoneWaiting);
-        assert_eq!(verdict(&host, 0, true), EtrnVerdict::Started);
-        assert_eq!(verdict(&host, 7, true), EtrnVerdict::Started);
-        assert_eq!(verdict(&host, 7, false), EtrnVerdict::Counted(7));
-        assert_eq!(verdict(&host, 9_999, false), EtrnVerdict::Counted(9_999));
-        assert_eq!(verdict(&host, 10_000, false), EtrnVerdict::PendingStarted);
-        assert_eq!(verdict(&host, u64::MAX, false), EtrnVerdict::PendingStarted);
-        assert_eq!(verdict(&subtree, 7, false), EtrnVerdict::Started);
-        assert_eq!(verdict(&subtree, 0, false), EtrnVerdict::NoneWaiting);
+        let verdict = |node: &Node<'_>, waiting, under_way| {
+            let pending = Pending { waiting, under_way, exact: true, ..Pending::default() };
+            let mut found = Found::default();
+            found.add(&pending);
+            found.verdict(node)
+        };
+        assert_eq!(verdict(&host, 0, 0), EtrnVerdict::NoneWaiting);
+        assert_eq!(verdict(&host, 0, 1), EtrnVerdict::Started);
+        assert_eq!(verdict(&host, 7, 1), EtrnVerdict::Started);
+        assert_eq!(verdict(&host, 7, 0), EtrnVerdict::Counted(7));
+        assert_eq!(verdict(&host, 9_999, 0), EtrnVerdict::Counted(9_999));
+        assert_eq!(verdict(&host, 10_000, 0), EtrnVerdict::PendingStarted);
+        assert_eq!(verdict(&host, u64::MAX, 0), EtrnVerdict::PendingStarted);
+        assert_eq!(verdict(&subtree, 7, 0), EtrnVerdict::Started);
+        assert_eq!(verdict(&subtree, 0, 0), EtrnVerdict::NoneWaiting);
+    }
+
+    #[test]
+    fn what_a_person_holds_back_cannot_be_released() {
+        let host = Node::Host(b"client.example");
+        let held = Pending { waiting: 7, exact: true, held: true, ..Pending::default() };
+        let mut found = Found::default();
+        found.add(&held);
+        assert_eq!(found.verdict(&host), EtrnVerdict::Unable);
+        found.add(&Pending { waiting: 2, exact: true, ..Pending::default() });
+        assert_eq!(found.verdict(&host), EtrnVerdict::Counted(2), "another of its domains goes");
+    }
+
+    #[test]
+    fn what_was_not_counted_is_not_told_as_a_number() {
+        let mut found = Found::default();
+        found.add(&Pending { waiting: 7, ..Pending::default() });
+        let host = Node::Host(b"client.example");
+        assert_eq!(found.verdict(&host), EtrnVerdict::PendingStarted);
     }
 }

@@ -15,7 +15,9 @@ use postern_core::wire::{Out, Text};
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Policies, Policy, Refusal};
 use crate::receive::etrn::Releases;
+use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
+use crate::receive::loops::{Loops, Scan};
 use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, Refuse, Spool};
@@ -32,8 +34,12 @@ pub struct Post<S> {
     pub metrics: Metrics,
     /// The time of day.
     pub clock: Clock,
-    /// Who was released when.
+    /// Releases by ETRN.
     pub releases: Releases,
+    /// What finds mail that comes back.
+    pub loops: Arc<Loops>,
+    /// What tells us from others.
+    pub own: Token,
     /// What the hosts that mail goes to offered of late.
     pub capabilities: Arc<Capabilities>,
     /// What is logged of all that is refused.
@@ -90,6 +96,8 @@ struct Transaction<W> {
     envelope: Envelope,
     size: Option<u64>,
     hops: HopCounter,
+    /// Where the client is a host that we deliver to: what finds mail that comes back from it.
+    returns: Option<Scan>,
     writer: Option<W>,
     /// The message's first octets, until they tell whether it has a header.
     first: Option<Vec<u8>>,
@@ -98,6 +106,9 @@ struct Transaction<W> {
 impl<W: Draft> Transaction<W> {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
         self.hops.feed(bytes);
+        if let Some(returns) = &mut self.returns {
+            returns.feed(bytes);
+        }
         let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
         let Some(mut first) = self.first.take() else { return writer.write(bytes).await };
         // The first piece tells, nearly always, and is not copied.
@@ -121,7 +132,7 @@ impl<W: Draft> Transaction<W> {
 
     /// Makes the message durable and says its id.
     async fn keep(mut self) -> (Result<String, Cause>, Envelope) {
-        if self.hops.looping() {
+        if self.hops.looping() || self.returns.as_ref().is_some_and(Scan::ends_in_circle) {
             return (Err((Reason::Loop, "loop")), self.envelope);
         }
         if let Err(refuse) = self.write_rest().await {
@@ -262,8 +273,10 @@ impl<S: Spool> Mailroom<S> {
     async fn begin(&mut self) -> Result<(), Refuse> {
         let mut transaction = self.transaction.take().expect("core asks for a message after MAIL");
         let mut writer = self.post.spool.begin(&transaction.envelope, transaction.size).await?;
-        let field = self.received(&transaction.envelope, &writer.id().to_string());
-        writer.write(&field).await?;
+        let domains = domains(&transaction.envelope);
+        let mark = self.post.loops.mark(writer.id(), &domains);
+        transaction.returns = self.post.loops.scan(self.client.ip(), &domains);
+        writer.write(&self.received(&transaction.envelope, &mark)).await?;
         transaction.writer = Some(writer);
         self.transaction = Some(transaction);
         Ok(())
@@ -282,7 +295,9 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
     async fn connect(&mut self) -> Verdict<'_> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
-        let Some(reason) = self.turned_away.or_else(down) else { return Verdict::Accept };
+        let Some(reason) = self.turned_away.or_else(down) else {
+            return Verdict::AcceptWith(self.post.own.greeting());
+        };
         let word = match reason {
             Reason::TooManySessions => "address",
             Reason::Down => "down",
@@ -307,6 +322,7 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
             envelope,
             size: params.size,
             hops: HopCounter::new(),
+            returns: None,
             writer: None,
             first: Some(Vec::new()),
         }));
@@ -394,6 +410,14 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
         self.post.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
     }
+}
+
+/// The domains that the message is for, each once.
+fn domains(envelope: &Envelope) -> Vec<Domain> {
+    let mut domains: Vec<_> = envelope.recipients.iter().map(Recipient::domain).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    domains
 }
 
 const fn cause(refuse: Refuse) -> Cause {

@@ -1,53 +1,148 @@
-//! Mail that was held for as long as its domain's mail is held: kept and flagged, and not tried
-//! any more.
+//! What time does to mail that is held: it expires, comes back where mail is held for longer now,
+//! and is removed once it was kept for as long as it should be.
 
 use std::time::Duration;
 
+use postern_core::time::Timestamp;
+use postern_spool::{Action, Domain, Error, Filter, QueueStats, Spool, StateFilter};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Engine;
-use crate::config::Hold;
-use postern_spool::{Domain, Error, Expired, Spool};
+use crate::config::KeptFor;
+use crate::policy::Policy;
 
 const SWEEP: Duration = Duration::from_secs(60);
-/// Messages that are flagged at once.
+/// Domains, or messages, that are dealt with at once.
 const BATCH: usize = 100;
 
-/// Flags what has expired, for ever.
+/// Does what time has made due, for ever.
 pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
     let mut sweeps = interval(SWEEP);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         sweeps.tick().await;
-        for (name, hold) in &engine.config().hold {
-            let domain = Domain::new(name.as_str());
-            match expire(engine, &domain, hold).await {
-                // The spool has said so, and nothing changes until a restart.
-                Ok(()) | Err(Error::Stopped) => {}
-                Err(error) => tracing::error!(%domain, %error, "cannot flag expired mail"),
-            }
+        match sweep_once(engine).await {
+            // It said so itself, and stays so.
+            Ok(()) | Err(Error::Stopped) => {}
+            Err(error) => tracing::error!(%error, "cannot tell what has expired"),
         }
     }
 }
 
-/// Flags what has expired of `domain`.
-pub(super) async fn expire<S: Spool>(
+async fn sweep_once<S: Spool>(engine: &Engine<S>) -> Result<(), Error> {
+    let mut after: Option<Domain> = None;
+    loop {
+        let queues = engine.spool.queues(after.as_ref(), BATCH).await?;
+        for queue in &queues {
+            let policies = engine.terms.borrow().policies.clone();
+            let policy = policies.of(&queue.domain);
+            let result = sweep_domain(engine, policy, queue).await;
+            if let Err(error) = result {
+                let domain = &queue.domain;
+                tracing::error!(%domain, %error, "cannot do what time has made due");
+            }
+        }
+        let is_last = queues.len() < BATCH;
+        after = queues.into_iter().next_back().map(|queue| queue.domain);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+async fn sweep_domain<S: Spool>(
+    engine: &Engine<S>,
+    policy: &Policy,
+    queue: &QueueStats,
+) -> Result<(), Error> {
+    let now = engine.clock.timestamp();
+    if let Some(after) = policy.expire_after {
+        if queue.oldest_waiting.is_some_and(|oldest| is_older(oldest, after, now)) {
+            expire(engine, &queue.domain, after).await?;
+        }
+        if queue.kept > 0 {
+            revive(engine, &queue.domain, after).await?;
+        }
+    }
+    match policy.kept_for {
+        KeptFor::For(kept_for) if queue.kept > 0 => remove(engine, &queue.domain, kept_for).await,
+        KeptFor::For(_) | KeptFor::Ever => Ok(()),
+    }
+}
+
+fn is_older(arrival: Timestamp, than: Duration, now: Timestamp) -> bool {
+    now.unix_seconds.saturating_sub(arrival.unix_seconds) >= than.as_secs()
+}
+
+async fn expire<S: Spool>(
     engine: &Engine<S>,
     domain: &Domain,
-    hold: &Hold,
+    after: Duration,
 ) -> Result<(), Error> {
     loop {
-        let Expired { ids, untried } =
-            engine.spool.expire(domain, hold.expire_after, BATCH).await?;
-        for id in &ids {
+        let expired = engine.spool.expire(domain, after, BATCH).await?;
+        for id in &expired.ids {
             engine.metrics.delivery("expired");
             tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
         }
-        if ids.len() < BATCH {
-            if untried > 0 {
-                tracing::info!(%domain, untried, "too old, but never tried: it is tried once");
-            }
+        if expired.untried > 0 {
+            let messages = expired.untried;
+            tracing::info!(%domain, messages, "tried once before they expire");
+        }
+        if expired.ids.len() < BATCH {
             return Ok(());
+        }
+    }
+}
+
+/// Mail that expired, and would not have under the configuration that is in force now.
+async fn revive<S: Spool>(
+    engine: &Engine<S>,
+    domain: &Domain,
+    after: Duration,
+) -> Result<(), Error> {
+    let filter = Filter {
+        domain: Some(domain.clone()),
+        state: Some(StateFilter::Expired),
+        younger: Some(after),
+        ..Filter::default()
+    };
+    let messages = each(engine, &filter, Action::Retry, |_| {}).await?;
+    if messages > 0 {
+        tracing::info!(%domain, messages, "expired mail waits again: it is held for longer now");
+    }
+    Ok(())
+}
+
+async fn remove<S: Spool>(
+    engine: &Engine<S>,
+    domain: &Domain,
+    kept_for: Duration,
+) -> Result<(), Error> {
+    let filter = Filter {
+        domain: Some(domain.clone()),
+        state: Some(StateFilter::Kept),
+        older: Some(kept_for),
+        ..Filter::default()
+    };
+    let log = |id| tracing::info!(%id, %domain, "removed: it was kept for as long as it should be");
+    each(engine, &filter, Action::Remove, log).await.map(drop)
+}
+
+/// Does `action` to all that `filter` names; to how many that was.
+async fn each<S: Spool>(
+    engine: &Engine<S>,
+    filter: &Filter,
+    action: Action,
+    note: impl Fn(postern_spool::MsgId),
+) -> Result<usize, Error> {
+    let mut messages = 0;
+    loop {
+        let done = engine.spool.act(filter, action, BATCH).await?;
+        messages += done.len();
+        done.iter().for_each(|(_, id)| note(*id));
+        if done.len() < BATCH {
+            return Ok(messages);
         }
     }
 }

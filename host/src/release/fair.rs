@@ -20,8 +20,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Turns that one domain may have, and all doubtful hosts.
-    pub(super) fn half(self) -> u32 {
+    fn half(self) -> u32 {
         (self.all / 2).max(1)
     }
 }

@@ -21,8 +21,11 @@ const PAUSES: [Duration; 7] = [
 ];
 /// Before the one further try at a host that answered, and turned us away.
 const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
+/// An asking that was followed by no try for so long has been answered over a connection that was
+/// open already.
+const ASKED_FOR: Duration = Duration::from_secs(5 * 60);
 /// Between two tries at least.
-const TRY_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const TRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(super) enum Failed {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ladder {
     state: State,
+    /// When the ladder began.
+    asked: Option<Instant>,
     /// When the last try failed.
     failed: Option<Instant>,
 }
@@ -60,7 +65,7 @@ impl Ladder {
     pub(super) fn asked(&mut self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Running(_) | State::LastTry => return None,
-            State::Idle => self.state = State::Running(0),
+            State::Idle => (self.state, self.asked) = (State::Running(0), Some(now)),
             State::Over => {}
         }
         let earliest = self.failed.map_or(now, |failed| failed.after(TRY_INTERVAL));
@@ -71,6 +76,10 @@ impl Ladder {
     /// somebody asks.
     pub(super) fn failed(&mut self, how: Failed, now: Instant) -> Option<Duration> {
         self.failed = Some(now);
+        let forgotten = self.asked.is_some_and(|asked| now >= asked.after(ASKED_FOR));
+        if self.state == State::Running(0) && forgotten {
+            self.state = State::Idle;
+        }
         let (state, pause) = match (self.state, how) {
             (State::Idle, _) => (State::Idle, None),
             (State::Running(step), Failed::Absent) => match PAUSES.get(step) {
@@ -123,6 +132,15 @@ mod tests {
         assert_eq!(ladder.failed(Failed::Absent, at(100)), Some(Duration::from_secs(1)));
         assert_eq!(pauses(&mut ladder, Failed::TurnedAway), [60]);
         assert!(!ladder.is_running());
+    }
+
+    #[test]
+    fn an_asking_that_needed_no_connection_is_forgotten() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(0));
+        assert_eq!(ladder.failed(Failed::Absent, at(300)), None);
+        assert_eq!(ladder.asked(at(310)), Some(at(310)));
+        assert_eq!(ladder.failed(Failed::Absent, at(310)), Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -1,343 +1,282 @@
 //! One turn of a domain: a connection to its host, and the messages that go over it.
 
-use std::collections::HashMap;
-use std::pin::pin;
-use std::sync::MutexGuard;
 use std::time::Duration;
 
+use postern_core::time::Instant;
+use postern_spool::{Claim, Domain, Ended, Error, Fate, Next, Retry, Settled, Spool, Turn, Wake};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Shared;
-use super::expiry::expire;
-use super::fate::{Tally, expire_waiting, next_try, next_try_of_domain, twice};
-use crate::config::Hold;
-use crate::deliver::{Connection, Failure, Sent};
-use postern_spool::{
-    Claim, Domain, Ended, Error, Fate, Next, RecipientNo, Retry, Settled, Spool, Turn, Wake,
-};
+use super::delivery::Delivery;
+use super::fate::{next_try, next_try_of_domain};
+use super::hosts::Plan;
+use super::ladder;
+use super::{Panicked, Shared, contained};
+use crate::config::{DeliverTo, RetryEvery};
+use crate::deliver::{Failed, NotOpen, Open, Probe};
+use crate::net::listener::Terms;
+use crate::observe::progress::Step;
+use crate::policy::Policy;
 
-/// Messages of one turn; a domain with more asks for another, behind those that wait.
-const MESSAGES: usize = 100;
-/// What a turn that stopped had claimed is taken up again after this long at most.
-const LEASE: Duration = Duration::from_secs(600);
-/// How soon a settling for which there was no place is tried again.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
-/// Connections that a host may break in a row before its domain is put off. It may be one message
-/// that it cannot take, and those behind that one must not wait for it.
-const BREAKS: u32 = 3;
+/// A turn that stopped is taken up again after this long at most.
+pub(super) const LEASE: Duration = Duration::from_secs(600);
+/// How long each address of a host may take to accept a connection; and when the host asked, and
+/// other tries follow.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const SOON_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A domain that goes only when asked has no interval of its own.
+const DEFAULT_EVERY: Duration = Duration::from_secs(30 * 60);
+/// A suspended domain's host is asked no more often.
+const SUSPENDED_EVERY: Duration = Duration::from_secs(30 * 60);
+/// Messages that are claimed at once from a domain whose host is away, to see whether any expired.
+const EXPIRY_BATCH: usize = 100;
 
-/// Why a domain's last turn delivered nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failing {
-    /// Its host could not be reached, or would not talk.
-    Unreachable,
-    /// Its host took nothing.
-    Refusing,
-    /// Its host broke so many connections in a row.
-    Breaking(u32),
-}
-
-/// How a turn ended.
+/// What a turn means for the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// Nothing is left that could go now.
     Done,
     /// There may be more.
     More,
-    /// The domain waits for its next try.
-    PutOff,
+    /// The host is tried again at this time.
+    HostWaits(Instant),
 }
 
-/// What one message came to.
-struct After {
-    /// Whether anybody got it.
-    delivered: bool,
-    /// Why the connection is of no further use.
-    lost: Option<Lost>,
+/// What to do with the spool's turn, and what that means for the next.
+pub(super) type Finish = (Next, End);
+
+/// A domain's mail on its way.
+pub(super) struct Work<'t, S> {
+    pub(super) shared: &'t Shared<S>,
+    pub(super) hostname: &'t str,
+    pub(super) policy: &'t Policy,
+    pub(super) host: &'t DeliverTo,
+    pub(super) turn: &'t Turn,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) step: &'t Step,
 }
 
-enum Lost {
-    /// The host broke it.
-    Broken(Failure),
-    /// The message could not be read to its end.
-    Unreadable,
-}
-
-/// Delivers what is due for `domain`.
+/// Delivers what is due for `domain`, to `host`.
 ///
 /// # Errors
 /// When the spool fails.
 pub(super) async fn run<S: Spool>(
     shared: &Shared<S>,
     domain: &Domain,
-    mut stopping: watch::Receiver<bool>,
+    host: &DeliverTo,
+    stopping: watch::Receiver<bool>,
 ) -> Result<End, Error> {
     let engine = &shared.engine;
-    let config = engine.config();
-    let Some(hold) = super::hold(&config, domain) else { return Ok(End::Done) };
-    let limit = shared.turns_per_domain;
+    let terms: Terms = engine.terms.borrow().clone();
+    let policy = terms.policies.of(domain);
+    let limit = (terms.config.release.connections.get() / 2).max(1);
     let Some(turn) = engine.spool.turn(domain, limit, LEASE).await? else { return Ok(End::Done) };
-    let open = Connection::open(&shared.hostname, &hold.deliver_to, &engine.tls, &engine.clock);
-    let opened = tokio::select! {
-        opened = renewing(engine.spool.as_ref(), &turn, open) => Some(opened),
-        _ = stopping.wait_for(|stopping| *stopping) => None,
-    };
-    let Some(opened) = opened else {
+    if policy.retry_every == RetryEvery::Never && !turn.asked {
         engine.spool.end(turn, Next::More).await?;
         return Ok(End::Done);
+    }
+    let now = engine.clock.instant();
+    let plan = shared.hosts().plan(host, every(policy), turn.asked, now);
+    let step = engine.progress.begin(domain, host, now);
+    let work = Work {
+        shared,
+        hostname: &terms.hostname,
+        policy,
+        host,
+        turn: &turn,
+        stopping,
+        step: &step,
     };
-    match opened {
-        Ok(Ok(connection)) => {
-            shared.reached(domain).await?;
-            // What was put off before the host was reached counts no more, and its put-offs now do.
-            let Some(turn) = again(shared, turn).await? else { return Ok(End::More) };
-            let mut delivery = Delivery { shared, hold, turn, connection };
-            match delivery.deliver_all(&stopping).await {
-                Ok(PutOff::No(next)) => delivery.end(next).await,
-                Ok(PutOff::Lost) => {
-                    engine.spool.end(delivery.turn, Next::More).await?;
-                    Ok(End::More)
-                }
-                Ok(PutOff::For(failure)) => put_off(shared, hold, delivery.turn, &failure).await,
-                Err(error) => {
-                    // The turn ends all the same, or lapses.
-                    let _ = engine.spool.end(delivery.turn, Next::More).await;
-                    Err(error)
-                }
+    let (next, end) = tokio::select! {
+        done = contained(work.run(plan)) => match done {
+            Ok(Ok(finish)) => finish,
+            Ok(Err(Error::Stale)) => {
+                tracing::warn!(%domain, "the turn has lapsed; what it sent last may go twice");
+                return Ok(End::Done);
             }
+            Ok(Err(error)) => {
+                tracing::error!(%domain, %error, "the spool failed during a delivery");
+                (Next::More, End::Done)
+            }
+            Err(Panicked) => {
+                tracing::error!(%domain, "a fault of ours ended a delivery");
+                let why = b"a fault of ours ended the delivery".to_vec();
+                (Next::PutOff { retry: next_try_of_domain(policy), why }, End::Done)
+            }
+        },
+        error = renew(&*engine.spool, &turn) => {
+            tracing::warn!(%domain, %error, "the turn was lost; what it sent last may go twice");
+            return Ok(End::Done);
         }
-        Ok(Err(failure)) => put_off(shared, hold, turn, &failure).await,
-        Err(Error::Stale) => Ok(End::More),
+    };
+    match engine.spool.end(turn, next).await {
+        Ok(Ended::Done) => Ok(end),
+        // Somebody asked while the turn found that nothing can be delivered.
+        Ok(Ended::Released) => Ok(if end == End::Done { End::More } else { end }),
+        Err(Error::Stale) => Ok(End::Done),
         Err(error) => Err(error),
     }
 }
 
-/// The same turn in the domain's present epoch.
-async fn again<S: Spool>(shared: &Shared<S>, turn: Turn) -> Result<Option<Turn>, Error> {
-    let (spool, domain) = (&shared.engine.spool, turn.domain.clone());
-    spool.end(turn, Next::More).await?;
-    spool.turn(&domain, shared.turns_per_domain, LEASE).await
-}
-
-async fn put_off<S: Spool>(
-    shared: &Shared<S>,
-    hold: &Hold,
-    turn: Turn,
-    failure: &Failure,
-) -> Result<End, Error> {
-    let (retry, domain) = (next_try_of_domain(hold), turn.domain.clone());
-    let why = failure.to_string().into_bytes();
-    let ended = shared.engine.spool.end(turn, Next::PutOff { retry, why }).await?;
-    shared.failing().insert(domain.clone(), Failing::Unreachable);
-    let host = &hold.deliver_to;
-    tracing::info!(%domain, %host, reason = %failure, ?retry, "no delivery");
-    if ended == Ended::Released {
-        return Ok(End::More);
-    }
-    expire(&shared.engine, &domain, hold).await?;
-    Ok(End::PutOff)
-}
-
-/// Whether a turn ends with its domain put off.
-enum PutOff {
-    No(Next),
-    /// The connection is of no further use.
-    Lost,
-    For(Failure),
-}
-
-impl<S: Spool> Shared<S> {
-    /// The domain's host talks to us: after a time when it did not, everything goes now.
-    async fn reached(&self, domain: &Domain) -> Result<(), Error> {
-        let failing = self.failing().get(domain).copied();
-        if failing == Some(Failing::Unreachable) { self.release_rest(domain).await } else { Ok(()) }
-    }
-
-    /// The domain's host took a message: after a time when it took none, everything goes now.
-    /// Whether that is so.
-    ///
-    /// Only then. If each delivery released the rest, each would bring back, too, what the host
-    /// has just put off for reasons of its own, for ever.
-    async fn delivered(&self, domain: &Domain) -> Result<bool, Error> {
-        let failing = self.failing().remove(domain);
-        let releases = matches!(failing, Some(Failing::Unreachable | Failing::Refusing));
-        if releases {
-            self.release_rest(domain).await?;
+/// Keeps the lease; returns why it is lost.
+async fn renew<S: Spool>(spool: &S, turn: &Turn) -> Error {
+    let mut until = tokio::time::Instant::now() + LEASE;
+    loop {
+        sleep(LEASE / 3).await;
+        match spool.renew(turn, LEASE).await {
+            Ok(()) => until = tokio::time::Instant::now() + LEASE,
+            Err(error @ (Error::Stale | Error::Stopped)) => return error,
+            Err(error) if tokio::time::Instant::now() >= until => return error,
+            Err(_) => {}
         }
-        // Otherwise nothing waits but a message that broke the connection.
-        Ok(releases)
     }
+}
 
-    /// Counts a connection that the domain's host broke; how many it broke in a row.
-    fn broke(&self, domain: &Domain) -> u32 {
-        let mut failing = self.failing();
-        let breaks = match failing.get(domain) {
-            Some(Failing::Breaking(breaks)) => breaks + 1,
-            Some(Failing::Unreachable | Failing::Refusing) | None => 1,
+fn every(policy: &Policy) -> Duration {
+    match policy.retry_every {
+        RetryEvery::Every(every) => every,
+        RetryEvery::Never => DEFAULT_EVERY,
+    }
+}
+
+pub(super) fn suspended(policy: &Policy, why: String) -> Finish {
+    let retry = Retry::In(every(policy).max(SUSPENDED_EVERY));
+    (Next::Suspended { retry, why: why.into_bytes() }, End::Done)
+}
+
+impl<S: Spool> Work<'_, S> {
+    async fn run(mut self, plan: Plan) -> Result<Finish, Error> {
+        let domain = &self.turn.domain;
+        let soon = match plan {
+            Plan::Down { left, why } => return self.put_off(Retry::In(left), &why).await,
+            Plan::Try { soon } => soon,
+            Plan::Wait(until) => return Ok((Next::More, End::HostWaits(until))),
         };
-        failing.insert(domain.clone(), Failing::Breaking(breaks));
-        breaks
+        if let Some(why) = self.shared.engine.loops.suspends(domain) {
+            tracing::error!(%domain, %why, "suspended");
+            return Ok(suspended(self.policy, why));
+        }
+        let engine = &self.shared.engine;
+        let open = Open {
+            hostname: self.hostname,
+            tls: &engine.tls,
+            clock: &engine.clock,
+            own: Some(&engine.own),
+            connect_timeout: if soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
+            mail_behind: self.shared.takes_mail_behind(self.host),
+            step: Some(self.step),
+        };
+        let mut stopping = self.stopping.clone();
+        let opened = tokio::select! {
+            opened = open.connect(self.host) => opened,
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::More, End::Done)),
+        };
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(not_open) => return self.not_open(not_open).await,
+        };
+        // Opening may have taken minutes. A lease that has lapsed is no right to send.
+        engine.spool.renew(self.turn, LEASE).await?;
+        self.reached(connection.address().ip(), connection.takes_utf8()).await?;
+        if self.turn.suspended {
+            match connection.probe(domain).await {
+                Probe::Takes => tracing::info!(%domain, host = %self.host, "no longer suspended"),
+                Probe::Refuses(why) | Probe::Unknown(why) => {
+                    return Ok(suspended(self.policy, why));
+                }
+            }
+        }
+        Delivery::new(self, connection).run().await
     }
 
-    async fn release_rest(&self, domain: &Domain) -> Result<(), Error> {
-        self.failing().remove(domain);
-        let domains = std::slice::from_ref(domain);
-        let pending = self.engine.spool.release(domains, Wake::Delivery).await?;
-        self.engine.metrics.release("delivery");
-        let waiting: u64 = pending.iter().map(|pending| pending.waiting).sum();
-        tracing::info!(%domain, waiting, trigger = "delivery", "released");
+    /// The host talks to us: after a time when it did not, everything that waits for it goes now.
+    async fn reached(&self, address: std::net::IpAddr, utf8: bool) -> Result<(), Error> {
+        let engine = &self.shared.engine;
+        engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
+        engine.capabilities.note_smtputf8(self.host, utf8);
+        let mut put_off = self.shared.hosts().reached(self.host);
+        // This one is not put off any more; a release would undo what this turn puts off.
+        put_off.retain(|domain| *domain != self.turn.domain);
+        if put_off.is_empty() {
+            return Ok(());
+        }
+        engine.spool.release(&put_off, Wake::Delivery).await?;
+        engine.metrics.release("delivery");
+        let (host, domains) = (self.host, put_off.len());
+        tracing::info!(%host, domains, trigger = "delivery", "released");
         Ok(())
     }
 
-    fn failing(&self) -> MutexGuard<'_, HashMap<Domain, Failing>> {
-        self.failing.lock().expect("no holder panics")
-    }
-}
-
-/// A turn whose connection is open.
-struct Delivery<'t, S> {
-    shared: &'t Shared<S>,
-    hold: &'t Hold,
-    turn: Turn,
-    connection: Connection<'t>,
-}
-
-impl<S: Spool> Delivery<'_, S> {
-    /// Sends what is due, and says how the turn is to end.
-    async fn deliver_all(&mut self, stopping: &watch::Receiver<bool>) -> Result<PutOff, Error> {
-        let spool = &self.shared.engine.spool;
-        let mut delivered_any = false;
-        for _ in 0..MESSAGES {
-            if *stopping.borrow() {
-                return Ok(PutOff::No(Next::More));
+    async fn not_open(&mut self, NotOpen { failed, why }: NotOpen) -> Result<Finish, Error> {
+        let (domain, host) = (&self.turn.domain, self.host);
+        self.step.replied(why.as_bytes());
+        let how = match failed {
+            Failed::Absent => ladder::Failed::Absent,
+            Failed::TurnedAway => ladder::Failed::TurnedAway,
+            Failed::Refused => {
+                tracing::error!(%domain, %host, reason = %why, "suspended: the host refuses us");
+                return Ok(suspended(self.policy, why));
             }
-            let Some(claimed) = spool.claim(&self.turn, 1).await?.pop() else {
-                if !delivered_any {
-                    self.refused();
-                }
-                return Ok(PutOff::No(Next::Drained));
-            };
-            let After { delivered, lost } = self.deliver(claimed).await?;
-            if delivered && !delivered_any {
-                delivered_any = true;
-                if self.shared.delivered(&self.turn.domain).await? {
-                    let turn = again(self.shared, self.turn.clone()).await?;
-                    self.turn = turn.ok_or(Error::Stale)?;
-                }
+            Failed::Ourselves => {
+                tracing::error!(%domain, %host, reason = %why, "no delivery");
+                return self.put_off(next_try_of_domain(self.policy), &why).await;
             }
-            match lost {
-                Some(Lost::Broken(failure))
-                    if !delivered_any && self.shared.broke(&self.turn.domain) >= BREAKS =>
-                {
-                    return Ok(PutOff::For(failure));
-                }
-                Some(_) => return Ok(PutOff::Lost),
-                None => {}
-            }
+        };
+        let retry = next_try_of_domain(self.policy);
+        let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
+        let now = self.shared.engine.clock.instant();
+        let again = self.shared.hosts().failed(host, (how, &why), pause, now);
+        if let Some(again) = again {
+            let pause_ms = again.millis_since(now);
+            tracing::info!(%domain, %host, reason = %why, pause_ms, "no delivery yet: it asked");
+            return Ok((Next::More, End::HostWaits(again)));
         }
-        if !delivered_any {
-            self.refused();
+        let retry_seconds = pause.as_secs();
+        tracing::info!(%domain, %host, reason = %why, retry_seconds, "no delivery");
+        self.put_off(retry, &why).await
+    }
+
+    /// Puts the domain off since its host cannot be reached.
+    async fn put_off(&mut self, retry: Retry, why: &str) -> Result<Finish, Error> {
+        if self.turn.suspended {
+            return Ok(suspended(self.policy, why.to_owned()));
         }
-        Ok(PutOff::No(Next::More))
+        self.expire(why).await?;
+        let only_when_asked = self.policy.retry_every == RetryEvery::Never;
+        let retry = if only_when_asked { Retry::WhenAsked } else { retry };
+        if !only_when_asked {
+            self.shared.hosts().put_off(self.host, &self.turn.domain);
+        }
+        Ok((Next::PutOff { retry, why: why.as_bytes().to_vec() }, End::Done))
     }
 
-    /// The host has taken nothing.
-    fn refused(&self) {
-        self.shared.failing().insert(self.turn.domain.clone(), Failing::Refusing);
-    }
-
-    async fn end(self, next: Next) -> Result<End, Error> {
-        let is_drained = next == Next::Drained;
-        let ended = self.shared.engine.spool.end(self.turn, next).await?;
-        self.connection.quit().await;
-        Ok(if is_drained && ended == Ended::Done { End::Done } else { End::More })
-    }
-
-    /// Sends one message and settles it.
-    async fn deliver(&mut self, claim: Claim) -> Result<After, Error> {
+    /// Ends the waiting of what is too old for a further try.
+    async fn expire(&self, why: &str) -> Result<(), Error> {
         let engine = &self.shared.engine;
-        let spool = engine.spool.as_ref();
-        spool.renew(&self.turn, LEASE).await?;
-        let send = self.connection.send(&claim, spool);
-        let (mut fates, lost) = match renewing(spool, &self.turn, send).await? {
-            Ok(Sent { fates, broken }) => (fates, broken.map(Lost::Broken)),
-            Err(Error::Stopped) => return Err(Error::Stopped),
-            Err(error) => {
-                let (id, domain) = (claim.id, &self.turn.domain);
-                tracing::error!(%id, %domain, %error, "unreadable");
-                let reply = error.to_string().into_bytes();
-                let fate = |(number, _)| (number, Fate::Deferred(reply.clone()));
-                (claim.waiting().map(fate).collect(), Some(Lost::Unreadable))
+        loop {
+            let claims = engine.spool.claim(self.turn, EXPIRY_BATCH).await?;
+            let now = engine.clock.timestamp();
+            let is_old =
+                |claim: &&Claim| next_try(self.policy, claim.envelope.arrival, now).is_none();
+            let old: Vec<_> = claims.iter().filter(is_old).map(|claim| gone(claim, why)).collect();
+            let more = old.len() == EXPIRY_BATCH;
+            for settled in &old {
+                engine.metrics.delivery("expired");
+                let (id, domain) = (settled.id, &self.turn.domain);
+                tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
             }
-        };
-        let now = engine.clock.settled();
-        let retry = next_try(self.hold, claim.envelope.arrival, now);
-        // A message that cost the connection waits twice as long: the domain's next turn must not
-        // begin, and end, with it again.
-        let retry = retry.map(|retry| if lost.is_some() { twice(retry) } else { retry });
-        if retry.is_none() {
-            expire_waiting(&mut fates);
+            if !old.is_empty() {
+                engine.spool.settle(self.turn, old).await?;
+            }
+            if !more {
+                return Ok(());
+            }
         }
-        let tally = Tally::of(&fates);
-        self.report(&claim, tally, &fates);
-        let retry = retry.unwrap_or(Retry::WhenAsked);
-        let settled = Settled { id: claim.id, fates, retry, follow: None };
-        settle(spool, &self.turn, settled).await?;
-        Ok(After { delivered: tally.delivered > 0, lost })
-    }
-
-    fn report(&self, claim: &Claim, tally: Tally, fates: &[(RecipientNo, Fate)]) {
-        let mut replies = fates.iter().map(|(_, fate)| fate);
-        let worst = replies.clone().find(|fate| !matches!(fate, Fate::Delivered(_)));
-        let reply = worst.or(replies.next());
-        let reply = reply.map(|fate| String::from_utf8_lossy(fate.reply())).unwrap_or_default();
-        self.shared.engine.metrics.delivery(tally.word());
-        tracing::info!(
-            id = %claim.id,
-            domain = %self.turn.domain,
-            host = %self.hold.deliver_to,
-            tls = self.connection.is_secure(),
-            outcome = tally.word(),
-            delivered = tally.delivered,
-            refused = tally.refused,
-            deferred = tally.deferred,
-            expired = tally.expired,
-            %reply,
-            "sent"
-        );
     }
 }
 
-/// Records what became of a message, for as long as the turn may.
-async fn settle<S: Spool>(spool: &S, turn: &Turn, settled: Settled) -> Result<(), Error> {
-    loop {
-        let pause = match spool.settle(turn, vec![settled.clone()]).await {
-            Ok(_) => return Ok(()),
-            Err(Error::Full) => SETTLE_AGAIN,
-            Err(Error::Unavailable { after }) => after,
-            Err(error) => return Err(error),
-        };
-        tracing::warn!(id = %settled.id, "sent, but it cannot be recorded yet");
-        sleep(pause).await;
-    }
-}
-
-/// Does `work` and meanwhile keeps the turn's lease; gives up when it has lapsed, since another
-/// turn may do the same then.
-async fn renewing<S: Spool, T>(
-    spool: &S,
-    turn: &Turn,
-    work: impl Future<Output = T>,
-) -> Result<T, Error> {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            () = sleep(LEASE / 2) => match spool.renew(turn, LEASE).await {
-                Err(Error::Unavailable { .. } | Error::Full) | Ok(()) => {}
-                Err(error) => return Err(error),
-            },
-        }
-    }
+fn gone(claim: &Claim, why: &str) -> Settled {
+    let expired = |number| (number, Fate::Expired(why.as_bytes().to_vec()));
+    let fates = claim.waiting().map(|(number, _)| expired(number)).collect();
+    Settled { id: claim.id, fates, retry: Retry::Now, follow: None }
 }

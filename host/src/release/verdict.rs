@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use postern_core::client::reply::Enhanced;
 
+use crate::deliver::Stage;
+
 /// Pauses before a full mailbox is tried again; the last is the pause from then on.
 const FULL_PAUSES: [Duration; 4] = [
     Duration::from_secs(30 * 60),
@@ -16,17 +18,6 @@ const FULL_PAUSES: [Duration; 4] = [
 const DEFERRED_IN_A_ROW: u32 = 20;
 /// Messages that a host may refuse in a row, none taken, before it is asked whether it takes any.
 const REFUSED_IN_A_ROW: usize = 3;
-
-/// What a reply answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// MAIL.
-    Mail,
-    /// RCPT.
-    Recipient,
-    /// DATA, or the message.
-    Message,
-}
 
 /// What a reply means for a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

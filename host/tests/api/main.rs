@@ -15,6 +15,7 @@ use postern::net::listener::Terms;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::{Phase, Progress};
 use postern::policy::Policies;
+use postern::receive::triggers::Triggers;
 use postern_core::envelope::{Body as BodyType, Ret, State};
 use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
@@ -106,6 +107,7 @@ impl Server {
             opened: Arc::clone(&opened),
             metrics: Metrics::default(),
             progress: progress.clone(),
+            triggers: Triggers::default(),
             started: clock.instant(),
             clock: clock.clone(),
             listening: vec![SocketAddr::from(([192, 0, 2, 1], 25))],

@@ -1,18 +1,13 @@
 //! One connection: what goes over it, and what is settled after it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use postern::deliver::{Connection, Sent, Why};
-use postern::net::tls_client::Tls;
-use postern_core::client::Phase;
 use postern_core::envelope::State;
 use postern_core::wire::params::{Body, Notify, Ret};
-use postern_spool::clock::Clock;
-use postern_spool::{Domain, Envelope, Recipient, Spool, Status};
+use postern_spool::{Envelope, Recipient, Status};
 
 use crate::peer::{Behaviour, Peer};
-use crate::{NOW, Server, answering, by_lmtp_to, envelope, plain_peer, to};
+use crate::{Server, answering, by_lmtp_to, envelope, plain_peer, to};
 
 const BODY: &[u8] = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nend\r\n";
 
@@ -231,18 +226,6 @@ async fn an_ascii_recipient_is_not_refused_for_another() {
 }
 
 #[tokio::test]
-async fn a_message_larger_than_the_host_takes_is_not_sent() {
-    let peer = Peer::start(Behaviour { offers: &["SIZE 10"], ..Behaviour::default() }).await;
-    let server = Server::start(&[("b.example", to(peer.address))]);
-    let id = server.hold(&["bob@b.example"], BODY).await;
-    let held = server.wait_tried(id).await;
-    assert_eq!(held.status, Status::Kept);
-    let reply = String::from_utf8_lossy(&held.envelope.recipients[0].reply);
-    assert_eq!(reply, "the message is larger than the host takes");
-    assert!(!peer.commands().iter().any(|command| command.starts_with("MAIL")));
-}
-
-#[tokio::test]
 async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
     let peer = plain_peer().await;
     let server = Server::start(&[("b.example", to(peer.address))]);
@@ -255,85 +238,4 @@ async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
         "the message needs SMTPUTF8, which the peer does not offer"
     );
     assert_eq!(peer.got(), []);
-}
-
-/// The commands that a peer heard on one connection, while messages were sent one behind the other.
-async fn sent_behind_each_other(peer: &Peer) -> Vec<Sent> {
-    let server = Server::new(&[("b.example", to(peer.address))]);
-    for body in [&b"1\r\n"[..], b"2\r\n", b"3\r\n"] {
-        server.hold(&["bob@b.example"], body).await;
-    }
-    let lease = Duration::from_secs(60);
-    let domain = Domain::new("b.example");
-    let turn = server.spool.turn(&domain, 1, lease).await.expect("the spool works");
-    let turn = turn.expect("there is something to deliver");
-    let claims = server.spool.claim(&turn, 3).await.expect("the spool works");
-    assert_eq!(claims.len(), 3);
-    let host = peer.address.to_string().parse().expect("an address and a port");
-    let tls = Tls::opportunistic();
-    let mut connection = Connection::open("mx2.example", &host, &tls, &server.clock)
-        .await
-        .expect("the peer is there");
-    assert_eq!(connection.greeting(), "peer");
-    let mut sent = Vec::new();
-    for (nth, claim) in claims.iter().enumerate() {
-        let next = claims.get(nth + 1);
-        let one = connection.send_before(claim, server.spool.as_ref(), next).await;
-        sent.push(one.expect("it can be read"));
-        if sent.last().is_some_and(|sent| sent.broken.is_some()) {
-            return sent;
-        }
-    }
-    let reply = connection.probe(b"postmaster@b.example").await.expect("the peer answers");
-    assert_eq!(reply.code(), 250);
-    connection.quit().await;
-    sent
-}
-
-#[tokio::test]
-async fn mail_of_the_next_message_goes_behind_the_end() {
-    let peer = plain_peer().await;
-    let sent = sent_behind_each_other(&peer).await;
-    assert!(sent.iter().all(|sent| sent.fates[0].1.state() == State::Delivered), "{sent:?}");
-    let bodies: Vec<_> = peer.got().into_iter().map(|got| got.body).collect();
-    assert_eq!(bodies, [b"1\r\n", b"2\r\n", b"3\r\n"]);
-    let last = ["MAIL FROM:<>", "RCPT TO:<postmaster@b.example>", "RSET", "QUIT"];
-    assert!(peer.commands().ends_with(&last.map(str::to_owned)), "{:?}", peer.commands());
-}
-
-/// A host that hangs up instead of answering that MAIL has not seen the message.
-#[tokio::test]
-async fn a_message_whose_queued_mail_has_no_answer_is_untried() {
-    let mails = AtomicU32::new(0);
-    let answer = move |line: &str| {
-        let nth = if line.starts_with("MAIL") { mails.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        (nth == 1).then(String::new)
-    };
-    let peer = Peer::start(answering(answer)).await;
-    let sent = sent_behind_each_other(&peer).await;
-    let [first, second] = &sent[..] else { panic!("two were sent: {sent:?}") };
-    assert_eq!(first.fates[0].1.state(), State::Delivered);
-    assert_eq!((second.fates[0].1.state(), peer.got().len()), (State::Waiting, 1));
-    let failure = second.broken.as_ref().expect("it hung up");
-    assert_eq!(failure.why(), Why::NoQueuedMail, "{failure}");
-}
-
-/// A connection that is refused tells by what.
-#[tokio::test]
-async fn a_refused_connection_says_what_was_refused() {
-    for (refused, phase) in [("", Phase::Greeting), ("EHLO", Phase::Hello)] {
-        let peer = Peer::start(answering(move |line| {
-            let name = line.get(..4).unwrap_or_default();
-            let is_hello = refused == "EHLO" && matches!(name, "EHLO" | "HELO");
-            (line == refused || is_hello).then(|| "554 not you".to_owned())
-        }))
-        .await;
-        let host = peer.address.to_string().parse().expect("an address and a port");
-        let (tls, clock) = (Tls::opportunistic(), Clock::manual(NOW));
-        let Err(failure) = Connection::open("mx2.example", &host, &tls, &clock).await else {
-            panic!("it was refused")
-        };
-        assert_eq!(failure.why(), Why::Refused(phase, 554), "{failure}");
-        peer.wait(|peer| peer.commands().last().is_some_and(|last| last == "QUIT")).await;
-    }
 }

@@ -1,6 +1,8 @@
 //! Held mail on its way to hosts that behave, misbehave, or are not there.
 
 mod delivery;
+mod fault;
+mod many;
 mod peer;
 mod schedule;
 
@@ -15,14 +17,19 @@ use postern::config::Config;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
-use postern::policy::Policies;
+use postern::observe::progress::Progress;
+use postern::policy::{Capabilities, Policies};
+use postern::receive::greeting::Token;
+use postern::receive::loops::Loops;
+use postern::receive::triggers::Triggers;
 use postern::release::Engine;
 use postern_core::time::Timestamp;
 use postern_core::wire::params::{Body, Ret};
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{
-    Domain, Draft, Envelope, Held, MsgId, NextTry, QueueStats, Recipient, Spool, Status,
+    Domain, Draft, Envelope, Held, MsgId, NextTry, Pending, QueueStats, Recipient, Spool, Status,
+    Wake,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -44,11 +51,31 @@ const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
 /// A spool with an engine that empties it.
 struct Server {
     spool: Arc<LogSpool>,
-    config: Arc<Config>,
+    terms: watch::Sender<Terms>,
     clock: Clock,
+    own: Token,
+    loops: Arc<Loops>,
+    capabilities: Arc<Capabilities>,
+    triggers: Triggers,
+    progress: Progress,
     stop: watch::Sender<bool>,
     engine: Option<JoinHandle<()>>,
     _folder: TempDir,
+}
+
+/// What a server begins with that holds mail for `domains`, each with the rest of its table.
+fn terms(domains: &[(&str, String)]) -> Terms {
+    let mut text = "hostname = \"mx2.example\"\n".to_owned();
+    for (domain, rest) in domains {
+        text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
+    }
+    let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+    Terms {
+        policies: Policies::new(&config).into(),
+        hostname: config.hostname().as_str().into(),
+        config: config.into(),
+        tls: None,
+    }
 }
 
 impl Server {
@@ -65,15 +92,15 @@ impl Server {
         let clock = Clock::manual(NOW);
         let (spool, _) = LogSpool::open(folder.path(), Options::default(), clock.clone())
             .expect("an empty folder is an empty spool");
-        let mut text = "hostname = \"mx2.example\"\n".to_owned();
-        for (domain, rest) in domains {
-            text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
-        }
-        let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
         Self {
+            loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            capabilities: Arc::new(Capabilities::new(clock.clone())),
             spool: Arc::new(spool),
-            config: Arc::new(config),
+            terms: watch::Sender::new(terms(domains)),
+            own: Token::new().expect("random numbers"),
             clock,
+            triggers: Triggers::default(),
+            progress: Progress::default(),
             stop: watch::Sender::new(false),
             engine: None,
             _folder: folder,
@@ -81,15 +108,17 @@ impl Server {
     }
 
     fn run(&mut self) {
-        let hostname = self.config.hostname().as_str().into();
-        let policies = Arc::new(Policies::new(&self.config));
-        let terms = Terms { config: Arc::clone(&self.config), policies, hostname, tls: None };
         let engine = Engine {
             spool: Arc::clone(&self.spool),
-            terms: watch::Sender::new(terms).subscribe(),
+            terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
             tls: Tls::opportunistic(),
+            own: self.own.clone(),
+            loops: Arc::clone(&self.loops),
+            capabilities: Arc::clone(&self.capabilities),
+            triggers: self.triggers.clone(),
+            progress: self.progress.clone(),
         };
         self.engine = Some(tokio::spawn(engine.run(self.stop.subscribe())));
     }
@@ -109,37 +138,63 @@ impl Server {
         self.spool.message(id).await.expect("the spool works")
     }
 
-    /// The domain's queue, if there is anything in it.
     async fn queue(&self, domain: &str) -> Option<QueueStats> {
-        let queue = self.spool.queue(&Domain::new(domain)).await.expect("the spool works");
-        queue.filter(|queue| queue.waiting + queue.under_way + queue.kept > 0)
+        self.spool.queue(&Domain::new(domain)).await.expect("the spool works")
     }
 
-    /// Waits until a domain's queue is as it should be: the spool tells nobody when a message was
-    /// settled.
-    async fn wait(&self, domain: &str, enough: impl Fn(Option<&QueueStats>) -> bool) {
+    /// What ETRN, or a person who asks for this domain alone, does.
+    async fn release(&self, domain: &str) -> Pending {
+        let domain = Domain::new(domain);
+        self.triggers.asked(&domain);
+        let released = self.spool.release(std::slice::from_ref(&domain), Wake::Etrn).await;
+        released.expect("the spool works")[0]
+    }
+
+    /// Waits until `enough` of a domain's queue, which tells nobody when a message was settled.
+    async fn wait(&self, domain: &str, enough: impl Fn(&QueueStats) -> bool) -> QueueStats {
         let mut moments = moments();
         within(async {
-            while !enough(self.queue(domain).await.as_ref()) {
+            loop {
+                if let Some(queue) = self.queue(domain).await.filter(&enough) {
+                    return queue;
+                }
                 moments.tick().await;
+            }
+        })
+        .await
+    }
+
+    /// Waits until nothing is held for `domain`.
+    async fn wait_empty(&self, domain: &str) {
+        self.wait_empty_at(domain, Duration::ZERO).await;
+    }
+
+    /// The same, while the clock goes on by a tenth of a second at each look.
+    async fn wait_empty_as_time_goes_by(&self, domain: &str) {
+        self.wait_empty_at(domain, Duration::from_millis(100)).await;
+    }
+
+    async fn wait_empty_at(&self, domain: &str, pace: Duration) {
+        let mut moments = moments();
+        within(async {
+            let holds = |queue: &QueueStats| queue.waiting + queue.under_way + queue.kept > 0;
+            while self.queue(domain).await.as_ref().is_some_and(holds) {
+                moments.tick().await;
+                self.clock.advance(pace);
             }
         })
         .await;
     }
 
-    /// Waits until nothing is held for `domain`.
-    async fn wait_empty(&self, domain: &str) {
-        self.wait(domain, |queue| queue.is_none()).await;
-    }
-
     /// Waits until the domain was put off; until when, in seconds since 1970.
     async fn wait_put_off(&self, domain: &str) -> u64 {
-        let until = |queue: &QueueStats| match queue.next_try {
-            NextTry::At(unix_seconds) => Some(unix_seconds),
-            NextTry::Now | NextTry::WhenAsked => None,
+        let put_off = |queue: &QueueStats| {
+            matches!(queue.next_try, NextTry::At(_)) && !queue.last_answer.is_empty()
         };
-        self.wait(domain, |queue| queue.and_then(until).is_some()).await;
-        self.queue(domain).await.as_ref().and_then(until).expect("it is put off")
+        match self.wait(domain, put_off).await.next_try {
+            NextTry::At(unix_seconds) => unix_seconds,
+            next_try => panic!("it was put off: {next_try:?}"),
+        }
     }
 
     /// Waits until the message was tried, and shows it.

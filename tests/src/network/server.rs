@@ -11,8 +11,11 @@ use postern::net::tls_server::acceptor;
 use postern::observe::metrics::Metrics;
 use postern::policy::{Capabilities, Policies};
 use postern::receive::etrn::Releases;
+use postern::receive::greeting::Token;
+use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
+use postern::receive::triggers::Triggers;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{Body as _, Filter, Held, Spool};
@@ -65,11 +68,19 @@ impl Server {
         let (spool, _) = spool.expect("an empty spool opens");
         let spool = Arc::new(spool);
         let metrics = Metrics::default();
-        let releases = Releases::new(clock.clone(), metrics.clone());
+        let releases = Releases::new(clock.clone(), metrics.clone(), Triggers::default());
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone(), metrics.clone()));
-        let post =
-            Post { spool: Arc::clone(&spool), metrics, clock, releases, capabilities, refusals };
+        let post = Post {
+            spool: Arc::clone(&spool),
+            loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            own: Token::new().expect("random numbers"),
+            metrics,
+            clock,
+            releases,
+            capabilities,
+            refusals,
+        };
         let (stop, stopping) = watch::channel(false);
         let (_, terms) = watch::channel(terms);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");

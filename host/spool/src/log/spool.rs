@@ -32,11 +32,13 @@ impl<D: Disk> Spool for LogSpool<D> {
 
     async fn release(&self, domains: &[Domain], _why: Wake) -> Result<Vec<Pending>, Error> {
         self.check_up()?;
+        // Before anything is due: a turn may claim it while the release is still being written.
+        let pending = domains.iter().map(|domain| self.shared.pending(domain)).collect();
         let released = self.shared.release(domains);
         if !released.is_empty() {
             self.commit(Operation::Domains(released)).await?;
         }
-        Ok(domains.iter().map(|domain| self.shared.pending(domain)).collect())
+        Ok(pending)
     }
 
     async fn work(&self) {

@@ -1,0 +1,395 @@
+//! A connection to a host, from the look-up of its addresses to QUIT.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use postern_core::client::{
+    Config, Event, Fault, Need, Phase as Refused, Protocol, Timeouts, TlsPolicy, Waiting,
+    reply::REPLY_MAX,
+};
+use postern_core::drive::deliver::{self as drive, Turn};
+use postern_core::wire::Text;
+use postern_core::wire::ehlo::Extension;
+use postern_spool::clock::Clock;
+use postern_spool::{Domain, MsgId};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::link::{Link, PlainClock, QuickAck, ReadWrite};
+use crate::config::{self, DeliverTo, Host};
+use crate::net::tls_client::Tls;
+use crate::observe::progress::{Phase, Step};
+use crate::receive::greeting::Token;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Addresses of a host that are tried.
+const ADDRESSES_MAX: usize = 8;
+/// Octets that are collected before they are sent.
+const OUTPUT: usize = 32 * 1024;
+
+pub(super) type Dialogue<'c> = drive::Dialogue<'c, Answer, Link, PlainClock, Box<[u8]>>;
+pub(super) type Broken = drive::Failure<Answer, io::Error>;
+
+/// How a connection is opened.
+pub struct Open<'c> {
+    /// What we call ourselves.
+    pub hostname: &'c str,
+    /// TLS towards hosts.
+    pub tls: &'c Tls,
+    /// The clock.
+    pub clock: &'c Clock,
+    /// What our own greeting says; absent where we have none.
+    pub own: Option<&'c Token>,
+    /// How long each address may take to accept a connection.
+    pub connect_timeout: Duration,
+    /// Whether the next message's MAIL may go behind the end of the one before.
+    pub mail_behind: bool,
+    /// Where it is told how far the connection has come.
+    pub step: Option<&'c Step>,
+}
+
+/// Why a host could not be talked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotOpen {
+    /// What kind of failure it was.
+    pub failed: Failed,
+    /// In its words or ours.
+    pub why: String,
+}
+
+/// How a host could not be talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// No address of it was found, or none of them took a connection and greeted.
+    Absent,
+    /// It is there, and does not serve us now, or does not greet.
+    TurnedAway,
+    /// Each of its addresses refuses us for good.
+    Refused,
+    /// It is we.
+    Ourselves,
+}
+
+/// What a host says when it is asked whether it takes mail for a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It does.
+    Takes,
+    /// It does not; its reply.
+    Refuses(String),
+    /// It can't tell; its reply, or why there was none.
+    Unknown(String),
+}
+
+/// A connection to a host that awaits the next message.
+pub struct Connection<'c> {
+    pub(super) dialogue: Dialogue<'c>,
+    /// Whose MAIL went behind the end of the message before.
+    pub(super) queued: Option<MsgId>,
+    pub(super) mail_behind: bool,
+    pub(super) told: Told<'c>,
+    secure: bool,
+    address: SocketAddr,
+}
+
+/// Who hears how far a connection has come.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'c> {
+    step: Option<&'c Step>,
+    clock: &'c Clock,
+}
+
+impl Told<'_> {
+    pub(super) fn phase(self, phase: Phase) {
+        if let Some(step) = self.step {
+            step.phase(phase, self.clock.instant());
+        }
+    }
+
+    fn connecting(self, address: SocketAddr) {
+        if let Some(step) = self.step {
+            step.connecting(address, self.clock.instant());
+        }
+    }
+
+    fn connected(self) {
+        if let Some(step) = self.step {
+            step.connected(self.clock.instant());
+        }
+    }
+}
+
+impl fmt::Display for NotOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// Why a connection was not opened at one address.
+enum NotAt {
+    /// TLS was agreed on, and did not work.
+    Tls(String),
+    Other(NotOpen),
+}
+
+impl NotOpen {
+    fn new(failed: Failed, why: impl fmt::Display) -> Self {
+        Self { failed, why: why.to_string() }
+    }
+
+    /// What two addresses come to. Only those that all refuse us are a host that does.
+    fn and(self, next: Self) -> Self {
+        let failed = match (self.failed, next.failed) {
+            (one, other) if one == other => one,
+            (Failed::Ourselves, _) | (_, Failed::Ourselves) => Failed::Ourselves,
+            (Failed::Absent, Failed::Absent) => Failed::Absent,
+            _ => Failed::TurnedAway,
+        };
+        // What a host says tells more than that there was none.
+        let why = if next.failed == Failed::Absent { self.why } else { next.why };
+        Self { failed, why }
+    }
+
+    fn from_broken(broken: &Broken) -> Self {
+        let failed = match broken {
+            Broken::Refused { phase: Refused::Greeting | Refused::Hello, reply } => {
+                if reply.code() >= 500 { Failed::Refused } else { Failed::TurnedAway }
+            }
+            // A forwarder in front of a host takes its connections, and ends them while the host
+            // itself is not there.
+            Broken::Fault(Fault::HungUp(Waiting::Greeting))
+            | Broken::Link { waiting: Waiting::Greeting, .. } => Failed::Absent,
+            _ => Failed::TurnedAway,
+        };
+        Self::new(failed, broken)
+    }
+}
+
+impl<'c> Open<'c> {
+    /// Connects to the first address of `to` that greets us.
+    ///
+    /// # Errors
+    /// Why there is no connection over which mail can be sent.
+    pub async fn connect(&self, to: &DeliverTo) -> Result<Connection<'c>, NotOpen> {
+        let mut failure: Option<NotOpen> = None;
+        for address in addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
+            let opened = match self.at(address, to, Some(self.tls)).await {
+                Err(NotAt::Tls(reason)) => {
+                    tracing::info!(host = %to, %reason, "no TLS: sending in clear");
+                    self.at(address, to, None).await
+                }
+                opened => opened,
+            };
+            let not_open = match opened {
+                Ok(connection) => return Ok(connection),
+                Err(NotAt::Other(not_open)) => not_open,
+                Err(NotAt::Tls(reason)) => NotOpen::new(Failed::TurnedAway, reason),
+            };
+            failure = Some(match failure {
+                Some(failure) => failure.and(not_open),
+                None => not_open,
+            });
+        }
+        let none = || NotOpen::new(Failed::Absent, format_args!("{} has no address", to.host));
+        Err(failure.unwrap_or_else(none))
+    }
+
+    /// Connects to one address, and goes on until mail can be sent.
+    async fn at(
+        &self,
+        address: SocketAddr,
+        to: &DeliverTo,
+        tls: Option<&Tls>,
+    ) -> Result<Connection<'c>, NotAt> {
+        let told = Told { step: self.step, clock: self.clock };
+        told.connecting(address);
+        let stream = self.tcp(address).await.map_err(NotAt::Other)?;
+        told.connected();
+        let mut dialogue = self.dialogue(to, tls.is_some(), stream)?;
+        let mut secure = false;
+        loop {
+            match dialogue.next().await {
+                Ok(Turn::Event(Event::Greeting(greeting))) => {
+                    if self.own.is_some_and(|own| own.is_in(greeting.line())) {
+                        let why = format!("{address} is this host itself");
+                        return Err(NotAt::Other(NotOpen::new(Failed::Ourselves, why)));
+                    }
+                    told.phase(Phase::Hello);
+                }
+                Ok(Turn::Need(Need::Tls)) => {
+                    let Some(tls) = tls else { return Err(lost_step()) };
+                    told.phase(Phase::Tls);
+                    let handshake = |link: Link| handshake(tls, &to.host, link.into_stream());
+                    dialogue = dialogue.secure(handshake).await.map_err(NotAt::Tls)?;
+                    told.phase(Phase::Hello);
+                    secure = true;
+                }
+                Ok(Turn::Need(Need::Transaction)) => {
+                    told.phase(Phase::Idle);
+                    let mail_behind = self.mail_behind;
+                    let queued = None;
+                    return Ok(Connection { dialogue, queued, mail_behind, told, secure, address });
+                }
+                Ok(_) => return Err(lost_step()),
+                // Under TLS 1.3 a host says only now that it wants a client's certificate, or that
+                // it does not like something else.
+                Err(broken @ (Broken::Fault(Fault::HungUp(_)) | Broken::Link { .. })) if secure => {
+                    return Err(NotAt::Tls(format!("behind the TLS handshake: {broken}")));
+                }
+                Err(broken) => {
+                    if matches!(broken, Broken::Refused { .. }) {
+                        dialogue.quit().await;
+                    }
+                    return Err(NotAt::Other(NotOpen::from_broken(&broken)));
+                }
+            }
+        }
+    }
+
+    fn dialogue(
+        &self,
+        to: &DeliverTo,
+        tls: bool,
+        stream: TcpStream,
+    ) -> Result<Dialogue<'c>, NotAt> {
+        let hostname = Text::new(self.hostname.as_bytes()).ok_or_else(|| {
+            let why = format!("{:?} cannot be said in EHLO", self.hostname);
+            NotAt::Other(NotOpen::new(Failed::Absent, why))
+        })?;
+        let config = Config {
+            hostname,
+            protocol: match to.protocol {
+                config::Protocol::Smtp => Protocol::Smtp,
+                config::Protocol::Lmtp => Protocol::Lmtp,
+            },
+            tls: if tls { TlsPolicy::Opportunistic } else { TlsPolicy::Off },
+            timeouts: Timeouts::RFC5321,
+        };
+        let (input, output) = (vec![0; REPLY_MAX].into(), vec![0; OUTPUT].into());
+        let (link, clock) = (Link::new(QuickAck::new(stream)), PlainClock(self.clock.clone()));
+        Ok(Dialogue::new(config, link, clock, input, output))
+    }
+
+    async fn tcp(&self, address: SocketAddr) -> Result<TcpStream, NotOpen> {
+        let connect = timeout(self.connect_timeout, TcpStream::connect(address));
+        let reason = match connect.await {
+            Ok(Ok(stream)) => {
+                // Whole groups of commands are written at once: nothing is gained by waiting.
+                let _slower = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", self.connect_timeout.as_secs()),
+        };
+        Err(NotOpen::new(Failed::Absent, format_args!("connecting to {address}: {reason}")))
+    }
+}
+
+impl Connection<'_> {
+    /// Whether what is sent is encrypted.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Where the host is.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the host takes internationalized mail (RFC 6531).
+    pub const fn takes_utf8(&self) -> bool {
+        self.dialogue.client().offers().has(Extension::SmtpUtf8)
+    }
+
+    /// Octets that the host takes in one message, where it says so (RFC 1870).
+    pub(super) const fn size_limit(&self) -> Option<u64> {
+        self.dialogue.client().size_limit()
+    }
+
+    /// Asks whether the host would take mail for the postmaster of `domain` (RFC 5321
+    /// section 4.5.1), without sending any. After [`Probe::Unknown`] the connection may be of no
+    /// further use.
+    pub async fn probe(&mut self, domain: &Domain) -> Probe {
+        self.told.phase(Phase::Probe);
+        let path = format!("postmaster@{domain}");
+        match self.dialogue.probe(path.as_bytes()).await {
+            Ok(answer) => match answer.code() {
+                200..300 => Probe::Takes,
+                500.. => Probe::Refuses(answer.to_string()),
+                _ => Probe::Unknown(answer.to_string()),
+            },
+            Err(broken) => Probe::Unknown(broken.to_string()),
+        }
+    }
+
+    /// Asks the host to release what it holds for `node` (RFC 1985).
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn etrn(&mut self, node: &[u8]) -> Result<Answer, String> {
+        let asked = self.dialogue.call(|client, out| client.etrn(node, out));
+        asked.map_err(|error| error.to_string())?;
+        match self.dialogue.next().await {
+            Ok(Turn::Event(Event::Etrn(answer))) => Ok(answer),
+            Ok(_) => Err("the dialogue has lost step".to_owned()),
+            Err(broken) => Err(broken.to_string()),
+        }
+    }
+
+    /// Takes leave. A host that has MAIL of a message that does not follow is left without.
+    pub async fn quit(mut self) {
+        if self.queued.is_none() {
+            self.told.phase(Phase::Quit);
+            self.dialogue.quit().await;
+        }
+    }
+}
+
+fn lost_step() -> NotAt {
+    NotAt::Other(NotOpen::new(Failed::TurnedAway, "the dialogue has lost step"))
+}
+
+async fn addresses(to: &DeliverTo) -> Result<Vec<SocketAddr>, NotOpen> {
+    match &to.host {
+        Host::Address(address) => Ok(vec![(*address, to.port).into()]),
+        Host::Name(name) => match tokio::net::lookup_host((name.as_str(), to.port)).await {
+            Ok(addresses) => Ok(addresses.collect()),
+            Err(error) => {
+                Err(NotOpen::new(Failed::Absent, format_args!("looking up {name}: {error}")))
+            }
+        },
+    }
+}
+
+async fn handshake(tls: &Tls, host: &Host, stream: Box<dyn ReadWrite>) -> Result<Link, String> {
+    match timeout(HANDSHAKE_TIMEOUT, tls.connect(host, stream)).await {
+        Ok(Ok(stream)) => Ok(Link::new(stream)),
+        Ok(Err(error)) => Err(format!("TLS handshake: {error}")),
+        Err(_) => Err("the TLS handshake timed out".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_that_all_refuse_are_a_host_that_does() {
+        use Failed::{Absent, Ourselves, Refused, TurnedAway};
+        let and = |one, other| NotOpen::new(one, "one").and(NotOpen::new(other, "other"));
+        for (one, other, both, why) in [
+            (Refused, Refused, Refused, "other"),
+            (Refused, Absent, TurnedAway, "one"),
+            (Absent, Refused, TurnedAway, "other"),
+            (TurnedAway, Absent, TurnedAway, "one"),
+            (Absent, Absent, Absent, "one"),
+            (Absent, Ourselves, Ourselves, "other"),
+        ] {
+            assert_eq!(and(one, other), NotOpen::new(both, why), "{one:?} and {other:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The messages of a turn, over its connection.
+
+use std::collections::VecDeque;
+
+use postern_spool::{Claim, Error, Next, Settled, Spool};
+use tokio::sync::mpsc;
+
+use super::fate::{Outcome, next_try_of_domain, outcome};
+use super::settling::{Trouble, UNSETTLED, settle_all};
+use super::turn::{End, Finish, LEASE, Work, suspended};
+use super::verdict::{Course, Then, Whole};
+use crate::deliver::{Connection, Loss, Probe, Sent};
+
+/// Messages of one turn; a domain with more asks for another, behind those that wait.
+const MESSAGES: usize = 200;
+/// Messages that are claimed at once.
+const BATCH: usize = 10;
+/// Connections that a host may break in a row, nothing taken, before its domain is put off. It may
+/// be one message that it cannot take, and those behind that one must not wait for it.
+const BREAKS: u32 = 3;
+
+pub(super) struct Delivery<'t, S> {
+    work: Work<'t, S>,
+    connection: Connection<'t>,
+    claims: VecDeque<Claim>,
+    course: Course,
+    /// Messages that were refused while it is open whether that is the host's fault.
+    refused: Vec<Settled>,
+    messages: usize,
+    /// Another turn of the domain was asked for.
+    told_more: bool,
+    /// A message was deferred for reasons that may be the host's.
+    deferred: bool,
+}
+
+/// Whether a turn goes on.
+enum Go {
+    On,
+    /// The connection is good for QUIT.
+    End(Finish),
+    /// It is good for nothing.
+    Lost(Finish),
+}
+
+impl<'t, S: Spool> Delivery<'t, S> {
+    pub(super) fn new(work: Work<'t, S>, connection: Connection<'t>) -> Self {
+        Self {
+            work,
+            connection,
+            claims: VecDeque::new(),
+            course: Course::default(),
+            refused: Vec::new(),
+            messages: 0,
+            told_more: false,
+            deferred: false,
+        }
+    }
+
+    /// Delivers, and records beside it what became of the messages.
+    pub(super) async fn run(self) -> Result<Finish, Error> {
+        let (spool, turn) = (&*self.work.shared.engine.spool, self.work.turn);
+        let trouble = Trouble::default();
+        let (settle, queue) = mpsc::channel(UNSETTLED);
+        let settling = settle_all(spool, turn, queue, (&trouble, LEASE));
+        let (finish, settled) = tokio::join!(self.deliver_all(settle, &trouble), settling);
+        settled?;
+        finish
+    }
+
+    async fn deliver_all(
+        mut self,
+        settle: mpsc::Sender<Settled>,
+        trouble: &Trouble,
+    ) -> Result<Finish, Error> {
+        let mut go = Go::On;
+        while matches!(go, Go::On) {
+            go = self.step(&settle, trouble).await?;
+        }
+        for refused in self.refused.drain(..) {
+            // A receiver that is gone has said why.
+            let _why = settle.send(refused).await;
+        }
+        if self.deferred && !self.course.has_taken() {
+            self.work.shared.refusing(&self.work.turn.domain);
+        }
+        drop(settle);
+        match go {
+            Go::On => Ok((Next::More, End::More)),
+            Go::End(finish) => {
+                self.connection.quit().await;
+                Ok(finish)
+            }
+            Go::Lost(finish) => Ok(finish),
+        }
+    }
+
+    /// Sends the next message, if there is one and it may be sent.
+    async fn step(
+        &mut self,
+        settle: &mpsc::Sender<Settled>,
+        trouble: &Trouble,
+    ) -> Result<Go, Error> {
+        if *self.work.stopping.borrow() || trouble.is_there() || settle.is_closed() {
+            return Ok(Go::End((Next::More, End::Done)));
+        }
+        if self.messages == MESSAGES {
+            return Ok(Go::End((Next::More, End::More)));
+        }
+        let Some(claim) = self.next_claim().await? else {
+            return Ok(Go::End((Next::Drained, End::Done)));
+        };
+        self.messages += 1;
+        self.work.step.message(Some(claim.id));
+        // Two in a row are not sent together while it may turn out that the host takes none.
+        let behind = !self.course.is_suspect() && self.messages < MESSAGES;
+        if behind && self.claims.is_empty() {
+            self.refill().await?;
+        }
+        let next = self.claims.front().filter(|_| behind);
+        let spool = &*self.work.shared.engine.spool;
+        let sent = self.connection.send(&claim, next, spool).await;
+        let now = self.work.shared.engine.clock.timestamp();
+        let outcome = outcome(&claim, &sent, self.work.policy, now);
+        self.report(&claim, &outcome);
+        self.judge(&claim, sent, outcome, settle).await
+    }
+
+    /// Decides how the turn goes on after a message.
+    async fn judge(
+        &mut self,
+        claim: &Claim,
+        sent: Sent,
+        outcome: Outcome,
+        settle: &mpsc::Sender<Settled>,
+    ) -> Result<Go, Error> {
+        let Outcome { settled, whole, reply, .. } = outcome;
+        self.deferred |= whole == Whole::Deferred;
+        let had_taken = self.course.has_taken();
+        let then = self.course.note(whole);
+        let first = whole == Whole::Taken && !had_taken;
+        let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
+        if whole == Whole::Refused && self.course.is_suspect() {
+            self.refused.push(settled);
+        } else {
+            let held_back = self.refused.drain(..);
+            for settled in held_back.chain([settled]).filter(|settled| !settled.fates.is_empty()) {
+                // A receiver that is gone has said why; the next step sees that it is.
+                let _why = settle.send(settled).await;
+            }
+        }
+        if let Some(loss) = sent.loss {
+            return Ok(self.lost(claim, loss));
+        }
+        match then {
+            Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
+            Then::GoOn => Ok(Go::On),
+            Then::Ask => self.ask().await,
+            Then::PutOff => Ok(Go::End(self.put_off(reply))),
+        }
+    }
+
+    /// Several messages were refused, and none was taken: is it they, or the host?
+    async fn ask(&mut self) -> Result<Go, Error> {
+        let (domain, host) = (&self.work.turn.domain, self.work.host);
+        match self.connection.probe(domain).await {
+            Probe::Takes => {
+                self.course.found_sound();
+                Ok(Go::On)
+            }
+            Probe::Refuses(why) => {
+                tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
+                // The messages wait on as if they had not been tried.
+                self.refused.clear();
+                Ok(Go::End(suspended(self.work.policy, why)))
+            }
+            Probe::Unknown(why) => {
+                self.refused.clear();
+                Ok(Go::Lost(self.put_off(why)))
+            }
+        }
+    }
+
+    fn lost(&self, claim: &Claim, loss: Loss) -> Go {
+        let shared = self.work.shared;
+        let domain = &self.work.turn.domain;
+        let more = Go::Lost((Next::More, End::More));
+        let why = match loss {
+            Loss::NotBegun(_) => {
+                shared.no_mail_behind(self.work.host);
+                return more;
+            }
+            Loss::Unreadable(error) => {
+                tracing::error!(id = %claim.id, %domain, %error, "unreadable");
+                return more;
+            }
+            Loss::Closing(why) | Loss::Broken(why) | Loss::Early(why) => why,
+        };
+        if self.course.has_taken() {
+            return more;
+        }
+        // It may be this message alone: the next turn sends it last.
+        shared.suspect(domain, claim.id);
+        if shared.broke(domain) < BREAKS { more } else { Go::Lost(self.put_off(why)) }
+    }
+
+    fn put_off(&self, why: String) -> Finish {
+        let retry = next_try_of_domain(self.work.policy);
+        let (domain, host) = (&self.work.turn.domain, self.work.host);
+        tracing::info!(%domain, %host, reason = %why, "put off");
+        (Next::PutOff { retry, why: why.into_bytes() }, End::Done)
+    }
+
+    async fn next_claim(&mut self) -> Result<Option<Claim>, Error> {
+        if self.claims.is_empty() {
+            self.refill().await?;
+        }
+        Ok(self.claims.pop_front())
+    }
+
+    /// Claims more messages. The first claim comes behind the connection's opening, and fails if
+    /// the turn has lapsed meanwhile.
+    async fn refill(&mut self) -> Result<(), Error> {
+        let shared = self.work.shared;
+        let domain = &self.work.turn.domain;
+        let mut claims = shared.engine.spool.claim(self.work.turn, BATCH).await?;
+        if claims.len() == BATCH && !self.told_more {
+            self.told_more = true;
+            shared.more(domain);
+        }
+        if let Some(id) = shared.suspected(domain) {
+            // Stable: the others stay in their order.
+            claims.sort_by_key(|claim| claim.id == id);
+        }
+        self.claims.extend(claims);
+        Ok(())
+    }
+
+    fn report(&self, claim: &Claim, outcome: &Outcome) {
+        let tally = outcome.tally;
+        self.work.step.message(None);
+        self.work.step.replied(outcome.reply.as_bytes());
+        self.work.shared.engine.metrics.delivery(tally.word());
+        tracing::info!(
+            id = %claim.id,
+            domain = %self.work.turn.domain,
+            host = %self.work.host,
+            tls = self.connection.is_secure(),
+            outcome = tally.word(),
+            delivered = tally.delivered,
+            refused = tally.refused,
+            deferred = tally.deferred,
+            expired = tally.expired,
+            reply = %outcome.reply,
+            "sent"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! What the engine knows of hosts that it could not reach, and of those that asked for their mail.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::time::Duration;
+
+use postern_core::time::Instant;
+use postern_spool::Domain;
+
+use super::ladder::{Failed, Ladder, TRY_INTERVAL};
+
+/// Whether a turn may connect to its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// It may; whether it should give up sooner than usual, since another try follows soon.
+    Try {
+        /// See above.
+        soon: bool,
+    },
+    /// The next try is to come at this time.
+    Wait(Instant),
+    /// The host could not be reached a short while ago: the domain is put off like the one whose
+    /// turn found that out.
+    Down {
+        /// Until the next try.
+        left: Duration,
+        /// What that turn found.
+        why: String,
+    },
+}
+
+/// The hosts with which something is wrong; of all others nothing is kept.
+#[derive(Debug)]
+pub(super) struct Hosts<H>(HashMap<H, Host>);
+
+#[derive(Debug, Default)]
+struct Host {
+    ladder: Ladder,
+    state: State,
+    /// Domains that were put off because the host could not be reached.
+    put_off: HashSet<Domain>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Open,
+    Waits(Instant),
+    Down {
+        since: Instant,
+        until: Instant,
+        why: String,
+    },
+}
+
+impl<H: Clone + Eq + Hash> Hosts<H> {
+    pub(super) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Whether a turn of a domain that is tried every `every` may connect to `host`. One that was
+    /// released (`asked`) has a try, if not always a ladder.
+    pub(super) fn plan(&self, host: &H, every: Duration, asked: bool, now: Instant) -> Plan {
+        let Some(host) = self.0.get(host) else { return Plan::Try { soon: false } };
+        match &host.state {
+            State::Waits(until) if now < *until => Plan::Wait(*until),
+            State::Down { since, .. } if asked => {
+                let earliest = since.after(TRY_INTERVAL);
+                if now < earliest { Plan::Wait(earliest) } else { Plan::Try { soon: false } }
+            }
+            State::Down { since, until, why } if now < (*until).min(since.after(every)) => {
+                let left = Duration::from_millis(until.millis_since(now));
+                Plan::Down { left, why: why.clone() }
+            }
+            State::Open | State::Waits(_) | State::Down { .. } => {
+                Plan::Try { soon: host.ladder.is_running() }
+            }
+        }
+    }
+
+    /// Somebody asked for mail that goes to `host`: when it is tried. `None`: at its next try,
+    /// which is to come soon.
+    pub(super) fn asked(&mut self, host: &H, now: Instant) -> Option<Instant> {
+        let host = self.0.entry(host.clone()).or_default();
+        let at = host.ladder.asked(now)?;
+        host.state = State::Waits(at);
+        Some(at)
+    }
+
+    /// `host` could not be reached, and its domains are tried again in `pause` if nobody asked:
+    /// when it is tried, where that is sooner.
+    pub(super) fn failed(
+        &mut self,
+        host: &H,
+        (how, why): (Failed, &str),
+        pause: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        let host = self.0.entry(host.clone()).or_default();
+        match host.state {
+            // Another of its turns has failed at the same time.
+            State::Waits(until) if now < until => return Some(until),
+            State::Down { since, .. } if now == since => return None,
+            State::Open | State::Waits(_) | State::Down { .. } => {}
+        }
+        let again = host.ladder.failed(how, now).map(|pause| now.after(pause));
+        host.state = match again {
+            Some(again) => State::Waits(again),
+            None => State::Down { since: now, until: now.after(pause), why: why.to_owned() },
+        };
+        again
+    }
+
+    /// Whether the last connection to `host` failed.
+    pub(super) fn is_doubtful(&self, host: &H) -> bool {
+        let failed = |host: &Host| matches!(host.state, State::Down { .. } | State::Waits(_));
+        self.0.get(host).is_some_and(failed)
+    }
+
+    /// `domain` was put off because `host` could not be reached.
+    pub(super) fn put_off(&mut self, host: &H, domain: &Domain) {
+        if let Some(host) = self.0.get_mut(host) {
+            host.put_off.insert(domain.clone());
+        }
+    }
+
+    /// `host` was reached: the domains that were put off meanwhile.
+    pub(super) fn reached(&mut self, host: &H) -> Vec<Domain> {
+        let host = self.0.remove(host);
+        host.map(|host| host.put_off.into_iter().collect()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "mail.client.example";
+    const EVERY: Duration = Duration::from_secs(1800);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn fail(hosts: &mut Hosts<&str>, seconds: u64) -> Option<Instant> {
+        hosts.failed(&HOST, (Failed::Absent, "refused"), EVERY, at(seconds))
+    }
+
+    fn down(left: u64) -> Plan {
+        Plan::Down { left: Duration::from_secs(left), why: "refused".to_owned() }
+    }
+
+    #[test]
+    fn a_host_that_is_down_is_tried_for_one_domain_not_for_each() {
+        let mut hosts = Hosts::new();
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Try { soon: false });
+        assert_eq!(fail(&mut hosts, 0), None);
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(60)), down(1740));
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(1800)), Plan::Try { soon: false });
+        let often = Duration::from_secs(300);
+        assert_eq!(hosts.plan(&HOST, often, false, at(299)), down(1501));
+        assert_eq!(hosts.plan(&HOST, often, false, at(300)), Plan::Try { soon: false });
+    }
+
+    #[test]
+    fn a_release_of_everything_gives_each_host_one_try_and_no_ladder() {
+        let mut hosts = Hosts::new();
+        fail(&mut hosts, 0);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(3)), Plan::Wait(at(5)));
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(9)), Plan::Try { soon: false });
+        assert_eq!(fail(&mut hosts, 9), None);
+    }
+
+    #[test]
+    fn a_ladder_is_the_hosts_and_two_turns_that_fail_at_once_are_one_step() {
+        let mut hosts = Hosts::new();
+        assert_eq!(hosts.asked(&HOST, at(0)), Some(at(0)));
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Try { soon: true });
+        assert_eq!(fail(&mut hosts, 0), Some(at(1)));
+        assert_eq!(fail(&mut hosts, 0), Some(at(1)));
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Wait(at(1)));
+        assert_eq!(hosts.asked(&HOST, at(0)), None);
+        assert_eq!(fail(&mut hosts, 1), Some(at(3)));
+    }
+
+    #[test]
+    fn asking_ends_the_wait_for_the_timer() {
+        let mut hosts = Hosts::new();
+        fail(&mut hosts, 0);
+        assert_eq!(hosts.asked(&HOST, at(2)), Some(at(5)));
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(4)), Plan::Wait(at(5)));
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(5)), Plan::Try { soon: true });
+    }
+
+    #[test]
+    fn what_was_put_off_is_told_once_the_host_is_reached() {
+        let mut hosts = Hosts::new();
+        let domain = Domain::new("client.example");
+        hosts.put_off(&HOST, &domain);
+        assert_eq!(hosts.reached(&HOST), [], "nothing is wrong with it");
+        fail(&mut hosts, 0);
+        hosts.put_off(&HOST, &domain);
+        hosts.put_off(&HOST, &domain);
+        assert_eq!(hosts.reached(&HOST), [domain]);
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(1)), Plan::Try { soon: false });
+        assert!(hosts.0.is_empty());
+    }
+}

@@ -1,0 +1,262 @@
+//! The engine's loop: it hears what is due and what was asked for, and starts turns.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_core::time::Instant;
+use postern_spool::{Domain, Due, Error, Spool};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::fair::{Limits, Standing, Token, Turns};
+use super::turn::{self, End};
+use super::{Panicked, Shared, contained};
+use crate::config::{DeliverTo, RetryEvery};
+use crate::net::listener::Terms;
+
+/// How often the spool is asked what is due: its hints only make it quicker.
+const POLL: Duration = Duration::from_secs(5);
+/// Polls after which all that is due is looked through, not only what has become so. As long as few
+/// domains are due, each look goes through all of them: one that is due already may be released.
+const POLLS_PER_ROUND: u32 = 12;
+const FEW: usize = 100;
+/// Domains that are due, asked for at once.
+const PAGE: usize = 1000;
+
+/// A turn that ended.
+struct Ended {
+    token: Token<DeliverTo>,
+    end: End,
+}
+
+pub(super) struct Queue<S> {
+    shared: Arc<Shared<S>>,
+    stopping: watch::Receiver<bool>,
+    turns: Turns<DeliverTo>,
+    running: JoinSet<Ended>,
+    /// The last of those that are due which was looked at.
+    seen: Option<Due>,
+    /// No more than [`FEW`] domains were due when all were looked at.
+    are_few: bool,
+    /// Domains that were due while they had a turn: it may have claimed for the last time.
+    due_meanwhile: HashSet<Domain>,
+    /// Hosts that are closed, and when they open; the number only tells them apart.
+    closed: BTreeMap<(Instant, u64), DeliverTo>,
+    number: u64,
+    /// Domains that mail is held for and the configuration does not know, already warned of.
+    unknown: HashSet<Domain>,
+}
+
+impl<S: Spool> Queue<S> {
+    pub(super) fn new(shared: Arc<Shared<S>>, stopping: watch::Receiver<bool>) -> Self {
+        let terms = shared.engine.terms.borrow().clone();
+        let limits = &terms.config.release;
+        let all = limits.connections.get();
+        let turns = Turns::new(Limits { all, per_host: limits.connections_per_host.get() });
+        Self {
+            shared,
+            stopping,
+            turns,
+            running: JoinSet::new(),
+            seen: None,
+            are_few: true,
+            due_meanwhile: HashSet::new(),
+            closed: BTreeMap::new(),
+            number: 0,
+            unknown: HashSet::new(),
+        }
+    }
+
+    /// Delivers for ever. `more` tells domains that want another turn beside the one they have.
+    pub(super) async fn serve(&mut self, mut more: mpsc::UnboundedReceiver<Domain>) {
+        let shared = Arc::clone(&self.shared);
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polls = 0;
+        loop {
+            // Before any turn starts that the spool knows to have been asked for.
+            let asked = shared.engine.triggers.take();
+            self.asked(asked);
+            self.start_turns();
+            let opens = self.until_one_opens();
+            tokio::select! {
+                () = shared.engine.triggers.changed() => {}
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(ended) => self.end(ended),
+                    Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
+                },
+                Some(domain) = more.recv() => {
+                    self.ask(&domain);
+                }
+                () = opens => self.open(),
+                _ = poll.tick() => {
+                    if polls % POLLS_PER_ROUND == 0 {
+                        self.seen = None;
+                    }
+                    polls += 1;
+                    self.look().await;
+                }
+                () = shared.engine.spool.work() => self.look().await,
+            }
+        }
+    }
+
+    /// Waits until all turns have ended.
+    pub(super) async fn ended(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+
+    /// Queues what has become due.
+    async fn look(&mut self) {
+        if self.are_few {
+            self.seen = None;
+        }
+        let is_round = self.seen.is_none();
+        let mut domains = 0;
+        loop {
+            let due = match self.shared.engine.spool.due(self.seen.as_ref(), PAGE).await {
+                Ok(due) => due,
+                // It said so itself, and stays so.
+                Err(Error::Stopped) => return,
+                Err(error) => return tracing::error!(%error, "cannot tell what is due"),
+            };
+            let is_last = due.len() < PAGE;
+            let terms = self.terms();
+            for due in &due {
+                let never = terms.policies.of(&due.domain).retry_every == RetryEvery::Never;
+                if never && !due.asked && terms.policies.of(&due.domain).deliver_to.is_some() {
+                    continue;
+                }
+                if self.turns.is_running(&due.domain) {
+                    self.due_meanwhile.insert(due.domain.clone());
+                } else {
+                    self.ask_under(&terms, &due.domain);
+                }
+            }
+            domains += due.len();
+            self.seen = due.into_iter().next_back().or(self.seen.take());
+            if is_last {
+                if is_round {
+                    self.are_few = domains <= FEW;
+                }
+                return;
+            }
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        self.shared.engine.terms.borrow().clone()
+    }
+
+    fn ask(&mut self, domain: &Domain) {
+        let terms = self.terms();
+        self.ask_under(&terms, domain);
+    }
+
+    fn ask_under(&mut self, terms: &Terms, domain: &Domain) {
+        if let Some(host) = &terms.policies.of(domain).deliver_to {
+            self.turns.ask(domain, host);
+        } else if self.unknown.insert(domain.clone()) {
+            tracing::warn!(%domain, "mail is held for a domain without a [hold] table: \
+                it stays until there is one, or until it is removed");
+        }
+    }
+
+    /// These domains are released for their own sake: their hosts are there, or about to be.
+    fn asked(&mut self, domains: HashSet<Domain>) {
+        if domains.is_empty() {
+            return;
+        }
+        let terms = self.terms();
+        for domain in domains {
+            let Some(host) = &terms.policies.of(&domain).deliver_to else { continue };
+            let now = self.shared.engine.clock.instant();
+            let tried = self.shared.hosts().asked(host, now);
+            match tried {
+                Some(at) if at > now => self.close(host, at),
+                Some(_) => self.turns.open(host),
+                None => {}
+            }
+            if self.turns.is_running(&domain) {
+                self.due_meanwhile.insert(domain);
+            } else {
+                self.turns.ask(&domain, host);
+            }
+        }
+    }
+
+    fn close(&mut self, host: &DeliverTo, until: Instant) {
+        self.turns.close(host);
+        self.number += 1;
+        self.closed.insert((until, self.number), host.clone());
+    }
+
+    /// Waits until the first of the closed hosts opens.
+    fn until_one_opens(&self) -> impl Future<Output = ()> + use<S> {
+        let now = self.shared.engine.clock.instant();
+        let first = self.closed.first_key_value();
+        let left = first.map(|((until, _), _)| Duration::from_millis(until.millis_since(now)));
+        async move {
+            match left {
+                Some(left) => sleep(left).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        let now = self.shared.engine.clock.instant();
+        while let Some(first) = self.closed.first_entry() {
+            if now < first.key().0 {
+                return;
+            }
+            let host = first.remove();
+            self.turns.open(&host);
+        }
+    }
+
+    fn start_turns(&mut self) {
+        while let Some(token) = self.turns.start() {
+            let terms = self.terms();
+            let host = &terms.policies.of(&token.domain).deliver_to;
+            if host.as_ref() != Some(&token.host) {
+                let domain = token.domain.clone();
+                self.turns.end(token);
+                self.ask_under(&terms, &domain);
+                continue;
+            }
+            let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
+            self.running.spawn(async move {
+                let (domain, host) = (&token.domain, &token.host);
+                let end = match contained(turn::run(&shared, domain, host, stopping)).await {
+                    Ok(Ok(end)) => end,
+                    Ok(Err(error)) => {
+                        tracing::error!(%domain, %error, "the spool failed during a delivery");
+                        End::Done
+                    }
+                    Err(Panicked) => {
+                        tracing::error!(%domain, "a fault of ours ended a turn");
+                        End::Done
+                    }
+                };
+                Ended { token, end }
+            });
+        }
+    }
+
+    fn end(&mut self, Ended { token, end }: Ended) {
+        let (domain, host) = (token.domain.clone(), token.host.clone());
+        let doubtful = self.shared.hosts().is_doubtful(&host);
+        self.turns.judge(&host, if doubtful { Standing::Doubtful } else { Standing::Sound });
+        if let End::HostWaits(until) = end {
+            self.close(&host, until);
+        }
+        self.turns.end(token);
+        let due = self.due_meanwhile.remove(&domain);
+        if end != End::Done || due {
+            self.ask(&domain);
+        }
+    }
+}

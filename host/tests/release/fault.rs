@@ -1,0 +1,221 @@
+//! Hosts that are at fault themselves, and messages that are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use postern_core::envelope::State;
+use postern_spool::{NextTry, Status};
+
+use crate::peer::{Behaviour, Peer};
+use crate::{NOW, Server, answering, plain_peer, to};
+
+const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
+
+/// A host that refuses all mail, and after a while takes it.
+async fn refusing(refused: &'static str) -> (Peer, Arc<AtomicBool>) {
+    let healed = Arc::new(AtomicBool::new(false));
+    let heals = Arc::clone(&healed);
+    let peer = Peer::start(answering(move |line| {
+        let refuses = line.starts_with(refused) && !heals.load(Ordering::Relaxed);
+        refuses.then(|| "554 5.7.1 go away".to_owned())
+    }))
+    .await;
+    (peer, healed)
+}
+
+/// One bad hour of a host must not turn a queue into mail that waits for a person.
+#[tokio::test]
+async fn a_host_that_refuses_even_its_postmaster_is_suspended_and_its_mail_waits() {
+    let (peer, healed) = refusing("RCPT").await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..5 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    assert_eq!(queue.suspended.as_deref(), Some(&b"554 5.7.1 go away"[..]));
+    assert_eq!((queue.waiting, queue.kept), (5, 0));
+    let asked = ["MAIL FROM:<>", "RCPT TO:<postmaster@b.example>"].map(str::to_owned);
+    assert!(peer.commands().windows(2).any(|two| two == asked), "{:?}", peer.commands());
+    let mails = peer.commands().iter().filter(|line| line.starts_with("MAIL")).count();
+    assert_eq!(mails, 4, "three messages and the question");
+
+    // The question is put again, and no message with it, until it takes mail again.
+    server.clock.advance(Duration::from_secs(34 * 60));
+    peer.wait(|peer| peer.commands().iter().filter(|line| *line == "MAIL FROM:<>").count() == 2)
+        .await;
+    server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    healed.store(true, Ordering::Relaxed);
+    server.release("b.example").await;
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 5);
+}
+
+#[tokio::test]
+async fn a_host_whose_greeting_or_hello_refuses_us_is_suspended() {
+    for refuses in [&[""][..], &["EHLO", "HELO"]] {
+        let peer = Peer::start(answering(move |line| {
+            let word = line.split(' ').next().unwrap_or_default();
+            refuses.contains(&word).then(|| "554 5.7.1 not you".to_owned())
+        }))
+        .await;
+        let server = Server::start(&[("b.example", to(peer.address))]);
+        server.hold(&["bob@b.example"], BODY).await;
+        let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+        assert_eq!((queue.waiting, queue.kept), (1, 0), "{refuses:?}");
+        assert_eq!(queue.next_try, NextTry::At(NOW.unix_seconds + 30 * 60), "{refuses:?}");
+    }
+}
+
+/// A host that takes mail for its postmaster means what it says of the messages.
+#[tokio::test]
+async fn messages_at_fault_are_kept_and_the_turn_goes_on() {
+    let peer = Peer::start(answering(|line| {
+        line.starts_with("RCPT TO:<gone").then(|| "550 5.1.1 nobody".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    let mut gone = Vec::new();
+    for _ in 0..5 {
+        gone.push(server.hold(&["gone@b.example"], BODY).await);
+    }
+    server.hold(&["bob@b.example"], BODY).await;
+    server.run();
+    let queue = server.wait("b.example", |queue| queue.kept == 5 && queue.waiting == 0).await;
+    assert_eq!(queue.suspended, None);
+    peer.wait(|peer| peer.got().len() == 1).await;
+    let questions = peer.commands().iter().filter(|line| *line == "MAIL FROM:<>").count();
+    assert_eq!((questions, peer.connections()), (1, 1));
+    for id in gone {
+        let held = server.held(id).await;
+        assert_eq!(held[0].envelope.recipients[0].state, State::Refused);
+    }
+}
+
+/// Five megabytes a minute go over the wire for nothing otherwise.
+#[tokio::test]
+async fn a_host_that_defers_everything_is_left_alone_until_it_takes_something() {
+    let busy = Arc::new(AtomicBool::new(true));
+    let is_busy = Arc::clone(&busy);
+    let peer = Peer::start(answering(move |line| {
+        let refuses = line == "." && is_busy.load(Ordering::Relaxed);
+        refuses.then(|| "452 4.3.1 out of space".to_owned())
+    }))
+    .await;
+    let per_host = to(peer.address);
+    let mut server = Server::new(&[("b.example", per_host)]);
+    for _ in 0..100 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_put_off("b.example").await;
+    let mails = || peer.commands().iter().filter(|line| line.starts_with("MAIL")).count();
+    assert!((20..=45).contains(&mails()), "20 a turn, of which there may be two: {}", mails());
+    busy.store(false, Ordering::Relaxed);
+    server.clock.advance(Duration::from_secs(34 * 60));
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 100);
+}
+
+/// "Too many messages on this connection" is no failure of the message that hears it.
+#[tokio::test]
+async fn a_421_is_the_connections_and_not_the_messages() {
+    let mails = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&mails);
+    let peer = Peer::start(answering(move |line| {
+        let word = line.split(' ').next().unwrap_or_default();
+        match word {
+            "EHLO" => counter.store(0, Ordering::Relaxed),
+            "MAIL" if counter.fetch_add(1, Ordering::Relaxed) == 3 => {
+                return Some("421 4.7.0 too many messages on this connection".to_owned());
+            }
+            _ => {}
+        }
+        None
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..9 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_empty("b.example").await;
+    assert_eq!((peer.got().len(), peer.connections()), (9, 3), "no half hour between them");
+}
+
+/// A host that says 421 to one message alone takes the others.
+#[tokio::test]
+async fn a_message_that_hears_421_first_holds_up_no_other() {
+    let peer = Peer::start(answering(|line| {
+        line.starts_with("RCPT TO:<poison").then(|| "421 4.3.0 not this".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    let poison = server.hold(&["poison@b.example"], BODY).await;
+    for _ in 0..3 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    peer.wait(|peer| peer.got().len() == 3).await;
+    server.wait_put_off("b.example").await;
+    let held = server.held(poison).await;
+    assert!(matches!(held[0].status, Status::Waiting(_)), "{held:?}");
+}
+
+/// A message that is too large for a host is not sent to it.
+#[tokio::test]
+async fn what_is_over_the_hosts_size_is_never_sent() {
+    let offers = &["PIPELINING", "SIZE 1000"];
+    let peer = Peer::start(Behaviour { offers, ..Behaviour::default() }).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let large = server.hold(&["bob@b.example"], &BODY.repeat(100)).await;
+    let held = server.wait_tried(large).await;
+    let [bob] = &held.envelope.recipients[..] else { panic!("one recipient: {held:?}") };
+    assert_eq!(bob.state, State::Refused);
+    let said = String::from_utf8_lossy(&bob.reply);
+    assert_eq!(said, "the message has 1900 octets, and the host takes 1000");
+    assert!(peer.commands().iter().all(|line| !line.starts_with("MAIL")));
+}
+
+/// A host that drops what it was sent behind the end of a message hears MAIL alone for a day.
+#[tokio::test]
+async fn mail_behind_an_end_that_is_not_answered_costs_the_message_nothing() {
+    let mails = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&mails);
+    let peer = Peer::start(answering(move |line| {
+        let mail = line.starts_with("MAIL");
+        (mail && counter.fetch_add(1, Ordering::Relaxed) == 2).then(String::new)
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..5 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_empty("b.example").await;
+    assert_eq!((peer.got().len(), peer.connections()), (5, 2));
+}
+
+/// The greeting tells, whatever the name and port.
+#[tokio::test]
+async fn mail_does_not_go_to_ourselves() {
+    let other = plain_peer().await;
+    let mut server = Server::new(&[("c.example", to(other.address))]);
+    let text = String::from_utf8(server.own.greeting().as_bytes().to_vec()).expect("ASCII");
+    let ourselves = Peer::start(answering(move |line| {
+        line.is_empty().then(|| format!("220 mx2.example {text}"))
+    }))
+    .await;
+    let domains = [("b.example", to(ourselves.address)), ("c.example", to(other.address))];
+    server.terms.send_replace(crate::terms(&domains));
+    server.run();
+    server.hold(&["bob@b.example"], BODY).await;
+    server.hold(&["cid@c.example"], BODY).await;
+    server.wait_put_off("b.example").await;
+    server.wait_empty("c.example").await;
+    let queue = server.queue("b.example").await.expect("it has mail");
+    let answer = String::from_utf8_lossy(&queue.last_answer).into_owned();
+    assert_eq!(answer, format!("{} is this host itself", ourselves.address));
+    assert_eq!((queue.waiting, ourselves.commands()), (1, Vec::new()));
+}

@@ -1,0 +1,38 @@
+//! Many domains: one slow or broken host, or one bad message, holds up nobody else.
+
+use crate::peer::Peer;
+use crate::{Server, answering, dead_address, plain_peer, to};
+
+const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
+const DOMAINS: usize = 1000;
+
+#[tokio::test]
+async fn a_thousand_domains_with_slow_and_broken_hosts_among_them() {
+    let sound = plain_peer().await;
+    let dead = dead_address().await;
+    let broken = Peer::start(answering(|line| line.starts_with("MAIL").then(String::new))).await;
+    // It takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let silent_at = silent.local_addr().expect("it is bound");
+    let names: Vec<String> = (0..DOMAINS).map(|nth| format!("d{nth}.example")).collect();
+    let host_of = |nth: usize| match nth % 10 {
+        0 => to(dead),
+        1 => to(broken.address),
+        2 => to(silent_at),
+        _ => to(sound.address),
+    };
+    let domains: Vec<_> =
+        names.iter().enumerate().map(|(nth, name)| (name.as_str(), host_of(nth))).collect();
+    let mut server = Server::new(&domains);
+    for name in &names {
+        server.hold(&[&format!("bob@{name}")], BODY).await;
+    }
+    server.run();
+    let expected = DOMAINS * 7 / 10;
+    sound.wait(|sound| sound.got().len() == expected).await;
+    // Nothing of the others was lost for it, and the dead host was tried for one of them.
+    for nth in [0, 1, 2] {
+        let queue = server.queue(&names[nth]).await.expect("it has mail");
+        assert_eq!((queue.waiting + queue.under_way, queue.kept), (1, 0), "{}", names[nth]);
+    }
+}
