@@ -187,6 +187,8 @@ pub enum Error {
     Stale,
     /// There is no place to record it.
     Full,
+    /// A shortage of descriptors or memory that passes by itself; nothing was recorded.
+    Busy,
     /// The spool has stopped after an error of its disk.
     Down,
     /// What was stored cannot be read back: what, and where.
@@ -198,6 +200,7 @@ impl fmt::Display for Error {
         match self {
             Self::Stale => f.write_str("the lease has gone to another, or the message is gone"),
             Self::Full => Refuse::Full.fmt(f),
+            Self::Busy => Refuse::Busy.fmt(f),
             Self::Down => Refuse::Down.fmt(f),
             Self::Damaged(what) => f.write_str(what),
         }
@@ -337,6 +340,8 @@ pub struct Stats {
     pub syncs: u64,
     /// Whether the spool has stopped after an error of its disk.
     pub down: bool,
+    /// Messages, records and files that were durable once and cannot be read.
+    pub damaged: u64,
     /// Each domain that has items.
     pub domains: Vec<DomainStats>,
 }

@@ -7,13 +7,20 @@
 mod check;
 pub mod disk;
 mod draft;
+mod files;
+mod folder;
 mod index;
 mod place;
+mod quarantine;
 mod read;
 pub mod record;
 mod recover;
+mod replay;
+mod report;
+mod scan;
 pub mod segment;
 mod settle;
+mod spare;
 mod store;
 mod writer;
 
@@ -28,9 +35,11 @@ use tokio::sync::{Semaphore, broadcast};
 
 use self::disk::{Disk, Folder};
 use self::draft::Draft;
+use self::files::Files;
 use self::index::Index;
-use self::place::{Places, Promise};
+use self::place::Places;
 use self::read::LogBody;
+use self::report::DamageLog;
 use self::store::{Failure, Operation};
 use self::writer::WriterThread;
 use super::{
@@ -40,7 +49,7 @@ use super::{
 use crate::clock::Clock;
 
 pub use self::check::{check, check_on};
-pub use self::recover::{Finding, Report};
+pub use self::report::{Damage, Damages, Finding, Report};
 
 /// What can be chosen about a log.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +63,9 @@ pub struct Options {
     /// A body that is longer keeps a file of its own.
     pub inline_bytes: u64,
 }
+
+/// With less memory for drafts no message could be begun.
+const LEAST_MEMORY: usize = 64 << 10;
 
 impl Default for Options {
     fn default() -> Self {
@@ -72,6 +84,7 @@ impl Options {
     fn for_disk(mut self, total: u64) -> Self {
         self.segment_bytes = self.segment_bytes.min((total / 32).max(64 << 10));
         self.inline_bytes = self.inline_bytes.min(self.segment_bytes / 4);
+        self.memory_bytes = self.memory_bytes.max(LEAST_MEMORY);
         self
     }
 }
@@ -82,7 +95,11 @@ pub struct Shared<D: Disk> {
     disk: D,
     options: Options,
     clock: Clock,
-    index: Mutex<Index<D::File>>,
+    index: Mutex<Index>,
+    files: Files<D::File>,
+    damage: DamageLog,
+    /// Whether what becomes of a claimed item can be recorded.
+    can_settle: AtomicBool,
     places: Places,
     memory: Arc<Semaphore>,
     events: broadcast::Sender<Event>,
@@ -98,13 +115,29 @@ struct Counters {
 }
 
 impl<D: Disk> Shared<D> {
-    fn index(&self) -> MutexGuard<'_, Index<D::File>> {
+    fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().expect("no holder panics")
     }
 
     fn tell(&self, event: Event) {
         // Nobody listens: nobody wants to know.
         let _ = self.events.send(event);
+    }
+
+    /// Something that was durable cannot be read: told once, and listed from now on.
+    fn note_damage(&self, damage: &Damage) {
+        if self.damage.add(damage) {
+            tracing::error!(%damage, "damage in the spool");
+        }
+    }
+
+    /// The damage that is known.
+    fn damages(&self) -> Damages {
+        let mut damages = self.damage.list(|id| self.index().message(id).is_some());
+        for damage in damages.first.iter_mut().filter(|damage| damage.domains.is_empty()) {
+            damage.domains = damage.id.map_or_else(Vec::new, |id| self.index().domains_of(id));
+        }
+        damages
     }
 
     /// An error of the disk is final: what was not synced may be lost though a second sync would
@@ -125,10 +158,11 @@ impl<D: Disk> Shared<D> {
 
     fn claim(&self, domain: &Domain, max: usize, lease: Duration) -> Vec<Claim> {
         let (now, instant) = (self.clock.timestamp(), self.clock.instant());
-        let leased = self.index().lease(domain, max, instant.after(lease), |queue, id, item, _| {
-            queue.next_try <= now.unix_seconds && queue.is_free(id, item, now, instant)
-        });
-        self.read_claims(domain, leased)
+        self.readable(domain, || {
+            self.index().lease(domain, max, instant.after(lease), |queue, id, item, _| {
+                queue.next_try <= now.unix_seconds && queue.is_free(id, item, now, instant)
+            })
+        })
     }
 
     fn expired(&self, domain: &Domain, before: Timestamp, max: usize) -> Vec<Claim> {
@@ -138,15 +172,15 @@ impl<D: Disk> Shared<D> {
             return Vec::new();
         }
         let instant = self.clock.instant();
-        let leased =
+        self.readable(domain, || {
             self.index().lease(domain, max, instant.after(LEASE), |queue, id, item, message| {
                 let arrival = message.arrival();
                 arrival.known
                     && arrival.unix_seconds < before.unix_seconds
                     && item.marks.waiting
                     && !queue.is_leased(id, instant)
-            });
-        self.read_claims(domain, leased)
+            })
+        })
     }
 
     fn renew(&self, claims: &[Claim], lease: Duration) -> Result<(), Error> {
@@ -161,6 +195,7 @@ impl<D: Disk> Shared<D> {
 
     fn stats(&self) -> Stats {
         let instant = self.clock.instant();
+        let damaged = self.damage.list(|id| self.index().message(id).is_some()).count;
         let index = self.index();
         let (messages, body_bytes) = index.totals();
         let mut domains: Vec<_> = index.queues().collect();
@@ -188,6 +223,7 @@ impl<D: Disk> Shared<D> {
             operations: self.counters.operations.load(Ordering::Relaxed),
             syncs: self.counters.syncs.load(Ordering::Relaxed),
             down: self.down.load(Ordering::Acquire),
+            damaged,
         }
     }
 }
@@ -215,10 +251,28 @@ impl<D: Disk> LogSpool<D> {
         Ok((Self { shared, writer }, report))
     }
 
+    /// The damage that was found at the start and since.
+    pub fn damages(&self) -> Damages {
+        self.shared.damages()
+    }
+
+    /// That what becomes of a claim can be recorded; on a full disk [`Error::Full`].
+    pub async fn ensure_settling(&self) -> Result<(), Error> {
+        if self.shared.can_settle.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.commit(Operation::Reserve).await?;
+        match self.shared.can_settle.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(Error::Full),
+        }
+    }
+
     async fn commit(&self, operation: Operation) -> Result<u64, Error> {
         self.writer.handle().commit(operation, None).await.map_err(|failure| match failure {
             Failure::Stale => Error::Stale,
             Failure::Full => Error::Full,
+            Failure::Busy => Error::Busy,
             Failure::Uncertain | Failure::Down => Error::Down,
         })
     }
@@ -229,7 +283,7 @@ impl<D: Disk> LogSpool<D> {
 
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared<D>) -> T + Send + 'static,
+        work: impl FnOnce(&Arc<Shared<D>>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         self.check_up()?;
         let shared = self.shared.clone();
@@ -271,6 +325,7 @@ impl<D: Disk> Spool for LogSpool<D> {
         max: usize,
         lease: Duration,
     ) -> Result<Vec<Claim>, Error> {
+        self.ensure_settling().await?;
         let domain = domain.clone();
         self.with(move |shared| shared.claim(&domain, max, lease)).await
     }
@@ -302,6 +357,7 @@ impl<D: Disk> Spool for LogSpool<D> {
         before: Timestamp,
         max: usize,
     ) -> Result<Vec<Claim>, Error> {
+        self.ensure_settling().await?;
         let domain = domain.clone();
         self.with(move |shared| shared.expired(&domain, before, max)).await
     }
@@ -323,7 +379,7 @@ impl<D: Disk> Spool for LogSpool<D> {
         if self.shared.down.load(Ordering::Acquire) {
             return Err(Refuse::Down);
         }
-        size.map_or(Ok(()), |size| Promise::new(self.shared.clone(), size).map(drop))
+        self.shared.places.takes(&self.shared, size.unwrap_or(0))
     }
 
     fn stats(&self) -> Stats {

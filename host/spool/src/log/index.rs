@@ -54,9 +54,9 @@ pub enum Change {
 
 /// Everything that is held.
 #[derive(Debug)]
-pub struct Index<F> {
+pub struct Index {
     /// The segments there are.
-    pub segments: Segments<F>,
+    pub segments: Segments,
     messages: HashMap<MsgId, Message>,
     queues: HashMap<Domain, Queue>,
     due: BTreeSet<(u64, Domain)>,
@@ -64,7 +64,7 @@ pub struct Index<F> {
     generation: u64,
 }
 
-impl<F> Index<F> {
+impl Index {
     /// Nothing is held.
     pub fn new() -> Self {
         Self {
@@ -101,6 +101,20 @@ impl<F> Index<F> {
     /// A message that is held.
     pub fn message(&self, id: MsgId) -> Option<&Message> {
         self.messages.get(&id)
+    }
+
+    /// The messages that are held.
+    pub fn messages(&self) -> impl Iterator<Item = (&MsgId, &Message)> {
+        self.messages.iter()
+    }
+
+    /// Keeps a message that cannot be read from being tried again before the next start.
+    pub fn keep(&mut self, id: MsgId) {
+        for domain in self.domains_of(id) {
+            if let Some(queue) = self.queues.get_mut(&domain) {
+                queue.keep(id);
+            }
+        }
     }
 
     /// The domains for which a message is held.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crc32c::crc32c_append;
 use postern_core::envelope::{Record as StoredRecord, State};
 
-use super::disk::{BODIES, Disk, DiskFile};
+use super::disk::{BODIES, Disk, DiskFile, Trouble};
 use super::index::{Item, Message, Place};
 use super::record::{Header, Named, RECORD_HEAD};
+use super::report::Damage;
 use super::segment::segment_name;
 use super::{Shared, blocking};
 use crate::{Body, Claim, Domain, Envelope, Error, Held, MsgId, Page, Recipient};
@@ -17,30 +18,52 @@ use crate::{Body, Claim, Domain, Envelope, Error, Held, MsgId, Page, Recipient};
 const CHUNK_BYTES: u64 = 128 << 10;
 
 impl<D: Disk> Shared<D> {
-    /// The record at `place`, of which `body` octets more are wanted than its head and meta part.
-    fn read_record(&self, place: Place) -> Result<(Header, Vec<u8>), Error> {
+    /// The record at `place`, which must be about `id`: its head and its meta part.
+    fn read_record(&self, place: Place, id: MsgId) -> Result<(Header, Vec<u8>), Error> {
         let damaged = |error: &dyn std::fmt::Display| {
             let name = segment_name(place.segment);
             Error::Damaged(format!("{name}, octet {}: {error}", place.offset))
         };
-        let (file, mark) = {
-            let index = self.index();
-            let segment = index.segments.get(place.segment).ok_or(Error::Stale)?;
-            (segment.file.clone(), segment.mark)
-        };
+        let mark = self.index().segments.get(place.segment).ok_or(Error::Stale)?.mark;
         let mut bytes = vec![0; RECORD_HEAD + place.meta_len as usize];
-        file.read_at(&mut bytes, u64::from(place.offset)).map_err(|error| damaged(&error))?;
-        match Header::read(mark, &bytes) {
-            Some((header, _)) => Ok((header, bytes.split_off(RECORD_HEAD))),
+        let file = self.files.get(&self.disk, place.segment);
+        let read = file.and_then(|file| file.read_at(&mut bytes, u64::from(place.offset)));
+        read.map_err(|error| self.read_fault(&error, &damaged))?;
+        match Header::read(mark, u64::from(place.offset), &bytes) {
+            Some((header, meta)) if header.id == id && meta.len() == place.meta_len as usize => {
+                Ok((header, bytes.split_off(RECORD_HEAD)))
+            }
+            Some(_) => Err(damaged(&"the record is another's")),
             None => Err(damaged(&"the record fails its checksum")),
         }
     }
 
-    /// The recipients that a state at `place` says.
-    pub(super) fn read_state(&self, place: Place) -> Result<Vec<Recipient>, Error> {
-        let (_, meta) = self.read_record(place)?;
+    /// What an error of reading means.
+    fn read_fault(
+        &self,
+        error: &io::Error,
+        damaged: &dyn Fn(&dyn std::fmt::Display) -> Error,
+    ) -> Error {
+        if Trouble::of(error) == Trouble::Busy { Error::Busy } else { damaged(error) }
+    }
+
+    /// The recipients that the state of an item at `place` says.
+    pub(super) fn read_state(
+        &self,
+        place: Place,
+        domain: &Domain,
+        id: MsgId,
+    ) -> Result<Vec<Recipient>, Error> {
+        let (_, meta) = self.read_record(place, id)?;
+        let named = Named::parse(&meta).filter(|named| named.domain == *domain);
+        let Some(Named { mut rest, .. }) = named else {
+            let name = segment_name(place.segment);
+            return Err(Error::Damaged(format!(
+                "{name}, octet {}: the record is another domain's",
+                place.offset
+            )));
+        };
         let mut recipients = Vec::new();
-        let mut rest = Named::parse(&meta).map(|named| named.rest).unwrap_or_default();
         while let Ok((StoredRecord::Recipient(recipient), after)) = StoredRecord::take(rest) {
             recipients.push(Recipient::from_stored(recipient));
             rest = after;
@@ -58,7 +81,7 @@ impl<D: Disk> Shared<D> {
         loop {
             let find = || self.index().item(domain, id).map(|(item, message)| (*item, *message));
             let (item, message) = find().ok_or(Error::Stale)?;
-            match self.read_item(domain, &item, &message) {
+            match self.read_item(domain, id, &item, &message) {
                 Ok(envelope) => return Ok((envelope, message)),
                 Err(error) => {
                     let now = find().ok_or(Error::Stale)?;
@@ -73,42 +96,71 @@ impl<D: Disk> Shared<D> {
     fn read_item(
         &self,
         domain: &Domain,
+        id: MsgId,
         item: &Item,
         message: &Message,
     ) -> Result<Envelope, Error> {
-        let (_, meta) = self.read_record(message.place)?;
+        let (_, meta) = self.read_record(message.place, id)?;
         let (_, mut envelope) = Envelope::decode(&meta).map_err(|fault| {
             let name = segment_name(message.place.segment);
             Error::Damaged(format!("{name}, octet {}: {fault}", message.place.offset))
         })?;
         match item.state {
-            Some(place) => envelope.recipients = self.read_state(place)?,
+            Some(place) => envelope.recipients = self.read_state(place, domain, id)?,
             None => envelope.recipients.retain(|recipient| recipient.domain() == *domain),
         }
         Ok(envelope)
     }
 
-    /// Claims for items that were just leased. One that cannot be read is kept, and said so; it
-    /// must not stop those behind it.
-    pub(super) fn read_claims(&self, domain: &Domain, leased: Vec<(MsgId, u64)>) -> Vec<Claim> {
-        let mut claims = Vec::with_capacity(leased.len());
-        for (id, generation) in leased {
-            match self.read_envelope(domain, id) {
-                Ok((mut envelope, message)) => {
-                    envelope.recipients.retain(|recipient| recipient.state == State::Waiting);
-                    let (domain, size) = (domain.clone(), message.body_len);
-                    claims.push(Claim { id, domain, generation, envelope, size });
-                }
-                Err(Error::Stale) => {}
-                Err(error) => {
-                    tracing::error!(%id, %domain, %error, "a message cannot be read; it is kept");
-                    if let Some(queue) = self.index().queue_mut(domain) {
-                        queue.keep(id);
+    /// Claims for the items that `lease` leases. One that cannot be read is put aside and listed as
+    /// damaged; none of those behind it is taken for read, or for the queue's end, because of it.
+    pub(super) fn readable(
+        &self,
+        domain: &Domain,
+        mut lease: impl FnMut() -> Vec<(MsgId, u64)>,
+    ) -> Vec<Claim> {
+        loop {
+            let leased = lease();
+            let is_end = leased.is_empty();
+            let mut claims = Vec::with_capacity(leased.len());
+            let mut is_busy = false;
+            for (id, generation) in leased {
+                match self.read_claim(domain, id, generation) {
+                    Ok(claim) => claims.push(claim),
+                    Err(Error::Damaged(what)) => self.put_aside(domain, id, what),
+                    Err(Error::Busy) => {
+                        is_busy = true;
+                        if let Some(queue) = self.index().queue_mut(domain) {
+                            queue.drop_lease(id);
+                        }
                     }
+                    Err(_) => {}
                 }
             }
+            if is_end || is_busy || !claims.is_empty() {
+                return claims;
+            }
         }
-        claims
+    }
+
+    fn read_claim(&self, domain: &Domain, id: MsgId, generation: u64) -> Result<Claim, Error> {
+        let (mut envelope, message) = self.read_envelope(domain, id)?;
+        envelope.recipients.retain(|recipient| recipient.state == State::Waiting);
+        Ok(Claim { id, domain: domain.clone(), generation, envelope, size: message.body_len })
+    }
+
+    /// An item that cannot be read waits for a person.
+    pub(super) fn put_aside(&self, domain: &Domain, id: MsgId, what: String) {
+        if let Some(queue) = self.index().queue_mut(domain) {
+            queue.keep(id);
+        }
+        self.note_damage(&self.damage_of(vec![domain.clone()], id, what));
+    }
+
+    fn damage_of(&self, domains: Vec<Domain>, id: MsgId, what: String) -> Damage {
+        let place = self.index().message(id).map(|message| message.place);
+        let file = place.map(|place| segment_name(place.segment)).unwrap_or_default();
+        Damage { file, range: None, what, id: Some(id), domains, is_held: true }
     }
 
     /// The items of a page. Those that end in the meantime and those whose envelope cannot be read
@@ -154,8 +206,12 @@ impl<D: Disk> Shared<D> {
             let (envelope, message) = match self.read_envelope(&domain, id) {
                 Ok(read) => read,
                 Err(Error::Stale) => continue,
+                Err(Error::Damaged(what)) => {
+                    self.note_damage(&self.damage_of(vec![domain], id, what));
+                    continue;
+                }
                 Err(error) => {
-                    tracing::error!(%id, %domain, %error, "a message cannot be read");
+                    tracing::warn!(%id, %domain, %error, "a message is not listed");
                     continue;
                 }
             };
@@ -176,25 +232,44 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Opens a message's body.
-    pub(super) fn open_body(&self, id: MsgId, from: u64) -> Result<LogBody<D>, Error> {
+    pub(super) fn open_body(self: &Arc<Self>, id: MsgId, from: u64) -> Result<LogBody<D>, Error> {
         let find = || self.index().message(id).map(|message| message.place);
-        let place = find().ok_or(Error::Stale)?;
-        let file = self.index().segments.get(place.segment).map(|segment| segment.file.clone());
-        let (header, _) = match self.read_record(place) {
-            Err(_) if find() != Some(place) => return self.open_body(id, from),
-            read => read?,
-        };
+        loop {
+            let place = find().ok_or(Error::Stale)?;
+            let opened = self.open_body_at(id, place, from);
+            if opened.is_ok() || find() == Some(place) {
+                return opened.inspect_err(|error| self.note_body(id, error));
+            }
+        }
+    }
+
+    /// A message whose body cannot be read whole waits for a person, for all its domains.
+    fn note_body(&self, id: MsgId, error: &Error) {
+        let Error::Damaged(what) = error else { return };
+        self.index().keep(id);
+        self.note_damage(&self.damage_of(Vec::new(), id, what.clone()));
+    }
+
+    fn open_body_at(
+        self: &Arc<Self>,
+        id: MsgId,
+        place: Place,
+        from: u64,
+    ) -> Result<LogBody<D>, Error> {
+        let (header, _) = self.read_record(place, id)?;
         let start = u64::from(place.offset) + RECORD_HEAD as u64 + u64::from(place.meta_len);
         let name =
             if header.own_file { format!("{BODIES}/{id}") } else { segment_name(place.segment) };
+        let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
         let (file, start) = if header.own_file {
-            let file = self.disk.open(&name).map_err(|error| Error::Damaged(error.to_string()))?;
-            (Arc::new(file), 0)
+            (self.disk.open(&name).map(Arc::new), 0)
         } else {
-            (file.ok_or(Error::Stale)?, start)
+            (self.files.get(&self.disk, place.segment), start)
         };
         Ok(LogBody {
-            file,
+            shared: self.clone(),
+            id,
+            file: file.map_err(|error| self.read_fault(&error, &damaged))?,
             name: name.into(),
             next: start.saturating_add(from.min(header.body_len)),
             end: start + header.body_len,
@@ -210,6 +285,8 @@ impl<D: Disk> Shared<D> {
 /// even after the log has moved the message or let go of it.
 #[derive(Debug)]
 pub struct LogBody<D: Disk> {
+    shared: Arc<Shared<D>>,
+    id: MsgId,
     file: Arc<D::File>,
     name: Arc<str>,
     next: u64,
@@ -231,22 +308,28 @@ impl<D: Disk> LogBody<D> {
         Ok(self)
     }
 
-    /// Fills the buffer with the next octets.
+    /// Fills the buffer with the next octets. The last are lent only once the checksum of all is
+    /// right: whoever sends them on must be able to stop before the end.
     pub(super) fn fill(&mut self) -> Result<(), Error> {
+        let filled = self.read_on();
+        filled.inspect_err(|error| self.shared.note_body(self.id, error))
+    }
+
+    fn read_on(&mut self) -> Result<(), Error> {
         let length = (self.end - self.next).min(CHUNK_BYTES);
         self.buffer.resize(usize::try_from(length).expect("a chunk is small"), 0);
-        if length == 0 {
-            return match self.checksum {
-                Some(checksum) if checksum != self.expected => {
-                    Err(Error::Damaged(format!("{}: a body fails its checksum", self.name)))
-                }
-                _ => Ok(()),
-            };
-        }
         let read = self.file.read_at(&mut self.buffer, self.next);
-        read.map_err(|error: io::Error| Error::Damaged(format!("{}: {error}", self.name)))?;
+        read.map_err(|error: io::Error| match Trouble::of(&error) {
+            Trouble::Busy => Error::Busy,
+            _ => Error::Damaged(format!("{}: {error}", self.name)),
+        })?;
         self.next += length;
         self.checksum = self.checksum.map(|checksum| crc32c_append(checksum, &self.buffer));
+        let is_wrong = self.checksum.is_some_and(|checksum| checksum != self.expected);
+        if self.next == self.end && is_wrong {
+            self.buffer.clear();
+            return Err(Error::Damaged(format!("{}: a body fails its checksum", self.name)));
+        }
         Ok(())
     }
 }
@@ -261,6 +344,7 @@ impl<D: Disk> Body for LogBody<D> {
             return Ok(&self.buffer);
         }
         let mut body = LogBody {
+            shared: self.shared.clone(),
             file: self.file.clone(),
             name: self.name.clone(),
             buffer: std::mem::take(&mut self.buffer),

@@ -3,16 +3,18 @@
 //! It is driven by one thread, or by a test step by step.
 
 mod copy;
+mod rotate;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::disk::{BODIES, Disk, DiskFile, QUARANTINE, SEGMENTS, is_full};
+use super::disk::{BODIES, Disk, DiskFile};
 use super::index::{Change, Index};
-use super::record::{Header, Kind, NO_ID, Named, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
-use super::segment::{Entry, Listing, index_name, segment_name};
+use super::record::{Header, Kind, NO_ID, Named, RECORD_HEAD};
+use super::segment::{Entry, Listing};
+use super::spare::Spare;
 use crate::{Domain, Event, MsgId};
 
 /// What is to be made durable.
@@ -30,6 +32,8 @@ pub enum Operation {
     Remove(MsgId),
     /// The end of a file that is no part of the log; needs nothing durable.
     Discard(String),
+    /// Place for what becomes of held mail, if there is none.
+    Reserve,
 }
 
 /// An item and the number of its lease.
@@ -50,15 +54,29 @@ pub enum Failure {
     Stale,
     /// There is no place; nothing was changed.
     Full,
+    /// Short of descriptors or memory; nothing was changed.
+    Busy,
     /// The disk failed: the operation may or may not be found after the next start.
     Uncertain,
     /// The log had stopped before.
     Down,
 }
 
+/// What a record is for, which decides what place it may have when that is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A new message.
+    Put,
+    /// Clearing a segment away.
+    Copy,
+    /// What became of a message.
+    Settle,
+}
+
 /// One record that an operation needs.
 struct Record {
     operation: usize,
+    purpose: Purpose,
     header: Header,
     bytes: Vec<u8>,
 }
@@ -67,7 +85,7 @@ struct Record {
 struct Current<F> {
     file: Arc<F>,
     listing: Listing,
-    /// Octets set aside for the file.
+    /// Octets set aside for records.
     capacity: u64,
     /// Puts end here, so that what is settled can be recorded on a disk that is full.
     put_capacity: u64,
@@ -77,6 +95,8 @@ struct Current<F> {
 pub struct Log<D: Disk> {
     shared: Arc<Shared<D>>,
     current: Option<Current<D::File>>,
+    spare: Option<Spare<D::File>>,
+    next_spare: u32,
     next_segment: u32,
     next_batch: u64,
 }
@@ -84,7 +104,7 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Goes on after what a recovery found. Numbers of segments and batches are never used again.
     pub fn new(shared: Arc<Shared<D>>, next_segment: u32, next_batch: u64) -> Self {
-        Self { shared, current: None, next_segment, next_batch }
+        Self { shared, current: None, spare: None, next_spare: 0, next_segment, next_batch }
     }
 
     /// Messages that are being received or wait for their commit.
@@ -105,14 +125,17 @@ impl<D: Disk> Log<D> {
             if let Operation::Done(lease) | Operation::State(lease, _) = &operation {
                 leased.push((number, lease.clone()));
             }
-            if let Err(failure) = self.prepare(number, operation, &mut records) {
+            if let Operation::Reserve = operation {
+                results[number] = self.ensure_reserve().map(|()| 0).map_err(|e| self.sorted(&e));
+            } else if let Err(failure) = self.prepare(number, operation, &mut records) {
                 results[number] = Err(failure);
             }
         }
         self.write(records, &mut results);
+        self.note_reserve();
         let mut index = self.shared.index();
         for (number, lease) in leased {
-            let unended = matches!(results[number], Err(Failure::Full));
+            let unended = matches!(results[number], Err(Failure::Full | Failure::Busy));
             if let Some(queue) = index.queue_mut(&lease.domain).filter(|_| unended) {
                 queue.drop_lease(lease.id);
             }
@@ -128,8 +151,12 @@ impl<D: Disk> Log<D> {
         records: &mut Vec<Record>,
     ) -> Result<(), Failure> {
         let mut index = self.shared.index();
-        let mut add = |header, bytes| records.push(Record { operation: number, header, bytes });
+        let mut add = |header: Header, bytes| {
+            let purpose = if header.kind == Kind::Put { Purpose::Put } else { Purpose::Settle };
+            records.push(Record { operation: number, purpose, header, bytes });
+        };
         match operation {
+            Operation::Reserve => {}
             Operation::Put(header, bytes) => add(header, bytes),
             Operation::Done(lease) => {
                 end_lease(&mut index, &lease)?;
@@ -167,11 +194,11 @@ impl<D: Disk> Log<D> {
         let mut batch_len = 0;
         for record in records {
             let length = record.header.record_len();
-            let is_put = record.header.kind == Kind::Put;
-            if !self.fits(batch_len + length, is_put) {
+            let purpose = record.purpose;
+            if !self.fits(batch_len + length, purpose) {
                 self.write_batch(std::mem::take(&mut batch), results);
                 batch_len = 0;
-                if let Err(failure) = self.make_room(length, is_put) {
+                if let Err(failure) = self.make_room(length, purpose) {
                     results[record.operation] = Err(failure);
                     continue;
                 }
@@ -194,104 +221,17 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn fits(&self, length: u64, is_put: bool) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            let capacity = if is_put { current.put_capacity } else { current.capacity };
-            current.listing.end() + length <= capacity
-        })
-    }
-
-    /// Begins a new segment, unless the disk is full and the record still fits this one.
-    fn make_room(&mut self, length: u64, is_put: bool) -> Result<(), Failure> {
-        if self.shared.down.load(Ordering::Acquire) {
-            return Err(Failure::Down);
-        }
-        if self.fits(length, is_put) {
-            return Ok(());
-        }
-        match self.begin_segment() {
-            Ok(()) if self.fits(length, is_put) => Ok(()),
-            Ok(()) => Err(Failure::Full),
-            Err(error) if is_full(&error) => Err(Failure::Full),
-            Err(error) => Err(self.shared.stop(&error)),
-        }
-    }
-
-    /// Seals the segment that is being written and begins the next.
-    fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.next_segment;
-        let name = segment_name(number);
-        let disk = &self.shared.disk;
-        let file = disk.create(&name)?;
-        self.next_segment += 1;
-        let mark = u64::from_le_bytes(*MsgId::now().as_bytes().last_chunk().expect("16 octets"));
-        let head = SegmentHead { number, mark, first_batch: self.next_batch };
-        let capacity = match self.make_segment(&file, &head) {
-            Ok(capacity) => capacity,
-            Err(error) if is_full(&error) => {
-                disk.remove(&name)?;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        disk.sync_folder(SEGMENTS)?;
-        self.seal()?;
-        let whole = self.shared.options.segment_bytes;
-        let put_capacity = if capacity == whole { whole - whole / 16 } else { 0 };
-        let file = Arc::new(file);
-        self.shared.index().segments.add(number, file.clone(), mark, SEGMENT_HEAD as u64);
-        let listing = Listing::new(head);
-        self.current = Some(Current { file, listing, capacity, put_capacity });
-        Ok(())
-    }
-
-    /// Sets place aside for a segment, and when there is little left, enough for some settlings;
-    /// makes its head durable. Says how much place there is.
-    fn make_segment(&self, file: &D::File, head: &SegmentHead) -> io::Result<u64> {
-        let whole = self.shared.options.segment_bytes;
-        let capacity = match file.reserve(whole) {
-            Ok(()) => whole,
-            Err(error) if is_full(&error) => {
-                file.truncate(0)?;
-                file.reserve(whole / 16)?;
-                whole / 16
-            }
-            Err(error) => return Err(error),
-        };
-        file.write_at(&mut [IoSlice::new(&head.encode())], 0)?;
-        file.sync()?;
-        Ok(capacity)
-    }
-
-    /// Leaves the log so that the next start is quick.
-    pub fn close(&mut self) {
-        if self.shared.down.load(Ordering::Acquire) {
-            return;
-        }
-        if let Err(error) = self.seal() {
-            tracing::warn!(%error, "the last segment stays as it is");
-        }
-    }
-
-    /// Gives back what the segment does not need and stores its index.
-    fn seal(&mut self) -> io::Result<()> {
-        let Some(current) = self.current.take() else { return Ok(()) };
-        current.file.truncate(current.listing.end())?;
-        if let Err(error) = current.listing.store(&self.shared.disk) {
-            tracing::warn!(%error, "the next start scans the segment, for want of an index file");
-        }
-        Ok(())
-    }
-
     /// Nothing is believed durable unless this returns `Ok`.
     fn write_and_sync(&mut self, batch: &mut [Record]) -> Result<(), Failure> {
         let current = self.current.as_ref().expect("room was made");
         let (mark, start) = (current.listing.head().mark, current.listing.end());
         let count = batch.len();
+        let mut offset = start;
         for (number, record) in batch.iter_mut().enumerate() {
             record.header.batch = self.next_batch;
             record.header.last = number + 1 == count;
-            record.header.write(mark, &mut record.bytes);
+            record.header.write(mark, offset, &mut record.bytes);
+            offset += record.header.record_len();
         }
         self.next_batch += 1;
         let mut parts: Vec<_> = batch.iter().map(|record| IoSlice::new(&record.bytes)).collect();
@@ -312,14 +252,14 @@ impl<D: Disk> Log<D> {
     /// After a failed write: cuts off what was written of it. A part of a refused message must not
     /// be found by the next start.
     fn take_back(&mut self, start: u64, error: io::Error) -> Failure {
-        if !is_full(&error) {
-            return self.shared.stop(&error);
-        }
-        let Some(current) = &mut self.current else { return Failure::Full };
+        let failure = self.sorted(&error);
+        let Some(current) = self.current.as_mut().filter(|_| failure != Failure::Uncertain) else {
+            return failure;
+        };
         match current.file.truncate(start).and_then(|()| current.file.sync()) {
             Ok(()) => {
                 (current.capacity, current.put_capacity) = (0, 0);
-                Failure::Full
+                failure
             }
             Err(error) => self.shared.stop(&error),
         }
@@ -332,7 +272,7 @@ impl<D: Disk> Log<D> {
         let mut changes = Vec::new();
         for record in batch {
             let offset = current.listing.end();
-            let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
+            let (_, meta) = Header::read(current.listing.head().mark, offset, &record.bytes)
                 .expect("its head was just made");
             current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
@@ -381,44 +321,27 @@ impl<D: Disk> Log<D> {
         let cleared =
             if needed > 0 { self.copy_forward(number) } else { self.drop_segment(number) };
         match cleared {
-            Ok(()) => true,
-            Err(error) if is_full(&error) => false,
+            Ok(()) => {
+                if let Err(error) = self.ensure_reserve() {
+                    self.sorted(&error);
+                }
+                true
+            }
             Err(error) => {
-                self.shared.stop(&error);
+                self.sorted(&error);
                 false
             }
         }
     }
-
-    /// Removes a segment of which nothing is needed. What it had buried may be forgotten only once
-    /// its removal is durable: else a power cut would bring the segment back, and its puts to life.
-    pub fn drop_segment(&mut self, number: u32) -> io::Result<()> {
-        let disk = &self.shared.disk;
-        let name = segment_name(number);
-        let damaged =
-            self.shared.index().segments.get(number).is_some_and(|segment| segment.damaged);
-        if damaged {
-            disk.rename(&name, &format!("{QUARANTINE}/{number:08}.log"))?;
-            disk.sync_folder(QUARANTINE)?;
-        } else {
-            disk.remove(&name)?;
-        }
-        match disk.remove(&index_name(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => disk.sync_folder(SEGMENTS)?,
-        }
-        self.shared.index().segments.remove(number);
-        Ok(())
-    }
 }
 
-fn end_lease<F>(index: &mut Index<F>, lease: &Leased) -> Result<(), Failure> {
+fn end_lease(index: &mut Index, lease: &Leased) -> Result<(), Failure> {
     let queue = index.queue_mut(&lease.domain).ok_or(Failure::Stale)?;
     if queue.end_lease(lease.id, lease.generation) { Ok(()) } else { Err(Failure::Stale) }
 }
 
 /// The record that ends an item.
-fn done<F>(index: &Index<F>, domain: &Domain, id: MsgId) -> Result<(Header, Vec<u8>), Failure> {
+fn done(index: &Index, domain: &Domain, id: MsgId) -> Result<(Header, Vec<u8>), Failure> {
     let (_, message) = index.item(domain, id).ok_or(Failure::Stale)?;
     let bytes = Named::record(u64::from(message.place.segment), domain);
     Ok((Header::of_meta(Kind::Done, id, bytes.len() - RECORD_HEAD), bytes))

@@ -4,12 +4,14 @@ use std::io;
 
 use postern_core::envelope::State;
 
-use super::{Log, Record, SegmentHead};
+use super::{Failure, Log, Purpose, Record};
 use crate::Envelope;
-use crate::log::disk::{Disk, DiskFile};
+use crate::log::disk::{Disk, DiskFile, Trouble};
 use crate::log::index::Place;
-use crate::log::record::{Header, Kind, Named, RECORD_HEAD};
-use crate::log::segment::{Entry, Listing, Scan, read_all, segment_name};
+use crate::log::record::{Header, Kind, Named, RECORD_HEAD, SegmentHead};
+use crate::log::report::Damage;
+use crate::log::scan::{Scan, Window};
+use crate::log::segment::{Entry, Listing, segment_name};
 
 /// Octets that are copied before they are synced.
 const COPY_BYTES: u64 = 4 << 20;
@@ -31,7 +33,7 @@ impl<D: Disk> Log<D> {
                 Err(error) => return self.leave(number, &error),
             };
             length += header.record_len();
-            records.push(Record { operation: 0, header, bytes });
+            records.push(Record { operation: 0, purpose: Purpose::Copy, header, bytes });
             if length >= COPY_BYTES {
                 self.write_copies(std::mem::take(&mut records))?;
                 length = 0;
@@ -42,8 +44,10 @@ impl<D: Disk> Log<D> {
     }
 
     fn leave(&self, number: u32, error: &io::Error) -> io::Result<()> {
-        let file = segment_name(number);
-        tracing::error!(file, %error, "a segment cannot be read; it is kept");
+        if Trouble::of(error) == Trouble::Busy {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        self.shared.note_damage(&Damage::of_file(&segment_name(number), error));
         if let Some(segment) = self.shared.index().segments.get_mut(number) {
             segment.damaged = true;
         }
@@ -55,21 +59,23 @@ impl<D: Disk> Log<D> {
         self.write(records, &mut results);
         match results {
             [Ok(_)] => Ok(()),
+            [Err(Failure::Busy)] => Err(io::ErrorKind::ResourceBusy.into()),
+            // A disk that failed has stopped the log already.
             [Err(_)] => Err(io::ErrorKind::StorageFull.into()),
         }
     }
 
     fn listing_of(&self, number: u32) -> io::Result<Listing> {
-        let (mark, file) = {
+        let mark = {
             let index = self.shared.index();
-            let segment = index.segments.get(number).expect("the caller has just found it");
-            (segment.mark, segment.file.clone())
+            index.segments.get(number).expect("the caller has just found it").mark
         };
-        let head = SegmentHead { number, mark, first_batch: 0 };
-        match Listing::load(&self.shared.disk, head) {
-            Some(listing) => Ok(listing),
-            None => Ok(Scan::of(&read_all(&*file)?, head, false).listing),
+        if let Some(listing) = Listing::load(&self.shared.disk, number, Some(mark)) {
+            return Ok(listing);
         }
+        let file = self.shared.files.get(&self.shared.disk, number)?;
+        let head = SegmentHead { number, mark, first_batch: 0 };
+        Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 
     /// The record that says today what `entry` said; none when nobody needs it.
@@ -119,8 +125,8 @@ impl<D: Disk> Log<D> {
             let body_len = usize::try_from(header.body_len).expect("it is part of a segment");
             bytes.resize(body + body_len, 0);
             let from = entry.offset + RECORD_HEAD as u64 + u64::from(entry.header.meta_len);
-            let file = self.shared.index().segments.get(number).map(|segment| segment.file.clone());
-            file.expect("the segment is being copied").read_at(&mut bytes[body..], from)?;
+            let file = self.shared.files.get(&self.shared.disk, number)?;
+            file.read_at(&mut bytes[body..], from)?;
             if crc32c::crc32c(&bytes[body..]) != header.body_crc {
                 return Err(io::Error::other(format!("the body of {id} fails its checksum")));
             }
@@ -147,7 +153,10 @@ impl<D: Disk> Log<D> {
                         .for_each(|recipient| recipient.state = State::Delivered);
                 }
                 Some(Some(place)) => {
-                    let recipients = self.shared.read_state(place).map_err(io::Error::other)?;
+                    let recipients = self
+                        .shared
+                        .read_state(place, &domain, entry.header.id)
+                        .map_err(io::Error::other)?;
                     envelope.recipients.retain(|recipient| !of_domain(&recipient.path));
                     envelope.recipients.extend(recipients);
                 }

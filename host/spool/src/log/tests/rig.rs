@@ -12,7 +12,8 @@ use super::sim_disk::SimDisk;
 use crate::clock::Clock;
 use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
 use crate::log::record::{Header, Kind, RECORD_HEAD};
-use crate::log::recover::{self, Report};
+use crate::log::recover;
+use crate::log::report::Report;
 use crate::log::store::{Failure, Log, Operation};
 use crate::log::{Options, Shared, draft};
 use crate::{Domain, MsgId, Outcome, Page};
@@ -44,7 +45,7 @@ impl Model {
         let allowed = match ended {
             Ok(()) => vec![after],
             Err(Failure::Uncertain) => before.into_iter().chain([after]).collect(),
-            Err(Failure::Stale | Failure::Full | Failure::Down) => before,
+            Err(Failure::Stale | Failure::Full | Failure::Busy | Failure::Down) => before,
         };
         self.allowed.insert(key, allowed);
     }
@@ -105,7 +106,8 @@ impl Rig {
         let results = self.commit(operations);
         for ((id, paths), ended) in ids.into_iter().zip(results) {
             let body = format!("{BODIES}/{id}");
-            if ended == Err(Failure::Full) && self.disk.open(&body).is_ok() {
+            if matches!(ended, Err(Failure::Full | Failure::Busy)) && self.disk.open(&body).is_ok()
+            {
                 self.commit(vec![Operation::Discard(body)]);
             }
             let mut items: BTreeMap<Domain, Recipients> = BTreeMap::new();

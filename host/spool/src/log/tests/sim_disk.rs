@@ -49,6 +49,23 @@ pub enum Fault {
     Sync(u64),
     /// The operation, if it needs place, finds none: a write ends half way.
     Full(u64),
+    /// The operation, if it needs a descriptor or memory, finds none.
+    Busy(u64),
+    /// The operation fails, whatever it is.
+    Broken(u64),
+}
+
+/// What is so until it is changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// No octet is free.
+    pub full: bool,
+    /// No inode is free.
+    pub no_inodes: bool,
+    /// No descriptor is free.
+    pub no_descriptors: bool,
+    /// Nothing can be changed.
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +89,9 @@ struct State {
     pending_names: Vec<(String, Option<usize>)>,
     operations: u64,
     fault: Fault,
+    condition: Condition,
+    /// What cannot be read, by file.
+    unreadable: Vec<(usize, std::ops::Range<usize>)>,
     is_dead: bool,
     has_failed: bool,
 }
@@ -94,9 +114,19 @@ enum Go {
     HalfWay(io::ErrorKind),
 }
 
+impl Go {
+    /// What was asked for could not begin, for want of something.
+    fn is_refused(&self) -> bool {
+        use io::ErrorKind::{ResourceBusy, StorageFull};
+        matches!(self, Self::HalfWay(StorageFull | ResourceBusy))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Place,
+    /// An inode, a descriptor and an entry of a folder.
+    File,
     Sync,
     Nothing,
 }
@@ -114,6 +144,8 @@ impl SimDisk {
             pending_names: Vec::new(),
             operations: 0,
             fault,
+            condition: Condition::default(),
+            unreadable: Vec::new(),
             is_dead: false,
             has_failed: false,
         })))
@@ -176,6 +208,18 @@ impl SimDisk {
         content.durable = content.seen.clone();
     }
 
+    /// Makes octets of a file unreadable, as a bad sector does.
+    pub fn lose(&self, name: &str, range: std::ops::Range<usize>) {
+        let mut state = self.state();
+        let content = state.names[name];
+        state.unreadable.push((content, range));
+    }
+
+    /// Changes what is so from now on.
+    pub fn set(&self, condition: Condition) {
+        self.state().condition = condition;
+    }
+
     /// The names there are.
     pub fn names(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
@@ -189,6 +233,17 @@ impl State {
         }
         let number = self.operations;
         self.operations += 1;
+        let Condition { full, no_inodes, no_descriptors, read_only } = self.condition;
+        if read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if no_descriptors && needs == Needs::File {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let needs_place = matches!(needs, Needs::Place | Needs::File);
+        if (full && needs_place) || (no_inodes && needs == Needs::File) {
+            return Ok(Go::HalfWay(io::ErrorKind::StorageFull));
+        }
         let go = match self.fault {
             Fault::Cut(at) if at == number => {
                 self.is_dead = true;
@@ -197,9 +252,13 @@ impl State {
             Fault::Sync(at) if at == number && needs == Needs::Sync => {
                 Go::HalfWay(io::ErrorKind::Other)
             }
-            Fault::Full(at) if at == number && needs == Needs::Place => {
+            Fault::Full(at) if at == number && needs_place => {
                 Go::HalfWay(io::ErrorKind::StorageFull)
             }
+            Fault::Busy(at) if at == number && needs_place => {
+                Go::HalfWay(io::ErrorKind::ResourceBusy)
+            }
+            Fault::Broken(at) if at == number => Go::HalfWay(io::ErrorKind::Other),
             _ => Go::Ahead,
         };
         self.has_failed |= go != Go::Ahead;
@@ -284,11 +343,11 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
         let mut state = self.state();
-        let go = state.begin(Needs::Place)?;
+        let go = state.begin(Needs::File)?;
         if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if go != Go::HalfWay(io::ErrorKind::StorageFull) {
+        if !go.is_refused() {
             state.contents.push(Content::default());
             let content = state.contents.len() - 1;
             state.name(name, Some(content));
@@ -298,14 +357,28 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        let content = *self.state().names.get(name).ok_or_else(|| not_found(name))?;
+        let state = self.state();
+        if state.condition.no_descriptors {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let content = *state.names.get(name).ok_or_else(|| not_found(name))?;
         Ok(SimFile { disk: self.clone(), content })
+    }
+
+    fn edit(&self, name: &str) -> io::Result<SimFile> {
+        if self.state().condition.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.open(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         let go = state.begin(Needs::Nothing)?;
         let content = *state.names.get(from).ok_or_else(|| not_found(from))?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         state.name(to, Some(content));
         state.name(from, None);
         result(go)
@@ -341,8 +414,14 @@ impl Disk for SimDisk {
         Ok(names.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
     }
 
+    fn strays(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     fn space(&self) -> io::Result<Space> {
-        Ok(Space { total: 1 << 40, free: 1 << 40 })
+        let Condition { full, no_inodes, .. } = self.state().condition;
+        let free = if full { 0 } else { 1 << 40 };
+        Ok(Space { total: 1 << 40, free, free_files: if no_inodes { 0 } else { 1 << 20 } })
     }
 }
 
@@ -352,11 +431,11 @@ impl SimFile {
         let go = state.begin(needs)?;
         let content = &mut state.contents[self.content];
         let change = match (change, &go) {
-            (Change::Write(offset, mut octets), Go::HalfWay(io::ErrorKind::StorageFull)) => {
+            (Change::Write(offset, mut octets), go) if go.is_refused() => {
                 octets.truncate(octets.len() / 2);
                 Change::Write(offset, octets)
             }
-            (Change::Length(_), Go::HalfWay(io::ErrorKind::StorageFull)) => return result(go),
+            (Change::Length(_), refused) if refused.is_refused() => return result(go),
             (change, _) => change,
         };
         apply(&mut content.seen, &change);
@@ -374,6 +453,13 @@ impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
         let from = offset as usize;
+        let to = from + buffer.len();
+        let is_lost = |(content, range): &(usize, std::ops::Range<usize>)| {
+            *content == self.content && range.start < to && from < range.end
+        };
+        if state.unreadable.iter().any(is_lost) {
+            return Err(io::Error::other("a bad sector"));
+        }
         let octets = state.contents[self.content].seen.get(from..from + buffer.len());
         buffer.copy_from_slice(octets.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
