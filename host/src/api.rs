@@ -207,7 +207,7 @@ impl From<Error> for Refusal {
         let code = match error {
             Error::Stale => StatusCode::CONFLICT,
             Error::Full => StatusCode::INSUFFICIENT_STORAGE,
-            Error::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Busy | Error::Down => StatusCode::SERVICE_UNAVAILABLE,
             Error::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(code, error.to_string())
