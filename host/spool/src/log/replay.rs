@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, QUARANTINE, SEGMENTS, Trouble};
 use super::index::Index;
-use super::record::{HeadFault, Kind, SegmentHead, VERSION};
+use super::record::{HeadFault, Kind, SEGMENT_HEAD, SegmentHead, VERSION};
 use super::report::{Damage, Finding, Report};
 use super::scan::{Bad, Scan, Window, first_head, guess_head, has_no_records, verify};
 use super::segment::{Listing, UNFINISHED, number_of, segment_name};
@@ -131,6 +131,7 @@ impl Replay {
                 false => beyond(&listing, window.length()),
             };
             self.add_segment(&listing, head.is_none() || !bad.is_empty());
+            self.report_head(&name, head);
             self.report_bad(&name, bad, true);
             self.apply(&listing);
             return Ok(());
@@ -151,9 +152,7 @@ impl Replay {
         let torn = scan.bad.iter().filter(is_torn).map(|bad| bad.range.clone()).collect();
         let is_damaged = scan.bad.iter().any(|bad| !bad.may_be_torn);
         self.add_segment(&scan.listing, head.is_none() || is_damaged);
-        if head.is_none() {
-            self.damaged(Damage::of_file(&name, "its head cannot be read"));
-        }
+        self.report_head(&name, head);
         self.report_bad(&name, scan.bad, false);
         self.apply(&scan.listing);
         self.scanned.push(Scanned { listing: scan.listing, torn, is_last });
@@ -183,6 +182,14 @@ impl Replay {
         self.index.segments.add(number, mark, listing.end());
         if let Some(segment) = self.index.segments.get_mut(number) {
             segment.damaged = is_damaged;
+        }
+    }
+
+    fn report_head(&mut self, name: &str, head: Option<SegmentHead>) {
+        if head.is_none() {
+            let mut damage = Damage::of_file(name, "its head cannot be read");
+            damage.range = Some(0..SEGMENT_HEAD as u64);
+            self.damaged(damage);
         }
     }
 

@@ -1,10 +1,13 @@
 //! Tests of the log: what every spool must do, and what only this one can be asked.
 
+mod bad_disk;
 mod conformance;
 mod damage;
 mod faults;
+mod in_a_folder;
 mod power_cuts;
 mod random_lives;
 mod rig;
 mod sim_disk;
 mod stand;
+mod trouble;

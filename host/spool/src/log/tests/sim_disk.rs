@@ -428,6 +428,10 @@ impl Disk for SimDisk {
 impl SimFile {
     fn change(&self, change: Change, needs: Needs) -> io::Result<()> {
         let mut state = self.disk.state();
+        let length = state.contents[self.content].seen.len();
+        let is_set_aside =
+            matches!(&change, Change::Write(offset, octets) if offset + octets.len() <= length);
+        let needs = if state.condition.full && is_set_aside { Needs::Nothing } else { needs };
         let go = state.begin(needs)?;
         let content = &mut state.contents[self.content];
         let change = match (change, &go) {
