@@ -13,6 +13,7 @@ mod index;
 mod place;
 mod quarantine;
 mod read;
+mod reader;
 pub mod record;
 mod recover;
 mod replay;
@@ -49,6 +50,7 @@ use super::{
 use crate::clock::Clock;
 
 pub use self::check::{check, check_on};
+pub use self::reader::LogReader;
 pub use self::report::{Damage, Damages, Finding, Report};
 
 /// What can be chosen about a log.
@@ -114,7 +116,27 @@ struct Counters {
     drafts: AtomicU64,
 }
 
+/// Events that may wait for one who listens.
+const EVENTS: usize = 1_024;
+
 impl<D: Disk> Shared<D> {
+    fn new(disk: D, options: Options, clock: Clock, index: Index) -> Self {
+        Self {
+            disk,
+            options,
+            clock,
+            index: Mutex::new(index),
+            files: Files::default(),
+            damage: DamageLog::default(),
+            can_settle: AtomicBool::new(true),
+            places: Places::default(),
+            memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
+            events: broadcast::Sender::new(EVENTS),
+            down: AtomicBool::new(false),
+            counters: Counters::default(),
+        }
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().expect("no holder panics")
     }

@@ -5,11 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::disk::{Disk, Folder};
-use super::replay::Replay;
+use super::reader::replay;
 use super::report::{Finding, Report};
-
-/// Times that a spool is read anew because a server removed a file meanwhile.
-const TRIES: u32 = 20;
 
 /// Reads the whole spool in the folder `path` and reports what a start would find, every record
 /// and every body that is not what was written. Beside a running server what is not finished is
@@ -17,29 +14,19 @@ const TRIES: u32 = 20;
 pub fn check(path: &Path) -> io::Result<Report> {
     let disk = Folder::read_only(path)?;
     let was_in_use = disk.is_in_use()?;
-    let mut report = check_again(&disk)?;
+    let mut report = replay(&disk, true)?.report;
     if !was_in_use && !disk.is_in_use()? {
         return Ok(report);
     }
     report.findings.retain(|finding| matches!(finding, Finding::Damaged(_)));
     if report.has_damage() {
-        let second = check_again(&disk)?;
+        let second = replay(&disk, true)?.report;
         report.findings.retain(|finding| second.findings.contains(finding));
     }
     Ok(report)
 }
 
-fn check_again(disk: &Folder) -> io::Result<Report> {
-    for _ in 1..TRIES {
-        match check_on(disk) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            checked => return checked,
-        }
-    }
-    check_on(disk)
-}
-
 /// As [`check`], on a disk that nobody uses.
 pub fn check_on<D: Disk>(disk: &D) -> io::Result<Report> {
-    Ok(Replay::read(disk, true)?.report)
+    Ok(replay(disk, true)?.report)
 }

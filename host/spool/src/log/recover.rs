@@ -5,24 +5,17 @@
 //! kept, never deleted.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
-
-use tokio::sync::{Semaphore, broadcast};
+use std::sync::Arc;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, SEGMENTS, is_full};
-use super::files::Files;
 use super::quarantine;
 use super::record::SEGMENT_HEAD;
 use super::replay::{Replay, Scanned};
-use super::report::{DamageLog, Finding, Report};
+use super::report::{Finding, Report};
 use super::segment::segment_name;
 use super::store::Log;
-use super::{Counters, Options, Places, Shared};
+use super::{Options, Shared};
 use crate::clock::Clock;
-
-/// Events that may wait for one who listens.
-const EVENTS: usize = 1_024;
 
 /// Opens a log: reads all of it and sets right what the last run left unfinished.
 pub(super) fn open<D: Disk>(
@@ -34,24 +27,10 @@ pub(super) fn open<D: Disk>(
     let mut replay = Replay::read(&disk, false)?;
     repair(&mut replay, &disk)?;
     let Replay { index, mut report, spares, next_segment, next_batch, .. } = replay;
-    let damage = DamageLog::default();
+    let shared = Arc::new(Shared::new(disk, options, clock, index));
     for found in report.damage() {
-        damage.add(found);
+        shared.damage.add(found);
     }
-    let shared = Arc::new(Shared {
-        disk,
-        options,
-        clock,
-        index: Mutex::new(index),
-        files: Files::default(),
-        damage,
-        can_settle: AtomicBool::new(true),
-        places: Places::default(),
-        memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
-        events: broadcast::Sender::new(EVENTS),
-        down: AtomicBool::new(false),
-        counters: Counters::default(),
-    });
     let mut log = Log::new(shared.clone(), next_segment, next_batch);
     let numbers: Vec<_> = shared.index().segments.numbers().collect();
     for number in numbers {
