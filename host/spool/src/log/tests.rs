@@ -3,11 +3,13 @@
 mod bad_disk;
 mod conformance;
 mod damage;
+mod every_bit;
 mod faults;
 mod in_a_folder;
 mod power_cuts;
 mod random_lives;
 mod rig;
+mod sequences;
 mod sim_disk;
 mod stand;
 mod trouble;

@@ -36,6 +36,10 @@ pub enum Loss {
     Nothing,
     /// Each sector and each name is lost, kept or torn by itself.
     Some(Random),
+    /// All is there, but of the write that was under way only so many sectors from its begin.
+    First(usize),
+    /// The same from its end.
+    Last(usize),
 }
 
 /// What goes wrong, and at which operation (reading is none), counted from 0.
@@ -92,6 +96,8 @@ struct State {
     condition: Condition,
     /// What cannot be read, by file.
     unreadable: Vec<(usize, std::ops::Range<usize>)>,
+    /// The file whose last change was under way when the power went.
+    under_way: Option<usize>,
     is_dead: bool,
     has_failed: bool,
 }
@@ -146,6 +152,7 @@ impl SimDisk {
             fault,
             condition: Condition::default(),
             unreadable: Vec::new(),
+            under_way: None,
             is_dead: false,
             has_failed: false,
         })))
@@ -169,6 +176,9 @@ impl SimDisk {
     pub fn after(&self, loss: Loss, fault: Fault) -> Self {
         let mut state = self.state();
         state.forget_nameless();
+        if let Loss::First(_) | Loss::Last(_) = loss {
+            return Self::with(state.torn(&loss), state.names.clone(), fault);
+        }
         if let Loss::Nothing = loss {
             let next = Self::with(state.contents.clone(), state.names.clone(), fault);
             let mut changed = next.state();
@@ -179,7 +189,7 @@ impl SimDisk {
         }
         let mut random = match loss {
             Loss::Some(random) => Some(random),
-            Loss::All | Loss::Nothing => None,
+            _ => None,
         };
         let mut contents = Vec::with_capacity(state.contents.len());
         for content in &state.contents {
@@ -206,6 +216,22 @@ impl SimDisk {
         content.pending.clear();
         change(&mut content.seen);
         content.durable = content.seen.clone();
+    }
+
+    /// The octets of a file.
+    pub fn content(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        state.contents[state.names[name]].seen.clone()
+    }
+
+    /// Sectors of the write that was under way when the power went; 0: it was no write.
+    pub fn sectors_under_way(&self) -> usize {
+        let state = self.state();
+        let change = state.under_way.and_then(|content| state.contents[content].pending.last());
+        match change {
+            Some(Change::Write(offset, octets)) => sectors(*offset, octets.len()).count(),
+            _ => 0,
+        }
     }
 
     /// Makes octets of a file unreadable, as a bad sector does.
@@ -265,6 +291,32 @@ impl State {
         Ok(go)
     }
 
+    /// The contents with but a part of the write that was under way.
+    fn torn(&self, loss: &Loss) -> Vec<Content> {
+        let mut contents = Vec::with_capacity(self.contents.len());
+        for (number, content) in self.contents.iter().enumerate() {
+            let mut durable = content.durable.clone();
+            let whole = content.pending.len() - usize::from(self.under_way == Some(number));
+            content.pending[..whole].iter().for_each(|change| apply(&mut durable, change));
+            if let Some(Change::Write(offset, octets)) = content.pending.get(whole) {
+                let parts = sectors(*offset, octets.len()).count();
+                for (at, (from, to)) in sectors(*offset, octets.len()).enumerate() {
+                    let is_kept = match loss {
+                        Loss::First(kept) => at < *kept,
+                        Loss::Last(kept) => at + kept >= parts,
+                        _ => true,
+                    };
+                    if is_kept {
+                        let part = octets[from - offset..to - offset].to_vec();
+                        apply(&mut durable, &Change::Write(from, part));
+                    }
+                }
+            }
+            contents.push(Content { seen: durable.clone(), durable, pending: Vec::new() });
+        }
+        contents
+    }
+
     /// Drops the contents that no name can lead to after any power cut.
     fn forget_nameless(&mut self) {
         let mut is_named = vec![false; self.contents.len()];
@@ -290,6 +342,13 @@ fn rename(names: &mut BTreeMap<String, usize>, name: &str, content: Option<usize
         Some(content) => names.insert(name.to_owned(), content),
         None => names.remove(name),
     };
+}
+
+/// The sectors, as far as they are in it, of `length` octets at `offset`.
+fn sectors(offset: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let end = offset + length;
+    (offset / SECTOR..end.div_ceil(SECTOR))
+        .map(move |number| ((number * SECTOR).max(offset), ((number + 1) * SECTOR).min(end)))
 }
 
 fn apply(content: &mut Vec<u8>, change: &Change) {
@@ -444,6 +503,9 @@ impl SimFile {
         };
         apply(&mut content.seen, &change);
         content.pending.push(change);
+        if state.is_dead {
+            state.under_way = Some(self.content);
+        }
         result(go)
     }
 }
