@@ -108,8 +108,8 @@ fn flip_each(is_closed: bool) -> Counts {
                 let disk = spool.disk.after(Loss::Nothing, Fault::None);
                 disk.damage(&name, |content| content[octet] ^= 1 << bit);
                 let is_copy = octet + crate::log::record::SEGMENT_HEAD >= octets.len();
-                let must_tell = !is_index && !is_dead && !(name.ends_with(".log") && is_copy);
-                flip(&spool, disk, must_tell, &context, &mut counts);
+                let may_be_silent = is_index || is_dead || (name.ends_with(".log") && is_copy);
+                flip(&spool, disk, !may_be_silent, &context, &mut counts);
             }
         }
     }
