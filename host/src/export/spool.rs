@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::export::{Exported, Folder, MessageFile, envelope_json};
-use postern_spool::{Body, Error, Held, MsgId, Page, Spool};
+use postern_spool::{Body, Error, Filter, Held, MsgId, Spool};
 
 /// Items that are looked up at once.
 const PAGE: usize = 256;
@@ -16,17 +16,20 @@ pub async fn export<S: Spool>(spool: &S, folder: &Path) -> io::Result<Exported> 
     let folder = Folder::make(folder)?;
     let mut exported = Exported::default();
     let mut seen = HashSet::new();
-    let mut page = Page { max: PAGE, ..Page::default() };
+    let mut after = None;
     loop {
-        let held = spool.list(&page).await.map_err(io::Error::other)?;
-        let Some(last) = held.last() else { return Ok(exported) };
-        page.after = Some((last.domain.clone(), last.id));
-        for id in held.iter().map(|held| held.id) {
+        let listed = spool.list(&Filter::default(), after.as_ref(), PAGE).await;
+        let listed = listed.map_err(io::Error::other)?;
+        for id in listed.items.iter().map(|held| held.id) {
             // A message for several domains is listed under each of them.
             if seen.insert(id) {
-                let items = spool.show(id).await.map_err(io::Error::other)?;
+                let items = spool.message(id).await.map_err(io::Error::other)?;
                 export_message(spool, id, &items, &folder, &mut exported).await?;
             }
+        }
+        after = listed.next;
+        if after.is_none() {
+            return Ok(exported);
         }
     }
 }
@@ -52,7 +55,7 @@ async fn copy_body<S: Spool>(
     id: MsgId,
     file: &mut MessageFile<'_>,
 ) -> io::Result<Option<String>> {
-    let mut body = match spool.read(id, 0).await {
+    let mut body = match spool.body(id).await {
         Ok(body) => body,
         Err(Error::Damaged(reason)) => return Ok(Some(reason)),
         Err(error) => return Err(io::Error::other(error)),

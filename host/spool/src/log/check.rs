@@ -1,13 +1,19 @@
 //! Checking a spool that no server uses, down to the last octet, without changing it.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
+use postern_core::time::Timestamp;
+
 use super::disk::{BODIES, Disk, DiskFile, Folder};
-use super::index::Index;
+use super::index::{Flags, Index};
 use super::record::{Header, RECORD_HEAD};
 use super::recover::{Replay, Report};
-use crate::{Domain, MsgId};
+use crate::MsgId;
+
+/// Nothing that a check tells depends on the time.
+const UNKNOWN: Timestamp = Timestamp { unix_seconds: u64::MAX >> 1, known: false };
 
 /// Reads the whole spool in the folder `path` and reports what a start would find, and every body
 /// that is not what was written. An error while a server uses the spool.
@@ -17,7 +23,7 @@ pub fn check(path: &Path) -> io::Result<Report> {
 
 /// As [`check`], on a disk.
 pub fn check_on<D: Disk>(disk: &D) -> io::Result<Report> {
-    Ok(Replay::read(disk, true)?.report)
+    Ok(Replay::read(disk, true, UNKNOWN)?.report)
 }
 
 /// The bodies with files of their own whose checksum is not that of the octets. (Those in segments
@@ -25,21 +31,21 @@ pub fn check_on<D: Disk>(disk: &D) -> io::Result<Report> {
 pub(super) fn damaged_bodies<D: Disk>(
     disk: &D,
     index: &Index<D::File>,
-) -> io::Result<Vec<(Domain, MsgId, String)>> {
+) -> io::Result<Vec<(MsgId, String)>> {
     let mut damaged = Vec::new();
-    for (domain, queue) in index.queues() {
-        for id in queue.items.keys() {
-            let message = index.message(*id).filter(|message| message.own_file);
-            let Some(message) = message else { continue };
-            let place = message.place;
-            let Some(segment) = index.segments.get(place.segment) else { continue };
-            let mut record = vec![0; RECORD_HEAD + place.meta_len as usize];
-            segment.file.read_at(&mut record, u64::from(place.offset))?;
-            let expected = Header::read(segment.mark, &record).map(|(header, _)| header.body_crc);
-            let Ok(file) = disk.open(&format!("{BODIES}/{id}")) else { continue };
-            if expected != checksum_of(&file, message.body_len).ok() {
-                damaged.push((domain.clone(), *id, "it fails its checksum".to_owned()));
-            }
+    let mut looked_at = HashSet::new();
+    for item in index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE)) {
+        let (id, place) = (item.id, item.put);
+        let Some(segment) = index.segments.get(place.segment) else { continue };
+        if !looked_at.insert(id) {
+            continue;
+        }
+        let mut record = vec![0; RECORD_HEAD + place.meta_len as usize];
+        segment.file.read_at(&mut record, u64::from(place.offset))?;
+        let expected = Header::read(segment.mark, &record).map(|(header, _)| header.body_crc);
+        let Ok(file) = disk.open(&format!("{BODIES}/{id}")) else { continue };
+        if expected != checksum_of(&file, item.body_len()).ok() {
+            damaged.push((id, "it fails its checksum".to_owned()));
         }
     }
     Ok(damaged)

@@ -12,12 +12,13 @@ use crc32c::crc32c_append;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, is_full};
+use super::operation::Operation;
 use super::place::Promise;
 use super::record::{Header, Kind, RECORD_HEAD};
-use super::store::{Failure, Operation};
+use super::store::Failure;
 use super::writer::Handle;
 use super::{Shared, blocking};
-use crate::{CommitError, Envelope, MsgId, Refuse, Writer};
+use crate::{CommitError, Draft, Envelope, MsgId, Refuse};
 
 /// Octets for which memory is asked when the client did not say a size.
 const UNKNOWN_SIZE: usize = 8 << 10;
@@ -29,7 +30,7 @@ const OWN_FIELDS: usize = 1 << 10;
 
 /// A message that is being received.
 #[derive(Debug)]
-pub struct Draft<D: Disk> {
+pub struct LogDraft<D: Disk> {
     shared: Arc<Shared<D>>,
     handle: Handle,
     id: MsgId,
@@ -59,7 +60,7 @@ impl<F> Clone for DraftFile<F> {
     }
 }
 
-impl<D: Disk> Draft<D> {
+impl<D: Disk> LogDraft<D> {
     /// Promises place and memory for a message. It holds no memory while it waits for it, so that
     /// those who have some are never waiting for each other.
     pub(super) async fn begin(
@@ -68,7 +69,7 @@ impl<D: Disk> Draft<D> {
         envelope: &Envelope,
         size: Option<u64>,
     ) -> Result<Self, Refuse> {
-        if shared.down.load(Ordering::Acquire) {
+        if shared.is_down() {
             return Err(Refuse::Down);
         }
         let promise = Promise::new(shared.clone(), size.unwrap_or(UNKNOWN_PLACE))?;
@@ -180,13 +181,13 @@ impl<D: Disk> Draft<D> {
     }
 }
 
-impl<D: Disk> Writer for Draft<D> {
+impl<D: Disk> Draft for LogDraft<D> {
     fn id(&self) -> MsgId {
         self.id
     }
 
     async fn write(&mut self, chunk: &[u8]) -> Result<(), Refuse> {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return Err(Refuse::Down);
         }
         let body_len = self.body_len + chunk.len() as u64;
@@ -223,7 +224,7 @@ impl<D: Disk> Writer for Draft<D> {
     }
 }
 
-impl<D: Disk> Drop for Draft<D> {
+impl<D: Disk> Drop for LogDraft<D> {
     fn drop(&mut self) {
         self.shared.counters.drafts.fetch_sub(1, Ordering::Relaxed);
         if let Some(name) = self.leftover.take() {

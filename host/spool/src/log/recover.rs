@@ -10,19 +10,17 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Semaphore, broadcast};
+use postern_core::time::Timestamp;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, QUARANTINE, SEGMENTS};
-use super::index::Index;
+use super::index::{Flags, Index};
 use super::record::{HeadFault, Header, SEGMENT_HEAD, SegmentHead, VERSION};
 use super::segment::{Listing, Scan, index_name, number_of, read_all, read_head, segment_name};
 use super::store::Log;
-use super::{Counters, Options, Places, Shared};
+use super::{Counters, DAMAGE_TOLD, Options, Places, Shared};
 use crate::clock::Clock;
-use crate::{Domain, MsgId};
-
-/// Events that may wait for one who listens.
-const EVENTS: usize = 1_024;
+use crate::{Admission, Damage, MsgId};
 
 /// What a recovery found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +36,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// What cannot be read, as the spool tells it.
+    fn damage(&self) -> Damage {
+        let damaged = self.findings.iter();
+        let damaged = damaged.filter(|finding| matches!(finding, Finding::Damaged { .. }));
+        let count = damaged.clone().count() as u64;
+        Damage { count, first: damaged.take(DAMAGE_TOLD).map(ToString::to_string).collect() }
+    }
+
     /// Whether something that was durable once cannot be read.
     pub fn has_damage(&self) -> bool {
         self.findings.iter().any(|finding| matches!(finding, Finding::Damaged { .. }))
@@ -121,8 +127,9 @@ pub(super) fn open<D: Disk>(
     clock: Clock,
 ) -> io::Result<(Log<D>, Arc<Shared<D>>, Report)> {
     let options = options.for_disk(disk.space()?.total);
-    let mut replay = Replay::read(&disk, false)?;
+    let mut replay = Replay::read(&disk, false, clock.timestamp())?;
     replay.repair(&disk)?;
+    let secret = super::secret::read_or_make(&disk)?;
     let Replay { index, report, next_segment, next_batch, .. } = replay;
     let shared = Arc::new(Shared {
         disk,
@@ -131,10 +138,15 @@ pub(super) fn open<D: Disk>(
         index: Mutex::new(index),
         places: Places::default(),
         memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
-        events: broadcast::Sender::new(EVENTS),
+        admission: watch::Sender::new(Admission::Unavailable),
+        work: Notify::new(),
+        damage: Mutex::new(report.damage()),
+        secret,
         down: AtomicBool::new(false),
+        has_room: AtomicBool::new(false),
         counters: Counters::default(),
     });
+    shared.look_for_place();
     let mut log = Log::new(shared.clone(), next_segment, next_batch);
     let numbers: Vec<_> = shared.index().segments.numbers().collect();
     for number in numbers {
@@ -148,9 +160,9 @@ pub(super) fn open<D: Disk>(
 impl<F: DiskFile> Replay<F> {
     /// Reads a log without changing anything. `whole`: every body too, and no index file is
     /// believed.
-    pub fn read<D: Disk<File = F>>(disk: &D, whole: bool) -> io::Result<Self> {
+    pub fn read<D: Disk<File = F>>(disk: &D, whole: bool, now: Timestamp) -> io::Result<Self> {
         let mut replay = Self {
-            index: Index::new(),
+            index: Index::new(now),
             report: Report::default(),
             unnamed: Vec::new(),
             scanned: Vec::new(),
@@ -173,10 +185,11 @@ impl<F: DiskFile> Replay<F> {
                 replay.scanned.push(listing);
             }
         }
+        replay.index.end_replay();
         replay.find_bodies(disk, whole)?;
         let drafts = disk.list(DRAFTS)?.len() as u64;
         replay.unfinished(DRAFTS, drafts);
-        (replay.report.messages, replay.report.body_bytes) = replay.index.totals();
+        (replay.report.messages, replay.report.body_bytes) = replay.index.messages();
         replay.report.segments = numbers.len() as u64;
         Ok(replay)
     }
@@ -262,27 +275,24 @@ impl<F: DiskFile> Replay<F> {
     fn find_bodies<D: Disk<File = F>>(&mut self, disk: &D, whole: bool) -> io::Result<()> {
         let mut files: BTreeMap<String, bool> =
             disk.list(BODIES)?.into_iter().map(|name| (name, false)).collect();
-        let mut lost: Vec<(Domain, MsgId, String)> = Vec::new();
-        for (domain, queue) in self.index.queues() {
-            for id in queue.items.keys() {
-                let message = self.index.message(*id).filter(|message| message.own_file);
-                let Some(message) = message else { continue };
-                let name = id.to_string();
-                let is_named = files.get_mut(&name).map(|is_named| *is_named = true);
-                let fault = match is_named {
-                    None => Some("the file is missing".to_owned()),
-                    Some(()) => body_fault(disk, &name, message.body_len),
-                };
-                lost.extend(fault.map(|fault| (domain.clone(), *id, fault)));
-            }
+        let mut lost: Vec<(MsgId, String)> = Vec::new();
+        for item in self.index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE)) {
+            let name = item.id.to_string();
+            let is_named = files.get_mut(&name).map(|is_named| std::mem::replace(is_named, true));
+            let fault = match is_named {
+                Some(true) => None,
+                None => Some("the file is missing".to_owned()),
+                Some(false) => body_fault(disk, &name, item.body_len()),
+            };
+            lost.extend(fault.map(|fault| (item.id, fault)));
         }
         if whole {
             lost.extend(super::check::damaged_bodies(disk, &self.index)?);
         }
-        for (domain, id, fault) in lost {
-            self.damaged(&format!("{BODIES}/{id}"), &format!("{fault} (held for {domain})"));
-            if let Some(queue) = self.index.queue_mut(&domain) {
-                queue.keep(id);
+        for (id, fault) in lost {
+            self.damaged(&format!("{BODIES}/{id}"), &fault);
+            for slot in self.index.items_of(id) {
+                self.index.mark_damaged(slot);
             }
         }
         self.unnamed =

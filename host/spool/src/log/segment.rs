@@ -17,9 +17,10 @@ use std::ops::Range;
 use crc32c::crc32c;
 
 use super::disk::{Disk, DiskFile, SEGMENTS};
-use super::record::{HeadFault, Header, RECORD_HEAD, SEGMENT_HEAD, SegmentHead, VERSION};
+use super::record::{HeadFault, Header, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
 
 const INDEX_MAGIC: &[u8; 8] = b"POSTERNI";
+const INDEX_VERSION: u32 = 1;
 const INDEX_HEAD: usize = 32;
 
 /// The file of segment `number`.
@@ -81,6 +82,18 @@ impl Listing {
         self.end = offset + header.record_len();
     }
 
+    /// Drops the records at the end that count only together with one that is not there.
+    fn drop_linked(&mut self) {
+        let (mut length, mut end) = (0, SEGMENT_HEAD as u64);
+        for entry in self.entries().filter(|entry| !entry.header.linked) {
+            end = entry.offset + entry.header.record_len();
+            let past = entry.meta.as_ptr_range().end as usize;
+            length = past - self.entries.as_ptr() as usize;
+        }
+        self.entries.truncate(length);
+        self.end = end;
+    }
+
     /// The records in their order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut rest = &self.entries[..];
@@ -96,7 +109,7 @@ impl Listing {
     pub fn store<D: Disk>(&self, disk: &D) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(INDEX_HEAD + self.entries.len() + 4);
         bytes.extend_from_slice(INDEX_MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&INDEX_VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.head.number.to_le_bytes());
         bytes.extend_from_slice(&self.head.mark.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
@@ -116,7 +129,7 @@ impl Listing {
         }
         let (fields, entries) = bytes.split_first_chunk::<INDEX_HEAD>()?;
         let mut expected = INDEX_MAGIC.to_vec();
-        expected.extend_from_slice(&VERSION.to_le_bytes());
+        expected.extend_from_slice(&INDEX_VERSION.to_le_bytes());
         expected.extend_from_slice(&head.number.to_le_bytes());
         expected.extend_from_slice(&head.mark.to_le_bytes());
         if fields[..24] != expected {
@@ -160,7 +173,8 @@ impl Scan {
             let next = following(bytes, head.mark, at);
             let proof = |&(_, batch): &(usize, u64)| !is_last || batch > open_batch;
             if is_last && !next.iter().any(proof) {
-                scan.torn = (used - at) as u64;
+                scan.listing.drop_linked();
+                scan.torn = used as u64 - scan.listing.end();
                 break;
             }
             let resume = next.first().map_or(used, |&(offset, _)| offset);

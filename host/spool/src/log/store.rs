@@ -10,43 +10,19 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile, QUARANTINE, SEGMENTS, is_full};
-use super::index::{Change, Index};
-use super::record::{Header, Kind, NO_ID, Named, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
+use super::index::Change;
+use super::operation::{Answer, Operation};
+use super::record::{Header, Kind, SEGMENT_HEAD, SegmentHead};
 use super::segment::{Entry, Listing, index_name, segment_name};
-use crate::{Domain, Event, MsgId};
+use crate::{MsgId, Recorded};
 
-/// What is to be made durable.
-#[derive(Debug)]
-pub enum Operation {
-    /// A message: its record, head yet to be filled in.
-    Put(Header, Vec<u8>),
-    /// The end of a leased item.
-    Done(Leased),
-    /// New recipients of a leased item: their record, head yet to be filled in.
-    State(Leased, Vec<u8>),
-    /// The domain is not due before this time; 0 releases it.
-    Defer(Domain, u64),
-    /// The end of all items of a message.
-    Remove(MsgId),
-    /// The end of a file that is no part of the log; needs nothing durable.
-    Discard(String),
-}
-
-/// An item and the number of its lease.
-#[derive(Debug, Clone)]
-pub struct Leased {
-    /// The message.
-    pub id: MsgId,
-    /// The client domain.
-    pub domain: Domain,
-    /// The lease's number.
-    pub generation: u64,
-}
+/// Bytes that a segment must still take before something new is claimed for delivery.
+const SETTLING_ROOM: u64 = 256;
 
 /// Why an operation was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The lease has gone to another, or the item is gone.
+    /// The turn has lapsed.
     Stale,
     /// There is no place; nothing was changed.
     Full,
@@ -57,10 +33,15 @@ pub enum Failure {
 }
 
 /// One record that an operation needs.
-struct Record {
-    operation: usize,
-    header: Header,
-    bytes: Vec<u8>,
+pub struct Record {
+    /// Which of the operations.
+    pub operation: usize,
+    /// The turn's number and the result, when the record settles an item that it has claimed.
+    pub settles: Option<(u64, Recorded)>,
+    /// The record's head; [`Header::linked`]: it is written in one with the next.
+    pub header: Header,
+    /// The record, its head yet to be filled in.
+    pub bytes: Vec<u8>,
 }
 
 /// The segment that is being written.
@@ -92,102 +73,74 @@ impl<D: Disk> Log<D> {
         self.shared.counters.drafts.load(Ordering::Relaxed)
     }
 
-    /// Does all of `operations`: each is durable when its result is `Ok`, with the number of items
-    /// it ended.
-    pub fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<u64, Failure>> {
-        if self.shared.down.load(Ordering::Acquire) {
+    /// Does all of `operations`: each is durable when its result is `Ok`.
+    pub fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<Answer, Failure>> {
+        if self.shared.is_down() {
             return operations.iter().map(|_| Err(Failure::Down)).collect();
         }
-        let mut results: Vec<_> = operations.iter().map(|_| Ok(0)).collect();
-        let mut leased = Vec::new();
+        let mut results = Vec::with_capacity(operations.len());
+        let mut turns = Vec::new();
         let mut records = Vec::with_capacity(operations.len());
+        let mut needs_room = Vec::new();
         for (number, operation) in operations.into_iter().enumerate() {
-            if let Operation::Done(lease) | Operation::State(lease, _) = &operation {
-                leased.push((number, lease.clone()));
-            }
-            if let Err(failure) = self.prepare(number, operation, &mut records) {
-                results[number] = Err(failure);
-            }
+            let fence = match &operation {
+                Operation::Settle { fence, .. } => Some(*fence),
+                _ => None,
+            };
+            needs_room.extend(matches!(operation, Operation::Room).then_some(number));
+            let result = self.shared.prepare(number, operation, &mut records);
+            turns.extend(fence.filter(|_| result.is_ok()));
+            results.push(result);
         }
         self.write(records, &mut results);
+        for number in needs_room {
+            results[number] = self.make_room(SETTLING_ROOM, false).map(|()| Answer::new());
+        }
+        let has_room = self.fits(SETTLING_ROOM, false);
+        self.shared.has_room.store(has_room, Ordering::Relaxed);
         let mut index = self.shared.index();
-        for (number, lease) in leased {
-            let unended = matches!(results[number], Err(Failure::Full));
-            if let Some(queue) = index.queue_mut(&lease.domain).filter(|_| unended) {
-                queue.drop_lease(lease.id);
+        for fence in turns {
+            if let Some(turn) = index.turn_mut(fence) {
+                turn.writing -= 1;
             }
         }
+        self.shared.tell_news(&mut index);
         results
     }
 
-    /// Makes the records that `operation` needs.
-    fn prepare(
-        &self,
-        number: usize,
-        operation: Operation,
-        records: &mut Vec<Record>,
-    ) -> Result<(), Failure> {
-        let mut index = self.shared.index();
-        let mut add = |header, bytes| records.push(Record { operation: number, header, bytes });
-        match operation {
-            Operation::Put(header, bytes) => add(header, bytes),
-            Operation::Done(lease) => {
-                end_lease(&mut index, &lease)?;
-                let (header, bytes) = done(&index, &lease.domain, lease.id)?;
-                add(header, bytes);
-            }
-            Operation::State(lease, bytes) => {
-                end_lease(&mut index, &lease)?;
-                add(Header::of_meta(Kind::State, lease.id, bytes.len() - RECORD_HEAD), bytes);
-            }
-            Operation::Defer(domain, until) => {
-                if index.queue(&domain).is_some() {
-                    let bytes = Named::record(until, &domain);
-                    add(Header::of_meta(Kind::Domain, NO_ID, bytes.len() - RECORD_HEAD), bytes);
-                }
-            }
-            Operation::Remove(id) => {
-                for domain in index.domains_of(id) {
-                    let (header, bytes) = done(&index, &domain, id)?;
-                    add(header, bytes);
-                }
-            }
-            Operation::Discard(name) => {
-                if let Err(error) = self.shared.disk.remove(&name) {
-                    tracing::warn!(%error, "a draft's file stays until the next start");
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Writes `records` to one segment or more, syncs each, and does what they say.
-    fn write(&mut self, records: Vec<Record>, results: &mut [Result<u64, Failure>]) {
+    fn write(&mut self, records: Vec<Record>, results: &mut [Result<Answer, Failure>]) {
         let mut batch = Vec::with_capacity(records.len());
         let mut batch_len = 0;
-        for record in records {
-            let length = record.header.record_len();
-            let is_put = record.header.kind == Kind::Put;
+        let mut records = records.into_iter();
+        while let Some(first) = records.next() {
+            // Linked records are written together, or not at all.
+            let (is_put, operation) = (first.header.kind == Kind::Put, first.operation);
+            let mut group = vec![first];
+            while group.last().is_some_and(|record| record.header.linked) {
+                group.extend(records.next());
+            }
+            let length = group.iter().map(|record| record.header.record_len()).sum();
             if !self.fits(batch_len + length, is_put) {
                 self.write_batch(std::mem::take(&mut batch), results);
                 batch_len = 0;
                 if let Err(failure) = self.make_room(length, is_put) {
-                    results[record.operation] = Err(failure);
+                    results[operation] = Err(failure);
                     continue;
                 }
             }
             batch_len += length;
-            batch.push(record);
+            batch.extend(group);
         }
         self.write_batch(batch, results);
     }
 
-    fn write_batch(&mut self, mut batch: Vec<Record>, results: &mut [Result<u64, Failure>]) {
+    fn write_batch(&mut self, mut batch: Vec<Record>, results: &mut [Result<Answer, Failure>]) {
         if batch.is_empty() {
             return;
         }
         match self.write_and_sync(&mut batch) {
-            Ok(()) => self.apply(&batch, results),
+            Ok(()) => self.apply(&batch),
             Err(failure) => {
                 batch.iter().for_each(|record| results[record.operation] = Err(failure));
             }
@@ -203,7 +156,7 @@ impl<D: Disk> Log<D> {
 
     /// Begins a new segment, unless the disk is full and the record still fits this one.
     fn make_room(&mut self, length: u64, is_put: bool) -> Result<(), Failure> {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return Err(Failure::Down);
         }
         if self.fits(length, is_put) {
@@ -263,9 +216,14 @@ impl<D: Disk> Log<D> {
         Ok(capacity)
     }
 
+    /// Looks how much place there is, for those who want to know.
+    pub fn look(&self) {
+        self.shared.look_for_place();
+    }
+
     /// Leaves the log so that the next start is quick.
     pub fn close(&mut self) {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return;
         }
         if let Err(error) = self.seal() {
@@ -325,11 +283,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn apply(&mut self, batch: &[Record], results: &mut [Result<u64, Failure>]) {
+    fn apply(&mut self, batch: &[Record]) {
         let current = self.current.as_mut().expect("it was just written");
         let segment = current.listing.head().number;
         let mut index = self.shared.index();
-        let mut changes = Vec::new();
+        let mut gone = Vec::new();
         for record in batch {
             let offset = current.listing.end();
             let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
@@ -337,39 +295,27 @@ impl<D: Disk> Log<D> {
             current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
             let change = index.apply(segment, &entry).expect("its meta part was just made");
-            if change != Change::None {
-                changes.push(change);
+            if let Some((fence, recorded)) = record.settles {
+                index.note_settled(fence, record.header.id, recorded);
             }
-            if let Ok(ended) = &mut results[record.operation] {
-                *ended += u64::from(record.header.kind == Kind::Done);
+            if let Change::BodyGone(id) = change {
+                gone.push(id);
             }
         }
         if let Some(written) = index.segments.get_mut(segment) {
             written.length = current.listing.end();
         }
         drop(index);
-        changes.into_iter().for_each(|change| self.tell(change));
-    }
-
-    fn tell(&self, change: Change) {
-        match change {
-            Change::None => {}
-            Change::Arrived(domains) => {
-                for domain in domains {
-                    self.shared.tell(Event::Arrived(domain));
-                }
-            }
-            Change::BodyGone(id) => {
-                if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
-                    tracing::warn!(%error, "the file of a body stays until the next start");
-                }
+        for id in gone {
+            if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
+                tracing::warn!(%error, "the file of a body stays until the next start");
             }
         }
     }
 
     /// Clears one segment away of which little or nothing is needed; false when there is none.
     pub fn tidy(&mut self) -> bool {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return false;
         }
         let current = self.current.as_ref().map(|current| current.listing.head().number);
@@ -410,16 +356,4 @@ impl<D: Disk> Log<D> {
         self.shared.index().segments.remove(number);
         Ok(())
     }
-}
-
-fn end_lease<F>(index: &mut Index<F>, lease: &Leased) -> Result<(), Failure> {
-    let queue = index.queue_mut(&lease.domain).ok_or(Failure::Stale)?;
-    if queue.end_lease(lease.id, lease.generation) { Ok(()) } else { Err(Failure::Stale) }
-}
-
-/// The record that ends an item.
-fn done<F>(index: &Index<F>, domain: &Domain, id: MsgId) -> Result<(Header, Vec<u8>), Failure> {
-    let (_, message) = index.item(domain, id).ok_or(Failure::Stale)?;
-    let bytes = Named::record(u64::from(message.place.segment), domain);
-    Ok((Header::of_meta(Kind::Done, id, bytes.len() - RECORD_HEAD), bytes))
 }

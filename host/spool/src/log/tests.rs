@@ -1,6 +1,5 @@
 //! Tests of the log: what every spool must do, and what only this one can be asked.
 
-mod conformance;
 mod damage;
 mod faults;
 mod power_cuts;
