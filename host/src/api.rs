@@ -26,7 +26,10 @@ use tokio::sync::watch;
 
 use crate::observe::metrics::Metrics;
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, MsgId, Page, ParseIdError, Spool, Wake};
+use postern_spool::{
+    Action, Admission, Cursor, Domain, Error, Filter, MsgId, ParseIdError, QueueStats, Spool,
+    Totals, Wake,
+};
 
 pub mod client;
 mod connection;
@@ -80,8 +83,12 @@ type Shared<S> = State<Arc<Control<S>>>;
 
 async fn health<S: Spool>(State(control): Shared<S>) -> Response {
     let spool = control.spool.get();
-    let stats = spool.map(|spool| spool.stats()).unwrap_or_default();
-    let problem = match (spool, stats.down, *control.stopping.borrow()) {
+    let down = spool.is_some_and(|spool| is_down(&**spool));
+    let totals = match spool {
+        Some(spool) => spool.totals().await.unwrap_or_default(),
+        None => Totals::default(),
+    };
+    let problem = match (spool, down, *control.stopping.borrow()) {
         (None, _, _) => Some(OPENING),
         (_, true, _) => Some("the spool has stopped: see the log"),
         (_, _, true) => Some("stopping"),
@@ -93,9 +100,9 @@ async fn health<S: Spool>(State(control): Shared<S>) -> Response {
         uptime_seconds: control.clock.instant().millis_since(control.started) / 1000,
         listening: control.listening.clone(),
         sessions_open: control.metrics.sessions_open.get(),
-        messages: stats.messages,
-        body_bytes: stats.body_bytes,
-        free_bytes: stats.free_bytes,
+        messages: totals.messages,
+        body_bytes: totals.body_bytes,
+        free_bytes: totals.free_bytes,
     };
     let code = problem.map_or(StatusCode::OK, |_| StatusCode::SERVICE_UNAVAILABLE);
     (code, Json(health)).into_response()
@@ -103,8 +110,32 @@ async fn health<S: Spool>(State(control): Shared<S>) -> Response {
 
 async fn metrics<S: Spool>(State(control): Shared<S>) -> Result<Response, Refusal> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let page = control.metrics.encode(&control.spool()?.stats(), control.clock.timestamp());
+    let spool = control.spool()?;
+    let totals = spool.totals().await.unwrap_or_default();
+    let queues = queues(spool).await.unwrap_or_default();
+    let now = control.clock.timestamp();
+    let page = control.metrics.encode(&totals, is_down(spool), &queues, now);
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
+}
+
+fn is_down<S: Spool>(spool: &S) -> bool {
+    *spool.admission().borrow() == Admission::Stopped
+}
+
+/// All queues there are.
+async fn queues<S: Spool>(spool: &S) -> Result<Vec<QueueStats>, Error> {
+    let mut all: Vec<QueueStats> = Vec::new();
+    loop {
+        let after = all.last().map(|last| last.domain.clone());
+        let queues = spool.queues(after.as_ref(), PAGE).await?;
+        let is_last = queues.len() < PAGE;
+        let has_mail = |queue: &QueueStats| queue.waiting + queue.under_way + queue.kept > 0;
+        all.extend(queues);
+        if is_last {
+            all.retain(has_mail);
+            return Ok(all);
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,22 +150,20 @@ async fn list<S: Spool>(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items>, Refusal> {
     let after = match query.after {
-        Some(place) => Some(parse_place(&place)?),
+        Some(cursor) => Some(parse_cursor(&cursor)?),
         None => None,
     };
     let max = query.max.unwrap_or(PAGE).clamp(1, PAGE);
     let domain = query.domain.as_deref().map(Domain::new);
-    let held = control.spool()?.list(&Page { domain, after, max }).await?;
-    let more = held.len() == max;
-    let next = held.last().filter(|_| more).map(|last| format!("{}/{}", last.domain, last.id));
-    Ok(Json(Items { items: held.iter().map(Item::from).collect(), next }))
+    let filter = Filter { domain, ..Filter::default() };
+    let listed = control.spool()?.list(&filter, after.as_ref(), max).await?;
+    let next = listed.next.map(|next| next.to_string());
+    Ok(Json(Items { items: listed.items.iter().map(Item::from).collect(), next }))
 }
 
-fn parse_place(place: &str) -> Result<(Domain, MsgId), Refusal> {
-    let parts = place.rsplit_once('/');
-    let read = parts.and_then(|(domain, id)| Some((Domain::new(domain), id.parse().ok()?)));
+fn parse_cursor(text: &str) -> Result<Cursor, Refusal> {
     let wrong = "after is the \"next\" of the page before";
-    read.ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, wrong.to_owned()))
+    text.parse().map_err(|_| Refusal(StatusCode::BAD_REQUEST, wrong.to_owned()))
 }
 
 async fn show<S: Spool>(
@@ -142,7 +171,7 @@ async fn show<S: Spool>(
     Path(id): Path<String>,
 ) -> Result<Json<Items>, Refusal> {
     let id = id.parse()?;
-    let held = control.spool()?.show(id).await?;
+    let held = control.spool()?.message(id).await?;
     if held.is_empty() {
         return Err(Refusal::no_message(id));
     }
@@ -161,13 +190,16 @@ async fn release<S: Spool>(
     let spool = control.spool()?;
     let domains = match query.domain {
         Some(domain) => vec![Domain::new(&domain)],
-        None => spool.stats().domains.into_iter().map(|stats| stats.domain).collect(),
+        None => {
+            let queues = queues(spool).await?;
+            queues.into_iter().map(|queue| queue.domain).collect()
+        }
     };
+    let pending = spool.release(&domains, Wake::Operator).await?;
     let mut released = Vec::new();
-    for domain in domains {
-        let pending = spool.release(&domain, Wake::Operator).await?;
+    for (domain, pending) in domains.into_iter().zip(pending) {
         control.metrics.release("operator");
-        let (waiting, leased) = (pending.waiting, pending.leased);
+        let (waiting, leased) = (pending.waiting, pending.under_way);
         tracing::info!(%domain, waiting, leased, "released by a person");
         released.push(ReleasedDomain { domain: domain.to_string(), waiting, leased });
     }
@@ -179,7 +211,8 @@ async fn remove<S: Spool>(
     Path(id): Path<String>,
 ) -> Result<Json<Removed>, Refusal> {
     let id = id.parse()?;
-    let items = control.spool()?.remove(id).await?;
+    let filter = Filter { id: Some(id), ..Filter::default() };
+    let items = control.spool()?.act(&filter, Action::Remove, usize::MAX).await?.len() as u64;
     if items == 0 {
         return Err(Refusal::no_message(id));
     }
@@ -206,8 +239,9 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let code = match error {
             Error::Stale => StatusCode::CONFLICT,
+            Error::Gone => StatusCode::NOT_FOUND,
             Error::Full => StatusCode::INSUFFICIENT_STORAGE,
-            Error::Busy | Error::Down => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Error::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(code, error.to_string())

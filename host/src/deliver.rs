@@ -19,7 +19,7 @@ use crate::config::{self, DeliverTo, Host};
 use crate::net::tls_client::Tls;
 use dialogue::{Dialogue, Said, Stream, Turn};
 use postern_spool::clock::Clock;
-use postern_spool::{Body, Claim, Error, Fate, Spool};
+use postern_spool::{Body, Claim, Error, Fate, RecipientNo, Spool};
 use transfer::Transfer;
 
 pub use dialogue::{Answer, Failure};
@@ -34,9 +34,9 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// One for each recipient, in their order; waiting are those that were not taken for now, and
-    /// those without a final reply, whose reply is then the reason.
-    pub fates: Vec<Fate>,
+    /// One for each recipient that waited, in their order; deferred are those that were not taken
+    /// for now, and those without a final reply, whose reply is then the reason.
+    pub fates: Vec<(RecipientNo, Fate)>,
     /// Why the connection is of no further use.
     pub broken: Option<Failure>,
 }
@@ -138,17 +138,18 @@ impl<'h> Connection<'h> {
         self.secure
     }
 
-    /// Sends a message to each recipient of its claim, in as many transactions as that takes.
+    /// Sends a message to each recipient of its claim that waits, in as many transactions as that takes.
     ///
     /// # Errors
     /// When the message cannot be read. The connection must then be dropped, not ended: the host
     /// would take the part that it has for the whole.
     pub async fn send<S: Spool>(&mut self, claim: &Claim, spool: &S) -> Result<Sent, Error> {
         let mut sent = Sent { fates: Vec::new(), broken: None };
-        for recipients in claim.envelope.recipients.chunks(usize::from(RECIPIENTS_MAX)) {
+        let waiting: Vec<_> = claim.waiting().collect();
+        for recipients in waiting.chunks(usize::from(RECIPIENTS_MAX)) {
             let mut transfer = Transfer::new(recipients);
             if sent.broken.is_none() {
-                let mut body = spool.read(claim.id, 0).await?;
+                let mut body = spool.body(claim.id).await?;
                 match self.transact(claim, &mut transfer, &mut body).await {
                     Ok(()) => {}
                     Err(Stop::Peer(failure)) => sent.broken = Some(failure),

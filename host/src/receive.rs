@@ -5,10 +5,9 @@ pub mod loops;
 pub mod refusals;
 pub mod session;
 
-use postern_spool::{Domain, Spool};
+use postern_spool::{Domain, Error, Spool};
 
 /// Bytes of the messages held for `domain`, kept ones included.
-pub(crate) fn held_bytes(spool: &impl Spool, domain: &Domain) -> u64 {
-    let domains = spool.stats().domains;
-    domains.iter().find(|stats| stats.domain == *domain).map_or(0, |stats| stats.body_bytes)
+pub(crate) async fn held_bytes(spool: &impl Spool, domain: &Domain) -> Result<u64, Error> {
+    Ok(spool.queue(domain).await?.map_or(0, |queue| queue.body_bytes))
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -34,7 +34,7 @@ use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
 use fair::{Limits, Token, Turns};
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, Event, Spool, Wake};
+use postern_spool::{Domain, Due, Error, Spool};
 use turn::{End, Failing};
 
 /// How often the spool is asked what is due: events only make it quicker.
@@ -62,6 +62,8 @@ struct Shared<S> {
     hostname: String,
     /// Domains whose last turn delivered nothing, and why.
     failing: Mutex<HashMap<Domain, Failing>>,
+    /// Turns that one domain may have at once.
+    turns_per_domain: u32,
 }
 
 impl<S: Spool> Engine<S> {
@@ -71,20 +73,20 @@ impl<S: Spool> Engine<S> {
         let config = self.config();
         let limits = &config.release;
         let all = limits.connections.get();
-        let turns = Turns::new(Limits { all, per_host: limits.connections_per_host.get() });
-        let events = self.spool.events();
+        let limits = Limits { all, per_host: limits.connections_per_host.get() };
+        let (turns, turns_per_domain) = (Turns::new(limits), limits.half());
         let hostname = config.hostname().to_string();
-        let shared = Arc::new(Shared { engine: self, hostname, failing: Mutex::default() });
+        let failing = Mutex::default();
+        let shared = Arc::new(Shared { engine: self, hostname, failing, turns_per_domain });
         let mut queue = Queue {
             shared: Arc::clone(&shared),
             stopping: stopping.clone(),
             turns,
             running: JoinSet::new(),
-            asked_meanwhile: HashSet::new(),
             unknown: HashSet::new(),
         };
         tokio::select! {
-            () = queue.serve(events) => {}
+            () = queue.serve() => {}
             () = expiry::sweep(&shared.engine) => {}
             // The server that held the other end is gone, which is as good as being told.
             _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -118,92 +120,52 @@ struct Queue<S> {
     stopping: watch::Receiver<bool>,
     turns: Turns<DeliverTo>,
     running: JoinSet<Ended>,
-    /// Domains that were released while they had a turn.
-    asked_meanwhile: HashSet<Domain>,
     /// Domains that mail is held for and the configuration does not know, already warned of.
     unknown: HashSet<Domain>,
 }
 
 impl<S: Spool> Queue<S> {
-    async fn serve(&mut self, mut events: broadcast::Receiver<Event>) {
+    async fn serve(&mut self) {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shared = Arc::clone(&self.shared);
         loop {
             self.start_turns();
             tokio::select! {
-                // Events first: a release must be known when the turn that it fell into ends.
-                biased;
-                event = events.recv() => match event {
-                    Ok(event) => self.hear(event),
-                    // A release may be among those missed, even one of a domain that is tried
-                    // only when asked.
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.look(true).await,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                },
+                () = shared.engine.spool.work() => self.look(false).await,
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(ended) => self.end(ended).await,
+                    Ok(ended) => self.end(ended),
                     Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
                 },
-                _ = poll.tick() => self.look(false).await,
+                _ = poll.tick() => self.look(true).await,
             }
         }
     }
 
-    fn hear(&mut self, event: Event) {
-        let config = self.shared.engine.config();
-        match event {
-            Event::Arrived(domain) => {
-                if let Some(hold) = hold(&config, &domain).filter(|hold| tried_unasked(hold)) {
-                    self.turns.ask(&domain, &hold.deliver_to);
-                }
-            }
-            Event::Released(domain, why) => {
-                if let Some(hold) = hold(&config, &domain) {
-                    self.turns.ask(&domain, &hold.deliver_to);
-                    if why != Wake::Delivery && self.turns.is_running(&domain) {
-                        self.asked_meanwhile.insert(domain);
-                    }
-                }
-            }
-            Event::Full(_) | Event::Down => {}
-        }
-    }
-
-    async fn end(&mut self, Ended { token, end }: Ended) {
+    fn end(&mut self, Ended { token, end }: Ended) {
         let domain = token.domain.clone();
         self.turns.end(token);
         let config = self.shared.engine.config();
         if let Some(hold) = hold(&config, &domain).filter(|_| end == End::More) {
             self.turns.ask(&domain, &hold.deliver_to);
         }
-        // The host came, and asked, while we were failing to reach it: what the turn put off must
-        // not wait.
-        if end == End::PutOff && self.asked_meanwhile.remove(&domain) {
-            let released = self.shared.engine.spool.release(&domain, Wake::Delivery).await;
-            if let Err(error) = released {
-                tracing::error!(%domain, %error, "cannot release what was asked for");
-            }
-        }
-        if !self.turns.is_running(&domain) {
-            self.asked_meanwhile.remove(&domain);
-        }
     }
 
-    /// Gives a turn to each domain that is due.
-    async fn look(&mut self, asked: bool) {
+    /// Gives a turn to each domain that is due; `by_timer`: nobody has hinted that there is one.
+    async fn look(&mut self, by_timer: bool) {
         let engine = &self.shared.engine;
-        let due = match engine.spool.due(usize::MAX).await {
+        let due = match engine.spool.due(None, usize::MAX).await {
             Ok(due) => due,
-            // It said so itself, and nothing changes until a restart.
-            Err(Error::Down) => return,
+            // The spool has said so, and nothing changes until a restart.
+            Err(Error::Stopped) => return,
             Err(error) => return tracing::error!(%error, "cannot tell what is due"),
         };
         let config = engine.config();
-        for domain in due {
+        for Due { domain, asked, .. } in due {
             match hold(&config, &domain) {
                 Some(hold) if asked || tried_unasked(hold) => {
                     let is_new = self.turns.ask(&domain, &hold.deliver_to);
-                    if is_new && !self.turns.is_running(&domain) {
+                    if is_new && by_timer && !asked && !self.turns.is_running(&domain) {
                         engine.metrics.release("timer");
                         tracing::info!(%domain, trigger = "timer", "released");
                     }

@@ -16,13 +16,14 @@ use postern_core::envelope::{Body as BodyType, Ret, State};
 use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
 use postern_spool::{
-    Body, Claim, CommitError, Domain, DomainStats, Envelope, Error, Event, Held, MsgId, Outcome,
-    Page, Pending, Recipient, Refuse, Spool, Stats, Status, Wake, Writer,
+    Action, Admission, Body, Claim, CommitError, Cursor, Damage, Domain, Draft, Due, Ended,
+    Envelope, Error, Expired, Filter, Held, Listing, MsgId, Next, NextTry, Pending, QueueStats,
+    Recipient, Recorded, Refuse, Settled, Spool, Status, Totals, Turn, Wake,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_404, known: true };
@@ -37,7 +38,7 @@ struct Told {
 /// A message or body that nobody asks for here.
 struct Never;
 
-impl Writer for Never {
+impl Draft for Never {
     fn id(&self) -> MsgId {
         unreachable!("the control API takes no mail")
     }
@@ -60,7 +61,7 @@ impl Body for Never {
 impl Told {
     fn select(&self, wanted: impl Fn(&Held) -> bool) -> Result<Vec<Held>, Error> {
         if self.down.load(Ordering::Relaxed) {
-            return Err(Error::Down);
+            return Err(Error::Stopped);
         }
         let held = self.held.lock().expect("no holder panics");
         Ok(held.iter().filter(|held| wanted(held)).cloned().collect())
@@ -68,96 +69,143 @@ impl Told {
 }
 
 impl Spool for Told {
-    type Writer = Never;
+    type Draft = Never;
     type Body = Never;
+
+    fn admission(&self) -> watch::Receiver<Admission> {
+        let down = self.down.load(Ordering::Relaxed);
+        let admission = if down { Admission::Stopped } else { Admission::Full };
+        watch::Sender::new(admission).subscribe()
+    }
 
     async fn begin(&self, _: &Envelope, _: Option<u64>) -> Result<Never, Refuse> {
         unreachable!("the control API takes no mail")
     }
 
-    async fn due(&self, _: usize) -> Result<Vec<Domain>, Error> {
-        unreachable!("the control API delivers nothing")
-    }
-
-    async fn release(&self, domain: &Domain, why: Wake) -> Result<Pending, Error> {
+    async fn release(&self, domains: &[Domain], why: Wake) -> Result<Vec<Pending>, Error> {
         assert_eq!(why, Wake::Operator);
-        let waiting = self.select(|held| held.domain == *domain)?.len() as u64;
-        Ok(Pending { waiting, leased: 0 })
+        let waiting =
+            |domain: &Domain| self.select(|held| held.domain == *domain).map(|held| held.len());
+        let pending = |domain| {
+            Ok(Pending { waiting: waiting(domain)? as u64, exact: true, ..Pending::default() })
+        };
+        domains.iter().map(pending).collect()
     }
 
-    async fn claim(&self, _: &Domain, _: usize, _: Duration) -> Result<Vec<Claim>, Error> {
+    async fn work(&self) {
         unreachable!("the control API delivers nothing")
     }
 
-    async fn renew(&self, _: &[Claim], _: Duration) -> Result<(), Error> {
+    async fn due(&self, _: Option<&Due>, _: usize) -> Result<Vec<Due>, Error> {
         unreachable!("the control API delivers nothing")
     }
 
-    async fn read(&self, _: MsgId, _: u64) -> Result<Never, Error> {
+    async fn turn(&self, _: &Domain, _: u32, _: Duration) -> Result<Option<Turn>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn claim(&self, _: &Turn, _: usize) -> Result<Vec<Claim>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn renew(&self, _: &Turn, _: Duration) -> Result<(), Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn settle(&self, _: &Turn, _: Vec<Settled>) -> Result<Vec<Recorded>, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn end(&self, _: Turn, _: Next) -> Result<Ended, Error> {
+        unreachable!("the control API delivers nothing")
+    }
+
+    async fn body(&self, _: MsgId) -> Result<Never, Error> {
         unreachable!("the control API reads no bodies")
     }
 
-    async fn settle(&self, _: Claim, _: Outcome) -> Result<(), Error> {
-        unreachable!("the control API delivers nothing")
-    }
-
-    async fn defer_domain(&self, _: &Domain, _: Timestamp) -> Result<(), Error> {
-        unreachable!("the control API delivers nothing")
-    }
-
-    async fn expired(&self, _: &Domain, _: Timestamp, _: usize) -> Result<Vec<Claim>, Error> {
-        unreachable!("the control API delivers nothing")
-    }
-
-    async fn list(&self, page: &Page) -> Result<Vec<Held>, Error> {
-        let mut held = self.select(|held| {
-            let place = (held.domain.clone(), held.id);
-            page.domain.as_ref().is_none_or(|domain| *domain == held.domain)
-                && page.after.as_ref().is_none_or(|after| *after < place)
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error> {
+        let cursor =
+            |held: &Held| format!("{}/{}", held.domain, held.id).parse().expect("its text");
+        let mut items = self.select(|held| {
+            filter.domain.as_ref().is_none_or(|domain| *domain == held.domain)
+                && after.is_none_or(|after| *after < cursor(held))
         })?;
-        held.truncate(page.max);
-        Ok(held)
+        let more = items.len() > max;
+        items.truncate(max);
+        let next = items.last().filter(|_| more).map(cursor);
+        Ok(Listing { items, next })
     }
 
-    async fn show(&self, id: MsgId) -> Result<Vec<Held>, Error> {
+    async fn message(&self, id: MsgId) -> Result<Vec<Held>, Error> {
         self.select(|held| held.id == id)
     }
 
-    async fn remove(&self, id: MsgId) -> Result<u64, Error> {
-        let count = self.select(|held| held.id == id)?.len();
-        self.held.lock().expect("no holder panics").retain(|held| held.id != id);
-        Ok(count as u64)
+    async fn act(
+        &self,
+        filter: &Filter,
+        action: Action,
+        _: usize,
+    ) -> Result<Vec<(Domain, MsgId)>, Error> {
+        assert_eq!(action, Action::Remove);
+        let removed = self.select(|held| Some(held.id) == filter.id)?;
+        let mut held = self.held.lock().expect("no holder panics");
+        held.retain(|held| Some(held.id) != filter.id);
+        Ok(removed.into_iter().map(|held| (held.domain, held.id)).collect())
     }
 
-    fn takes(&self, _: Option<u64>) -> Result<(), Refuse> {
-        Err(Refuse::Down)
+    async fn hold(&self, _: &Domain, _: bool) -> Result<(), Error> {
+        unreachable!("nobody asks the control API to hold anything")
     }
 
-    fn stats(&self) -> Stats {
-        let held = self.held.lock().expect("no holder panics");
-        let mut domains: Vec<_> = held.iter().map(|held| held.domain.clone()).collect();
+    async fn expire(&self, _: &Domain, _: Duration, _: usize) -> Result<Expired, Error> {
+        unreachable!("the control API lets nothing expire")
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        let messages = self.select(|_| true)?.len() as u64;
+        Ok(Totals { messages, ..Totals::default() })
+    }
+
+    async fn queue(&self, _: &Domain) -> Result<Option<QueueStats>, Error> {
+        unreachable!("the control API asks for all queues")
+    }
+
+    async fn queues(&self, after: Option<&Domain>, _: usize) -> Result<Vec<QueueStats>, Error> {
+        let held = self.select(|held| after.is_none_or(|after| *after < held.domain))?;
+        let mut domains: Vec<_> = held.into_iter().map(|held| held.domain).collect();
         domains.dedup();
-        let stats = |domain| DomainStats {
+        let stats = |domain| QueueStats {
             domain,
             waiting: 1,
-            leased: 0,
+            under_way: 0,
             kept: 0,
+            held: false,
+            suspended: None,
+            asked: false,
             body_bytes: 8192,
-            oldest: NOW,
-            next_try_unix_seconds: 0,
+            oldest_waiting: Some(NOW),
+            oldest_kept: None,
+            next_try: NextTry::Now,
+            last_answer: Vec::new(),
         };
-        let domains = domains.into_iter().map(stats).collect();
-        Stats {
-            messages: held.len() as u64,
-            down: self.down.load(Ordering::Relaxed),
-            domains,
-            ..Stats::default()
-        }
+        Ok(domains.into_iter().map(stats).collect())
     }
 
-    fn events(&self) -> broadcast::Receiver<Event> {
-        unreachable!("the control API waits for nothing")
+    async fn damage(&self) -> Result<Damage, Error> {
+        Ok(Damage::default())
     }
+
+    fn secret(&self) -> &[u8; 32] {
+        unreachable!("the control API tells no secrets")
+    }
+
+    async fn close(&self) {}
 }
 
 fn held(domain: &str) -> Held {
@@ -184,8 +232,8 @@ fn held(domain: &str) -> Held {
             },
         ],
     };
-    let status = Status::Waiting { not_before_unix_seconds: 0 };
-    Held { id: MsgId::now(), domain: Domain::new(domain), size: 8192, status, envelope }
+    let (domain, status) = (Domain::new(domain), Status::Waiting(NextTry::Now));
+    Held { id: MsgId::now(), domain, size: 8192, status, recipients: 2, envelope }
 }
 
 /// A server in front of a spool, and the folder that its socket and configuration are in.
@@ -365,7 +413,7 @@ async fn a_message_is_removed_once() {
     let server = Server::start(vec![one], false);
     let (code, text) = server.command(&["queue", "remove", &id]).await;
     assert_eq!((code, text), (0, format!("removed {id} for 1 domain(s)\n")));
-    assert_eq!(server.spool.stats().messages, 0);
+    assert_eq!(server.spool.totals().await.expect("up").messages, 0);
     let (code, text) = server.command(&["queue", "remove", &id]).await;
     assert_eq!((code, text), (1, format!("postern: no message {id} is held\n")));
     assert_eq!(server.ask(Method::GET, "/queue/7").await.0, 400);

@@ -9,7 +9,7 @@ use postern_core::envelope::{Body, Ret};
 use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Envelope, Recipient, Spool, Writer};
+use postern_spool::{Draft, Envelope, Recipient, Spool};
 
 fn envelope(recipients: &[&str]) -> Envelope {
     Envelope {
@@ -36,9 +36,9 @@ async fn an_export_has_every_message_once_with_its_envelope() {
     let mut ids = Vec::new();
     for number in 0..300 {
         let envelope = envelope(&["a@b.example", "c@a.example"]);
-        let mut writer = spool.begin(&envelope, None).await.expect("there is place");
-        writer.write(format!("message {number}\r\n").as_bytes()).await.expect("there is memory");
-        ids.push(writer.commit().await.expect("the disk works"));
+        let mut draft = spool.begin(&envelope, None).await.expect("there is place");
+        draft.write(format!("message {number}\r\n").as_bytes()).await.expect("there is memory");
+        ids.push(draft.commit().await.expect("the disk works"));
     }
     let folder = at.path().join("export");
     // Beside the spool's owner, as beside a running server.

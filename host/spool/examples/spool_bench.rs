@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postern_core::envelope::{Body, Ret};
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Envelope, MsgId, Outcome, Recipient, Spool, Writer};
+use postern_spool::{Draft, Envelope, Fate, MsgId, Next, Recipient, Retry, Settled, Spool, Totals};
 
 const BODY_BYTES: usize = 8 << 10;
 const CHUNK_BYTES: usize = 4 << 10;
@@ -84,7 +84,7 @@ async fn measure_appends(folder: &Path, sessions: usize, time: Duration) {
         task.await.expect("no session panics");
     }
     let (count, seconds) = (appended.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
-    let stats = spool.stats();
+    let stats = spool.totals().await.expect("it works");
     println!(
         "appends c={sessions:<3} {:>7.0}/s  {:.3} syncs each  {:.1} MB/s  {:.1} us of CPU each",
         count as f64 / seconds,
@@ -97,24 +97,31 @@ async fn measure_appends(folder: &Path, sessions: usize, time: Duration) {
     }
 }
 
-async fn measure_settling(spool: &Arc<LogSpool>, stats: &postern_spool::Stats) {
+async fn measure_settling(spool: &Arc<LogSpool>, stats: &Totals) {
     let (started, cpu_before) = (Instant::now(), cpu());
-    let domains: Vec<_> = stats.domains.iter().map(|domain| domain.domain.clone()).collect();
+    let due = spool.due(None, usize::MAX).await.expect("it works");
+    let domains: Vec<_> = due.into_iter().map(|due| due.domain).collect();
     let tasks = domains.chunks(domains.len().div_ceil(64)).map(|domains| {
         let (spool, domains) = (spool.clone(), domains.to_vec());
         tokio::spawn(async move {
+            let lease = Duration::from_secs(600);
             for domain in domains {
-                let lease = Duration::from_secs(600);
-                for claim in spool.claim(&domain, 1_000, lease).await.expect("it works") {
-                    spool.settle(claim, Outcome::Delivered).await.expect("it works");
+                let turn = spool.turn(&domain, 1, lease).await.expect("it works").expect("due");
+                for claim in spool.claim(&turn, 1_000).await.expect("it works") {
+                    let fates = claim.waiting();
+                    let fates = fates.map(|(number, _)| (number, Fate::Delivered(Vec::new())));
+                    let (id, fates) = (claim.id, fates.collect());
+                    let settled = Settled { id, fates, retry: Retry::Now, follow: None };
+                    spool.settle(&turn, vec![settled]).await.expect("it works");
                 }
+                spool.end(turn, Next::Drained).await.expect("it works");
             }
         })
     });
     for task in tasks.collect::<Vec<_>>() {
         task.await.expect("no delivery panics");
     }
-    let left = spool.stats();
+    let left = spool.totals().await.expect("it works");
     let settled = stats.messages - left.messages;
     println!(
         "settles c=64  {:>7.0}/s  {:.3} syncs each  {:.1} us of CPU each  {} left",

@@ -80,6 +80,16 @@ impl Clock {
         manual.timestamp.unix_seconds += by.as_secs();
     }
 
+    /// Sets the time of day of a manual clock.
+    ///
+    /// # Panics
+    ///
+    /// On the system's clock.
+    pub fn set(&self, timestamp: Timestamp) {
+        let Source::Manual(manual) = &self.0 else { panic!("only a manual clock is set") };
+        manual.lock().expect("no holder panics").timestamp = timestamp;
+    }
+
     /// Monotonic time since the clock was made.
     pub fn instant(&self) -> Instant {
         let elapsed = match &self.0 {

@@ -1,123 +1,208 @@
 //! Where mail is held between the 250 that took it and the settling that lets go of it.
 //!
-//! [`Spool`] is what the server knows of it. A message is written by a [`Writer`], whose commit
+//! [`Spool`] is what the server knows of it. A message is written by a [`Draft`], whose commit
 //! returns only once the message is on stable storage; it is filed as one *item* for each client
-//! domain among its recipients. A delivery claims items of a domain for a while (a lease), reads
-//! the body, and settles each item. All of it survives a crash at any point: an acknowledged
-//! message is there again, once and whole; a crash between the next host's 250 and the settling
-//! costs one duplicate with the same id.
+//! domain among its recipients. Who delivers takes a *turn* of a domain, which is leased, claims
+//! items under it, reads their bodies, and settles each. All of it survives a crash at any point:
+//! an acknowledged message is there again, once and whole; a crash between the next host's 250 and
+//! the settling costs one duplicate with the same id.
 
 pub mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod envelope;
-
+mod error;
+mod item;
 pub mod log;
 mod names;
+mod totals;
+mod turn;
 
-use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use postern_core::envelope::State;
-use postern_core::time::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 pub use envelope::{Envelope, Recipient};
-
+pub use error::{Admission, CommitError, Error, Refuse};
+pub use item::{Action, Cursor, Expired, Filter, Held, Listing, NextTry, StateFilter, Status};
 pub use names::{Domain, MsgId, ParseIdError};
+pub use totals::{Damage, QueueStats, Totals};
+pub use turn::{
+    Claim, Due, Ended, Fate, NewMessage, Next, Pending, RecipientNo, Recorded, Reply, Retry,
+    Settled, Turn, Wake,
+};
+
+/// Bytes that the body of a follow-up message may have: see [`NewMessage`].
+pub const FOLLOW_BYTES_MAX: usize = 8 << 10;
+/// Bytes that are kept of a reply; what follows tells nobody more.
+pub const REPLY_BYTES_MAX: usize = 2_000;
+/// Recipients that [`Spool::list`] shows of an item.
+pub const LISTED_RECIPIENTS: usize = 16;
+/// Bytes of a reply that [`Spool::list`] shows.
+pub const LISTED_REPLY_BYTES: usize = 200;
 
 /// A spool. Any number of sessions and deliveries use it at once.
+///
+/// After [`Error::Unavailable`] the same call may succeed later; after [`Error::Stopped`] no call
+/// does, until a restart. Times are told by the spool's own clock.
 pub trait Spool: Send + Sync + 'static {
     /// A message that is being received.
-    type Writer: Writer;
+    type Draft: Draft;
     /// A body that is being read.
     type Body: Body;
 
+    /// Whether mail can be taken now. It is a cached value, behind by about a second and by what
+    /// was begun since; [`Spool::begin`] decides.
+    fn admission(&self) -> watch::Receiver<Admission>;
+
     /// Begins a message. `size` is the client's SIZE= (RFC 1870), which is believed when place is
-    /// set aside for it; the place is given back when the writer is dropped.
+    /// set aside for it; the place is given back when the draft is dropped.
     fn begin(
         &self,
         envelope: &Envelope,
         size: Option<u64>,
-    ) -> impl Future<Output = Result<Self::Writer, Refuse>> + Send;
+    ) -> impl Future<Output = Result<Self::Draft, Refuse>> + Send;
 
-    /// Up to `max` domains that have something to deliver now, those that wait longest first: their
-    /// time has come, and an item of theirs is neither leased, nor kept, nor put off.
-    fn due(&self, max: usize) -> impl Future<Output = Result<Vec<Domain>, Error>> + Send;
-
-    /// Makes everything that waits for `domain` due now, whatever it was put off to.
+    /// Makes everything that waits for these domains due now, whatever it was put off to, and marks
+    /// the domains as asked for. Durable before it returns, in one commit: each domain's epoch
+    /// grows, and what was put off under an earlier one is put off no more. Domains that are held
+    /// stay so. One answer a domain, in their order.
     fn release(
         &self,
-        domain: &Domain,
+        domains: &[Domain],
         why: Wake,
-    ) -> impl Future<Output = Result<Pending, Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Pending>, Error>> + Send;
 
-    /// Leases up to `max` items of `domain` that are due, in the order of their ids (which is that
-    /// of their arrival). A lease that was neither renewed nor settled in time lapses.
+    /// Returns when [`Spool::due`] may have something new. A hint: it may come without reason, or
+    /// be missed, so who delivers asks now and then as well. One task of a process waits at a time.
+    fn work(&self) -> impl Future<Output = ()> + Send;
+
+    /// Up to `max` domains that have something to deliver now, those that wait longest first,
+    /// behind `after`. Nothing of a domain that is put off, or held.
+    fn due(
+        &self,
+        after: Option<&Due>,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<Due>, Error>> + Send;
+
+    /// Leases a turn of `domain`, if it has something to deliver now that no turn without a claim
+    /// will claim, and fewer than `limit` turns under way, those of other nodes included. A turn
+    /// that was neither renewed nor ended in time lapses: what it claimed can be claimed by others.
+    fn turn(
+        &self,
+        domain: &Domain,
+        limit: u32,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Option<Turn>, Error>> + Send;
+
+    /// Claims up to `max` messages of the turn's domain that are due, by arrival; those that were
+    /// put off and are due again may follow in any order. No two turns have a claim to the same
+    /// message. What cannot be read is passed over and told by [`Spool::damage`].
+    ///
+    /// Empty, too, while no settling could be recorded for want of place: a delivery whose record
+    /// cannot be written is never begun. [`Error::Stale`]: the turn has lapsed.
     fn claim(
         &self,
-        domain: &Domain,
+        turn: &Turn,
         max: usize,
-        lease: Duration,
     ) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
 
-    /// Starts the leases of `claims` anew. [`Error::Stale`] when one of them has lapsed and gone to
-    /// another; the others are renewed all the same.
-    fn renew(
-        &self,
-        claims: &[Claim],
-        lease: Duration,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Starts the turn's lease anew. [`Error::Stale`]: it has lapsed, and its messages may have
+    /// gone to another turn: stop sending.
+    fn renew(&self, turn: &Turn, lease: Duration)
+    -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Opens the body of a message at its octet `from`.
-    fn read(&self, id: MsgId, from: u64) -> impl Future<Output = Result<Self::Body, Error>> + Send;
-
-    /// Records what became of a claimed item, durably, and ends its lease. [`Error::Stale`] when
-    /// the lease has lapsed and gone to another, or the item was removed: nothing is recorded then.
+    /// Records what became of claimed messages, durably, each in one with its follow-up: after a
+    /// crash both are there, or neither. One result for each of `done`, in their order.
+    ///
+    /// It can be called again with the same: what the turn has recorded already is not recorded
+    /// twice, and has the same result. After [`Error::Full`] or [`Error::Unavailable`] the claims
+    /// still hold, and it is to be called again until the lease ends. [`Error::Stale`]: the turn
+    /// has lapsed, and nothing was recorded.
     fn settle(
         &self,
-        claim: Claim,
-        outcome: Outcome,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+        turn: &Turn,
+        done: Vec<Settled>,
+    ) -> impl Future<Output = Result<Vec<Recorded>, Error>> + Send;
 
-    /// Puts the whole domain off: it is not due before `until`, or before its release.
-    fn defer_domain(
-        &self,
-        domain: &Domain,
-        until: Timestamp,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Ends the turn; what it claimed and did not settle waits again at once. A put-off counts for
+    /// nothing where the domain was released since the turn began ([`Ended::Released`]). After an
+    /// error the turn has ended as well, but a put-off may be forgotten at the next start.
+    fn end(&self, turn: Turn, next: Next) -> impl Future<Output = Result<Ended, Error>> + Send;
 
-    /// Leases up to `max` items of `domain` that arrived before `before`, due or not, so that they
-    /// can be settled as expired. None while the time is not known, and none whose arrival is not.
-    fn expired(
+    /// Opens the body of a message. [`Error::Gone`] when there is no such message.
+    fn body(&self, id: MsgId) -> impl Future<Output = Result<Self::Body, Error>> + Send;
+
+    /// Up to `max` items that `filter` names, in the order of domain and arrival, behind `after`.
+    fn list(
         &self,
-        domain: &Domain,
-        before: Timestamp,
+        filter: &Filter,
+        after: Option<&Cursor>,
         max: usize,
-    ) -> impl Future<Output = Result<Vec<Claim>, Error>> + Send;
+    ) -> impl Future<Output = Result<Listing, Error>> + Send;
 
-    /// The items held, in the order of domain and id.
-    fn list(&self, page: &Page) -> impl Future<Output = Result<Vec<Held>, Error>> + Send;
+    /// The items of one message, with all their recipients; none when there is no such message.
+    fn message(&self, id: MsgId) -> impl Future<Output = Result<Vec<Held>, Error>> + Send;
 
-    /// The items of one message; none when there is no such message.
-    fn show(&self, id: MsgId) -> impl Future<Output = Result<Vec<Held>, Error>> + Send;
+    /// Does `action` to up to `max` of the items that `filter` names, in the order of the list, in
+    /// one commit, and says to which. What it need not be done to is passed over, as is what is
+    /// being delivered, except by [`Action::Remove`]. Where fewer than `max` are told, that was
+    /// all.
+    fn act(
+        &self,
+        filter: &Filter,
+        action: Action,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<(Domain, MsgId)>, Error>> + Send;
 
-    /// Removes a message for all its domains, even one that is being delivered; says how many
-    /// items there were.
-    fn remove(&self, id: MsgId) -> impl Future<Output = Result<u64, Error>> + Send;
+    /// Holds a whole domain back, or lets it go. Durable; it holds for mail that comes later, too.
+    fn hold(&self, domain: &Domain, held: bool) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Whether a message could be taken now: the spool runs, and there is place for one of `size`
-    /// octets if its client said so. [`Spool::begin`] is what sets the place aside.
-    fn takes(&self, size: Option<u64>) -> Result<(), Refuse>;
+    /// Ends the waiting of up to `max` messages of `domain` that arrived `older` ago or earlier and
+    /// were tried: they are kept as expired. Tried are messages of which a recipient was named in a
+    /// settling, and all that were there when a turn of the domain ended with [`Next::PutOff`].
+    ///
+    /// Messages as old that were never tried are counted, and the domain is released for them,
+    /// unless it is suspended. Nothing expires that is held, or being delivered, or whose arrival
+    /// is not known, and nothing at all while the time is not known.
+    fn expire(
+        &self,
+        domain: &Domain,
+        older: Duration,
+        max: usize,
+    ) -> impl Future<Output = Result<Expired, Error>> + Send;
 
-    /// How much is held.
-    fn stats(&self) -> Stats;
+    /// How much is held in all.
+    fn totals(&self) -> impl Future<Output = Result<Totals, Error>> + Send;
 
-    /// What happens from now on. One that lags behind has missed something: it asks [`Spool::due`].
-    fn events(&self) -> broadcast::Receiver<Event>;
+    /// How much is held for one domain; none when nothing is known of it.
+    fn queue(
+        &self,
+        domain: &Domain,
+    ) -> impl Future<Output = Result<Option<QueueStats>, Error>> + Send;
+
+    /// As [`Spool::queue`], of up to `max` domains in the order of their names, behind `after`.
+    fn queues(
+        &self,
+        after: Option<&Domain>,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<QueueStats>, Error>> + Send;
+
+    /// What was durable once and cannot be read.
+    fn damage(&self) -> impl Future<Output = Result<Damage, Error>> + Send;
+
+    /// A key that was made at random with the spool, is the same as long as that lives, and never
+    /// leaves it.
+    fn secret(&self) -> &[u8; 32];
+
+    /// Lets what is under way become durable, and ends. Every later call is answered with
+    /// [`Error::Stopped`] or [`Refuse::Down`].
+    fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// A message that is being received. Dropped without a commit it leaves nothing behind.
-pub trait Writer: Send {
+pub trait Draft: Send {
     /// The message's id, which the Received field and the 250 carry.
     fn id(&self) -> MsgId;
 
@@ -130,250 +215,8 @@ pub trait Writer: Send {
 
 /// A body that is being read.
 pub trait Body: Send {
-    /// The next octets, lent until the next call; empty at the end. [`Error::Damaged`], in place of
-    /// the end, when the octets since the body's start are not those that were written.
+    /// The next octets, lent until the next call; empty at the end. The last octets are lent only
+    /// once all were verified: [`Error::Damaged`], in their place, when they are not those that
+    /// were written.
     fn chunk(&mut self) -> impl Future<Output = Result<&[u8], Error>> + Send;
-}
-
-/// Why a message cannot be taken now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refuse {
-    /// A shortage that passes by itself: 451 4.3.2.
-    Busy,
-    /// No place for a message of this size: 452 4.3.1.
-    Full,
-    /// The spool has stopped: 421 4.3.2.
-    Down,
-}
-
-impl fmt::Display for Refuse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "the spool is short of memory or files for now",
-            Self::Full => "the spool has no place for it",
-            Self::Down => "the spool has stopped: see the log, and restart once the disk is right",
-        })
-    }
-}
-
-impl std::error::Error for Refuse {}
-
-/// Why a commit is no success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitError {
-    /// The message is not in the spool and will not be.
-    Refused(Refuse),
-    /// It may or may not be: 451 4.3.0, and the client's next try is a new message.
-    Uncertain,
-}
-
-impl fmt::Display for CommitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refuse) => refuse.fmt(f),
-            Self::Uncertain => {
-                f.write_str("the disk failed before the message was known to be on it")
-            }
-        }
-    }
-}
-
-impl std::error::Error for CommitError {}
-
-/// Why the spool did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Error {
-    /// The lease has gone to another, or there is no such message any more.
-    Stale,
-    /// There is no place to record it.
-    Full,
-    /// A shortage of descriptors or memory that passes by itself; nothing was recorded.
-    Busy,
-    /// The spool has stopped after an error of its disk.
-    Down,
-    /// What was stored cannot be read back: what, and where.
-    Damaged(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stale => f.write_str("the lease has gone to another, or the message is gone"),
-            Self::Full => Refuse::Full.fmt(f),
-            Self::Busy => Refuse::Busy.fmt(f),
-            Self::Down => Refuse::Down.fmt(f),
-            Self::Damaged(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// Who asked for a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// ETRN (RFC 1985).
-    Etrn,
-    /// The domain's host took a message, so it is there.
-    Delivery,
-    /// A person.
-    Operator,
-}
-
-/// What a release found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pending {
-    /// Items that wait to be delivered.
-    pub waiting: u64,
-    /// Items that are being delivered already.
-    pub leased: u64,
-}
-
-/// An item that is leased to whoever holds this.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The message.
-    pub id: MsgId,
-    /// The client domain.
-    pub domain: Domain,
-    /// The lease's number; a settling under an older one is refused.
-    pub generation: u64,
-    /// The envelope, with those recipients of the domain that still wait.
-    pub envelope: Envelope,
-    /// Octets of the body.
-    pub size: u64,
-}
-
-/// What became of a claimed item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The next host took it for every recipient.
-    Delivered,
-    /// It took it for nobody, for now: not to be tried before `until`.
-    Defer {
-        /// When to try again.
-        until: Timestamp,
-        /// Its reply, or why there was none.
-        reply: Vec<u8>,
-    },
-    /// It refused it for good, for every recipient: kept until a person removes it.
-    Refused {
-        /// Its reply.
-        reply: Vec<u8>,
-    },
-    /// It was held for as long as mail is held: kept until a person removes it.
-    Expired,
-    /// Not the same for every recipient.
-    Partial {
-        /// One for each of the claim's recipients, in their order.
-        fates: Vec<Fate>,
-        /// When to try again those that still wait.
-        until: Timestamp,
-    },
-}
-
-/// What became of one recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
-    /// [`State::Waiting`] is a refusal for now.
-    pub state: State,
-    /// The next host's reply.
-    pub reply: Vec<u8>,
-}
-
-/// Which items [`Spool::list`] shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Of this domain only.
-    pub domain: Option<Domain>,
-    /// Only what comes after this one, the last of the page before.
-    pub after: Option<(Domain, MsgId)>,
-    /// At most so many.
-    pub max: usize,
-}
-
-/// An item as a person sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// The message.
-    pub id: MsgId,
-    /// The client domain.
-    pub domain: Domain,
-    /// Octets of the body.
-    pub size: u64,
-    /// What the item waits for.
-    pub status: Status,
-    /// The envelope, with all the recipients of this domain.
-    pub envelope: Envelope,
-}
-
-/// What an item waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Its domain's next try, and no sooner than this time (0: whenever that is).
-    Waiting {
-        /// Seconds since 1970-01-01T00:00:00Z.
-        not_before_unix_seconds: u64,
-    },
-    /// The end of a delivery that is under way.
-    Leased,
-    /// A person: every recipient that is left was refused or has expired.
-    Kept,
-}
-
-/// How much is held.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Messages held.
-    pub messages: u64,
-    /// Octets that their bodies have.
-    pub body_bytes: u64,
-    /// Octets on disk, with what is not yet cleared away.
-    pub disk_bytes: u64,
-    /// Octets that the disk can still take.
-    pub free_bytes: u64,
-    /// Messages that are being received.
-    pub drafts: u64,
-    /// Operations made durable since the start.
-    pub operations: u64,
-    /// Syncs of the disk that these took.
-    pub syncs: u64,
-    /// Whether the spool has stopped after an error of its disk.
-    pub down: bool,
-    /// Messages, records and files that were durable once and cannot be read.
-    pub damaged: u64,
-    /// Each domain that has items.
-    pub domains: Vec<DomainStats>,
-}
-
-/// How much is held for one domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DomainStats {
-    /// The client domain.
-    pub domain: Domain,
-    /// Items that wait, those that are put off included.
-    pub waiting: u64,
-    /// Items that are being delivered.
-    pub leased: u64,
-    /// Items that wait for a person.
-    pub kept: u64,
-    /// Octets of their bodies.
-    pub body_bytes: u64,
-    /// When the oldest arrived.
-    pub oldest: Timestamp,
-    /// When the domain is next due, in seconds since 1970-01-01T00:00:00Z; 0: at once.
-    pub next_try_unix_seconds: u64,
-}
-
-/// What those who deliver want to hear of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A domain that had nothing to deliver has something now.
-    Arrived(Domain),
-    /// A domain was released.
-    Released(Domain, Wake),
-    /// Messages are refused for want of place (true), or taken again (false).
-    Full(bool),
-    /// The spool has stopped after an error of its disk.
-    Down,
 }

@@ -5,11 +5,15 @@
 //! segments' files without one. What is on the disk is described in [`record`] and [`segment`].
 
 mod check;
+mod delivery;
 pub mod disk;
 mod draft;
 mod files;
 mod folder;
 mod index;
+pub mod meta;
+mod operation;
+mod people;
 mod place;
 mod quarantine;
 mod read;
@@ -19,9 +23,11 @@ mod recover;
 mod replay;
 mod report;
 mod scan;
+mod secret;
 pub mod segment;
 mod settle;
 mod spare;
+mod spool;
 mod store;
 mod writer;
 
@@ -29,25 +35,20 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use postern_core::time::Timestamp;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use self::disk::{Disk, Folder};
-use self::draft::Draft;
 use self::files::Files;
 use self::index::Index;
+use self::operation::{Answer, Operation};
 use self::place::Places;
-use self::read::LogBody;
 use self::report::DamageLog;
-use self::store::{Failure, Operation};
+use self::store::Failure;
 use self::writer::WriterThread;
-use super::{
-    Claim, Domain, DomainStats, Envelope, Error, Event, Held, MsgId, Outcome, Page, Pending,
-    Refuse, Spool, Stats, Wake,
-};
+use super::{Admission, Error};
 use crate::clock::Clock;
+use crate::{Domain, MsgId};
 
 pub use self::check::{check, check_on};
 pub use self::reader::LogReader;
@@ -99,13 +100,18 @@ pub struct Shared<D: Disk> {
     clock: Clock,
     index: Mutex<Index>,
     files: Files<D::File>,
-    damage: DamageLog,
-    /// Whether what becomes of a claimed item can be recorded.
-    can_settle: AtomicBool,
     places: Places,
     memory: Arc<Semaphore>,
-    events: broadcast::Sender<Event>,
+    admission: watch::Sender<Admission>,
+    /// A domain has become due.
+    work: Notify,
+    /// What cannot be read.
+    damage: DamageLog,
+    secret: [u8; 32],
+    /// The spool has stopped.
     down: AtomicBool,
+    /// What becomes of a claimed item can be recorded.
+    can_settle: AtomicBool,
     counters: Counters,
 }
 
@@ -116,23 +122,22 @@ struct Counters {
     drafts: AtomicU64,
 }
 
-/// Events that may wait for one who listens.
-const EVENTS: usize = 1_024;
-
 impl<D: Disk> Shared<D> {
-    fn new(disk: D, options: Options, clock: Clock, index: Index) -> Self {
+    fn new(disk: D, options: Options, clock: Clock, index: Index, secret: [u8; 32]) -> Self {
         Self {
             disk,
             options,
             clock,
             index: Mutex::new(index),
             files: Files::default(),
-            damage: DamageLog::default(),
-            can_settle: AtomicBool::new(true),
             places: Places::default(),
             memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
-            events: broadcast::Sender::new(EVENTS),
+            admission: watch::Sender::new(Admission::Unavailable),
+            work: Notify::new(),
+            damage: DamageLog::default(),
+            secret,
             down: AtomicBool::new(false),
+            can_settle: AtomicBool::new(true),
             counters: Counters::default(),
         }
     }
@@ -141,9 +146,33 @@ impl<D: Disk> Shared<D> {
         self.index.lock().expect("no holder panics")
     }
 
-    fn tell(&self, event: Event) {
-        // Nobody listens: nobody wants to know.
-        let _ = self.events.send(event);
+    /// An error of the disk is final: what was not synced may be lost though a second sync would
+    /// say that all is well. Only a recovery finds out what is there.
+    fn stop(&self, error: &io::Error) -> Failure {
+        tracing::error!(%error, "the spool stops: the disk failed");
+        self.go_down();
+        Failure::Uncertain
+    }
+
+    fn go_down(&self) {
+        self.down.store(true, Ordering::Release);
+        self.admission.send_replace(Admission::Stopped);
+        self.work.notify_one();
+    }
+
+    fn can_settle(&self) -> bool {
+        self.can_settle.load(Ordering::Relaxed)
+    }
+
+    fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    /// Tells those who deliver, if a domain has become due.
+    fn tell_news(&self, index: &mut Index) {
+        if index.take_news() {
+            self.work.notify_one();
+        }
     }
 
     /// Something that was durable cannot be read: told once, and listed from now on.
@@ -155,100 +184,22 @@ impl<D: Disk> Shared<D> {
 
     /// The damage that is known.
     fn damages(&self) -> Damages {
-        let mut damages = self.damage.list(|id| self.index().message(id).is_some());
+        let mut damages = self.damage.list(|id| self.index().slots.find(id).is_some());
         for damage in damages.first.iter_mut().filter(|damage| damage.domains.is_empty()) {
-            damage.domains = damage.id.map_or_else(Vec::new, |id| self.index().domains_of(id));
+            damage.domains = damage.id.map_or_else(Vec::new, |id| self.domains_of(id));
         }
         damages
     }
 
-    /// An error of the disk is final: what was not synced may be lost though a second sync would
-    /// say that all is well. Only a recovery finds out what is there.
-    fn stop(&self, error: &io::Error) -> Failure {
-        tracing::error!(%error, "the spool stops: the disk failed");
-        self.down.store(true, Ordering::Release);
-        self.tell(Event::Down);
-        Failure::Uncertain
-    }
-
-    fn pending(&self, domain: &Domain) -> Pending {
+    fn domains_of(&self, id: MsgId) -> Vec<Domain> {
         let index = self.index();
-        let counts = index.queue(domain).map(|queue| queue.counts(self.clock.instant()));
-        let (waiting, leased, _) = counts.unwrap_or_default();
-        Pending { waiting, leased }
-    }
-
-    fn claim(&self, domain: &Domain, max: usize, lease: Duration) -> Vec<Claim> {
-        let (now, instant) = (self.clock.timestamp(), self.clock.instant());
-        self.readable(domain, || {
-            self.index().lease(domain, max, instant.after(lease), |queue, id, item, _| {
-                queue.next_try <= now.unix_seconds && queue.is_free(id, item, now, instant)
-            })
-        })
-    }
-
-    fn expired(&self, domain: &Domain, before: Timestamp, max: usize) -> Vec<Claim> {
-        /// Long enough to settle what was found expired.
-        const LEASE: Duration = Duration::from_secs(60);
-        if !self.clock.timestamp().known || !before.known {
-            return Vec::new();
-        }
-        let instant = self.clock.instant();
-        self.readable(domain, || {
-            self.index().lease(domain, max, instant.after(LEASE), |queue, id, item, message| {
-                let arrival = message.arrival();
-                arrival.known
-                    && arrival.unix_seconds < before.unix_seconds
-                    && item.marks.waiting
-                    && !queue.is_leased(id, instant)
-            })
-        })
-    }
-
-    fn renew(&self, claims: &[Claim], lease: Duration) -> Result<(), Error> {
-        let until = self.clock.instant().after(lease);
-        let mut index = self.index();
-        let renewed = claims.iter().filter(|claim| {
-            let queue = index.queue_mut(&claim.domain);
-            queue.is_some_and(|queue| queue.renew(claim.id, claim.generation, until))
-        });
-        if renewed.count() == claims.len() { Ok(()) } else { Err(Error::Stale) }
-    }
-
-    fn stats(&self) -> Stats {
-        let instant = self.clock.instant();
-        let damaged = self.damage.list(|id| self.index().message(id).is_some()).count;
-        let index = self.index();
-        let (messages, body_bytes) = index.totals();
-        let mut domains: Vec<_> = index.queues().collect();
-        domains.sort_by_key(|(domain, _)| *domain);
-        let domains = domains.into_iter().map(|(domain, queue)| {
-            let (waiting, leased, kept) = queue.counts(instant);
-            let oldest = queue.items.keys().next().and_then(|id| index.message(*id));
-            DomainStats {
-                domain: domain.clone(),
-                waiting,
-                leased,
-                kept,
-                body_bytes: queue.body_bytes(),
-                oldest: oldest.expect("an empty queue is dropped").arrival(),
-                next_try_unix_seconds: queue.next_try,
-            }
-        });
-        Stats {
-            messages,
-            body_bytes,
-            domains: domains.collect(),
-            disk_bytes: index.segments.length(),
-            free_bytes: self.disk.space().map_or(0, |space| space.free),
-            drafts: self.counters.drafts.load(Ordering::Relaxed),
-            operations: self.counters.operations.load(Ordering::Relaxed),
-            syncs: self.counters.syncs.load(Ordering::Relaxed),
-            down: self.down.load(Ordering::Acquire),
-            damaged,
-        }
+        let slots = index.items_of(id).into_iter();
+        slots.map(|slot| index.domain_of(slot).clone()).collect()
     }
 }
+
+/// When to try again what a shortage of descriptors or memory kept from being done.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The local spool. Dropping it waits for the batch that is being written.
 #[derive(Debug)]
@@ -278,29 +229,18 @@ impl<D: Disk> LogSpool<D> {
         self.shared.damages()
     }
 
-    /// That what becomes of a claim can be recorded; on a full disk [`Error::Full`].
-    pub async fn ensure_settling(&self) -> Result<(), Error> {
-        if self.shared.can_settle.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.commit(Operation::Reserve).await?;
-        match self.shared.can_settle.load(Ordering::Relaxed) {
-            true => Ok(()),
-            false => Err(Error::Full),
-        }
-    }
-
-    async fn commit(&self, operation: Operation) -> Result<u64, Error> {
+    async fn commit(&self, operation: Operation) -> Result<Answer, Error> {
+        self.check_up()?;
         self.writer.handle().commit(operation, None).await.map_err(|failure| match failure {
             Failure::Stale => Error::Stale,
             Failure::Full => Error::Full,
-            Failure::Busy => Error::Busy,
-            Failure::Uncertain | Failure::Down => Error::Down,
+            Failure::Busy => Error::Unavailable { after: BUSY },
+            Failure::Uncertain | Failure::Down => Error::Stopped,
         })
     }
 
     fn check_up(&self) -> Result<(), Error> {
-        if self.shared.down.load(Ordering::Acquire) { Err(Error::Down) } else { Ok(()) }
+        if self.shared.is_down() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     async fn with<T: Send + 'static>(
@@ -310,106 +250,6 @@ impl<D: Disk> LogSpool<D> {
         self.check_up()?;
         let shared = self.shared.clone();
         Ok(blocking(move || work(&shared)).await)
-    }
-}
-
-impl<D: Disk> Spool for LogSpool<D> {
-    type Writer = Draft<D>;
-    type Body = LogBody<D>;
-
-    async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<Draft<D>, Refuse> {
-        Draft::begin(self.shared.clone(), self.writer.handle().clone(), envelope, size).await
-    }
-
-    async fn due(&self, max: usize) -> Result<Vec<Domain>, Error> {
-        self.check_up()?;
-        let (now, instant) = (self.shared.clock.timestamp(), self.shared.clock.instant());
-        Ok(self.shared.index().due(now, instant, max))
-    }
-
-    async fn release(&self, domain: &Domain, why: Wake) -> Result<Pending, Error> {
-        self.check_up()?;
-        if let Some(queue) = self.shared.index().queue_mut(domain) {
-            queue.undefer();
-        }
-        self.commit(Operation::Defer(domain.clone(), 0)).await?;
-        let pending = self.shared.pending(domain);
-        // An item that is leased may be on the point of being put off.
-        if pending.waiting + pending.leased > 0 {
-            self.shared.tell(Event::Released(domain.clone(), why));
-        }
-        Ok(pending)
-    }
-
-    async fn claim(
-        &self,
-        domain: &Domain,
-        max: usize,
-        lease: Duration,
-    ) -> Result<Vec<Claim>, Error> {
-        self.ensure_settling().await?;
-        let domain = domain.clone();
-        self.with(move |shared| shared.claim(&domain, max, lease)).await
-    }
-
-    async fn renew(&self, claims: &[Claim], lease: Duration) -> Result<(), Error> {
-        self.check_up()?;
-        self.shared.renew(claims, lease)
-    }
-
-    async fn read(&self, id: MsgId, from: u64) -> Result<LogBody<D>, Error> {
-        self.with(move |shared| shared.open_body(id, from)?.ahead()).await?
-    }
-
-    async fn settle(&self, claim: Claim, outcome: Outcome) -> Result<(), Error> {
-        let operation = match self.shared.ending(&claim, &outcome)? {
-            Some(operation) => operation,
-            None => self.with(move |shared| shared.settling(&claim, &outcome)).await??,
-        };
-        self.commit(operation).await.map(|_| ())
-    }
-
-    async fn defer_domain(&self, domain: &Domain, until: Timestamp) -> Result<(), Error> {
-        self.commit(Operation::Defer(domain.clone(), until.unix_seconds)).await.map(|_| ())
-    }
-
-    async fn expired(
-        &self,
-        domain: &Domain,
-        before: Timestamp,
-        max: usize,
-    ) -> Result<Vec<Claim>, Error> {
-        self.ensure_settling().await?;
-        let domain = domain.clone();
-        self.with(move |shared| shared.expired(&domain, before, max)).await
-    }
-
-    async fn list(&self, page: &Page) -> Result<Vec<Held>, Error> {
-        let page = page.clone();
-        self.with(move |shared| shared.read_page(&page)).await
-    }
-
-    async fn show(&self, id: MsgId) -> Result<Vec<Held>, Error> {
-        self.with(move |shared| shared.read_message(id)).await
-    }
-
-    async fn remove(&self, id: MsgId) -> Result<u64, Error> {
-        self.commit(Operation::Remove(id)).await
-    }
-
-    fn takes(&self, size: Option<u64>) -> Result<(), Refuse> {
-        if self.shared.down.load(Ordering::Acquire) {
-            return Err(Refuse::Down);
-        }
-        self.shared.places.takes(&self.shared, size.unwrap_or(0))
-    }
-
-    fn stats(&self) -> Stats {
-        self.shared.stats()
-    }
-
-    fn events(&self) -> broadcast::Receiver<Event> {
-        self.shared.events.subscribe()
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use postern_core::envelope::State;
 
-use postern_spool::{Held, Recipient, Status};
+use postern_spool::{Held, NextTry, Recipient, Status};
 
 /// `GET /health`: how the server does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,8 @@ pub struct Item {
     pub id: String,
     /// The client domain.
     pub domain: String,
-    /// `waiting`, `leased` (being delivered) or `kept` (for a person).
+    /// `waiting`, `leased` (being delivered), `held` (by a person), `kept` (for a person) or
+    /// `damaged` (it cannot be read).
     pub status: String,
     /// Waiting items are not tried before this; 0: with their domain.
     pub not_before_unix_seconds: u64,
@@ -109,12 +110,19 @@ pub struct Failure {
     pub error: String,
 }
 
+/// 9999-12-31T23:59:59Z: until it is released.
+const WHEN_ASKED: u64 = 253_402_300_799;
+
 impl From<&Held> for Item {
     fn from(held: &Held) -> Self {
         let (status, not_before_unix_seconds) = match held.status {
-            Status::Waiting { not_before_unix_seconds } => ("waiting", not_before_unix_seconds),
-            Status::Leased => ("leased", 0),
+            Status::Waiting(NextTry::Now) => ("waiting", 0),
+            Status::Waiting(NextTry::At(unix_seconds)) => ("waiting", unix_seconds),
+            Status::Waiting(NextTry::WhenAsked) => ("waiting", WHEN_ASKED),
+            Status::UnderWay => ("leased", 0),
+            Status::Held => ("held", 0),
             Status::Kept => ("kept", 0),
+            Status::Damaged => ("damaged", 0),
         };
         let envelope = &held.envelope;
         Self {

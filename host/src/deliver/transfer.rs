@@ -1,15 +1,14 @@
 //! One transaction's recipients: whom the host was asked about, and what it said.
 
 use postern_core::client::{CallError, Client, Mail, Recipient};
-use postern_core::envelope::State;
 use postern_core::wire::Out;
 use postern_core::wire::params::{MailParams, RcptParams};
 
 use super::dialogue::{Answer, Said};
-use postern_spool::{self, Claim, Fate};
+use postern_spool::{self, Claim, Fate, RecipientNo};
 
 pub(super) struct Transfer<'c> {
-    recipients: &'c [postern_spool::Recipient],
+    recipients: &'c [(RecipientNo, &'c postern_spool::Recipient)],
     fates: Vec<Option<Fate>>,
     /// The recipient that is next asked about.
     next: usize,
@@ -20,14 +19,14 @@ pub(super) struct Transfer<'c> {
 }
 
 impl<'c> Transfer<'c> {
-    pub(super) fn new(recipients: &'c [postern_spool::Recipient]) -> Self {
+    pub(super) fn new(recipients: &'c [(RecipientNo, &'c postern_spool::Recipient)]) -> Self {
         let fates = vec![None; recipients.len()];
         Self { recipients, fates, next: 0, asked: Vec::new(), accepted: Vec::new() }
     }
 
     /// Says the next RCPT, or that there is none. A recipient that no RCPT can carry is refused.
     pub(super) fn address(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) {
-        while let Some(stored) = self.recipients.get(self.next) {
+        while let Some((_, stored)) = self.recipients.get(self.next) {
             let index = self.next;
             self.next += 1;
             match client.rcpt(&recipient(stored), out) {
@@ -42,8 +41,7 @@ impl<'c> Transfer<'c> {
     }
 
     fn refuse(&mut self, index: usize, error: &CallError) {
-        let reply = error.to_string().into_bytes();
-        self.fates[index] = Some(Fate { state: State::Refused, reply });
+        self.fates[index] = Some(Fate::Refused(error.to_string().into_bytes()));
     }
 
     pub(super) fn refuse_all(&mut self, error: &CallError) {
@@ -80,21 +78,20 @@ impl<'c> Transfer<'c> {
     }
 
     fn decide(&mut self, index: usize, answer: &Answer) {
-        let state = match answer.code {
-            200..300 => State::Delivered,
-            500..600 => State::Refused,
-            _ => State::Waiting,
+        let fate = match answer.code {
+            200..300 => Fate::Delivered,
+            500..600 => Fate::Refused,
+            _ => Fate::Deferred,
         };
-        let undecided = self.fates[index].is_none();
-        if undecided {
-            self.fates[index] = Some(Fate { state, reply: answer.line.clone().into_bytes() });
-        }
+        self.fates[index].get_or_insert_with(|| fate(answer.line.clone().into_bytes()));
     }
 
     /// What became of each; those without a verdict wait on, for `reason`.
-    pub(super) fn into_fates(self, reason: &str) -> impl Iterator<Item = Fate> {
-        let waiting = Fate { state: State::Waiting, reply: reason.as_bytes().to_vec() };
-        self.fates.into_iter().map(move |fate| fate.unwrap_or_else(|| waiting.clone()))
+    pub(super) fn into_fates(self, reason: &str) -> impl Iterator<Item = (RecipientNo, Fate)> {
+        let fates = self.recipients.iter().map(|(number, _)| *number).zip(self.fates);
+        fates.map(|(number, fate)| {
+            (number, fate.unwrap_or_else(|| Fate::Deferred(reason.as_bytes().to_vec())))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::export::{Exported, Folder, MessageFile, envelope_json};
 use postern_spool::log::LogReader;
-use postern_spool::{Body, Error, MsgId, Page};
+use postern_spool::{Body, Error, MsgId};
 
 /// Items that are looked up at once.
 const PAGE: usize = 256;
@@ -39,13 +39,14 @@ pub async fn export(spool: &Path, folder: &Path) -> io::Result<Exported> {
 
 /// The messages, those for several domains once.
 async fn held(reader: &LogReader) -> BTreeSet<MsgId> {
-    let mut page = Page { max: PAGE, ..Page::default() };
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut after) = (BTreeSet::new(), None);
     loop {
-        let held = reader.list(&page).await;
-        let Some(last) = held.last() else { return ids };
-        page.after = Some((last.domain.clone(), last.id));
-        ids.extend(held.iter().map(|held| held.id));
+        let listed = reader.list(after.as_ref(), PAGE).await;
+        ids.extend(listed.items.iter().map(|held| held.id));
+        after = listed.next;
+        if after.is_none() {
+            return ids;
+        }
     }
 }
 
@@ -56,7 +57,7 @@ async fn export_message(
     folder: &Folder,
     exported: &mut Exported,
 ) -> io::Result<bool> {
-    let items = reader.show(id).await;
+    let items = reader.message(id).await;
     let Some(first) = items.first() else { return Ok(false) };
     let recipients = items.iter().flat_map(|held| &held.envelope.recipients);
     let envelope = envelope_json(id, first.size, &first.envelope, recipients);
@@ -73,7 +74,7 @@ async fn copy_body(
     id: MsgId,
     file: &mut MessageFile<'_>,
 ) -> io::Result<Option<String>> {
-    let mut body = match reader.read(id).await {
+    let mut body = match reader.body(id).await {
         Ok(body) => body,
         Err(Error::Damaged(reason)) => return Ok(Some(reason)),
         Err(error) => return Err(io::Error::other(error)),

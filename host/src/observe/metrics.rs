@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use postern_spool::{DomainStats, Stats};
+use postern_spool::{QueueStats, Totals};
 
 /// The server's counters. A clone counts into the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -75,11 +75,17 @@ impl Metrics {
     }
 
     /// Everything counted, and the spool as it is `now`, in the OpenMetrics text format.
-    pub fn encode(&self, spool: &Stats, now: Timestamp) -> String {
+    pub fn encode(
+        &self,
+        spool: &Totals,
+        down: bool,
+        queues: &[QueueStats],
+        now: Timestamp,
+    ) -> String {
         let mut registry = Registry::with_prefix("postern");
         self.register(&mut registry);
-        register_spool(&mut registry, spool);
-        register_queues(&mut registry, &spool.domains, now);
+        register_spool(&mut registry, spool, down);
+        register_queues(&mut registry, queues, now);
         let mut page = String::new();
         text::encode(&mut page, &registry).expect("writing to a String does not fail");
         page
@@ -101,36 +107,38 @@ impl Metrics {
     }
 }
 
-fn register_spool(into: &mut Registry, spool: &Stats) {
+fn register_spool(into: &mut Registry, spool: &Totals, down: bool) {
     let gauge = |number: u64| ConstGauge::new(saturate(number));
     into.register("spool_messages", "Messages held", gauge(spool.messages));
     into.register("spool_body_bytes", "Octets of their bodies", gauge(spool.body_bytes));
     into.register("spool_disk_bytes", "Octets on the disk", gauge(spool.disk_bytes));
     into.register("spool_free_bytes", "Octets that the disk can take", gauge(spool.free_bytes));
     into.register("spool_drafts", "Messages being received", gauge(spool.drafts));
-    into.register("spool_down", "1 after an error of the disk", gauge(spool.down.into()));
+    into.register("spool_down", "1 after an error of the disk", gauge(down.into()));
     let operations = ConstCounter::new(spool.operations);
     into.register("spool_operations", "Operations made durable", operations);
     let syncs = ConstCounter::new(spool.syncs);
     into.register("spool_syncs", "Syncs of the disk that these took", syncs);
 }
 
-fn register_queues(into: &mut Registry, domains: &[DomainStats], now: Timestamp) {
+fn register_queues(into: &mut Registry, domains: &[QueueStats], now: Timestamp) {
     let messages = Family::<Queue, Gauge>::default();
     let oldest = Family::<ByDomain, Gauge>::default();
     for stats in domains {
         let domain = stats.domain.to_string();
         for (state, number) in
-            [("waiting", stats.waiting), ("leased", stats.leased), ("kept", stats.kept)]
+            [("waiting", stats.waiting), ("leased", stats.under_way), ("kept", stats.kept)]
         {
             let label = Queue { domain: domain.clone(), state };
             messages.get_or_create(&label).set(saturate(number));
         }
-        let age = now.unix_seconds.saturating_sub(stats.oldest.unix_seconds);
-        oldest.get_or_create(&ByDomain { domain }).set(saturate(age));
+        if let Some(arrival) = stats.oldest_waiting {
+            let age = now.unix_seconds.saturating_sub(arrival.unix_seconds);
+            oldest.get_or_create(&ByDomain { domain }).set(saturate(age));
+        }
     }
     into.register("queue_messages", "Messages of a domain, by state", messages);
-    into.register("queue_oldest_seconds", "Age of a domain's oldest message", oldest);
+    into.register("queue_oldest_seconds", "Age of a domain's oldest message that waits", oldest);
 }
 
 fn saturate(number: u64) -> i64 {
@@ -140,7 +148,7 @@ fn saturate(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_spool::Domain;
+    use postern_spool::{Domain, NextTry};
 
     #[test]
     fn what_was_counted_is_shown() {
@@ -150,17 +158,22 @@ mod tests {
         metrics.refused("full");
         metrics.clone().release("etrn");
         let at = |unix_seconds| Timestamp { unix_seconds, known: true };
-        let domain = DomainStats {
+        let queue = QueueStats {
             domain: Domain::new("client.example"),
             waiting: 3,
-            leased: 1,
+            under_way: 1,
             kept: 0,
+            held: false,
+            suspended: None,
+            asked: false,
             body_bytes: 32_768,
-            oldest: at(1_795_306_404),
-            next_try_unix_seconds: 0,
+            oldest_waiting: Some(at(1_795_306_404)),
+            oldest_kept: None,
+            next_try: NextTry::Now,
+            last_answer: Vec::new(),
         };
-        let spool = Stats { syncs: 7, messages: 4, domains: vec![domain], ..Stats::default() };
-        let page = metrics.encode(&spool, at(1_795_306_494));
+        let spool = Totals { syncs: 7, messages: 4, ..Totals::default() };
+        let page = metrics.encode(&spool, false, &[queue], at(1_795_306_494));
         for line in [
             "postern_messages_accepted_total 1",
             "postern_messages_accepted_bytes_total 8192",

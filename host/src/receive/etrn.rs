@@ -59,35 +59,36 @@ impl Releases {
         if domains.is_empty() {
             return EtrnVerdict::NotAllowed;
         }
-        let mut waiting: u64 = 0;
-        let mut running = false;
-        for domain in domains {
-            if self.is_repeat(domain) {
-                running = true;
-                continue;
-            }
-            match self.start(spool, domain).await {
-                Ok(pending) => {
-                    waiting = waiting.saturating_add(pending.waiting);
-                    running |= pending.leased > 0;
-                }
-                Err(error) => {
-                    tracing::error!(%domain, %error, "no release by ETRN");
-                    return EtrnVerdict::Unable;
-                }
+        let is_new = |domain: &&DomainName| !self.is_repeat(domain);
+        let new: Vec<&DomainName> = domains.iter().copied().filter(is_new).collect();
+        let running = new.len() < domains.len();
+        match self.start(spool, &new).await {
+            Ok((waiting, under_way)) => verdict(node, waiting, running || under_way > 0),
+            Err(error) => {
+                tracing::error!(domains = new.len(), %error, "no release by ETRN");
+                EtrnVerdict::Unable
             }
         }
-        verdict(node, waiting, running)
     }
 
-    async fn start<S: Spool>(&self, spool: &S, domain: &DomainName) -> Result<Pending, Error> {
-        let pending = spool.release(&Domain::new(domain.as_str()), Wake::Etrn).await?;
-        if pending.waiting > 0 {
-            self.metrics.release("etrn");
-            let mut recent = self.recent.lock().expect("no holder panics");
-            recent.insert(domain.clone(), self.clock.instant());
+    /// Releases `domains`; how much waits, and how much is being delivered.
+    async fn start<S: Spool>(
+        &self,
+        spool: &S,
+        domains: &[&DomainName],
+    ) -> Result<(u64, u64), Error> {
+        let names: Vec<_> = domains.iter().map(|domain| Domain::new(domain.as_str())).collect();
+        let pending = spool.release(&names, Wake::Etrn).await?;
+        let now = self.clock.instant();
+        let mut recent = self.recent.lock().expect("no holder panics");
+        for (domain, pending) in domains.iter().zip(&pending) {
+            if pending.waiting > 0 {
+                self.metrics.release("etrn");
+                recent.insert((*domain).clone(), now);
+            }
         }
-        Ok(pending)
+        let sum = |of: fn(&Pending) -> u64| pending.iter().map(of).sum();
+        Ok((sum(|pending| pending.waiting), sum(|pending| pending.under_way)))
     }
 
     fn is_repeat(&self, domain: &DomainName) -> bool {

@@ -18,7 +18,7 @@ use crate::receive::etrn::Releases;
 use crate::receive::held_bytes;
 use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
 use postern_spool::clock::Clock;
-use postern_spool::{CommitError, Domain, Envelope, Recipient, Refuse, Spool, Writer};
+use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, Refuse, Spool};
 
 /// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
 const RECEIVED: usize = 2048;
@@ -43,6 +43,30 @@ pub struct Post<S> {
 /// Why something is refused, for the client and in the [word](Refused::word) of the log.
 type Cause = (Reason, &'static str);
 
+/// A recipient whose mail is taken.
+struct Taken {
+    /// The address that it is held under.
+    path: Vec<u8>,
+    /// How much may be held for its domain.
+    quota: Option<Quota>,
+}
+
+/// How much may be held for a domain.
+struct Quota {
+    bytes: u64,
+    domain: Domain,
+    /// Octets of the message, as declared.
+    size: u64,
+}
+
+impl Quota {
+    /// Whether the message would be too much.
+    async fn is_past<S: Spool>(&self, spool: &S) -> Result<bool, Cause> {
+        let held = held_bytes(spool, &self.domain).await.map_err(|_| (Reason::Busy, "busy"))?;
+        Ok(held >= self.bytes || held.saturating_add(self.size) > self.bytes)
+    }
+}
+
 /// The mailroom of one session.
 #[derive(Debug)]
 pub struct Mailroom<S: Spool> {
@@ -55,7 +79,7 @@ pub struct Mailroom<S: Spool> {
     tls: bool,
     helo: Vec<u8>,
     esmtp: bool,
-    transaction: Option<Box<Transaction<S::Writer>>>,
+    transaction: Option<Box<Transaction<S::Draft>>>,
     /// What the last reply said.
     said: String,
     log: SessionLog,
@@ -71,7 +95,7 @@ struct Transaction<W> {
     first: Option<Vec<u8>>,
 }
 
-impl<W: Writer> Transaction<W> {
+impl<W: Draft> Transaction<W> {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
         self.hops.feed(bytes);
         let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
@@ -154,6 +178,10 @@ impl<S: Spool> Mailroom<S> {
         self.tls = true;
     }
 
+    fn admission(&self) -> Admission {
+        *self.post.spool.admission().borrow()
+    }
+
     /// Refuses what comes from `from`, or its recipient `to`.
     fn refuse(&mut self, (reason, word): Cause, from: &[u8], to: &[u8]) -> Verdict<'static> {
         self.log.refused(Refused { word, helo: &self.helo, from, to });
@@ -167,7 +195,7 @@ impl<S: Spool> Mailroom<S> {
     }
 
     /// The address that mail for `to` is held under in the present transaction.
-    fn taken(&self, to: &ForwardPath<'_>) -> Result<Vec<u8>, Cause> {
+    fn taken(&self, to: &ForwardPath<'_>) -> Result<Taken, Cause> {
         let taken = self.policies.recipient(to).map_err(|refusal| match refusal {
             Refusal::NotHeld => (Reason::RelayDenied, "relay"),
             Refusal::Unknown => (Reason::UnknownUser, "unknown_user"),
@@ -180,16 +208,13 @@ impl<S: Spool> Mailroom<S> {
         if needs_utf8 && taken.policy.lacks_utf8(&self.post.capabilities) {
             return Err((Reason::NoUtf8, "no_utf8"));
         }
-        if self.is_past_quota(taken.policy, size.unwrap_or_default()) {
-            return Err((Reason::Quota, "quota"));
-        }
-        Ok(taken.path)
-    }
-
-    fn is_past_quota(&self, policy: &Policy, size: u64) -> bool {
-        let Some((quota, domain)) = policy.quota.zip(policy.domain.as_ref()) else { return false };
-        let held = held_bytes(&*self.post.spool, &Domain::new(domain.as_str()));
-        held >= quota || held.saturating_add(size) > quota
+        let Policy { quota, domain, .. } = taken.policy;
+        let quota = quota.zip(domain.as_ref()).map(|(bytes, domain)| Quota {
+            bytes,
+            domain: Domain::new(domain.as_str()),
+            size: size.unwrap_or_default(),
+        });
+        Ok(Taken { path: taken.path, quota })
     }
 
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
@@ -256,7 +281,7 @@ impl<S: Spool> Mailroom<S> {
 impl<S: Spool> drive::Mailroom for Mailroom<S> {
     async fn connect(&mut self) -> Verdict<'_> {
         // Sent away at once, a sender goes on to the next mail exchanger.
-        let down = || self.post.spool.takes(None).is_err().then_some(Reason::Down);
+        let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else { return Verdict::Accept };
         let word = match reason {
             Reason::TooManySessions => "address",
@@ -274,7 +299,7 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
-        if let Err(refuse) = self.post.spool.takes(params.size) {
+        if let Some(refuse) = self.admission().refuses(params.size) {
             return self.refuse(cause(refuse), from.as_bytes(), b"");
         }
         let envelope = self.envelope(&from, &params);
@@ -289,7 +314,17 @@ impl<S: Spool> drive::Mailroom for Mailroom<S> {
     }
 
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
+        let post = Arc::clone(&self.post);
         let path = match self.taken(&to) {
+            Ok(Taken { path, quota: None }) => Ok(path),
+            Ok(Taken { path, quota: Some(quota) }) => match quota.is_past(&*post.spool).await {
+                Ok(false) => Ok(path),
+                Ok(true) => Err((Reason::Quota, "quota")),
+                Err(cause) => Err(cause),
+            },
+            Err(cause) => Err(cause),
+        };
+        let path = match path {
             Ok(path) => path,
             Err(cause) => {
                 let from = self.sender();

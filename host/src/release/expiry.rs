@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use postern_core::time::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Engine;
 use crate::config::Hold;
-use postern_spool::{Domain, Error, Outcome, Spool};
+use postern_spool::{Domain, Error, Expired, Spool};
 
 const SWEEP: Duration = Duration::from_secs(60);
-/// Messages that are claimed at once.
+/// Messages that are flagged at once.
 const BATCH: usize = 100;
 
 /// Flags what has expired, for ever.
@@ -23,33 +22,32 @@ pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
         for (name, hold) in &engine.config().hold {
             let domain = Domain::new(name.as_str());
             match expire(engine, &domain, hold).await {
-                // It said so itself, and nothing changes until a restart.
-                Ok(()) | Err(Error::Down) => {}
+                // The spool has said so, and nothing changes until a restart.
+                Ok(()) | Err(Error::Stopped) => {}
                 Err(error) => tracing::error!(%domain, %error, "cannot flag expired mail"),
             }
         }
     }
 }
 
-async fn expire<S: Spool>(engine: &Engine<S>, domain: &Domain, hold: &Hold) -> Result<(), Error> {
-    let now = engine.clock.settled();
-    let unix_seconds = now.unix_seconds.saturating_sub(hold.expire_after.as_secs());
-    let before = Timestamp { unix_seconds, ..now };
+/// Flags what has expired of `domain`.
+pub(super) async fn expire<S: Spool>(
+    engine: &Engine<S>,
+    domain: &Domain,
+    hold: &Hold,
+) -> Result<(), Error> {
     loop {
-        let expired = engine.spool.expired(domain, before, BATCH).await?;
-        if expired.is_empty() {
-            return Ok(());
+        let Expired { ids, untried } =
+            engine.spool.expire(domain, hold.expire_after, BATCH).await?;
+        for id in &ids {
+            engine.metrics.delivery("expired");
+            tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
         }
-        for claim in expired {
-            let id = claim.id;
-            match engine.spool.settle(claim, Outcome::Expired).await {
-                Ok(()) => {
-                    engine.metrics.delivery("expired");
-                    tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
-                }
-                Err(Error::Stale) => {}
-                Err(error) => return Err(error),
+        if ids.len() < BATCH {
+            if untried > 0 {
+                tracing::info!(%domain, untried, "too old, but never tried: it is tried once");
             }
+            return Ok(());
         }
     }
 }

@@ -20,7 +20,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn half(self) -> u32 {
+    /// Turns that one domain may have, and all doubtful hosts.
+    pub(super) fn half(self) -> u32 {
         (self.all / 2).max(1)
     }
 }

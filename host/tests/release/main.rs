@@ -21,7 +21,9 @@ use postern_core::time::Timestamp;
 use postern_core::wire::params::{Body, Ret};
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Domain, DomainStats, Envelope, Held, MsgId, Recipient, Spool, Status, Writer};
+use postern_spool::{
+    Domain, Draft, Envelope, Held, MsgId, NextTry, QueueStats, Recipient, Spool, Status,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -98,25 +100,27 @@ impl Server {
     }
 
     async fn hold_as(&self, envelope: Envelope, body: &[u8]) -> MsgId {
-        let mut writer = self.spool.begin(&envelope, None).await.expect("there is room");
-        writer.write(body).await.expect("there is room");
-        writer.commit().await.expect("the disk works")
+        let mut draft = self.spool.begin(&envelope, None).await.expect("there is room");
+        draft.write(body).await.expect("there is room");
+        draft.commit().await.expect("the disk works")
     }
 
     async fn held(&self, id: MsgId) -> Vec<Held> {
-        self.spool.show(id).await.expect("the spool works")
+        self.spool.message(id).await.expect("the spool works")
     }
 
-    fn queue(&self, domain: &str) -> Option<DomainStats> {
-        let domain = Domain::new(domain);
-        self.spool.stats().domains.into_iter().find(|stats| stats.domain == domain)
+    /// The domain's queue, if there is anything in it.
+    async fn queue(&self, domain: &str) -> Option<QueueStats> {
+        let queue = self.spool.queue(&Domain::new(domain)).await.expect("the spool works");
+        queue.filter(|queue| queue.waiting + queue.under_way + queue.kept > 0)
     }
 
-    /// Waits until `enough` of the spool, which tells nobody when a message was settled.
-    async fn wait(&self, enough: impl Fn(&Self) -> bool) {
+    /// Waits until a domain's queue is as it should be: the spool tells nobody when a message was
+    /// settled.
+    async fn wait(&self, domain: &str, enough: impl Fn(Option<&QueueStats>) -> bool) {
         let mut moments = moments();
         within(async {
-            while !enough(self) {
+            while !enough(self.queue(domain).await.as_ref()) {
                 moments.tick().await;
             }
         })
@@ -125,14 +129,17 @@ impl Server {
 
     /// Waits until nothing is held for `domain`.
     async fn wait_empty(&self, domain: &str) {
-        self.wait(|server| server.queue(domain).is_none()).await;
+        self.wait(domain, |queue| queue.is_none()).await;
     }
 
     /// Waits until the domain was put off; until when, in seconds since 1970.
     async fn wait_put_off(&self, domain: &str) -> u64 {
-        let next_try = || self.queue(domain).map_or(0, |queue| queue.next_try_unix_seconds);
-        self.wait(|_| next_try() > 0).await;
-        next_try()
+        let until = |queue: &QueueStats| match queue.next_try {
+            NextTry::At(unix_seconds) => Some(unix_seconds),
+            NextTry::Now | NextTry::WhenAsked => None,
+        };
+        self.wait(domain, |queue| queue.and_then(until).is_some()).await;
+        self.queue(domain).await.as_ref().and_then(until).expect("it is put off")
     }
 
     /// Waits until the message was tried, and shows it.
@@ -143,7 +150,7 @@ impl Server {
                 let held = self.held(id).await.pop().expect("it is held");
                 let recipients = &held.envelope.recipients;
                 let tried = recipients.iter().all(|recipient| recipient.attempts > 0);
-                if tried && held.status != Status::Leased {
+                if tried && held.status != Status::UnderWay {
                     return held;
                 }
                 moments.tick().await;

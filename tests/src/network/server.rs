@@ -15,7 +15,7 @@ use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Body as _, Held, Page, Spool};
+use postern_spool::{Body as _, Filter, Held, Spool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -129,9 +129,10 @@ fn trust(certificate: &Path) -> Arc<ClientConfig> {
 /// The messages in the order of their ids, which is that of their arrival, each put together from
 /// the items that it was filed as, one a domain.
 async fn stored(spool: &LogSpool) -> Vec<StoredMessage> {
-    let page = Page { max: 10_000, ..Page::default() };
+    let listed = spool.list(&Filter::default(), None, 10_000).await;
     let mut messages = BTreeMap::new();
-    for held in spool.list(&page).await.expect("the spool can be listed") {
+    for listed in listed.expect("the spool can be listed").items {
+        let held = item(spool, &listed).await;
         let to = held.envelope.recipients.iter().map(|recipient| {
             let mut params: Vec<String> = notify_word(recipient.notify).into_iter().collect();
             if !recipient.original.is_empty() {
@@ -147,6 +148,13 @@ async fn stored(spool: &LogSpool) -> Vec<StoredMessage> {
     messages.into_values().collect()
 }
 
+/// An item with all its recipients, of which the list shows some.
+async fn item(spool: &LogSpool, listed: &Held) -> Held {
+    let items = spool.message(listed.id).await.expect("the spool works");
+    let mut items = items.into_iter();
+    items.find(|item| item.domain == listed.domain).expect("it was just listed")
+}
+
 fn from(held: &Held) -> StoredPath {
     let envelope = &held.envelope;
     let mut params: Vec<String> = body_word(envelope.body).into_iter().collect();
@@ -160,7 +168,7 @@ fn from(held: &Held) -> StoredPath {
 
 async fn body(spool: &LogSpool, held: &Held) -> Vec<u8> {
     let mut octets = Vec::new();
-    let mut body = spool.read(held.id, 0).await.expect("a body can be read");
+    let mut body = spool.body(held.id).await.expect("a body can be read");
     loop {
         match body.chunk().await.expect("a body can be read") {
             [] => return octets,

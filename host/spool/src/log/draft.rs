@@ -13,12 +13,13 @@ use crc32c::crc32c_append;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, Trouble};
+use super::operation::Operation;
 use super::place::Promise;
 use super::record::{Header, Kind, RECORD_HEAD};
-use super::store::{Failure, Operation};
+use super::store::Failure;
 use super::writer::Handle;
 use super::{Shared, blocking};
-use crate::{CommitError, Envelope, MsgId, Refuse, Writer};
+use crate::{CommitError, Draft, Envelope, MsgId, Refuse};
 
 /// Octets of a body for which a message begins with memory. More is asked for as they come.
 const FIRST_BYTES: usize = 4 << 10;
@@ -27,7 +28,7 @@ const MEMORY_WAIT: Duration = Duration::from_secs(5);
 
 /// A message that is being received.
 #[derive(Debug)]
-pub struct Draft<D: Disk> {
+pub struct LogDraft<D: Disk> {
     shared: Arc<Shared<D>>,
     handle: Handle,
     id: MsgId,
@@ -57,7 +58,7 @@ impl<F> Clone for DraftFile<F> {
     }
 }
 
-impl<D: Disk> Draft<D> {
+impl<D: Disk> LogDraft<D> {
     /// Promises place for a message and takes the memory it begins with, for which it waits some
     /// seconds at most. It holds no memory while it waits for it, so that those who have some are
     /// never waiting for each other.
@@ -67,7 +68,7 @@ impl<D: Disk> Draft<D> {
         envelope: &Envelope,
         size: Option<u64>,
     ) -> Result<Self, Refuse> {
-        if shared.down.load(Ordering::Acquire) {
+        if shared.is_down() {
             return Err(Refuse::Down);
         }
         let promise = Promise::new(shared.clone(), size)?;
@@ -189,13 +190,13 @@ impl<D: Disk> Draft<D> {
     }
 }
 
-impl<D: Disk> Writer for Draft<D> {
+impl<D: Disk> Draft for LogDraft<D> {
     fn id(&self) -> MsgId {
         self.id
     }
 
     async fn write(&mut self, chunk: &[u8]) -> Result<(), Refuse> {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return Err(Refuse::Down);
         }
         let body_len = self.body_len + chunk.len() as u64;
@@ -235,7 +236,7 @@ impl<D: Disk> Writer for Draft<D> {
     }
 }
 
-impl<D: Disk> Drop for Draft<D> {
+impl<D: Disk> Drop for LogDraft<D> {
     fn drop(&mut self) {
         self.shared.counters.drafts.fetch_sub(1, Ordering::Relaxed);
         if let Some(name) = self.leftover.take() {

@@ -1,53 +1,60 @@
 //! What is held, in memory: where each message is, which items wait, and what each segment is still
 //! needed for. Replaying the log's records in their order makes it anew.
+//!
+//! It is behind one lock, so nothing here takes longer the more is held: what concerns many items
+//! is done in slices, between which the lock is free.
 
+mod apply;
 mod queue;
+mod seq;
+mod slots;
+mod turns;
 mod usage;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use postern_core::envelope::{Envelope as Stored, State};
-use postern_core::time::{Instant, Timestamp};
+use postern_core::envelope::State;
+use postern_core::time::Timestamp;
 
-use super::record::{Kind, Named};
-use super::segment::Entry;
+use super::meta::{PutOff, UNTIL_ASKED};
 use crate::{Domain, MsgId};
 
-pub use queue::{Item, Queue};
+pub use queue::{Numbers, Queue};
+pub use slots::{Flags, Slot, Slots, WHEN_ASKED};
+pub use turns::TurnState;
 pub use usage::Segments;
+
+/// A time of the index: seconds since 1970-01-01T00:00:00Z; 0: now; [`WHEN_ASKED`].
+pub type Until = u32;
+
+/// Domains that are looked at in one slice.
+const SLICE: usize = 256;
+/// By how much a clock may be behind the time that a record says before that is not believed.
+const CLOCK_SLACK_SECONDS: u64 = 300;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// In which segment.
     pub segment: u32,
-    /// At which octet of it.
+    /// At which byte of it.
     pub offset: u32,
-    /// Octets of the record's meta part.
+    /// Bytes of the record's meta part.
     pub meta_len: u32,
 }
 
-/// A message, once for all its items.
-#[derive(Debug, Clone, Copy)]
-pub struct Message {
-    /// Where its put is.
-    pub place: Place,
-    /// Whether the body has a file of its own.
-    pub own_file: bool,
-    /// Octets of the body.
-    pub body_len: u64,
-    arrival_unix_seconds: u64,
-    arrival_known: bool,
-    items: u16,
+impl Place {
+    /// Bytes of a record that has no body.
+    pub fn record_len(&self) -> u64 {
+        super::record::RECORD_HEAD as u64 + u64::from(self.meta_len)
+    }
 }
 
 /// What a record changed, for those who want to know.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing that matters outside.
     None,
-    /// These domains had nothing to deliver before.
-    Arrived(Vec<Domain>),
     /// The message is gone, and so must be the file of its body.
     BodyGone(MsgId),
 }
@@ -57,325 +64,306 @@ pub enum Change {
 pub struct Index {
     /// The segments there are.
     pub segments: Segments,
-    messages: HashMap<MsgId, Message>,
-    queues: HashMap<Domain, Queue>,
-    due: BTreeSet<(u64, Domain)>,
+    /// The items.
+    pub slots: Slots,
+    names: BTreeMap<Domain, u32>,
+    queues: Vec<Option<Box<Queue>>>,
+    free_queues: Vec<u32>,
+    /// Queues that have something to deliver, by since when.
+    due: BTreeSet<(u64, u32)>,
+    /// Queues of which something is put off, by until when.
+    timed: BTreeSet<(Until, u32)>,
+    /// Turns under way, by their fences.
+    turns: HashMap<u64, TurnState>,
+    totals: Numbers,
     body_bytes: u64,
-    generation: u64,
+    suspended: u64,
+    next_since: u64,
+    next_stamp: u64,
+    next_fence: u64,
+    /// The latest time that was seen, in seconds since 1970-01-01T00:00:00Z.
+    latest: u64,
+    /// Whether a domain has become due.
+    has_news: bool,
+    /// While the log is replayed: the stamps of items that are put off.
+    replay: Option<HashMap<u32, u64>>,
 }
 
 impl Index {
-    /// Nothing is held.
-    pub fn new() -> Self {
+    /// Nothing is held, and the log is to be replayed. It is `now`.
+    pub fn new(now: Timestamp) -> Self {
         Self {
             segments: Segments::new(),
-            messages: HashMap::new(),
-            queues: HashMap::new(),
+            slots: Slots::default(),
+            names: BTreeMap::new(),
+            queues: Vec::new(),
+            free_queues: Vec::new(),
             due: BTreeSet::new(),
+            timed: BTreeSet::new(),
+            turns: HashMap::new(),
+            totals: Numbers::default(),
             body_bytes: 0,
-            generation: 0,
+            suspended: 0,
+            next_since: 1,
+            next_stamp: 1,
+            next_fence: first_fence(),
+            latest: now.unix_seconds,
+            has_news: false,
+            replay: Some(HashMap::new()),
+        }
+    }
+
+    /// The log was replayed.
+    pub fn end_replay(&mut self) {
+        let stamps = self.replay.take().unwrap_or_default();
+        for (slot, stamp) in stamps {
+            let item = &self.slots[slot];
+            let queue = self.queues.get(item.queue as usize).and_then(Option::as_deref);
+            if item.until != 0 && queue.is_some_and(|queue| stamp < queue.epoch()) {
+                self.update(slot, |item| item.until = 0);
+            }
+        }
+        for number in 0..self.queues.len() {
+            let queue = self.queues[number].as_deref_mut();
+            let Some(queue) = queue.filter(|queue| queue.numbers.waiting == 0) else { continue };
+            if queue.more().is_some() {
+                queue.more_mut().state.asked = false;
+            }
         }
     }
 
     /// Messages held, and octets of their bodies.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.messages.len() as u64, self.body_bytes)
+    pub fn messages(&self) -> (u64, u64) {
+        (self.slots.messages() as u64, self.body_bytes)
     }
 
-    /// The queues there are.
-    pub fn queues(&self) -> impl Iterator<Item = (&Domain, &Queue)> {
-        self.queues.iter()
+    /// Items in all, in their states.
+    pub fn totals(&self) -> Numbers {
+        self.totals
     }
 
-    /// The queue of a domain, if anything waits there.
+    /// Domains that are known, and those that are suspended.
+    pub fn domains(&self) -> (u64, u64) {
+        (self.names.len() as u64, self.suspended)
+    }
+
+    /// The queue of a domain, if anything is known of it.
     pub fn queue(&self, domain: &Domain) -> Option<&Queue> {
-        self.queues.get(domain)
+        self.names.get(domain).map(|&number| self.queue_at(number))
     }
 
-    /// An item with its message.
-    pub fn item(&self, domain: &Domain, id: MsgId) -> Option<(&Item, &Message)> {
-        let item = self.queues.get(domain)?.items.get(&id)?;
-        Some((item, self.message(id)?))
+    /// The queue of this number.
+    pub fn queue_at(&self, number: u32) -> &Queue {
+        self.queues[number as usize].as_deref().expect("what has its number keeps it")
     }
 
-    /// A message that is held.
-    pub fn message(&self, id: MsgId) -> Option<&Message> {
-        self.messages.get(&id)
+    /// The queues behind `after`, by name.
+    pub fn queues(&self, after: Option<&Domain>) -> impl Iterator<Item = &Queue> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let named = self.names.range::<Domain, _>((from, Unbounded));
+        named.map(|(_, &number)| self.queue_at(number))
     }
 
-    /// The messages that are held.
-    pub fn messages(&self) -> impl Iterator<Item = (&MsgId, &Message)> {
-        self.messages.iter()
+    /// The queue from which a list goes on, and those after it.
+    pub fn queues_from(&self, first: &Domain) -> impl Iterator<Item = &Queue> {
+        self.names.range(first..).map(|(_, &number)| self.queue_at(number))
     }
 
-    /// Keeps a message that cannot be read from being tried again before the next start.
-    pub fn keep(&mut self, id: MsgId) {
-        for domain in self.domains_of(id) {
-            if let Some(queue) = self.queues.get_mut(&domain) {
-                queue.keep(id);
-            }
-        }
+    /// An item of a domain.
+    pub fn item(&self, domain: &Domain, id: MsgId) -> Option<u32> {
+        let number = *self.names.get(domain)?;
+        let first = self.slots.find(id)?;
+        self.slots.ring(first).find(|&slot| self.slots[slot].queue == number)
     }
 
-    /// The domains for which a message is held.
-    pub fn domains_of(&self, id: MsgId) -> Vec<Domain> {
-        let mut domains: Vec<_> =
-            self.queues.iter().filter(|(_, queue)| queue.items.contains_key(&id)).collect();
-        domains.sort_by_key(|(domain, _)| *domain);
-        domains.into_iter().map(|(domain, _)| domain.clone()).collect()
+    /// The items of a message.
+    pub fn items_of(&self, id: MsgId) -> Vec<u32> {
+        self.slots.find(id).map_or_else(Vec::new, |first| self.slots.ring(first).collect())
     }
 
-    /// Up to `max` domains that have something to deliver at this time.
-    pub fn due(&self, now: Timestamp, instant: Instant, max: usize) -> Vec<Domain> {
-        let due = self.due.iter().take_while(|(next_try, _)| *next_try <= now.unix_seconds);
-        let due = due.filter(|(_, domain)| {
-            let queue = self.queues.get(domain).expect("what is due has a queue");
-            queue.items.iter().any(|(id, item)| queue.is_free(*id, item, now, instant))
+    /// The domain of an item.
+    pub fn domain_of(&self, slot: u32) -> &Domain {
+        &self.queue_at(self.slots[slot].queue).name
+    }
+
+    /// A stamp that is later than all before.
+    pub fn stamp(&mut self) -> u64 {
+        self.next_stamp += 1;
+        self.next_stamp
+    }
+
+    /// Whether a domain has become due since this was asked last.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// Changes an item, which may move it to another list.
+    pub fn update(&mut self, slot: u32, change: impl FnOnce(&mut Slot)) {
+        let number = self.slots[slot].queue;
+        self.with_queue(number, |queue, slots| {
+            queue.unfile(slots, slot);
+            change(&mut slots[slot]);
+            queue.file(slots, slot);
         });
-        due.map(|(_, domain)| domain.clone()).take(max).collect()
     }
 
-    /// Leases up to `max` items of `domain` that `wanted` picks; says which, under which numbers.
-    pub fn lease(
-        &mut self,
-        domain: &Domain,
-        max: usize,
-        until: Instant,
-        mut wanted: impl FnMut(&Queue, MsgId, &Item, &Message) -> bool,
-    ) -> Vec<(MsgId, u64)> {
-        let Some(queue) = self.queues.get_mut(domain) else { return Vec::new() };
-        let items = queue.items.iter();
-        let items = items.filter(|(id, item)| {
-            self.messages.get(*id).is_some_and(|message| wanted(queue, **id, item, message))
+    /// An item cannot be read: it is not tried again before the next start.
+    pub fn mark_damaged(&mut self, slot: u32) {
+        self.forget_claim(slot);
+        self.update(slot, |item| {
+            item.flags = item.flags.with(Flags::DAMAGED, true).with(Flags::CLAIMED, false);
         });
-        let ids: Vec<_> = items.map(|(id, _)| *id).take(max).collect();
-        let mut claims = Vec::with_capacity(ids.len());
-        for id in ids {
-            self.generation += 1;
-            queue.lease(id, self.generation, until);
-            claims.push((id, self.generation));
-        }
-        claims
     }
 
-    /// A queue whose leases and marks are to be changed.
-    pub fn queue_mut(&mut self, domain: &Domain) -> Option<&mut Queue> {
-        self.queues.get_mut(domain)
+    /// Changes how a domain stands. What is not yet known of it is made.
+    pub fn change_domain(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
+        let number = self.number_of(domain);
+        self.with_queue(number, |queue, _| change(queue));
     }
 
-    /// Does what the record `entry` of `segment` says. None when its meta part is not right.
-    pub fn apply(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
-        if entry.header.kind == Kind::Put {
-            return self.put(segment, entry);
-        }
-        let named = Named::parse(entry.meta)?;
-        let place = place_of(segment, entry);
-        match entry.header.kind {
-            Kind::Put => None,
-            Kind::State => {
-                self.state(place, entry.header.id, &named);
-                Some(Change::None)
-            }
-            Kind::Done => Some(self.done(place, entry.header.id, &named)),
-            Kind::Domain => {
-                self.defer(place, &named);
-                Some(Change::None)
-            }
+    /// As [`Index::change_domain`], of one that is known.
+    pub fn change_known(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
+        if let Some(&number) = self.names.get(domain) {
+            self.with_queue(number, |queue, _| change(queue));
         }
     }
 
-    fn put(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
-        let stored = Stored::parse(entry.meta).ok()?;
-        let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
-        let mut by_domain: Vec<(Domain, Marks)> = Vec::with_capacity(1);
-        for recipient in waiting {
-            let domain = Domain::of_path(recipient.path);
-            match by_domain.iter_mut().find(|(known, _)| *known == domain) {
-                Some((_, marks)) => marks.add(recipient.state),
-                None => by_domain.push((domain, Marks::of([recipient.state]))),
-            }
+    /// Until when something is put off that a record puts off.
+    pub fn until(&self, put_off: PutOff) -> Until {
+        match put_off.until {
+            UNTIL_ASKED => WHEN_ASKED,
+            _ if put_off.from > self.latest + CLOCK_SLACK_SECONDS => 0,
+            until => u32::try_from(until).unwrap_or(WHEN_ASKED).min(WHEN_ASKED - 1),
         }
-        let id = entry.header.id;
-        let message = Message {
-            place: place_of(segment, entry),
-            own_file: entry.header.own_file,
-            body_len: entry.header.body_len,
-            arrival_unix_seconds: stored.head().arrival.unix_seconds,
-            arrival_known: stored.head().arrival.known,
-            items: u16::try_from(by_domain.len()).ok()?,
-        };
-        if by_domain.is_empty() {
-            return Some(Change::None);
-        }
-        self.segments.use_more(segment, message.record_len());
-        self.body_bytes += message.body_len;
-        if let Some(old) = self.messages.insert(id, message) {
-            self.replace_message(id, &old, &by_domain);
-            return Some(Change::None);
-        }
-        let mut arrived = Vec::new();
-        for (domain, marks) in by_domain {
-            if self.add_item(&domain, id, message.body_len, marks) {
-                arrived.push(domain);
-            }
-        }
-        Some(if arrived.is_empty() { Change::None } else { Change::Arrived(arrived) })
     }
 
-    /// A put that was copied takes the place of the one it was copied from; what the states said
-    /// is in it.
-    fn replace_message(&mut self, id: MsgId, old: &Message, by_domain: &[(Domain, Marks)]) {
-        self.segments.use_less(old.place.segment, old.record_len());
-        self.body_bytes -= old.body_len;
-        if usize::from(old.items) != by_domain.len() {
-            for domain in self.domains_of(id) {
-                if !by_domain.iter().any(|(named, _)| *named == domain) {
-                    self.take_item(&domain, id);
+    /// Makes due some of what was put off until `now`; whether there may be more.
+    pub fn advance(&mut self, now: Timestamp) -> bool {
+        let seconds = now.unix_seconds;
+        if seconds + CLOCK_SLACK_SECONDS < self.latest {
+            self.latest = seconds;
+            self.forget_times();
+        }
+        self.latest = self.latest.max(seconds);
+        let now = u32::try_from(seconds).unwrap_or(WHEN_ASKED - 1);
+        for _ in 0..SLICE {
+            let first = self.timed.first().copied();
+            let Some((_, number)) = first.filter(|(until, _)| *until <= now) else { return false };
+            self.with_queue(number, |queue, slots| {
+                if queue.until() != 0 && queue.until() <= now {
+                    queue.more_mut().until = 0;
                 }
-            }
-        }
-        for (domain, marks) in by_domain {
-            let known = self.queues.get_mut(domain).filter(|queue| queue.items.contains_key(&id));
-            let Some(queue) = known else {
-                self.add_item(domain, id, old.body_len, *marks);
-                continue;
-            };
-            if let Some(state) = queue.forget_state(id, *marks) {
-                self.segments.use_less(state.segment, state.record_len());
-            }
-        }
-    }
-
-    /// Says whether the queue had nothing to deliver before.
-    fn add_item(&mut self, domain: &Domain, id: MsgId, body_len: u64, marks: Marks) -> bool {
-        let queue = self.queues.entry(domain.clone()).or_insert_with(|| {
-            self.due.insert((0, domain.clone()));
-            Queue::default()
-        });
-        let was_idle = queue.is_idle();
-        queue.add(id, Item { state: None, not_before: 0, marks }, body_len);
-        was_idle
-    }
-
-    fn state(&mut self, place: Place, id: MsgId, named: &Named<'_>) {
-        let Some(queue) = self.queues.get_mut(&named.domain) else { return };
-        let Some(item) = queue.items.get(&id) else { return };
-        if let Some(old) = item.state {
-            self.segments.use_less(old.segment, old.record_len());
-        }
-        self.segments.use_more(place.segment, place.record_len());
-        let mut rest = named.rest;
-        let states = std::iter::from_fn(|| {
-            use postern_core::envelope::Record;
-            let Ok((Record::Recipient(recipient), after)) = Record::take(rest) else { return None };
-            rest = after;
-            Some(recipient.state)
-        });
-        queue.update(id, place, named.number, Marks::of(states));
-    }
-
-    fn done(&mut self, place: Place, id: MsgId, named: &Named<'_>) -> Change {
-        if let Ok(target) = u32::try_from(named.number) {
-            self.segments.bury(place.segment, target, place.record_len());
-        }
-        self.remove_item(&named.domain, id)
-    }
-
-    fn remove_item(&mut self, domain: &Domain, id: MsgId) -> Change {
-        if !self.take_item(domain, id) {
-            return Change::None;
-        }
-        let Some(message) = self.messages.get_mut(&id) else { return Change::None };
-        message.items -= 1;
-        if message.items > 0 {
-            return Change::None;
-        }
-        let message = *message;
-        self.messages.remove(&id);
-        self.body_bytes -= message.body_len;
-        self.segments.use_less(message.place.segment, message.record_len());
-        if message.own_file { Change::BodyGone(id) } else { Change::None }
-    }
-
-    /// Takes an item out of its queue; false when it is not there.
-    fn take_item(&mut self, domain: &Domain, id: MsgId) -> bool {
-        let Some(queue) = self.queues.get_mut(domain) else { return false };
-        let Some(item) = queue.items.get(&id) else { return false };
-        if let Some(state) = item.state {
-            self.segments.use_less(state.segment, state.record_len());
-        }
-        queue.remove(id, self.messages.get(&id).map_or(0, |message| message.body_len));
-        if queue.items.is_empty() {
-            self.drop_queue(domain);
+                queue.free_due(slots, now);
+            });
         }
         true
     }
 
-    fn drop_queue(&mut self, domain: &Domain) {
-        let queue = self.queues.remove(domain).expect("the caller has just used it");
-        self.due.remove(&(queue.next_try, domain.clone()));
-        if let Some(place) = queue.record {
-            self.segments.use_less(place.segment, place.record_len());
+    /// The clock shows an earlier time than it did: what was put off by it is due.
+    fn forget_times(&mut self) {
+        for (_, number) in std::mem::take(&mut self.timed) {
+            self.with_queue(number, |queue, _| {
+                queue.timed_at = 0;
+                queue.free_timed();
+            });
         }
     }
 
-    fn defer(&mut self, place: Place, named: &Named<'_>) {
-        let Some(queue) = self.queues.get_mut(&named.domain) else { return };
-        if let Some(old) = queue.record.replace(place) {
-            self.segments.use_less(old.segment, old.record_len());
+    /// Up to `max` queues that have something to deliver, behind `after`.
+    pub fn due(&self, after: Option<u64>, max: usize) -> impl Iterator<Item = &Queue> {
+        let from = after.map_or(0, |after| after + 1);
+        self.due.range((from, 0)..).take(max).map(|(_, number)| self.queue_at(*number))
+    }
+
+    fn number_of(&mut self, domain: &Domain) -> u32 {
+        if let Some(&number) = self.names.get(domain) {
+            return number;
         }
-        self.segments.use_more(place.segment, place.record_len());
-        self.due.remove(&(queue.next_try, named.domain.clone()));
-        queue.next_try = named.number;
-        self.due.insert((queue.next_try, named.domain.clone()));
-    }
-}
-
-/// Which recipients an item has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// One that waits.
-    pub waiting: bool,
-    /// One that was refused or has expired.
-    pub kept: bool,
-}
-
-impl Marks {
-    fn of(states: impl IntoIterator<Item = State>) -> Self {
-        let mut marks = Self::default();
-        states.into_iter().for_each(|state| marks.add(state));
-        marks
+        let queue = Some(Box::new(Queue::new(domain.clone())));
+        let number = match self.free_queues.pop() {
+            Some(number) => {
+                self.queues[number as usize] = queue;
+                number
+            }
+            None => {
+                self.queues.push(queue);
+                u32::try_from(self.queues.len() - 1).expect("domains fit in memory")
+            }
+        };
+        self.names.insert(domain.clone(), number);
+        number
     }
 
-    fn add(&mut self, state: State) {
-        match state {
-            State::Waiting => self.waiting = true,
-            State::Refused | State::Expired => self.kept = true,
-            State::Delivered => {}
+    /// Changes a queue, and what follows from it.
+    fn with_queue<T>(
+        &mut self,
+        number: u32,
+        change: impl FnOnce(&mut Queue, &mut Slots) -> T,
+    ) -> T {
+        let queue = self.queues[number as usize].as_deref_mut();
+        let queue = queue.expect("what has its number keeps it");
+        let (before, was_suspended) = (queue.numbers, queue.is_suspended());
+        let result = change(queue, &mut self.slots);
+        self.totals.add(queue.numbers);
+        self.totals.subtract(before);
+        self.suspended += u64::from(queue.is_suspended());
+        self.suspended -= u64::from(was_suspended);
+        self.arrange(number);
+        result
+    }
+
+    /// Puts a queue where it belongs among those that are due, or drops it.
+    fn arrange(&mut self, number: u32) {
+        let queue = self.queues[number as usize].as_deref_mut();
+        let queue = queue.expect("what has its number keeps it");
+        if self.replay.is_none() && queue.numbers.waiting == 0 && queue.more().is_some() {
+            queue.more_mut().state.asked = false;
+        }
+        let is_due = queue.until() == 0 && queue.has_ready();
+        if is_due != (queue.due_since != 0) {
+            if is_due {
+                queue.due_since = self.next_since;
+                self.next_since += 1;
+                self.due.insert((queue.due_since, number));
+                self.has_news = true;
+            } else {
+                self.due.remove(&(queue.due_since, number));
+                queue.due_since = 0;
+            }
+        }
+        let timed_at = match queue.until() {
+            0 => queue.first_later(&self.slots).unwrap_or(0),
+            WHEN_ASKED => 0,
+            until => until,
+        };
+        if timed_at != queue.timed_at {
+            self.timed.remove(&(queue.timed_at, number));
+            queue.timed_at = timed_at;
+            if timed_at != 0 {
+                self.timed.insert((timed_at, number));
+            }
+        }
+        if queue.is_empty() {
+            self.names.remove(&queue.name);
+            self.queues[number as usize] = None;
+            self.free_queues.push(number);
         }
     }
 }
 
-impl Message {
-    /// When it arrived.
-    pub fn arrival(&self) -> Timestamp {
-        Timestamp { unix_seconds: self.arrival_unix_seconds, known: self.arrival_known }
-    }
-
-    /// Octets that the put has in its segment.
-    fn record_len(&self) -> u64 {
-        self.place.record_len() + if self.own_file { 0 } else { self.body_len }
-    }
+/// Fences grow over restarts, which end all turns.
+fn first_fence() -> u64 {
+    let [a, b, c, d, e, f, ..] = *MsgId::now().as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) << 16
 }
 
-impl Place {
-    /// Octets of a record that has no body.
-    pub fn record_len(&self) -> u64 {
-        super::record::RECORD_HEAD as u64 + u64::from(self.meta_len)
+/// What the state of a recipient is to its item.
+fn flags_of(state: State, attempts: u16) -> Flags {
+    match state {
+        State::Waiting => Flags::WAITS.with(Flags::TRIED, attempts > 0),
+        State::Refused => Flags::REFUSED,
+        State::Expired => Flags::EXPIRED,
+        State::Delivered => Flags::EMPTY,
     }
-}
-
-fn place_of(segment: u32, entry: &Entry<'_>) -> Place {
-    let offset = u32::try_from(entry.offset).expect("a segment is shorter than 4 GiB");
-    Place { segment, offset, meta_len: entry.header.meta_len }
 }

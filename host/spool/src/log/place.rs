@@ -4,11 +4,11 @@
 //! who announces much and sends nothing keeps nobody else out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shared;
 use super::disk::{Disk, Space};
-use crate::{Event, Refuse};
+use crate::{Admission, Refuse};
 
 /// What a message is thought to need besides its body.
 const OVERHEAD: u64 = 4 << 10;
@@ -22,42 +22,69 @@ const FILES: u64 = 8;
 #[derive(Debug, Default)]
 pub struct Places {
     promised: AtomicU64,
-    full: AtomicBool,
 }
 
-impl Places {
-    /// Whether a message of `size` octets could be taken now.
-    pub fn takes<D: Disk>(&self, shared: &Shared<D>, size: u64) -> Result<(), Refuse> {
-        let promised = self.promised.load(Ordering::Relaxed);
-        self.check(shared, size.saturating_add(OVERHEAD), promised)
+impl<D: Disk> Shared<D> {
+    /// Looks how much place there is.
+    pub(super) fn look_for_place(&self) {
+        match self.disk.space() {
+            Ok(space) => self.tell_admission(self.free_for_mail(space)),
+            Err(_) => self.set_admission(Admission::Unavailable),
+        }
+    }
+
+    /// Octets that new mail may take: one segment is kept free, to be set aside when the spare one
+    /// is used.
+    fn free_for_mail(&self, space: Space) -> u64 {
+        match space.free_files {
+            FILES.. => space.free.saturating_sub(self.options.segment_bytes),
+            _ => 0,
+        }
     }
 
     /// Whether `octets` fit beside what is promised to others.
-    fn check<D: Disk>(&self, shared: &Shared<D>, octets: u64, others: u64) -> Result<(), Refuse> {
-        let space = shared.disk.space().map_err(|error| {
+    fn check_place(&self, octets: u64, others: u64) -> Result<(), Refuse> {
+        let space = self.disk.space().map_err(|error| {
             tracing::error!(%error, "the free place of the spool's disk cannot be told");
             Refuse::Busy
         })?;
-        // One segment is kept free, to be set aside when the spare one is used.
-        let free = match space.free_files {
-            FILES.. => space.free.saturating_sub(shared.options.segment_bytes),
-            _ => 0,
-        };
-        self.note(shared, space, free);
+        let free = self.free_for_mail(space);
+        self.tell_admission(free);
         // Promises never take more than half: most are never made use of.
         if octets > free - others.min(free / 2) { Err(Refuse::Full) } else { Ok(()) }
     }
 
-    /// Says when the disk becomes full, which is when no message fits however short, and when there
-    /// is place again. It takes more place to end it than to begin it, so that it does not flap.
-    fn note<D: Disk>(&self, shared: &Shared<D>, space: Space, free: u64) {
-        let was_full = self.full.load(Ordering::Relaxed);
-        let enough = STEP + OVERHEAD + if was_full { shared.options.segment_bytes / 4 } else { 0 };
-        let is_full = free < enough;
-        if is_full != was_full && self.full.swap(is_full, Ordering::Relaxed) == was_full {
-            let Space { free, free_files, .. } = space;
-            tracing::warn!(free_bytes = free, free_files, is_full, "place in the spool");
-            shared.tell(Event::Full(is_full));
+    /// The disk is full when no message fits however short. It takes more place to end it than to
+    /// begin it, so that it does not flap.
+    fn tell_admission(&self, free: u64) {
+        let was_full = *self.admission.borrow() == Admission::Full;
+        let enough = STEP + OVERHEAD + if was_full { self.options.segment_bytes / 4 } else { 0 };
+        let others = self.places.promised.load(Ordering::Relaxed).min(free / 2);
+        self.set_admission(match free >= enough {
+            true => Admission::Open { room: (free - others).saturating_sub(OVERHEAD) },
+            false => Admission::Full,
+        });
+    }
+
+    /// Sets it if it is another, or the room is another by a sixteenth.
+    fn set_admission(&self, new: Admission) {
+        let is_other = |old: &Admission| match (*old, new) {
+            (Admission::Stopped, _) => false,
+            (Admission::Open { room: old }, Admission::Open { room: new }) => {
+                old.abs_diff(new) > old / 16
+            }
+            (old, new) => old != new,
+        };
+        if is_other(&self.admission.borrow()) {
+            let is_full = new == Admission::Full;
+            if is_full || *self.admission.borrow() == Admission::Full {
+                tracing::warn!(is_full, "place in the spool");
+            }
+            self.admission.send_if_modified(|old| {
+                let is_other = is_other(old);
+                *old = if is_other { new } else { *old };
+                is_other
+            });
         }
     }
 }
@@ -78,7 +105,7 @@ impl<D: Disk> Promise<D> {
         let others = shared.places.promised.fetch_add(promised, Ordering::Relaxed);
         let promise = Self { shared, promised, looked: promised - OVERHEAD };
         let octets = size.unwrap_or(0).saturating_add(OVERHEAD).max(promised);
-        promise.shared.places.check(&promise.shared, octets, others)?;
+        promise.shared.check_place(octets, others)?;
         Ok(promise)
     }
 
@@ -93,7 +120,7 @@ impl<D: Disk> Promise<D> {
         let others = places.promised.fetch_add(promised, Ordering::Relaxed) - self.promised;
         places.promised.fetch_sub(self.promised, Ordering::Relaxed);
         self.promised = promised;
-        places.check(&self.shared, promised, others)
+        self.shared.check_place(promised, others)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | Octets | A segment's head |
 //! | --- | --- |
 //! | 8 | `POSTERN` and a zero |
-//! | 4 | version: 1 |
+//! | 4 | version: 2 |
 //! | 4 | the segment's number, which its file's name has too |
 //! | 8 | the mark: a random number with which each record of the segment begins |
 //! | 8 | number of the segment's first batch |
@@ -22,28 +22,25 @@
 //! | 8 | octets of the body |
 //! | 4 | octets of the meta part, m |
 //! | 4 | CRC-32C of the body |
-//! | 1 | kind: 1 put, 2 state, 3 done, 4 domain |
-//! | 1 | flags: 1 last of its batch, 2 the body has a file of its own |
+//! | 1 | kind: 1 put, 3 done, 5 state, 6 domain; version 1 had 2 state, 4 domain |
+//! | 1 | flags: 1 last of its batch, 2 the body has a file of its own, 4 void without the next |
 //! | 2 | a hash of the record's offset, so that one in another's place is found out; 0: none |
 //! | 4 | CRC-32C of the octets before and of the meta part |
 //! | m | the meta part |
 //! | | the body, unless it has a file of its own |
 //!
-//! The meta part of a put is the envelope (core's format). That of the others begins with a number
-//! of 8 octets and a domain's name (2 octets of length, then the name): a *state* (the number: the
-//! item's next try) has then a record for each recipient of the item, in core's format; a *done*
-//! (the number: of the segment that has the put) and a *domain* (the number: its next try) have
-//! nothing more.
+//! The meta part of a put is the envelope (core's format); those of the others are in
+//! [`super::meta`].
 //!
 //! The mark is why no octets of a message can pose as a record where a damaged segment is searched
 //! for the next one that is right.
 
 use crc32c::{crc32c, crc32c_append};
 
-use crate::{Domain, MsgId};
+use crate::MsgId;
 
-/// The version written; only this one is read.
-pub const VERSION: u32 = 1;
+/// The version written; those before it are read as well.
+pub const VERSION: u32 = 2;
 /// Octets of a segment's head.
 pub const SEGMENT_HEAD: usize = 60;
 /// Octets of a record before its meta part.
@@ -53,6 +50,7 @@ const MAGIC: &[u8; 8] = b"POSTERN\0";
 const WRITER: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
 const FLAG_LAST: u8 = 1;
 const FLAG_OWN_FILE: u8 = 2;
+const FLAG_LINKED: u8 = 4;
 
 /// What a segment's head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +116,37 @@ pub enum Kind {
     State,
     /// Ends an item.
     Done,
-    /// Puts a domain off.
+    /// Says how a domain stands.
     Domain,
+    /// As version 1 wrote [`Kind::State`].
+    OldState,
+    /// As version 1 wrote [`Kind::Domain`].
+    OldDomain,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Put => 1,
+            Self::OldState => 2,
+            Self::Done => 3,
+            Self::OldDomain => 4,
+            Self::State => 5,
+            Self::Domain => 6,
+        }
+    }
+
+    const fn of_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Put,
+            2 => Self::OldState,
+            3 => Self::Done,
+            4 => Self::OldDomain,
+            5 => Self::State,
+            6 => Self::Domain,
+            _ => return None,
+        })
+    }
 }
 
 /// What a record's head says.
@@ -135,6 +162,8 @@ pub struct Header {
     pub last: bool,
     /// Whether the body has a file of its own.
     pub own_file: bool,
+    /// Whether the record counts only together with the next.
+    pub linked: bool,
     /// Octets of the meta part.
     pub meta_len: u32,
     /// Octets of the body.
@@ -150,8 +179,8 @@ impl Header {
     /// A record without a body.
     pub fn of_meta(kind: Kind, id: MsgId, meta_len: usize) -> Self {
         let meta_len = u32::try_from(meta_len).expect("core bounds every part of an envelope");
-        let (batch, last, own_file) = (0, false, false);
-        Self { kind, id, batch, last, own_file, meta_len, body_len: 0, body_crc: 0 }
+        let (batch, last, own_file, linked) = (0, false, false, false);
+        Self { kind, id, batch, last, own_file, linked, meta_len, body_len: 0, body_crc: 0 }
     }
 
     /// Octets that the record has in its segment.
@@ -163,14 +192,10 @@ impl Header {
     /// Fills in the head of `record`, which is to stand at `offset` of its segment and whose meta
     /// part stands where it belongs.
     pub fn write(&self, mark: u64, offset: u64, record: &mut [u8]) {
-        let kind = match self.kind {
-            Kind::Put => 1,
-            Kind::State => 2,
-            Kind::Done => 3,
-            Kind::Domain => 4,
-        };
+        let kind = self.kind.code();
         let flags =
-            if self.last { FLAG_LAST } else { 0 } | if self.own_file { FLAG_OWN_FILE } else { 0 };
+            [(self.last, FLAG_LAST), (self.own_file, FLAG_OWN_FILE), (self.linked, FLAG_LINKED)];
+        let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
         let (head, rest) = record.split_at_mut(RECORD_HEAD);
         head[..8].copy_from_slice(&mark.to_le_bytes());
         head[8..16].copy_from_slice(&self.batch.to_le_bytes());
@@ -201,17 +226,12 @@ impl Header {
             return None;
         }
         Some(Self {
-            kind: match head[48] {
-                1 => Kind::Put,
-                2 => Kind::State,
-                3 => Kind::Done,
-                4 => Kind::Domain,
-                _ => return None,
-            },
+            kind: Kind::of_code(head[48])?,
             id: MsgId::from_bytes(*head[16..].first_chunk()?),
             batch: u64_at(head, 8),
             last: head[49] & FLAG_LAST != 0,
             own_file: head[49] & FLAG_OWN_FILE != 0,
+            linked: head[49] & FLAG_LINKED != 0,
             meta_len: u32_at(head, 40),
             body_len: u64_at(head, 32),
             body_crc: u32_at(head, 44),
@@ -223,40 +243,6 @@ impl Header {
 fn hash_of(offset: u64) -> u16 {
     let mixed = (offset.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     u16::try_from(mixed).expect("16 bits are left").max(1)
-}
-
-/// The meta part of a record that is not a put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named<'a> {
-    /// A time or a segment, by the record's kind.
-    pub number: u64,
-    /// The domain.
-    pub domain: Domain,
-    /// The recipients' records.
-    pub rest: &'a [u8],
-}
-
-impl<'a> Named<'a> {
-    /// A whole record of a kind that is not a put, its head yet to be filled in.
-    pub fn record(number: u64, domain: &Domain) -> Vec<u8> {
-        let name = domain.as_str().as_bytes();
-        let length = u16::try_from(name.len()).expect("core bounds every path");
-        let mut record = Vec::with_capacity(RECORD_HEAD + 10 + name.len());
-        record.resize(RECORD_HEAD, 0);
-        record.extend_from_slice(&number.to_le_bytes());
-        record.extend_from_slice(&length.to_le_bytes());
-        record.extend_from_slice(name);
-        record
-    }
-
-    /// The meta part that `meta` is.
-    pub fn parse(meta: &'a [u8]) -> Option<Self> {
-        let (number, rest) = meta.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-        let domain = Domain::new(std::str::from_utf8(name).ok()?);
-        Some(Self { number: u64::from_le_bytes(*number), domain, rest })
-    }
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {

@@ -24,13 +24,15 @@ pub(super) fn open<D: Disk>(
     clock: Clock,
 ) -> io::Result<(Log<D>, Arc<Shared<D>>, Report)> {
     let options = options.for_disk(disk.space()?.total);
-    let mut replay = Replay::read(&disk, false)?;
+    let mut replay = Replay::read(&disk, false, clock.timestamp())?;
     repair(&mut replay, &disk)?;
+    let secret = super::secret::read_or_make(&disk)?;
     let Replay { index, mut report, spares, next_segment, next_batch, .. } = replay;
-    let shared = Arc::new(Shared::new(disk, options, clock, index));
+    let shared = Arc::new(Shared::new(disk, options, clock, index, secret));
     for found in report.damage() {
         shared.damage.add(found);
     }
+    shared.look_for_place();
     let mut log = Log::new(shared.clone(), next_segment, next_batch);
     let numbers: Vec<_> = shared.index().segments.numbers().collect();
     for number in numbers {

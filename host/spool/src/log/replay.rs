@@ -1,18 +1,19 @@
 //! Reading what a disk holds, without changing anything: a start, a check and an export begin with
 //! it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, QUARANTINE, SEGMENTS, Trouble};
-use super::index::Index;
-use super::record::{HeadFault, Kind, SEGMENT_HEAD, SegmentHead, VERSION};
+use super::index::{Flags, Index};
+use super::record::{HeadFault, Kind, NO_ID, SEGMENT_HEAD, SegmentHead, VERSION};
 use super::report::{Damage, Finding, Report};
 use super::scan::{Bad, Scan, Window, first_head, guess_head, has_no_records, verify};
 use super::segment::{Listing, UNFINISHED, number_of, segment_name};
-use super::spare;
+use super::{secret, spare};
 use crate::MsgId;
+use postern_core::time::Timestamp;
 
 /// A disk's content.
 #[derive(Debug)]
@@ -58,10 +59,10 @@ struct Opening {
 }
 
 impl Replay {
-    /// Reads a log. `whole`: every record and every body too.
-    pub fn read<D: Disk>(disk: &D, whole: bool) -> io::Result<Self> {
+    /// Reads a log; it is `now`. `whole`: every record and every body too.
+    pub fn read<D: Disk>(disk: &D, whole: bool, now: Timestamp) -> io::Result<Self> {
         let mut replay = Self {
-            index: Index::new(),
+            index: Index::new(now),
             report: Report::default(),
             unnamed: Vec::new(),
             scanned: Vec::new(),
@@ -77,6 +78,7 @@ impl Replay {
             let has_index = indexes.contains(&number);
             replay.open_segment(disk, Opening { number, is_last, has_index, whole })?;
         }
+        replay.index.end_replay();
         replay.find_bodies(disk, whole)?;
         let drafts = disk.list(DRAFTS)?.len() as u64;
         replay.unfinished(DRAFTS, drafts);
@@ -85,7 +87,7 @@ impl Replay {
                 replay.report.findings.push(Finding::Stray { name: format!("{folder}/{name}") });
             }
         }
-        (replay.report.messages, replay.report.body_bytes) = replay.index.totals();
+        (replay.report.messages, replay.report.body_bytes) = replay.index.messages();
         replay.report.segments = numbers.len() as u64;
         Ok(replay)
     }
@@ -104,7 +106,7 @@ impl Replay {
                 self.leftovers.push(path);
             } else if spare::is_name(name) {
                 self.spares.push(path);
-            } else {
+            } else if name != secret::NAME {
                 self.report.findings.push(Finding::Stray { name: path });
             }
         }
@@ -231,23 +233,25 @@ impl Replay {
         let names = disk.list(BODIES)?;
         let mut unnamed: BTreeSet<String> = names.into_iter().collect();
         let mut lost = Vec::new();
-        for (id, message) in self.index.messages().filter(|(_, message)| message.own_file) {
+        let own = self.index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE));
+        let own: BTreeMap<_, _> = own.map(|item| (item.id, item.body_len())).collect();
+        for (id, body_len) in own {
             let name = id.to_string();
             let is_there = unnamed.remove(&name);
-            let crc = if whole { self.body_crcs.get(id).copied() } else { None };
+            let crc = if whole { self.body_crcs.get(&id).copied() } else { None };
             let fault = match is_there {
                 false => Some("is missing".to_owned()),
-                true => body_fault(disk, &format!("{BODIES}/{name}"), message.body_len, crc)?,
+                true => body_fault(disk, &format!("{BODIES}/{name}"), body_len, crc)?,
             };
-            lost.extend(fault.map(|fault| (*id, fault)));
+            lost.extend(fault.map(|fault| (id, fault)));
         }
-        lost.sort();
         for (id, fault) in lost {
             let mut damage = Damage::of_file(&format!("{BODIES}/{id}"), fault);
-            damage.domains = self.index.domains_of(id);
+            let slots = self.index.items_of(id);
+            damage.domains = slots.iter().map(|&slot| self.index.domain_of(slot).clone()).collect();
             (damage.id, damage.is_held) = (Some(id), true);
             self.damaged(damage);
-            self.index.keep(id);
+            slots.into_iter().for_each(|slot| self.index.mark_damaged(slot));
         }
         self.unnamed = unnamed.into_iter().collect();
         self.unfinished(BODIES, self.unnamed.len() as u64);
@@ -279,7 +283,7 @@ fn beyond(listing: &Listing, length: u64) -> Vec<Bad> {
         (range, entry)
     });
     let beyond = ends.filter(|(range, _)| range.end > length).map(|(range, entry)| {
-        let id = (entry.header.kind != Kind::Domain).then_some(entry.header.id);
+        let id = (entry.header.id != NO_ID).then_some(entry.header.id);
         Bad { range, may_be_torn: false, id, domains: entry.domains() }
     });
     beyond.collect()

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crc32c::{crc32c, crc32c_append};
 
 use super::disk::{DiskFile, Trouble};
-use super::record::{HeadFault, Header, Kind, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
+use super::record::{HeadFault, Header, NO_ID, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
 use super::segment::{Entry, Listing};
 use crate::{Domain, MsgId};
 
@@ -222,6 +222,12 @@ impl Scan {
             at = bad.range.end;
             scan.bad.push(Bad { may_be_torn: !is_sealed, ..bad });
         }
+        for (at, header) in scan.listing.drop_linked() {
+            let (range, domains) = (at..at + header.record_len(), Vec::new());
+            let id = (header.id != NO_ID).then_some(header.id);
+            scan.bad.push(Bad { range, may_be_torn: !is_sealed, id, domains });
+        }
+        scan.bad.sort_by_key(|bad| bad.range.start);
         for range in &window.unreadable {
             scan.note_unreadable(range);
         }
@@ -267,7 +273,7 @@ impl Scan {
         let mut bad = Bad { range: at..end, may_be_torn: false, id: None, domains: Vec::new() };
         if let Some(header) = known {
             let bytes = window.at(at, RECORD_HEAD as u64 + u64::from(header.meta_len))?;
-            bad.id = (header.kind != Kind::Domain).then_some(header.id);
+            bad.id = (header.id != NO_ID).then_some(header.id);
             bad.domains = Header::read(mark, at, bytes)
                 .map(|(header, meta)| Entry { offset: at, header, meta }.domains())
                 .unwrap_or_default();
@@ -350,7 +356,7 @@ pub fn verify<F: DiskFile>(window: &mut Window<'_, F>, listing: &Listing) -> io:
         bad.push(Bad {
             range: entry.offset..entry.offset + entry.header.record_len(),
             may_be_torn: false,
-            id: (entry.header.kind != Kind::Domain).then_some(entry.header.id),
+            id: (entry.header.id != NO_ID).then_some(entry.header.id),
             domains: entry.domains(),
         });
     }

@@ -16,10 +16,12 @@ use std::io;
 use crc32c::crc32c;
 
 use super::disk::{Disk, DiskFile, SEGMENTS};
-use super::record::{Header, Kind, Named, RECORD_HEAD, SEGMENT_HEAD, SegmentHead, VERSION};
+use super::meta::{DomainState, ItemState, Named};
+use super::record::{Header, Kind, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
 use crate::{Domain, Envelope};
 
 const INDEX_MAGIC: &[u8; 8] = b"POSTERNI";
+const INDEX_VERSION: u32 = 1;
 const INDEX_HEAD: usize = 32;
 
 /// The file of segment `number`.
@@ -63,10 +65,21 @@ pub struct Entry<'a> {
 impl Entry<'_> {
     /// The domains that it is about.
     pub fn domains(&self) -> Vec<Domain> {
-        if self.header.kind != Kind::Put {
-            return Named::parse(self.meta).map(|named| named.domain).into_iter().collect();
+        let kind = self.header.kind;
+        let of = match kind {
+            Kind::Put => Vec::new(),
+            Kind::Done => Named::parse(self.meta).map(|named| named.domain).into_iter().collect(),
+            Kind::State | Kind::OldState => {
+                ItemState::parse(kind, self.meta).map(|state| state.domain).into_iter().collect()
+            }
+            Kind::Domain | Kind::OldDomain => {
+                DomainState::parse(kind, self.meta).map(|(domain, _)| domain).into_iter().collect()
+            }
+        };
+        if kind != Kind::Put {
+            return of;
         }
-        let Ok((_, envelope)) = Envelope::decode(self.meta) else { return Vec::new() };
+        let Ok((_, envelope)) = Envelope::decode(self.meta) else { return of };
         let mut domains: Vec<_> = envelope.recipients.iter().map(|one| one.domain()).collect();
         domains.sort();
         domains.dedup();
@@ -107,6 +120,36 @@ impl Listing {
         self.end = offset + header.record_len();
     }
 
+    /// Drops the records that count only together with one that is not there; says which.
+    pub fn drop_linked(&mut self) -> Vec<(u64, Header)> {
+        let all: Vec<_> = self.entries().map(|entry| (entry.offset, entry.header)).collect();
+        let mut dropped = Vec::new();
+        let mut follows = None;
+        for &(offset, header) in all.iter().rev() {
+            let is_void = header.linked && follows != Some(offset + header.record_len());
+            if is_void {
+                dropped.push((offset, header));
+            }
+            follows = (!is_void).then_some(offset);
+        }
+        if !dropped.is_empty() {
+            let mut kept = Self::new(self.head);
+            for entry in self.entries() {
+                if !dropped.iter().any(|(offset, _)| *offset == entry.offset) {
+                    kept.push_entry(&entry, &self.entries);
+                }
+            }
+            *self = kept;
+        }
+        dropped
+    }
+
+    fn push_entry(&mut self, entry: &Entry<'_>, of: &[u8]) {
+        let end = entry.meta.as_ptr_range().end as usize - of.as_ptr() as usize;
+        let record = end - RECORD_HEAD - entry.meta.len();
+        self.push(entry.offset, &entry.header, &of[record..end]);
+    }
+
     /// The records in their order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut rest = &self.entries[..];
@@ -125,7 +168,7 @@ impl Listing {
     pub fn store<D: Disk>(&self, disk: &D, has_gaps: bool) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(INDEX_HEAD + self.entries.len() + 4);
         bytes.extend_from_slice(INDEX_MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&INDEX_VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.head.number.to_le_bytes());
         bytes.extend_from_slice(&self.head.mark.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
@@ -153,7 +196,7 @@ impl Listing {
         }
         let (fields, entries) = bytes.split_first_chunk::<INDEX_HEAD>()?;
         let mut expected = INDEX_MAGIC.to_vec();
-        expected.extend_from_slice(&VERSION.to_le_bytes());
+        expected.extend_from_slice(&INDEX_VERSION.to_le_bytes());
         expected.extend_from_slice(&number.to_le_bytes());
         let stored = u64::from_le_bytes(*fields[16..].first_chunk()?);
         if fields[..16] != expected || mark.is_some_and(|mark| mark != stored) {

@@ -4,78 +4,78 @@ use postern_core::envelope::State;
 
 use super::Shared;
 use super::disk::Disk;
-use super::record::Named;
-use super::store::{Leased, Operation};
-use crate::{Claim, Error, Outcome, Recipient};
-
-/// A reply that is longer is cut: what follows tells nobody more.
-const REPLY_BYTES: usize = 2_000;
+use super::meta::{PutOff, UNTIL_ASKED};
+use super::operation::{ItemChange, Left, Operation, follow_up};
+use crate::{Error, FOLLOW_BYTES_MAX, Fate, REPLY_BYTES_MAX, Recipient, Retry, Settled, Turn};
 
 impl<D: Disk> Shared<D> {
-    /// The operation that records `outcome`, if nothing of the item stays: all recipients are
-    /// delivered, and none was kept before. No recipient needs to be read then.
-    pub(super) fn ending(
+    /// The operation that records `done`. [`Error::Stale`] when the turn has lapsed.
+    pub(super) fn settling(&self, turn: &Turn, done: Vec<Settled>) -> Result<Operation, Error> {
+        let mut index = self.index();
+        index.lapse(self.clock.instant());
+        let state = index.turn_mut(turn.fence).ok_or(Error::Stale)?;
+        let items = done.into_iter().map(|settled| {
+            let claimed = state.claims.get(&settled.id);
+            let recipients = claimed.map(|claimed| claimed.recipients.clone());
+            self.item_change(turn, settled, recipients.unwrap_or_default())
+        });
+        let items = items.collect();
+        Ok(Operation::Settle { fence: turn.fence, epoch: turn.epoch, items })
+    }
+
+    fn item_change(
         &self,
-        claim: &Claim,
-        outcome: &Outcome,
-    ) -> Result<Option<Operation>, Error> {
-        let index = self.index();
-        let (item, _) = index.item(&claim.domain, claim.id).ok_or(Error::Stale)?;
-        let ends = *outcome == Outcome::Delivered && !item.marks.kept;
-        Ok(ends.then(|| Operation::Done(leased(claim))))
-    }
-
-    /// The operation that records `outcome`.
-    pub(super) fn settling(&self, claim: &Claim, outcome: &Outcome) -> Result<Operation, Error> {
-        if let Some(operation) = self.ending(claim, outcome)? {
-            return Ok(operation);
+        turn: &Turn,
+        settled: Settled,
+        mut recipients: Vec<Recipient>,
+    ) -> ItemChange {
+        let Settled { id, fates, retry, follow } = settled;
+        let mut is_changed = retry != Retry::Now;
+        for (number, fate) in fates {
+            let recipient = recipients.get_mut(number.0 as usize);
+            let waiting = recipient.filter(|recipient| recipient.state == State::Waiting);
+            if let Some(recipient) = waiting {
+                note(recipient, &fate);
+                is_changed = true;
+            }
         }
-        let (envelope, _) = self.read_envelope(&claim.domain, claim.id)?;
-        let (recipients, until) = settled(envelope.recipients, outcome);
-        if recipients.is_empty() {
-            return Ok(Operation::Done(leased(claim)));
-        }
-        let mut record = Named::record(until, &claim.domain);
-        for recipient in &recipients {
-            recipient.encode(&mut record);
-        }
-        Ok(Operation::State(leased(claim), record))
-    }
-}
-
-fn leased(claim: &Claim) -> Leased {
-    Leased { id: claim.id, domain: claim.domain.clone(), generation: claim.generation }
-}
-
-/// What is left of an item's recipients, and when to try them again.
-fn settled(recipients: Vec<Recipient>, outcome: &Outcome) -> (Vec<Recipient>, u64) {
-    let mut waiting = 0;
-    let left = recipients.into_iter().filter_map(|mut recipient| {
-        if recipient.state != State::Waiting {
-            return Some(recipient);
-        }
-        let (state, reply, tried) = match outcome {
-            Outcome::Delivered => (State::Delivered, None, true),
-            Outcome::Defer { reply, .. } => (State::Waiting, Some(reply), true),
-            Outcome::Refused { reply } => (State::Refused, Some(reply), true),
-            Outcome::Expired => (State::Expired, None, false),
-            Outcome::Partial { fates, .. } => match fates.get(waiting) {
-                Some(fate) => (fate.state, Some(&fate.reply), true),
-                None => (State::Waiting, None, false),
-            },
+        let is_kept = recipients.iter().all(|recipient| recipient.state != State::Waiting);
+        let retry = if is_kept { Retry::Now } else { retry };
+        let left = match is_changed {
+            true => Left::of(&recipients, self.put_off(retry), None, None),
+            false => Left::Same,
         };
-        waiting += 1;
-        recipient.state = state;
-        recipient.attempts = recipient.attempts.saturating_add(u16::from(tried));
-        if let Some(reply) = reply {
-            recipient.reply = reply[..reply.len().min(REPLY_BYTES)].to_vec();
+        let follow = follow.as_ref().map(|follow| {
+            assert!(follow.body.len() <= FOLLOW_BYTES_MAX, "a follow-up message is small");
+            follow_up(follow)
+        });
+        ItemChange { id, domain: turn.domain.clone(), left, follow }
+    }
+
+    /// Until when something is put off that is to be tried again at `retry`.
+    pub(super) fn put_off(&self, retry: Retry) -> PutOff {
+        let from = self.clock.timestamp().unix_seconds;
+        match retry {
+            Retry::Now => PutOff::default(),
+            Retry::In(pause) => {
+                // A second that has begun is not over.
+                let pause = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+                PutOff { until: from.saturating_add(pause).min(UNTIL_ASKED - 1), from }
+            }
+            Retry::WhenAsked => PutOff { until: UNTIL_ASKED, from },
         }
-        (state != State::Delivered).then_some(recipient)
-    });
-    let left = left.collect();
-    let until = match outcome {
-        Outcome::Defer { until, .. } | Outcome::Partial { until, .. } => until.unix_seconds,
-        Outcome::Delivered | Outcome::Refused { .. } | Outcome::Expired => 0,
-    };
-    (left, until)
+    }
+}
+
+fn note(recipient: &mut Recipient, fate: &Fate) {
+    recipient.state = fate.state();
+    recipient.attempts = recipient.attempts.saturating_add(1);
+    if !fate.reply().is_empty() {
+        recipient.reply = cut(fate.reply()).to_vec();
+    }
+}
+
+/// As much of a reply as is kept.
+pub(super) fn cut(reply: &[u8]) -> &[u8] {
+    &reply[..reply.len().min(REPLY_BYTES_MAX)]
 }

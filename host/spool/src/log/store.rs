@@ -11,46 +11,17 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile};
-use super::index::{Change, Index};
-use super::record::{Header, Kind, NO_ID, Named, RECORD_HEAD};
+use super::index::Change;
+use super::operation::{Answer, Operation};
+use super::record::{Header, Kind};
 use super::segment::{Entry, Listing};
 use super::spare::Spare;
-use crate::{Domain, Event, MsgId};
-
-/// What is to be made durable.
-#[derive(Debug)]
-pub enum Operation {
-    /// A message: its record, head yet to be filled in.
-    Put(Header, Vec<u8>),
-    /// The end of a leased item.
-    Done(Leased),
-    /// New recipients of a leased item: their record, head yet to be filled in.
-    State(Leased, Vec<u8>),
-    /// The domain is not due before this time; 0 releases it.
-    Defer(Domain, u64),
-    /// The end of all items of a message.
-    Remove(MsgId),
-    /// The end of a file that is no part of the log; needs nothing durable.
-    Discard(String),
-    /// Place for what becomes of held mail, if there is none.
-    Reserve,
-}
-
-/// An item and the number of its lease.
-#[derive(Debug, Clone)]
-pub struct Leased {
-    /// The message.
-    pub id: MsgId,
-    /// The client domain.
-    pub domain: Domain,
-    /// The lease's number.
-    pub generation: u64,
-}
+use crate::Recorded;
 
 /// Why an operation was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The lease has gone to another, or the item is gone.
+    /// The turn has lapsed.
     Stale,
     /// There is no place; nothing was changed.
     Full,
@@ -74,11 +45,15 @@ enum Purpose {
 }
 
 /// One record that an operation needs.
-struct Record {
-    operation: usize,
-    purpose: Purpose,
-    header: Header,
-    bytes: Vec<u8>,
+pub struct Record {
+    /// Which of the operations.
+    pub operation: usize,
+    /// The turn's number and the result, when the record settles an item that it has claimed.
+    pub settles: Option<(u64, Recorded)>,
+    /// The record's head; [`Header::linked`]: it is written in one with the next.
+    pub header: Header,
+    /// The record, its head yet to be filled in.
+    pub bytes: Vec<u8>,
 }
 
 /// The segment that is being written.
@@ -112,113 +87,93 @@ impl<D: Disk> Log<D> {
         self.shared.counters.drafts.load(Ordering::Relaxed)
     }
 
-    /// Does all of `operations`: each is durable when its result is `Ok`, with the number of items
-    /// it ended.
-    pub fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<u64, Failure>> {
-        if self.shared.down.load(Ordering::Acquire) {
+    /// Does all of `operations`: each is durable when its result is `Ok`.
+    pub fn commit(&mut self, operations: Vec<Operation>) -> Vec<Result<Answer, Failure>> {
+        if self.shared.is_down() {
             return operations.iter().map(|_| Err(Failure::Down)).collect();
         }
-        let mut results: Vec<_> = operations.iter().map(|_| Ok(0)).collect();
-        let mut leased = Vec::new();
+        let mut results = Vec::with_capacity(operations.len());
+        let mut turns = Vec::new();
         let mut records = Vec::with_capacity(operations.len());
+        let mut needs_room = Vec::new();
         for (number, operation) in operations.into_iter().enumerate() {
-            if let Operation::Done(lease) | Operation::State(lease, _) = &operation {
-                leased.push((number, lease.clone()));
-            }
-            if let Operation::Reserve = operation {
-                results[number] = self.ensure_reserve().map(|()| 0).map_err(|e| self.sorted(&e));
-            } else if let Err(failure) = self.prepare(number, operation, &mut records) {
-                results[number] = Err(failure);
-            }
+            let fence = match &operation {
+                Operation::Settle { fence, .. } => Some(*fence),
+                _ => None,
+            };
+            needs_room.extend(matches!(operation, Operation::Room).then_some(number));
+            let result = self.shared.prepare(number, operation, &mut records);
+            turns.extend(fence.filter(|_| result.is_ok()));
+            results.push(result);
         }
-        self.write(records, &mut results);
+        self.write(records, &mut results, None);
+        for number in needs_room {
+            let reserved = self.ensure_reserve().map(|()| Answer::new());
+            results[number] = reserved.map_err(|error| self.sorted(&error));
+        }
         self.note_reserve();
         let mut index = self.shared.index();
-        for (number, lease) in leased {
-            let unended = matches!(results[number], Err(Failure::Full | Failure::Busy));
-            if let Some(queue) = index.queue_mut(&lease.domain).filter(|_| unended) {
-                queue.drop_lease(lease.id);
+        for fence in turns {
+            if let Some(turn) = index.turn_mut(fence) {
+                turn.writing -= 1;
             }
         }
+        self.shared.tell_news(&mut index);
         results
     }
 
-    /// Makes the records that `operation` needs.
-    fn prepare(
-        &self,
-        number: usize,
-        operation: Operation,
-        records: &mut Vec<Record>,
-    ) -> Result<(), Failure> {
-        let mut index = self.shared.index();
-        let mut add = |header: Header, bytes| {
-            let purpose = if header.kind == Kind::Put { Purpose::Put } else { Purpose::Settle };
-            records.push(Record { operation: number, purpose, header, bytes });
-        };
-        match operation {
-            Operation::Reserve => {}
-            Operation::Put(header, bytes) => add(header, bytes),
-            Operation::Done(lease) => {
-                end_lease(&mut index, &lease)?;
-                let (header, bytes) = done(&index, &lease.domain, lease.id)?;
-                add(header, bytes);
-            }
-            Operation::State(lease, bytes) => {
-                end_lease(&mut index, &lease)?;
-                add(Header::of_meta(Kind::State, lease.id, bytes.len() - RECORD_HEAD), bytes);
-            }
-            Operation::Defer(domain, until) => {
-                if index.queue(&domain).is_some() {
-                    let bytes = Named::record(until, &domain);
-                    add(Header::of_meta(Kind::Domain, NO_ID, bytes.len() - RECORD_HEAD), bytes);
-                }
-            }
-            Operation::Remove(id) => {
-                for domain in index.domains_of(id) {
-                    let (header, bytes) = done(&index, &domain, id)?;
-                    add(header, bytes);
-                }
-            }
-            Operation::Discard(name) => {
-                if let Err(error) = self.shared.disk.remove(&name) {
-                    tracing::warn!(%error, "a draft's file stays until the next start");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes `records` to one segment or more, syncs each, and does what they say.
-    fn write(&mut self, records: Vec<Record>, results: &mut [Result<u64, Failure>]) {
+    /// Writes `records` to one segment or more, syncs each, and does what they say. `purpose`: of
+    /// all of them; none: puts are new messages, and the others settle.
+    fn write(
+        &mut self,
+        records: Vec<Record>,
+        results: &mut [Result<Answer, Failure>],
+        purpose: Option<Purpose>,
+    ) {
         let mut batch = Vec::with_capacity(records.len());
         let mut batch_len = 0;
-        for record in records {
-            let length = record.header.record_len();
-            let purpose = record.purpose;
+        let mut records = records.into_iter();
+        while let Some(first) = records.next() {
+            // Linked records are written together, or not at all.
+            let operation = first.operation;
+            let purpose = purpose.unwrap_or(match first.header.kind {
+                Kind::Put => Purpose::Put,
+                _ => Purpose::Settle,
+            });
+            let mut group = vec![first];
+            while group.last().is_some_and(|record| record.header.linked) {
+                group.extend(records.next());
+            }
+            let length = group.iter().map(|record| record.header.record_len()).sum();
             if !self.fits(batch_len + length, purpose) {
                 self.write_batch(std::mem::take(&mut batch), results);
                 batch_len = 0;
                 if let Err(failure) = self.make_room(length, purpose) {
-                    results[record.operation] = Err(failure);
+                    results[operation] = Err(failure);
                     continue;
                 }
             }
             batch_len += length;
-            batch.push(record);
+            batch.extend(group);
         }
         self.write_batch(batch, results);
     }
 
-    fn write_batch(&mut self, mut batch: Vec<Record>, results: &mut [Result<u64, Failure>]) {
+    fn write_batch(&mut self, mut batch: Vec<Record>, results: &mut [Result<Answer, Failure>]) {
         if batch.is_empty() {
             return;
         }
         match self.write_and_sync(&mut batch) {
-            Ok(()) => self.apply(&batch, results),
+            Ok(()) => self.apply(&batch),
             Err(failure) => {
                 batch.iter().for_each(|record| results[record.operation] = Err(failure));
             }
         }
+    }
+
+    /// Looks how much place there is, for those who want to know.
+    pub fn look(&self) {
+        self.shared.look_for_place();
     }
 
     /// Nothing is believed durable unless this returns `Ok`.
@@ -265,11 +220,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn apply(&mut self, batch: &[Record], results: &mut [Result<u64, Failure>]) {
+    fn apply(&mut self, batch: &[Record]) {
         let current = self.current.as_mut().expect("it was just written");
         let segment = current.listing.head().number;
         let mut index = self.shared.index();
-        let mut changes = Vec::new();
+        let mut gone = Vec::new();
         for record in batch {
             let offset = current.listing.end();
             let (_, meta) = Header::read(current.listing.head().mark, offset, &record.bytes)
@@ -277,39 +232,27 @@ impl<D: Disk> Log<D> {
             current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
             let change = index.apply(segment, &entry).expect("its meta part was just made");
-            if change != Change::None {
-                changes.push(change);
+            if let Some((fence, recorded)) = record.settles {
+                index.note_settled(fence, record.header.id, recorded);
             }
-            if let Ok(ended) = &mut results[record.operation] {
-                *ended += u64::from(record.header.kind == Kind::Done);
+            if let Change::BodyGone(id) = change {
+                gone.push(id);
             }
         }
         if let Some(written) = index.segments.get_mut(segment) {
             written.length = current.listing.end();
         }
         drop(index);
-        changes.into_iter().for_each(|change| self.tell(change));
-    }
-
-    fn tell(&self, change: Change) {
-        match change {
-            Change::None => {}
-            Change::Arrived(domains) => {
-                for domain in domains {
-                    self.shared.tell(Event::Arrived(domain));
-                }
-            }
-            Change::BodyGone(id) => {
-                if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
-                    tracing::warn!(%error, "the file of a body stays until the next start");
-                }
+        for id in gone {
+            if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
+                tracing::warn!(%error, "the file of a body stays until the next start");
             }
         }
     }
 
     /// Clears one segment away of which little or nothing is needed; false when there is none.
     pub fn tidy(&mut self) -> bool {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return false;
         }
         let current = self.current.as_ref().map(|current| current.listing.head().number);
@@ -333,16 +276,4 @@ impl<D: Disk> Log<D> {
             }
         }
     }
-}
-
-fn end_lease(index: &mut Index, lease: &Leased) -> Result<(), Failure> {
-    let queue = index.queue_mut(&lease.domain).ok_or(Failure::Stale)?;
-    if queue.end_lease(lease.id, lease.generation) { Ok(()) } else { Err(Failure::Stale) }
-}
-
-/// The record that ends an item.
-fn done(index: &Index, domain: &Domain, id: MsgId) -> Result<(Header, Vec<u8>), Failure> {
-    let (_, message) = index.item(domain, id).ok_or(Failure::Stale)?;
-    let bytes = Named::record(u64::from(message.place.segment), domain);
-    Ok((Header::of_meta(Kind::Done, id, bytes.len() - RECORD_HEAD), bytes))
 }

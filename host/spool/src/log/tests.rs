@@ -2,7 +2,6 @@
 
 mod bad_blocks;
 mod bad_disk;
-mod conformance;
 mod damage;
 mod every_bit;
 mod faults;

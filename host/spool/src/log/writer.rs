@@ -1,14 +1,16 @@
 //! The thread that drives the log.
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::disk::Disk;
-use super::store::{Failure, Log, Operation};
+use super::operation::{Answer, Operation};
+use super::store::{Failure, Log};
 
 /// Operations that share one sync at most.
 const BATCH: usize = 256;
@@ -18,12 +20,15 @@ const MANY: u64 = 8;
 /// How long it waits then. A client waits for its 250 that much longer.
 const MOMENT: Duration = Duration::from_millis(1);
 
+/// How often the place on the disk is looked at while nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// An operation on its way to the thread.
 enum Job {
     Operation {
         operation: Operation,
         /// Nobody waits for the end of a draft.
-        answer: Option<oneshot::Sender<Result<u64, Failure>>>,
+        answer: Option<oneshot::Sender<Result<Answer, Failure>>>,
         /// Memory that the operation's octets take, given back once they are written.
         _memory: Option<OwnedSemaphorePermit>,
     },
@@ -40,7 +45,7 @@ impl Handle {
         &self,
         operation: Operation,
         memory: Option<OwnedSemaphorePermit>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let job = Job::Operation { operation, answer: Some(answer), _memory: memory };
         self.0.send(job).map_err(|_| Failure::Down)?;
@@ -59,7 +64,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct WriterThread {
     handle: Handle,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl WriterThread {
@@ -68,7 +73,7 @@ impl WriterThread {
         let (jobs, waiting) = channel();
         let builder = std::thread::Builder::new().name("spool".into());
         let thread = builder.spawn(move || run(log, &waiting))?;
-        Ok(Self { handle: Handle(jobs), thread: Some(thread) })
+        Ok(Self { handle: Handle(jobs), thread: Mutex::new(Some(thread)) })
     }
 
     /// What gives it work.
@@ -77,11 +82,22 @@ impl WriterThread {
     }
 }
 
+impl WriterThread {
+    /// Ends the thread after what waits; the result is to be called where waiting is allowed.
+    pub fn end(&self) -> impl FnOnce() + Send + 'static {
+        // The thread has ended: it is joined all the same.
+        let _ = self.handle.0.send(Job::Stop);
+        let thread = self.thread.lock().expect("no holder panics").take();
+        move || {
+            // It fails only when the thread has panicked, which the process does not outlive.
+            let _ = thread.map(JoinHandle::join);
+        }
+    }
+}
+
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        // Either fails only when the thread has panicked, which the process does not outlive.
-        let _ = self.handle.0.send(Job::Stop);
-        let _ = self.thread.take().map(JoinHandle::join);
+        self.end()();
     }
 }
 
@@ -91,7 +107,13 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
     let mut memory = Vec::with_capacity(BATCH);
     let mut stopping = false;
     while !stopping {
-        let first = waiting.recv().ok();
+        let first = match waiting.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) => {
+                log.look();
+                continue;
+            }
+            first => first.ok(),
+        };
         stopping = first.is_none();
         if log.messages_under_way() >= MANY {
             std::thread::sleep(MOMENT);
@@ -112,10 +134,11 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
         let results = log.commit(std::mem::take(&mut operations));
         memory.clear();
         for (answer, result) in answers.drain(..).zip(results) {
-            // Whoever asked has gone; what was done stays done.
+            // The receiver is gone: ignore.
             let _ = answer.map(|answer| answer.send(result));
         }
         while !stopping && log.tidy() {}
+        log.look();
     }
     log.close();
 }

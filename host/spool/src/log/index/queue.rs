@@ -1,149 +1,379 @@
-//! What waits for one domain.
+//! What is held for one domain.
 
-use std::collections::{BTreeMap, HashMap};
+use super::seq::Seq;
+use super::slots::{Flags, Slots, WHEN_ASKED};
+use super::{Place, Until};
+use crate::log::meta::DomainState;
+use crate::{Domain, MsgId, NextTry, Status};
 
-use postern_core::time::{Instant, Timestamp};
-
-use super::{Marks, Place};
-use crate::{MsgId, Status};
-
-/// A message, once for each client domain.
-#[derive(Debug, Clone, Copy)]
-pub struct Item {
-    /// The record that replaced its recipients, if any did.
-    pub state: Option<Place>,
-    /// Not to be tried before, in seconds since 1970-01-01T00:00:00Z.
-    pub not_before: u64,
-    /// Which recipients it has.
-    pub marks: Marks,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    generation: u64,
-    until: Instant,
-}
-
-/// What waits for one domain.
-#[derive(Debug, Default)]
+/// What is held for one domain.
+///
+/// Each item is in `waiting` or in `kept`. One that waits, and is neither claimed nor held back, is
+/// also in one of `ready`, `later`, `when_asked` and the lists of `freed`.
+#[derive(Debug)]
 pub struct Queue {
-    /// Not due before, in seconds since 1970-01-01T00:00:00Z.
-    pub next_try: u64,
+    pub name: Domain,
+    /// By id, which is the order of arrival.
+    pub waiting: Seq,
+    /// Those that can be claimed, by id.
+    ready: Seq,
+    pub numbers: Numbers,
+    /// Turns under way.
+    pub turns: u32,
+    /// Since when it is due: its place in the index's list; 0: it is not.
+    pub due_since: u64,
+    /// When it, or an item of it, is due: its place in the index's other list; 0: never.
+    pub timed_at: u32,
+    more: Option<Box<More>>,
+}
+
+/// What few queues have.
+#[derive(Debug, Default)]
+pub struct More {
+    /// Those whose time has not come, by time.
+    later: Seq,
+    /// Those that wait for a release, by id.
+    when_asked: Seq,
+    /// What is put off no more and was not yet moved to `ready`.
+    freed: Vec<Freed>,
+    /// By id.
+    kept: Seq,
+    /// How the domain stands.
+    pub state: DomainState,
+    /// Until when all of it is put off, as `Slot::until`.
+    pub until: Until,
     /// The record that says so.
     pub record: Option<Place>,
-    /// In the order of their arrival, since that is the order of ids.
-    pub items: BTreeMap<MsgId, Item>,
-    leases: HashMap<MsgId, Lease>,
-    kept: u64,
-    body_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Freed {
+    items: Seq,
+    by_time: bool,
+}
+
+/// How many items there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Those of which a recipient waits, the claimed included.
+    pub waiting: u32,
+    /// Those that a turn has claimed.
+    pub claimed: u32,
+    /// Those of which no recipient waits, or that cannot be read.
+    pub kept: u32,
+    /// Those that a person holds back.
+    pub held: u32,
+    /// Those that cannot be read.
+    pub damaged: u32,
+    /// Octets of their bodies.
+    pub body_bytes: u64,
+}
+
+fn by_id(slots: &Slots) -> impl Fn(u32) -> MsgId {
+    |slot| slots[slot].id
+}
+
+fn by_time(slots: &Slots) -> impl Fn(u32) -> (u32, MsgId) {
+    |slot| (slots[slot].until, slots[slot].id)
 }
 
 impl Queue {
-    pub(super) fn add(&mut self, id: MsgId, item: Item, body_len: u64) {
-        self.kept += u64::from(!item.marks.waiting);
-        self.body_bytes += body_len;
-        self.items.insert(id, item);
-    }
-
-    pub(super) fn remove(&mut self, id: MsgId, body_len: u64) {
-        if let Some(item) = self.items.remove(&id) {
-            self.kept -= u64::from(!item.marks.waiting);
-            self.body_bytes -= body_len;
-            self.leases.remove(&id);
+    pub fn new(name: Domain) -> Self {
+        Self {
+            name,
+            waiting: Seq::default(),
+            ready: Seq::default(),
+            numbers: Numbers::default(),
+            turns: 0,
+            due_since: 0,
+            timed_at: 0,
+            more: None,
         }
     }
 
-    pub(super) fn update(&mut self, id: MsgId, place: Place, not_before: u64, marks: Marks) {
-        if let Some(item) = self.items.get_mut(&id) {
-            self.kept -= u64::from(!item.marks.waiting);
-            self.kept += u64::from(!marks.waiting);
-            (item.state, item.not_before, item.marks) = (Some(place), not_before, marks);
-            self.leases.remove(&id);
+    /// What few queues have, if this one does.
+    pub fn more(&self) -> Option<&More> {
+        self.more.as_deref()
+    }
+
+    /// What few queues have.
+    pub fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// How the domain stands, unless that is as ever.
+    pub fn state(&self) -> Option<&DomainState> {
+        self.more().map(|more| &more.state)
+    }
+
+    /// Whether a person holds the domain back.
+    pub fn is_held(&self) -> bool {
+        self.state().is_some_and(|state| state.held)
+    }
+
+    /// Whether the domain is suspended.
+    pub fn is_suspended(&self) -> bool {
+        self.state().is_some_and(|state| state.suspended)
+    }
+
+    /// Whether the domain was asked for, and has mail.
+    pub fn is_asked(&self) -> bool {
+        self.numbers.waiting > 0 && self.state().is_some_and(|state| state.asked)
+    }
+
+    /// The domain's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.state().map_or(0, |state| state.epoch)
+    }
+
+    /// Until when all of it is put off.
+    pub fn until(&self) -> Until {
+        self.more().map_or(0, |more| more.until)
+    }
+
+    /// Whether nothing would be lost with it.
+    pub fn is_empty(&self) -> bool {
+        let Numbers { waiting, kept, .. } = self.numbers;
+        let is_as_ever = self
+            .more()
+            .is_none_or(|more| more.record.is_none() && more.state == DomainState::default());
+        waiting == 0 && kept == 0 && self.turns == 0 && is_as_ever
+    }
+
+    /// Whether an item could be claimed now, if the domain is not put off.
+    pub fn has_ready(&self) -> bool {
+        let has_freed = self.more().is_some_and(|more| !more.freed.is_empty());
+        (has_freed || !self.ready.is_empty()) && !self.is_held()
+    }
+
+    /// Whether more than `count` items could be claimed now.
+    pub fn has_more_than(&self, count: usize) -> bool {
+        let freed = self.more().map_or(&[][..], |more| &more.freed);
+        let freed: usize = freed.iter().map(|freed| freed.items.len_up_to(count + 1)).sum();
+        self.ready.len_up_to(count + 1) + freed > count
+    }
+
+    /// When the first of the items is due whose time has not come.
+    pub fn first_later(&self, slots: &Slots) -> Option<Until> {
+        Some(slots[self.more()?.later.first()?].until)
+    }
+
+    /// Puts an item where its flags and time say.
+    pub fn file(&mut self, slots: &Slots, slot: u32) {
+        let item = &slots[slot];
+        self.count(item.flags, item.body_len(), true);
+        if item.is_kept() {
+            self.numbers.kept += 1;
+            return self.more_mut().kept.insert(slot, by_id(slots));
+        }
+        self.numbers.waiting += 1;
+        self.waiting.insert(slot, by_id(slots));
+        self.offer(slots, slot);
+    }
+
+    /// Takes an item out of all lists, before its flags or its time change.
+    pub fn unfile(&mut self, slots: &Slots, slot: u32) {
+        let item = &slots[slot];
+        self.count(item.flags, item.body_len(), false);
+        if item.is_kept() {
+            self.numbers.kept -= 1;
+            self.more_mut().kept.remove(slot, by_id(slots));
+            return;
+        }
+        self.numbers.waiting -= 1;
+        self.waiting.remove(slot, by_id(slots));
+        self.withdraw(slots, slot);
+    }
+
+    fn count(&mut self, flags: Flags, body_len: u64, more: bool) {
+        let Numbers { held, damaged, body_bytes, .. } = &mut self.numbers;
+        let change = |number: &mut u32, set: bool| {
+            *number = number.wrapping_add_signed(i32::from(set) * if more { 1 } else { -1 });
+        };
+        change(held, flags.has(Flags::HELD));
+        change(damaged, flags.has(Flags::DAMAGED));
+        *body_bytes = if more { *body_bytes + body_len } else { *body_bytes - body_len };
+    }
+
+    /// Puts an item that waits among those that can be claimed, now or later.
+    fn offer(&mut self, slots: &Slots, slot: u32) {
+        let item = &slots[slot];
+        if item.flags.has(Flags::CLAIMED) {
+            self.numbers.claimed += 1;
+        } else if !item.flags.has(Flags::HELD) {
+            match item.until {
+                0 => self.ready.insert(slot, by_id(slots)),
+                WHEN_ASKED => self.more_mut().when_asked.insert(slot, by_id(slots)),
+                _ => self.more_mut().later.insert(slot, by_time(slots)),
+            }
         }
     }
 
-    /// The item's recipients are those of its put again; says which record they were in.
-    pub(super) fn forget_state(&mut self, id: MsgId, marks: Marks) -> Option<Place> {
-        let item = self.items.get_mut(&id)?;
-        self.kept -= u64::from(!item.marks.waiting);
-        self.kept += u64::from(!marks.waiting);
-        item.marks = marks;
-        item.state.take()
-    }
-
-    /// Whether nothing waits but what is being delivered.
-    pub(super) fn is_idle(&self) -> bool {
-        self.items.len() as u64 <= self.kept + self.leases.len() as u64
-    }
-
-    /// Whether an item can be leased: it waits, is not put off, and nobody has a lease that holds.
-    pub fn is_free(&self, id: MsgId, item: &Item, now: Timestamp, instant: Instant) -> bool {
-        item.marks.waiting && item.not_before <= now.unix_seconds && !self.is_leased(id, instant)
-    }
-
-    /// Whether somebody has a lease of the item that holds.
-    pub fn is_leased(&self, id: MsgId, instant: Instant) -> bool {
-        self.leases.get(&id).is_some_and(|lease| lease.until > instant)
-    }
-
-    /// What the item waits for.
-    pub fn status(&self, id: MsgId, item: &Item, instant: Instant) -> Status {
-        if self.is_leased(id, instant) {
-            Status::Leased
-        } else if item.marks.waiting {
-            Status::Waiting { not_before_unix_seconds: item.not_before }
-        } else {
-            Status::Kept
+    fn withdraw(&mut self, slots: &Slots, slot: u32) {
+        let item = &slots[slot];
+        if item.flags.has(Flags::CLAIMED) {
+            self.numbers.claimed -= 1;
+            return;
         }
-    }
-
-    pub(super) fn lease(&mut self, id: MsgId, generation: u64, until: Instant) {
-        self.leases.insert(id, Lease { generation, until });
-    }
-
-    /// Gives the lease of this number a new end; false when another lease took its place.
-    pub fn renew(&mut self, id: MsgId, generation: u64, until: Instant) -> bool {
-        let lease = self.leases.get_mut(&id).filter(|lease| lease.generation == generation);
-        lease.map(|lease| lease.until = until).is_some()
-    }
-
-    /// Takes the lease of this number out of all hands while the item's end is being written;
-    /// false when another lease took its place.
-    pub fn end_lease(&mut self, id: MsgId, generation: u64) -> bool {
-        let held = self.leases.get(&id).is_some_and(|lease| lease.generation == generation);
-        if held {
-            self.lease(id, 0, Instant::FAR);
+        if item.flags.has(Flags::HELD) {
+            return;
         }
-        held
-    }
-
-    /// Nobody has a lease of the item any more.
-    pub fn drop_lease(&mut self, id: MsgId) {
-        self.leases.remove(&id);
-    }
-
-    /// Keeps an item that cannot be read from being tried again before the next start.
-    pub fn keep(&mut self, id: MsgId) {
-        if let Some(item) = self.items.get_mut(&id) {
-            self.kept += u64::from(item.marks.waiting);
-            item.marks = Marks { waiting: false, kept: true };
-            self.leases.remove(&id);
+        if item.until == 0 {
+            self.ready.remove(slot, by_id(slots));
+            return;
         }
+        let more = self.more_mut();
+        let found = match item.until {
+            WHEN_ASKED => more.when_asked.remove(slot, by_id(slots)),
+            _ => more.later.remove(slot, by_time(slots)),
+        };
+        let mut lists = more.freed.iter_mut();
+        let _ = found
+            || lists.any(|freed| match freed.by_time {
+                true => freed.items.remove(slot, by_time(slots)),
+                false => freed.items.remove(slot, by_id(slots)),
+            });
+        more.freed.retain(|freed| !freed.items.is_empty());
+    }
+
+    /// Takes up to `max` items for a turn, which has yet to mark them as claimed.
+    pub fn take_ready(&mut self, slots: &mut Slots, max: usize) -> Vec<u32> {
+        self.merge_freed(slots);
+        let take = std::iter::from_fn(|| self.ready.pop_first());
+        let taken: Vec<_> = take.take(max).collect();
+        self.numbers.claimed += taken.len() as u32;
+        taken
+    }
+
+    /// Gives back an item that was claimed, whose mark was taken off.
+    pub fn give_back(&mut self, slots: &Slots, slot: u32) {
+        self.numbers.claimed -= 1;
+        self.offer(slots, slot);
     }
 
     /// Nothing is put off any more.
-    pub fn undefer(&mut self) {
-        self.items.values_mut().for_each(|item| item.not_before = 0);
+    pub fn free_all(&mut self) {
+        let Some(more) = &mut self.more else { return };
+        more.until = 0;
+        let asked = std::mem::take(&mut more.when_asked);
+        let later = std::mem::take(&mut more.later);
+        let lists = [(asked, false), (later, true)].into_iter();
+        let lists = lists.filter(|(items, _)| !items.is_empty());
+        more.freed.extend(lists.map(|(items, by_time)| Freed { items, by_time }));
     }
 
-    /// Items that wait, that are leased, and that are kept.
-    pub fn counts(&self, instant: Instant) -> (u64, u64, u64) {
-        let leased = self.leases.values().filter(|lease| lease.until > instant).count() as u64;
-        ((self.items.len() as u64).saturating_sub(self.kept + leased), leased, self.kept)
+    /// Nothing is put off by a time any more: the times were wrong.
+    pub fn free_timed(&mut self) {
+        let Some(more) = &mut self.more else { return };
+        if more.until != WHEN_ASKED {
+            more.until = 0;
+        }
+        let items = std::mem::take(&mut more.later);
+        if !items.is_empty() {
+            more.freed.push(Freed { items, by_time: true });
+        }
     }
 
-    /// Octets of the items' bodies.
-    pub fn body_bytes(&self) -> u64 {
-        self.body_bytes
+    /// Moves some of those whose time has come to those that can be claimed.
+    pub fn free_due(&mut self, slots: &mut Slots, now: Until) {
+        let Some(more) = &mut self.more else { return };
+        for _ in 0..SLICE {
+            let Some(slot) = more.later.first().filter(|&slot| slots[slot].until <= now) else {
+                return;
+            };
+            more.later.pop_first();
+            slots[slot].until = 0;
+            self.ready.insert(slot, by_id(slots));
+        }
+    }
+
+    fn merge_freed(&mut self, slots: &mut Slots) {
+        let Some(more) = &mut self.more else { return };
+        for _ in 0..SLICE {
+            let Some(freed) = more.freed.first_mut() else { return };
+            if let Some(slot) = freed.items.pop_first() {
+                slots[slot].until = 0;
+                self.ready.insert(slot, by_id(slots));
+            }
+            if freed.items.is_empty() {
+                more.freed.remove(0);
+            }
+        }
+    }
+
+    /// Up to `max` items behind `after`, those that wait and those that are kept, by id.
+    pub fn page(&self, slots: &Slots, after: Option<MsgId>, max: usize) -> Vec<u32> {
+        let none = Seq::default();
+        let kept = self.more().map_or(&none, |more| &more.kept);
+        let mut waiting = self.waiting.behind(after.as_ref(), by_id(slots)).peekable();
+        let mut kept = kept.behind(after.as_ref(), by_id(slots)).peekable();
+        let merged = std::iter::from_fn(|| match (waiting.peek(), kept.peek()) {
+            (Some(&one), Some(&other)) if slots[one].id < slots[other].id => waiting.next(),
+            (Some(_), None) => waiting.next(),
+            (_, _) => kept.next(),
+        });
+        merged.take(max).collect()
+    }
+
+    /// Up to `max` items that wait, behind `after`, by id.
+    pub fn page_waiting(&self, slots: &Slots, after: Option<MsgId>, max: usize) -> Vec<u32> {
+        self.waiting.behind(after.as_ref(), by_id(slots)).take(max).collect()
+    }
+
+    /// The oldest item that is kept.
+    pub fn first_kept(&self) -> Option<u32> {
+        self.more()?.kept.first()
+    }
+
+    /// What the item waits for.
+    pub fn status(&self, slots: &Slots, slot: u32) -> Status {
+        let item = &slots[slot];
+        if item.flags.has(Flags::DAMAGED) {
+            Status::Damaged
+        } else if item.flags.has(Flags::CLAIMED) {
+            Status::UnderWay
+        } else if item.is_kept() {
+            Status::Kept
+        } else if item.flags.has(Flags::HELD) || self.is_held() {
+            Status::Held
+        } else {
+            Status::Waiting(self.next_try_of(slots, slot))
+        }
+    }
+
+    fn next_try_of(&self, slots: &Slots, slot: u32) -> NextTry {
+        let item = &slots[slot];
+        let is_freed = self.more().is_some_and(|more| {
+            let is_later = match item.until {
+                0 => false,
+                WHEN_ASKED => more.when_asked.contains(slot, by_id(slots)),
+                _ => more.later.contains(slot, by_time(slots)),
+            };
+            !is_later
+        });
+        next_try(if is_freed { 0 } else { item.until }.max(self.until()))
+    }
+
+    /// When something of the domain is tried next.
+    pub fn next_try(&self, slots: &Slots) -> NextTry {
+        let has_asked = self.more().is_some_and(|more| !more.when_asked.is_empty());
+        let first = match self.first_later(slots) {
+            _ if self.has_ready() => 0,
+            Some(until) => until,
+            None if has_asked => WHEN_ASKED,
+            None => 0,
+        };
+        next_try(first.max(self.until()))
     }
 }
+
+fn next_try(until: Until) -> NextTry {
+    match until {
+        0 => NextTry::Now,
+        WHEN_ASKED => NextTry::WhenAsked,
+        until => NextTry::At(until.into()),
+    }
+}
+
+/// Items that are moved at once while the index is locked.
+const SLICE: usize = 512;

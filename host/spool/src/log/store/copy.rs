@@ -4,16 +4,17 @@ use std::io;
 
 use postern_core::envelope::State;
 
-use super::{Failure, Log, Purpose, Record};
-use crate::Envelope;
+use super::{Answer, Failure, Log, Purpose, Record};
 use crate::log::disk::{Disk, DiskFile, Trouble};
 use crate::log::index::Place;
-use crate::log::record::{Header, Kind, Named, RECORD_HEAD, SegmentHead};
+use crate::log::meta::{DomainState, ItemState, Named};
+use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
 use crate::log::report::Damage;
 use crate::log::scan::{Scan, Window};
 use crate::log::segment::{Entry, Listing, segment_name};
+use crate::{Domain, Envelope, Error, MsgId};
 
-/// Octets that are copied before they are synced.
+/// Bytes that are copied before they are synced.
 const COPY_BYTES: u64 = 4 << 20;
 
 impl<D: Disk> Log<D> {
@@ -27,13 +28,11 @@ impl<D: Disk> Log<D> {
         let mut records = Vec::new();
         let mut length = 0;
         for entry in listing.entries() {
-            let (header, bytes) = match self.copy_of(number, &entry) {
-                Ok(None) => continue,
-                Ok(Some(copy)) => copy,
-                Err(error) => return self.leave(number, &error),
-            };
-            length += header.record_len();
-            records.push(Record { operation: 0, purpose: Purpose::Copy, header, bytes });
+            let before = records.len();
+            if let Err(error) = self.copy(number, &entry, &mut records) {
+                return self.leave(number, &error);
+            }
+            length += records[before..].iter().map(|copy| copy.header.record_len()).sum::<u64>();
             if length >= COPY_BYTES {
                 self.write_copies(std::mem::take(&mut records))?;
                 length = 0;
@@ -55,8 +54,8 @@ impl<D: Disk> Log<D> {
     }
 
     fn write_copies(&mut self, records: Vec<Record>) -> io::Result<()> {
-        let mut results = [Ok(0)];
-        self.write(records, &mut results);
+        let mut results = [Ok(Answer::new())];
+        self.write(records, &mut results, Some(Purpose::Copy));
         match results {
             [Ok(_)] => Ok(()),
             [Err(Failure::Busy)] => Err(io::ErrorKind::ResourceBusy.into()),
@@ -78,90 +77,107 @@ impl<D: Disk> Log<D> {
         Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 
-    /// The record that says today what `entry` said; none when nobody needs it.
-    fn copy_of(&self, number: u32, entry: &Entry<'_>) -> io::Result<Option<(Header, Vec<u8>)>> {
-        if entry.header.kind == Kind::Put {
-            return self.copy_of_put(number, entry);
-        }
-        let index = self.shared.index();
-        let Some(named) = Named::parse(entry.meta) else { return Ok(None) };
-        let is_here =
-            |place: Place| (place.segment, u64::from(place.offset)) == (number, entry.offset);
-        let needed = match entry.header.kind {
-            Kind::Put => false,
-            Kind::State => index
-                .item(&named.domain, entry.header.id)
-                .and_then(|(item, _)| item.state)
-                .is_some_and(is_here),
-            Kind::Done => u32::try_from(named.number)
-                .is_ok_and(|target| target != number && index.segments.get(target).is_some()),
-            Kind::Domain => {
-                index.queue(&named.domain).and_then(|queue| queue.record).is_some_and(is_here)
+    /// Adds the records that say today what `entry` said; none when nobody needs it.
+    fn copy(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
+        let (kind, id) = (entry.header.kind, entry.header.id);
+        let here = |place: Place| is_at(place, number, entry);
+        match kind {
+            Kind::Put => return self.copy_put(number, entry, copies),
+            Kind::Done => {
+                let Some(named) = Named::parse(entry.meta) else { return Ok(()) };
+                let target = u32::try_from(named.number).ok().filter(|target| *target != number);
+                let index = self.shared.index();
+                if target.is_some_and(|target| index.segments.get(target).is_some()) {
+                    copies.push(copied((
+                        Header::of_meta(Kind::Done, id, entry.meta.len()),
+                        [&[0; RECORD_HEAD][..], entry.meta].concat(),
+                    )));
+                }
             }
-        };
-        let bytes = [&[0; RECORD_HEAD][..], entry.meta].concat();
-        Ok(needed.then_some((entry.header, bytes)))
+            Kind::State | Kind::OldState => {
+                let Some(state) = ItemState::parse(kind, entry.meta) else { return Ok(()) };
+                let index = self.shared.index();
+                let item = index.item(&state.domain, id);
+                if item.and_then(|slot| index.slots.state(slot)).is_some_and(here) {
+                    copies.push(copied(state.record(id)));
+                }
+            }
+            Kind::Domain | Kind::OldDomain => {
+                let Some((domain, _)) = DomainState::parse(kind, entry.meta) else { return Ok(()) };
+                let index = self.shared.index();
+                let more = index.queue(&domain).and_then(|queue| queue.more());
+                if let Some(more) = more.filter(|more| more.record.is_some_and(here)) {
+                    copies.push(copied(more.state.record(&domain)));
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// A put is copied with the states of its items in it, since record by record they could be
-    /// torn apart: half of a settling would come undone.
-    fn copy_of_put(&self, number: u32, entry: &Entry<'_>) -> io::Result<Option<(Header, Vec<u8>)>> {
+    /// A put is followed by the states of its items, wherever they are: a replay knows a state only
+    /// behind its put.
+    fn copy_put(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
         let id = entry.header.id;
-        let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(None) };
-        let is_live = self.shared.index().message(id).is_some_and(|message| {
-            (message.place.segment, u64::from(message.place.offset)) == (number, entry.offset)
-        });
-        if !is_live {
-            return Ok(None);
+        let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(()) };
+        let left: Vec<(Domain, Option<Place>)> = {
+            let index = self.shared.index();
+            let slots = index.items_of(id).into_iter();
+            let slots = slots.filter(|&slot| is_at(index.slots[slot].put, number, entry));
+            let item = |slot| (index.domain_of(slot).clone(), index.slots.state(slot));
+            slots.map(item).collect()
+        };
+        if left.is_empty() {
+            return Ok(());
         }
-        self.merge_states(&mut envelope, entry)?;
+        for recipient in &mut envelope.recipients {
+            let domain = recipient.domain();
+            if !left.iter().any(|(of, _)| *of == domain) {
+                recipient.state = State::Delivered;
+            }
+        }
         let mut bytes = vec![0; RECORD_HEAD];
         envelope.encode(id, &mut bytes);
         let mut header = Header::of_meta(Kind::Put, id, bytes.len() - RECORD_HEAD);
         (header.body_len, header.body_crc) = (entry.header.body_len, entry.header.body_crc);
         header.own_file = entry.header.own_file;
         if !header.own_file {
-            let body = bytes.len();
-            let body_len = usize::try_from(header.body_len).expect("it is part of a segment");
-            bytes.resize(body + body_len, 0);
-            let from = entry.offset + RECORD_HEAD as u64 + u64::from(entry.header.meta_len);
-            let file = self.shared.files.get(&self.shared.disk, number)?;
-            file.read_at(&mut bytes[body..], from)?;
-            if crc32c::crc32c(&bytes[body..]) != header.body_crc {
-                return Err(io::Error::other(format!("the body of {id} fails its checksum")));
-            }
+            self.copy_body(number, entry, &mut bytes)?;
         }
-        Ok(Some((header, bytes)))
-    }
-
-    fn merge_states(&self, envelope: &mut Envelope, entry: &Entry<'_>) -> io::Result<()> {
-        let mut domains: Vec<_> = envelope.recipients.iter().map(|one| one.domain()).collect();
-        domains.sort();
-        domains.dedup();
-        for domain in domains {
-            let of_domain = |path: &[u8]| crate::Domain::of_path(path) == domain;
-            let state = {
-                let index = self.shared.index();
-                index.item(&domain, entry.header.id).map(|(item, _)| item.state)
-            };
-            match state {
-                Some(None) => {}
-                None => {
-                    let ended = envelope.recipients.iter_mut();
-                    ended
-                        .filter(|recipient| of_domain(&recipient.path))
-                        .for_each(|recipient| recipient.state = State::Delivered);
-                }
-                Some(Some(place)) => {
-                    let recipients = self
-                        .shared
-                        .read_state(place, &domain, entry.header.id)
-                        .map_err(io::Error::other)?;
-                    envelope.recipients.retain(|recipient| !of_domain(&recipient.path));
-                    envelope.recipients.extend(recipients);
-                }
-            }
+        copies.push(copied((header, bytes)));
+        for (_, state) in left {
+            copies.extend(state.map(|place| self.copy_state(place, id)).transpose()?);
         }
         Ok(())
     }
+
+    fn copy_body(&self, number: u32, entry: &Entry<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let body = bytes.len();
+        let body_len = usize::try_from(entry.header.body_len).expect("it is part of a segment");
+        bytes.resize(body + body_len, 0);
+        let from = entry.offset + RECORD_HEAD as u64 + u64::from(entry.header.meta_len);
+        let file = self.shared.files.get(&self.shared.disk, number)?;
+        file.read_at(&mut bytes[body..], from)?;
+        if crc32c::crc32c(&bytes[body..]) == entry.header.body_crc {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the body of {} fails its checksum", entry.header.id)))
+    }
+
+    fn copy_state(&self, place: Place, id: MsgId) -> io::Result<Record> {
+        let (header, meta) = self.shared.read_record(place, id).map_err(|error| match error {
+            Error::Unavailable { .. } => io::ErrorKind::ResourceBusy.into(),
+            error => io::Error::other(error),
+        })?;
+        let state = ItemState::parse(header.kind, &meta);
+        let state = state.ok_or_else(|| io::Error::other(format!("no state of {id}")))?;
+        Ok(copied(state.record(id)))
+    }
+}
+
+fn copied((header, bytes): (Header, Vec<u8>)) -> Record {
+    Record { operation: 0, settles: None, header, bytes }
+}
+
+fn is_at(place: Place, number: u32, entry: &Entry<'_>) -> bool {
+    (place.segment, u64::from(place.offset)) == (number, entry.offset)
 }

@@ -64,7 +64,7 @@ impl<D: Disk> Log<D> {
 
     /// Begins a new segment, unless the record fits this one.
     pub(super) fn make_room(&mut self, length: u64, purpose: Purpose) -> Result<(), Failure> {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return Err(Failure::Down);
         }
         if self.fits(length, purpose) {
@@ -191,7 +191,7 @@ impl<D: Disk> Log<D> {
 
     /// Leaves the log so that the next start is quick.
     pub fn close(&mut self) {
-        if self.shared.down.load(Ordering::Acquire) {
+        if self.shared.is_down() {
             return;
         }
         if let Err(error) = self.seal() {

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::time::Duration;
 
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, Random, SimDisk};
 use crate::log::check_on;
-use crate::log::record::{Header, Kind, SEGMENT_HEAD, SegmentHead};
-use crate::{Domain, MsgId, Outcome};
+use crate::log::record::{Header, NO_ID, SEGMENT_HEAD, SegmentHead};
+use crate::{Domain, Fate, MsgId};
 
 const DOMAINS: [&str; 2] = ["one.example", "two.example"];
 
@@ -31,10 +30,10 @@ fn spool(is_closed: bool) -> Spool {
     let (one, both): (&[&str], &[&str]) = (&["a@one.example"], &["b@one.example", "c@two.example"]);
     for round in 0..5 {
         rig.put(&[(one, 300), (both, 700), (one, 150)]);
-        rig.settle("one.example", 1, &Outcome::Delivered);
+        rig.settle("one.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
         before.push(contents(&rig.disk));
         rig.put(&[(both, 90), (one, 2_200 + round)]);
-        rig.settle("two.example", 1, &Outcome::Delivered);
+        rig.settle("two.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
         before.push(contents(&rig.disk));
         rig.put(&[(one, 1_200)]);
     }
@@ -56,7 +55,7 @@ fn owners(disk: &SimDisk) -> Vec<(String, Range<usize>, MsgId)> {
         let mut at = SEGMENT_HEAD;
         while let Some((header, _)) = Header::read(head.mark, at as u64, &octets[at..]) {
             let end = at + header.record_len() as usize;
-            if header.kind != Kind::Domain {
+            if header.id != NO_ID {
                 owners.push((name.clone(), at..end, header.id));
             }
             at = end;
@@ -70,7 +69,7 @@ fn send(rig: &Rig, context: &str) -> BTreeSet<(String, MsgId)> {
     let mut sent = BTreeSet::new();
     for name in DOMAINS {
         let domain = Domain::new(name);
-        for claim in rig.shared.claim(&domain, 1_000, Duration::from_secs(600)) {
+        for claim in rig.claim_all(name) {
             let paths = claim.envelope.recipients.iter().map(|recipient| &recipient.path);
             rig.model.assert_known(claim.id, &domain, paths, context);
             if let Ok(body) = rig.body(claim.id) {
@@ -93,9 +92,14 @@ struct Counts {
     never_known: u64,
 }
 
+/// What no message is in.
+fn is_idle(name: &str) -> bool {
+    name.ends_with(".spare") || name.ends_with("secret")
+}
+
 /// Gives one block of a file other content; where, unless nothing changed.
 fn replace(spool: &Spool, disk: &SimDisk, random: &mut Random) -> Option<(String, Range<usize>)> {
-    let names: Vec<_> = disk.names().into_iter().filter(|name| !name.ends_with(".spare")).collect();
+    let names: Vec<_> = disk.names().into_iter().filter(|name| !is_idle(name)).collect();
     let size = [512, 4_096][random.below(2)];
     let name = names[random.below(names.len())].clone();
     let octets = disk.content(&name);

@@ -1,18 +1,16 @@
 //! What a bad disk does to what was written: bits that flip, sectors that cannot be read, blocks
 //! that go where another was. What is sound goes on; what is not is named.
 
-use std::time::Duration;
-
-use super::conformance::body;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Condition, Fault, Loss, SimDisk};
+use crate::conformance::body;
 use crate::log::check_on;
+use crate::log::operation::Operation;
 use crate::log::record::SEGMENT_HEAD;
 use crate::log::report::Finding;
-use crate::{Domain, Outcome};
+use crate::{Action, Domain, Fate, Filter, Recorded};
 
 const ONE: &[&str] = &["a@one.example"];
-const LEASE: Duration = Duration::from_secs(600);
 
 /// How a spool was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +35,8 @@ fn open(disk: SimDisk) -> Rig {
 
 /// Claims all that can be claimed and reads each body; those that are whole.
 fn deliverable(rig: &Rig) -> usize {
-    let claims = rig.shared.claim(&Domain::new("one.example"), 100, LEASE);
-    let is_whole = |claim: &&crate::Claim| {
-        let Ok(mut reader) = rig.shared.open_body(claim.id, 0) else { return false };
-        reader.fill().is_ok()
-    };
+    let claims = rig.claim_all("one.example");
+    let is_whole = |claim: &&crate::Claim| rig.body(claim.id).is_ok();
     claims.iter().filter(is_whole).count()
 }
 
@@ -148,7 +143,7 @@ fn a_record_in_the_place_of_another_is_not_delivered_as_it() {
             content.copy_within(places[0]..places[0] + length, places[1]);
         });
         let rig = open(disk);
-        let claims = rig.shared.claim(&Domain::new("one.example"), 9, LEASE);
+        let claims = rig.claim_all("one.example");
         let mut ids: Vec<_> = claims.iter().map(|claim| claim.id).collect();
         ids.dedup();
         assert_eq!((claims.len(), ids.len()), (4, 4), "{left:?}");
@@ -165,17 +160,19 @@ fn damaged_envelopes_end_no_turn_and_are_listed() {
         places[..3].iter().for_each(|place| content[place + 70] ^= 1);
     });
     let rig = open(disk);
-    for expected in [1, 1, 0] {
-        let claims = rig.shared.claim(&Domain::new("one.example"), 1, LEASE);
-        assert_eq!(claims.len(), expected);
+    let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    assert_eq!(claims.len(), 1, "the first three are passed over");
+    for expected in [1, 0] {
+        assert_eq!(rig.shared.claim(&turn, 1).map(|claims| claims.len()), Ok(expected));
     }
     let damages = rig.shared.damages();
     assert_eq!((damages.count, damages.first.len()), (3, 3));
     assert_eq!(damages.first[0].domains, [Domain::new("one.example")]);
-    let id = damages.first[0].id.expect("it is known");
+    let filter = Filter { id: damages.first[0].id, ..Filter::default() };
+    let (changes, _) = rig.shared.changes(&filter, Action::Remove, None, 9);
     let mut log = rig.log;
-    let removed = log.commit(vec![crate::log::store::Operation::Remove(id)]);
-    assert_eq!(removed, [Ok(1)], "a person can remove it");
+    let removed = log.commit(vec![Operation::Change(changes)]);
+    assert_eq!(removed, [Ok(vec![Recorded::Ended])], "a person can remove it");
     assert_eq!(rig.shared.damages().count, 2);
 }
 
@@ -267,7 +264,7 @@ fn what_stands_over_the_borders_of_the_parts_that_are_read_is_found() {
 fn settled_mail_stays_settled_whatever_becomes_of_an_index_file() {
     let mut rig = open(SimDisk::new(Fault::None));
     rig.put(&[(ONE, 500); 3]);
-    rig.settle("one.example", 2, &Outcome::Delivered);
+    rig.settle("one.example", 2, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
     rig.log.close();
     let disk = rig.disk.after(Loss::Nothing, Fault::None);
     disk.damage(&file(&disk, ".idx"), Vec::clear);

@@ -3,10 +3,11 @@
 use super::power_cuts::live;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
+use crate::conformance::NOW;
 use crate::log::check_on;
 use crate::log::replay::Replay;
 use crate::log::report::Finding;
-use crate::{Domain, Error, Outcome, Page};
+use crate::{Claim, Error, Fate, Filter, Retry, Settled, Turn};
 
 const ONE: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
 
@@ -22,8 +23,20 @@ fn open(disk: &SimDisk) -> Rig {
 }
 
 fn held(rig: &Rig) -> usize {
-    let page = Page { max: usize::MAX, ..Page::default() };
-    rig.shared.read_page(&page).len()
+    rig.shared.list(&Filter::default(), None, usize::MAX).items.len()
+}
+
+/// Settles claims as delivered.
+fn deliver(rig: &mut Rig, turn: &Turn, claims: &[Claim]) {
+    let delivered = |claim: &Claim| {
+        let fates = claim.waiting().map(|(number, _)| (number, Fate::Delivered(Vec::new())));
+        let fates = fates.collect();
+        Settled { id: claim.id, fates, retry: Retry::Now, follow: None }
+    };
+    let done = claims.iter().map(delivered).collect();
+    let operation = rig.shared.settling(turn, done).expect("the turn goes on");
+    assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
 }
 
 fn segments(disk: &SimDisk) -> Vec<String> {
@@ -55,11 +68,8 @@ fn a_damaged_segment_goes_to_the_quarantine_when_nothing_else_needs_it() {
     assert_eq!((&damage.file, damage.range.as_ref().map(|range| range.start)), (&name, Some(60)));
     assert_eq!(held(&rig), 9);
     rig.model = Model::default();
-    let claims = rig.shared.claim(&Domain::new("one.example"), 20, std::time::Duration::MAX);
-    let done = claims.iter().map(|claim| rig.shared.settling(claim, &Outcome::Delivered));
-    let done = done.collect::<Result<_, _>>().expect("they are leased");
-    assert!(rig.log.commit(done).iter().all(Result::is_ok));
-    while rig.log.tidy() {}
+    let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
+    deliver(&mut rig, &turn, &claims);
     let kept = name.replace("segments", "quarantine");
     assert_eq!(content(&rig.disk, &kept), content(&before, &name));
     assert!(!rig.disk.names().contains(&name));
@@ -77,7 +87,7 @@ fn damage_before_a_later_batch_is_not_taken_for_a_torn_end() {
     let last = segments(&disk).pop().expect("there is one");
     disk.damage(&last, |content| content[100] ^= 1);
     let rig = open(&disk);
-    assert!(matches!(rig.report.findings[..], [Finding::Damaged { .. }]), "{}", rig.report);
+    assert!(matches!(rig.report.findings[..], [Finding::Damaged(_)]), "{}", rig.report);
     assert_eq!(held(&rig), 9);
 }
 
@@ -108,7 +118,7 @@ fn a_newer_version_is_refused_by_name_and_left_alone() {
     let before = disk.operations();
     let opened = Rig::open(disk.clone(), Model::default());
     let text = opened.err().expect("it is newer").to_string();
-    for part in [&name[..], "version 9", "postern 9.9", "version 1"] {
+    for part in [&name[..], "version 9", "postern 9.9", "version 2"] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(disk.operations(), before);
@@ -127,7 +137,7 @@ fn a_body_that_is_lost_is_reported_and_its_message_kept() {
     disk.damage(body, |content| content.truncate(4_000));
     let rig = open(&disk);
     assert!(rig.report.has_damage(), "{}", rig.report);
-    let claims = rig.shared.claim(&Domain::new("one.example"), 9, std::time::Duration::MAX);
+    let (_, claims) = rig.claim("one.example", 9).expect("there is mail");
     assert_eq!((claims.len(), held(&rig)), (1, 2));
 }
 
@@ -137,9 +147,8 @@ fn a_body_that_changed_is_never_read_to_its_end() {
     let name = segments(&disk).remove(0);
     disk.damage(&name, |content| content[900] ^= 1);
     let rig = open(&disk);
-    let page = Page { max: 1, ..Page::default() };
-    let id = rig.shared.read_page(&page)[0].id;
-    let mut reader = rig.shared.open_body(id, 0).expect("its head is whole");
+    let id = rig.shared.list(&Filter::default(), None, 1).items[0].id;
+    let mut reader = rig.shared.open_body(id).expect("its head is whole");
     let mut read = 0;
     let error = loop {
         match reader.fill() {
@@ -158,15 +167,11 @@ fn a_segment_that_cannot_be_copied_whole_stays() {
     let before = content(&disk, &name);
     disk.damage(&name, |content| content[900] ^= 1);
     let mut rig = open(&disk);
-    let domain = Domain::new("one.example");
-    let mut claims = rig.shared.claim(&domain, 20, std::time::Duration::MAX);
+    let (turn, mut claims) = rig.claim("one.example", 20).expect("there is mail");
     let first = claims.remove(0);
-    let done = claims.iter().map(|claim| rig.shared.settling(claim, &Outcome::Delivered));
-    let done = done.collect::<Result<_, _>>().expect("they are leased");
-    assert!(rig.log.commit(done).iter().all(Result::is_ok));
-    while rig.log.tidy() {}
+    deliver(&mut rig, &turn, &claims);
     assert_eq!(content(&rig.disk, &name)[..900], before[..900]);
-    assert_eq!(rig.shared.read_page(&Page { max: 9, ..Page::default() })[0].id, first.id);
+    assert_eq!(rig.shared.list(&Filter::default(), None, 9).items[0].id, first.id);
 }
 
 #[test]
@@ -176,6 +181,6 @@ fn a_check_changes_nothing() {
     let disk = rig.disk.after(Loss::Nothing, Fault::None);
     let report = check_on(&disk).expect("it can be read");
     assert_eq!(disk.operations(), 0);
-    let found = Replay::read(&disk, false).expect("it can be read").report;
+    let found = Replay::read(&disk, false, NOW).expect("it can be read").report;
     assert_eq!(report, found);
 }

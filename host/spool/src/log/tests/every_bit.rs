@@ -1,15 +1,10 @@
 //! Each bit of a spool of five messages, flipped in turn.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use postern_core::envelope::State;
-
-use super::conformance::NOW;
 use super::rig::{Model, Rig, TINY};
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::log::{Options, check_on};
-use crate::{Domain, Fate, MsgId, Outcome};
+use crate::{Domain, Fate, MsgId};
+use std::collections::BTreeSet;
 
 /// Every way of storing a body with few octets.
 const FEW: Options = Options { inline_bytes: 64, ..TINY };
@@ -28,12 +23,11 @@ fn spool(is_closed: bool) -> Spool {
     let mut rig = Rig::open_with(disk, Model::default(), FEW).expect("an empty disk");
     let (one, two): (&[&str], &[&str]) = (&["a@one.example"], &["b@two.example"]);
     rig.put(&[(one, 30)]);
-    rig.settle("one.example", 1, &Outcome::Delivered);
+    let reply = || b"a reply".to_vec();
+    rig.settle("one.example", 1, &[Fate::Delivered(reply())]);
     rig.put(&[(&["a@three.example", "c@three.example"], 20), (two, 0)]);
-    let fate = |state| Fate { state, reply: b"a reply".to_vec() };
-    let fates = vec![fate(State::Refused), fate(State::Waiting)];
-    rig.settle("three.example", 1, &Outcome::Partial { fates, until: NOW });
-    rig.settle("two.example", 1, &Outcome::Defer { until: NOW, reply: b"450 later".to_vec() });
+    rig.settle("three.example", 1, &[Fate::Refused(reply()), Fate::Deferred(reply())]);
+    rig.settle("two.example", 1, &[Fate::Deferred(reply())]);
     rig.put(&[(two, 100)]);
     rig.put(&[(&["a@one.example", "b@two.example"], 40), (one, 50)]);
     if is_closed {
@@ -54,9 +48,9 @@ struct Sent {
 fn send(rig: &Rig, held: &BTreeSet<MsgId>, context: &str) -> Sent {
     let mut sent = Sent::default();
     let mut broken = BTreeSet::new();
-    for domain in DOMAINS.map(Domain::new) {
-        let mut seen = BTreeSet::new();
-        for claim in rig.shared.claim(&domain, 100, Duration::from_secs(600)) {
+    for name in DOMAINS {
+        let (domain, mut seen) = (Domain::new(name), BTreeSet::new());
+        for claim in rig.claim_all(name) {
             assert!(seen.insert(claim.id), "{context}: {} twice", claim.id);
             let paths = claim.envelope.recipients.iter().map(|recipient| &recipient.path);
             rig.model.assert_known(claim.id, &domain, paths, context);
@@ -93,7 +87,7 @@ fn flip_each(is_closed: bool) -> Counts {
     let mut counts = Counts::default();
     for name in spool.disk.names() {
         let is_index = name.ends_with(".idx");
-        if name.ends_with(".spare") {
+        if name.ends_with(".spare") || name.ends_with("secret") {
             continue;
         }
         let octets = spool.disk.content(&name);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use postern_core::envelope::{Ret, State};
 use postern_core::time::Timestamp;
 
-use super::conformance::body_of;
 use crate::clock::Clock;
+use crate::conformance::body_of;
 use crate::log::{LogReader, LogSpool, Options, check};
-use crate::{Domain, Held, Page, Spool, Status};
+use crate::{Domain, Filter, Held, NextTry, Spool, Status};
 
 /// When the fixtures were written.
 const NOW: Timestamp = Timestamp { unix_seconds: 1_795_900_000, known: true };
@@ -26,7 +26,8 @@ fn body(number: usize, length: usize) -> Vec<u8> {
 type Item = (usize, &'static str, u64, Status, &'static [(&'static str, State)]);
 
 fn items() -> [Item; 9] {
-    let waiting = |not_before_unix_seconds| Status::Waiting { not_before_unix_seconds };
+    let waiting =
+        |until| Status::Waiting(if until == 0 { NextTry::Now } else { NextTry::At(until) });
     let bob = |path: &'static [(&'static str, State)]| path;
     [
         (6, "eight.example", 1_000, Status::Kept, bob(&[("bob@eight.example", State::Expired)])),
@@ -41,7 +42,7 @@ fn items() -> [Item; 9] {
         (7, "nine.example", 1_000, waiting(LATER), bob(&[("bob@nine.example", State::Waiting)])),
         (0, "one.example", 700, waiting(0), bob(&[("bob@one.example", State::Waiting)])),
         (8, "one.example", 40, waiting(0), bob(&[("bob@one.example", State::Waiting)])),
-        (5, "seven.example", 1_000, waiting(0), bob(&[("bob@seven.example", State::Waiting)])),
+        (5, "seven.example", 1_000, waiting(LATER), bob(&[("bob@seven.example", State::Waiting)])),
         (1, "two.example", 900, waiting(0), bob(&[("bob@two.example", State::Waiting)])),
         (4, "six.example", 1_000, waiting(0), &[]),
     ]
@@ -105,27 +106,27 @@ fn compare(held: &[Held]) {
 
 async fn reads(name: &str) {
     let at = fixture(name);
-    let all = Page { max: 100, ..Page::default() };
     let report = check(at.path()).expect("it can be read");
     assert_eq!((report.messages, report.segments, &report.findings[..]), (8, 2, &[][..]));
     let reader = LogReader::open(at.path()).expect("it can be read");
-    compare(&reader.list(&all).await);
+    compare(&reader.list(None, 100).await.items);
     for round in 0..2 {
         let (spool, report) =
             LogSpool::open(at.path(), Options::default(), Clock::manual(NOW)).expect("it is right");
         assert_eq!(report.findings, [], "{name}, round {round}");
-        let held = spool.list(&all).await.expect("the spool is up");
+        let held = spool.list(&Filter::default(), None, 100).await.expect("it is up").items;
         compare(&held);
         for one in &held {
             let id = String::from_utf8_lossy(&one.envelope.envelope_id).into_owned();
             let number: usize = id[1..].parse().expect("its number");
-            assert_eq!(body_of(&spool, one.id, 0).await, body(number, one.size as usize), "{id}");
+            assert_eq!(body_of(&spool, one.id).await, body(number, one.size as usize), "{id}");
         }
-        let mut due = spool.due(100).await.expect("the spool is up");
+        let due = spool.due(None, 100).await.expect("the spool is up").into_iter();
+        let mut due: Vec<_> = due.map(|due| due.domain).collect();
         due.sort();
         assert_eq!(due, ["five.example", "one.example", "two.example"].map(Domain::new));
-        let put_off = spool.claim(&Domain::new("seven.example"), 9, Duration::from_secs(60)).await;
-        assert_eq!(put_off, Ok(Vec::new()), "its domain is put off");
+        let put_off = spool.turn(&Domain::new("seven.example"), 9, Duration::from_secs(60)).await;
+        assert_eq!(put_off, Ok(None), "its domain is put off");
     }
 }
 

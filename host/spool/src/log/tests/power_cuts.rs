@@ -1,51 +1,52 @@
 //! The power goes at every operation in turn, and again at every operation of the recovery (that
 //! with one of the five kinds of loss at each first cut, by turns).
 
-use postern_core::envelope::State;
+use std::time::Duration;
 
-use super::conformance::NOW;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, Random, SimDisk};
-use crate::{Fate, Outcome};
+use crate::{Fate, Retry};
 
 /// A life of a spool: every kind of operation, segments that fill, die and are copied.
 pub fn live(rig: &mut Rig) {
-    let defer = Outcome::Defer { until: NOW, reply: b"450 4.2.1 later".to_vec() };
-    let fate = |state| Fate { state, reply: b"a reply".to_vec() };
-    let fates = vec![fate(State::Delivered), fate(State::Refused), fate(State::Waiting)];
-    let partial = Outcome::Partial { fates, until: NOW };
+    let reply = || b"a reply".to_vec();
+    let delivered = &[Fate::Delivered(reply())];
+    let defer = &[Fate::Deferred(reply())];
+    let refused = &[Fate::Refused(reply())];
+    let expired = &[Fate::Expired(reply())];
+    let partial = &[Fate::Delivered(reply()), Fate::Refused(reply()), Fate::Deferred(reply())];
     let three: &[&str] = &["a@one.example", "b@one.example", "c@one.example"];
     let two: &[&str] = &["a@one.example", "a@two.example"];
     let one: &[&str] = &["a@three.example"];
     rig.put(&[(three, 700), (two, 900), (one, 0)]);
-    rig.settle("one.example", 1, &partial);
+    rig.settle("one.example", 1, partial);
     rig.put(&[(one, 5_000), (two, 1_500)]);
-    rig.settle("two.example", 1, &Outcome::Delivered);
-    rig.defer("three.example", NOW.unix_seconds + 60);
+    rig.settle("two.example", 1, delivered);
+    rig.put_off("three.example", Retry::In(Duration::from_secs(60)));
     rig.put(&[(one, 1_900), (one, 1_900), (one, 1_900)]);
-    rig.settle("one.example", 2, &defer);
-    rig.defer("three.example", 0);
-    rig.settle("three.example", 4, &Outcome::Delivered);
+    rig.settle("one.example", 2, defer);
+    rig.release("three.example");
+    rig.settle("three.example", 4, delivered);
     rig.put(&[(one, 1_000), (two, 3_000)]);
-    rig.settle("three.example", 9, &Outcome::Refused { reply: b"550 5.1.1 no".to_vec() });
+    rig.settle("three.example", 9, refused);
     rig.remove(0);
     rig.put(&[(one, 2_000), (one, 2_000), (one, 2_000)]);
-    rig.settle("three.example", 9, &Outcome::Delivered);
-    rig.settle("one.example", 1, &Outcome::Delivered);
+    rig.settle("three.example", 9, delivered);
+    rig.settle("one.example", 1, delivered);
     rig.put(&[(two, 1_200), (three, 1_300), (one, 1_400)]);
-    rig.settle("two.example", 2, &partial);
-    rig.settle("three.example", 1, &Outcome::Expired);
+    rig.settle("two.example", 2, partial);
+    rig.settle("three.example", 1, expired);
     rig.put(&[(one, 2_000), (one, 2_048)]);
-    rig.settle("three.example", 9, &Outcome::Delivered);
+    rig.settle("three.example", 9, delivered);
     rig.put(&[(one, 2_000), (one, 2_049)]);
     rig.remove(1);
-    rig.settle("one.example", 9, &Outcome::Delivered);
+    rig.settle("one.example", 9, delivered);
     rig.put(&[(one, 1_900), (one, 1_900)]);
-    rig.settle("two.example", 9, &Outcome::Delivered);
+    rig.settle("two.example", 9, delivered);
     rig.put(&[(one, 1_900), (one, 1_900), (two, 1_000)]);
-    rig.settle("three.example", 9, &Outcome::Delivered);
+    rig.settle("three.example", 9, delivered);
     rig.put(&[(one, 1_900), (one, 1_900), (three, 1_000)]);
-    rig.settle("three.example", 9, &Outcome::Delivered);
+    rig.settle("three.example", 9, delivered);
 }
 
 /// Operations of a life in which nothing goes wrong.
@@ -75,7 +76,7 @@ pub fn recover(disk: SimDisk, model: Model, context: &str) {
     assert!(!rig.report.has_damage(), "{context}: {}", rig.report);
     rig.check(context);
     rig.put(&[(&["z@one.example"], 600)]);
-    rig.settle("two.example", 1, &Outcome::Delivered);
+    rig.settle("two.example", 1, &[Fate::Delivered(Vec::new())]);
     let disk = rig.disk.after(Loss::All, Fault::None);
     let mut rig = Rig::open(disk, rig.model).unwrap_or_else(|error| panic!("{context}: {error}"));
     rig.check(&format!("{context}, used and cut again"));

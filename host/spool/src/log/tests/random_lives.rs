@@ -1,12 +1,10 @@
 //! Any operations in any order, over several power cuts, against the model.
 
-use postern_core::envelope::State;
 use proptest::prelude::*;
 
-use super::conformance::NOW;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, Random, SimDisk};
-use crate::{Fate, Outcome};
+use crate::{Fate, Retry};
 
 const DOMAINS: [&str; 3] = ["one.example", "two.example", "three.example"];
 const PATHS: [&[&str]; 4] = [
@@ -20,7 +18,8 @@ const PATHS: [&[&str]; 4] = [
 enum Step {
     Put(Vec<(usize, usize)>),
     Settle(usize, usize, usize),
-    Defer(usize, u64),
+    Release(usize),
+    PutOff(usize),
     Remove(usize),
 }
 
@@ -33,7 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop::collection::vec(message, 1..4).prop_map(Step::Put),
         5 => (0..DOMAINS.len(), 1..6_usize, 0..5_usize).prop_map(|(d, n, o)| Step::Settle(d, n, o)),
-        1 => (0..DOMAINS.len(), 0..2_u64).prop_map(|(domain, until)| Step::Defer(domain, until)),
+        1 => (0..DOMAINS.len()).prop_map(Step::Release),
+        1 => (0..DOMAINS.len()).prop_map(Step::PutOff),
         1 => (0..50_usize).prop_map(Step::Remove),
     ]
 }
@@ -42,17 +42,13 @@ fn generation() -> impl Strategy<Value = Generation> {
     (prop::collection::vec(step(), 1..20), 0..120_u64, any::<Option<u64>>())
 }
 
-fn outcome(number: usize) -> Outcome {
-    let reply = b"a reply".to_vec();
-    let fate = |state| Fate { state, reply: b"another".to_vec() };
+fn fates(number: usize) -> Vec<Fate> {
+    let reply = || b"a reply".to_vec();
     match number {
-        0 => Outcome::Defer { until: NOW, reply },
-        1 => Outcome::Refused { reply },
-        2 => Outcome::Partial {
-            fates: vec![fate(State::Waiting), fate(State::Delivered)],
-            until: NOW,
-        },
-        _ => Outcome::Delivered,
+        0 => vec![Fate::Deferred(reply())],
+        1 => vec![Fate::Refused(reply())],
+        2 => vec![Fate::Deferred(reply()), Fate::Delivered(reply()), Fate::Deferred(reply())],
+        _ => vec![Fate::Delivered(reply())],
     }
 }
 
@@ -64,9 +60,10 @@ fn take(rig: &mut Rig, step: &Step) {
             rig.put(&messages);
         }
         Step::Settle(domain, max, number) => {
-            rig.settle(DOMAINS[*domain], *max, &outcome(*number));
+            rig.settle(DOMAINS[*domain], *max, &fates(*number));
         }
-        Step::Defer(domain, until) => rig.defer(DOMAINS[*domain], *until),
+        Step::Release(domain) => rig.release(DOMAINS[*domain]),
+        Step::PutOff(domain) => rig.put_off(DOMAINS[*domain], Retry::WhenAsked),
         Step::Remove(number) => rig.remove(*number),
     }
 }

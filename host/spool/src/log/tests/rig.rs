@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use postern_core::envelope::State;
 
-use super::conformance::{NOW, body, envelope};
 use super::sim_disk::SimDisk;
 use crate::clock::Clock;
+use crate::conformance::{NOW, body, envelope};
 use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
+use crate::log::index::Flags;
+use crate::log::operation::Operation;
 use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::log::recover;
 use crate::log::report::Report;
-use crate::log::store::{Failure, Log, Operation};
+use crate::log::store::{Failure, Log};
 use crate::log::{Options, Shared, draft};
-use crate::{Domain, MsgId, Outcome, Page};
+use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Retry, Settled, Turn};
 
 /// Segments of a few messages each.
 pub const TINY: Options = Options {
@@ -176,23 +178,35 @@ impl Rig {
         Ok(Operation::Put(header, record))
     }
 
-    /// Claims up to `max` items of a domain and settles them in one batch.
-    pub fn settle(&mut self, domain: &str, max: usize, outcome: &Outcome) {
+    /// Claims up to `max` items of a domain.
+    pub fn claim(&self, domain: &str, max: usize) -> Option<(Turn, Vec<Claim>)> {
         let domain = Domain::new(domain);
-        let claims = self.shared.claim(&domain, max, Duration::from_secs(600));
+        let turn = self.shared.begin_turn(&domain, 1, Duration::from_secs(600))?;
+        let claims = self.shared.claim(&turn, max).expect("it has just begun");
+        Some((turn, claims))
+    }
+
+    /// Claims up to `max` items of a domain and settles them in one batch: each waiting recipient
+    /// in turn comes to the next of `fates`, and those after the last to the last.
+    pub fn settle(&mut self, domain: &str, max: usize, given: &[Fate]) {
+        let Some((turn, claims)) = self.claim(domain, max) else { return };
         let mut settled = Vec::new();
-        let mut operations = Vec::new();
+        let mut done = Vec::new();
         for claim in claims {
-            let Ok(operation) = self.shared.settling(&claim, outcome) else { continue };
-            operations.push(operation);
-            let key = (domain.clone(), claim.id);
+            let waiting = claim.waiting().map(|(number, _)| number).enumerate();
+            let fates = waiting.map(|(nth, number)| (number, fate_of(nth, given).clone()));
+            let fates = fates.collect();
+            done.push(Settled { id: claim.id, fates, retry: Retry::Now, follow: None });
+            let key = (turn.domain.clone(), claim.id);
             let before = self.model.allowed.get(&key).and_then(|allowed| allowed.first().cloned());
-            settled.push((key, after(before.flatten().expect("it was claimed"), outcome)));
+            settled.push((key, after(before.flatten().expect("it was claimed"), given)));
         }
-        let results = self.commit(operations);
-        for ((key, after), ended) in settled.into_iter().zip(results) {
+        let operation = self.shared.settling(&turn, done).expect("it has just begun");
+        let ended = self.commit(vec![operation]).remove(0);
+        for (key, after) in settled {
             self.model.record(key, after, ended);
         }
+        let _ = self.shared.end_turn(&turn, &Next::More);
     }
 
     /// Ends the log in good order and opens it again. A disk that failed is left as it is.
@@ -204,9 +218,26 @@ impl Rig {
         }
     }
 
-    /// Puts a domain off, or releases it.
-    pub fn defer(&mut self, domain: &str, until: u64) {
-        self.commit(vec![Operation::Defer(Domain::new(domain), until)]);
+    /// Claims all of a domain's due items.
+    pub fn claim_all(&self, domain: &str) -> Vec<Claim> {
+        self.claim(domain, 1_000).map_or_else(Vec::new, |(_, claims)| claims)
+    }
+
+    /// Puts a domain off.
+    pub fn put_off(&mut self, domain: &str, retry: Retry) {
+        let domain = Domain::new(domain);
+        let turn = self.shared.begin_turn(&domain, 1, Duration::from_secs(600));
+        let Some(turn) = turn else { return };
+        let next = Next::PutOff { retry, why: b"no answer".to_vec() };
+        if matches!(self.shared.end_turn(&turn, &next), Ok((true, _))) {
+            self.commit(vec![Operation::Domains(vec![domain])]);
+        }
+    }
+
+    /// Releases a domain.
+    pub fn release(&mut self, domain: &str) {
+        let released = self.shared.release(&[Domain::new(domain)]);
+        self.commit(vec![Operation::Domains(released)]);
     }
 
     /// Removes the `number`th message that must be there.
@@ -215,7 +246,9 @@ impl Rig {
         let certain = certain.filter(|(_, allowed)| allowed.iter().all(Option::is_some));
         let ids: Vec<_> = certain.map(|((_, id), _)| *id).collect();
         let Some(id) = ids.get(number % ids.len().max(1)).copied() else { return };
-        let ended = self.commit(vec![Operation::Remove(id)]).remove(0);
+        let filter = Filter { id: Some(id), ..Filter::default() };
+        let (changes, _) = self.shared.changes(&filter, crate::Action::Remove, None, usize::MAX);
+        let ended = self.commit(vec![Operation::Change(changes)]).remove(0);
         let keys: Vec<_> = self.model.allowed.keys().filter(|key| key.1 == id).cloned().collect();
         for key in keys {
             self.model.record(key, None, ended);
@@ -224,7 +257,7 @@ impl Rig {
 
     /// Compares what is there with the model, to the last octet.
     pub fn check(&mut self, context: &str) {
-        let held = self.shared.read_page(&Page { max: usize::MAX, ..Page::default() });
+        let held = self.shared.list(&Filter::default(), None, usize::MAX).items;
         let mut found: BTreeMap<Key, Recipients> = BTreeMap::new();
         for held in held {
             let recipients = held.envelope.recipients.into_iter();
@@ -242,15 +275,14 @@ impl Rig {
         assert_eq!(found, BTreeMap::new(), "{context}: nobody put these");
         let bodies = self.disk.list(BODIES).expect("a folder").len();
         let index = self.shared.index();
-        let ids = index.queues().flat_map(|(_, queue)| queue.items.keys());
-        let is_own = |id: &MsgId| index.message(*id).is_some_and(|message| message.own_file);
-        let own: BTreeSet<_> = ids.copied().filter(is_own).collect();
+        let own = index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE));
+        let own: BTreeSet<_> = own.map(|item| item.id).collect();
         assert_eq!(bodies, own.len(), "{context}: files of bodies");
     }
 
     /// The body of a message, read to its end.
     pub fn body(&self, id: MsgId) -> Result<Vec<u8>, crate::Error> {
-        let mut reader = self.shared.open_body(id, 0)?;
+        let mut reader = self.shared.open_body(id)?;
         let mut body = Vec::new();
         loop {
             reader.fill()?;
@@ -262,22 +294,19 @@ impl Rig {
     }
 }
 
+/// The fate of the `nth` recipient that waited.
+fn fate_of(nth: usize, fates: &[Fate]) -> &Fate {
+    &fates[nth.min(fates.len() - 1)]
+}
+
 /// What is left of an item's recipients.
-fn after(before: Recipients, outcome: &Outcome) -> Option<Recipients> {
+fn after(before: Recipients, fates: &[Fate]) -> Option<Recipients> {
     let mut waiting = 0;
     let after = before.into_iter().filter_map(|(path, state)| {
         if state != State::Waiting {
             return Some((path, state));
         }
-        let state = match outcome {
-            Outcome::Delivered => State::Delivered,
-            Outcome::Defer { .. } => State::Waiting,
-            Outcome::Refused { .. } => State::Refused,
-            Outcome::Expired => State::Expired,
-            Outcome::Partial { fates, .. } => {
-                fates.get(waiting).map_or(State::Waiting, |fate| fate.state)
-            }
-        };
+        let state = fate_of(waiting, fates).state();
         waiting += 1;
         (state != State::Delivered).then_some((path, state))
     });

@@ -1,10 +1,9 @@
 //! Every sequence of up to three of a spool's operations, crossed with a power cut at every
 //! operation of the disk, and with every way in which the write that was under way may be torn.
 
-use super::conformance::NOW;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, Random, SimDisk};
-use crate::Outcome;
+use crate::Fate;
 
 const ONE: &[&str] = &["a@one.example"];
 const BOTH: &[&str] = &["a@one.example", "b@two.example"];
@@ -40,7 +39,7 @@ fn begin() -> Rig {
     rig.put(&[(BOTH, 300)]);
     rig.put(&[(&["a@long.example"], 2_000), (&["a@long.example"], 2_000)]);
     rig.put(&[(&["a@long.example"], 2_000), (ONE, 1_200)]);
-    rig.settle("two.example", 1, &Outcome::Refused { reply: b"550 no".to_vec() });
+    rig.settle("two.example", 1, &[Fate::Refused(b"550 no".to_vec())]);
     rig
 }
 
@@ -48,11 +47,11 @@ fn take(rig: &mut Rig, step: Step) {
     let reply = b"a reply".to_vec();
     match step {
         Step::Accept => rig.put(&[(BOTH, 100), (ONE, 2_100)]),
-        Step::Settle => rig.settle("one.example", 1, &Outcome::Delivered),
-        Step::Refuse => rig.settle("one.example", 1, &Outcome::Refused { reply }),
+        Step::Settle => rig.settle("one.example", 1, &[Fate::Delivered(reply)]),
+        Step::Refuse => rig.settle("one.example", 1, &[Fate::Refused(reply)]),
         Step::Remove => rig.remove(0),
-        Step::Retry => rig.settle("one.example", 1, &Outcome::Defer { until: NOW, reply }),
-        Step::Copy => rig.settle("long.example", 3, &Outcome::Delivered),
+        Step::Retry => rig.settle("one.example", 1, &[Fate::Deferred(reply)]),
+        Step::Copy => rig.settle("long.example", 3, &[Fate::Delivered(reply)]),
         Step::Rotate => rig.put(&[(ONE, 1_900); 4]),
         Step::Restart => rig.restart(),
     }

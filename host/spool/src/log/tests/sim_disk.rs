@@ -94,6 +94,8 @@ struct State {
     operations: u64,
     fault: Fault,
     condition: Condition,
+    /// Octets that are free, as the disk says.
+    free: u64,
     /// What cannot be read, by file.
     unreadable: Vec<(usize, std::ops::Range<usize>)>,
     /// The file whose last change was under way when the power went.
@@ -151,6 +153,7 @@ impl SimDisk {
             operations: 0,
             fault,
             condition: Condition::default(),
+            free: 1 << 40,
             unreadable: Vec::new(),
             under_way: None,
             is_dead: false,
@@ -239,6 +242,11 @@ impl SimDisk {
         let mut state = self.state();
         let content = state.names[name];
         state.unreadable.push((content, range));
+    }
+
+    /// Has the disk say that so many octets are free.
+    pub fn set_free(&self, free: u64) {
+        self.state().free = free;
     }
 
     /// Changes what is so from now on.
@@ -478,8 +486,9 @@ impl Disk for SimDisk {
     }
 
     fn space(&self) -> io::Result<Space> {
-        let Condition { full, no_inodes, .. } = self.state().condition;
-        let free = if full { 0 } else { 1 << 40 };
+        let state = self.state();
+        let Condition { full, no_inodes, .. } = state.condition;
+        let free = if full { 0 } else { state.free };
         Ok(Space { total: 1 << 40, free, free_files: if no_inodes { 0 } else { 1 << 20 } })
     }
 }

@@ -1,10 +1,9 @@
 //! On what the conformance cases run: a folder, and a disk that loses what was not synced.
 
-use super::conformance::{self, NOW, put};
 use super::sim_disk::{Fault, Loss, SimDisk};
-use crate::Spool;
 use crate::clock::Clock;
-use crate::log::disk::{Disk, Folder};
+use crate::conformance::{NOW, Stand, body, put};
+use crate::log::disk::{BODIES, DRAFTS, Disk, Folder};
 use crate::log::{LogSpool, Options, check};
 
 /// Small enough that every way of storing a body and every change of segment is met.
@@ -14,19 +13,6 @@ const SMALL: Options = Options {
     draft_bytes: 4 << 10,
     inline_bytes: 12 << 10,
 };
-
-/// A spool that can end and be opened again, with a clock that the case moves.
-pub trait Stand: Send + Sync + 'static {
-    type Spool: Spool;
-
-    fn new() -> Self;
-    fn clock(&self) -> &Clock;
-    fn spool(&self) -> &Self::Spool;
-    /// Ends the spool in the worst way that loses nothing acknowledged, and opens it again.
-    fn reopen(&mut self);
-    /// Ends the spool, and counts the files in one of its folders.
-    fn files(&mut self, folder: &str) -> usize;
-}
 
 /// A folder of the file system.
 pub struct OnFolder {
@@ -59,14 +45,6 @@ impl Stand for OnFolder {
         let (spool, report) = opened.expect("the folder is right");
         assert_eq!(report.findings, [], "it was closed in good order");
         self.spool = Some(spool);
-    }
-
-    fn files(&mut self, folder: &str) -> usize {
-        self.spool = None;
-        Folder::read_only(self.folder.path())
-            .and_then(|disk| disk.list(folder))
-            .expect("readable")
-            .len()
     }
 }
 
@@ -103,44 +81,28 @@ impl Stand for OnSimDisk {
         assert!(!report.has_damage(), "{report}");
         self.spool = Some(spool);
     }
+}
 
-    fn files(&mut self, folder: &str) -> usize {
-        self.spool = None;
-        self.disk.list(folder).expect("a folder").len()
+crate::conformance_cases!(on_a_folder, super::OnFolder);
+crate::conformance_cases!(on_a_disk_that_forgets, super::OnSimDisk);
+
+#[tokio::test]
+async fn no_file_is_left_of_what_is_not_held() {
+    use crate::{Action, Draft, Filter, Spool};
+    let mut stand = OnFolder::new();
+    let spool = stand.spool();
+    let envelope = crate::conformance::envelope(&["bob@client.example"]);
+    let mut draft = spool.begin(&envelope, None).await.expect("begun");
+    draft.write(&body(1, 100_000)).await.expect("written");
+    drop(draft);
+    put(spool, &["bob@client.example"], &body(2, 20_000)).await;
+    let removed = spool.act(&Filter::default(), Action::Remove, 10).await;
+    assert_eq!(removed.map(|removed| removed.len()), Ok(1));
+    stand.spool = None;
+    let disk = Folder::read_only(stand.folder.path()).expect("nobody uses it");
+    for folder in [DRAFTS, BODIES] {
+        assert_eq!(disk.list(folder).expect("readable"), Vec::<String>::new());
     }
-}
-
-macro_rules! conformance {
-    ($($case:ident)*) => {
-        mod on_a_folder {
-            $(#[tokio::test]
-            async fn $case() {
-                super::conformance::$case::<super::OnFolder>().await;
-            })*
-        }
-        mod on_a_disk_that_forgets {
-            $(#[tokio::test]
-            async fn $case() {
-                super::conformance::$case::<super::OnSimDisk>().await;
-            })*
-        }
-    };
-}
-
-conformance! {
-    what_has_no_place_is_refused_before_its_first_octet
-    bodies_of_every_length_come_back_whole
-    a_message_is_one_item_for_each_domain_and_dies_with_the_last
-    items_are_claimed_in_order_and_never_twice
-    a_lease_lapses_and_its_old_holder_cannot_settle
-    what_is_put_off_waits_for_its_time_or_a_release
-    a_domain_that_is_put_off_stays_so_over_a_restart
-    recipients_are_settled_one_by_one_and_the_refused_are_kept
-    old_items_expire_only_while_the_time_is_known
-    a_person_lists_page_by_page_and_removes_even_what_is_leased
-    those_who_deliver_hear_of_arrivals_and_releases
-    what_is_not_committed_leaves_nothing
-    many_sessions_share_the_memory_for_drafts
 }
 
 #[tokio::test]
@@ -155,7 +117,6 @@ async fn one_process_at_a_time_uses_a_folder() {
     assert!(text.contains("another process"), "{text}");
     let report = check(stand.folder.path()).expect("a check needs no lock");
     assert_eq!((report.messages, report.findings.len()), (1, 0));
-    stand.spool = None;
     stand.reopen();
-    assert_eq!(stand.spool().stats().messages, 1);
+    assert_eq!(check(stand.folder.path()).expect("it is there").messages, 1);
 }

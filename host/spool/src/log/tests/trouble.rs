@@ -3,14 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::conformance::{NOW, body, envelope};
 use super::power_cuts::{live, recover};
 use super::rig::{Model, Rig, TINY};
 use super::sim_disk::{Condition, Fault, Loss, SimDisk};
 use crate::clock::Clock;
+use crate::conformance::{NOW, body, envelope};
 use crate::log::report::Finding;
 use crate::log::{LogSpool, Options};
-use crate::{Domain, Error, Outcome, Refuse, Spool, Writer};
+use crate::{
+    Admission, Claim, Domain, Draft, Error, Fate, Recorded, Refuse, Retry, Settled, Spool, Turn,
+};
 
 const FULL: Condition =
     Condition { full: true, no_inodes: false, no_descriptors: false, read_only: false };
@@ -92,7 +94,7 @@ fn a_disk_that_takes_nothing_new_is_emptied_all_the_same() {
         rig.put(&[(ONE, 1_000)]);
         assert_eq!(rig.model.certain(), 20, "no place for it");
         for _ in 0..20 {
-            rig.settle("one.example", 1, &Outcome::Delivered);
+            rig.settle("one.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
         }
         assert_eq!(rig.model.certain(), 0, "{condition:?}, killed: {killed}");
         rig.check("emptied while full");
@@ -115,6 +117,19 @@ fn without_a_spare(rig: &Rig) -> SimDisk {
     disk
 }
 
+async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
+    let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
+    let turn = spool.turn(&domain, 100, lease).await.expect("the spool is up");
+    let turn = turn.expect("there is mail");
+    let claims = spool.claim(&turn, 1).await.expect("that is no error");
+    (turn, claims)
+}
+
+fn may_take(spool: &LogSpool<SimDisk>, size: u64) -> Option<Refuse> {
+    spool.shared.look_for_place();
+    spool.admission().borrow().refuses(Some(size))
+}
+
 #[tokio::test]
 async fn nothing_is_claimed_that_could_not_be_settled() {
     let disk = without_a_spare(&filled());
@@ -122,14 +137,15 @@ async fn nothing_is_claimed_that_could_not_be_settled() {
     let (spool, report) =
         LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
     assert!(report.findings.contains(&Finding::NoReserve), "{report}");
-    let domain = Domain::new("one.example");
-    let lease = Duration::from_secs(60);
-    assert_eq!(spool.claim(&domain, 1, lease).await, Err(Error::Full));
-    assert_eq!(spool.takes(None), Err(Refuse::Full));
+    assert_eq!(claim(&spool).await.1, []);
+    assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
     disk.set(WELL);
-    let claim = spool.claim(&domain, 1, lease).await.expect("by itself").remove(0);
-    assert_eq!(spool.settle(claim, Outcome::Delivered).await, Ok(()));
-    assert_eq!(spool.takes(None), Ok(()));
+    let (turn, claims) = claim(&spool).await;
+    let waiting = claims[0].waiting().map(|(number, _)| number);
+    let fates = waiting.map(|number| (number, Fate::Delivered(b"250".to_vec()))).collect();
+    let done = Settled { id: claims[0].id, fates, retry: Retry::Now, follow: None };
+    assert_eq!(spool.settle(&turn, vec![done]).await, Ok(vec![Recorded::Ended]));
+    assert_eq!(may_take(&spool, 0), None);
 }
 
 #[tokio::test]
@@ -138,14 +154,17 @@ async fn short_of_descriptors_is_busy_and_passes() {
     let (spool, _) =
         LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
     disk.set(NO_DESCRIPTORS);
-    let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
-    assert_eq!(spool.claim(&domain, 1, lease).await, Ok(vec![]));
+    let domain = Domain::new("one.example");
+    let turn = spool.turn(&domain, 9, Duration::from_secs(60)).await.expect("it is up");
+    let turn = turn.expect("there is mail");
+    let short = spool.claim(&turn, 1).await;
+    assert!(matches!(short, Err(Error::Unavailable { .. })), "{short:?}");
     let mut writer = spool.begin(&envelope(ONE), None).await.expect("it is in memory");
     assert_eq!(writer.write(&body(1, 5_000)).await, Err(Refuse::Busy));
     assert_eq!(spool.damages().count, 0, "nothing is damaged");
     drop(writer);
     disk.set(WELL);
-    assert_eq!(spool.claim(&domain, 1, lease).await.map(|claims| claims.len()), Ok(1));
+    assert_eq!(claim(&spool).await.1.len(), 1);
     let mut writer = spool.begin(&envelope(ONE), None).await.expect("there is place");
     writer.write(&body(1, 5_000)).await.expect("there are descriptors again");
     writer.commit().await.expect("the spool never stopped");
@@ -163,7 +182,7 @@ async fn who_announces_much_and_sends_nothing_keeps_nobody_out() {
     spool.begin(&envelope(ONE), Some(half)).await.expect("and nobody has taken it");
     let begun = spool.begin(&envelope(ONE), Some(3 * half)).await;
     assert_eq!(begun.err(), Some(Refuse::Full), "more than there is");
-    assert_eq!(spool.takes(Some(300)), Ok(()), "which is no want of place for others");
+    assert_eq!(may_take(&spool, 300), None, "which is no want of place for others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,19 +206,19 @@ async fn without_memory_a_message_is_refused_for_now_and_a_long_one_keeps_its_fi
 }
 
 #[test]
-fn full_begins_and_ends_once() {
-    let mut rig = start();
-    let mut events = rig.shared.events.subscribe();
-    let places = &rig.shared.places;
-    assert_eq!(places.takes(&rig.shared, 1 << 50), Err(Refuse::Full));
-    assert!(events.try_recv().is_err(), "one large message makes no disk full");
-    rig.disk.set(FULL);
-    for size in [1 << 50, 10, 1 << 50, 10] {
-        assert_eq!(places.takes(&rig.shared, size), Err(Refuse::Full));
-    }
-    rig.disk.set(WELL);
-    assert_eq!(places.takes(&rig.shared, 10), Ok(()));
-    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
-    assert_eq!(told, [crate::Event::Full(true), crate::Event::Full(false)]);
-    rig.check("nothing was put");
+fn full_does_not_flap() {
+    let rig = start();
+    let look = |free: u64| {
+        rig.disk.set_free(free);
+        rig.shared.look_for_place();
+        *rig.shared.admission.borrow()
+    };
+    let whole = rig.shared.options.segment_bytes;
+    let enough = whole + (68 << 10);
+    assert_eq!(look(enough - 1), Admission::Full);
+    assert_eq!(look(enough + 1), Admission::Full, "it takes more to end it");
+    assert!(matches!(look(enough + whole / 4), Admission::Open { .. }));
+    assert!(matches!(look(enough), Admission::Open { .. }));
+    assert_eq!(rig.shared.admission.borrow().refuses(Some(1 << 40)), Some(Refuse::Full));
+    assert!(matches!(look(enough), Admission::Open { .. }), "one large message fills no disk");
 }

@@ -1,0 +1,181 @@
+//! What a record changes.
+
+use postern_core::envelope::{Envelope as Stored, State};
+
+use super::{Change, Flags, Index, Place, Slot, flags_of};
+use crate::log::meta::{DomainState, ItemState, Named, Tried};
+use crate::log::record::Kind;
+use crate::log::segment::Entry;
+use crate::{Domain, MsgId};
+
+impl Index {
+    /// Does what the record `entry` of `segment` says. None when its meta part is not right.
+    pub fn apply(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
+        let kind = entry.header.kind;
+        let place = place_of(segment, entry);
+        match kind {
+            Kind::Put => return self.put(place, entry),
+            Kind::State | Kind::OldState => {
+                self.state(place, entry.header.id, &ItemState::parse(kind, entry.meta)?);
+            }
+            Kind::Done => {
+                return Some(self.done(place, entry.header.id, &Named::parse(entry.meta)?));
+            }
+            Kind::Domain | Kind::OldDomain => {
+                let (domain, state) = DomainState::parse(kind, entry.meta)?;
+                self.domain(place, &domain, state);
+            }
+        }
+        Some(Change::None)
+    }
+
+    fn put(&mut self, place: Place, entry: &Entry<'_>) -> Option<Change> {
+        let stored = Stored::parse(entry.meta).ok()?;
+        let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
+        let mut by_domain: Vec<(Domain, Flags)> = Vec::with_capacity(1);
+        for recipient in waiting {
+            let domain = Domain::of_path(recipient.path);
+            let new = flags_of(recipient.state, recipient.attempts);
+            match by_domain.iter_mut().find(|(known, _)| *known == domain) {
+                Some((_, flags)) => *flags = flags.with(new, true),
+                None => by_domain.push((domain, new)),
+            }
+        }
+        if by_domain.is_empty() {
+            return Some(Change::None);
+        }
+        let (id, body_len) = (entry.header.id, entry.header.body_len);
+        let flags = Flags::EMPTY.with(Flags::OWN_FILE, entry.header.own_file);
+        let item = Slot::new(id, place, body_len, stored.head().arrival, flags);
+        self.segments.use_more(place.segment, item.put_len());
+        self.body_bytes += body_len;
+        if let Some(first) = self.slots.find(id) {
+            self.replace_put(first, &item, &by_domain);
+        }
+        for (domain, flags) in by_domain {
+            if self.item(&domain, id).is_none() {
+                self.add_item(&domain, item, flags);
+            }
+        }
+        Some(Change::None)
+    }
+
+    /// A put that was copied takes the place of the one it was copied from. The states stay: their
+    /// copies follow, and until then they are where they were.
+    fn replace_put(&mut self, first: u32, copy: &Slot, by_domain: &[(Domain, Flags)]) {
+        let old = self.slots[first];
+        self.segments.use_less(old.put.segment, old.put_len());
+        self.body_bytes -= old.body_len();
+        for slot in self.items_of(old.id) {
+            self.slots[slot].put = copy.put;
+            let domain = self.domain_of(slot);
+            let is_left = by_domain.iter().any(|(named, _)| named == domain);
+            if !is_left && self.slots[slot].next != slot {
+                self.take_item(slot);
+            }
+        }
+    }
+
+    fn add_item(&mut self, domain: &Domain, mut item: Slot, flags: Flags) {
+        item.queue = self.number_of(domain);
+        item.flags = item.flags.with(flags, true);
+        let slot = self.slots.add(item);
+        self.with_queue(item.queue, |queue, slots| queue.file(slots, slot));
+    }
+
+    fn state(&mut self, place: Place, id: MsgId, state: &ItemState<'_>) {
+        self.next_stamp = self.next_stamp.max(state.stamp);
+        let Some(slot) = self.item(&state.domain, id) else { return };
+        self.segments.use_more(place.segment, place.record_len());
+        if let Some(old) = self.slots.set_state(slot, Some(place)) {
+            self.segments.use_less(old.segment, old.record_len());
+        }
+        let recipients = state.recipients();
+        let flags = recipients.fold(Flags::EMPTY, |flags, recipient| {
+            flags.with(flags_of(recipient.state, recipient.attempts), true)
+        });
+        let mut until = self.until(state.put_off);
+        let epoch = self.queue_at(self.slots[slot].queue).epoch();
+        match &mut self.replay {
+            Some(stamps) if until != 0 => drop(stamps.insert(slot, state.stamp)),
+            Some(_) => {}
+            None if state.stamp < epoch => until = 0,
+            None => {}
+        }
+        self.update(slot, |item| {
+            item.until = until;
+            let kept = item.flags.with(Flags::OF_RECIPIENTS, false).with(Flags::CLAIMED, false);
+            item.flags = kept.with(flags, true).with(Flags::HELD, state.held);
+        });
+    }
+
+    fn done(&mut self, place: Place, id: MsgId, named: &Named<'_>) -> Change {
+        if let Ok(target) = u32::try_from(named.number) {
+            self.segments.bury(place.segment, target, place.record_len());
+        }
+        let Some(slot) = self.item(&named.domain, id) else { return Change::None };
+        let message = self.slots[slot];
+        if !self.take_item(slot) {
+            return Change::None;
+        }
+        self.body_bytes -= message.body_len();
+        self.segments.use_less(message.put.segment, message.put_len());
+        if message.flags.has(Flags::OWN_FILE) { Change::BodyGone(id) } else { Change::None }
+    }
+
+    /// Takes an item out; whether it was the last of its message.
+    fn take_item(&mut self, slot: u32) -> bool {
+        self.forget_claim(slot);
+        if let Some(state) = self.slots.state(slot) {
+            self.segments.use_less(state.segment, state.record_len());
+        }
+        let number = self.slots[slot].queue;
+        self.with_queue(number, |queue, slots| {
+            queue.unfile(slots, slot);
+            slots.remove(slot)
+        })
+    }
+
+    /// How a domain stands is in memory before it is recorded; only a replay learns it from here.
+    fn domain(&mut self, place: Place, domain: &Domain, mut state: DomainState) {
+        self.next_stamp = self.next_stamp.max(state.epoch);
+        self.segments.use_more(place.segment, place.record_len());
+        if state.tried == Tried::Here {
+            state.tried = Tried::Before(place.segment, place.offset);
+        }
+        let until = self.until(state.put_off);
+        let is_replay = self.replay.is_some();
+        let mut old = None;
+        self.change_domain(domain, |queue| {
+            let more = queue.more_mut();
+            old = more.record.replace(place);
+            if is_replay {
+                more.until = until;
+                more.state = state;
+            } else if more.state.tried == Tried::Here {
+                more.state.tried = state.tried;
+            }
+        });
+        if let Some(old) = old {
+            self.segments.use_less(old.segment, old.record_len());
+        }
+    }
+
+    /// Whether an item was tried: a recipient that waits was, or all of the domain since it came.
+    pub fn is_tried(&self, slot: u32) -> bool {
+        let item = &self.slots[slot];
+        let place = (item.put.segment, item.put.offset);
+        let before = match self.queue_at(item.queue).state().map(|state| state.tried) {
+            Some(Tried::Before(segment, offset)) => place < (segment, offset),
+            // What is not yet recorded was tried by a turn that has just ended.
+            Some(Tried::Here) => true,
+            Some(Tried::None) | None => false,
+        };
+        before || item.flags.has(Flags::TRIED)
+    }
+}
+
+fn place_of(segment: u32, entry: &Entry<'_>) -> Place {
+    let offset = u32::try_from(entry.offset).expect("a segment is shorter than 4 GiB");
+    Place { segment, offset, meta_len: entry.header.meta_len }
+}

@@ -1,0 +1,250 @@
+//! The items, at 56 bytes each, found by the ids of their messages.
+
+use hashbrown::HashTable;
+use postern_core::time::Timestamp;
+
+use super::Place;
+use crate::MsgId;
+
+/// Slots that are allocated at once: a table that doubled would need three times the memory for
+/// as long as it is copied.
+const CHUNK: usize = 1_024;
+
+/// No slot, or no place of a state.
+pub const NONE: u32 = u32::MAX;
+
+/// An item's time when it waits for a release.
+pub const WHEN_ASKED: u32 = u32::MAX;
+
+/// What is true of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// The body has a file of its own.
+    pub const OWN_FILE: Self = Self(1);
+    /// The time of arrival is known.
+    pub const ARRIVAL_KNOWN: Self = Self(1 << 1);
+    /// A recipient waits.
+    pub const WAITS: Self = Self(1 << 2);
+    /// A recipient was refused.
+    pub const REFUSED: Self = Self(1 << 3);
+    /// A recipient has expired.
+    pub const EXPIRED: Self = Self(1 << 4);
+    /// A recipient that waits was tried.
+    pub const TRIED: Self = Self(1 << 5);
+    /// A person holds it back.
+    pub const HELD: Self = Self(1 << 6);
+    /// It cannot be read.
+    pub const DAMAGED: Self = Self(1 << 7);
+    /// A turn has claimed it.
+    pub const CLAIMED: Self = Self(1 << 8);
+    /// Those that follow from the recipients' states.
+    pub const OF_RECIPIENTS: Self =
+        Self(Self::WAITS.0 | Self::REFUSED.0 | Self::EXPIRED.0 | Self::TRIED.0);
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether one of `flags` is set.
+    pub const fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// With `flags` set or not.
+    pub const fn with(self, flags: Self, set: bool) -> Self {
+        if set { Self(self.0 | flags.0) } else { Self(self.0 & !flags.0) }
+    }
+}
+
+/// A message, as far as one client domain is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    pub id: MsgId,
+    /// Where the put is.
+    pub put: Place,
+    /// The queue's number.
+    pub queue: u32,
+    /// The next item of the same message; the last is followed by the first.
+    pub next: u32,
+    /// The place of the record that replaced the item's recipients, by number.
+    state: u32,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub arrival: u32,
+    /// Not to be tried before, in seconds since 1970-01-01T00:00:00Z; 0: now; or `WHEN_ASKED`.
+    pub until: u32,
+    body_len_low: u32,
+    body_len_high: u16,
+    pub flags: Flags,
+}
+
+const _: () = assert!(size_of::<Slot>() == 56);
+
+impl Slot {
+    /// An item of which no record but its put is known, alone in its ring.
+    pub fn new(id: MsgId, put: Place, body_len: u64, arrival: Timestamp, flags: Flags) -> Self {
+        Self {
+            id,
+            put,
+            queue: NONE,
+            next: NONE,
+            state: NONE,
+            arrival: u32::try_from(arrival.unix_seconds).unwrap_or(u32::MAX),
+            until: 0,
+            body_len_low: body_len as u32,
+            body_len_high: (body_len >> 32) as u16,
+            flags: flags.with(Flags::ARRIVAL_KNOWN, arrival.known),
+        }
+    }
+
+    /// Octets of the body.
+    pub fn body_len(&self) -> u64 {
+        u64::from(self.body_len_high) << 32 | u64::from(self.body_len_low)
+    }
+
+    /// When the message arrived.
+    pub fn arrival(&self) -> Timestamp {
+        Timestamp { unix_seconds: self.arrival.into(), known: self.flags.has(Flags::ARRIVAL_KNOWN) }
+    }
+
+    /// Bytes that the put has in its segment.
+    pub fn put_len(&self) -> u64 {
+        self.put.record_len() + if self.flags.has(Flags::OWN_FILE) { 0 } else { self.body_len() }
+    }
+
+    /// Whether nothing of it waits to be delivered.
+    pub fn is_kept(&self) -> bool {
+        !self.flags.has(Flags::WAITS) || self.flags.has(Flags::DAMAGED)
+    }
+}
+
+/// All items.
+#[derive(Debug, Default)]
+pub struct Slots {
+    chunks: Vec<Vec<Slot>>,
+    free: Vec<u32>,
+    by_id: HashTable<u32>,
+    states: Vec<Place>,
+    free_states: Vec<u32>,
+}
+
+impl std::ops::Index<u32> for Slots {
+    type Output = Slot;
+
+    fn index(&self, slot: u32) -> &Slot {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Slots {
+    fn index_mut(&mut self, slot: u32) -> &mut Slot {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+}
+
+impl Slots {
+    /// Messages held.
+    pub fn messages(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The first item of a message.
+    pub fn find(&self, id: MsgId) -> Option<u32> {
+        self.by_id.find(hash(id), |&slot| self[slot].id == id).copied()
+    }
+
+    /// The items of the message of which `first` is one.
+    pub fn ring(&self, first: u32) -> impl Iterator<Item = u32> {
+        let follow = move |&slot: &u32| Some(self[slot].next).filter(|&next| next != first);
+        std::iter::successors(Some(first), follow)
+    }
+
+    /// Adds an item.
+    pub fn add(&mut self, mut item: Slot) -> u32 {
+        let id = item.id;
+        let first = self.find(id);
+        item.next = first.map_or(NONE, |first| self[first].next);
+        let slot = self.place(item);
+        match first {
+            Some(first) => self[first].next = slot,
+            None => {
+                self[slot].next = slot;
+                let Self { by_id, chunks, .. } = self;
+                let id_of = |&slot: &u32| chunks[slot as usize / CHUNK][slot as usize % CHUNK].id;
+                by_id.insert_unique(hash(id), slot, |slot| hash(id_of(slot)));
+            }
+        }
+        slot
+    }
+
+    fn place(&mut self, item: Slot) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self[slot] = item;
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let whole = (self.chunks.len() - 1) * CHUNK;
+        let chunk = self.chunks.last_mut().expect("it was just pushed");
+        chunk.push(item);
+        u32::try_from(whole + chunk.len() - 1).expect("4 billion items do not fit in memory")
+    }
+
+    /// Takes an item out; whether it was the last of its message.
+    pub fn remove(&mut self, slot: u32) -> bool {
+        let Slot { id, next, .. } = self[slot];
+        self.set_state(slot, None);
+        let before = self.ring(slot).last().expect("a ring has its first");
+        self[before].next = next;
+        let found = self.by_id.find_entry(hash(id), |&first| first == slot);
+        let is_last = next == slot;
+        match found {
+            Ok(entry) if is_last => drop(entry.remove()),
+            Ok(mut entry) => *entry.get_mut() = next,
+            Err(_) => {}
+        }
+        self.free.push(slot);
+        is_last
+    }
+
+    /// The record that replaced the item's recipients.
+    pub fn state(&self, slot: u32) -> Option<Place> {
+        self.states.get(self[slot].state as usize).copied()
+    }
+
+    /// Says that `place` has the item's recipients; where they were before.
+    pub fn set_state(&mut self, slot: u32, place: Option<Place>) -> Option<Place> {
+        let old = self.state(slot);
+        match (self[slot].state, place) {
+            (NONE, None) => {}
+            (NONE, Some(place)) => {
+                let number = self.free_states.pop().unwrap_or_else(|| {
+                    self.states.push(place);
+                    self.states.len() as u32 - 1
+                });
+                self.states[number as usize] = place;
+                self[slot].state = number;
+            }
+            (number, Some(place)) => self.states[number as usize] = place,
+            (number, None) => {
+                self.free_states.push(number);
+                self[slot].state = NONE;
+            }
+        }
+        old
+    }
+
+    /// All items.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        let firsts = self.by_id.iter().flat_map(|&first| self.ring(first));
+        firsts.map(|slot| &self[slot])
+    }
+}
+
+/// Ids are random enough, and nobody outside chooses them; a multiplication spreads their bits.
+fn hash(id: MsgId) -> u64 {
+    let number = u128::from_le_bytes(*id.as_bytes());
+    let folded = (number >> 64) as u64 ^ (number as u64).rotate_left(32);
+    let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}

@@ -1,0 +1,190 @@
+//! Turns and what they have claimed. They are in memory alone: a restart ends all.
+
+use std::collections::HashMap;
+
+use postern_core::time::Instant;
+
+use super::{Flags, Index, Numbers, Slots};
+use crate::{Domain, Due, MsgId, Recipient, Recorded, Turn};
+
+/// A turn under way.
+#[derive(Debug)]
+pub struct TurnState {
+    /// The queue's number.
+    queue: u32,
+    /// When its lease ends.
+    until: Instant,
+    /// Settlings that are being written: meanwhile the turn does not lapse.
+    pub writing: u32,
+    /// What it has claimed and not settled.
+    pub claims: HashMap<MsgId, Claimed>,
+    /// What it has settled.
+    pub settled: HashMap<MsgId, Recorded>,
+}
+
+/// A claimed item.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The item.
+    pub slot: u32,
+    /// The recipients that the claim showed.
+    pub recipients: Vec<Recipient>,
+}
+
+impl Index {
+    /// Begins a turn of `domain`, if it has something to deliver and fewer than `limit` turns.
+    pub fn begin_turn(&mut self, domain: &Domain, limit: u32, until: Instant) -> Option<Turn> {
+        let number = *self.names.get(domain)?;
+        let queue = self.queue_at(number);
+        let idle = |turn: &&TurnState| {
+            turn.queue == number && turn.claims.is_empty() && turn.settled.is_empty()
+        };
+        let idle = self.turns.values().filter(idle).count();
+        if queue.due_since == 0 || queue.turns >= limit || !queue.has_more_than(idle) {
+            return None;
+        }
+        let fence = self.next_fence;
+        let turn = Turn {
+            domain: domain.clone(),
+            epoch: queue.epoch(),
+            fence,
+            asked: queue.is_asked(),
+            suspended: queue.is_suspended(),
+        };
+        self.next_fence += 1;
+        let (claims, settled) = (HashMap::new(), HashMap::new());
+        let state = TurnState { queue: number, until, writing: 0, claims, settled };
+        self.turns.insert(fence, state);
+        self.with_queue(number, |queue, _| queue.turns += 1);
+        self.move_back(number);
+        Some(turn)
+    }
+
+    /// Puts a domain that is due behind all others.
+    fn move_back(&mut self, number: u32) {
+        let Self { queues, due, next_since, .. } = self;
+        let Some(queue) = queues[number as usize].as_deref_mut() else { return };
+        if due.remove(&(queue.due_since, number)) {
+            queue.due_since = *next_since;
+            due.insert((queue.due_since, number));
+            *next_since += 1;
+        }
+    }
+
+    /// The turn of this fence, if it has not lapsed.
+    pub fn turn_mut(&mut self, fence: u64) -> Option<&mut TurnState> {
+        self.turns.get_mut(&fence)
+    }
+
+    /// Gives the turn's lease a new end; false when it has lapsed.
+    pub fn renew(&mut self, fence: u64, until: Instant) -> bool {
+        self.turn_mut(fence).map(|turn| turn.until = until).is_some()
+    }
+
+    /// Ends the turns whose lease has ended.
+    pub fn lapse(&mut self, now: Instant) {
+        let is_over = |turn: &TurnState| turn.until <= now && turn.writing == 0;
+        let over = self.turns.iter().filter(|(_, turn)| is_over(turn));
+        let over: Vec<_> = over.map(|(&fence, _)| fence).collect();
+        for fence in over {
+            self.end_turn(fence);
+        }
+    }
+
+    /// Ends a turn; what it has claimed can be claimed again. False when it has lapsed.
+    pub fn end_turn(&mut self, fence: u64) -> bool {
+        let Some(turn) = self.turns.remove(&fence) else { return false };
+        for claimed in turn.claims.values() {
+            self.give_back(claimed.slot);
+        }
+        self.with_queue(turn.queue, |queue, _| queue.turns -= 1);
+        true
+    }
+
+    /// Claims up to `max` items for a turn; none when it has lapsed.
+    pub fn claim(&mut self, fence: u64, max: usize) -> Option<Vec<u32>> {
+        let number = self.turns.get(&fence)?.queue;
+        let queue = self.queue_at(number);
+        if queue.is_held() || queue.until() != 0 {
+            return Some(Vec::new());
+        }
+        let taken = self.with_queue(number, |queue, slots| {
+            let taken = queue.take_ready(slots, max);
+            for &slot in &taken {
+                slots[slot].flags = slots[slot].flags.with(Flags::CLAIMED, true);
+            }
+            taken
+        });
+        let turn = self.turns.get_mut(&fence)?;
+        for &slot in &taken {
+            let id = self.slots[slot].id;
+            turn.settled.remove(&id);
+            turn.claims.insert(id, Claimed { slot, recipients: Vec::new() });
+        }
+        Some(taken)
+    }
+
+    /// Gives back one item that a turn has claimed.
+    pub fn unclaim(&mut self, fence: u64, id: MsgId) {
+        let claimed = self.turns.get_mut(&fence).and_then(|turn| turn.claims.remove(&id));
+        if let Some(Claimed { slot, .. }) = claimed {
+            self.give_back(slot);
+        }
+    }
+
+    fn give_back(&mut self, slot: u32) {
+        let item = &mut self.slots[slot];
+        if !item.flags.has(Flags::CLAIMED) {
+            return;
+        }
+        item.flags = item.flags.with(Flags::CLAIMED, false);
+        let number = item.queue;
+        self.with_queue(number, |queue, slots: &mut Slots| queue.give_back(slots, slot));
+    }
+
+    /// What a turn had claimed was settled, which its record has done already.
+    pub fn note_settled(&mut self, fence: u64, id: MsgId, recorded: Recorded) {
+        let Some(turn) = self.turns.get_mut(&fence) else { return };
+        turn.settled.insert(id, recorded);
+        // Where only a follow-up was recorded, the item is as it was.
+        self.unclaim(fence, id);
+    }
+
+    /// No turn has claimed the item any more.
+    pub fn forget_claim(&mut self, slot: u32) {
+        let item = &self.slots[slot];
+        if item.flags.has(Flags::CLAIMED) {
+            let turns = self.turns.values_mut();
+            turns.for_each(|turn| turn.claims.retain(|_, claimed| claimed.slot != slot));
+        }
+    }
+}
+
+impl Numbers {
+    /// The sum of both.
+    pub fn add(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.claimed += other.claimed;
+        self.kept += other.kept;
+        self.held += other.held;
+        self.damaged += other.damaged;
+        self.body_bytes += other.body_bytes;
+    }
+
+    /// The difference.
+    pub fn subtract(&mut self, other: Self) {
+        self.waiting -= other.waiting;
+        self.claimed -= other.claimed;
+        self.kept -= other.kept;
+        self.held -= other.held;
+        self.damaged -= other.damaged;
+        self.body_bytes -= other.body_bytes;
+    }
+}
+
+impl super::Queue {
+    /// The queue as one that is due.
+    pub fn as_due(&self) -> Due {
+        Due { domain: self.name.clone(), asked: self.is_asked(), since: self.due_since }
+    }
+}

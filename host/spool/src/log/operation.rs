@@ -1,0 +1,232 @@
+//! What is to be made durable, and the records that it takes.
+
+use postern_core::envelope::State;
+
+use super::Shared;
+use super::disk::Disk;
+use super::index::{Flags, Index, Place};
+use super::meta::{self, ItemState, PutOff};
+use super::record::{Header, Kind};
+use super::store::{Failure, Record};
+use crate::{Domain, MsgId, Recipient, Recorded};
+
+/// What is to be made durable.
+#[derive(Debug)]
+pub enum Operation {
+    /// A message: its record, head yet to be filled in.
+    Put(Header, Vec<u8>),
+    /// What became of items that a turn has claimed.
+    Settle {
+        /// The turn's number.
+        fence: u64,
+        /// The domain's epoch when the turn began.
+        epoch: u64,
+        /// For each item.
+        items: Vec<ItemChange>,
+    },
+    /// What becomes of items that no turn has claimed.
+    Change(Vec<ItemChange>),
+    /// How these domains stand, which is in memory already.
+    Domains(Vec<Domain>),
+    /// Nothing but place for settlings.
+    Room,
+    /// The end of a file that is no part of the log; needs nothing durable.
+    Discard(String),
+}
+
+/// What becomes of an item.
+#[derive(Debug)]
+pub struct ItemChange {
+    /// The message.
+    pub id: MsgId,
+    /// The client domain.
+    pub domain: Domain,
+    /// What is left of it.
+    pub left: Left,
+    /// A message that becomes durable in one with it.
+    pub follow: Option<(Header, Vec<u8>)>,
+}
+
+/// What is left of an item.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// All of it, as it was.
+    Same,
+    /// These recipients.
+    Recipients {
+        /// Their records.
+        records: Vec<u8>,
+        /// Until when they are put off.
+        put_off: PutOff,
+        /// Whether a person holds them back; none: as it was.
+        held: Option<bool>,
+        /// The record that the recipients were read from, unless a turn has them: if there is
+        /// another by now, the item is left as it is.
+        seen: Option<Place>,
+    },
+}
+
+impl Left {
+    /// What is left when `recipients` are.
+    pub fn of(
+        recipients: &[Recipient],
+        put_off: PutOff,
+        held: Option<bool>,
+        seen: Option<Place>,
+    ) -> Self {
+        let left = recipients.iter().filter(|recipient| recipient.state != State::Delivered);
+        let mut records = Vec::new();
+        left.for_each(|recipient| recipient.encode(&mut records));
+        if records.is_empty() {
+            return Self::Nothing;
+        }
+        Self::Recipients { records, put_off, held, seen }
+    }
+
+    fn recorded(&self) -> Recorded {
+        match self {
+            Self::Nothing => Recorded::Ended,
+            Self::Same | Self::Recipients { .. } => Recorded::Kept,
+        }
+    }
+}
+
+/// What an operation came to: one for each of its items.
+pub type Answer = Vec<Recorded>;
+
+impl<D: Disk> Shared<D> {
+    /// Makes the records that operation `number` needs.
+    pub(super) fn prepare(
+        &self,
+        number: usize,
+        operation: Operation,
+        records: &mut Vec<Record>,
+    ) -> Result<Answer, Failure> {
+        let mut index = self.index();
+        match operation {
+            Operation::Put(header, bytes) => {
+                records.push(Record { operation: number, settles: None, header, bytes });
+                Ok(Answer::new())
+            }
+            Operation::Settle { fence, epoch, items } => {
+                index.lapse(self.clock.instant());
+                let turn = index.turn_mut(fence).ok_or(Failure::Stale)?;
+                turn.writing += 1;
+                let settle = |item| settle(&mut index, number, (fence, epoch), item, records);
+                Ok(items.into_iter().map(settle).collect())
+            }
+            Operation::Change(items) => {
+                let change = |item| change(&mut index, number, item, records);
+                Ok(items.into_iter().map(change).collect())
+            }
+            Operation::Domains(domains) => {
+                for domain in domains {
+                    let state = index.queue(&domain).and_then(|queue| queue.state());
+                    let Some((header, bytes)) = state.map(|state| state.record(&domain)) else {
+                        continue;
+                    };
+                    records.push(Record { operation: number, settles: None, header, bytes });
+                }
+                Ok(Answer::new())
+            }
+            Operation::Room => Ok(Answer::new()),
+            Operation::Discard(name) => {
+                if let Err(error) = self.disk.remove(&name) {
+                    tracing::warn!(%error, "a draft's file stays until the next start");
+                }
+                Ok(Answer::new())
+            }
+        }
+    }
+}
+
+/// The records that settle one item of the turn `(fence, epoch)`.
+fn settle(
+    index: &mut Index,
+    operation: usize,
+    (fence, epoch): (u64, u64),
+    mut item: ItemChange,
+    records: &mut Vec<Record>,
+) -> Recorded {
+    let Some(turn) = index.turn_mut(fence) else { return Recorded::Gone };
+    if let Some(recorded) = turn.settled.get(&item.id) {
+        return *recorded;
+    }
+    let Some(slot) = turn.claims.get(&item.id).map(|claimed| claimed.slot) else {
+        return Recorded::Gone;
+    };
+    if epoch < index.queue_at(index.slots[slot].queue).epoch()
+        && let Left::Recipients { put_off, .. } = &mut item.left
+    {
+        *put_off = PutOff::default();
+    }
+    if matches!(item.left, Left::Same) && item.follow.is_none() {
+        index.unclaim(fence, item.id);
+        return Recorded::Kept;
+    }
+    let recorded = item.left.recorded();
+    add(index, operation, slot, item, Some((fence, recorded)), records);
+    recorded
+}
+
+/// The records that change one item that no turn has claimed. [`Recorded::Gone`]: it stays as it
+/// is, since it is gone, was claimed, or was changed since it was looked at.
+fn change(
+    index: &mut Index,
+    operation: usize,
+    item: ItemChange,
+    records: &mut Vec<Record>,
+) -> Recorded {
+    let Some(slot) = index.item(&item.domain, item.id) else { return Recorded::Gone };
+    if let Left::Recipients { seen, .. } = item.left
+        && (index.slots[slot].flags.has(Flags::CLAIMED) || index.slots.state(slot) != seen)
+    {
+        return Recorded::Gone;
+    }
+    let recorded = item.left.recorded();
+    add(index, operation, slot, item, None, records);
+    recorded
+}
+
+fn add(
+    index: &mut Index,
+    operation: usize,
+    slot: u32,
+    item: ItemChange,
+    settles: Option<(u64, Recorded)>,
+    records: &mut Vec<Record>,
+) {
+    let ItemChange { id, domain, left, follow } = item;
+    let record = match left {
+        Left::Nothing => Some(meta::done(index.slots[slot].put.segment, &domain, id)),
+        Left::Same => None,
+        Left::Recipients { records, put_off, held, .. } => {
+            let held = held.unwrap_or(index.slots[slot].flags.has(Flags::HELD));
+            let stamp = index.stamp();
+            let state = ItemState { domain, put_off, stamp, held, recipients: &records };
+            Some(state.record(id))
+        }
+    };
+    let linked = follow.is_some();
+    let record = record.map(|(mut header, bytes)| {
+        header.linked = linked;
+        Record { operation, settles, header, bytes }
+    });
+    let settles = if record.is_some() { None } else { settles };
+    records.extend(record);
+    let follow = follow.map(|(header, bytes)| Record { operation, settles, header, bytes });
+    records.extend(follow);
+}
+
+/// The record of a message that follows from a settling, its head yet to be filled in.
+pub fn follow_up(message: &crate::NewMessage) -> (Header, Vec<u8>) {
+    let id = MsgId::now();
+    let mut bytes = vec![0; super::record::RECORD_HEAD];
+    message.envelope.encode(id, &mut bytes);
+    let mut header = Header::of_meta(Kind::Put, id, bytes.len() - super::record::RECORD_HEAD);
+    (header.body_len, header.body_crc) = (message.body.len() as u64, crc32c::crc32c(&message.body));
+    bytes.extend_from_slice(&message.body);
+    (header, bytes)
+}
