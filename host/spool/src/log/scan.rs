@@ -222,16 +222,27 @@ impl Scan {
             at = bad.range.end;
             scan.bad.push(Bad { may_be_torn: !is_sealed, ..bad });
         }
-        for (at, header) in scan.listing.drop_linked() {
-            let (range, domains) = (at..at + header.record_len(), Vec::new());
-            let id = (header.id != NO_ID).then_some(header.id);
-            scan.bad.push(Bad { range, may_be_torn: !is_sealed, id, domains });
+        if !is_sealed {
+            scan.drop_linked();
         }
-        scan.bad.sort_by_key(|bad| bad.range.start);
         for range in &window.unreadable {
             scan.note_unreadable(range);
         }
         Ok(scan)
+    }
+
+    /// Takes out the records that count only together with the next, where that was never
+    /// finished. Where it is damaged they stay: nobody undoes what was durable.
+    fn drop_linked(&mut self) {
+        let Self { listing, bad } = self;
+        let is_torn = |at| !bad.iter().any(|bad| bad.range.contains(&at) && !bad.may_be_torn);
+        let dropped = listing.drop_linked(is_torn);
+        for (at, header) in dropped {
+            let (range, domains) = (at..at + header.record_len(), Vec::new());
+            let id = (header.id != NO_ID).then_some(header.id);
+            bad.push(Bad { range, may_be_torn: true, id, domains });
+        }
+        bad.sort_by_key(|bad| bad.range.start);
     }
 
     fn note_unreadable(&mut self, range: &Range<u64>) {

@@ -120,13 +120,15 @@ impl Listing {
         self.end = offset + header.record_len();
     }
 
-    /// Drops the records that count only together with one that is not there; says which.
-    pub fn drop_linked(&mut self) -> Vec<(u64, Header)> {
+    /// Drops the records that count only together with one that is not there, if it `may_lack`
+    /// where it should begin; says which.
+    pub fn drop_linked(&mut self, may_lack: impl Fn(u64) -> bool) -> Vec<(u64, Header)> {
         let all: Vec<_> = self.entries().map(|entry| (entry.offset, entry.header)).collect();
         let mut dropped = Vec::new();
         let mut follows = None;
         for &(offset, header) in all.iter().rev() {
-            let is_void = header.linked && follows != Some(offset + header.record_len());
+            let next = offset + header.record_len();
+            let is_void = header.linked && follows != Some(next) && may_lack(next);
             if is_void {
                 dropped.push((offset, header));
             }

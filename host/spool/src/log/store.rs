@@ -149,7 +149,7 @@ impl<D: Disk> Log<D> {
                 self.write_batch(std::mem::take(&mut batch), results);
                 batch_len = 0;
                 if let Err(failure) = self.make_room(length, purpose) {
-                    results[operation] = Err(failure);
+                    fail(&mut results[operation], failure);
                     continue;
                 }
             }
@@ -166,7 +166,7 @@ impl<D: Disk> Log<D> {
         match self.write_and_sync(&mut batch) {
             Ok(()) => self.apply(&batch),
             Err(failure) => {
-                batch.iter().for_each(|record| results[record.operation] = Err(failure));
+                batch.iter().for_each(|record| fail(&mut results[record.operation], failure));
             }
         }
     }
@@ -275,5 +275,12 @@ impl<D: Disk> Log<D> {
                 false
             }
         }
+    }
+}
+
+/// An operation of which one record may be on the disk stays uncertain whatever the others came to.
+fn fail(result: &mut Result<Answer, Failure>, failure: Failure) {
+    if *result != Err(Failure::Uncertain) {
+        *result = Err(failure);
     }
 }

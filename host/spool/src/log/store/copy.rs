@@ -143,10 +143,17 @@ impl<D: Disk> Log<D> {
         if !header.own_file {
             self.copy_body(number, entry, &mut bytes)?;
         }
+        let states = left.into_iter().filter_map(|(_, state)| state);
+        let states =
+            states.map(|place| self.copy_state(place, id)).collect::<io::Result<Vec<_>>>()?;
+        // A part of them must not count: without its state an item would be as it was put.
+        header.linked = !states.is_empty();
         copies.push(copied((header, bytes)));
-        for (_, state) in left {
-            copies.extend(state.map(|place| self.copy_state(place, id)).transpose()?);
-        }
+        let last = states.len().saturating_sub(1);
+        copies.extend(states.into_iter().enumerate().map(|(number, mut state)| {
+            state.header.linked = number < last;
+            state
+        }));
         Ok(())
     }
 
