@@ -39,8 +39,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use self::disk::{Disk, Folder};
+use self::disk::Disk;
 use self::files::Files;
+use self::folder::Folder;
 use self::guard::IndexGuard;
 use self::index::Index;
 use self::operation::{Answer, Operation};

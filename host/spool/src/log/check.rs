@@ -4,7 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use super::disk::{Disk, Folder};
+use super::disk::Disk;
+use super::folder::Folder;
 use super::reader::replay;
 use super::report::{Finding, Report};
 

@@ -7,8 +7,6 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::FallocateFlags;
 
-pub use super::folder::Folder;
-
 /// Segments and their index files.
 pub const SEGMENTS: &str = "segments";
 /// Bodies with a file of their own.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use postern_core::time::Timestamp;
 
-use super::disk::{Disk, Folder};
+use super::disk::Disk;
+use super::folder::Folder;
 use super::read::LogBody;
 use super::replay::Replay;
 use super::report::Report;

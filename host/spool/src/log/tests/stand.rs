@@ -3,7 +3,8 @@
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::clock::Clock;
 use crate::conformance::{NOW, Stand, body, put};
-use crate::log::disk::{BODIES, DRAFTS, Disk, Folder};
+use crate::log::disk::{BODIES, DRAFTS, Disk};
+use crate::log::folder::Folder;
 use crate::log::{LogSpool, Options, check};
 
 /// Small enough that every way of storing a body and every change of segment is met.
@@ -109,7 +110,8 @@ async fn no_file_is_left_of_what_is_not_held() {
 async fn one_process_at_a_time_uses_a_folder() {
     let mut stand = OnFolder::new();
     put(stand.spool(), &["bob@client.example"], b"text").await;
-    // Once the lock was a file: removing it, or locking it, let a second process in, or kept all out.
+    // Once the lock was a file: whoever removed or locked it let a second process in, or kept
+    // all out.
     let old = std::fs::File::create(stand.folder.path().join("lock")).expect("a file");
     old.try_lock().expect("nobody has it");
     let second = LogSpool::open(stand.folder.path(), SMALL, stand.clock.clone());
