@@ -4,8 +4,9 @@
 mod card;
 mod spool;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use postern_core::envelope::{Body, Notify, Ret, State};
@@ -23,6 +24,8 @@ pub struct Exported {
     pub messages: u64,
     /// Messages that were not, by name, and why. What could be read is in `<name>.damaged`.
     pub damaged: Vec<(String, String)>,
+    /// What else cannot be read, and may have been messages.
+    pub unreadable: Vec<String>,
 }
 
 /// A folder that mail is exported into.
@@ -33,7 +36,9 @@ impl Folder {
     /// Makes the folder. One that is there must be empty, so that no export is taken for a part of
     /// another.
     pub fn make(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path).map_err(|error| at(path, &error))?;
+        let mut folder = DirBuilder::new();
+        let made = folder.recursive(true).mode(0o700).create(path);
+        made.map_err(|error| at(path, &error))?;
         let first = fs::read_dir(path).map_err(|error| at(path, &error))?.next();
         if first.is_some() {
             let kind = io::ErrorKind::AlreadyExists;
@@ -45,9 +50,17 @@ impl Folder {
     /// Begins the files of a message.
     pub fn begin(&self, name: &str) -> io::Result<MessageFile<'_>> {
         let path = self.path(name, "eml");
-        let file = File::create_new(&path).map_err(|error| at(&path, &error))?;
-        let file = BufWriter::new(file);
+        let file = BufWriter::new(create(&path)?);
         Ok(MessageFile { folder: self, name: name.to_owned(), path, file })
+    }
+
+    /// Removes what was written of a message that turned out to be damaged.
+    fn remove(&self, name: &str) -> io::Result<()> {
+        for extension in ["json", "damaged"] {
+            let path = self.path(name, extension);
+            fs::remove_file(&path).map_err(|error| at(&path, &error))?;
+        }
+        Ok(())
     }
 
     fn path(&self, name: &str, extension: &str) -> PathBuf {
@@ -82,7 +95,7 @@ impl MessageFile<'_> {
         if let Some(envelope) = envelope {
             let path = self.folder.path(&self.name, "json");
             let text = serde_json::to_vec_pretty(envelope).expect("an envelope is JSON");
-            fs::write(&path, text).map_err(|error| at(&path, &error))?;
+            create(&path)?.write_all(&text).map_err(|error| at(&path, &error))?;
         }
         match damage {
             None => exported.messages += 1,
@@ -94,6 +107,13 @@ impl MessageFile<'_> {
         }
         Ok(())
     }
+}
+
+/// Nobody else may read mail.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|error| at(path, &error))
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {

@@ -1,6 +1,8 @@
 //! A spool exported to a folder.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use postern::export::export;
 use postern_core::envelope::{Body, Ret};
@@ -39,7 +41,8 @@ async fn an_export_has_every_message_once_with_its_envelope() {
         ids.push(draft.commit().await.expect("the disk works"));
     }
     let folder = at.path().join("export");
-    let exported = export(&spool, &folder).await.expect("a new folder");
+    // Beside the spool's owner, as beside a running server.
+    let exported = export(at.path(), &folder).await.expect("a new folder");
     assert_eq!((exported.messages, exported.damaged.len()), (300, 0));
     let read = |name: String| std::fs::read(folder.join(name)).expect("it was exported");
     assert_eq!(read(format!("{}.eml", ids[7])), b"message 7\r\n");
@@ -47,6 +50,9 @@ async fn an_export_has_every_message_once_with_its_envelope() {
     let json = json.expect("it is JSON");
     assert_eq!(json["reverse_path"], "ann@sender.example");
     assert_eq!(json["recipients"][1]["path"], "a@b.example");
-    let again = export(&spool, &folder).await;
+    let again = export(at.path(), &folder).await;
     assert_eq!(again.expect_err("it is there").kind(), ErrorKind::AlreadyExists);
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let file = folder.join(format!("{}.eml", ids[7]));
+    assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600), "it is mail");
 }

@@ -103,7 +103,7 @@ pub(super) enum Words<'t> {
 }
 
 /// A decision with its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Ruling<'t> {
     pub(super) reply: Reply,
     pub(super) words: Words<'t>,

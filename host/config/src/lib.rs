@@ -107,9 +107,9 @@ settings! {
 pub struct SpoolSettings {
     /// The spool's folder. One process at a time uses it.
     pub path: PathBuf => Default("\"/var/spool/postern\""),
-    /// Memory for all messages that are coming in, at least 4 MiB; beyond it, clients wait. How
-    /// full the disk may get is no setting: mail that has no place beside what the log itself
-    /// needs is answered 452.
+    /// Memory for all messages that are coming in, at least 4 MiB; beyond it, they are written to
+    /// files as they come, and new ones wait some seconds. How full the disk may get is no
+    /// setting: mail that has no place beside what the log itself needs is answered 452.
     pub memory: SizeFrom<DRAFTS_MIN> => Default("\"64 MiB\""),
 }
 }

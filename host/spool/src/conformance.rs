@@ -142,7 +142,8 @@ async fn put_as<S: Spool>(spool: &S, envelope: &Envelope, body: &[u8]) -> MsgId 
     id
 }
 
-async fn body_of<S: Spool>(spool: &S, id: MsgId) -> Vec<u8> {
+/// The body of a message, read to its end.
+pub async fn body_of<S: Spool>(spool: &S, id: MsgId) -> Vec<u8> {
     let mut reader = spool.body(id).await.expect("it is held");
     let mut body = Vec::new();
     loop {

@@ -8,18 +8,26 @@ mod check;
 mod delivery;
 pub mod disk;
 mod draft;
+mod files;
+mod folder;
 mod guard;
 mod index;
 pub mod meta;
 mod operation;
 mod people;
 mod place;
+mod quarantine;
 mod read;
+mod reader;
 pub mod record;
 mod recover;
+mod replay;
+mod report;
+mod scan;
 mod secret;
 pub mod segment;
 mod settle;
+mod spare;
 mod spool;
 mod store;
 mod writer;
@@ -31,20 +39,25 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use self::disk::{Disk, Folder};
+use self::disk::Disk;
+use self::files::Files;
+use self::folder::Folder;
 use self::guard::IndexGuard;
 use self::index::Index;
 use self::operation::{Answer, Operation};
 use self::place::Places;
+use self::report::DamageLog;
 use self::store::Failure;
 use self::writer::WriterThread;
-use super::{Admission, Damage, Error};
+use super::{Admission, Error};
 use crate::clock::Clock;
+use crate::{Domain, MsgId};
 
 pub use self::check::{check, check_on};
 #[cfg(feature = "conformance")]
 pub use self::guard::longest_lock;
-pub use self::recover::{Finding, Report};
+pub use self::reader::LogReader;
+pub use self::report::{Damage, Damages, Finding, Report};
 
 /// What can be chosen about a log.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +71,9 @@ pub struct Options {
     /// A body that is longer keeps a file of its own.
     pub inline_bytes: u64,
 }
+
+/// With less memory for drafts no message could be begun.
+const LEAST_MEMORY: usize = 64 << 10;
 
 impl Default for Options {
     fn default() -> Self {
@@ -76,6 +92,7 @@ impl Options {
     fn for_disk(mut self, total: u64) -> Self {
         self.segment_bytes = self.segment_bytes.min((total / 32).max(64 << 10));
         self.inline_bytes = self.inline_bytes.min(self.segment_bytes / 4);
+        self.memory_bytes = self.memory_bytes.max(LEAST_MEMORY);
         self
     }
 }
@@ -86,19 +103,20 @@ pub struct Shared<D: Disk> {
     disk: D,
     options: Options,
     clock: Clock,
-    index: Mutex<Index<D::File>>,
+    index: Mutex<Index>,
+    files: Files<D::File>,
     places: Places,
     memory: Arc<Semaphore>,
     admission: watch::Sender<Admission>,
     /// A domain has become due.
     work: Notify,
     /// What cannot be read.
-    damage: Mutex<Damage>,
+    damage: DamageLog,
     secret: [u8; 32],
     /// The spool has stopped.
     down: AtomicBool,
-    /// There is place for settlings.
-    has_room: AtomicBool,
+    /// What becomes of a claimed item can be recorded.
+    can_settle: AtomicBool,
     counters: Counters,
 }
 
@@ -109,11 +127,27 @@ struct Counters {
     drafts: AtomicU64,
 }
 
-/// Places of damage that are told one by one.
-const DAMAGE_TOLD: usize = 100;
-
 impl<D: Disk> Shared<D> {
-    fn index(&self) -> IndexGuard<'_, D::File> {
+    fn new(disk: D, options: Options, clock: Clock, index: Index, secret: [u8; 32]) -> Self {
+        Self {
+            disk,
+            options,
+            clock,
+            index: Mutex::new(index),
+            files: Files::default(),
+            places: Places::default(),
+            memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
+            admission: watch::Sender::new(Admission::Unavailable),
+            work: Notify::new(),
+            damage: DamageLog::default(),
+            secret,
+            down: AtomicBool::new(false),
+            can_settle: AtomicBool::new(true),
+            counters: Counters::default(),
+        }
+    }
+
+    fn index(&self) -> IndexGuard<'_> {
         IndexGuard::new(self.index.lock().expect("no holder panics"))
     }
 
@@ -131,8 +165,8 @@ impl<D: Disk> Shared<D> {
         self.work.notify_one();
     }
 
-    fn has_room(&self) -> bool {
-        self.has_room.load(Ordering::Relaxed)
+    fn can_settle(&self) -> bool {
+        self.can_settle.load(Ordering::Relaxed)
     }
 
     fn is_down(&self) -> bool {
@@ -140,21 +174,37 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Tells those who deliver, if a domain has become due.
-    fn tell_news(&self, index: &mut Index<D::File>) {
+    fn tell_news(&self, index: &mut Index) {
         if index.take_news() {
             self.work.notify_one();
         }
     }
 
-    fn note_damage(&self, what: String) {
-        tracing::error!(what, "this cannot be read");
-        let mut damage = self.damage.lock().expect("no holder panics");
-        damage.count += 1;
-        if damage.first.len() < DAMAGE_TOLD {
-            damage.first.push(what);
+    /// Something that was durable cannot be read: told once, and listed from now on.
+    fn note_damage(&self, damage: &Damage) {
+        if self.damage.add(damage) {
+            tracing::error!(%damage, "damage in the spool");
         }
     }
+
+    /// The damage that is known.
+    fn damages(&self) -> Damages {
+        let mut damages = self.damage.list(|id| self.index().slots.find(id).is_some());
+        for damage in damages.first.iter_mut().filter(|damage| damage.domains.is_empty()) {
+            damage.domains = damage.id.map_or_else(Vec::new, |id| self.domains_of(id));
+        }
+        damages
+    }
+
+    fn domains_of(&self, id: MsgId) -> Vec<Domain> {
+        let index = self.index();
+        let slots = index.items_of(id).into_iter();
+        slots.map(|slot| index.domain_of(slot).clone()).collect()
+    }
 }
+
+/// When to try again what a shortage of descriptors or memory kept from being done.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The local spool. Dropping it waits for the batch that is being written.
 #[derive(Debug)]
@@ -179,11 +229,17 @@ impl<D: Disk> LogSpool<D> {
         Ok((Self { shared, writer }, report))
     }
 
+    /// The damage that was found at the start and since.
+    pub fn damages(&self) -> Damages {
+        self.shared.damages()
+    }
+
     async fn commit(&self, operation: Operation) -> Result<Answer, Error> {
         self.check_up()?;
         self.writer.handle().commit(operation, None).await.map_err(|failure| match failure {
             Failure::Stale => Error::Stale,
             Failure::Full => Error::Full,
+            Failure::Busy => Error::Unavailable { after: BUSY },
             Failure::Uncertain | Failure::Down => Error::Stopped,
         })
     }
@@ -194,7 +250,7 @@ impl<D: Disk> LogSpool<D> {
 
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared<D>) -> T + Send + 'static,
+        work: impl FnOnce(&Arc<Shared<D>>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         self.check_up()?;
         let shared = self.shared.clone();

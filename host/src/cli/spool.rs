@@ -1,4 +1,4 @@
-//! `postern spool`: the spool of a server that does not run.
+//! `postern spool`: the spool as it is on the disk, whether or not a server uses it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,7 @@ use super::table::size;
 use super::{Failure, Format, Verdict};
 use crate::export::Exported;
 use crate::export::export;
-use postern_spool::clock::Clock;
-use postern_spool::log::{LogSpool, Options, Report, check};
+use postern_spool::log::{Damage, Report, check};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -51,6 +50,7 @@ fn show(report: &Report, format: Format, out: &mut impl Write) -> Result<(), Fai
             "body_bytes": body_bytes,
             "segments": segments,
             "damage": damage,
+            "damaged": report.damage().map(damage_json).collect::<Vec<_>>(),
             "findings": findings,
         });
         return Ok(writeln!(out, "{answer}")?);
@@ -63,18 +63,31 @@ fn show(report: &Report, format: Format, out: &mut impl Write) -> Result<(), Fai
     Ok(())
 }
 
+fn damage_json(damage: &Damage) -> serde_json::Value {
+    let Damage { file, range, what, id, domains, is_held } = damage;
+    json!({
+        "file": file,
+        "octets": range.as_ref().map(|range| [range.start, range.end]),
+        "what": what,
+        "id": id.map(|id| id.to_string()),
+        "domains": domains.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "held": is_held,
+    })
+}
+
 async fn export_all(spool: &Path, folder: &Path, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let (log, _) = LogSpool::open(spool, Options::default(), Clock::system())
-        .map_err(|error| failed(spool, &error))?;
-    show_exported(&export(&log, folder).await.map_err(Failure::run)?, out)
+    show_exported(&export(spool, folder).await.map_err(Failure::run)?, out)
 }
 
 /// Says what an export wrote.
 pub(super) fn show_exported(exported: &Exported, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let Exported { messages, damaged } = exported;
+    let Exported { messages, damaged, unreadable } = exported;
+    for what in unreadable {
+        writeln!(out, "{what}")?;
+    }
     for (name, reason) in damaged {
         writeln!(out, "{name}: {reason}; what could be read is in {name}.damaged")?;
     }
     writeln!(out, "{messages} message(s) exported, {} damaged", damaged.len())?;
-    Ok(if damaged.is_empty() { Verdict::Well } else { Verdict::Problem })
+    Ok(if damaged.is_empty() && unreadable.is_empty() { Verdict::Well } else { Verdict::Problem })
 }

@@ -48,7 +48,7 @@ pub fn acceptor(tls: &Tls, hostname: &DomainName, own: &Path) -> Result<TlsAccep
         Tls::SelfSigned => {
             let certificate = own.join("certificate.pem");
             let files = TlsFiles { certificate, key: own.join("key.pem") };
-            if !(files.certificate.exists() && files.key.exists()) {
+            if !(has_text(&files.certificate) && has_text(&files.key)) {
                 make(&files, hostname, own)?;
             }
             load(&files)
@@ -89,14 +89,41 @@ fn make(files: &TlsFiles, hostname: &DomainName, own: &Path) -> Result<(), TlsEr
     Ok(())
 }
 
-/// The key must never be readable by others, not even between its creation and a chmod.
+/// An empty file is what a power cut may have left of one.
+fn has_text(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|data| data.len() > 0)
+}
+
+/// The key must never be readable by others, not even between its creation and a chmod; the file
+/// gets its name once it is whole and durable.
 fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let unfinished = file.with_extension("part");
     OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(mode)
-        .open(file)
+        .open(&unfinished)
         .and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all()))
+        .and_then(|()| fs::rename(&unfinished, file))
         .map_err(|error| TlsError::new(file, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_a_power_cut_left_empty_is_made_again() {
+        let own = tempfile::tempdir().expect("a folder for the test");
+        let hostname: DomainName = "mx.example".parse().expect("a name");
+        let path = |name: &str| own.path().join(name);
+        for name in ["certificate.pem", "key.pem"] {
+            fs::write(path(name), "").expect("it is ours");
+            assert!(acceptor(&Tls::SelfSigned, &hostname, own.path()).is_ok(), "{name}");
+        }
+        let made = fs::read(path("key.pem")).expect("it was made");
+        assert!(acceptor(&Tls::SelfSigned, &hostname, own.path()).is_ok());
+        assert_eq!(fs::read(path("key.pem")).expect("it stays"), made);
+    }
 }

@@ -64,13 +64,15 @@ fn memory() -> (u64, u64) {
 /// Measures the spool in `folder`, which holds `messages`.
 pub async fn measure_in_this_process(folder: &Path, messages: u64) {
     let (before, _) = memory();
+    let cpu = super::cpu();
     let started = Instant::now();
     let opened = LogSpool::open(folder, Options::default(), Clock::system());
     let spool = Arc::new(opened.expect("it was just filled").0);
     let seconds = started.elapsed().as_secs_f64();
+    let cpu_seconds = (super::cpu() - cpu).as_secs_f64();
     let (after, most) = memory();
     println!(
-        "  open {seconds:.2} s, {} bytes a message, {} while it opened",
+        "  open {seconds:.2} s ({cpu_seconds:.2} s of CPU), {} bytes a message, {} while it opened",
         (after - before) / messages,
         (most - before) / messages,
     );

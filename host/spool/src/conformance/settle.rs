@@ -47,7 +47,9 @@ pub async fn who_is_not_named_was_not_tried<S: Stand>() {
     let one = turn(stand.spool(), &client()).await;
     claim(stand.spool(), &one).await;
     let untried = |retry| Settled { id, fates: Vec::new(), retry, follow: None };
-    assert_eq!(settle(stand.spool(), &one, untried(Retry::Now)).await, Recorded::Kept);
+    for _ in 0..2 {
+        assert_eq!(settle(stand.spool(), &one, untried(Retry::Now)).await, Recorded::Kept);
+    }
     assert_eq!(status(stand.spool(), id).await, Status::Waiting(NextTry::Now));
     let claims = claim(stand.spool(), &one).await;
     assert_eq!(claims.len(), 1, "it can be claimed again by the same turn");

@@ -79,7 +79,7 @@ impl<D: Disk> Shared<D> {
     /// in its place.
     pub(super) fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
         self.advance();
-        let mut claims = Vec::new();
+        let (mut claims, mut is_short) = (Vec::new(), None);
         loop {
             let ids = self.claim_ids(turn, max - claims.len())?;
             if ids.is_empty() {
@@ -93,8 +93,17 @@ impl<D: Disk> Shared<D> {
                     }
                     Err(Error::Damaged(what)) => self.put_aside(&turn.domain, id, what),
                     Err(Error::Gone) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        self.unclaim(turn, id);
+                        is_short = Some(error);
+                    }
                 }
+            }
+            match is_short.take() {
+                // Those that were read are claimed; the rest is claimed again.
+                Some(_) if !claims.is_empty() => return Ok(claims),
+                Some(error) => return Err(error),
+                None => {}
             }
             if claims.len() == max {
                 return Ok(claims);
@@ -106,6 +115,10 @@ impl<D: Disk> Shared<D> {
         let mut index = self.index();
         let claimed = index.claim(turn.fence, max).ok_or(Error::Stale)?;
         Ok(claimed.into_iter().map(|slot| index.slots[slot].id).collect())
+    }
+
+    fn unclaim(&self, turn: &Turn, id: MsgId) {
+        self.index().unclaim(turn.fence, id);
     }
 
     fn note_claim(&self, turn: &Turn, id: MsgId, recipients: &[crate::Recipient]) {
@@ -123,9 +136,9 @@ impl<D: Disk> Shared<D> {
             && !index.slots[slot].flags.has(Flags::DAMAGED)
         {
             index.mark_damaged(slot);
-            drop(index);
-            self.note_damage(format!("{what} (message {id} for {domain})"));
         }
+        drop(index);
+        self.note_damage(&self.damage_of(vec![domain.clone()], id, what));
     }
 
     /// Ends a turn in memory; whether the domain's record must be written, and how it ended.

@@ -1,13 +1,11 @@
 //! The file operations that the log is made of, so that tests can cut the power between any two.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FallocateFlags;
 
 /// Segments and their index files.
 pub const SEGMENTS: &str = "segments";
@@ -25,16 +23,20 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// Creates a file that must not exist. Its name is durable after [`Disk::sync_folder`].
     fn create(&self, name: &str) -> io::Result<Self::File>;
-    /// Opens a file.
+    /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Self::File>;
-    /// Moves a file over whatever has the new name; durable after syncing both folders.
+    /// Opens a file for reading and writing.
+    fn edit(&self, name: &str) -> io::Result<Self::File>;
+    /// Gives a file a new name, which must be free; durable after syncing both folders.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; durable after syncing its folder.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
-    /// The names in a folder, without the folder's own.
+    /// The names of the files in a folder, without the folder's own.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+    /// The names of what is in a folder and no file.
+    fn strays(&self, folder: &str) -> io::Result<Vec<String>>;
     /// The size of the disk and what is free of it, in octets.
     fn space(&self) -> io::Result<Space>;
 }
@@ -46,6 +48,8 @@ pub struct Space {
     pub total: u64,
     /// Octets that can still be written.
     pub free: u64,
+    /// Files that can still be made.
+    pub free_files: u64,
 }
 
 /// An open file; what is written is durable after [`DiskFile::sync`].
@@ -64,106 +68,36 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// What an error of the disk means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No octet or no inode is free. It passes once something is removed.
+    Full,
+    /// The process or the system is short of descriptors or memory. It passes by itself.
+    Busy,
+    /// The disk or its file system does not do what it must.
+    Failed,
+}
+
+impl Trouble {
+    /// The kind of `error`.
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::*;
+        use rustix::io::Errno;
+        match error.kind() {
+            StorageFull | QuotaExceeded => Self::Full,
+            ResourceBusy | OutOfMemory | Interrupted | WouldBlock => Self::Busy,
+            _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => Self::Busy,
+                _ => Self::Failed,
+            },
+        }
+    }
+}
+
 /// Whether an error says that there is no place left.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// A folder of the file system, locked for as long as this or a clone of it lives.
-#[derive(Debug, Clone)]
-pub struct Folder {
-    root: PathBuf,
-    _lock: Arc<File>,
-}
-
-impl Folder {
-    /// Opens the spool's folder and locks it, making what is missing of it.
-    pub fn open_or_create(root: &Path) -> io::Result<Self> {
-        for folder in [SEGMENTS, BODIES, DRAFTS, QUARANTINE] {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(|error| named(&path, error))?;
-        }
-        File::open(root)?.sync_all()?;
-        Self::open(root)
-    }
-
-    /// Opens the spool's folder and locks it; an error when it is none.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        for folder in [SEGMENTS, BODIES, DRAFTS, QUARANTINE] {
-            let path = root.join(folder);
-            fs::metadata(&path).map_err(|error| named(&path, error))?;
-        }
-        let path = root.join("lock");
-        let lock = OpenOptions::new().create(true).append(true).open(&path);
-        let lock = lock.map_err(|error| named(&path, error))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            if error == rustix::io::Errno::WOULDBLOCK {
-                let text =
-                    format!("{}: held by another process that uses this spool", path.display());
-                io::Error::new(io::ErrorKind::ResourceBusy, text)
-            } else {
-                named(&path, error.into())
-            }
-        })?;
-        Ok(Self { root: root.to_owned(), _lock: Arc::new(lock) })
-    }
-
-    fn at<T>(&self, name: &str, what: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-        let path = self.root.join(name);
-        what(&path).map_err(|error| named(&path, error))
-    }
-}
-
-/// The same error, saying where. To be short of files passes by itself, as a busy resource does.
-fn named(path: &Path, error: io::Error) -> io::Error {
-    use rustix::io::Errno;
-    let kind = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE | Errno::NFILE) => io::ErrorKind::ResourceBusy,
-        _ => error.kind(),
-    };
-    io::Error::new(kind, format!("{}: {error}", path.display()))
-}
-
-impl Disk for Folder {
-    type File = File;
-
-    fn create(&self, name: &str) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        self.at(name, |path| options.open(path))
-    }
-
-    fn open(&self, name: &str) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        self.at(name, |path| options.open(path))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.at(from, |path| fs::rename(path, self.root.join(to)))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.at(name, |path| fs::remove_file(path))
-    }
-
-    fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        self.at(folder, |path| File::open(path)?.sync_all())
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.at(folder, |path| {
-            let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().into_string()));
-            let names: Vec<_> = names.collect::<io::Result<_>>()?;
-            Ok(names.into_iter().filter_map(Result::ok).collect())
-        })
-    }
-
-    fn space(&self) -> io::Result<Space> {
-        let space = rustix::fs::statvfs(&self.root)?;
-        let octets = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-        Ok(Space { total: octets(space.f_blocks), free: octets(space.f_bavail) })
-    }
+    Trouble::of(error) == Trouble::Full
 }
 
 impl DiskFile for File {
@@ -183,7 +117,7 @@ impl DiskFile for File {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
+        FileExt::read_exact_at(self, buffer, offset)
     }
 
     fn reserve(&self, length: u64) -> io::Result<()> {

@@ -7,11 +7,12 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crc32c::crc32c_append;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::disk::{BODIES, DRAFTS, Disk, DiskFile, is_full};
+use super::disk::{BODIES, DRAFTS, Disk, DiskFile, Trouble};
 use super::operation::Operation;
 use super::place::Promise;
 use super::record::{Header, Kind, RECORD_HEAD};
@@ -20,13 +21,10 @@ use super::writer::Handle;
 use super::{Shared, blocking};
 use crate::{CommitError, Draft, Envelope, MsgId, Refuse};
 
-/// Octets for which memory is asked when the client did not say a size.
-const UNKNOWN_SIZE: usize = 8 << 10;
-/// Octets of the disk that are promised then, so that a message of common length asks only once how
-/// full the disk is.
-const UNKNOWN_PLACE: u64 = 64 << 10;
-/// The header fields that we put before the body.
-const OWN_FIELDS: usize = 1 << 10;
+/// Octets of a body for which a message begins with memory. More is asked for as they come.
+const FIRST_BYTES: usize = 4 << 10;
+/// How long a message waits for memory at its begin before it is refused for now.
+const MEMORY_WAIT: Duration = Duration::from_secs(5);
 
 /// A message that is being received.
 #[derive(Debug)]
@@ -61,8 +59,9 @@ impl<F> Clone for DraftFile<F> {
 }
 
 impl<D: Disk> LogDraft<D> {
-    /// Promises place and memory for a message. It holds no memory while it waits for it, so that
-    /// those who have some are never waiting for each other.
+    /// Promises place for a message and takes the memory it begins with, for which it waits some
+    /// seconds at most. It holds no memory while it waits for it, so that those who have some are
+    /// never waiting for each other.
     pub(super) async fn begin(
         shared: Arc<Shared<D>>,
         handle: Handle,
@@ -72,17 +71,16 @@ impl<D: Disk> LogDraft<D> {
         if shared.is_down() {
             return Err(Refuse::Down);
         }
-        let promise = Promise::new(shared.clone(), size.unwrap_or(UNKNOWN_PLACE))?;
+        let promise = Promise::new(shared.clone(), size)?;
         let id = MsgId::now();
         let mut record = vec![0; RECORD_HEAD];
         envelope.encode(id, &mut record);
         let body_start = record.len();
-        let expected =
-            size.map_or(UNKNOWN_SIZE, |size| usize::try_from(size).unwrap_or(usize::MAX));
-        let in_memory = expected.saturating_add(OWN_FIELDS).min(shared.options.draft_bytes);
-        let limit = body_start + in_memory;
-        let memory = take_memory(&shared.memory, limit).await;
-        record.reserve_exact(in_memory);
+        let first = FIRST_BYTES.min(shared.options.draft_bytes);
+        let limit = body_start + first;
+        let memory = take_memory(&shared, limit);
+        let memory = tokio::time::timeout(MEMORY_WAIT, memory).await.map_err(|_| Refuse::Busy)?;
+        record.reserve_exact(first);
         shared.counters.drafts.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             shared,
@@ -115,6 +113,18 @@ impl<D: Disk> LogDraft<D> {
         true
     }
 
+    /// Takes the memory for a record with the whole body, if there is as much.
+    fn take_memory_for_all(&mut self) -> bool {
+        let body_len = usize::try_from(self.body_len).unwrap_or(usize::MAX);
+        let permits = kibibytes(self.body_start.saturating_add(body_len));
+        let held = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = permits.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
+        let more = self.shared.memory.clone().try_acquire_many_owned(missing);
+        let (Ok(more), Some(memory)) = (more, &mut self.memory) else { return false };
+        memory.merge(more);
+        true
+    }
+
     /// Moves what is in memory of the body to the draft's file.
     async fn spill(&mut self) -> Result<(), Refuse> {
         let (shared, id) = (self.shared.clone(), self.id);
@@ -139,10 +149,8 @@ impl<D: Disk> LogDraft<D> {
 
     /// Makes the record whole from the file.
     async fn read_back(&mut self, file: DraftFile<D::File>) -> Result<(), Refuse> {
-        self.memory = None;
         let mut record = std::mem::take(&mut self.record);
         let length = self.body_start + usize::try_from(self.body_len).expect("it is inline");
-        self.memory = Some(take_memory(&self.shared.memory, length).await);
         let start = self.body_start;
         let read = blocking(move || {
             record.resize(length, 0);
@@ -172,9 +180,10 @@ impl<D: Disk> LogDraft<D> {
         match committed {
             Ok(_) => Ok(self.id),
             Err(Failure::Uncertain) => Err(CommitError::Uncertain),
-            Err(Failure::Full) => {
+            Err(failure @ (Failure::Full | Failure::Busy)) => {
                 self.leftover = body_file.or(self.leftover.take());
-                Err(CommitError::Refused(Refuse::Full))
+                let is_full = failure == Failure::Full;
+                Err(CommitError::Refused(if is_full { Refuse::Full } else { Refuse::Busy }))
             }
             Err(Failure::Down | Failure::Stale) => Err(CommitError::Refused(Refuse::Down)),
         }
@@ -191,7 +200,8 @@ impl<D: Disk> Draft for LogDraft<D> {
             return Err(Refuse::Down);
         }
         let body_len = self.body_len + chunk.len() as u64;
-        self.promise.extend_to(body_len)?;
+        let stored = self.file.as_ref().map_or(0, |file| file.written);
+        self.promise.extend_to(body_len, stored)?;
         let mut rest = chunk;
         loop {
             let room = rest.len().min(self.limit - self.record.len());
@@ -203,7 +213,7 @@ impl<D: Disk> Draft for LogDraft<D> {
                 self.body_crc = crc32c_append(self.body_crc, chunk);
                 return Ok(());
             }
-            if self.file.is_some() || !self.grow() {
+            if !self.grow() {
                 self.spill().await?;
             }
         }
@@ -215,6 +225,8 @@ impl<D: Disk> Draft for LogDraft<D> {
             self.spill().await.map_err(CommitError::Refused)?;
         }
         let Some(file) = self.file.clone() else { return self.put(false).await };
+        // Without memory to make it part of the log it keeps its file.
+        let is_inline = is_inline && self.take_memory_for_all();
         let made = match is_inline {
             true => self.read_back(file).await,
             false => self.keep_file(file).await,
@@ -246,20 +258,22 @@ pub(super) fn keep_file<D: Disk>(disk: &D, id: MsgId, file: &D::File) -> io::Res
     disk.sync_folder(BODIES)
 }
 
-/// What an error of a draft's file means to its message. Short of files is no fault of the disk.
+/// What an error of a draft's file means to its message.
 fn refuse<D: Disk>(shared: &Shared<D>, error: &io::Error) -> Refuse {
-    if is_full(error) {
-        return Refuse::Full;
+    match Trouble::of(error) {
+        Trouble::Full => Refuse::Full,
+        Trouble::Busy => Refuse::Busy,
+        Trouble::Failed => {
+            shared.stop(error);
+            Refuse::Down
+        }
     }
-    if error.kind() == io::ErrorKind::ResourceBusy {
-        return Refuse::Busy;
-    }
-    shared.stop(error);
-    Refuse::Down
 }
 
-async fn take_memory(memory: &Arc<Semaphore>, octets: usize) -> OwnedSemaphorePermit {
-    let permits = memory.clone().acquire_many_owned(kibibytes(octets)).await;
+/// Memory for so many octets, or all there is.
+async fn take_memory<D: Disk>(shared: &Shared<D>, octets: usize) -> OwnedSemaphorePermit {
+    let permits = kibibytes(octets.min(shared.options.memory_bytes));
+    let permits = shared.memory.clone().acquire_many_owned(permits).await;
     permits.expect("the memory's semaphore is never closed")
 }
 

@@ -6,14 +6,14 @@ use std::sync::MutexGuard;
 use super::index::Index;
 
 /// The index, locked.
-pub(super) struct IndexGuard<'l, F> {
-    index: MutexGuard<'l, Index<F>>,
+pub(super) struct IndexGuard<'l> {
+    index: MutexGuard<'l, Index>,
     #[cfg(feature = "conformance")]
     since: std::time::Instant,
 }
 
-impl<'l, F> IndexGuard<'l, F> {
-    pub(super) fn new(index: MutexGuard<'l, Index<F>>) -> Self {
+impl<'l> IndexGuard<'l> {
+    pub(super) fn new(index: MutexGuard<'l, Index>) -> Self {
         Self {
             index,
             #[cfg(feature = "conformance")]
@@ -22,16 +22,16 @@ impl<'l, F> IndexGuard<'l, F> {
     }
 }
 
-impl<F> Deref for IndexGuard<'_, F> {
-    type Target = Index<F>;
+impl Deref for IndexGuard<'_> {
+    type Target = Index;
 
-    fn deref(&self) -> &Index<F> {
+    fn deref(&self) -> &Index {
         &self.index
     }
 }
 
-impl<F> DerefMut for IndexGuard<'_, F> {
-    fn deref_mut(&mut self) -> &mut Index<F> {
+impl DerefMut for IndexGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Index {
         &mut self.index
     }
 }
@@ -45,7 +45,7 @@ mod measured {
 
     static LONGEST: AtomicU64 = AtomicU64::new(0);
 
-    impl<F> Drop for IndexGuard<'_, F> {
+    impl Drop for IndexGuard<'_> {
         fn drop(&mut self) {
             LONGEST.fetch_max(self.since.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }

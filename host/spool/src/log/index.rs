@@ -61,9 +61,9 @@ pub enum Change {
 
 /// Everything that is held.
 #[derive(Debug)]
-pub struct Index<F> {
+pub struct Index {
     /// The segments there are.
-    pub segments: Segments<F>,
+    pub segments: Segments,
     /// The items.
     pub slots: Slots,
     names: BTreeMap<Domain, u32>,
@@ -89,7 +89,7 @@ pub struct Index<F> {
     replay: Option<HashMap<u32, u64>>,
 }
 
-impl<F> Index<F> {
+impl Index {
     /// Nothing is held, and the log is to be replayed. It is `now`.
     pub fn new(now: Timestamp) -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::record::{Header, Kind};
 use super::store::{Failure, Record};
 use crate::{Domain, MsgId, Recipient, Recorded};
 
-/// Domains of which records are made while the index is locked.
+/// Records that are made while the index is locked.
 const SLICE: usize = 256;
 
 /// What is to be made durable.
@@ -107,25 +107,25 @@ impl<D: Disk> Shared<D> {
         operation: Operation,
         records: &mut Vec<Record>,
     ) -> Result<Answer, Failure> {
-        let mut index = self.index();
         match operation {
             Operation::Put(header, bytes) => {
                 records.push(Record { operation: number, settles: None, header, bytes });
                 Ok(Answer::new())
             }
             Operation::Settle { fence, epoch, items } => {
-                index.lapse(self.clock.instant());
-                let turn = index.turn_mut(fence).ok_or(Failure::Stale)?;
-                turn.writing += 1;
-                let settle = |item| settle(&mut index, number, (fence, epoch), item, records);
-                Ok(items.into_iter().map(settle).collect())
+                {
+                    let mut index = self.index();
+                    index.lapse(self.clock.instant());
+                    index.turn_mut(fence).ok_or(Failure::Stale)?.writing += 1;
+                }
+                Ok(self.in_slices(items, |index, item| {
+                    settle(index, number, (fence, epoch), item, records)
+                }))
             }
             Operation::Change(items) => {
-                let change = |item| change(&mut index, number, item, records);
-                Ok(items.into_iter().map(change).collect())
+                Ok(self.in_slices(items, |index, item| change(index, number, item, records)))
             }
             Operation::Domains(domains) => {
-                drop(index);
                 for domains in domains.chunks(SLICE) {
                     let index = self.index();
                     let states = domains
@@ -151,9 +151,26 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+impl<D: Disk> Shared<D> {
+    /// Makes the records of items, some while the index is locked, and then the next.
+    fn in_slices(
+        &self,
+        items: Vec<ItemChange>,
+        mut make: impl FnMut(&mut Index, ItemChange) -> Recorded,
+    ) -> Answer {
+        let mut answer = Answer::with_capacity(items.len());
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let mut index = self.index();
+            answer.extend(items.by_ref().take(SLICE).map(|item| make(&mut index, item)));
+        }
+        answer
+    }
+}
+
 /// The records that settle one item of the turn `(fence, epoch)`.
-fn settle<F>(
-    index: &mut Index<F>,
+fn settle(
+    index: &mut Index,
     operation: usize,
     (fence, epoch): (u64, u64),
     mut item: ItemChange,
@@ -172,7 +189,7 @@ fn settle<F>(
         *put_off = PutOff::default();
     }
     if matches!(item.left, Left::Same) && item.follow.is_none() {
-        index.unclaim(fence, item.id);
+        index.note_settled(fence, item.id, Recorded::Kept);
         return Recorded::Kept;
     }
     let recorded = item.left.recorded();
@@ -182,8 +199,8 @@ fn settle<F>(
 
 /// The records that change one item that no turn has claimed. [`Recorded::Gone`]: it stays as it
 /// is, since it is gone, was claimed, or was changed since it was looked at.
-fn change<F>(
-    index: &mut Index<F>,
+fn change(
+    index: &mut Index,
     operation: usize,
     item: ItemChange,
     records: &mut Vec<Record>,
@@ -199,8 +216,8 @@ fn change<F>(
     recorded
 }
 
-fn add<F>(
-    index: &mut Index<F>,
+fn add(
+    index: &mut Index,
     operation: usize,
     slot: u32,
     item: ItemChange,

@@ -289,7 +289,7 @@ impl<D: Disk> Shared<D> {
     }
 }
 
-fn stats_of<F>(index: &Index<F>, queue: &Queue) -> QueueStats {
+fn stats_of(index: &Index, queue: &Queue) -> QueueStats {
     let numbers = queue.numbers;
     let arrival = |slot: u32| index.slots[slot].arrival();
     QueueStats {
@@ -308,7 +308,7 @@ fn stats_of<F>(index: &Index<F>, queue: &Queue) -> QueueStats {
     }
 }
 
-fn matches<F>(index: &Index<F>, slot: u32, filter: &Filter, now: Timestamp) -> bool {
+fn matches(index: &Index, slot: u32, filter: &Filter, now: Timestamp) -> bool {
     let item = &index.slots[slot];
     let arrival = item.arrival();
     let is_of_domain = filter.domain.as_ref().is_none_or(|domain| index.domain_of(slot) == domain);

@@ -1,14 +1,22 @@
-//! Place on the disk, promised to messages before their first octet: full is said in time.
+//! Place on the disk, promised to messages while they are received: full is said in time.
+//!
+//! A promise is for what came and a step more, not for what a client says that it will send: one
+//! who announces much and sends nothing keeps nobody else out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shared;
-use super::disk::Disk;
+use super::disk::{Disk, Space};
 use crate::{Admission, Refuse};
 
 /// What a message is thought to need besides its body.
 const OVERHEAD: u64 = 4 << 10;
+/// Octets that are promised ahead of those that came, so that a message of common length asks only
+/// once how full the disk is.
+const STEP: u64 = 64 << 10;
+/// Files that must still fit.
+const FILES: u64 = 8;
 
 /// What is promised in all.
 #[derive(Debug, Default)]
@@ -16,58 +24,45 @@ pub struct Places {
     promised: AtomicU64,
 }
 
-/// Place that is promised to one message; dropping it gives the place back.
-#[derive(Debug)]
-pub struct Promise<D: Disk> {
-    shared: Arc<Shared<D>>,
-    octets: u64,
-}
-
-impl<D: Disk> Promise<D> {
-    /// Promises place for a message whose body has `size` octets.
-    pub fn new(shared: Arc<Shared<D>>, size: u64) -> Result<Self, Refuse> {
-        let mut promise = Self { shared, octets: 0 };
-        promise.extend_to(size)?;
-        Ok(promise)
-    }
-
-    /// Promises more, if the body is longer than was promised for.
-    pub fn extend_to(&mut self, size: u64) -> Result<(), Refuse> {
-        let octets = size.saturating_add(OVERHEAD);
-        if octets <= self.octets {
-            return Ok(());
-        }
-        let more = octets - self.octets;
-        let shared = &self.shared;
-        let before = shared.places.promised.fetch_add(more, Ordering::Relaxed);
-        self.octets = octets;
-        let space = shared.disk.space().map_err(|error| {
-            tracing::error!(%error, "the free place of the spool's disk cannot be told");
-            Refuse::Busy
-        })?;
-        // Two segments are kept free: one to begin, one to copy what is still needed into.
-        let needed = before.saturating_add(more).saturating_add(2 * shared.options.segment_bytes);
-        shared.tell_admission(space.free);
-        if needed > space.free { Err(Refuse::Full) } else { Ok(()) }
-    }
-}
-
 impl<D: Disk> Shared<D> {
     /// Looks how much place there is.
     pub(super) fn look_for_place(&self) {
         match self.disk.space() {
-            Ok(space) => self.tell_admission(space.free),
+            Ok(space) => self.tell_admission(self.free_for_mail(space)),
             Err(_) => self.set_admission(Admission::Unavailable),
         }
     }
 
+    /// Octets that new mail may take: one segment is kept free, to be set aside when the spare one
+    /// is used.
+    fn free_for_mail(&self, space: Space) -> u64 {
+        match space.free_files {
+            FILES.. => space.free.saturating_sub(self.options.segment_bytes),
+            _ => 0,
+        }
+    }
+
+    /// Whether `octets` fit beside what is promised to others.
+    fn check_place(&self, octets: u64, others: u64) -> Result<(), Refuse> {
+        let space = self.disk.space().map_err(|error| {
+            tracing::error!(%error, "the free place of the spool's disk cannot be told");
+            Refuse::Busy
+        })?;
+        let free = self.free_for_mail(space);
+        self.tell_admission(free);
+        // Promises never take more than half: most are never made use of.
+        if octets > free - others.min(free / 2) { Err(Refuse::Full) } else { Ok(()) }
+    }
+
+    /// The disk is full when no message fits however short. It takes more place to end it than to
+    /// begin it, so that it does not flap.
     fn tell_admission(&self, free: u64) {
-        let promised = self.places.promised.load(Ordering::Relaxed);
-        let taken =
-            promised.saturating_add(2 * self.options.segment_bytes).saturating_add(OVERHEAD);
-        self.set_admission(match free.checked_sub(taken) {
-            Some(room) => Admission::Open { room },
-            None => Admission::Full,
+        let was_full = *self.admission.borrow() == Admission::Full;
+        let enough = STEP + OVERHEAD + if was_full { self.options.segment_bytes / 4 } else { 0 };
+        let others = self.places.promised.load(Ordering::Relaxed).min(free / 2);
+        self.set_admission(match free >= enough {
+            true => Admission::Open { room: (free - others).saturating_sub(OVERHEAD) },
+            false => Admission::Full,
         });
     }
 
@@ -94,8 +89,43 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+/// Place that is promised to one message; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Promise<D: Disk> {
+    shared: Arc<Shared<D>>,
+    promised: u64,
+    /// The body's octets for which place was looked for.
+    looked: u64,
+}
+
+impl<D: Disk> Promise<D> {
+    /// Begins a message whose client says that it has `size` octets.
+    pub fn new(shared: Arc<Shared<D>>, size: Option<u64>) -> Result<Self, Refuse> {
+        let promised = STEP.min(size.unwrap_or(STEP)) + OVERHEAD;
+        let others = shared.places.promised.fetch_add(promised, Ordering::Relaxed);
+        let promise = Self { shared, promised, looked: promised - OVERHEAD };
+        let octets = size.unwrap_or(0).saturating_add(OVERHEAD).max(promised);
+        promise.shared.check_place(octets, others)?;
+        Ok(promise)
+    }
+
+    /// The body has `came` octets, of which `stored` are in a file: those take no place any more.
+    pub fn extend_to(&mut self, came: u64, stored: u64) -> Result<(), Refuse> {
+        if came <= self.looked {
+            return Ok(());
+        }
+        self.looked = came.saturating_add(STEP);
+        let promised = self.looked.saturating_sub(stored).saturating_add(OVERHEAD);
+        let places = &self.shared.places;
+        let others = places.promised.fetch_add(promised, Ordering::Relaxed) - self.promised;
+        places.promised.fetch_sub(self.promised, Ordering::Relaxed);
+        self.promised = promised;
+        self.shared.check_place(promised, others)
+    }
+}
+
 impl<D: Disk> Drop for Promise<D> {
     fn drop(&mut self) {
-        self.shared.places.promised.fetch_sub(self.octets, Ordering::Relaxed);
+        self.shared.places.promised.fetch_sub(self.promised, Ordering::Relaxed);
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crc32c::crc32c_append;
 use postern_core::envelope::State;
 
-use super::disk::{BODIES, Disk, DiskFile};
+use super::disk::{BODIES, Disk, DiskFile, Trouble};
 use super::index::Place;
 use super::meta::ItemState;
 use super::record::{Header, RECORD_HEAD};
+use super::report::Damage;
 use super::segment::segment_name;
-use super::{Shared, blocking};
+use super::{BUSY, Shared, blocking};
 use crate::{Body, Domain, Envelope, Error, MsgId, Recipient};
 
 /// Octets that are read at once.
@@ -28,31 +29,38 @@ pub(super) struct ItemRead {
 }
 
 impl<D: Disk> Shared<D> {
-    /// The record at `place`, of which `body` octets more are wanted than its head and meta part.
-    pub(super) fn read_record(&self, place: Place) -> Result<(Header, Vec<u8>), Error> {
+    /// The record at `place`, which must be about `id`: its head and its meta part.
+    pub(super) fn read_record(&self, place: Place, id: MsgId) -> Result<(Header, Vec<u8>), Error> {
         let damaged = |error: &dyn std::fmt::Display| {
             let name = segment_name(place.segment);
             Error::Damaged(format!("{name}, octet {}: {error}", place.offset))
         };
-        let (file, mark) = {
-            let index = self.index();
-            let segment = index.segments.get(place.segment).ok_or(Error::Gone)?;
-            (segment.file.clone(), segment.mark)
-        };
+        let mark = self.index().segments.get(place.segment).ok_or(Error::Gone)?.mark;
         let mut bytes = vec![0; RECORD_HEAD + place.meta_len as usize];
-        file.read_at(&mut bytes, u64::from(place.offset)).map_err(|error| damaged(&error))?;
-        match Header::read(mark, &bytes) {
-            Some((header, _)) => Ok((header, bytes.split_off(RECORD_HEAD))),
+        let file = self.files.get(&self.disk, place.segment);
+        let read = file.and_then(|file| file.read_at(&mut bytes, u64::from(place.offset)));
+        read.map_err(|error| read_fault(&error, &damaged))?;
+        match Header::read(mark, u64::from(place.offset), &bytes) {
+            Some((header, meta)) if header.id == id && meta.len() == place.meta_len as usize => {
+                Ok((header, bytes.split_off(RECORD_HEAD)))
+            }
+            Some(_) => Err(damaged(&"the record is another's")),
             None => Err(damaged(&"the record fails its checksum")),
         }
     }
 
-    /// The recipients that a state at `place` says.
-    fn read_state(&self, place: Place) -> Result<Vec<Recipient>, Error> {
-        let (header, meta) = self.read_record(place)?;
-        let Some(state) = ItemState::parse(header.kind, &meta) else {
+    /// The recipients that the state of an item at `place` says.
+    fn read_state(
+        &self,
+        place: Place,
+        domain: &Domain,
+        id: MsgId,
+    ) -> Result<Vec<Recipient>, Error> {
+        let (header, meta) = self.read_record(place, id)?;
+        let state = ItemState::parse(header.kind, &meta);
+        let Some(state) = state.filter(|state| state.domain == *domain) else {
             let name = segment_name(place.segment);
-            return Err(Error::Damaged(format!("{name}, octet {}: no state", place.offset)));
+            return Err(Error::Damaged(format!("{name}, octet {}: no state of it", place.offset)));
         };
         Ok(state.recipients().map(Recipient::from_stored).collect())
     }
@@ -67,7 +75,7 @@ impl<D: Disk> Shared<D> {
                 Some((index.slots[slot], index.slots.state(slot)))
             };
             let (item, state) = find().ok_or(Error::Gone)?;
-            match self.read_envelope(domain, item.put, state) {
+            match self.read_envelope(domain, id, item.put, state) {
                 Ok(envelope) => return Ok(ItemRead { envelope, size: item.body_len(), state }),
                 Err(error) => {
                     let (item_now, state_now) = find().ok_or(Error::Gone)?;
@@ -82,16 +90,17 @@ impl<D: Disk> Shared<D> {
     fn read_envelope(
         &self,
         domain: &Domain,
+        id: MsgId,
         put: Place,
         state: Option<Place>,
     ) -> Result<Envelope, Error> {
-        let (_, meta) = self.read_record(put)?;
+        let (_, meta) = self.read_record(put, id)?;
         let (_, mut envelope) = Envelope::decode(&meta).map_err(|fault| {
             let name = segment_name(put.segment);
             Error::Damaged(format!("{name}, octet {}: {fault}", put.offset))
         })?;
         match state {
-            Some(place) => envelope.recipients = self.read_state(place)?,
+            Some(place) => envelope.recipients = self.read_state(place, domain, id)?,
             None => envelope.recipients.retain(|recipient| {
                 recipient.state != State::Delivered && recipient.domain() == *domain
             }),
@@ -100,28 +109,55 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Opens a message's body.
-    pub(super) fn open_body(&self, id: MsgId) -> Result<LogBody<D>, Error> {
+    pub(super) fn open_body(self: &Arc<Self>, id: MsgId) -> Result<LogBody<D>, Error> {
         let find = || {
             let index = self.index();
             index.slots.find(id).map(|slot| index.slots[slot].put)
         };
-        let place = find().ok_or(Error::Gone)?;
-        let file = self.index().segments.get(place.segment).map(|segment| segment.file.clone());
-        let (header, _) = match self.read_record(place) {
-            Err(_) if find() != Some(place) => return self.open_body(id),
-            read => read?,
+        loop {
+            let place = find().ok_or(Error::Gone)?;
+            let opened = self.open_body_at(id, place);
+            if opened.is_ok() || find() == Some(place) {
+                return opened.inspect_err(|error| self.note_body(id, error));
+            }
+        }
+    }
+
+    /// A message whose body cannot be read whole waits for a person, for all its domains.
+    fn note_body(&self, id: MsgId, error: &Error) {
+        let Error::Damaged(what) = error else { return };
+        let domains = self.domains_of(id);
+        {
+            let mut index = self.index();
+            index.items_of(id).into_iter().for_each(|slot| index.mark_damaged(slot));
+        }
+        self.note_damage(&self.damage_of(domains, id, what.clone()));
+    }
+
+    pub(super) fn damage_of(&self, domains: Vec<Domain>, id: MsgId, what: String) -> Damage {
+        let place = {
+            let index = self.index();
+            index.slots.find(id).map(|slot| index.slots[slot].put)
         };
+        let file = place.map(|place| segment_name(place.segment)).unwrap_or_default();
+        Damage { file, range: None, what, id: Some(id), domains, is_held: true }
+    }
+
+    fn open_body_at(self: &Arc<Self>, id: MsgId, place: Place) -> Result<LogBody<D>, Error> {
+        let (header, _) = self.read_record(place, id)?;
         let start = u64::from(place.offset) + RECORD_HEAD as u64 + u64::from(place.meta_len);
         let name =
             if header.own_file { format!("{BODIES}/{id}") } else { segment_name(place.segment) };
+        let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
         let (file, start) = if header.own_file {
-            let file = self.disk.open(&name).map_err(|error| Error::Damaged(error.to_string()))?;
-            (Arc::new(file), 0)
+            (self.disk.open(&name).map(Arc::new), 0)
         } else {
-            (file.ok_or(Error::Gone)?, start)
+            (self.files.get(&self.disk, place.segment), start)
         };
         Ok(LogBody {
-            file,
+            shared: self.clone(),
+            id,
+            file: file.map_err(|error| read_fault(&error, &damaged))?,
             name: name.into(),
             next: start,
             end: start + header.body_len,
@@ -133,10 +169,20 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+/// What an error of reading means.
+fn read_fault(error: &io::Error, damaged: &dyn Fn(&dyn std::fmt::Display) -> Error) -> Error {
+    match Trouble::of(error) {
+        Trouble::Busy => Error::Unavailable { after: BUSY },
+        Trouble::Full | Trouble::Failed => damaged(error),
+    }
+}
+
 /// A body that is read from its segment or its own file. The file stays readable while it is open,
 /// even after the log has moved the message or let go of it.
 #[derive(Debug)]
 pub struct LogBody<D: Disk> {
+    shared: Arc<Shared<D>>,
+    id: MsgId,
     file: Arc<D::File>,
     name: Arc<str>,
     next: u64,
@@ -158,20 +204,26 @@ impl<D: Disk> LogBody<D> {
         Ok(self)
     }
 
-    /// Fills the buffer with the next octets.
+    /// Fills the buffer with the next octets. The last are lent only once the checksum of all is
+    /// right: whoever sends them on must be able to stop before the end.
     pub(super) fn fill(&mut self) -> Result<(), Error> {
+        let filled = self.read_on();
+        filled.inspect_err(|error| self.shared.note_body(self.id, error))
+    }
+
+    fn read_on(&mut self) -> Result<(), Error> {
         let length = (self.end - self.next).min(CHUNK_BYTES);
         self.buffer.resize(usize::try_from(length).expect("a chunk is small"), 0);
-        if length == 0 {
-            return match self.checksum == self.expected {
-                true => Ok(()),
-                false => Err(Error::Damaged(format!("{}: a body fails its checksum", self.name))),
-            };
-        }
+        let damaged =
+            |what: &dyn std::fmt::Display| Error::Damaged(format!("{}: {what}", self.name));
         let read = self.file.read_at(&mut self.buffer, self.next);
-        read.map_err(|error: io::Error| Error::Damaged(format!("{}: {error}", self.name)))?;
+        read.map_err(|error| read_fault(&error, &damaged))?;
         self.next += length;
         self.checksum = crc32c_append(self.checksum, &self.buffer);
+        if self.next == self.end && self.checksum != self.expected {
+            self.buffer.clear();
+            return Err(damaged(&"a body fails its checksum"));
+        }
         Ok(())
     }
 }
@@ -186,6 +238,7 @@ impl<D: Disk> Body for LogBody<D> {
             return Ok(&self.buffer);
         }
         let mut body = LogBody {
+            shared: self.shared.clone(),
             file: self.file.clone(),
             name: self.name.clone(),
             buffer: std::mem::take(&mut self.buffer),

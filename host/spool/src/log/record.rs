@@ -1,7 +1,8 @@
 //! The log's records and the head of a segment, to and from their octets.
 //!
 //! A segment is a head and records, one right after the other; what follows the last is zeros.
-//! Numbers are little-endian.
+//! While a segment is written, its head stands a second time at the end of its file: the mark must
+//! not be lost with one sector. Numbers are little-endian.
 //!
 //! | Octets | A segment's head |
 //! | --- | --- |
@@ -23,7 +24,7 @@
 //! | 4 | CRC-32C of the body |
 //! | 1 | kind: 1 put, 3 done, 5 state, 6 domain; version 1 had 2 state, 4 domain |
 //! | 1 | flags: 1 last of its batch, 2 the body has a file of its own, 4 void without the next |
-//! | 2 | zeros |
+//! | 2 | a hash of the record's offset, so that one in another's place is found out; 0: none |
 //! | 4 | CRC-32C of the octets before and of the meta part |
 //! | m | the meta part |
 //! | | the body, unless it has a file of its own |
@@ -92,16 +93,14 @@ impl SegmentHead {
     /// The head that the first octets of `bytes` are.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeadFault> {
         let head: &[u8; SEGMENT_HEAD] = bytes.first_chunk().ok_or(HeadFault::Damaged)?;
-        let version = u32_at(head, 8);
-        if head[..8] != *MAGIC {
+        // Before the version is believed: one bit of it must not keep the server from starting.
+        if head[..8] != *MAGIC || crc32c(&head[..56]) != u32_at(head, 56) {
             return Err(HeadFault::Damaged);
         }
+        let version = u32_at(head, 8);
         if version > VERSION {
             let writer = String::from_utf8_lossy(&head[32..56]);
             return Err(HeadFault::Newer(version, writer.trim_end_matches('\0').to_owned()));
-        }
-        if crc32c(&head[..56]) != u32_at(head, 56) {
-            return Err(HeadFault::Damaged);
         }
         let (number, mark) = (u32_at(head, 12), u64_at(head, 16));
         Ok(Self { number, mark, first_batch: u64_at(head, 24) })
@@ -190,8 +189,9 @@ impl Header {
         (RECORD_HEAD as u64 + u64::from(self.meta_len)).saturating_add(body)
     }
 
-    /// Fills in the head of `record`, whose meta part stands where it belongs.
-    pub fn write(&self, mark: u64, record: &mut [u8]) {
+    /// Fills in the head of `record`, which is to stand at `offset` of its segment and whose meta
+    /// part stands where it belongs.
+    pub fn write(&self, mark: u64, offset: u64, record: &mut [u8]) {
         let kind = self.kind.code();
         let flags =
             [(self.last, FLAG_LAST), (self.own_file, FLAG_OWN_FILE), (self.linked, FLAG_LINKED)];
@@ -203,19 +203,29 @@ impl Header {
         head[32..40].copy_from_slice(&self.body_len.to_le_bytes());
         head[40..44].copy_from_slice(&self.meta_len.to_le_bytes());
         head[44..48].copy_from_slice(&self.body_crc.to_le_bytes());
-        head[48..52].copy_from_slice(&[kind, flags, 0, 0]);
+        let [low, high] = hash_of(offset).to_le_bytes();
+        head[48..52].copy_from_slice(&[kind, flags, low, high]);
         let checksum = crc32c_append(crc32c(&head[..52]), &rest[..self.meta_len as usize]);
         head[52..].copy_from_slice(&checksum.to_le_bytes());
     }
 
-    /// The head and the meta part of the record with which `bytes` begin; none when they are not
-    /// right. The body is not looked at.
-    pub fn read(mark: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
+    /// The head and the meta part of the record with which `bytes` begin and which stands at
+    /// `offset` of its segment; none when they are not right. The body is not looked at.
+    pub fn read(mark: u64, offset: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (head, rest) = bytes.split_first_chunk::<RECORD_HEAD>()?;
-        if u64_at(head, 0) != mark {
+        let header = Self::parse(mark, offset, head)?;
+        let meta = rest.get(..usize::try_from(header.meta_len).ok()?)?;
+        let checksum = crc32c_append(crc32c(&head[..52]), meta);
+        (checksum == u32_at(head, 52)).then_some((header, meta))
+    }
+
+    /// What a head says whose checksum is yet to be compared.
+    pub fn parse(mark: u64, offset: u64, head: &[u8; RECORD_HEAD]) -> Option<Self> {
+        let hash = u16::from_le_bytes([head[50], head[51]]);
+        if u64_at(head, 0) != mark || (hash != 0 && hash != hash_of(offset)) {
             return None;
         }
-        let header = Self {
+        Some(Self {
             kind: Kind::of_code(head[48])?,
             id: MsgId::from_bytes(*head[16..].first_chunk()?),
             batch: u64_at(head, 8),
@@ -225,19 +235,14 @@ impl Header {
             meta_len: u32_at(head, 40),
             body_len: u64_at(head, 32),
             body_crc: u32_at(head, 44),
-        };
-        let meta = rest.get(..usize::try_from(header.meta_len).ok()?)?;
-        let checksum = crc32c_append(crc32c(&head[..52]), meta);
-        (checksum == u32_at(head, 52)).then_some((header, meta))
+        })
     }
+}
 
-    /// As [`Header::read`], of a record that is right to the end of its body.
-    pub fn read_whole(mark: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (header, meta) = Self::read(mark, bytes)?;
-        let record = bytes.get(..usize::try_from(header.record_len()).ok()?)?;
-        let body = &record[RECORD_HEAD + meta.len()..];
-        (header.own_file || crc32c(body) == header.body_crc).then_some((header, meta))
-    }
+/// Of a record's offset; never 0.
+fn hash_of(offset: u64) -> u16 {
+    let mixed = (offset.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    u16::try_from(mixed).expect("16 bits are left").max(1)
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {

@@ -3,8 +3,10 @@
 use std::io::{self, IoSlice};
 
 use super::disk::{Disk, DiskFile, SEGMENTS, is_full};
+use super::segment::{UNFINISHED, remove_if_there};
 
-const NAME: &str = "secret";
+/// The key's file, in the segments' folder.
+pub const NAME: &str = "secret";
 
 /// Reads the key, or makes it. On a disk that is full it is good until the next start.
 pub fn read_or_make<D: Disk>(disk: &D) -> io::Result<[u8; 32]> {
@@ -35,14 +37,12 @@ fn fill_random(secret: &mut [u8]) -> io::Result<()> {
 }
 
 fn store<D: Disk>(disk: &D, name: &str, secret: &[u8]) -> io::Result<()> {
-    let new = format!("{name}.new");
-    match disk.remove(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let new = format!("{name}{UNFINISHED}");
+    remove_if_there(disk, &new)?;
     let file = disk.create(&new)?;
     file.write_at(&mut [IoSlice::new(secret)], 0)?;
     file.sync()?;
+    remove_if_there(disk, name)?;
     disk.rename(&new, name)?;
     disk.sync_folder(SEGMENTS)
 }

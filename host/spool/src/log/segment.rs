@@ -12,12 +12,13 @@
 //! | 4 | CRC-32C of the octets before |
 
 use std::io;
-use std::ops::Range;
 
 use crc32c::crc32c;
 
 use super::disk::{Disk, DiskFile, SEGMENTS};
-use super::record::{HeadFault, Header, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
+use super::meta::{DomainState, ItemState, Named};
+use super::record::{Header, Kind, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
+use crate::{Domain, Envelope};
 
 const INDEX_MAGIC: &[u8; 8] = b"POSTERNI";
 const INDEX_VERSION: u32 = 1;
@@ -33,10 +34,22 @@ pub fn index_name(number: u32) -> String {
     format!("{SEGMENTS}/{number:08}.idx")
 }
 
-/// The number in a segment's file name, without its folder.
-pub fn number_of(name: &str) -> Option<u32> {
-    name.strip_suffix(".log").filter(|digits| digits.len() >= 8)?.parse().ok()
+/// The index file of segment `number` while it is written.
+pub fn unfinished_index_name(number: u32) -> String {
+    format!("{SEGMENTS}/{number:08}.idx{UNFINISHED}")
 }
+
+/// How the name of a file ends that is not used before it is whole.
+pub const UNFINISHED: &str = ".part";
+
+/// The number in the name of a segment's file or of its index, without their folder.
+pub fn number_of(name: &str, suffix: &str) -> Option<u32> {
+    let digits = name.strip_suffix(suffix).filter(|digits| digits.len() >= 8)?;
+    digits.parse().ok().filter(|&number| number <= LAST_SEGMENT && format!("{number:08}") == digits)
+}
+
+/// No segment has a greater number: one more still is one.
+pub const LAST_SEGMENT: u32 = u32::MAX - 1;
 
 /// One record, without its body.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +60,31 @@ pub struct Entry<'a> {
     pub header: Header,
     /// Its meta part.
     pub meta: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// The domains that it is about.
+    pub fn domains(&self) -> Vec<Domain> {
+        let kind = self.header.kind;
+        let of = match kind {
+            Kind::Put => Vec::new(),
+            Kind::Done => Named::parse(self.meta).map(|named| named.domain).into_iter().collect(),
+            Kind::State | Kind::OldState => {
+                ItemState::parse(kind, self.meta).map(|state| state.domain).into_iter().collect()
+            }
+            Kind::Domain | Kind::OldDomain => {
+                DomainState::parse(kind, self.meta).map(|(domain, _)| domain).into_iter().collect()
+            }
+        };
+        if kind != Kind::Put {
+            return of;
+        }
+        let Ok((_, envelope)) = Envelope::decode(self.meta) else { return of };
+        let mut domains: Vec<_> = envelope.recipients.iter().map(|one| one.domain()).collect();
+        domains.sort();
+        domains.dedup();
+        domains
+    }
 }
 
 /// The records of a segment, without their bodies.
@@ -82,16 +120,36 @@ impl Listing {
         self.end = offset + header.record_len();
     }
 
-    /// Drops the records at the end that count only together with one that is not there.
-    fn drop_linked(&mut self) {
-        let (mut length, mut end) = (0, SEGMENT_HEAD as u64);
-        for entry in self.entries().filter(|entry| !entry.header.linked) {
-            end = entry.offset + entry.header.record_len();
-            let past = entry.meta.as_ptr_range().end as usize;
-            length = past - self.entries.as_ptr() as usize;
+    /// Drops the records that count only together with one that is not there, if it `may_lack`
+    /// where it should begin; says which.
+    pub fn drop_linked(&mut self, may_lack: impl Fn(u64) -> bool) -> Vec<(u64, Header)> {
+        let all: Vec<_> = self.entries().map(|entry| (entry.offset, entry.header)).collect();
+        let mut dropped = Vec::new();
+        let mut follows = None;
+        for &(offset, header) in all.iter().rev() {
+            let next = offset + header.record_len();
+            let is_void = header.linked && follows != Some(next) && may_lack(next);
+            if is_void {
+                dropped.push((offset, header));
+            }
+            follows = (!is_void).then_some(offset);
         }
-        self.entries.truncate(length);
-        self.end = end;
+        if !dropped.is_empty() {
+            let mut kept = Self::new(self.head);
+            for entry in self.entries() {
+                if !dropped.iter().any(|(offset, _)| *offset == entry.offset) {
+                    kept.push_entry(&entry, &self.entries);
+                }
+            }
+            *self = kept;
+        }
+        dropped
+    }
+
+    fn push_entry(&mut self, entry: &Entry<'_>, of: &[u8]) {
+        let end = entry.meta.as_ptr_range().end as usize - of.as_ptr() as usize;
+        let record = end - RECORD_HEAD - entry.meta.len();
+        self.push(entry.offset, &entry.header, &of[record..end]);
     }
 
     /// The records in their order.
@@ -105,14 +163,17 @@ impl Listing {
         let mut at = from;
         std::iter::from_fn(move || {
             let (offset, record) = self.entries.get(at..)?.split_first_chunk()?;
-            let (header, meta) = Header::read(self.head.mark, record)?;
+            let offset = u64::from_le_bytes(*offset);
+            let (header, meta) = Header::read(self.head.mark, offset, record)?;
             at += size_of::<u64>() + RECORD_HEAD + meta.len();
-            Some((Entry { offset: u64::from_le_bytes(*offset), header, meta }, at))
+            Some((Entry { offset, header, meta }, at))
         })
     }
 
-    /// Stores the index file. It is not synced: one that is not whole is found out and made again.
-    pub fn store<D: Disk>(&self, disk: &D) -> io::Result<()> {
+    /// Stores the index file, which says by being there that all of the segment was finished. It
+    /// is not synced: one that is not whole is found out and made again. `has_gaps`: there are
+    /// octets between the records that only the index tells from damage, so it is synced.
+    pub fn store<D: Disk>(&self, disk: &D, has_gaps: bool) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(INDEX_HEAD + self.entries.len() + 4);
         bytes.extend_from_slice(INDEX_MAGIC);
         bytes.extend_from_slice(&INDEX_VERSION.to_le_bytes());
@@ -122,13 +183,21 @@ impl Listing {
         bytes.extend_from_slice(&self.entries);
         let checksum = crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
-        let file = disk.create(&index_name(self.head.number))?;
-        file.write_at(&mut [io::IoSlice::new(&bytes)], 0)
+        let unfinished = unfinished_index_name(self.head.number);
+        remove_if_there(disk, &unfinished)?;
+        let file = disk.create(&unfinished)?;
+        file.write_at(&mut [io::IoSlice::new(&bytes)], 0)?;
+        if has_gaps {
+            file.sync()?;
+        }
+        remove_if_there(disk, &index_name(self.head.number))?;
+        disk.rename(&unfinished, &index_name(self.head.number))
     }
 
-    /// The stored index of the segment with this head; none when it is missing or not right.
-    pub fn load<D: Disk>(disk: &D, head: SegmentHead) -> Option<Self> {
-        let bytes = read_all(&disk.open(&index_name(head.number)).ok()?).ok()?;
+    /// The stored index of segment `number`, whose mark is `mark` if that is known; none when it
+    /// is missing or not right.
+    pub fn load<D: Disk>(disk: &D, number: u32, mark: Option<u64>) -> Option<Self> {
+        let bytes = read_all(&disk.open(&index_name(number)).ok()?).ok()?;
         let (bytes, checksum) = bytes.split_last_chunk()?;
         if crc32c(bytes) != u32::from_le_bytes(*checksum) {
             return None;
@@ -136,101 +205,27 @@ impl Listing {
         let (fields, entries) = bytes.split_first_chunk::<INDEX_HEAD>()?;
         let mut expected = INDEX_MAGIC.to_vec();
         expected.extend_from_slice(&INDEX_VERSION.to_le_bytes());
-        expected.extend_from_slice(&head.number.to_le_bytes());
-        expected.extend_from_slice(&head.mark.to_le_bytes());
-        if fields[..24] != expected {
+        expected.extend_from_slice(&number.to_le_bytes());
+        let stored = u64::from_le_bytes(*fields[16..].first_chunk()?);
+        if fields[..16] != expected || mark.is_some_and(|mark| mark != stored) {
             return None;
         }
         let end = u64::from_le_bytes(*fields.last_chunk()?);
+        let head = SegmentHead { number, mark: stored, first_batch: 0 };
         Some(Self { head, end, entries: entries.to_vec() })
     }
 }
 
-/// What a scan of a whole segment found.
-#[derive(Debug)]
-pub struct Scan {
-    /// The records that are right.
-    pub listing: Listing,
-    /// Octets of an unfinished batch after them: nobody was told that these are durable.
-    pub torn: u64,
-    /// Octets that are not right although they were durable once.
-    pub damage: Vec<Range<u64>>,
-}
-
-impl Scan {
-    /// Scans the segment `bytes`. `is_last` says that it is the one that was being written: only
-    /// there may a batch be unfinished.
-    pub fn of(bytes: &[u8], head: SegmentHead, is_last: bool) -> Self {
-        let mut scan = Self { listing: Listing::new(head), torn: 0, damage: Vec::new() };
-        let mut at = SEGMENT_HEAD.min(bytes.len());
-        // Batches up to this one were synced before a record of a later one was written.
-        let mut open_batch = head.first_batch;
-        while at < bytes.len() {
-            if let Some((header, _)) = Header::read_whole(head.mark, &bytes[at..]) {
-                scan.listing.push(at as u64, &header, &bytes[at..]);
-                open_batch = header.batch + u64::from(header.last);
-                at += usize::try_from(header.record_len()).expect("it was found in memory");
-                continue;
-            }
-            let used = at + used(&bytes[at..]);
-            if used == at {
-                break;
-            }
-            let next = following(bytes, head.mark, at);
-            let proof = |&(_, batch): &(usize, u64)| !is_last || batch > open_batch;
-            if is_last && !next.iter().any(proof) {
-                scan.listing.drop_linked();
-                scan.torn = used as u64 - scan.listing.end();
-                break;
-            }
-            let resume = next.first().map_or(used, |&(offset, _)| offset);
-            scan.damage.push(at as u64..resume as u64);
-            at = resume;
-            open_batch = next.first().map_or(0, |&(_, batch)| batch);
-        }
-        scan
+/// Removes a file, if there is one.
+pub fn remove_if_there<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
-}
-
-/// Octets up to the last that is not zero. The place that is set aside is long and mostly zeros, so
-/// they are looked at in parts that the compiler can compare at once.
-fn used(bytes: &[u8]) -> usize {
-    let mut parts = bytes.chunks(4 << 10).enumerate();
-    let last = parts.rfind(|(_, part)| part.iter().fold(0, |or, octet| or | octet) != 0);
-    last.map_or(0, |(number, part)| {
-        let zeros = part.iter().rev().take_while(|octet| **octet == 0).count();
-        number * (4 << 10) + part.len() - zeros
-    })
-}
-
-/// Where records that are right begin after `at`, with the numbers of their batches.
-fn following(bytes: &[u8], mark: u64, at: usize) -> Vec<(usize, u64)> {
-    let mut found = Vec::new();
-    let mut from = at + 1;
-    let mark_bytes = mark.to_le_bytes();
-    while let Some(distance) =
-        bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, &mark_bytes))
-    {
-        let offset = from + distance;
-        let record = Header::read_whole(mark, &bytes[offset..]);
-        found.extend(record.map(|(header, _)| (offset, header.batch)));
-        from = offset + 1;
-    }
-    found
-}
-
-/// Reads the head of a segment's file.
-pub fn read_head<F: DiskFile>(file: &F) -> io::Result<Result<SegmentHead, HeadFault>> {
-    let mut bytes = [0; SEGMENT_HEAD];
-    if file.length()? < SEGMENT_HEAD as u64 {
-        return Ok(Err(HeadFault::Damaged));
-    }
-    file.read_at(&mut bytes, 0)?;
-    Ok(SegmentHead::decode(&bytes))
 }
 
 /// The whole content of a file.
-pub fn read_all<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
+fn read_all<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
     let length = usize::try_from(file.length()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut bytes = vec![0; length];
     file.read_at(&mut bytes, 0)?;

@@ -11,15 +11,17 @@ use crate::{Error, FOLLOW_BYTES_MAX, Fate, REPLY_BYTES_MAX, Recipient, Retry, Se
 impl<D: Disk> Shared<D> {
     /// The operation that records `done`. [`Error::Stale`] when the turn has lapsed.
     pub(super) fn settling(&self, turn: &Turn, done: Vec<Settled>) -> Result<Operation, Error> {
-        let mut index = self.index();
-        index.lapse(self.clock.instant());
-        let state = index.turn_mut(turn.fence).ok_or(Error::Stale)?;
-        let items = done.into_iter().map(|settled| {
-            let claimed = state.claims.get(&settled.id);
-            let recipients = claimed.map(|claimed| claimed.recipients.clone());
-            self.item_change(turn, settled, recipients.unwrap_or_default())
-        });
-        let items = items.collect();
+        self.index().lapse(self.clock.instant());
+        let mut items = Vec::with_capacity(done.len());
+        for settled in done {
+            let recipients = {
+                let mut index = self.index();
+                let state = index.turn_mut(turn.fence).ok_or(Error::Stale)?;
+                let claimed = state.claims.get(&settled.id);
+                claimed.map(|claimed| claimed.recipients.clone()).unwrap_or_default()
+            };
+            items.push(self.item_change(turn, settled, recipients));
+        }
         Ok(Operation::Settle { fence: turn.fence, epoch: turn.epoch, items })
     }
 

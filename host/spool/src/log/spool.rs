@@ -62,11 +62,14 @@ impl<D: Disk> Spool for LogSpool<D> {
 
     async fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
         self.check_up()?;
-        if !self.shared.has_room() {
+        if !self.shared.can_settle() {
             match self.commit(Operation::Room).await {
                 Err(Error::Full) => return Ok(Vec::new()),
                 answered => answered?,
             };
+            if !self.shared.can_settle() {
+                return Ok(Vec::new());
+            }
         }
         let turn = turn.clone();
         self.with(move |shared| shared.claim(&turn, max)).await?
@@ -168,7 +171,9 @@ impl<D: Disk> Spool for LogSpool<D> {
     }
 
     async fn damage(&self) -> Result<Damage, Error> {
-        Ok(self.shared.damage.lock().expect("no holder panics").clone())
+        let damages = self.with(|shared| shared.damages()).await?;
+        let first = damages.first.iter().map(ToString::to_string).collect();
+        Ok(Damage { count: damages.count, first })
     }
 
     fn secret(&self) -> &[u8; 32] {

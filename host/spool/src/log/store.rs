@@ -3,6 +3,7 @@
 //! It is driven by one thread, or by a test step by step.
 
 mod copy;
+mod rotate;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -10,15 +11,13 @@ use std::sync::atomic::Ordering;
 
 use self::copy::Tidying;
 use super::Shared;
-use super::disk::{BODIES, Disk, DiskFile, QUARANTINE, SEGMENTS, is_full};
+use super::disk::{BODIES, Disk, DiskFile};
 use super::index::Change;
 use super::operation::{Answer, Operation};
-use super::record::{Header, Kind, SEGMENT_HEAD, SegmentHead};
-use super::segment::{Entry, Listing, index_name, segment_name};
+use super::record::{Header, Kind};
+use super::segment::{Entry, Listing};
+use super::spare::Spare;
 use crate::{MsgId, Recorded};
-
-/// Bytes that a segment must still take before something new is claimed for delivery.
-const SETTLING_ROOM: u64 = 256;
 
 /// Why an operation was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +26,8 @@ pub enum Failure {
     Stale,
     /// There is no place; nothing was changed.
     Full,
+    /// Short of descriptors or memory; nothing was changed.
+    Busy,
     /// The disk failed: the operation may or may not be found after the next start.
     Uncertain,
     /// The log had stopped before.
@@ -35,6 +36,17 @@ pub enum Failure {
 
 /// Records that are done while the index is locked.
 const APPLY_SLICE: usize = 256;
+
+/// What a record is for, which decides what place it may have when that is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A new message.
+    Put,
+    /// Clearing a segment away.
+    Copy,
+    /// What became of a message.
+    Settle,
+}
 
 /// One record that an operation needs.
 pub struct Record {
@@ -52,7 +64,7 @@ pub struct Record {
 struct Current<F> {
     file: Arc<F>,
     listing: Listing,
-    /// Octets set aside for the file.
+    /// Octets set aside for records.
     capacity: u64,
     /// Puts end here, so that what is settled can be recorded on a disk that is full.
     put_capacity: u64,
@@ -63,6 +75,8 @@ pub struct Log<D: Disk> {
     shared: Arc<Shared<D>>,
     current: Option<Current<D::File>>,
     tidying: Option<Tidying>,
+    spare: Option<Spare<D::File>>,
+    next_spare: u32,
     next_segment: u32,
     next_batch: u64,
 }
@@ -70,7 +84,8 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Goes on after what a recovery found. Numbers of segments and batches are never used again.
     pub fn new(shared: Arc<Shared<D>>, next_segment: u32, next_batch: u64) -> Self {
-        Self { shared, current: None, tidying: None, next_segment, next_batch }
+        let (current, tidying, spare, next_spare) = (None, None, None, 0);
+        Self { shared, current, tidying, spare, next_spare, next_segment, next_batch }
     }
 
     /// Messages that are being received or wait for their commit.
@@ -97,12 +112,12 @@ impl<D: Disk> Log<D> {
             turns.extend(fence.filter(|_| result.is_ok()));
             results.push(result);
         }
-        self.write(records, &mut results);
+        self.write(records, &mut results, None);
         for number in needs_room {
-            results[number] = self.make_room(SETTLING_ROOM, false).map(|()| Answer::new());
+            let reserved = self.ensure_reserve().map(|()| Answer::new());
+            results[number] = reserved.map_err(|error| self.sorted(&error));
         }
-        let has_room = self.fits(SETTLING_ROOM, false);
-        self.shared.has_room.store(has_room, Ordering::Relaxed);
+        self.note_reserve();
         let mut index = self.shared.index();
         for fence in turns {
             if let Some(turn) = index.turn_mut(fence) {
@@ -113,24 +128,34 @@ impl<D: Disk> Log<D> {
         results
     }
 
-    /// Writes `records` to one segment or more, syncs each, and does what they say.
-    fn write(&mut self, records: Vec<Record>, results: &mut [Result<Answer, Failure>]) {
+    /// Writes `records` to one segment or more, syncs each, and does what they say. `purpose`: of
+    /// all of them; none: puts are new messages, and the others settle.
+    fn write(
+        &mut self,
+        records: Vec<Record>,
+        results: &mut [Result<Answer, Failure>],
+        purpose: Option<Purpose>,
+    ) {
         let mut batch = Vec::with_capacity(records.len());
         let mut batch_len = 0;
         let mut records = records.into_iter();
         while let Some(first) = records.next() {
             // Linked records are written together, or not at all.
-            let (is_put, operation) = (first.header.kind == Kind::Put, first.operation);
+            let operation = first.operation;
+            let purpose = purpose.unwrap_or(match first.header.kind {
+                Kind::Put => Purpose::Put,
+                _ => Purpose::Settle,
+            });
             let mut group = vec![first];
             while group.last().is_some_and(|record| record.header.linked) {
                 group.extend(records.next());
             }
             let length = group.iter().map(|record| record.header.record_len()).sum();
-            if !self.fits(batch_len + length, is_put) {
+            if !self.fits(batch_len + length, purpose) {
                 self.write_batch(std::mem::take(&mut batch), results);
                 batch_len = 0;
-                if let Err(failure) = self.make_room(length, is_put) {
-                    results[operation] = Err(failure);
+                if let Err(failure) = self.make_room(length, purpose) {
+                    fail(&mut results[operation], failure);
                     continue;
                 }
             }
@@ -147,78 +172,9 @@ impl<D: Disk> Log<D> {
         match self.write_and_sync(&mut batch) {
             Ok(()) => self.apply(&batch),
             Err(failure) => {
-                batch.iter().for_each(|record| results[record.operation] = Err(failure));
+                batch.iter().for_each(|record| fail(&mut results[record.operation], failure));
             }
         }
-    }
-
-    fn fits(&self, length: u64, is_put: bool) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            let capacity = if is_put { current.put_capacity } else { current.capacity };
-            current.listing.end() + length <= capacity
-        })
-    }
-
-    /// Begins a new segment, unless the disk is full and the record still fits this one.
-    fn make_room(&mut self, length: u64, is_put: bool) -> Result<(), Failure> {
-        if self.shared.is_down() {
-            return Err(Failure::Down);
-        }
-        if self.fits(length, is_put) {
-            return Ok(());
-        }
-        match self.begin_segment() {
-            Ok(()) if self.fits(length, is_put) => Ok(()),
-            Ok(()) => Err(Failure::Full),
-            Err(error) if is_full(&error) => Err(Failure::Full),
-            Err(error) => Err(self.shared.stop(&error)),
-        }
-    }
-
-    /// Seals the segment that is being written and begins the next.
-    fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.next_segment;
-        let name = segment_name(number);
-        let disk = &self.shared.disk;
-        let file = disk.create(&name)?;
-        self.next_segment += 1;
-        let mark = u64::from_le_bytes(*MsgId::now().as_bytes().last_chunk().expect("16 octets"));
-        let head = SegmentHead { number, mark, first_batch: self.next_batch };
-        let capacity = match self.make_segment(&file, &head) {
-            Ok(capacity) => capacity,
-            Err(error) if is_full(&error) => {
-                disk.remove(&name)?;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        disk.sync_folder(SEGMENTS)?;
-        self.seal()?;
-        let whole = self.shared.options.segment_bytes;
-        let put_capacity = if capacity == whole { whole - whole / 16 } else { 0 };
-        let file = Arc::new(file);
-        self.shared.index().segments.add(number, file.clone(), mark, SEGMENT_HEAD as u64);
-        let listing = Listing::new(head);
-        self.current = Some(Current { file, listing, capacity, put_capacity });
-        Ok(())
-    }
-
-    /// Sets place aside for a segment, and when there is little left, enough for some settlings;
-    /// makes its head durable. Says how much place there is.
-    fn make_segment(&self, file: &D::File, head: &SegmentHead) -> io::Result<u64> {
-        let whole = self.shared.options.segment_bytes;
-        let capacity = match file.reserve(whole) {
-            Ok(()) => whole,
-            Err(error) if is_full(&error) => {
-                file.truncate(0)?;
-                file.reserve(whole / 16)?;
-                whole / 16
-            }
-            Err(error) => return Err(error),
-        };
-        file.write_at(&mut [IoSlice::new(&head.encode())], 0)?;
-        file.sync()?;
-        Ok(capacity)
     }
 
     /// Looks how much place there is, for those who want to know.
@@ -226,35 +182,17 @@ impl<D: Disk> Log<D> {
         self.shared.look_for_place();
     }
 
-    /// Leaves the log so that the next start is quick.
-    pub fn close(&mut self) {
-        if self.shared.is_down() {
-            return;
-        }
-        if let Err(error) = self.seal() {
-            tracing::warn!(%error, "the last segment stays as it is");
-        }
-    }
-
-    /// Gives back what the segment does not need and stores its index.
-    fn seal(&mut self) -> io::Result<()> {
-        let Some(current) = self.current.take() else { return Ok(()) };
-        current.file.truncate(current.listing.end())?;
-        if let Err(error) = current.listing.store(&self.shared.disk) {
-            tracing::warn!(%error, "the next start scans the segment, for want of an index file");
-        }
-        Ok(())
-    }
-
     /// Nothing is believed durable unless this returns `Ok`.
     fn write_and_sync(&mut self, batch: &mut [Record]) -> Result<(), Failure> {
         let current = self.current.as_ref().expect("room was made");
         let (mark, start) = (current.listing.head().mark, current.listing.end());
         let count = batch.len();
+        let mut offset = start;
         for (number, record) in batch.iter_mut().enumerate() {
             record.header.batch = self.next_batch;
             record.header.last = number + 1 == count;
-            record.header.write(mark, &mut record.bytes);
+            record.header.write(mark, offset, &mut record.bytes);
+            offset += record.header.record_len();
         }
         self.next_batch += 1;
         let mut parts: Vec<_> = batch.iter().map(|record| IoSlice::new(&record.bytes)).collect();
@@ -275,14 +213,14 @@ impl<D: Disk> Log<D> {
     /// After a failed write: cuts off what was written of it. A part of a refused message must not
     /// be found by the next start.
     fn take_back(&mut self, start: u64, error: io::Error) -> Failure {
-        if !is_full(&error) {
-            return self.shared.stop(&error);
-        }
-        let Some(current) = &mut self.current else { return Failure::Full };
+        let failure = self.sorted(&error);
+        let Some(current) = self.current.as_mut().filter(|_| failure != Failure::Uncertain) else {
+            return failure;
+        };
         match current.file.truncate(start).and_then(|()| current.file.sync()) {
             Ok(()) => {
                 (current.capacity, current.put_capacity) = (0, 0);
-                Failure::Full
+                failure
             }
             Err(error) => self.shared.stop(&error),
         }
@@ -306,7 +244,7 @@ impl<D: Disk> Log<D> {
         let mut index = self.shared.index();
         for record in batch {
             let offset = current.listing.end();
-            let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
+            let (_, meta) = Header::read(current.listing.head().mark, offset, &record.bytes)
                 .expect("its head was just made");
             current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
@@ -334,33 +272,23 @@ impl<D: Disk> Log<D> {
             None => self.begin_tidying(),
         };
         match tidied {
-            Ok(is_more) => is_more,
-            Err(error) if is_full(&error) => false,
+            Ok(is_more) => {
+                if is_more && let Err(error) = self.ensure_reserve() {
+                    self.sorted(&error);
+                }
+                is_more
+            }
             Err(error) => {
-                self.shared.stop(&error);
+                self.sorted(&error);
                 false
             }
         }
     }
+}
 
-    /// Removes a segment of which nothing is needed. What it had buried may be forgotten only once
-    /// its removal is durable: else a power cut would bring the segment back, and its puts to life.
-    pub fn drop_segment(&mut self, number: u32) -> io::Result<()> {
-        let disk = &self.shared.disk;
-        let name = segment_name(number);
-        let damaged =
-            self.shared.index().segments.get(number).is_some_and(|segment| segment.damaged);
-        if damaged {
-            disk.rename(&name, &format!("{QUARANTINE}/{number:08}.log"))?;
-            disk.sync_folder(QUARANTINE)?;
-        } else {
-            disk.remove(&name)?;
-        }
-        match disk.remove(&index_name(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => disk.sync_folder(SEGMENTS)?,
-        }
-        self.shared.index().segments.remove(number);
-        Ok(())
+/// An operation of which one record may be on the disk stays uncertain whatever the others came to.
+fn fail(result: &mut Result<Answer, Failure>, failure: Failure) {
+    if *result != Err(Failure::Uncertain) {
+        *result = Err(failure);
     }
 }

@@ -1,9 +1,16 @@
 //! Tests of the log: what every spool must do, and what only this one can be asked.
 
+mod bad_blocks;
+mod bad_disk;
 mod damage;
+mod every_bit;
 mod faults;
+mod in_a_folder;
+mod old_spool;
 mod power_cuts;
 mod random_lives;
 mod rig;
+mod sequences;
 mod sim_disk;
 mod stand;
+mod trouble;

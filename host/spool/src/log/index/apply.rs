@@ -9,7 +9,7 @@ use crate::log::segment::Entry;
 use crate::names::lower_domain;
 use crate::{Domain, MsgId};
 
-impl<F> Index<F> {
+impl Index {
     /// Does what the record `entry` of `segment` says. None when its meta part is not right.
     pub fn apply(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
         let kind = entry.header.kind;

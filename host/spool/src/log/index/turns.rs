@@ -31,7 +31,7 @@ pub struct Claimed {
     pub recipients: Vec<Recipient>,
 }
 
-impl<F> Index<F> {
+impl Index {
     /// Begins a turn of `domain`, if it has something to deliver and fewer than `limit` turns.
     pub fn begin_turn(&mut self, domain: &Domain, limit: u32, until: Instant) -> Option<Turn> {
         let number = *self.names.get(domain)?;

@@ -1,13 +1,10 @@
 //! What each segment is still needed for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-/// A segment's file and how much of it is needed.
+/// A segment and how much of it is needed.
 #[derive(Debug)]
-pub struct Segment<F> {
-    /// Its file.
-    pub file: Arc<F>,
+pub struct Segment {
     /// The number with which its records begin.
     pub mark: u64,
     /// Octets up to the end of its last record.
@@ -27,27 +24,27 @@ pub struct Segment<F> {
 
 /// The segments there are, by number.
 #[derive(Debug)]
-pub struct Segments<F>(BTreeMap<u32, Segment<F>>);
+pub struct Segments(BTreeMap<u32, Segment>);
 
-impl<F> Segments<F> {
+impl Segments {
     pub(super) const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
     /// Adds a segment of which nothing is needed yet.
-    pub fn add(&mut self, number: u32, file: Arc<F>, mark: u64, length: u64) {
+    pub fn add(&mut self, number: u32, mark: u64, length: u64) {
         let (damaged, needed, graves) = (false, 0, BTreeMap::new());
         let sources = BTreeSet::new();
-        self.0.insert(number, Segment { file, mark, length, damaged, needed, graves, sources });
+        self.0.insert(number, Segment { mark, length, damaged, needed, graves, sources });
     }
 
     /// The segment of this number.
-    pub fn get(&self, number: u32) -> Option<&Segment<F>> {
+    pub fn get(&self, number: u32) -> Option<&Segment> {
         self.0.get(&number)
     }
 
     /// The segment of this number, to be changed.
-    pub fn get_mut(&mut self, number: u32) -> Option<&mut Segment<F>> {
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut Segment> {
         self.0.get_mut(&number)
     }
 

@@ -4,13 +4,15 @@ use std::io;
 
 use postern_core::envelope::State;
 
-use super::{Answer, Log, Record, SegmentHead};
-use crate::log::disk::{Disk, DiskFile};
+use super::{Answer, Failure, Log, Purpose, Record};
+use crate::log::disk::{Disk, DiskFile, Trouble};
 use crate::log::index::Place;
 use crate::log::meta::{DomainState, ItemState, Named};
-use crate::log::record::{Header, Kind, RECORD_HEAD};
-use crate::log::segment::{Entry, Listing, Scan, read_all, segment_name};
-use crate::{Domain, Envelope, MsgId};
+use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
+use crate::log::report::Damage;
+use crate::log::scan::{Scan, Window};
+use crate::log::segment::{Entry, Listing, segment_name};
+use crate::{Domain, Envelope, Error, MsgId};
 
 /// Bytes that are copied at once: operations wait for so long.
 const SLICE_BYTES: u64 = 256 << 10;
@@ -79,8 +81,10 @@ impl<D: Disk> Log<D> {
     }
 
     fn leave(&self, number: u32, error: &io::Error) -> io::Result<()> {
-        let file = segment_name(number);
-        tracing::error!(file, %error, "a segment cannot be read; it is kept");
+        if Trouble::of(error) == Trouble::Busy {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        self.shared.note_damage(&Damage::of_file(&segment_name(number), error));
         if let Some(segment) = self.shared.index().segments.get_mut(number) {
             segment.damaged = true;
         }
@@ -89,24 +93,26 @@ impl<D: Disk> Log<D> {
 
     fn write_copies(&mut self, records: Vec<Record>) -> io::Result<()> {
         let mut results = [Ok(Answer::new())];
-        self.write(records, &mut results);
+        self.write(records, &mut results, Some(Purpose::Copy));
         match results {
             [Ok(_)] => Ok(()),
+            [Err(Failure::Busy)] => Err(io::ErrorKind::ResourceBusy.into()),
+            // A disk that failed has stopped the log already.
             [Err(_)] => Err(io::ErrorKind::StorageFull.into()),
         }
     }
 
     fn listing_of(&self, number: u32) -> io::Result<Listing> {
-        let (mark, file) = {
+        let mark = {
             let index = self.shared.index();
-            let segment = index.segments.get(number).expect("the caller has just found it");
-            (segment.mark, segment.file.clone())
+            index.segments.get(number).expect("the caller has just found it").mark
         };
-        let head = SegmentHead { number, mark, first_batch: 0 };
-        match Listing::load(&self.shared.disk, head) {
-            Some(listing) => Ok(listing),
-            None => Ok(Scan::of(&read_all(&*file)?, head, false).listing),
+        if let Some(listing) = Listing::load(&self.shared.disk, number, Some(mark)) {
+            return Ok(listing);
         }
+        let file = self.shared.files.get(&self.shared.disk, number)?;
+        let head = SegmentHead { number, mark, first_batch: 0 };
+        Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 
     /// Adds the records that say today what `entry` said; none when nobody needs it.
@@ -175,10 +181,17 @@ impl<D: Disk> Log<D> {
         if !header.own_file {
             self.copy_body(number, entry, &mut bytes)?;
         }
+        let states = left.into_iter().filter_map(|(_, state)| state);
+        let states =
+            states.map(|place| self.copy_state(place, id)).collect::<io::Result<Vec<_>>>()?;
+        // A part of them must not count: without its state an item would be as it was put.
+        header.linked = !states.is_empty();
         copies.push(copied((header, bytes)));
-        for (_, state) in left {
-            copies.extend(state.map(|place| self.copy_state(place, id)).transpose()?);
-        }
+        let last = states.len().saturating_sub(1);
+        copies.extend(states.into_iter().enumerate().map(|(number, mut state)| {
+            state.header.linked = number < last;
+            state
+        }));
         Ok(())
     }
 
@@ -187,8 +200,8 @@ impl<D: Disk> Log<D> {
         let body_len = usize::try_from(entry.header.body_len).expect("it is part of a segment");
         bytes.resize(body + body_len, 0);
         let from = entry.offset + RECORD_HEAD as u64 + u64::from(entry.header.meta_len);
-        let file = self.shared.index().segments.get(number).map(|segment| segment.file.clone());
-        file.expect("the segment is being copied").read_at(&mut bytes[body..], from)?;
+        let file = self.shared.files.get(&self.shared.disk, number)?;
+        file.read_at(&mut bytes[body..], from)?;
         if crc32c::crc32c(&bytes[body..]) == entry.header.body_crc {
             return Ok(());
         }
@@ -196,7 +209,10 @@ impl<D: Disk> Log<D> {
     }
 
     fn copy_state(&self, place: Place, id: MsgId) -> io::Result<Record> {
-        let (header, meta) = self.shared.read_record(place).map_err(io::Error::other)?;
+        let (header, meta) = self.shared.read_record(place, id).map_err(|error| match error {
+            Error::Unavailable { .. } => io::ErrorKind::ResourceBusy.into(),
+            error => io::Error::other(error),
+        })?;
         let state = ItemState::parse(header.kind, &meta);
         let state = state.ok_or_else(|| io::Error::other(format!("no state of {id}")))?;
         Ok(copied(state.record(id)))

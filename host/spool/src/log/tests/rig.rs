@@ -1,6 +1,6 @@
 //! A log that is driven step by step, beside a model of what must be found after any end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
 use crate::log::index::Flags;
 use crate::log::operation::Operation;
 use crate::log::record::{Header, Kind, RECORD_HEAD};
-use crate::log::recover::{self, Report};
+use crate::log::recover;
+use crate::log::report::Report;
 use crate::log::store::{Failure, Log};
 use crate::log::{Options, Shared, draft};
 use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Retry, Settled, Turn};
@@ -35,6 +36,8 @@ type Key = (Domain, MsgId);
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     allowed: BTreeMap<Key, Vec<Option<Recipients>>>,
+    /// The paths that each item was put with.
+    put: BTreeMap<Key, Vec<Vec<u8>>>,
     bodies: HashMap<MsgId, Vec<u8>>,
     next_seed: u64,
 }
@@ -46,9 +49,36 @@ impl Model {
         let allowed = match ended {
             Ok(()) => vec![after],
             Err(Failure::Uncertain) => before.into_iter().chain([after]).collect(),
-            Err(Failure::Stale | Failure::Full | Failure::Down) => before,
+            Err(Failure::Stale | Failure::Full | Failure::Busy | Failure::Down) => before,
         };
         self.allowed.insert(key, allowed);
+    }
+
+    /// The messages of which something must be there.
+    pub fn held(&self) -> BTreeSet<MsgId> {
+        let certain = self.allowed.iter();
+        let certain = certain.filter(|(_, allowed)| allowed.iter().all(Option::is_some));
+        certain.map(|((_, id), _)| *id).collect()
+    }
+
+    /// The body that a message was put with.
+    pub fn body(&self, id: MsgId) -> &[u8] {
+        &self.bodies[&id]
+    }
+
+    /// A claim must be of a message that was put for its domain and to these paths.
+    pub fn assert_known<'p>(
+        &self,
+        id: MsgId,
+        domain: &Domain,
+        paths: impl Iterator<Item = &'p Vec<u8>>,
+        context: &str,
+    ) {
+        let put = self.put.get(&(domain.clone(), id));
+        let put = put.unwrap_or_else(|| panic!("{context}: nobody put {id} for {domain}"));
+        for path in paths {
+            assert!(put.contains(path), "{context}: nobody put {id} to {path:?}");
+        }
     }
 
     /// Messages that must be there.
@@ -71,7 +101,12 @@ pub struct Rig {
 impl Rig {
     /// Opens what is on the disk, which must agree with the model.
     pub fn open(disk: SimDisk, model: Model) -> io::Result<Self> {
-        let (log, shared, report) = recover::open(disk.clone(), TINY, Clock::manual(NOW))?;
+        Self::open_with(disk, model, TINY)
+    }
+
+    /// As [`Rig::open`], with other options.
+    pub fn open_with(disk: SimDisk, model: Model, options: Options) -> io::Result<Self> {
+        let (log, shared, report) = recover::open(disk.clone(), options, Clock::manual(NOW))?;
         Ok(Self { disk, shared, log, model, report, dies_of_fault: false })
     }
 
@@ -107,7 +142,8 @@ impl Rig {
         let results = self.commit(operations);
         for ((id, paths), ended) in ids.into_iter().zip(results) {
             let body = format!("{BODIES}/{id}");
-            if ended == Err(Failure::Full) && self.disk.open(&body).is_ok() {
+            if matches!(ended, Err(Failure::Full | Failure::Busy)) && self.disk.open(&body).is_ok()
+            {
                 self.commit(vec![Operation::Discard(body)]);
             }
             let mut items: BTreeMap<Domain, Recipients> = BTreeMap::new();
@@ -116,6 +152,8 @@ impl Rig {
                 items.entry(Domain::of_path(path.as_bytes())).or_default().push(recipient);
             }
             for (domain, recipients) in items {
+                let paths = recipients.iter().map(|(path, _)| path.clone()).collect();
+                self.model.put.insert((domain.clone(), id), paths);
                 self.model.record((domain, id), Some(recipients), ended);
             }
         }
@@ -126,7 +164,7 @@ impl Rig {
         envelope(paths).encode(id, &mut record);
         let mut header = Header::of_meta(Kind::Put, id, record.len() - RECORD_HEAD);
         (header.body_len, header.body_crc) = (body.len() as u64, crc32c::crc32c(body));
-        header.own_file = header.body_len > TINY.inline_bytes;
+        header.own_file = header.body_len > self.shared.options.inline_bytes;
         if header.own_file {
             let file = self.disk.create(&format!("{DRAFTS}/{id}"))?;
             file.write_at(&mut [IoSlice::new(body)], 0)?;
@@ -169,6 +207,20 @@ impl Rig {
             self.model.record(key, after, ended);
         }
         let _ = self.shared.end_turn(&turn, &Next::More);
+    }
+
+    /// Ends the log in good order and opens it again. A disk that failed is left as it is.
+    pub fn restart(&mut self) {
+        self.log.close();
+        let opened = recover::open(self.disk.clone(), self.shared.options, Clock::manual(NOW));
+        if let Ok((log, shared, report)) = opened {
+            (self.log, self.shared, self.report) = (log, shared, report);
+        }
+    }
+
+    /// Claims all of a domain's due items.
+    pub fn claim_all(&self, domain: &str) -> Vec<Claim> {
+        self.claim(domain, 1_000).map_or_else(Vec::new, |(_, claims)| claims)
     }
 
     /// Puts a domain off.
@@ -224,11 +276,12 @@ impl Rig {
         let bodies = self.disk.list(BODIES).expect("a folder").len();
         let index = self.shared.index();
         let own = index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE));
-        let own: std::collections::BTreeSet<_> = own.map(|item| item.id).collect();
+        let own: BTreeSet<_> = own.map(|item| item.id).collect();
         assert_eq!(bodies, own.len(), "{context}: files of bodies");
     }
 
-    fn body(&self, id: MsgId) -> Result<Vec<u8>, crate::Error> {
+    /// The body of a message, read to its end.
+    pub fn body(&self, id: MsgId) -> Result<Vec<u8>, crate::Error> {
         let mut reader = self.shared.open_body(id)?;
         let mut body = Vec::new();
         loop {

@@ -36,6 +36,10 @@ pub enum Loss {
     Nothing,
     /// Each sector and each name is lost, kept or torn by itself.
     Some(Random),
+    /// All is there, but of the write that was under way only so many sectors from its begin.
+    First(usize),
+    /// The same from its end.
+    Last(usize),
 }
 
 /// What goes wrong, and at which operation (reading is none), counted from 0.
@@ -49,6 +53,23 @@ pub enum Fault {
     Sync(u64),
     /// The operation, if it needs place, finds none: a write ends half way.
     Full(u64),
+    /// The operation, if it needs a descriptor or memory, finds none.
+    Busy(u64),
+    /// The operation fails, whatever it is.
+    Broken(u64),
+}
+
+/// What is so until it is changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// No octet is free.
+    pub full: bool,
+    /// No inode is free.
+    pub no_inodes: bool,
+    /// No descriptor is free.
+    pub no_descriptors: bool,
+    /// Nothing can be changed.
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +93,13 @@ struct State {
     pending_names: Vec<(String, Option<usize>)>,
     operations: u64,
     fault: Fault,
+    condition: Condition,
+    /// Octets that are free, as the disk says.
+    free: u64,
+    /// What cannot be read, by file.
+    unreadable: Vec<(usize, std::ops::Range<usize>)>,
+    /// The file whose last change was under way when the power went.
+    under_way: Option<usize>,
     is_dead: bool,
     has_failed: bool,
 }
@@ -94,9 +122,19 @@ enum Go {
     HalfWay(io::ErrorKind),
 }
 
+impl Go {
+    /// What was asked for could not begin, for want of something.
+    fn is_refused(&self) -> bool {
+        use io::ErrorKind::{ResourceBusy, StorageFull};
+        matches!(self, Self::HalfWay(StorageFull | ResourceBusy))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Place,
+    /// An inode, a descriptor and an entry of a folder.
+    File,
     Sync,
     Nothing,
 }
@@ -114,6 +152,10 @@ impl SimDisk {
             pending_names: Vec::new(),
             operations: 0,
             fault,
+            condition: Condition::default(),
+            free: 1 << 40,
+            unreadable: Vec::new(),
+            under_way: None,
             is_dead: false,
             has_failed: false,
         })))
@@ -137,6 +179,9 @@ impl SimDisk {
     pub fn after(&self, loss: Loss, fault: Fault) -> Self {
         let mut state = self.state();
         state.forget_nameless();
+        if let Loss::First(_) | Loss::Last(_) = loss {
+            return Self::with(state.torn(&loss), state.names.clone(), fault);
+        }
         if let Loss::Nothing = loss {
             let next = Self::with(state.contents.clone(), state.names.clone(), fault);
             let mut changed = next.state();
@@ -147,7 +192,7 @@ impl SimDisk {
         }
         let mut random = match loss {
             Loss::Some(random) => Some(random),
-            Loss::All | Loss::Nothing => None,
+            _ => None,
         };
         let mut contents = Vec::with_capacity(state.contents.len());
         for content in &state.contents {
@@ -176,6 +221,39 @@ impl SimDisk {
         content.durable = content.seen.clone();
     }
 
+    /// The octets of a file.
+    pub fn content(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        state.contents[state.names[name]].seen.clone()
+    }
+
+    /// Sectors of the write that was under way when the power went; 0: it was no write.
+    pub fn sectors_under_way(&self) -> usize {
+        let state = self.state();
+        let change = state.under_way.and_then(|content| state.contents[content].pending.last());
+        match change {
+            Some(Change::Write(offset, octets)) => sectors(*offset, octets.len()).count(),
+            _ => 0,
+        }
+    }
+
+    /// Makes octets of a file unreadable, as a bad sector does.
+    pub fn lose(&self, name: &str, range: std::ops::Range<usize>) {
+        let mut state = self.state();
+        let content = state.names[name];
+        state.unreadable.push((content, range));
+    }
+
+    /// Has the disk say that so many octets are free.
+    pub fn set_free(&self, free: u64) {
+        self.state().free = free;
+    }
+
+    /// Changes what is so from now on.
+    pub fn set(&self, condition: Condition) {
+        self.state().condition = condition;
+    }
+
     /// The names there are.
     pub fn names(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
@@ -189,6 +267,17 @@ impl State {
         }
         let number = self.operations;
         self.operations += 1;
+        let Condition { full, no_inodes, no_descriptors, read_only } = self.condition;
+        if read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if no_descriptors && needs == Needs::File {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let needs_place = matches!(needs, Needs::Place | Needs::File);
+        if (full && needs_place) || (no_inodes && needs == Needs::File) {
+            return Ok(Go::HalfWay(io::ErrorKind::StorageFull));
+        }
         let go = match self.fault {
             Fault::Cut(at) if at == number => {
                 self.is_dead = true;
@@ -197,13 +286,43 @@ impl State {
             Fault::Sync(at) if at == number && needs == Needs::Sync => {
                 Go::HalfWay(io::ErrorKind::Other)
             }
-            Fault::Full(at) if at == number && needs == Needs::Place => {
+            Fault::Full(at) if at == number && needs_place => {
                 Go::HalfWay(io::ErrorKind::StorageFull)
             }
+            Fault::Busy(at) if at == number && needs_place => {
+                Go::HalfWay(io::ErrorKind::ResourceBusy)
+            }
+            Fault::Broken(at) if at == number => Go::HalfWay(io::ErrorKind::Other),
             _ => Go::Ahead,
         };
         self.has_failed |= go != Go::Ahead;
         Ok(go)
+    }
+
+    /// The contents with but a part of the write that was under way.
+    fn torn(&self, loss: &Loss) -> Vec<Content> {
+        let mut contents = Vec::with_capacity(self.contents.len());
+        for (number, content) in self.contents.iter().enumerate() {
+            let mut durable = content.durable.clone();
+            let whole = content.pending.len() - usize::from(self.under_way == Some(number));
+            content.pending[..whole].iter().for_each(|change| apply(&mut durable, change));
+            if let Some(Change::Write(offset, octets)) = content.pending.get(whole) {
+                let parts = sectors(*offset, octets.len()).count();
+                for (at, (from, to)) in sectors(*offset, octets.len()).enumerate() {
+                    let is_kept = match loss {
+                        Loss::First(kept) => at < *kept,
+                        Loss::Last(kept) => at + kept >= parts,
+                        _ => true,
+                    };
+                    if is_kept {
+                        let part = octets[from - offset..to - offset].to_vec();
+                        apply(&mut durable, &Change::Write(from, part));
+                    }
+                }
+            }
+            contents.push(Content { seen: durable.clone(), durable, pending: Vec::new() });
+        }
+        contents
     }
 
     /// Drops the contents that no name can lead to after any power cut.
@@ -231,6 +350,13 @@ fn rename(names: &mut BTreeMap<String, usize>, name: &str, content: Option<usize
         Some(content) => names.insert(name.to_owned(), content),
         None => names.remove(name),
     };
+}
+
+/// The sectors, as far as they are in it, of `length` octets at `offset`.
+fn sectors(offset: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let end = offset + length;
+    (offset / SECTOR..end.div_ceil(SECTOR))
+        .map(move |number| ((number * SECTOR).max(offset), ((number + 1) * SECTOR).min(end)))
 }
 
 fn apply(content: &mut Vec<u8>, change: &Change) {
@@ -284,11 +410,11 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
         let mut state = self.state();
-        let go = state.begin(Needs::Place)?;
+        let go = state.begin(Needs::File)?;
         if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if go != Go::HalfWay(io::ErrorKind::StorageFull) {
+        if !go.is_refused() {
             state.contents.push(Content::default());
             let content = state.contents.len() - 1;
             state.name(name, Some(content));
@@ -298,14 +424,28 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        let content = *self.state().names.get(name).ok_or_else(|| not_found(name))?;
+        let state = self.state();
+        if state.condition.no_descriptors {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let content = *state.names.get(name).ok_or_else(|| not_found(name))?;
         Ok(SimFile { disk: self.clone(), content })
+    }
+
+    fn edit(&self, name: &str) -> io::Result<SimFile> {
+        if self.state().condition.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.open(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         let go = state.begin(Needs::Nothing)?;
         let content = *state.names.get(from).ok_or_else(|| not_found(from))?;
+        if state.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         state.name(to, Some(content));
         state.name(from, None);
         result(go)
@@ -341,26 +481,40 @@ impl Disk for SimDisk {
         Ok(names.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
     }
 
+    fn strays(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     fn space(&self) -> io::Result<Space> {
-        Ok(Space { total: 1 << 40, free: 1 << 40 })
+        let state = self.state();
+        let Condition { full, no_inodes, .. } = state.condition;
+        let free = if full { 0 } else { state.free };
+        Ok(Space { total: 1 << 40, free, free_files: if no_inodes { 0 } else { 1 << 20 } })
     }
 }
 
 impl SimFile {
     fn change(&self, change: Change, needs: Needs) -> io::Result<()> {
         let mut state = self.disk.state();
+        let length = state.contents[self.content].seen.len();
+        let is_set_aside =
+            matches!(&change, Change::Write(offset, octets) if offset + octets.len() <= length);
+        let needs = if state.condition.full && is_set_aside { Needs::Nothing } else { needs };
         let go = state.begin(needs)?;
         let content = &mut state.contents[self.content];
         let change = match (change, &go) {
-            (Change::Write(offset, mut octets), Go::HalfWay(io::ErrorKind::StorageFull)) => {
+            (Change::Write(offset, mut octets), go) if go.is_refused() => {
                 octets.truncate(octets.len() / 2);
                 Change::Write(offset, octets)
             }
-            (Change::Length(_), Go::HalfWay(io::ErrorKind::StorageFull)) => return result(go),
+            (Change::Length(_), refused) if refused.is_refused() => return result(go),
             (change, _) => change,
         };
         apply(&mut content.seen, &change);
         content.pending.push(change);
+        if state.is_dead {
+            state.under_way = Some(self.content);
+        }
         result(go)
     }
 }
@@ -374,6 +528,13 @@ impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
         let from = offset as usize;
+        let to = from + buffer.len();
+        let is_lost = |(content, range): &(usize, std::ops::Range<usize>)| {
+            *content == self.content && range.start < to && from < range.end
+        };
+        if state.unreadable.iter().any(is_lost) {
+            return Err(io::Error::other("a bad sector"));
+        }
         let octets = state.contents[self.content].seen.get(from..from + buffer.len());
         buffer.copy_from_slice(octets.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())

@@ -1,0 +1,185 @@
+//! What was found not to be as it was written, at a start or since.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::{Domain, MsgId};
+
+/// What a recovery or a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Messages held.
+    pub messages: u64,
+    /// Octets of their bodies.
+    pub body_bytes: u64,
+    /// Segments read.
+    pub segments: u64,
+    /// What was not as it should be, in the order of the files.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether something that was durable once cannot be read.
+    pub fn has_damage(&self) -> bool {
+        self.damage().next().is_some()
+    }
+
+    /// What was durable once and cannot be read.
+    pub fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.findings.iter().filter_map(|finding| match finding {
+            Finding::Damaged(damage) => Some(damage),
+            _ => None,
+        })
+    }
+}
+
+/// One thing that was not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Octets of the log's end that were not finished when the last run was killed. No message
+    /// that was answered with 250 is in them, unless the disk is damaged besides. They are cut off
+    /// and kept in the quarantine.
+    Torn {
+        /// The segment's file.
+        file: String,
+        /// Where they begin.
+        offset: u64,
+        /// How many there are.
+        octets: u64,
+    },
+    /// Something that was durable once cannot be read. The file is kept, in the quarantine once
+    /// nothing else in it is needed.
+    Damaged(Damage),
+    /// Files of messages that were not answered with 250. They are removed; bodies only where
+    /// nothing is damaged.
+    Unfinished {
+        /// The folder.
+        folder: String,
+        /// How many.
+        files: u64,
+    },
+    /// Something that is not the spool's, and is left alone.
+    Stray {
+        /// Its name in the spool's folder.
+        name: String,
+    },
+    /// No place could be set aside for the records of what becomes of held mail: nothing is
+    /// delivered before the disk has place again.
+    NoReserve,
+}
+
+/// Something that was durable once and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, by its name in the spool's folder.
+    pub file: String,
+    /// Which octets of it; none: all.
+    pub range: Option<Range<u64>>,
+    /// What is wrong.
+    pub what: String,
+    /// The message, if that is known.
+    pub id: Option<MsgId>,
+    /// The domains that the message is for, or whose record it is, where they are known.
+    pub domains: Vec<Domain>,
+    /// The message is still listed: a person can export what is left of it, and remove it.
+    pub is_held: bool,
+}
+
+impl Damage {
+    /// Of a file as a whole.
+    pub fn of_file(file: &str, what: impl fmt::Display) -> Self {
+        let (file, what) = (file.to_owned(), what.to_string());
+        Self { file, range: None, what, id: None, domains: Vec::new(), is_held: false }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        if let Some(Range { start, end }) = &self.range {
+            write!(f, "octets {start} to {end}: ")?;
+        }
+        f.write_str(&self.what)?;
+        if let Some(id) = &self.id {
+            write!(f, ", message {id}")?;
+        }
+        for (number, domain) in self.domains.iter().enumerate() {
+            f.write_str(if number == 0 { ", for " } else { ", " })?;
+            write!(f, "{domain}")?;
+        }
+        f.write_str("; the file is kept")
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Torn { file, offset, octets } => write!(
+                f,
+                "{file}: {octets} octets from {offset} on were never finished: cut off by the \
+                 start and kept in the quarantine; if the disk is damaged besides, mail that was \
+                 answered may be in them"
+            ),
+            Self::Damaged(damage) => damage.fmt(f),
+            Self::Unfinished { folder, files } => {
+                write!(f, "{folder}: {files} files of messages that were never finished")
+            }
+            Self::Stray { name } => write!(f, "{name}: nothing that the spool knows; left alone"),
+            Self::NoReserve => f.write_str(
+                "no place is left to record what becomes of held mail: nothing is delivered \
+                 before there is",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, body_bytes, segments, .. } = self;
+        write!(f, "{messages} messages of {body_bytes} octets in {segments} segments")?;
+        self.findings.iter().try_for_each(|finding| write!(f, "\n{finding}"))
+    }
+}
+
+/// The damage that is known while the spool is open.
+#[derive(Debug, Default)]
+pub struct DamageLog(Mutex<Damages>);
+
+/// Damage, bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Damages {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<Damage>,
+}
+
+impl DamageLog {
+    /// More are counted, not kept.
+    const MOST: usize = 256;
+
+    fn damages(&self) -> MutexGuard<'_, Damages> {
+        self.0.lock().expect("no holder panics")
+    }
+
+    /// Adds what was found; false when it is known already.
+    pub fn add(&self, damage: &Damage) -> bool {
+        let mut damages = self.damages();
+        let is_new = !damages.first.contains(damage);
+        damages.count += u64::from(is_new);
+        if is_new && damages.first.len() < Self::MOST {
+            damages.first.push(damage.clone());
+        }
+        is_new
+    }
+
+    /// What is known, less the messages that are held no more.
+    pub fn list(&self, is_held: impl Fn(MsgId) -> bool) -> Damages {
+        let mut damages = self.damages();
+        let before = damages.first.len();
+        damages.first.retain(|damage| !damage.is_held || damage.id.is_none_or(&is_held));
+        damages.count -= (before - damages.first.len()) as u64;
+        damages.clone()
+    }
+}

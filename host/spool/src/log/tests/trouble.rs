@@ -1,0 +1,224 @@
+//! Disks that are full, short of descriptors, or broken: what is refused, and what goes on.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::power_cuts::{live, recover};
+use super::rig::{Model, Rig, TINY};
+use super::sim_disk::{Condition, Fault, Loss, SimDisk};
+use crate::clock::Clock;
+use crate::conformance::{NOW, body, envelope};
+use crate::log::report::Finding;
+use crate::log::{LogSpool, Options};
+use crate::{
+    Admission, Claim, Domain, Draft, Error, Fate, Recorded, Refuse, Retry, Settled, Spool, Turn,
+};
+
+const FULL: Condition =
+    Condition { full: true, no_inodes: false, no_descriptors: false, read_only: false };
+const NO_INODES: Condition = Condition { full: false, no_inodes: true, ..FULL };
+const NO_DESCRIPTORS: Condition = Condition { full: false, no_descriptors: true, ..FULL };
+const WELL: Condition = Condition { full: false, ..FULL };
+
+const ONE: &[&str] = &["a@one.example"];
+
+fn start() -> Rig {
+    Rig::open(SimDisk::new(Fault::None), Model::default()).expect("an empty disk")
+}
+
+#[test]
+fn short_of_descriptors_or_memory_at_any_operation_nothing_stops() {
+    let mut tried = 0;
+    for at in 0..2_000 {
+        let disk = SimDisk::new(Fault::Busy(at));
+        let Ok(mut rig) = Rig::open(disk.clone(), Model::default()) else { continue };
+        live(&mut rig);
+        if !disk.has_failed() {
+            if disk.operations() <= at {
+                break;
+            }
+            continue;
+        }
+        assert!(!rig.shared.down.load(Ordering::Acquire), "busy at {at}: that passes");
+        rig.check(&format!("busy at {at}"));
+        for loss in [Loss::Nothing, Loss::All] {
+            let context = format!("busy at {at}, then {loss:?}");
+            recover(disk.after(loss, Fault::None), rig.model.clone(), &context);
+        }
+        tried += 1;
+    }
+    println!("operations that found no descriptor: {tried}");
+    assert!(tried >= 60);
+}
+
+#[test]
+fn a_disk_that_breaks_at_any_operation_loses_nothing_acknowledged() {
+    let mut tried = 0;
+    for at in 0..2_000 {
+        let disk = SimDisk::new(Fault::Broken(at));
+        let Ok(mut rig) = Rig::open(disk.clone(), Model::default()) else { continue };
+        live(&mut rig);
+        if !disk.has_failed() {
+            break;
+        }
+        for loss in [Loss::Nothing, Loss::All] {
+            let context = format!("broken at {at}, then {loss:?}");
+            recover(disk.after(loss, Fault::None), rig.model.clone(), &context);
+        }
+        tried += 1;
+    }
+    println!("operations that broke: {tried}");
+    assert!(tried >= 100);
+}
+
+/// A spool of some segments, left by a kill.
+fn filled() -> Rig {
+    let mut rig = start();
+    (0..20).for_each(|_| rig.put(&[(ONE, 1_000)]));
+    rig
+}
+
+#[test]
+fn a_disk_that_takes_nothing_new_is_emptied_all_the_same() {
+    for (condition, killed) in [(FULL, false), (FULL, true), (NO_INODES, false), (NO_INODES, true)]
+    {
+        let mut rig = filled();
+        if !killed {
+            rig.log.close();
+        }
+        let disk = rig.disk.after(Loss::Nothing, Fault::None);
+        disk.set(condition);
+        let mut rig = Rig::open(disk, rig.model).expect("what is there can be read");
+        assert!(rig.shared.can_settle.load(Ordering::Relaxed), "{condition:?}");
+        assert!(!rig.report.findings.contains(&Finding::NoReserve));
+        rig.put(&[(ONE, 1_000)]);
+        assert_eq!(rig.model.certain(), 20, "no place for it");
+        for _ in 0..20 {
+            rig.settle("one.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
+        }
+        assert_eq!(rig.model.certain(), 0, "{condition:?}, killed: {killed}");
+        rig.check("emptied while full");
+        let disk = rig.disk.after(Loss::All, Fault::None);
+        disk.set(WELL);
+        let mut rig = Rig::open(disk, rig.model).expect("there is place again");
+        rig.put(&[(ONE, 1_000)]);
+        assert_eq!(rig.model.certain(), 1);
+        rig.check("after all");
+    }
+}
+
+/// A spool that an older version left, or whose spare file somebody removed.
+fn without_a_spare(rig: &Rig) -> SimDisk {
+    let disk = rig.disk.after(Loss::Nothing, Fault::None);
+    use crate::log::disk::Disk;
+    for name in disk.names().iter().filter(|name| name.ends_with(".spare")) {
+        disk.remove(name).expect("it is there");
+    }
+    disk
+}
+
+async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
+    let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
+    let turn = spool.turn(&domain, 100, lease).await.expect("the spool is up");
+    let turn = turn.expect("there is mail");
+    let claims = spool.claim(&turn, 1).await.expect("that is no error");
+    (turn, claims)
+}
+
+fn may_take(spool: &LogSpool<SimDisk>, size: u64) -> Option<Refuse> {
+    spool.shared.look_for_place();
+    spool.admission().borrow().refuses(Some(size))
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_that_could_not_be_settled() {
+    let disk = without_a_spare(&filled());
+    disk.set(FULL);
+    let (spool, report) =
+        LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
+    assert!(report.findings.contains(&Finding::NoReserve), "{report}");
+    assert_eq!(claim(&spool).await.1, []);
+    assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
+    disk.set(WELL);
+    let (turn, claims) = claim(&spool).await;
+    let waiting = claims[0].waiting().map(|(number, _)| number);
+    let fates = waiting.map(|number| (number, Fate::Delivered(b"250".to_vec()))).collect();
+    let done = Settled { id: claims[0].id, fates, retry: Retry::Now, follow: None };
+    assert_eq!(spool.settle(&turn, vec![done]).await, Ok(vec![Recorded::Ended]));
+    assert_eq!(may_take(&spool, 0), None);
+}
+
+#[tokio::test]
+async fn short_of_descriptors_is_busy_and_passes() {
+    let disk = filled().disk.after(Loss::All, Fault::None);
+    let (spool, _) =
+        LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
+    disk.set(NO_DESCRIPTORS);
+    let domain = Domain::new("one.example");
+    let turn = spool.turn(&domain, 9, Duration::from_secs(60)).await.expect("it is up");
+    let turn = turn.expect("there is mail");
+    let short = spool.claim(&turn, 1).await;
+    assert!(matches!(short, Err(Error::Unavailable { .. })), "{short:?}");
+    let mut writer = spool.begin(&envelope(ONE), None).await.expect("it is in memory");
+    assert_eq!(writer.write(&body(1, 5_000)).await, Err(Refuse::Busy));
+    assert_eq!(spool.damages().count, 0, "nothing is damaged");
+    drop(writer);
+    disk.set(WELL);
+    assert_eq!(claim(&spool).await.1.len(), 1);
+    let mut writer = spool.begin(&envelope(ONE), None).await.expect("there is place");
+    writer.write(&body(1, 5_000)).await.expect("there are descriptors again");
+    writer.commit().await.expect("the spool never stopped");
+}
+
+#[tokio::test]
+async fn who_announces_much_and_sends_nothing_keeps_nobody_out() {
+    let disk = SimDisk::new(Fault::None);
+    let (spool, _) = LogSpool::open_on(disk, TINY, Clock::manual(NOW)).expect("an empty disk");
+    let half = 1 << 39;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(spool.begin(&envelope(ONE), Some(half)).await.expect("there is place for one"));
+    }
+    spool.begin(&envelope(ONE), Some(half)).await.expect("and nobody has taken it");
+    let begun = spool.begin(&envelope(ONE), Some(3 * half)).await;
+    assert_eq!(begun.err(), Some(Refuse::Full), "more than there is");
+    assert_eq!(may_take(&spool, 300), None, "which is no want of place for others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_memory_a_message_is_refused_for_now_and_a_long_one_keeps_its_file() {
+    let small = Options { memory_bytes: 1, draft_bytes: 64 << 10, ..TINY };
+    let disk = SimDisk::new(Fault::None);
+    let (spool, _) = LogSpool::open_on(disk, small, Clock::manual(NOW)).expect("an empty disk");
+    let mut drafts = Vec::new();
+    let refused = loop {
+        match spool.begin(&envelope(ONE), Some(65_000)).await {
+            Ok(writer) => drafts.push(writer),
+            Err(refuse) => break refuse,
+        }
+    };
+    assert_eq!(refused, Refuse::Busy);
+    assert!(drafts.len() >= 10, "memory is for octets that came: {}", drafts.len());
+    for (seed, mut writer) in drafts.into_iter().enumerate() {
+        writer.write(&body(seed as u64, 50_000)).await.expect("its file takes it");
+        writer.commit().await.expect("it keeps its file");
+    }
+}
+
+#[test]
+fn full_does_not_flap() {
+    let rig = start();
+    let look = |free: u64| {
+        rig.disk.set_free(free);
+        rig.shared.look_for_place();
+        *rig.shared.admission.borrow()
+    };
+    let whole = rig.shared.options.segment_bytes;
+    let enough = whole + (68 << 10);
+    assert_eq!(look(enough - 1), Admission::Full);
+    assert_eq!(look(enough + 1), Admission::Full, "it takes more to end it");
+    assert!(matches!(look(enough + whole / 4), Admission::Open { .. }));
+    assert!(matches!(look(enough), Admission::Open { .. }));
+    assert_eq!(rig.shared.admission.borrow().refuses(Some(1 << 40)), Some(Refuse::Full));
+    assert!(matches!(look(enough), Admission::Open { .. }), "one large message fills no disk");
+}
