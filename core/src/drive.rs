@@ -21,7 +21,7 @@ pub use serve::{Exit, Handler, serve};
 use core::future::Future;
 use core::time::Duration;
 
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Select, select};
 use embedded_io_async::{Read, Write};
 
 use crate::time::Instant;
@@ -94,15 +94,14 @@ pub enum Broken<E> {
 }
 
 /// Waits for `io`, but not past `deadline`. Nothing else here waits for a peer.
-async fn within<C: Clock, F: Future>(
-    clock: &mut C,
+///
+/// A plain function: an `async` one would have `io` twice in its future, once as its argument.
+fn within<'c, C: Clock, F: Future>(
+    clock: &'c mut C,
     deadline: Instant,
     io: F,
-) -> Result<F::Output, Wake> {
-    match select(io, clock.wait(deadline)).await {
-        Either::First(done) => Ok(done),
-        Either::Second(wake) => Err(wake),
-    }
+) -> Select<F, impl Future<Output = Wake> + 'c> {
+    select(io, clock.wait(deadline))
 }
 
 /// Writes all of `rest` and flushes it; what is still to be sent stands in `rest` meanwhile.

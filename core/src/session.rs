@@ -99,12 +99,14 @@ enum Client {
 }
 
 /// Where the dialogue stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Phase {
     /// Nothing was said yet.
     Start,
     /// An ask is open.
     Asking(Stage),
+    /// [`Event::Data`] is asked, for a message whose first chunk this is.
+    AskingFor(Chunk),
     /// A command line is next.
     Command,
     /// A line of AUTH's is next.
@@ -135,8 +137,6 @@ struct Transaction {
     /// RCPT was said, whatever came of it.
     tried: bool,
     recipients: u16,
-    /// The chunk of the first BDAT, while [`Event::Data`] waits for its answer.
-    first_chunk: Option<Chunk>,
     /// What has begun of the message; behind BDAT neither RCPT nor DATA can follow (RFC 3030 §2).
     message: Message,
     watch: FlawWatch,
@@ -161,7 +161,6 @@ impl Transaction {
             binary: params.body == Body::BinaryMime,
             tried: false,
             recipients: 0,
-            first_chunk: None,
             message: Message::NotYet,
             watch: FlawWatch::NEW,
             size: 0,
@@ -266,7 +265,12 @@ impl<'c> Session<'c> {
         out: &mut Out<'_>,
     ) -> Result<(), Unapplied> {
         let Answer { stage, serial, ruling } = answer;
-        if self.phase != Phase::Asking(*stage) || self.serial != *serial {
+        let asked = match self.phase {
+            Phase::Asking(stage) => Some(stage),
+            Phase::AskingFor(_) => Some(Stage::Data),
+            _ => None,
+        };
+        if asked != Some(*stage) || self.serial != *serial {
             return Err(Unapplied::Stale);
         }
         if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
@@ -296,7 +300,7 @@ impl<'c> Session<'c> {
     /// The TLS handshake that [`Need::Tls`] asked for was done. What was said before it is
     /// forgotten (RFC 3207 §4.2).
     pub fn tls_started(&mut self) {
-        if self.phase == Phase::Tls {
+        if let Phase::Tls = self.phase {
             self.phase = Phase::Command;
             self.transport = Transport::Tls;
             self.client = Client::Unknown;
@@ -315,7 +319,9 @@ impl<'c> Session<'c> {
     /// Gives the client `patience` from now on instead of [`Config::idle_timeout_ms`], which it
     /// can't exceed: less of it where channels run short.
     pub fn set_patience(&mut self, patience: Duration) {
-        let ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let ms = patience.as_secs().saturating_mul(1000);
+        let ms = ms.saturating_add(u64::from(patience.subsec_millis()));
+        let ms = u32::try_from(ms).unwrap_or(u32::MAX);
         self.budget.set_idle(ms.min(self.config.idle_timeout_ms));
     }
 
@@ -333,7 +339,7 @@ impl<'c> Session<'c> {
     /// Ends the session if its deadline is past. The next steps discard the transaction, if one is
     /// open, say 421, and need [`Need::Close`].
     pub fn expire(&mut self, now: Instant) -> Expired {
-        if now < self.deadline() || self.phase == Phase::Closed {
+        if now < self.deadline() || matches!(self.phase, Phase::Closed) {
             return Expired::NotDue;
         }
         self.budget.exhaust();
@@ -347,7 +353,7 @@ impl<'c> Session<'c> {
             return event(0, Event::Discard(why));
         }
         match self.phase {
-            Phase::Asking(_) => return need(0, Need::Answer),
+            Phase::Asking(_) | Phase::AskingFor(_) => return need(0, Need::Answer),
             Phase::Turn => return need(0, Need::Turn),
             Phase::Tls if input.is_empty() => return need(0, Need::Tls),
             // Plaintext behind STARTTLS may be an attacker's, to be taken as said under TLS
@@ -399,7 +405,7 @@ impl<'c> Session<'c> {
     /// Ends the transaction; the caller is told next, unless it was told before, or never accepted
     /// MAIL.
     fn forget(&mut self, why: Why) {
-        let accepted = self.phase != Phase::Asking(Stage::Mail);
+        let accepted = !matches!(self.phase, Phase::Asking(Stage::Mail));
         let open = self.transaction.take().is_some_and(|transaction| transaction.is_sound());
         if accepted && open {
             self.discard = Some(why);
@@ -428,7 +434,7 @@ impl<'c> Session<'c> {
             Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
                 ruling.reply.write_named(self.config.hostname, out)
             }
-            Stage::Data if accepted && self.first_chunk().is_some() => Ok(()),
+            Stage::Data if accepted && matches!(self.phase, Phase::AskingFor(_)) => Ok(()),
             _ => match ruling.words {
                 Words::Own => ruling.reply.write(out),
                 Words::Text(text) => ruling.reply.write_text(text, out),

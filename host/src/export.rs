@@ -1,6 +1,7 @@
 //! Mail as files that any mail program reads: of each message the content as `<name>.eml`, octet
 //! for octet, and the envelope as `<name>.json`.
 
+mod card;
 mod spool;
 
 use std::fs::{self, File};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use postern_spool::{Envelope, MsgId, Recipient};
 
+pub use card::export as export_card;
 pub use spool::export;
 
 /// What an export wrote.

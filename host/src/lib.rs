@@ -1,9 +1,7 @@
 //! The server: Postern's core on tokio, with a durable spool.
 
 pub mod api;
-pub mod card;
 pub mod cli;
-pub mod config;
 pub mod deliver;
 pub mod escape;
 pub mod export;
@@ -13,3 +11,5 @@ pub mod policy;
 pub mod receive;
 pub mod release;
 pub mod serve;
+
+pub use postern_config as config;

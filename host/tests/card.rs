@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use postern::card::CardFile;
 use postern_card::Store;
+use postern_card_tool::CardFile;
 use postern_core::envelope::{Body, Ret, State};
 use postern_core::time::Timestamp;
 use postern_spool::{Envelope, MsgId, Recipient};

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use embassy_futures::block_on;
-use postern::card::CardFile;
 use postern_card::{Block, Card, Store};
+use postern_card_tool::CardFile;
 use postern_core::envelope::{Body, Ret};
 use postern_core::time::Timestamp;
 use postern_spool::{Envelope, MsgId, Recipient};

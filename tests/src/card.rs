@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use embassy_futures::block_on;
-use postern::card::{self, CardFile};
-use postern::config::CardContent;
 use postern_card::{Inspection, Message, format};
+use postern_card_tool::{self as card, CardContent, CardFile};
 use postern_spool::{Envelope, MsgId};
 use tempfile::TempDir;
 

@@ -3,6 +3,8 @@
 use core::cell::Cell;
 use core::time::Duration;
 
+use embassy_futures::select::Either;
+
 use super::{Broken, Buffers, Clock, Link, Wake, send_all, within};
 use crate::session::{
     Answer, AuthVerdict, EtrnVerdict, Event, Greeting, Need, Next, Session, Verdict, Why,
@@ -135,22 +137,18 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
             match self.converse(input, output).await? {
                 Need::Tls => return Ok(Exit::Tls),
                 Need::Turn => return Ok(Exit::Turn { unread: self.filled }),
-                Need::Close => {
-                    self.close().await;
-                    return Ok(Exit::Closed);
-                }
+                Need::Close => break,
                 Need::Input => {}
                 Need::Room | Need::Answer => return Err(Broken::Misuse),
             }
             match self.fill(buffers).await? {
                 Filled::Octets => {}
-                Filled::HangUp => {
-                    self.close().await;
-                    return Ok(Exit::Closed);
-                }
+                Filled::HangUp => break,
                 Filled::Woken(wake) => self.heed(wake),
             }
         }
+        self.close().await;
+        Ok(Exit::Closed)
     }
 
     /// Steps until more input is needed or the dialogue leaves this loop; all replies are sent.
@@ -193,8 +191,8 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
         if self.filled == 0 {
             buffers.give_back();
             match within(self.clock, deadline, self.link.ready()).await {
-                Ok(ready) => ready.map_err(Broken::Link)?,
-                Err(wake) => return Ok(Filled::Woken(wake)),
+                Either::First(ready) => ready.map_err(Broken::Link)?,
+                Either::Second(wake) => return Ok(Filled::Woken(wake)),
             }
         }
         let (input, _) = buffers.lend().await;
@@ -203,13 +201,13 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
             return Err(Broken::Misuse);
         }
         match within(self.clock, deadline, self.link.read(place)).await {
-            Ok(Ok(0)) => Ok(Filled::HangUp),
-            Ok(Ok(octets)) => {
+            Either::First(Ok(0)) => Ok(Filled::HangUp),
+            Either::First(Ok(octets)) => {
                 self.filled = self.filled.saturating_add(octets);
                 Ok(Filled::Octets)
             }
-            Ok(Err(error)) => Err(Broken::Link(error)),
-            Err(wake) => Ok(Filled::Woken(wake)),
+            Either::First(Err(error)) => Err(Broken::Link(error)),
+            Either::Second(wake) => Ok(Filled::Woken(wake)),
         }
     }
 
@@ -231,12 +229,12 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
         let mut rest = out.written();
         loop {
             match within(self.clock, deadline, send_all(self.link, &mut rest)).await {
-                Ok(sent) => {
+                Either::First(sent) => {
                     sent?;
                     break;
                 }
-                Err(Wake::Deadline) => return Err(Broken::Stuck),
-                Err(wake) => self.heed(wake),
+                Either::Second(Wake::Deadline) => return Err(Broken::Stuck),
+                Either::Second(wake) => self.heed(wake),
             }
         }
         out.clear();

@@ -8,24 +8,18 @@ use crate::wire::reply::{self, Reason, Reply, Stage};
 
 impl Session<'_> {
     pub(super) fn settle_data(&mut self, accepted: bool) -> Phase {
-        let chunk = self.first_chunk();
+        let chunk = match self.phase {
+            Phase::AskingFor(chunk) => Some(chunk),
+            _ => None,
+        };
         if !accepted {
             self.forget(Why::Refused);
+            return chunk.map_or(Phase::Command, |chunk| Phase::Eat(chunk.octets));
         }
         if let Some(transaction) = &mut self.transaction {
-            transaction.first_chunk = None;
             transaction.message = if chunk.is_some() { Message::ByBdat } else { Message::ByData };
         }
-        match chunk {
-            None if accepted => Phase::Data(Unstuffer::default()),
-            None => Phase::Command,
-            Some(chunk) if accepted => Phase::Chunk(chunk),
-            Some(chunk) => Phase::Eat(chunk.octets),
-        }
-    }
-
-    pub(super) fn first_chunk(&self) -> Option<Chunk> {
-        self.transaction.as_ref()?.first_chunk
+        chunk.map_or(Phase::Data(Unstuffer::default()), Phase::Chunk)
     }
 
     pub(super) fn read_data<'i>(

@@ -276,8 +276,9 @@ impl<'c> Session<'c> {
             self.phase = Phase::Chunk(chunk);
             return replied(length);
         }
-        transaction.first_chunk = Some(chunk);
-        event(length, Event::Data { ask: self.ask(Stage::Data) })
+        let ask = self.ask(Stage::Data);
+        self.phase = Phase::AskingFor(chunk);
+        event(length, Event::Data { ask })
     }
 }
 

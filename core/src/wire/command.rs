@@ -129,14 +129,16 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandFault> {
         _ if is(b"ATRN") => {
             Domains::parse(argument).map(Command::Atrn).ok_or(CommandFault::Argument)
         }
-        _ if HTTP.contains(&verb) && !argument.is_empty() => Err(CommandFault::Http),
+        _ if is_http(argument) => Err(CommandFault::Http),
         _ => Err(CommandFault::Unknown),
     }
 }
 
-/// The methods of RFC 9110 §9 and RFC 5789; they are case-sensitive.
-const HTTP: [&[u8]; 9] =
-    [b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE"];
+/// Whether a line that is no command ends as a request of HTTP's does, whatever its method
+/// (RFC 9112 §3).
+fn is_http(argument: &[u8]) -> bool {
+    matches!(argument, [.., b'H', b'T', b'T', b'P', b'/', _, b'.', _])
+}
 
 /// Whether `line`, or what there is of it, begins with BDAT and no longer word.
 pub fn is_bdat(line: &[u8]) -> bool {
@@ -278,10 +280,12 @@ mod tests {
 
     #[test]
     fn a_request_of_http_is_known() {
-        for request in [&b"GET / HTTP/1.1"[..], b"POST /x HTTP/1.0", b"CONNECT a.example:25"] {
+        for request in
+            [&b"GET / HTTP/1.1"[..], b"POST /x HTTP/1.0", b"CONNECT a.example:25 HTTP/2.0"]
+        {
             assert_eq!(parse(request), Err(CommandFault::Http), "{}", request.escape_ascii());
         }
-        for other in [&b"GET"[..], b"get / HTTP/1.1", b"GETS x"] {
+        for other in [&b"GET"[..], b"GET /", b"HTTP/1.1", b"GET / http/1.1"] {
             assert_eq!(parse(other), Err(CommandFault::Unknown), "{}", other.escape_ascii());
         }
     }

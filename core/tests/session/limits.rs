@@ -9,7 +9,7 @@ use crate::peer::{CONFIG, DATA, OPEN, Peer, at, text};
 
 #[test]
 fn a_client_may_err_so_often() {
-    for line in [&b"XYZZY\r\n"[..], b"MAIL FROM:<@>\r\n", b"RCPT TO:<a@b.example>\r\n", b"GETS\r\n"]
+    for line in [&b"XYZZY\r\n"[..], b"MAIL FROM:<@>\r\n", b"RCPT TO:<a@b.example>\r\n", b"XYZ\r\n"]
     {
         let mut peer = Peer::greeted(CONFIG);
         let errors = usize::from(CONFIG.max_errors);

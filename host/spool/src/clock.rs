@@ -50,8 +50,8 @@ impl Clock {
         Self(Source::System { start: Monotonic::now(), trust: Arc::new(Mutex::new(trust)) })
     }
 
-    /// Tells a clock that was just made when it was last used before: `None`, never that anything
-    /// depends on. If that is near its time of day, this is settled at once.
+    /// Tells a clock that was just made of the last time that was written down, in seconds since
+    /// 1970-01-01T00:00:00Z, if any was. Near that, or without it, the time of day is settled at once.
     pub fn last_used(&self, unix_seconds: Option<u64>) {
         if let Source::System { trust, .. } = &self.0 {
             let mut trust = trust.lock().expect("no holder panics");

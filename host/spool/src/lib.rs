@@ -14,6 +14,8 @@ mod envelope;
 mod error;
 mod item;
 pub mod log;
+#[cfg(any(test, feature = "conformance"))]
+pub mod memory;
 mod names;
 mod totals;
 mod turn;

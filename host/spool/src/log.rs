@@ -8,6 +8,7 @@ mod check;
 mod delivery;
 pub mod disk;
 mod draft;
+mod guard;
 mod index;
 pub mod meta;
 mod operation;
@@ -26,11 +27,12 @@ mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore, watch};
 
 use self::disk::{Disk, Folder};
+use self::guard::IndexGuard;
 use self::index::Index;
 use self::operation::{Answer, Operation};
 use self::place::Places;
@@ -40,6 +42,8 @@ use super::{Admission, Damage, Error};
 use crate::clock::Clock;
 
 pub use self::check::{check, check_on};
+#[cfg(feature = "conformance")]
+pub use self::guard::longest_lock;
 pub use self::recover::{Finding, Report};
 
 /// What can be chosen about a log.
@@ -109,8 +113,8 @@ struct Counters {
 const DAMAGE_TOLD: usize = 100;
 
 impl<D: Disk> Shared<D> {
-    fn index(&self) -> MutexGuard<'_, Index<D::File>> {
-        self.index.lock().expect("no holder panics")
+    fn index(&self) -> IndexGuard<'_, D::File> {
+        IndexGuard::new(self.index.lock().expect("no holder panics"))
     }
 
     /// An error of the disk is final: what was not synced may be lost though a second sync would

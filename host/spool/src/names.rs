@@ -1,5 +1,6 @@
 //! What messages and queues are called.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -66,13 +67,26 @@ impl Domain {
     /// The domain of a forward-path without angle brackets: what follows its last `@`. A path
     /// without one (`Postmaster`) is filed under the empty name.
     pub fn of_path(path: &[u8]) -> Self {
-        let domain =
-            path.rsplit(|&octet| octet == b'@').next().filter(|part| part.len() < path.len());
-        Self::new(&String::from_utf8_lossy(domain.unwrap_or_default()))
+        Self(lower_domain(path).into())
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of the domain of a forward-path, as [`Domain::of_path`] has it.
+pub(crate) fn lower_domain(path: &[u8]) -> String {
+    let domain = path.rsplit(|&octet| octet == b'@').next();
+    let domain = domain.filter(|part| part.len() < path.len()).unwrap_or_default();
+    let mut name = String::from_utf8_lossy(domain).into_owned();
+    name.make_ascii_lowercase();
+    name
+}
+
+impl Borrow<str> for Domain {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -8,8 +8,9 @@ use postern_card::{Inspection, Recovery};
 
 use super::spool::show_exported;
 use super::{Failure, Format, Verdict, wait_for};
-use crate::card::{self, CardFile, reason};
 use crate::config::ByteSize;
+use crate::export::export_card;
+use postern_card_tool::{CardFile, reason};
 
 mod check;
 mod create;
@@ -62,7 +63,7 @@ impl Command {
             Self::Check { card, format } => wait_for(check::check(card, *format, out)),
             Self::Export { card, folder } => wait_for(async {
                 let (mut inspection, _) = inspect(card).await?;
-                let exported = card::export(&mut inspection, folder).await;
+                let exported = export_card(&mut inspection, folder).await;
                 show_exported(&exported.map_err(Failure::run)?, out)
             }),
         }

@@ -99,9 +99,9 @@ fn tell(lost: u64) {
 
 /// The default hook would write to standard error itself, and wait where that stands still.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("a value that is no text");
+    let reason = panic.payload_as_str().unwrap_or("a value that is no text");
     let at = panic.location().map(ToString::to_string);
-    tracing::error!(at, message, "a task panicked: this is a bug in postern");
+    tracing::error!(at, reason, "a task panicked: this is a bug in postern");
 }
 
 fn builder(output: Output) -> SubscriberBuilder<DefaultFields, Format, LevelFilter, Output> {

@@ -155,7 +155,7 @@ impl<D: Disk> Shared<D> {
                 state.why = cut(why).to_vec();
             }
             if is_released {
-                is_changed = before != *state;
+                is_changed = before != *state || more.is_unrecorded;
                 return;
             }
             state.asked &= matches!(next, Next::More);
@@ -165,7 +165,7 @@ impl<D: Disk> Shared<D> {
             if is_put_off {
                 (state.put_off, more.until) = (put_off, until);
             }
-            is_changed = before != more.state;
+            is_changed = before != more.state || more.is_unrecorded;
         });
         self.tell_news(&mut index);
         Ok((is_changed, if is_released { Ended::Released } else { Ended::Done }))

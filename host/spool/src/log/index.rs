@@ -118,8 +118,8 @@ impl<F> Index<F> {
         let stamps = self.replay.take().unwrap_or_default();
         for (slot, stamp) in stamps {
             let item = &self.slots[slot];
-            let queue = self.queues.get(item.queue as usize).and_then(Option::as_deref);
-            if item.until != 0 && queue.is_some_and(|queue| stamp < queue.epoch()) {
+            let is_held = self.items_of(item.id).contains(&slot);
+            if is_held && item.until != 0 && stamp < self.queue_at(item.queue).epoch() {
                 self.update(slot, |item| item.until = 0);
             }
         }
@@ -167,7 +167,7 @@ impl<F> Index<F> {
 
     /// The queue from which a list goes on, and those after it.
     pub fn queues_from(&self, first: &Domain) -> impl Iterator<Item = &Queue> {
-        self.names.range(first..).map(|(_, &number)| self.queue_at(number))
+        self.names.range::<Domain, _>(first..).map(|(_, &number)| self.queue_at(number))
     }
 
     /// An item of a domain.
@@ -218,7 +218,7 @@ impl<F> Index<F> {
 
     /// Changes how a domain stands. What is not yet known of it is made.
     pub fn change_domain(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
-        let number = self.number_of(domain);
+        let number = self.number_of(domain.as_str());
         self.with_queue(number, |queue, _| change(queue));
     }
 
@@ -276,10 +276,11 @@ impl<F> Index<F> {
         self.due.range((from, 0)..).take(max).map(|(_, number)| self.queue_at(*number))
     }
 
-    fn number_of(&mut self, domain: &Domain) -> u32 {
-        if let Some(&number) = self.names.get(domain) {
+    fn number_of(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.names.get(name) {
             return number;
         }
+        let domain = Domain::new(name);
         let queue = Some(Box::new(Queue::new(domain.clone())));
         let number = match self.free_queues.pop() {
             Some(number) => {
@@ -291,7 +292,7 @@ impl<F> Index<F> {
                 u32::try_from(self.queues.len() - 1).expect("domains fit in memory")
             }
         };
-        self.names.insert(domain.clone(), number);
+        self.names.insert(domain, number);
         number
     }
 
@@ -318,7 +319,8 @@ impl<F> Index<F> {
         let queue = self.queues[number as usize].as_deref_mut();
         let queue = queue.expect("what has its number keeps it");
         if self.replay.is_none() && queue.numbers.waiting == 0 && queue.more().is_some() {
-            queue.more_mut().state.asked = false;
+            let more = queue.more_mut();
+            more.is_unrecorded |= std::mem::take(&mut more.state.asked);
         }
         let is_due = queue.until() == 0 && queue.has_ready();
         if is_due != (queue.due_since != 0) {

@@ -10,6 +10,9 @@ use super::record::{Header, Kind};
 use super::store::{Failure, Record};
 use crate::{Domain, MsgId, Recipient, Recorded};
 
+/// Domains of which records are made while the index is locked.
+const SLICE: usize = 256;
+
 /// What is to be made durable.
 #[derive(Debug)]
 pub enum Operation {
@@ -122,12 +125,18 @@ impl<D: Disk> Shared<D> {
                 Ok(items.into_iter().map(change).collect())
             }
             Operation::Domains(domains) => {
-                for domain in domains {
-                    let state = index.queue(&domain).and_then(|queue| queue.state());
-                    let Some((header, bytes)) = state.map(|state| state.record(&domain)) else {
-                        continue;
-                    };
-                    records.push(Record { operation: number, settles: None, header, bytes });
+                drop(index);
+                for domains in domains.chunks(SLICE) {
+                    let index = self.index();
+                    let states = domains
+                        .iter()
+                        .filter_map(|domain| Some(index.queue(domain)?.state()?.record(domain)));
+                    records.extend(states.map(|(header, bytes)| Record {
+                        operation: number,
+                        settles: None,
+                        header,
+                        bytes,
+                    }));
                 }
                 Ok(Answer::new())
             }

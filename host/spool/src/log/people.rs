@@ -18,6 +18,9 @@ use crate::{
 /// Items that are looked at while the index is locked.
 const SLICE: usize = 1_000;
 
+/// Queues that are counted while the index is locked.
+const QUEUES_SLICE: usize = 256;
+
 /// What was found of those items.
 struct Found {
     /// Those that the filter names.
@@ -156,8 +159,14 @@ impl<D: Disk> Shared<D> {
         (changes.collect(), next)
     }
 
-    fn item_action(&self, domain: Domain, id: MsgId, action: Action) -> Option<ItemChange> {
+    pub(super) fn item_action(
+        &self,
+        domain: Domain,
+        id: MsgId,
+        action: Action,
+    ) -> Option<ItemChange> {
         if action == Action::Remove {
+            self.index().item(&domain, id)?;
             return Some(ItemChange { id, domain, left: Left::Nothing, follow: None });
         }
         let (is_put_off, is_held) = {
@@ -211,15 +220,20 @@ impl<D: Disk> Shared<D> {
                 break;
             }
         }
-        let changes = ids.into_iter().filter_map(|id| {
-            let mut read = self.read_item(domain, id).ok()?;
-            let waiting = read.envelope.recipients.iter_mut();
-            let waiting = waiting.filter(|recipient| recipient.state == State::Waiting);
-            waiting.for_each(|recipient| recipient.state = State::Expired);
-            let left = Left::of(&read.envelope.recipients, PutOff::default(), None, read.state);
-            Some(ItemChange { id, domain: domain.clone(), left, follow: None })
-        });
+        let changes = ids.into_iter().filter_map(|id| self.expire_item(domain.clone(), id));
         (changes.collect(), untried)
+    }
+
+    /// What expires of an item; none when nothing of it waits.
+    pub(super) fn expire_item(&self, domain: Domain, id: MsgId) -> Option<ItemChange> {
+        let mut read = self.read_item(&domain, id).ok()?;
+        let waiting = read.envelope.recipients.iter_mut();
+        let waiting = waiting.filter(|recipient| recipient.state == State::Waiting);
+        if waiting.map(|recipient| recipient.state = State::Expired).count() == 0 {
+            return None;
+        }
+        let left = Left::of(&read.envelope.recipients, PutOff::default(), None, read.state);
+        Some(ItemChange { id, domain, left, follow: None })
     }
 
     /// Whether what was never tried may be released for a try before it expires.
@@ -239,7 +253,7 @@ impl<D: Disk> Shared<D> {
         let mut stats: Vec<QueueStats> = Vec::new();
         loop {
             let after = stats.last().map(|last| last.domain.clone()).or(after.cloned());
-            let slice = SLICE.min(max - stats.len());
+            let slice = QUEUES_SLICE.min(max - stats.len());
             let before = stats.len();
             let index = self.index();
             let queues = index.queues(after.as_ref()).take(slice);

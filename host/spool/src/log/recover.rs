@@ -150,7 +150,11 @@ pub(super) fn open<D: Disk>(
     let mut log = Log::new(shared.clone(), next_segment, next_batch);
     let numbers: Vec<_> = shared.index().segments.numbers().collect();
     for number in numbers {
-        if shared.index().segments.needed(number) == 0 {
+        let is_free = {
+            let index = shared.index();
+            index.segments.needed(number) == 0 && index.segments.may_go(number)
+        };
+        if is_free {
             log.drop_segment(number)?;
         }
     }

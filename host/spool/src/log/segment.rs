@@ -96,12 +96,18 @@ impl Listing {
 
     /// The records in their order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut rest = &self.entries[..];
+        self.entries_from(0).map(|(entry, _)| entry)
+    }
+
+    /// The records in their order, each with the number from which to go on behind it; 0: the
+    /// first.
+    pub fn entries_from(&self, from: usize) -> impl Iterator<Item = (Entry<'_>, usize)> {
+        let mut at = from;
         std::iter::from_fn(move || {
-            let (offset, record) = rest.split_first_chunk()?;
+            let (offset, record) = self.entries.get(at..)?.split_first_chunk()?;
             let (header, meta) = Header::read(self.head.mark, record)?;
-            rest = &record[RECORD_HEAD + meta.len()..];
-            Some(Entry { offset: u64::from_le_bytes(*offset), header, meta })
+            at += size_of::<u64>() + RECORD_HEAD + meta.len();
+            Some((Entry { offset: u64::from_le_bytes(*offset), header, meta }, at))
         })
     }
 

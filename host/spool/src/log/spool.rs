@@ -6,14 +6,17 @@ use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::draft::LogDraft;
-use super::operation::Operation;
+use super::operation::{ItemChange, Operation};
 use super::read::LogBody;
-use super::{LogSpool, blocking};
+use super::{LogSpool, Shared, blocking};
 use crate::{
     Action, Admission, Claim, Cursor, Damage, Domain, Due, Ended, Envelope, Error, Expired, Filter,
     Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool, Totals,
     Turn, Wake,
 };
+
+/// How often an item is read again that was changed meanwhile.
+const CHANGE_TRIES: usize = 5;
 
 impl<D: Disk> Spool for LogSpool<D> {
     type Draft = LogDraft<D>;
@@ -126,12 +129,7 @@ impl<D: Disk> Spool for LogSpool<D> {
                 break;
             }
         }
-        let names = changes.iter().map(|change| (change.domain.clone(), change.id));
-        let names: Vec<_> = names.collect();
-        let answer = self.commit(Operation::Change(changes)).await?;
-        let done = names.into_iter().zip(answer);
-        let done = done.filter(|(_, recorded)| *recorded != Recorded::Gone);
-        Ok(done.map(|(name, _)| name).collect())
+        self.change(changes, move |shared, domain, id| shared.item_action(domain, id, action)).await
     }
 
     async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
@@ -144,14 +142,9 @@ impl<D: Disk> Spool for LogSpool<D> {
         let of = domain.clone();
         let find = self.with(move |shared| shared.expiring(&of, older, max));
         let (changes, untried) = find.await?;
-        let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-        let mut expired = Expired { ids: Vec::new(), untried };
-        if !changes.is_empty() {
-            let answer = self.commit(Operation::Change(changes)).await?;
-            let done = ids.into_iter().zip(answer);
-            let done = done.filter(|(_, recorded)| *recorded != Recorded::Gone);
-            expired.ids = done.map(|(id, _)| id).collect();
-        }
+        let again = |shared: &Shared<D>, domain, id| shared.expire_item(domain, id);
+        let ids = self.change(changes, again).await?.into_iter().map(|(_, id)| id).collect();
+        let expired = Expired { ids, untried };
         if untried > 0 && self.shared.may_ask(domain) {
             self.release(std::slice::from_ref(domain), Wake::Operator).await?;
         }
@@ -184,5 +177,37 @@ impl<D: Disk> Spool for LogSpool<D> {
         let end = self.writer.end();
         blocking(end).await;
         self.shared.go_down();
+    }
+}
+
+impl<D: Disk> LogSpool<D> {
+    /// Records changes of items that no turn has claimed, and says of which. One that was changed
+    /// since it was read, if only by its record being copied, is read and tried `again`.
+    async fn change(
+        &self,
+        mut changes: Vec<ItemChange>,
+        again: impl Fn(&Shared<D>, Domain, MsgId) -> Option<ItemChange> + Copy + Send + 'static,
+    ) -> Result<Vec<(Domain, MsgId)>, Error> {
+        let mut changed = Vec::new();
+        for _ in 0..CHANGE_TRIES {
+            if changes.is_empty() {
+                break;
+            }
+            let names = changes.iter().map(|change| (change.domain.clone(), change.id));
+            let names: Vec<_> = names.collect();
+            let answer = self.commit(Operation::Change(changes)).await?;
+            let (mut left, mut done) = (Vec::new(), Vec::new());
+            for (name, recorded) in names.into_iter().zip(answer) {
+                if recorded == Recorded::Gone { left.push(name) } else { done.push(name) }
+            }
+            changed.extend(done);
+            let read = self.with(move |shared| {
+                let left = left.into_iter();
+                left.filter_map(|(domain, id)| again(shared, domain, id)).collect()
+            });
+            changes = read.await?;
+        }
+        changed.sort();
+        Ok(changed)
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use self::copy::Tidying;
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile, QUARANTINE, SEGMENTS, is_full};
 use super::index::Change;
@@ -31,6 +32,9 @@ pub enum Failure {
     /// The log had stopped before.
     Down,
 }
+
+/// Records that are done while the index is locked.
+const APPLY_SLICE: usize = 256;
 
 /// One record that an operation needs.
 pub struct Record {
@@ -58,6 +62,7 @@ struct Current<F> {
 pub struct Log<D: Disk> {
     shared: Arc<Shared<D>>,
     current: Option<Current<D::File>>,
+    tidying: Option<Tidying>,
     next_segment: u32,
     next_batch: u64,
 }
@@ -65,7 +70,7 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Goes on after what a recovery found. Numbers of segments and batches are never used again.
     pub fn new(shared: Arc<Shared<D>>, next_segment: u32, next_batch: u64) -> Self {
-        Self { shared, current: None, next_segment, next_batch }
+        Self { shared, current: None, tidying: None, next_segment, next_batch }
     }
 
     /// Messages that are being received or wait for their commit.
@@ -284,28 +289,10 @@ impl<D: Disk> Log<D> {
     }
 
     fn apply(&mut self, batch: &[Record]) {
-        let current = self.current.as_mut().expect("it was just written");
-        let segment = current.listing.head().number;
-        let mut index = self.shared.index();
         let mut gone = Vec::new();
-        for record in batch {
-            let offset = current.listing.end();
-            let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
-                .expect("its head was just made");
-            current.listing.push(offset, &record.header, &record.bytes);
-            let entry = Entry { offset, header: record.header, meta };
-            let change = index.apply(segment, &entry).expect("its meta part was just made");
-            if let Some((fence, recorded)) = record.settles {
-                index.note_settled(fence, record.header.id, recorded);
-            }
-            if let Change::BodyGone(id) = change {
-                gone.push(id);
-            }
+        for slice in batch.chunks(APPLY_SLICE) {
+            self.apply_slice(slice, &mut gone);
         }
-        if let Some(written) = index.segments.get_mut(segment) {
-            written.length = current.listing.end();
-        }
-        drop(index);
         for id in gone {
             if let Err(error) = self.shared.disk.remove(&format!("{BODIES}/{id}")) {
                 tracing::warn!(%error, "the file of a body stays until the next start");
@@ -313,21 +300,41 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Clears one segment away of which little or nothing is needed; false when there is none.
+    fn apply_slice(&mut self, batch: &[Record], gone: &mut Vec<MsgId>) {
+        let current = self.current.as_mut().expect("it was just written");
+        let segment = current.listing.head().number;
+        let mut index = self.shared.index();
+        for record in batch {
+            let offset = current.listing.end();
+            let (_, meta) = Header::read(current.listing.head().mark, &record.bytes)
+                .expect("its head was just made");
+            current.listing.push(offset, &record.header, &record.bytes);
+            let entry = Entry { offset, header: record.header, meta };
+            if let Some((fence, recorded)) = record.settles {
+                index.note_settled(fence, record.header.id, recorded);
+            }
+            let change = index.apply(segment, &entry).expect("its meta part was just made");
+            if let Change::BodyGone(id) = change {
+                gone.push(id);
+            }
+        }
+        if let Some(written) = index.segments.get_mut(segment) {
+            written.length = current.listing.end();
+        }
+    }
+
+    /// Does a part of clearing away a segment of which little or nothing is needed, one that takes
+    /// a few milliseconds; false when there is none.
     pub fn tidy(&mut self) -> bool {
         if self.shared.is_down() {
             return false;
         }
-        let current = self.current.as_ref().map(|current| current.listing.head().number);
-        let (number, needed) = {
-            let index = self.shared.index();
-            let Some(number) = index.segments.emptiest(current) else { return false };
-            (number, index.segments.needed(number))
+        let tidied = match self.tidying.take() {
+            Some(tidying) => self.copy_slice(tidying).map(|()| true),
+            None => self.begin_tidying(),
         };
-        let cleared =
-            if needed > 0 { self.copy_forward(number) } else { self.drop_segment(number) };
-        match cleared {
-            Ok(()) => true,
+        match tidied {
+            Ok(is_more) => is_more,
             Err(error) if is_full(&error) => false,
             Err(error) => {
                 self.shared.stop(&error);

@@ -106,8 +106,9 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
     let mut answers = Vec::with_capacity(BATCH);
     let mut memory = Vec::with_capacity(BATCH);
     let mut stopping = false;
+    let mut next = None;
     while !stopping {
-        let first = match waiting.recv_timeout(LOOK) {
+        let first = match next.take().map_or_else(|| waiting.recv_timeout(LOOK), Ok) {
             Err(RecvTimeoutError::Timeout) => {
                 log.look();
                 continue;
@@ -137,7 +138,10 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
             // The receiver is gone: ignore.
             let _ = answer.map(|answer| answer.send(result));
         }
-        while !stopping && log.tidy() {}
+        // Between two batches a slice at most, so that operations wait for no more.
+        while !stopping && next.is_none() && log.tidy() {
+            next = waiting.try_recv().ok();
+        }
         log.look();
     }
     log.close();

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::{Failure, Format, Verdict};
 use super::{failed, inspect};
-use crate::card::{next, reason};
+use postern_card_tool::{next, reason};
 
 /// Reads the settings, the recipients and every block of every message on the card at `path`, and
 /// says what is wrong.

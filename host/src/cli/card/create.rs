@@ -10,8 +10,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::super::table::size as shown;
 use super::super::{Failure, Verdict};
 use super::{failed, inspect};
-use crate::card::{CardFile, reason};
-use crate::config::{ByteSize, CardContent};
+use crate::config::ByteSize;
+use postern_card_tool::CardContent;
+use postern_card_tool::{CardFile, reason};
 use postern_spool::clock::Clock;
 
 /// Formats the card at `path` with what `config` says. Where nothing is, a file of `size` is made.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::super::table::{foreign, paths, size, span, table};
 use super::super::{Failure, Format, Verdict};
 use super::{failed, inspect};
-use crate::card::{CardFile, Held, next, reason};
 use crate::export::envelope_json;
+use postern_card_tool::{CardFile, Held, next, reason};
 use postern_spool::clock::Clock;
 
 mod settings;

@@ -6,6 +6,7 @@ use super::{Change, Flags, Index, Place, Slot, flags_of};
 use crate::log::meta::{DomainState, ItemState, Named, Tried};
 use crate::log::record::Kind;
 use crate::log::segment::Entry;
+use crate::names::lower_domain;
 use crate::{Domain, MsgId};
 
 impl<F> Index<F> {
@@ -32,16 +33,16 @@ impl<F> Index<F> {
     fn put(&mut self, place: Place, entry: &Entry<'_>) -> Option<Change> {
         let stored = Stored::parse(entry.meta).ok()?;
         let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
-        let mut by_domain: Vec<(Domain, Flags)> = Vec::with_capacity(1);
+        let mut by_queue: Vec<(u32, Flags)> = Vec::with_capacity(1);
         for recipient in waiting {
-            let domain = Domain::of_path(recipient.path);
+            let number = self.number_of(&lower_domain(recipient.path));
             let new = flags_of(recipient.state, recipient.attempts);
-            match by_domain.iter_mut().find(|(known, _)| *known == domain) {
+            match by_queue.iter_mut().find(|(known, _)| *known == number) {
                 Some((_, flags)) => *flags = flags.with(new, true),
-                None => by_domain.push((domain, new)),
+                None => by_queue.push((number, new)),
             }
         }
-        if by_domain.is_empty() {
+        if by_queue.is_empty() {
             return Some(Change::None);
         }
         let (id, body_len) = (entry.header.id, entry.header.body_len);
@@ -50,11 +51,14 @@ impl<F> Index<F> {
         self.segments.use_more(place.segment, item.put_len());
         self.body_bytes += body_len;
         if let Some(first) = self.slots.find(id) {
-            self.replace_put(first, &item, &by_domain);
+            self.replace_put(first, &item, &by_queue);
         }
-        for (domain, flags) in by_domain {
-            if self.item(&domain, id).is_none() {
-                self.add_item(&domain, item, flags);
+        for (number, flags) in by_queue {
+            let known = self.slots.find(id).is_some_and(|first| {
+                self.slots.ring(first).any(|slot| self.slots[slot].queue == number)
+            });
+            if !known {
+                self.add_item(number, item, flags);
             }
         }
         Some(Change::None)
@@ -62,25 +66,26 @@ impl<F> Index<F> {
 
     /// A put that was copied takes the place of the one it was copied from. The states stay: their
     /// copies follow, and until then they are where they were.
-    fn replace_put(&mut self, first: u32, copy: &Slot, by_domain: &[(Domain, Flags)]) {
+    fn replace_put(&mut self, first: u32, copy: &Slot, by_queue: &[(u32, Flags)]) {
         let old = self.slots[first];
         self.segments.use_less(old.put.segment, old.put_len());
+        self.segments.copied(old.put.segment, copy.put.segment);
         self.body_bytes -= old.body_len();
         for slot in self.items_of(old.id) {
             self.slots[slot].put = copy.put;
-            let domain = self.domain_of(slot);
-            let is_left = by_domain.iter().any(|(named, _)| named == domain);
+            let number = self.slots[slot].queue;
+            let is_left = by_queue.iter().any(|(named, _)| *named == number);
             if !is_left && self.slots[slot].next != slot {
                 self.take_item(slot);
             }
         }
     }
 
-    fn add_item(&mut self, domain: &Domain, mut item: Slot, flags: Flags) {
-        item.queue = self.number_of(domain);
+    fn add_item(&mut self, number: u32, mut item: Slot, flags: Flags) {
+        item.queue = number;
         item.flags = item.flags.with(flags, true);
         let slot = self.slots.add(item);
-        self.with_queue(item.queue, |queue, slots| queue.file(slots, slot));
+        self.with_queue(number, |queue, slots| queue.file(slots, slot));
     }
 
     fn state(&mut self, place: Place, id: MsgId, state: &ItemState<'_>) {
@@ -104,7 +109,8 @@ impl<F> Index<F> {
         }
         self.update(slot, |item| {
             item.until = until;
-            let kept = item.flags.with(Flags::OF_RECIPIENTS, false).with(Flags::CLAIMED, false);
+            // One that is claimed stays so: this is a copy of what was known.
+            let kept = item.flags.with(Flags::OF_RECIPIENTS, false);
             item.flags = kept.with(flags, true).with(Flags::HELD, state.held);
         });
     }
@@ -149,6 +155,7 @@ impl<F> Index<F> {
         self.change_domain(domain, |queue| {
             let more = queue.more_mut();
             old = more.record.replace(place);
+            more.is_unrecorded = false;
             if is_replay {
                 more.until = until;
                 more.state = state;

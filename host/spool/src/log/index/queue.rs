@@ -44,6 +44,8 @@ pub struct More {
     pub until: Until,
     /// The record that says so.
     pub record: Option<Place>,
+    /// Whether the record says less than is known: all mail that was asked for is gone.
+    pub is_unrecorded: bool,
 }
 
 #[derive(Debug)]

@@ -142,11 +142,10 @@ impl<F> Index<F> {
         self.with_queue(number, |queue, slots: &mut Slots| queue.give_back(slots, slot));
     }
 
-    /// What a turn had claimed was settled, which its record has done already.
+    /// What a turn had claimed is settled; its record, which says how, is applied next.
     pub fn note_settled(&mut self, fence: u64, id: MsgId, recorded: Recorded) {
         let Some(turn) = self.turns.get_mut(&fence) else { return };
         turn.settled.insert(id, recorded);
-        // Where only a follow-up was recorded, the item is as it was.
         self.unclaim(fence, id);
     }
 

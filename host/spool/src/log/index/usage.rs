@@ -1,6 +1,6 @@
 //! What each segment is still needed for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A segment's file and how much of it is needed.
@@ -19,6 +19,10 @@ pub struct Segment<F> {
     /// Those of them that are done records, by the segment of their put: without the record, that
     /// put would come back to life for as long as its segment is there.
     graves: BTreeMap<u32, u64>,
+    /// The segments that puts were copied from into this one. As long as one of them is there,
+    /// this one stays: without it, the record that ended such a put could be dropped, and the put
+    /// that it was copied from would come back to life.
+    sources: BTreeSet<u32>,
 }
 
 /// The segments there are, by number.
@@ -33,7 +37,8 @@ impl<F> Segments<F> {
     /// Adds a segment of which nothing is needed yet.
     pub fn add(&mut self, number: u32, file: Arc<F>, mark: u64, length: u64) {
         let (damaged, needed, graves) = (false, 0, BTreeMap::new());
-        self.0.insert(number, Segment { file, mark, length, damaged, needed, graves });
+        let sources = BTreeSet::new();
+        self.0.insert(number, Segment { file, mark, length, damaged, needed, graves, sources });
     }
 
     /// The segment of this number.
@@ -61,15 +66,29 @@ impl<F> Segments<F> {
         self.get(number).map_or(0, |segment| segment.needed)
     }
 
-    /// The segment before `current` of which the smallest part is needed, if that is less than a
-    /// quarter; a damaged one only if nothing is.
-    pub fn emptiest(&self, current: Option<u32>) -> Option<u32> {
+    /// Whether a segment may be cleared away.
+    pub fn may_go(&self, number: u32) -> bool {
+        let sources = self.get(number).map(|segment| &segment.sources);
+        sources.is_some_and(|sources| !sources.iter().any(|source| self.0.contains_key(source)))
+    }
+
+    /// Puts of `source` were copied into `number`.
+    pub(super) fn copied(&mut self, source: u32, number: u32) {
+        if let Some(segment) = self.0.get_mut(&number).filter(|_| source < number) {
+            segment.sources.insert(source);
+        }
+    }
+
+    /// The segment but `current` of which the smallest part is needed, if that is less than
+    /// `thousandths`; a damaged one only if nothing is.
+    pub fn emptiest(&self, current: Option<u32>, thousandths: u64) -> Option<u32> {
         let sealed = self.0.iter().filter(|(number, _)| Some(**number) != current);
+        let sealed = sealed.filter(|(number, _)| self.may_go(**number));
         let sealed = sealed.filter(|(_, segment)| !segment.damaged || segment.needed == 0);
         let parts = sealed.map(|(number, segment)| {
             (segment.needed.saturating_mul(1_000) / segment.length.max(1), *number)
         });
-        parts.min().filter(|(thousandths, _)| *thousandths < 250).map(|(_, number)| number)
+        parts.min().filter(|(needed, _)| *needed < thousandths).map(|(_, number)| number)
     }
 
     /// Forgets a segment whose file is gone, and the graves that were needed because of it.
@@ -77,6 +96,7 @@ impl<F> Segments<F> {
         self.0.remove(&number);
         for segment in self.0.values_mut() {
             segment.needed -= segment.graves.remove(&number).unwrap_or(0);
+            segment.sources.remove(&number);
         }
     }
 

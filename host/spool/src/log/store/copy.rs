@@ -12,32 +12,70 @@ use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::log::segment::{Entry, Listing, Scan, read_all, segment_name};
 use crate::{Domain, Envelope, MsgId};
 
-/// Bytes that are copied before they are synced.
-const COPY_BYTES: u64 = 4 << 20;
+/// Bytes that are copied at once: operations wait for so long.
+const SLICE_BYTES: u64 = 256 << 10;
+/// Records that are looked at at once.
+const SLICE_RECORDS: usize = 2_000;
+
+/// A segment that is being cleared away.
+pub(super) struct Tidying {
+    number: u32,
+    listing: Listing,
+    /// From which of its records to go on.
+    from: usize,
+}
 
 impl<D: Disk> Log<D> {
-    /// Copies what is needed of segment `number` to the end of the log, and removes the segment.
-    /// One that cannot be read whole stays where it is.
-    pub(super) fn copy_forward(&mut self, number: u32) -> io::Result<()> {
-        let listing = match self.listing_of(number) {
-            Ok(listing) => listing,
-            Err(error) => return self.leave(number, &error),
+    /// Begins to clear a segment away of which little or nothing is needed; false when there is
+    /// none. The less place is left, the more may be needed of it.
+    pub(super) fn begin_tidying(&mut self) -> io::Result<bool> {
+        let space = self.shared.disk.space()?;
+        let most_needed_thousandths = match space.free {
+            free if free < 4 * self.shared.options.segment_bytes => 900,
+            free if free < space.total / 10 => 500,
+            _ => 250,
         };
+        let current = self.current.as_ref().map(|current| current.listing.head().number);
+        let (number, needed) = {
+            let index = self.shared.index();
+            let emptiest = index.segments.emptiest(current, most_needed_thousandths);
+            let Some(number) = emptiest else { return Ok(false) };
+            (number, index.segments.needed(number))
+        };
+        if needed == 0 {
+            self.drop_segment(number)?;
+            return Ok(true);
+        }
+        match self.listing_of(number) {
+            Ok(listing) => self.tidying = Some(Tidying { number, listing, from: 0 }),
+            Err(error) => self.leave(number, &error)?,
+        }
+        Ok(true)
+    }
+
+    /// Copies some of what is needed of a segment to the end of the log, and once that was all,
+    /// removes the segment. One that cannot be read whole stays where it is.
+    pub(super) fn copy_slice(&mut self, mut tidying: Tidying) -> io::Result<()> {
         let mut records = Vec::new();
-        let mut length = 0;
-        for entry in listing.entries() {
+        let (mut length, mut is_done) = (0, true);
+        for (count, (entry, next)) in tidying.listing.entries_from(tidying.from).enumerate() {
+            if length >= SLICE_BYTES || count == SLICE_RECORDS {
+                is_done = false;
+                break;
+            }
             let before = records.len();
-            if let Err(error) = self.copy(number, &entry, &mut records) {
-                return self.leave(number, &error);
+            if let Err(error) = self.copy(tidying.number, &entry, &mut records) {
+                return self.leave(tidying.number, &error);
             }
             length += records[before..].iter().map(|copy| copy.header.record_len()).sum::<u64>();
-            if length >= COPY_BYTES {
-                self.write_copies(std::mem::take(&mut records))?;
-                length = 0;
-            }
+            tidying.from = next;
         }
         self.write_copies(records)?;
-        self.drop_segment(number)
+        if is_done {
+            return self.drop_segment(tidying.number);
+        }
+        self.tidying = Some(tidying);
+        Ok(())
     }
 
     fn leave(&self, number: u32, error: &io::Error) -> io::Result<()> {

@@ -116,3 +116,53 @@ fn the_power_may_go_at_any_operation_and_at_any_of_the_recovery() {
     println!("power cuts tried: {cuts} at {operations} operations, {cuts_of_recovery} in recovery");
     assert!(cuts >= 500 && cuts_of_recovery >= 1_500);
 }
+
+/// A copy that was cut short leaves its source behind. What is delivered from the copy must not
+/// come back from the source once the copy and the record of its end are cleared away.
+#[test]
+fn what_was_copied_and_delivered_stays_gone_wherever_the_copying_was_cut() {
+    let delivered = &[Fate::Delivered(b"taken".to_vec())];
+    let one: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
+    let two: &[(&[&str], usize)] = &[(&["a@two.example"], 1_000)];
+    let fill = |rig: &mut Rig| {
+        (0..6).for_each(|_| rig.put(one));
+        (0..6).for_each(|_| rig.put(two));
+        rig.settle("one.example", 5, delivered);
+    };
+    let mut rig = start(Fault::None);
+    fill(&mut rig);
+    let operations = rig.disk.operations();
+    for cut in 0..operations {
+        let mut rig = start(Fault::Cut(cut));
+        fill(&mut rig);
+        let context = format!("cut at {cut}");
+        let open = |disk, model| Rig::open(disk, model).expect("nothing fails any more");
+        let mut rig = open(rig.disk.after(Loss::All, Fault::None), rig.model);
+        rig.check(&context);
+        for _ in 0..4 {
+            rig.settle("one.example", 20, delivered);
+            rig.settle("two.example", 20, delivered);
+            (0..6).for_each(|_| rig.put(two));
+        }
+        let mut rig = open(rig.disk.after(Loss::All, Fault::None), rig.model);
+        rig.check(&format!("{context}, then used"));
+    }
+    assert!(operations >= 30, "every operation was cut: {operations}");
+}
+
+/// Seen as two claims of one message: the copy of its state was taken for a settling.
+#[test]
+fn a_copying_takes_no_claim_away() {
+    let one: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
+    let mut rig = start(Fault::None);
+    (0..6).for_each(|_| rig.put(one));
+    rig.settle("one.example", 1, &[Fate::Deferred(b"later".to_vec())]);
+    (0..6).for_each(|_| rig.put(one));
+    let (_turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    let name = rig.disk.names().into_iter().find(|name| name.ends_with(".log")).expect("one");
+    rig.settle("one.example", 5, &[Fate::Delivered(b"taken".to_vec())]);
+    assert!(!rig.disk.names().contains(&name), "the first segment was cleared away");
+    let (_, others) = rig.claim("one.example", 20).expect("there is more");
+    assert_eq!((claims.len(), others.len()), (1, 6));
+    assert!(others.iter().all(|other| other.id != claims[0].id));
+}

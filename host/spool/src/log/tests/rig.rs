@@ -143,7 +143,7 @@ impl Rig {
     /// Claims up to `max` items of a domain.
     pub fn claim(&self, domain: &str, max: usize) -> Option<(Turn, Vec<Claim>)> {
         let domain = Domain::new(domain);
-        let turn = self.shared.begin_turn(&domain, 1, Duration::from_secs(600))?;
+        let turn = self.shared.begin_turn(&domain, 10, Duration::from_secs(600))?;
         let claims = self.shared.claim(&turn, max).expect("it has just begun");
         Some((turn, claims))
     }

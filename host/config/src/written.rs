@@ -11,7 +11,7 @@ use super::settings::Word;
 /// The keys that a file has, each with its line: `receive.channels`, and, in whatever case the file
 /// names the domain, `hold."client.example".deliver_to`.
 #[derive(Debug, Default)]
-pub(super) struct Written(BTreeMap<String, usize>);
+pub struct Written(BTreeMap<String, usize>);
 
 impl Written {
     /// Those of `document`, which was parsed from the file that `faults` are collected of.
@@ -40,18 +40,18 @@ impl Written {
     }
 
     /// Whether the file has the key.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 
     /// The keys of the section `section` that the file has.
-    pub(super) fn within(&self, section: &str) -> impl Iterator<Item = &str> {
+    pub fn within(&self, section: &str) -> impl Iterator<Item = &str> {
         let keys = self.0.keys().map(String::as_str);
         keys.filter(move |key| key.rsplit_once('.').is_some_and(|(of, _)| of == section))
     }
 
     /// The keys of the name `name` that the file has in its holds.
-    pub(super) fn in_holds(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn in_holds(&self, name: &str) -> impl Iterator<Item = &str> {
         let in_a_hold = move |key: &&str| {
             key.starts_with("hold.") && key.rsplit_once("\".").is_some_and(|(_, last)| last == name)
         };
@@ -59,7 +59,7 @@ impl Written {
     }
 
     /// The line of the key or, when it is not written, of the section that it belongs to.
-    pub(super) fn line(&self, key: &str) -> Option<usize> {
+    pub fn line(&self, key: &str) -> Option<usize> {
         let section = || self.0.get(key.rsplit_once('.')?.0);
         self.0.get(key).or_else(section).copied()
     }

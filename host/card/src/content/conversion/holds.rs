@@ -7,7 +7,7 @@ use postern_card::settings::{LIST_MAX, List, Network};
 use postern_core::wire::path::Mailbox;
 
 use super::{Conversion, First, IPV4_ONLY};
-use crate::config::{DomainName, Hold, Recipients, RetryEvery};
+use postern_config::{DomainName, Hold, Recipients, RetryEvery};
 
 impl<'c> Conversion<'c> {
     /// A device has one queue: what holds for the mail of `first` holds for all.
@@ -131,11 +131,10 @@ fn quoted(local_part: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Word;
 
     #[test]
     fn a_local_part_is_quoted_where_it_must_be() {
-        let domain = DomainName::parse("client.example").expect("a domain");
+        let domain = "client.example".parse().expect("a domain");
         for (local, expected) in [
             ("info", Some("info@client.example")),
             ("john doe", Some("\"john doe\"@client.example")),

@@ -67,37 +67,37 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct $name { $($(#[doc = $doc])* pub $field: $type,)* }
 
-        impl $crate::config::settings::Setting for $name {
-            const OUTLINE: Option<&'static $crate::config::settings::Outline> =
-                Some(&$crate::config::settings::Outline {
+        impl $crate::settings::Setting for $name {
+            const OUTLINE: Option<&'static $crate::settings::Outline> =
+                Some(&$crate::settings::Outline {
                     about: &[$($about),*],
-                    keys: &[$($crate::config::settings::Key {
+                    keys: &[$($crate::settings::Key {
                         name: stringify!($field),
                         about: &[$($doc),*],
-                        shown: $crate::config::settings::Shown::$kind($text),
-                        outline: <$type as $crate::config::settings::Setting>::OUTLINE,
+                        shown: $crate::settings::Shown::$kind($text),
+                        outline: <$type as $crate::settings::Setting>::OUTLINE,
                     }),*],
                 });
 
             fn read(
-                value: &$crate::config::settings::Value<'_>,
+                value: &$crate::settings::Value<'_>,
                 key: &str,
-                faults: &mut $crate::config::fault::Faults<'_>,
+                faults: &mut $crate::fault::Faults<'_>,
             ) -> Option<Self> {
                 let outline = Self::OUTLINE.expect("a section has an outline");
-                let section = $crate::config::settings::Section::open(value, key, faults)?;
+                let section = $crate::settings::Section::open(value, key, faults)?;
                 section.refuse_unknown(outline, faults);
                 $(let $field = section.read(
                     stringify!($field),
-                    $crate::config::settings::Shown::$kind($text),
+                    $crate::settings::Shown::$kind($text),
                     faults,
                 );)*
                 Some(Self { $($field: $field?),* })
             }
 
             fn absent() -> Option<Self> {
-                let mut faults = $crate::config::fault::Faults::new(std::path::Path::new(""), "");
-                Self::read(&$crate::config::settings::empty_table(), "", &mut faults)
+                let mut faults = $crate::fault::Faults::new(std::path::Path::new(""), "");
+                Self::read(&$crate::settings::empty_table(), "", &mut faults)
             }
         }
     };

@@ -1,5 +1,4 @@
 use super::*;
-use crate::config::settings::{Outline, Setting};
 
 const FILE: &str = "postern.toml";
 const CARD: u64 = 64 << 20;
@@ -311,8 +310,7 @@ fn what_a_hold_has_beyond_a_device_is_refused() {
 
 #[test]
 fn every_key_is_a_devices_or_refused() {
-    let mut keys = Vec::new();
-    leaves(Config::OUTLINE.expect("a section"), "", &mut keys);
+    let mut keys = Config::keys();
     let unused = |key: &String| {
         let section = |(section, _): (&str, _)| key.starts_with(&format!("{section}."));
         let in_holds = |(name, _): (&str, _)| *key == format!("hold.{name}");
@@ -323,14 +321,4 @@ fn every_key_is_a_devices_or_refused() {
     keys.retain(|key| !unused(key));
     keys.sort();
     assert_eq!(keys, USED);
-}
-
-fn leaves(outline: &Outline, path: &str, keys: &mut Vec<String>) {
-    for key in outline.keys {
-        let name = format!("{path}{}", key.name);
-        match key.outline {
-            Some(inner) => leaves(inner, &format!("{name}."), keys),
-            None => keys.push(name),
-        }
-    }
 }

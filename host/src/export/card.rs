@@ -5,8 +5,9 @@ use std::path::Path;
 
 use postern_card::{Inspection, Message};
 
-use super::{CardFile, next, reason};
-use crate::export::{Exported, Folder, MessageFile, envelope_json};
+use postern_card_tool::{CardFile, next, reason};
+
+use super::{Exported, Folder, MessageFile, envelope_json};
 
 /// Octets that are read at once.
 const PIECE: usize = 4096;

@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use postern_core::wire::path::Mailbox;
 use toml::de::DeValue;
 
-use super::domain_name::DomainName;
+use super::domain_name::{self, DomainName};
 use super::fault::Faults;
 use super::settings::{Setting, Value, Word, found};
 
@@ -113,6 +113,14 @@ impl FromStr for DeliverTo {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::parse(text)
+    }
+}
+
+impl Word for DomainName {
+    const EXPECTED: &'static str = domain_name::EXPECTED;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use postern_card::settings::Settings;
-
-use super::fault::Faults;
-use super::written::Written;
-use super::{Config, Problem};
+use postern_config::{Config, Faults, Problem, Written, source};
 
 mod conversion;
 
@@ -50,7 +47,7 @@ impl CardContent {
     /// # Errors
     /// Everything wrong with it; or, when nothing is, everything in it that a device can't do.
     pub fn load(file: &Path, card_octets: u64) -> Result<Self, Vec<Problem>> {
-        Self::parse(file, &super::source(file)?, card_octets)
+        Self::parse(file, &source(file)?, card_octets)
     }
 
     /// Reads the configuration `source`, which came from `file`, as [`CardContent::load`] does.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::address_set::RecipientFiles;
 use super::lines::Lines;
-use super::recipients::RecipientFiles;
 
 /// One thing wrong, or risky, in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -42,7 +42,8 @@ pub struct Faults<'s> {
 }
 
 impl<'s> Faults<'s> {
-    pub(super) fn new(file: &'s Path, source: &str) -> Self {
+    /// Nothing is wrong yet with `file`, whose text is `source`.
+    pub fn new(file: &'s Path, source: &str) -> Self {
         Self {
             file,
             lines: Lines::of(source),
@@ -74,13 +75,13 @@ impl<'s> Faults<'s> {
     }
 
     /// Notes that the value of `key`, in `line`, is wrong.
-    pub(super) fn add_at(&mut self, line: Option<usize>, key: &str, reason: String) {
+    pub fn add_at(&mut self, line: Option<usize>, key: &str, reason: String) {
         let file = self.file.to_owned();
         self.problems.push(Problem { file, line, key: key.to_owned(), reason });
     }
 
     /// Everything noted, in the order of the lines.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }

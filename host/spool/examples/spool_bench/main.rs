@@ -1,4 +1,7 @@
-//! Measures the local spool: `spool_bench FOLDER [SECONDS]`, on the disk that mail will be on.
+//! Measures the local spool: `spool_bench FOLDER [SECONDS [MESSAGES]]`, on the disk that mail will
+//! be on. Without MESSAGES, only appends and settlings are measured.
+
+mod shapes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ const CHUNK_BYTES: usize = 4 << 10;
 const DOMAINS: u64 = 1_000;
 
 fn envelope(clock: &Clock, number: u64) -> Envelope {
-    let path = format!("somebody@client-{}.example", number % DOMAINS);
+    let path = format!("somebody@client-{}.example", number);
     Envelope {
         arrival: clock.timestamp(),
         client: "192.0.2.7".parse().ok(),
@@ -73,7 +76,7 @@ async fn measure_appends(folder: &Path, sessions: usize, time: Duration) {
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let number = appended.fetch_add(1, Ordering::Relaxed);
-                    append(&spool, &clock, &body, number).await;
+                    append(&spool, &clock, &body, number % DOMAINS).await;
                 }
             })
         })
@@ -134,9 +137,16 @@ async fn measure_settling(spool: &Arc<LogSpool>, stats: &Totals) {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let root = arguments.next().expect("usage: spool_bench FOLDER [SECONDS]");
-    let seconds = arguments.next().map_or(3, |text| text.parse().expect("a number of seconds"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, folder, messages] = &arguments[..]
+        && flag == "--shape"
+    {
+        let messages = messages.parse().expect("a number of messages");
+        return shapes::measure_in_this_process(Path::new(folder), messages).await;
+    }
+    let root = arguments.first().expect("usage: spool_bench FOLDER [SECONDS [MESSAGES]]");
+    let seconds = arguments.get(1).map_or(3, |text| text.parse().expect("a number of seconds"));
+    let messages = arguments.get(2).map_or(0, |text| text.parse().expect("a number of messages"));
     for sessions in [1, 16, 64] {
         let folder = Path::new(&root).join(format!("c{sessions}"));
         measure_appends(&folder, sessions, Duration::from_secs(seconds)).await;
@@ -146,5 +156,10 @@ async fn main() {
         println!("reopened in {:.0} ms: {report}", started.elapsed().as_secs_f64() * 1e3);
         drop(spool);
         std::fs::remove_dir_all(&folder).expect("it is ours");
+    }
+    for domains in [messages / 10, 1] {
+        if messages > 0 {
+            shapes::measure(&Path::new(&root).join("shape"), messages, domains.max(1)).await;
+        }
     }
 }

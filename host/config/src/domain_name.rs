@@ -8,9 +8,7 @@ use std::str::FromStr;
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 
-use super::settings::Word;
-use super::values::unexpected;
-use crate::escape::is_format;
+use super::file::is_format;
 
 /// A domain name in lower case: letters, digits and hyphens, without a dot at its end
 /// (RFC 5321 section 2.3.5). An internationalized one is in its xn-- form: both of its forms are
@@ -26,7 +24,7 @@ impl DomainName {
 
     /// The name that a peer wrote as `octets`; `None`: it is none.
     pub fn from_wire(octets: &[u8]) -> Option<Self> {
-        Self::parse(str::from_utf8(octets).ok()?).ok()
+        str::from_utf8(octets).ok()?.parse().ok()
     }
 }
 
@@ -42,19 +40,15 @@ impl std::borrow::Borrow<str> for DomainName {
     }
 }
 
+/// What to write, for who wrote something else.
+pub(crate) const EXPECTED: &str = "a domain name such as \"client.example\"";
+
 impl FromStr for DomainName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-}
-
-impl Word for DomainName {
-    const EXPECTED: &'static str = "a domain name such as \"client.example\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let ascii = to_ascii(text).ok_or_else(|| unexpected::<Self>(text))?;
+        let unexpected = || format!("expected {EXPECTED}, found \"{text}\"");
+        let ascii = to_ascii(text).ok_or_else(unexpected)?;
         let name = ascii.strip_suffix('.').unwrap_or(&ascii);
         let letters = |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let valid = name.len() <= 253
@@ -65,7 +59,7 @@ impl Word for DomainName {
                     && !label.ends_with('-')
             });
         if !valid || name.parse::<IpAddr>().is_ok() {
-            return Err(unexpected::<Self>(text));
+            return Err(unexpected());
         }
         Ok(Self(name.to_ascii_lowercase().into()))
     }
@@ -91,7 +85,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> Option<String> {
-        DomainName::parse(text).ok().map(|name| name.to_string())
+        text.parse().ok().map(|name: DomainName| name.to_string())
     }
 
     #[test]

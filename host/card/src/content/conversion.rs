@@ -9,12 +9,9 @@ use postern_card::settings::{
     Settings,
 };
 
-use crate::config::fault::Faults;
-use crate::config::settings::Setting;
-use crate::config::written::Written;
-use crate::config::{
-    Config, DeliverTo, Device, DeviceAddress, DomainName, Hold, Host, Listener, Problem, Protocol,
-    Recipients,
+use postern_config::{
+    Config, DeliverTo, Device, DeviceAddress, DomainName, Faults, Hold, Host, Listener, Problem,
+    Protocol, Recipients, Setting, Written,
 };
 
 mod holds;

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use tracing::Level;
 
-mod card_content;
+mod address_set;
 mod default_file;
 mod device;
 mod domain_name;
@@ -23,21 +23,21 @@ mod values;
 mod warnings;
 mod written;
 
-pub use card_content::CardContent;
+pub use address_set::{AddressSet, is_postmaster};
 pub use default_file::default_file;
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use domain_name::DomainName;
-pub use fault::Problem;
-pub(crate) use file::read as read_file;
-pub use recipients::{AddressSet, NotTaken, Recipients, is_postmaster};
+pub use fault::{Faults, Problem};
+pub use file::{is_format, read as read_file};
+pub use recipients::{NotTaken, Recipients};
+pub use settings::Setting;
 pub use values::{
     Address, ByteSize, Count, DeliverTo, Host, KeptFor, Listener, LogFormat, OnRefusal, Protocol,
     RetryEvery, SizeFrom, SmtpUtf8, Subaddress, Tls, TlsFiles,
 };
+pub use written::Written;
 
-use fault::Faults;
-use settings::{Setting, Word, settings};
-use written::Written;
+use settings::{Outline, Word, settings};
 
 settings! {
 /// The configuration of `postern`, a back-up mail exchanger.
@@ -227,8 +227,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads `source` for somebody who refuses some of its keys.
-    fn parse_with(
+    /// Reads the configuration `source`, which came from `file`, for somebody who refuses some of
+    /// its keys; says which keys it has.
+    ///
+    /// # Errors
+    /// Everything wrong with it, in the order of its lines.
+    pub fn parse_with(
         file: &Path,
         source: &str,
         refuse: impl FnOnce(&Written, &mut Faults<'_>),
@@ -252,6 +256,13 @@ impl Config {
             Some(config) if problems.is_empty() => Ok((config, written)),
             _ => Err(problems),
         }
+    }
+
+    /// The name of every key that a file can have, with its sections: `receive.channels`.
+    pub fn keys() -> Vec<String> {
+        let mut keys = Vec::new();
+        note_keys(Self::OUTLINE.expect("a section has an outline"), "", &mut keys);
+        keys
     }
 
     /// The name that this host goes by.
@@ -303,7 +314,21 @@ fn share(one: &SocketAddr, other: &SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && (a == b || all(a, b) || all(b, a))
 }
 
-fn source(file: &Path) -> Result<String, Vec<Problem>> {
+fn note_keys(outline: &Outline, path: &str, keys: &mut Vec<String>) {
+    for key in outline.keys {
+        let name = format!("{path}{}", key.name);
+        match key.outline {
+            Some(inner) => note_keys(inner, &format!("{name}."), keys),
+            None => keys.push(name),
+        }
+    }
+}
+
+/// The text of the configuration in `file`.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn source(file: &Path) -> Result<String, Vec<Problem>> {
     file::read_text(file).map_err(|error| {
         let reason = format!("cannot be read: {error}");
         vec![Problem { file: file.to_owned(), line: None, key: String::new(), reason }]

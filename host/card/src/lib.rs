@@ -1,0 +1,10 @@
+//! A device's memory card before a person: the card itself in a reader, or its image in a file, and
+//! what of a configuration goes on it.
+
+mod content;
+mod file;
+mod held;
+
+pub use content::CardContent;
+pub use file::CardFile;
+pub use held::{Held, next, reason};
