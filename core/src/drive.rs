@@ -1,8 +1,8 @@
 //! The one loop that runs a [`Session`] on a carrier's connection.
 //!
 //! A carrier brings a [`Link`], a [`Clock`], [`Buffers`] and a [`Handler`]; [`serve`] reads,
-//! steps, asks and writes until the session ends or the connection changes its nature. [`deliver`]
-//! has the client's loop.
+//! steps, asks and writes until the session ends or the connection changes its nature. The
+//! client's loop is in [`deliver`].
 //!
 //! `examples/receiver.rs` is a whole receiver on a socket like embassy-net's, and [`crate::carrier`]
 //! says what else it owes.
