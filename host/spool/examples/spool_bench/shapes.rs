@@ -17,7 +17,8 @@ const LEASE: Duration = Duration::from_secs(600);
 /// Messages that are claimed and settled at once.
 const BATCH: usize = 1_000;
 
-/// Fills a spool in `folder` with `messages` for `domains`, and measures it in a process of its own.
+/// Fills a spool in `folder` with `messages` for `domains`, and measures it in a process of its
+/// own.
 pub async fn measure(folder: &Path, messages: u64, domains: u64) {
     let started = Instant::now();
     fill(folder, messages, domains).await;
