@@ -4,6 +4,8 @@ use core::fmt::{self, Write};
 
 use memchr::memchr;
 
+use crate::wire::params::parse_decimal;
+
 /// Octets of one reply, all its lines and their CRLF included, that are read at most.
 ///
 /// RFC 5321 §4.5.3.1.5 allows 512 a line and names no number of lines; a longer reply is a fault.
@@ -119,11 +121,10 @@ fn head(line: &[u8]) -> Result<(u16, bool), ReplyFault> {
 
 /// One to three decimal digits.
 fn number(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() || digits.len() > 3 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.len() > 3 {
         return None;
     }
-    let add = |sum: u16, digit: &u8| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 0x0f));
-    Some(digits.iter().fold(0, add))
+    parse_decimal(digits).and_then(|number| u16::try_from(number).ok())
 }
 
 impl<'i> Reply<'i> {

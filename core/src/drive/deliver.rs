@@ -120,8 +120,8 @@ impl<A: fmt::Display, E: fmt::Display> fmt::Display for Failure<A, E> {
 /// A client, its link, and the octets between them.
 ///
 /// `A` is what the carrier keeps of each reply, and [`Dialogue::reply`] has all of the last. `B` is
-/// a buffer: an input of at least [`crate::client::reply::REPLY_MAX`] octets, where longer replies
-/// are not faults of the peer's, and an output of at least [`crate::client::MIN_OUT`].
+/// a buffer: an output of at least [`crate::client::MIN_OUT`] octets, and an input, by rights of
+/// [`reply::REPLY_MAX`]: a longer reply than it holds counts as a fault of the peer's.
 ///
 /// Reading, writing and flushing race the client's deadline, so all three must be cancel-safe: one
 /// that is dropped before it is done has taken, or sent, nothing.

@@ -189,7 +189,7 @@ fn an_orcpt_in_utf8_goes_with_smtputf8_only() {
         forward_path: b"b@b.example",
         params: RcptParams { notify: Notify::UNSTATED, orcpt: Some(text.as_bytes()) },
     };
-    let (dsn, both) = ("250-DSN\r\n", "250-DSN\r\n250-SMTPUTF8\r\n");
+    let (dsn, both) = ("250-DSN\r\n", "250-DSN\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n");
     let (utf8, ascii) = (orcpt("utf-8;\u{fc}@b.c"), orcpt("utf-8;u@b.c"));
     let without = "RCPT TO:<b@b.example>\r\n";
     assert_eq!(rcpt(dsn, &UTF8, &utf8).as_deref(), Ok(without));
@@ -215,7 +215,8 @@ fn what_does_not_need_smtputf8_goes_without() {
     assert_eq!(rcpt("", &Mail { needs_utf8: true, ..UTF8 }, &ann), needs);
     let sender = "\u{e4}nn@a.example".as_bytes();
     assert_eq!(rcpt("", &Mail { reverse_path: sender, ..UTF8 }, &ann), needs);
-    let offered = "250-SMTPUTF8\r\n";
+    // SMTPUTF8 is offered with 8BITMIME, or not at all (RFC 6531 §3.1).
+    let offered = "250-8BITMIME\r\n250-SMTPUTF8\r\n";
     let with = rcpt(offered, &Mail { needs_utf8: true, ..UTF8 }, &jorg);
     assert_eq!(with.as_deref(), Ok("RCPT TO:<j\u{f6}rg@b.example>\r\n"));
     // Octets over 127 in a header that nobody declared go on as they came, as 8-bit mail does.
