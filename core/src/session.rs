@@ -221,7 +221,7 @@ impl<'c> Session<'c> {
         let mut consumed: usize = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            let step = match self.advance(rest, out) {
+            let mut step = match self.advance(rest, out) {
                 Ok(Advance::Replied(octets)) => {
                     consumed = consumed.saturating_add(octets);
                     continue;
@@ -233,7 +233,8 @@ impl<'c> Session<'c> {
                 let in_message = self.message_in_progress().is_some();
                 self.budget.start(now, if in_message { For::Message } else { For::Command });
             }
-            return Step { consumed: consumed.saturating_add(step.consumed), ..step };
+            step.consumed = consumed.saturating_add(step.consumed);
+            return step;
         }
     }
 

@@ -228,3 +228,14 @@ fn our_own_slowness_is_not_the_clients() {
     assert_eq!(peer.session.step(at(3_600_000), b"", &mut out).next, Next::Need(Need::Input));
     assert_eq!(peer.left_ms(), IDLE_MS);
 }
+
+#[test]
+fn octets_of_a_refused_chunk_buy_time_too() {
+    let mut peer = Peer::greeted(CONFIG);
+    peer.refuses = Some(("Data", REFUSED));
+    peer.drive(OPEN);
+    peer.drive(b"BDAT 100000\r\n");
+    peer.now_ms = 10_000;
+    peer.drive(&[b'x'; 100]);
+    assert_eq!(peer.left_ms(), IDLE_MS - 8_000);
+}
