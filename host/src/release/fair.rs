@@ -408,8 +408,8 @@ mod tests {
         most_at_once: u32,
     }
 
-    /// Each of 1,000 domains, of which every tenth host is dead, asks once; turns of dead hosts last
-    /// 30 s, those of the silent one 300 s, all others up to 200 ms.
+    /// Each of 1,000 domains asks once; every tenth host is dead. Turns of dead hosts last 30 s,
+    /// that of the silent one 300 s, all others up to 200 ms.
     fn simulate(turns: &mut Turns<usize>, random: &mut fastrand::Rng) -> Seen {
         let mut seen = Seen::default();
         let mut under_way = std::collections::BTreeMap::new();
