@@ -15,9 +15,9 @@ use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Post;
 use postern::receive::triggers::Triggers;
-use postern_spool::Spool;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
+use postern_spool::{Domain, MsgId, Spool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ const END: &str = "\r\n";
 struct Server {
     address: SocketAddr,
     capabilities: Arc<Capabilities>,
+    loops: Arc<Loops>,
     _stop: watch::Sender<bool>,
     _runtime: Runtime,
     _folder: TempDir,
@@ -47,8 +48,9 @@ impl Server {
         let spool = LogSpool::open(folder.path(), options, clock.clone());
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
         let spool = spool.expect("an empty spool opens").0;
+        let loops = Arc::new(Loops::new(spool.secret(), clock.clone()));
         let post = Post {
-            loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            loops: Arc::clone(&loops),
             own: Token::new().expect("random numbers"),
             spool: Arc::new(spool),
             releases: Releases::new(clock.clone(), metrics.clone(), Triggers::default()),
@@ -64,7 +66,7 @@ impl Server {
         let reception = Reception::new(Arc::new(post), watch::channel(terms).1, stopping);
         runtime.spawn(Arc::new(reception).receive(listener));
         drop(_entered);
-        Self { address, capabilities, _stop: stop, _runtime: runtime, _folder: folder }
+        Self { address, capabilities, loops, _stop: stop, _runtime: runtime, _folder: folder }
     }
 
     /// Says EHLO and then each line, and ends. The last line of each reply, but for EHLO's, and
@@ -181,4 +183,30 @@ fn a_client_that_guesses_recipients_is_sent_away() {
     let guess = "RCPT TO:<guess@client.example>";
     let said = server.say(&["MAIL FROM:<ann@sender.example>", guess, guess, guess]);
     assert!(said[2].starts_with("550 5.1.1 ") && said[4].starts_with("421 4.7.0 "), "{said:?}");
+}
+
+/// Mail that its host hands back to us goes out to it again, once.
+#[test]
+fn mail_in_a_circle_is_refused_at_its_second_return() {
+    let server = Server::start(&hold("client.example", LISTED));
+    let domain = Domain::new("client.example");
+    let field = || {
+        let mark = server.loops.mark(MsgId::now(), [&domain]);
+        format!("Received: from x by mx2.provider.example with ESMTP id {mark};{END} Sat{END}")
+    };
+    let send = |header: &str| {
+        let text = format!("{header}Subject: x{END}{END}Hello!{END}.");
+        let rcpt = "RCPT TO:<info@client.example>";
+        server.say(&["MAIL FROM:<ann@sender.example>", rcpt, "DATA", &text]).pop().expect("replies")
+    };
+    let (once, twice) = (field(), field() + &field());
+    assert!(send(&twice).starts_with("250 "), "it comes from a stranger");
+    server.loops.delivers_to(&domain, server.address.ip());
+    assert!(send(&once).starts_with("250 "), "the first return is taken");
+    let said = send(&twice);
+    assert!(said.starts_with("554 5.4.6 "), "{said}");
+    assert_eq!(server.loops.suspends(&domain), None);
+    assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
+    assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
+    assert!(server.loops.suspends(&domain).is_some(), "three different messages");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use postern_core::session::EtrnVerdict;
 use postern_core::wire::etrn::Node;
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, Pending, Spool, Wake};
+use postern_spool::{Domain, Error, Pending, QueueStats, Spool, Wake};
 
 use crate::config::DomainName;
 use crate::net::channels::network;
@@ -67,7 +67,7 @@ impl Releases {
     /// Releases those that have something to deliver.
     async fn start<S: Spool>(&self, spool: &S, domains: &[&DomainName]) -> Result<Found, Error> {
         let mut found = Found::default();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut queues) = (Vec::new(), Vec::new());
         for domain in domains {
             let domain = Domain::new(domain.as_str());
             let Some(queue) = spool.queue(&domain).await? else { continue };
@@ -78,10 +78,14 @@ impl Releases {
                     self.triggers.asked(&domain);
                 }
                 waiting.push(domain);
+                queues.push(queue);
             }
         }
-        for pending in spool.release(&waiting, Wake::Etrn).await? {
-            found.add(&pending);
+        let released = spool.release(&waiting, Wake::Etrn).await?;
+        for (queue, pending) in queues.iter().zip(released) {
+            // Told is what waited. The release may have begun its delivery already.
+            let QueueStats { waiting, under_way, .. } = *queue;
+            found.add(&Pending { waiting, under_way, ..pending });
             if !pending.held {
                 self.metrics.release("etrn");
             }

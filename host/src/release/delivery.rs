@@ -191,7 +191,9 @@ impl<'t, S: Spool> Delivery<'t, S> {
             }
             Loss::Unreadable(error) => {
                 tracing::error!(id = %claim.id, %domain, %error, "unreadable");
-                return more;
+                // Of a spool that is not there for now, more is asked at the next poll.
+                let lasting = matches!(error, Error::Damaged(_) | Error::Gone);
+                return if lasting { more } else { Go::Lost((Next::More, End::Done)) };
             }
             Loss::Closing(why) | Loss::Broken(why) | Loss::Early(why) => why,
         };

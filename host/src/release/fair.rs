@@ -398,4 +398,60 @@ mod tests {
         assert_eq!(turns.hosts["smarthost"].waiting.len(), 99_998);
         assert!(turns.sound.is_empty(), "a host at its limit is in no list that is searched");
     }
+
+    /// What became of a seeded run in which turns last as long as their hosts make them.
+    #[derive(Debug, Default)]
+    struct Seen {
+        turns: u32,
+        /// When the last domain of a sound host had its turn, in milliseconds.
+        last_sound: u64,
+        most_at_once: u32,
+    }
+
+    /// Each of 1,000 domains asks once; every tenth host is dead. Turns of dead hosts last 30 s,
+    /// that of the silent one 300 s, all others up to 200 ms.
+    fn simulate(turns: &mut Turns<usize>, random: &mut fastrand::Rng) -> Seen {
+        let mut seen = Seen::default();
+        let mut under_way = std::collections::BTreeMap::new();
+        let mut now = 0;
+        for nth in 0..1000_usize {
+            turns.ask(&Domain::new(&format!("d{nth}")), &nth);
+        }
+        loop {
+            while let Some(token) = turns.start() {
+                let lasts = match token.host {
+                    5 => 300_000,
+                    host if host % 10 == 0 => 30_000,
+                    _ => random.u64(1..=200),
+                };
+                under_way.insert((now + lasts, token.host), token);
+                seen.turns += 1;
+            }
+            let at_once = u32::try_from(under_way.len()).expect("a few");
+            seen.most_at_once = seen.most_at_once.max(at_once);
+            let Some(((at, host), token)) = under_way.pop_first() else { return seen };
+            now = at;
+            let failed = host == 5 || host % 10 == 0;
+            turns.judge(&host, if failed { Standing::Doubtful } else { Standing::Sound });
+            if !failed {
+                seen.last_sound = seen.last_sound.max(now);
+            }
+            turns.end(token);
+        }
+    }
+
+    #[test]
+    fn a_hundred_dead_hosts_hold_up_nobody_once_they_are_known() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut turns = Turns::new(Limits { all: 50, per_host: 2 });
+            let first = simulate(&mut turns, &mut random);
+            let second = simulate(&mut turns, &mut random);
+            assert_eq!((first.turns, second.turns), (1000, 1000), "seed {seed}");
+            assert_eq!((first.most_at_once, second.most_at_once), (50, 50), "seed {seed}");
+            // 899 turns of 100 ms, over half of the 50 connections, and the tail of the last.
+            assert!(second.last_sound < 5_000, "seed {seed}: {second:?}");
+            assert_eq!(turns.running + turns.running_doubtful, 0, "seed {seed}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postern_core::envelope::State;
-use postern_spool::{NextTry, Status};
+use postern_spool::{Domain, MsgId, NextTry, Status};
 
 use crate::peer::{Behaviour, Peer};
 use crate::{NOW, Server, answering, plain_peer, to};
@@ -218,4 +218,28 @@ async fn mail_does_not_go_to_ourselves() {
     let answer = String::from_utf8_lossy(&queue.last_answer).into_owned();
     assert_eq!(answer, format!("{} is this host itself", ourselves.address));
     assert_eq!((queue.waiting, ourselves.commands()), (1, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_domain_whose_mail_goes_in_circles_is_suspended_with_the_reason() {
+    let peer = plain_peer().await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let domain = Domain::new("b.example");
+    server.loops.delivers_to(&domain, peer.address.ip());
+    for _ in 0..3 {
+        let mark = |id| server.loops.mark(id, [&domain]);
+        let fields = [MsgId::now(), MsgId::now()].map(|id| format!("Received: id {};\n", mark(id)));
+        let mut scan = server.loops.scan(peer.address.ip(), [&domain]).expect("it goes there");
+        scan.feed(fields.concat().as_bytes());
+        assert!(scan.ends_in_circle());
+    }
+    server.hold(&["bob@b.example"], BODY).await;
+    let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    let why = queue.suspended.unwrap_or_default();
+    assert!(
+        why.starts_with(b"3 messages within an hour came back twice"),
+        "{}",
+        why.escape_ascii()
+    );
+    assert_eq!((queue.waiting, peer.connections()), (1, 0));
 }

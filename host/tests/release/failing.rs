@@ -1,0 +1,91 @@
+//! Deliveries under a spool that fails, or has given their turn to another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern::net::tls_client::Tls;
+use postern::observe::metrics::Metrics;
+use postern::observe::progress::Progress;
+use postern::policy::Capabilities;
+use postern::receive::greeting::Token;
+use postern::receive::loops::Loops;
+use postern::receive::triggers::Triggers;
+use postern::release::Engine;
+use postern_spool::clock::Clock;
+use postern_spool::memory::{Call, MemorySpool};
+use postern_spool::{Domain, Draft, Error, Spool};
+use tokio::sync::watch;
+
+use crate::peer::Peer;
+use crate::{NOW, envelope, moments, plain_peer, terms, to, within};
+
+/// Holds one message, makes `call` fail as told, and delivers until nothing is left.
+async fn deliver_while(call: Call, errors: &[Error]) -> Peer {
+    let peer = plain_peer().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    let mut draft = spool.begin(&envelope(&["bob@b.example"]), None).await.expect("there is room");
+    draft.write(b"Subject: hi\r\n\r\nhi\r\n").await.expect("there is room");
+    draft.commit().await.expect("it is kept");
+    for (nth, error) in (0..).zip(errors) {
+        spool.fail(call, nth, error.clone());
+    }
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
+    let engine = Engine {
+        spool: Arc::clone(&spool),
+        terms: watched,
+        metrics: Metrics::default(),
+        tls: Tls::opportunistic(),
+        own: Token::new().expect("random numbers"),
+        loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+        capabilities: Arc::new(Capabilities::new(clock.clone())),
+        triggers: Triggers::default(),
+        progress: Progress::default(),
+        clock: clock.clone(),
+    };
+    let (stop, stopping) = watch::channel(false);
+    let engine = tokio::spawn(engine.run(stopping));
+    let domain = Domain::new("b.example");
+    let mut moments = moments();
+    // A turn that was said to have lapsed does so.
+    let mut lapses = call == Call::Renew;
+    within(async {
+        while spool.totals().await.expect("it works").messages > 0 {
+            if lapses && spool.calls(call) > 0 {
+                clock.advance(Duration::from_secs(601));
+                lapses = false;
+            }
+            moments.tick().await;
+        }
+    })
+    .await;
+    assert!(spool.queue(&domain).await.expect("it works").is_none_or(|queue| queue.kept == 0));
+    stop.send_replace(true);
+    within(engine).await.expect("the engine does not panic");
+    peer
+}
+
+/// What a host has taken must not be sent again because the disk is full for a while.
+#[tokio::test]
+async fn what_cannot_be_recorded_yet_is_recorded_later_and_not_sent_again() {
+    let unavailable = Error::Unavailable { after: Duration::from_millis(50) };
+    let peer = deliver_while(Call::Settle, &[Error::Full, unavailable]).await;
+    assert_eq!((peer.got().len(), peer.connections()), (1, 1));
+}
+
+/// The lease ran out while the connection was opened: somebody else may be sending the message.
+#[tokio::test]
+async fn nothing_is_sent_under_a_lost_lease() {
+    let peer = deliver_while(Call::Renew, &[Error::Stale]).await;
+    assert_eq!((peer.got().len(), peer.connections()), (1, 2));
+    let mails = peer.commands().iter().filter(|line| line.starts_with("MAIL")).count();
+    assert_eq!(mails, 1, "the first connection saw none");
+}
+
+#[tokio::test]
+async fn a_spool_that_is_not_there_for_a_moment_holds_nothing_up_for_long() {
+    for call in [Call::Due, Call::Turn, Call::Claim, Call::Body, Call::End] {
+        let peer = deliver_while(call, &[Error::Unavailable { after: Duration::ZERO }]).await;
+        assert_eq!(peer.got().len(), 1, "{call:?}");
+    }
+}
