@@ -64,8 +64,8 @@ pub fn play(script: &Script) -> Result<Played, String> {
 /// A device takes any recipient in all its domains or in none: those of the scripts are listed.
 fn configuration(settings: &Settings) -> String {
     let users = (1..=RECIPIENTS).map(|number| format!("user{number}"));
-    let others = ["one", "two", "three", QUOTED].map(str::to_owned);
-    let any = users.chain(others).chain(["y".repeat(64)]);
+    let others = ["one", "two", "three", "a..b", ".a", QUOTED].map(str::to_owned);
+    let any = users.chain(others).chain([64, 242].map(|octets| "y".repeat(octets)));
     let any: Vec<_> = any.map(|name| format!("'{name}'")).collect();
     format!(
         r#"
