@@ -64,6 +64,11 @@ impl Ladder {
     /// ladder runs already.
     pub(super) fn asked(&mut self, now: Instant) -> Option<Instant> {
         match self.state {
+            // No try came between: it is still at its beginning.
+            State::Running(0) => {
+                self.asked = Some(now);
+                return None;
+            }
             State::Running(_) | State::LastTry => return None,
             State::Idle => (self.state, self.asked) = (State::Running(0), Some(now)),
             State::Over => {}
@@ -141,6 +146,14 @@ mod tests {
         assert_eq!(ladder.failed(Failed::Absent, at(300)), None);
         assert_eq!(ladder.asked(at(310)), Some(at(310)));
         assert_eq!(ladder.failed(Failed::Absent, at(310)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_asking_behind_one_that_needed_no_connection_has_its_ladder() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(0));
+        assert_eq!(ladder.asked(at(86_400)), None, "its next try is now");
+        assert_eq!(ladder.failed(Failed::Absent, at(86_401)), Some(Duration::from_secs(1)));
     }
 
     #[test]
