@@ -138,7 +138,6 @@ impl<'t, S: Spool> Delivery<'t, S> {
         let had_taken = self.course.has_taken();
         let then = self.course.note(whole);
         let first = whole == Whole::Taken && !had_taken;
-        let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
         if whole == Whole::Refused && self.course.is_suspect() {
             self.refused.push(settled);
         } else {
@@ -148,6 +147,8 @@ impl<'t, S: Spool> Delivery<'t, S> {
                 let _why = settle.send(settled).await;
             }
         }
+        // Behind the recording: a release that fails ends the turn.
+        let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
         if let Some(loss) = sent.loss {
             return Ok(self.lost(claim, loss));
         }

@@ -1,8 +1,10 @@
 //! Deliveries under a spool that fails, or has given their turn to another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
@@ -17,22 +19,21 @@ use postern_spool::{Domain, Draft, Error, Spool};
 use tokio::sync::watch;
 
 use crate::peer::Peer;
-use crate::{NOW, envelope, moments, plain_peer, terms, to, within};
+use crate::{NOW, answering, envelope, moments, plain_peer, terms, to, within};
 
-/// Holds one message, makes `call` fail as told, and delivers until nothing is left.
-async fn deliver_while(call: Call, errors: &[Error]) -> Peer {
-    let peer = plain_peer().await;
-    let clock = Clock::manual(NOW);
-    let spool = Arc::new(MemorySpool::new(clock.clone()));
+async fn hold(spool: &MemorySpool) {
     let mut draft = spool.begin(&envelope(&["bob@b.example"]), None).await.expect("there is room");
     draft.write(b"Subject: hi\r\n\r\nhi\r\n").await.expect("there is room");
     draft.commit().await.expect("it is kept");
-    for (nth, error) in (0..).zip(errors) {
-        spool.fail(call, nth, error.clone());
-    }
-    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
-    let engine = Engine {
-        spool: Arc::clone(&spool),
+}
+
+fn engine(
+    spool: &Arc<MemorySpool>,
+    clock: &Clock,
+    watched: watch::Receiver<Terms>,
+) -> Engine<MemorySpool> {
+    Engine {
+        spool: Arc::clone(spool),
         terms: watched,
         metrics: Metrics::default(),
         tls: Tls::opportunistic(),
@@ -42,9 +43,21 @@ async fn deliver_while(call: Call, errors: &[Error]) -> Peer {
         triggers: Triggers::default(),
         progress: Progress::default(),
         clock: clock.clone(),
-    };
+    }
+}
+
+/// Holds one message, makes `call` fail as told, and delivers until nothing is left.
+async fn deliver_while(call: Call, errors: &[Error]) -> Peer {
+    let peer = plain_peer().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    hold(&spool).await;
+    for (nth, error) in (0..).zip(errors) {
+        spool.fail(call, nth, error.clone());
+    }
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
     let (stop, stopping) = watch::channel(false);
-    let engine = tokio::spawn(engine.run(stopping));
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
     let domain = Domain::new("b.example");
     let mut moments = moments();
     // A turn that was said to have lapsed does so.
@@ -88,4 +101,38 @@ async fn a_spool_that_is_not_there_for_a_moment_holds_nothing_up_for_long() {
         let peer = deliver_while(call, &[Error::Unavailable { after: Duration::ZERO }]).await;
         assert_eq!(peer.got().len(), 1, "{call:?}");
     }
+}
+
+/// What the host took first after a bad time is recorded, whatever becomes of the release that
+/// follows from it.
+#[tokio::test]
+async fn a_release_that_fails_lets_nothing_be_sent_twice() {
+    let refuses = AtomicBool::new(true);
+    let peer = Peer::start(answering(move |line| {
+        let refused = line.starts_with("RCPT") && refuses.swap(false, Ordering::Relaxed);
+        refused.then(|| "450 4.2.1 later".to_owned())
+    }))
+    .await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
+    let (_stop, stopping) = watch::channel(false);
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    hold(&spool).await;
+    let commands = |word| {
+        let commands = peer.commands();
+        commands.iter().filter(|line| line.starts_with(word)).count()
+    };
+    peer.wait(|_| commands("QUIT") == 1).await;
+    spool.fail(Call::Release, 0, Error::Unavailable { after: Duration::ZERO });
+    hold(&spool).await;
+    let mut moments = moments();
+    within(async {
+        while spool.calls(Call::Release) == 0 || spool.totals().await.expect("up").messages > 1 {
+            moments.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(peer.got().len(), 1);
+    engine.abort();
 }
