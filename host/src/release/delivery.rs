@@ -141,8 +141,11 @@ impl<'t, S: Spool> Delivery<'t, S> {
         if whole == Whole::Refused && self.course.is_suspect() {
             self.refused.push(settled);
         } else {
-            let held_back = self.refused.drain(..);
-            for settled in held_back.chain([settled]).filter(|settled| !settled.fates.is_empty()) {
+            // Of a host that may refuse everything, a message that says nothing of it proves nothing.
+            let proves = whole != Whole::Neither || !self.course.is_suspect();
+            let held_back = if proves { std::mem::take(&mut self.refused) } else { Vec::new() };
+            let all = held_back.into_iter().chain([settled]);
+            for settled in all.filter(|settled| !settled.fates.is_empty()) {
                 // A receiver that is gone has said why; the next step sees that it is.
                 let _why = settle.send(settled).await;
             }

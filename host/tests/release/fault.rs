@@ -52,6 +52,24 @@ async fn a_host_that_refuses_even_its_postmaster_is_suspended_and_its_mail_waits
     assert_eq!(peer.got().len(), 5);
 }
 
+/// A full mailbox says nothing of the host: what was refused before it is still in doubt.
+#[tokio::test]
+async fn a_full_mailbox_does_not_prove_that_refusals_are_the_messages_fault() {
+    let peer = Peer::start(answering(|line| {
+        let full = line.starts_with("RCPT TO:<full");
+        let reply = if full { "452 4.2.2 over quota" } else { "554 5.7.1 go away" };
+        line.starts_with("RCPT").then(|| reply.to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for name in ["bob", "full", "bob", "bob"] {
+        server.hold(&[&format!("{name}@b.example")], BODY).await;
+    }
+    server.run();
+    let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    assert_eq!((queue.waiting, queue.kept), (4, 0));
+}
+
 #[tokio::test]
 async fn a_host_whose_greeting_or_hello_refuses_us_is_suspended() {
     for refuses in [&[""][..], &["EHLO", "HELO"]] {
