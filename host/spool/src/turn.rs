@@ -167,13 +167,16 @@ pub enum Recorded {
     Gone,
 }
 
-/// What is to become of a domain after a turn. All but [`Next::Suspended`] lift a suspension.
+/// What is to become of a domain after a turn. All but [`Next::Suspended`] and [`Next::Untried`]
+/// lift a suspension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing is left that could go now.
     Drained,
     /// There may be more: the domain stays due.
     More,
+    /// The turn found nothing out: the domain stays as it is, and due.
+    Untried,
     /// Its host cannot be reached, or takes nothing: nothing of the domain goes before `retry`.
     PutOff {
         /// When to try again.

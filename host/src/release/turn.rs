@@ -72,7 +72,7 @@ pub(super) async fn run<S: Spool>(
     let limit = (terms.config.release.connections.get() / 2).max(1);
     let Some(turn) = engine.spool.turn(domain, limit, LEASE).await? else { return Ok(End::Done) };
     if policy.retry_every == RetryEvery::Never && !turn.asked {
-        engine.spool.end(turn, Next::More).await?;
+        engine.spool.end(turn, Next::Untried).await?;
         return Ok(End::Done);
     }
     let now = engine.clock.instant();
@@ -96,7 +96,7 @@ pub(super) async fn run<S: Spool>(
             }
             Ok(Err(error)) => {
                 tracing::error!(%domain, %error, "the spool failed during a delivery");
-                (Next::More, End::Done)
+                (Next::Untried, End::Done)
             }
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
@@ -150,7 +150,7 @@ impl<S: Spool> Work<'_, S> {
         let soon = match plan {
             Plan::Down { left, why } => return self.put_off(Retry::In(left), &why).await,
             Plan::Try { soon } => soon,
-            Plan::Wait(until) => return Ok((Next::More, End::HostWaits(until))),
+            Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(until))),
         };
         if let Some(why) = self.shared.engine.loops.suspends(domain) {
             tracing::error!(%domain, %why, "suspended");
@@ -169,7 +169,7 @@ impl<S: Spool> Work<'_, S> {
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {
             opened = open.connect(self.host) => opened,
-            _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::More, End::Done)),
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::Untried, End::Done)),
         };
         let mut connection = match opened {
             Ok(connection) => connection,
@@ -229,7 +229,7 @@ impl<S: Spool> Work<'_, S> {
         if let Some(again) = again {
             let pause_ms = again.millis_since(now);
             tracing::info!(%domain, %host, reason = %why, pause_ms, "no delivery yet: it asked");
-            return Ok((Next::More, End::HostWaits(again)));
+            return Ok((Next::Untried, End::HostWaits(again)));
         }
         let retry_seconds = pause.as_secs();
         tracing::info!(%domain, %host, reason = %why, retry_seconds, "no delivery");

@@ -70,6 +70,43 @@ async fn a_full_mailbox_does_not_prove_that_refusals_are_the_messages_fault() {
     assert_eq!((queue.waiting, queue.kept), (4, 0));
 }
 
+/// A host that asks, and is not there yet, has not said that it takes mail again.
+#[tokio::test]
+async fn a_try_that_reaches_nobody_lifts_no_suspension() {
+    let away = Arc::new(AtomicBool::new(false));
+    let is_away = Arc::clone(&away);
+    let peer = Peer::start(answering(move |line| match line {
+        "" => is_away.load(Ordering::Relaxed).then(String::new),
+        line => line.starts_with("RCPT").then(|| "554 5.7.1 go away".to_owned()),
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..3 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    away.store(true, Ordering::Relaxed);
+    server.clock.advance(Duration::from_secs(5));
+    server.release("b.example").await;
+    peer.wait(|peer| peer.connections() == 2).await;
+    // The next try is the ladder's: the turn before it has ended.
+    let looks = tokio::spawn({
+        let clock = server.clock.clone();
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                clock.advance(Duration::from_millis(500));
+            }
+        }
+    });
+    peer.wait(|peer| peer.connections() == 3).await;
+    looks.abort();
+    let queue = server.queue("b.example").await.expect("it has mail");
+    assert!(queue.suspended.is_some(), "{queue:?}");
+    assert_eq!((queue.waiting + queue.under_way, queue.kept), (3, 0));
+}
+
 #[tokio::test]
 async fn a_host_whose_greeting_or_hello_refuses_us_is_suspended() {
     for refuses in [&[""][..], &["EHLO", "HELO"]] {

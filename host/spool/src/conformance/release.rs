@@ -274,7 +274,12 @@ pub async fn a_suspension_lasts_until_a_turn_ends_otherwise<S: Stand>() {
     let pending = stand.spool().release(&[client()], Wake::Etrn).await.expect("up");
     assert!(pending[0].suspended);
     let one = turn(stand.spool(), &client()).await;
-    assert!(one.suspended);
+    assert!(one.suspended && one.asked);
+    // One that finds nothing out leaves it as it is.
+    stand.spool().end(one, Next::Untried).await.expect("it goes on");
+    stand.reopen();
+    let one = turn(stand.spool(), &client()).await;
+    assert!(one.suspended && one.asked);
     stand.spool().end(one, suspended(&why)).await.expect("it goes on");
     stand.clock().advance(seconds(1_800));
     let one = turn(stand.spool(), &client()).await;

@@ -150,7 +150,7 @@ impl<D: Disk> Shared<D> {
         }
         let put_off = match next {
             Next::PutOff { retry, .. } | Next::Suspended { retry, .. } => self.put_off(*retry),
-            Next::Drained | Next::More => PutOff::default(),
+            Next::Drained | Next::More | Next::Untried => PutOff::default(),
         };
         let until = index.until(put_off);
         let (mut is_changed, mut is_released) = (false, false);
@@ -163,7 +163,9 @@ impl<D: Disk> Shared<D> {
             let before = queue.state().cloned().unwrap_or_default();
             let more = queue.more_mut();
             let state = &mut more.state;
-            state.suspended = matches!(next, Next::Suspended { .. });
+            if *next != Next::Untried {
+                state.suspended = matches!(next, Next::Suspended { .. });
+            }
             if let Next::PutOff { why, .. } | Next::Suspended { why, .. } = next {
                 state.why = cut(why).to_vec();
             }
@@ -171,7 +173,7 @@ impl<D: Disk> Shared<D> {
                 is_changed = before != *state || more.is_unrecorded;
                 return;
             }
-            state.asked &= matches!(next, Next::More);
+            state.asked &= matches!(next, Next::More | Next::Untried);
             if matches!(next, Next::PutOff { .. }) {
                 state.tried = Tried::Here;
             }

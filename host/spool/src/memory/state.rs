@@ -327,14 +327,16 @@ impl State {
         self.end_turn(turn.fence).ok_or(Error::Stale)?;
         let tried = self.next();
         let state = self.domains.entry(turn.domain.clone()).or_default();
-        state.suspended = matches!(next, Next::Suspended { .. });
+        if *next != Next::Untried {
+            state.suspended = matches!(next, Next::Suspended { .. });
+        }
         if let Next::PutOff { why, .. } | Next::Suspended { why, .. } = next {
             state.why.clone_from(why);
         }
         if turn.epoch < state.epoch {
             return Ok(Ended::Released);
         }
-        state.asked &= *next == Next::More;
+        state.asked &= matches!(next, Next::More | Next::Untried);
         if let Next::PutOff { retry, .. } | Next::Suspended { retry, .. } = next {
             state.put_off = PutOff::new(*retry, clock);
         }
