@@ -24,6 +24,8 @@ const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
 /// An asking that was followed by no try for so long has been answered over a connection that was
 /// open already.
 const ASKED_FOR: Duration = Duration::from_secs(5 * 60);
+/// From the start of a ladder that failed to that of the next at the earliest.
+const LADDER_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// Between two tries at least.
 pub(super) const TRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -70,8 +72,10 @@ impl Ladder {
                 return None;
             }
             State::Running(_) | State::LastTry => return None,
-            State::Idle => (self.state, self.asked) = (State::Running(0), Some(now)),
-            State::Over => {}
+            State::Over if !self.is_long_over(now) => {}
+            State::Idle | State::Over => {
+                (self.state, self.asked) = (State::Running(0), Some(now));
+            }
         }
         let earliest = self.failed.map_or(now, |failed| failed.after(TRY_INTERVAL));
         Some(earliest.max(now))
@@ -96,6 +100,11 @@ impl Ladder {
         };
         self.state = state;
         pause
+    }
+
+    /// Whether the last ladder began so long ago that the host may have gone and come back since.
+    fn is_long_over(&self, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| now >= asked.after(LADDER_INTERVAL))
     }
 
     /// Whether the next try is one of a ladder's, which gives up sooner: another follows it.
@@ -175,6 +184,19 @@ mod tests {
         }
         assert_eq!(ladder.failed(Failed::Absent, at(112)), None);
         assert_eq!(ladder.asked(at(113)), Some(at(117)));
+    }
+
+    #[test]
+    fn a_host_that_asks_again_much_later_has_a_ladder_again() {
+        let mut ladder = Ladder::default();
+        ladder.asked(at(0));
+        pauses(&mut ladder, Failed::Absent);
+        // The timer's tries.
+        assert_eq!(ladder.failed(Failed::Absent, at(1700)), None);
+        assert_eq!(ladder.asked(at(1799)), Some(at(1799)));
+        assert_eq!(ladder.failed(Failed::Absent, at(1799)), None);
+        assert_eq!(ladder.asked(at(1800)), Some(at(1804)));
+        assert_eq!(ladder.failed(Failed::Absent, at(1804)), Some(Duration::from_secs(1)));
     }
 
     #[test]
