@@ -55,7 +55,7 @@ impl<D: Disk> Shared<D> {
 
     pub(super) fn due(&self, after: Option<&Due>, max: usize) -> Vec<Due> {
         /// Domains that are copied at once.
-        const SLICE: usize = 1_000;
+        const SLICE: usize = 128;
         self.advance();
         let mut due: Vec<Due> = Vec::new();
         loop {
@@ -112,8 +112,10 @@ impl<D: Disk> Shared<D> {
     }
 
     fn claim_ids(&self, turn: &Turn, max: usize) -> Result<Vec<MsgId>, Error> {
+        /// Items that are claimed while the index is locked.
+        const SLICE: usize = 128;
         let mut index = self.index();
-        let claimed = index.claim(turn.fence, max).ok_or(Error::Stale)?;
+        let claimed = index.claim(turn.fence, max.min(SLICE)).ok_or(Error::Stale)?;
         Ok(claimed.into_iter().map(|slot| index.slots[slot].id).collect())
     }
 
@@ -145,9 +147,7 @@ impl<D: Disk> Shared<D> {
     pub(super) fn end_turn(&self, turn: &Turn, next: &Next) -> Result<(bool, Ended), Error> {
         let mut index = self.index();
         index.lapse(self.clock.instant());
-        if !index.end_turn(turn.fence) {
-            return Err(Error::Stale);
-        }
+        let ended = index.end_turn(turn.fence).ok_or(Error::Stale)?;
         let put_off = match next {
             Next::PutOff { retry, .. } | Next::Suspended { retry, .. } => self.put_off(*retry),
             Next::Drained | Next::More | Next::Untried => PutOff::default(),
@@ -183,6 +183,9 @@ impl<D: Disk> Shared<D> {
             is_changed = before != more.state || more.is_unrecorded;
         });
         self.tell_news(&mut index);
+        // A long turn has settled much: that is freed while the index is not locked.
+        drop(index);
+        drop(ended);
         Ok((is_changed, if is_released { Ended::Released } else { Ended::Done }))
     }
 

@@ -27,8 +27,8 @@ pub use usage::Segments;
 /// A time of the index: seconds since 1970-01-01T00:00:00Z; 0: now; [`WHEN_ASKED`].
 pub type Until = u32;
 
-/// Domains that are looked at in one slice.
-const SLICE: usize = 256;
+/// Domains and items that are made due in one slice.
+const SLICE: usize = 128;
 /// By how much a clock may be behind the time that a record says before that is not believed.
 const CLOCK_SLACK_SECONDS: u64 = 300;
 
@@ -247,15 +247,17 @@ impl Index {
         }
         self.latest = self.latest.max(seconds);
         let now = u32::try_from(seconds).unwrap_or(WHEN_ASKED - 1);
-        for _ in 0..SLICE {
+        let mut left = SLICE;
+        while left > 0 {
             let first = self.timed.first().copied();
             let Some((_, number)) = first.filter(|(until, _)| *until <= now) else { return false };
-            self.with_queue(number, |queue, slots| {
+            let freed = self.with_queue(number, |queue, slots| {
                 if queue.until() != 0 && queue.until() <= now {
                     queue.more_mut().until = 0;
                 }
-                queue.free_due(slots, now);
+                queue.free_due(slots, now, left)
             });
+            left = left.saturating_sub(freed + 1);
         }
         true
     }

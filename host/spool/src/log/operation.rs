@@ -11,7 +11,7 @@ use super::store::{Failure, Record};
 use crate::{Domain, MsgId, Recipient, Recorded};
 
 /// Records that are made while the index is locked.
-const SLICE: usize = 256;
+const SLICE: usize = 64;
 
 /// What is to be made durable.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Items that are looked at while the index is locked.
-const SLICE: usize = 1_000;
+const SLICE: usize = 128;
 
 /// Queues that are counted while the index is locked.
-const QUEUES_SLICE: usize = 256;
+const QUEUES_SLICE: usize = 64;
 
 /// What was found of those items.
 struct Found {

@@ -276,17 +276,18 @@ impl Queue {
         }
     }
 
-    /// Moves some of those whose time has come to those that can be claimed.
-    pub fn free_due(&mut self, slots: &mut Slots, now: Until) {
-        let Some(more) = &mut self.more else { return };
-        for _ in 0..SLICE {
+    /// Moves up to `max` of those whose time has come to those that can be claimed; how many.
+    pub fn free_due(&mut self, slots: &mut Slots, now: Until, max: usize) -> usize {
+        let Some(more) = &mut self.more else { return 0 };
+        for freed in 0..max {
             let Some(slot) = more.later.first().filter(|&slot| slots[slot].until <= now) else {
-                return;
+                return freed;
             };
             more.later.pop_first();
             slots[slot].until = 0;
             self.ready.insert(slot, by_id(slots));
         }
+        max
     }
 
     fn merge_freed(&mut self, slots: &mut Slots) {
@@ -378,4 +379,4 @@ fn next_try(until: Until) -> NextTry {
 }
 
 /// Items that are moved at once while the index is locked.
-const SLICE: usize = 512;
+const SLICE: usize = 128;

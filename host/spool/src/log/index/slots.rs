@@ -6,9 +6,13 @@ use postern_core::time::Timestamp;
 use super::Place;
 use crate::MsgId;
 
-/// Slots that are allocated at once: a table that doubled would need three times the memory for
-/// as long as it is copied.
+/// Slots, or states, that are allocated at once: a table that doubled would need three times the
+/// memory for as long as it is copied, and keep the index locked.
 const CHUNK: usize = 1_024;
+
+/// Tables by which ids are found. A table that grows is moved as a whole while the index is locked,
+/// so each is small: a million messages are a thousand in each.
+const TABLES: usize = 1_024;
 
 /// No slot, or no place of a state.
 pub const NONE: u32 = u32::MAX;
@@ -118,13 +122,28 @@ impl Slot {
 }
 
 /// All items.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Slots {
     chunks: Vec<Vec<Slot>>,
     free: Vec<u32>,
-    by_id: HashTable<u32>,
-    states: Vec<Place>,
+    by_id: Vec<HashTable<u32>>,
+    messages: usize,
+    /// In chunks, as the items are.
+    states: Vec<Vec<Place>>,
     free_states: Vec<u32>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            by_id: vec![HashTable::new(); TABLES],
+            messages: 0,
+            states: Vec::new(),
+            free_states: Vec::new(),
+        }
+    }
 }
 
 impl std::ops::Index<u32> for Slots {
@@ -144,12 +163,13 @@ impl std::ops::IndexMut<u32> for Slots {
 impl Slots {
     /// Messages held.
     pub fn messages(&self) -> usize {
-        self.by_id.len()
+        self.messages
     }
 
     /// The first item of a message.
     pub fn find(&self, id: MsgId) -> Option<u32> {
-        self.by_id.find(hash(id), |&slot| self[slot].id == id).copied()
+        let hash = hash(id);
+        self.by_id[table_of(hash)].find(hash, |&slot| self[slot].id == id).copied()
     }
 
     /// The items of the message of which `first` is one.
@@ -170,7 +190,9 @@ impl Slots {
                 self[slot].next = slot;
                 let Self { by_id, chunks, .. } = self;
                 let id_of = |&slot: &u32| chunks[slot as usize / CHUNK][slot as usize % CHUNK].id;
-                by_id.insert_unique(hash(id), slot, |slot| hash(id_of(slot)));
+                let table = &mut by_id[table_of(hash(id))];
+                table.insert_unique(hash(id), slot, |slot| hash(id_of(slot)));
+                self.messages += 1;
             }
         }
         slot
@@ -181,13 +203,11 @@ impl Slots {
             self[slot] = item;
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let whole = (self.chunks.len() - 1) * CHUNK;
-        let chunk = self.chunks.last_mut().expect("it was just pushed");
-        chunk.push(item);
-        u32::try_from(whole + chunk.len() - 1).expect("4 billion items do not fit in memory")
+        push(&mut self.chunks, item)
+    }
+
+    fn state_mut(&mut self, number: u32) -> &mut Place {
+        &mut self.states[number as usize / CHUNK][number as usize % CHUNK]
     }
 
     /// Takes an item out; whether it was the last of its message.
@@ -196,8 +216,10 @@ impl Slots {
         self.set_state(slot, None);
         let before = self.ring(slot).last().expect("a ring has its first");
         self[before].next = next;
-        let found = self.by_id.find_entry(hash(id), |&first| first == slot);
+        let table = &mut self.by_id[table_of(hash(id))];
+        let found = table.find_entry(hash(id), |&first| first == slot);
         let is_last = next == slot;
+        self.messages -= usize::from(is_last);
         match found {
             Ok(entry) if is_last => drop(entry.remove()),
             Ok(mut entry) => *entry.get_mut() = next,
@@ -209,7 +231,8 @@ impl Slots {
 
     /// The record that replaced the item's recipients.
     pub fn state(&self, slot: u32) -> Option<Place> {
-        self.states.get(self[slot].state as usize).copied()
+        let number = self[slot].state as usize;
+        self.states.get(number / CHUNK)?.get(number % CHUNK).copied()
     }
 
     /// Says that `place` has the item's recipients; where they were before.
@@ -218,14 +241,15 @@ impl Slots {
         match (self[slot].state, place) {
             (NONE, None) => {}
             (NONE, Some(place)) => {
-                let number = self.free_states.pop().unwrap_or_else(|| {
-                    self.states.push(place);
-                    self.states.len() as u32 - 1
-                });
-                self.states[number as usize] = place;
-                self[slot].state = number;
+                self[slot].state = match self.free_states.pop() {
+                    Some(number) => {
+                        *self.state_mut(number) = place;
+                        number
+                    }
+                    None => push(&mut self.states, place),
+                };
             }
-            (number, Some(place)) => self.states[number as usize] = place,
+            (number, Some(place)) => *self.state_mut(number) = place,
             (number, None) => {
                 self.free_states.push(number);
                 self[slot].state = NONE;
@@ -236,7 +260,7 @@ impl Slots {
 
     /// All items.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
-        let firsts = self.by_id.iter().flat_map(|&first| self.ring(first));
+        let firsts = self.by_id.iter().flatten().flat_map(|&first| self.ring(first));
         firsts.map(|slot| &self[slot])
     }
 }
@@ -247,4 +271,20 @@ fn hash(id: MsgId) -> u64 {
     let folded = (number >> 64) as u64 ^ (number as u64).rotate_left(32);
     let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15;
     (product >> 64) as u64 ^ product as u64
+}
+
+/// Appends to the last chunk; the number of what was appended.
+fn push<T>(chunks: &mut Vec<Vec<T>>, new: T) -> u32 {
+    if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+        chunks.push(Vec::with_capacity(CHUNK));
+    }
+    let whole = (chunks.len() - 1) * CHUNK;
+    let chunk = chunks.last_mut().expect("it was just pushed");
+    chunk.push(new);
+    u32::try_from(whole + chunk.len() - 1).expect("4 billion items do not fit in memory")
+}
+
+/// Which of the tables has it: by bits that a table itself does not look at first.
+const fn table_of(hash: u64) -> usize {
+    (hash >> 32) as usize % TABLES
 }

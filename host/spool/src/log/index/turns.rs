@@ -1,6 +1,6 @@
 //! Turns and what they have claimed. They are in memory alone: a restart ends all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use postern_core::time::Instant;
 
@@ -18,8 +18,9 @@ pub struct TurnState {
     pub writing: u32,
     /// What it has claimed and not settled.
     pub claims: HashMap<MsgId, Claimed>,
-    /// What it has settled.
-    pub settled: HashMap<MsgId, Recorded>,
+    /// What it has settled: all that a domain has, in a long turn. A hash table that grows would
+    /// keep the index locked while it moves everything.
+    pub settled: BTreeMap<MsgId, Recorded>,
 }
 
 /// A claimed item.
@@ -52,7 +53,7 @@ impl Index {
             suspended: queue.is_suspended(),
         };
         self.next_fence += 1;
-        let (claims, settled) = (HashMap::new(), HashMap::new());
+        let (claims, settled) = (HashMap::new(), BTreeMap::new());
         let state = TurnState { queue: number, until, writing: 0, claims, settled };
         self.turns.insert(fence, state);
         self.with_queue(number, |queue, _| queue.turns += 1);
@@ -91,14 +92,14 @@ impl Index {
         }
     }
 
-    /// Ends a turn; what it has claimed can be claimed again. False when it has lapsed.
-    pub fn end_turn(&mut self, fence: u64) -> bool {
-        let Some(turn) = self.turns.remove(&fence) else { return false };
+    /// Ends a turn; what it has claimed can be claimed again. None when it has lapsed.
+    pub fn end_turn(&mut self, fence: u64) -> Option<TurnState> {
+        let turn = self.turns.remove(&fence)?;
         for claimed in turn.claims.values() {
             self.give_back(claimed.slot);
         }
         self.with_queue(turn.queue, |queue, _| queue.turns -= 1);
-        true
+        Some(turn)
     }
 
     /// Claims up to `max` items for a turn; none when it has lapsed.
