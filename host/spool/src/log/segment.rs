@@ -13,7 +13,7 @@
 
 use std::io;
 
-use crc32c::crc32c;
+use crc32c::{crc32c, crc32c_append};
 
 use super::disk::{Disk, DiskFile, SEGMENTS};
 use super::meta::{DomainState, ItemState, Named};
@@ -23,6 +23,7 @@ use crate::{Domain, Envelope};
 const INDEX_MAGIC: &[u8; 8] = b"POSTERNI";
 const INDEX_VERSION: u32 = 1;
 const INDEX_HEAD: usize = 32;
+const CHECKSUM_LEN: usize = 4;
 
 /// The file of segment `number`.
 pub fn segment_name(number: u32) -> String {
@@ -174,19 +175,18 @@ impl Listing {
     /// is not synced: one that is not whole is found out and made again. `has_gaps`: there are
     /// octets between the records that only the index tells from damage, so it is synced.
     pub fn store<D: Disk>(&self, disk: &D, has_gaps: bool) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(INDEX_HEAD + self.entries.len() + 4);
-        bytes.extend_from_slice(INDEX_MAGIC);
-        bytes.extend_from_slice(&INDEX_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&self.head.number.to_le_bytes());
-        bytes.extend_from_slice(&self.head.mark.to_le_bytes());
-        bytes.extend_from_slice(&self.end.to_le_bytes());
-        bytes.extend_from_slice(&self.entries);
-        let checksum = crc32c(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
+        let mut fields = Vec::with_capacity(INDEX_HEAD);
+        fields.extend_from_slice(INDEX_MAGIC);
+        fields.extend_from_slice(&INDEX_VERSION.to_le_bytes());
+        fields.extend_from_slice(&self.head.number.to_le_bytes());
+        fields.extend_from_slice(&self.head.mark.to_le_bytes());
+        fields.extend_from_slice(&self.end.to_le_bytes());
+        let checksum = crc32c_append(crc32c(&fields), &self.entries).to_le_bytes();
+        let parts = [&fields[..], &self.entries, &checksum];
         let unfinished = unfinished_index_name(self.head.number);
         remove_if_there(disk, &unfinished)?;
         let file = disk.create(&unfinished)?;
-        file.write_at(&mut [io::IoSlice::new(&bytes)], 0)?;
+        file.write_at(&mut parts.map(io::IoSlice::new), 0)?;
         if has_gaps {
             file.sync()?;
         }
@@ -197,12 +197,35 @@ impl Listing {
     /// The stored index of segment `number`, whose mark is `mark` if that is known; none when it
     /// is missing or not right.
     pub fn load<D: Disk>(disk: &D, number: u32, mark: Option<u64>) -> Option<Self> {
-        let bytes = read_all(&disk.open(&index_name(number)).ok()?).ok()?;
-        let (bytes, checksum) = bytes.split_last_chunk()?;
-        if crc32c(bytes) != u32::from_le_bytes(*checksum) {
-            return None;
-        }
-        let (fields, entries) = bytes.split_first_chunk::<INDEX_HEAD>()?;
+        let mut loading = Loading::begin(disk, number, mark)?;
+        while loading.read_some(usize::MAX)? {}
+        loading.finish()
+    }
+}
+
+/// An index file that is being read, in parts: the thread that writes the log does nothing else
+/// meanwhile.
+#[derive(Debug)]
+pub struct Loading<F> {
+    file: F,
+    head: SegmentHead,
+    /// Octets of the segment up to the end of its last record.
+    end: u64,
+    entries: Vec<u8>,
+    /// Octets of the entries that were read.
+    read: usize,
+    /// Of all that was read.
+    checksum: u32,
+}
+
+impl<F: DiskFile> Loading<F> {
+    /// Opens the index file of segment `number`, whose mark is `mark` if that is known; none when
+    /// it is missing or not right.
+    pub fn begin<D: Disk<File = F>>(disk: &D, number: u32, mark: Option<u64>) -> Option<Self> {
+        let file = disk.open(&index_name(number)).ok()?;
+        let length = file.length().ok()?.checked_sub(INDEX_HEAD as u64 + CHECKSUM_LEN as u64)?;
+        let mut fields = [0; INDEX_HEAD];
+        file.read_at(&mut fields, 0).ok()?;
         let mut expected = INDEX_MAGIC.to_vec();
         expected.extend_from_slice(&INDEX_VERSION.to_le_bytes());
         expected.extend_from_slice(&number.to_le_bytes());
@@ -210,9 +233,33 @@ impl Listing {
         if fields[..16] != expected || mark.is_some_and(|mark| mark != stored) {
             return None;
         }
-        let end = u64::from_le_bytes(*fields.last_chunk()?);
         let head = SegmentHead { number, mark: stored, first_batch: 0 };
-        Some(Self { head, end, entries: entries.to_vec() })
+        let end = u64::from_le_bytes(*fields.last_chunk()?);
+        let entries = vec![0; usize::try_from(length).ok()?];
+        Some(Self { file, head, end, entries, read: 0, checksum: crc32c(&fields) })
+    }
+
+    /// The segment's number.
+    pub fn number(&self) -> u32 {
+        self.head.number
+    }
+
+    /// Reads up to `max` octets; whether there are more. None when they cannot be read.
+    pub fn read_some(&mut self, max: usize) -> Option<bool> {
+        let to = self.read.saturating_add(max).min(self.entries.len());
+        let part = &mut self.entries[self.read..to];
+        self.file.read_at(part, (INDEX_HEAD + self.read) as u64).ok()?;
+        self.checksum = crc32c_append(self.checksum, part);
+        self.read = to;
+        Some(to < self.entries.len())
+    }
+
+    /// The listing, once all was read; none when it is not what was stored.
+    pub fn finish(self) -> Option<Listing> {
+        let Self { file, head, end, entries, checksum, .. } = self;
+        let mut stored = [0; CHECKSUM_LEN];
+        file.read_at(&mut stored, (INDEX_HEAD + entries.len()) as u64).ok()?;
+        (u32::from_le_bytes(stored) == checksum).then_some(Listing { head, end, entries })
     }
 }
 
@@ -222,12 +269,4 @@ pub fn remove_if_there<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-/// The whole content of a file.
-fn read_all<F: DiskFile>(file: &F) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.length()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut bytes = vec![0; length];
-    file.read_at(&mut bytes, 0)?;
-    Ok(bytes)
 }

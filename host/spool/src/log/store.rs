@@ -35,7 +35,7 @@ pub enum Failure {
 }
 
 /// Records that are done while the index is locked.
-const APPLY_SLICE: usize = 256;
+const APPLY_SLICE: usize = 32;
 
 /// What a record is for, which decides what place it may have when that is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ struct Current<F> {
 pub struct Log<D: Disk> {
     shared: Arc<Shared<D>>,
     current: Option<Current<D::File>>,
-    tidying: Option<Tidying>,
+    tidying: Option<Tidying<D::File>>,
     spare: Option<Spare<D::File>>,
     next_spare: u32,
     next_segment: u32,
@@ -241,12 +241,16 @@ impl<D: Disk> Log<D> {
     fn apply_slice(&mut self, batch: &[Record], gone: &mut Vec<MsgId>) {
         let current = self.current.as_mut().expect("it was just written");
         let segment = current.listing.head().number;
-        let mut index = self.shared.index();
+        // Before the index is locked: a listing that grows is moved.
+        let mut offsets = Vec::with_capacity(batch.len());
         for record in batch {
-            let offset = current.listing.end();
+            offsets.push(current.listing.end());
+            current.listing.push(current.listing.end(), &record.header, &record.bytes);
+        }
+        let mut index = self.shared.index();
+        for (record, offset) in batch.iter().zip(offsets) {
             let (_, meta) = Header::read(current.listing.head().mark, offset, &record.bytes)
                 .expect("its head was just made");
-            current.listing.push(offset, &record.header, &record.bytes);
             let entry = Entry { offset, header: record.header, meta };
             if let Some((fence, recorded)) = record.settles {
                 index.note_settled(fence, record.header.id, recorded);
@@ -268,7 +272,7 @@ impl<D: Disk> Log<D> {
             return false;
         }
         let tidied = match self.tidying.take() {
-            Some(tidying) => self.copy_slice(tidying).map(|()| true),
+            Some(tidying) => self.go_on_tidying(tidying).map(|()| true),
             None => self.begin_tidying(),
         };
         match tidied {

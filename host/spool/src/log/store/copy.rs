@@ -11,7 +11,7 @@ use crate::log::meta::{DomainState, ItemState, Named};
 use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
 use crate::log::report::Damage;
 use crate::log::scan::{Scan, Window};
-use crate::log::segment::{Entry, Listing, segment_name};
+use crate::log::segment::{Entry, Listing, Loading, segment_name};
 use crate::{Domain, Envelope, Error, MsgId};
 
 /// Bytes that are copied at once: operations wait for so long.
@@ -19,8 +19,19 @@ const SLICE_BYTES: u64 = 256 << 10;
 /// Records that are looked at at once.
 const SLICE_RECORDS: usize = 2_000;
 
+/// Bytes of an index file that are read at once.
+const SLICE_INDEX_BYTES: usize = 2 << 20;
+
 /// A segment that is being cleared away.
-pub(super) struct Tidying {
+pub(super) enum Tidying<F> {
+    /// Its index file is being read.
+    Reading(Loading<F>),
+    /// What is needed of it is being copied.
+    Copying(Copying),
+}
+
+/// A segment that is being copied.
+pub(super) struct Copying {
     number: u32,
     listing: Listing,
     /// From which of its records to go on.
@@ -48,16 +59,45 @@ impl<D: Disk> Log<D> {
             self.drop_segment(number)?;
             return Ok(true);
         }
-        match self.listing_of(number) {
-            Ok(listing) => self.tidying = Some(Tidying { number, listing, from: 0 }),
-            Err(error) => self.leave(number, &error)?,
+        let mark = self.mark_of(number);
+        match Loading::begin(&self.shared.disk, number, Some(mark)) {
+            Some(loading) => self.tidying = Some(Tidying::Reading(loading)),
+            None => self.begin_copying(number, None)?,
         }
         Ok(true)
     }
 
+    /// Does the next part of clearing a segment away.
+    pub(super) fn go_on_tidying(&mut self, tidying: Tidying<D::File>) -> io::Result<()> {
+        let mut loading = match tidying {
+            Tidying::Reading(loading) => loading,
+            Tidying::Copying(copying) => return self.copy_slice(copying),
+        };
+        let number = loading.number();
+        match loading.read_some(SLICE_INDEX_BYTES) {
+            Some(true) => {
+                self.tidying = Some(Tidying::Reading(loading));
+                Ok(())
+            }
+            Some(false) => self.begin_copying(number, loading.finish()),
+            None => self.begin_copying(number, None),
+        }
+    }
+
+    /// Begins to copy; without a listing, the segment is scanned for it.
+    fn begin_copying(&mut self, number: u32, listing: Option<Listing>) -> io::Result<()> {
+        match listing.map_or_else(|| self.scan(number), Ok) {
+            Ok(listing) => {
+                self.tidying = Some(Tidying::Copying(Copying { number, listing, from: 0 }));
+                Ok(())
+            }
+            Err(error) => self.leave(number, &error),
+        }
+    }
+
     /// Copies some of what is needed of a segment to the end of the log, and once that was all,
     /// removes the segment. One that cannot be read whole stays where it is.
-    pub(super) fn copy_slice(&mut self, mut tidying: Tidying) -> io::Result<()> {
+    fn copy_slice(&mut self, mut tidying: Copying) -> io::Result<()> {
         let mut records = Vec::new();
         let (mut length, mut is_done) = (0, true);
         for (count, (entry, next)) in tidying.listing.entries_from(tidying.from).enumerate() {
@@ -76,7 +116,7 @@ impl<D: Disk> Log<D> {
         if is_done {
             return self.drop_segment(tidying.number);
         }
-        self.tidying = Some(tidying);
+        self.tidying = Some(Tidying::Copying(tidying));
         Ok(())
     }
 
@@ -102,16 +142,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn listing_of(&self, number: u32) -> io::Result<Listing> {
-        let mark = {
-            let index = self.shared.index();
-            index.segments.get(number).expect("the caller has just found it").mark
-        };
-        if let Some(listing) = Listing::load(&self.shared.disk, number, Some(mark)) {
-            return Ok(listing);
-        }
+    fn mark_of(&self, number: u32) -> u64 {
+        let index = self.shared.index();
+        index.segments.get(number).expect("the caller has just found it").mark
+    }
+
+    fn scan(&self, number: u32) -> io::Result<Listing> {
         let file = self.shared.files.get(&self.shared.disk, number)?;
-        let head = SegmentHead { number, mark, first_batch: 0 };
+        let head = SegmentHead { number, mark: self.mark_of(number), first_batch: 0 };
         Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 
