@@ -50,11 +50,12 @@ impl Index {
         let item = Slot::new(id, place, body_len, stored.head().arrival, flags);
         self.segments.use_more(place.segment, item.put_len());
         self.body_bytes += body_len;
-        if let Some(first) = self.slots.find(id) {
+        let first = self.slots.find(id);
+        if let Some(first) = first {
             self.replace_put(first, &item, &by_queue);
         }
         for (number, flags) in by_queue {
-            let known = self.slots.find(id).is_some_and(|first| {
+            let known = first.and_then(|_| self.slots.find(id)).is_some_and(|first| {
                 self.slots.ring(first).any(|slot| self.slots[slot].queue == number)
             });
             if !known {

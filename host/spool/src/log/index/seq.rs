@@ -64,6 +64,10 @@ impl Seq {
         let chunk = self.chunk_mut(number);
         let at = chunk.partition_point(|&other| key_of(other) < key);
         if chunk.len() < CHUNK {
+            if chunk.len() == chunk.capacity() {
+                // Most lists are short: twice as long would be half empty.
+                chunk.reserve_exact((chunk.len() / 4).max(2));
+            }
             chunk.insert(at, slot);
             return;
         }
