@@ -72,12 +72,18 @@ pub async fn measure_in_this_process(folder: &Path, messages: u64) {
     let cpu_seconds = (super::cpu() - cpu).as_secs_f64();
     let (after, most) = memory();
     println!(
-        "  open {seconds:.2} s ({cpu_seconds:.2} s of CPU), {} bytes a message, {} while it opened",
+        "  open {seconds:.2} s ({cpu_seconds:.2} s of CPU; goal: 2 for a million), {} bytes a message \
+         (goal: 100), {} while it opened",
         (after - before) / messages,
         (most - before) / messages,
     );
     let locked = |what: &str| {
-        println!("  {what:<28} locked for {:>7.0} us at most", longest_lock().as_secs_f64() * 1e6);
+        let (time, cpu) = longest_lock();
+        println!(
+            "  {what:<28} locked for {:>6.0} us of CPU at most ({:.0} us in all; goal: 1000)",
+            cpu.as_secs_f64() * 1e6,
+            time.as_secs_f64() * 1e6,
+        );
     };
     longest_lock();
     let due = spool.due(None, 100_000).await.expect("it works");
@@ -165,7 +171,8 @@ async fn measure_tidying(spool: &Arc<LogSpool>, domains: &[Domain]) {
     let after = spool.totals().await.expect("it works");
     let millis = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
     println!(
-        "  {} puts beside tidying: median {:.1} ms, worst {:.1} ms; disk {} to {} MB",
+        "  {} puts beside tidying: median {:.1} ms (goal: 2), worst {:.1} ms (goal: 50); disk {} to \
+         {} MB",
         times.len(),
         millis(times.get(times.len() / 2)),
         millis(times.last()),

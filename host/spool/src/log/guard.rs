@@ -9,7 +9,7 @@ use super::index::Index;
 pub(super) struct IndexGuard<'l> {
     index: MutexGuard<'l, Index>,
     #[cfg(feature = "conformance")]
-    since: std::time::Instant,
+    since: measured::Since,
 }
 
 impl<'l> IndexGuard<'l> {
@@ -17,7 +17,7 @@ impl<'l> IndexGuard<'l> {
         Self {
             index,
             #[cfg(feature = "conformance")]
-            since: std::time::Instant::now(),
+            since: measured::Since::now(),
         }
     }
 }
@@ -39,21 +39,47 @@ impl DerefMut for IndexGuard<'_> {
 #[cfg(feature = "conformance")]
 mod measured {
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    use rustix::time::{ClockId, clock_gettime};
 
     use super::IndexGuard;
 
     static LONGEST: AtomicU64 = AtomicU64::new(0);
+    static LONGEST_CPU: AtomicU64 = AtomicU64::new(0);
 
-    impl Drop for IndexGuard<'_> {
-        fn drop(&mut self) {
-            LONGEST.fetch_max(self.since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    /// When the lock was taken.
+    pub(super) struct Since {
+        time: Instant,
+        cpu: Duration,
+    }
+
+    impl Since {
+        pub(super) fn now() -> Self {
+            Self { time: Instant::now(), cpu: cpu() }
         }
     }
 
-    /// The longest time that any index of this process was locked since this was asked last.
-    pub fn longest_lock() -> Duration {
-        Duration::from_nanos(LONGEST.swap(0, Ordering::Relaxed))
+    /// CPU time of this thread.
+    fn cpu() -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.try_into().unwrap_or(0))
+    }
+
+    impl Drop for IndexGuard<'_> {
+        fn drop(&mut self) {
+            let cpu = cpu().saturating_sub(self.since.cpu);
+            LONGEST_CPU.fetch_max(cpu.as_nanos() as u64, Ordering::Relaxed);
+            let time = self.since.time.elapsed();
+            LONGEST.fetch_max(time.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest that any index of this process was locked since this was asked last: in all,
+    /// and in CPU time of the thread that had it, which no other program's work is part of.
+    pub fn longest_lock() -> (Duration, Duration) {
+        let longest = |of: &AtomicU64| Duration::from_nanos(of.swap(0, Ordering::Relaxed));
+        (longest(&LONGEST), longest(&LONGEST_CPU))
     }
 }
 
