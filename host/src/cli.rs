@@ -54,7 +54,7 @@ enum Command {
     /// The mail that a running server holds
     #[command(subcommand)]
     Queue(queue::Command),
-    /// The spool of a server that does not run
+    /// The spool as it is on the disk, whether or not a server uses it
     #[command(subcommand)]
     Spool(spool::Command),
     /// A device's memory card, or its image in a file
@@ -62,7 +62,7 @@ enum Command {
     Card(card::Command),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
     Etrn(etrn::Command),
-    /// Whether the running server takes mail
+    /// Whether all is well with the running server
     Health(Format),
     /// The version
     Version(Format),

@@ -27,8 +27,8 @@ pub use networks::Networks;
 pub struct Policies {
     /// In the order of their domains.
     held: Vec<Policy>,
-    /// Places in `held`.
-    places: HashMap<DomainName, usize>,
+    /// Indices into `held`.
+    indices: HashMap<DomainName, usize>,
     not_held: Policy,
     etrn_names: EtrnNames,
     /// Whoever may release anything.
@@ -130,7 +130,7 @@ impl Policies {
     /// Those of `config`.
     pub fn new(config: &Config) -> Self {
         let held = config.hold.iter().map(|(domain, hold)| Policy::new(domain, hold)).collect();
-        let places = config.hold.keys().cloned().zip(0..).collect();
+        let indices = config.hold.keys().cloned().zip(0..).collect();
         let first = config.hold.keys().next();
         let postmaster = match &config.postmaster {
             Some(address) => Some(address.to_string()),
@@ -138,7 +138,7 @@ impl Policies {
         };
         Self {
             held,
-            places,
+            indices,
             not_held: Policy::not_held(),
             etrn_names: EtrnNames::new(config),
             askers: Networks::new(config.hold.values().flat_map(|hold| &hold.etrn_from)),
@@ -149,7 +149,7 @@ impl Policies {
 
     /// The policy of `domain`, held or not.
     pub fn of(&self, domain: &Domain) -> &Policy {
-        self.place(domain.as_str()).unwrap_or(&self.not_held)
+        self.get(domain.as_str()).unwrap_or(&self.not_held)
     }
 
     /// The policies of the domains that are held, in the order of their names.
@@ -157,8 +157,8 @@ impl Policies {
         &self.held
     }
 
-    fn place(&self, domain: &str) -> Option<&Policy> {
-        self.held.get(*self.places.get(domain)?)
+    fn get(&self, domain: &str) -> Option<&Policy> {
+        self.held.get(*self.indices.get(domain)?)
     }
 
     /// What RCPT's path `to` means.
@@ -168,7 +168,7 @@ impl Policies {
     pub fn recipient(&self, to: &ForwardPath<'_>) -> Result<Taken<'_>, Refusal> {
         let ForwardPath::Mailbox(mailbox) = to else { return self.own_postmaster() };
         let domain = DomainName::from_wire(mailbox.domain()).ok_or(Refusal::NotHeld)?;
-        let Some(policy) = self.place(domain.as_str()) else {
+        let Some(policy) = self.get(domain.as_str()) else {
             let ours = domain == self.hostname && is_postmaster(mailbox.local_part());
             return if ours { self.own_postmaster() } else { Err(Refusal::NotHeld) };
         };
@@ -199,7 +199,7 @@ impl Policies {
             return Vec::new();
         }
         let named = self.etrn_names.find(node).into_iter();
-        let policies = named.filter_map(|place| self.held.get(place));
+        let policies = named.filter_map(|index| self.held.get(index));
         let allowed = policies.filter(|policy| policy.etrn_from.contains(client));
         allowed.filter_map(|policy| policy.domain.as_ref()).collect()
     }

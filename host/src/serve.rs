@@ -21,7 +21,7 @@ use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::refusals::Refusals;
-use crate::receive::session::Post;
+use crate::receive::session::Services;
 use crate::receive::triggers::Triggers;
 use crate::release::Engine;
 use postern_spool::Spool;
@@ -192,7 +192,7 @@ impl<S: Spool> Server<S> {
         let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
         let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
         let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
-        let post = Post {
+        let services = Services {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
@@ -203,7 +203,8 @@ impl<S: Spool> Server<S> {
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
         };
         let stopping = self.stopping.clone();
-        let reception = Arc::new(Reception::new(Arc::new(post), self.terms.subscribe(), stopping));
+        let reception =
+            Arc::new(Reception::new(Arc::new(services), self.terms.subscribe(), stopping));
         let mut work = JoinSet::new();
         for listener in mail {
             work.spawn(Arc::clone(&reception).receive(listener));

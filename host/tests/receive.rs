@@ -13,7 +13,7 @@ use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
-use postern::receive::session::Post;
+use postern::receive::session::Services;
 use postern::receive::triggers::Triggers;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
@@ -49,7 +49,7 @@ impl Server {
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
         let spool = spool.expect("an empty spool opens").0;
         let loops = Arc::new(Loops::new(spool.secret(), clock.clone()));
-        let post = Post {
+        let services = Services {
             loops: Arc::clone(&loops),
             own: Token::new().expect("random numbers"),
             spool: Arc::new(spool),
@@ -63,7 +63,7 @@ impl Server {
         let _entered = runtime.enter();
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let reception = Reception::new(Arc::new(post), watch::channel(terms).1, stopping);
+        let reception = Reception::new(Arc::new(services), watch::channel(terms).1, stopping);
         runtime.spawn(Arc::new(reception).receive(listener));
         drop(_entered);
         Self { address, capabilities, loops, _stop: stop, _runtime: runtime, _folder: folder }

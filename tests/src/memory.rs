@@ -1,7 +1,7 @@
 //! Scripts on the core in memory, with virtual time, the client's octets split at will.
 
 mod client;
-mod room;
+mod handler;
 
 use postern_core::session::Config;
 use postern_core::wire::Text;

@@ -12,8 +12,8 @@ use postern_core::wire::ehlo::Extension;
 use crate::Board;
 use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT};
 use crate::clock::Clock;
+use crate::handler::SessionHandler;
 use crate::log::info;
-use crate::mailroom::Mailroom;
 use crate::memory::ChannelMemory;
 use crate::net::{self, Net, Socket};
 use crate::shared::Shared;
@@ -79,13 +79,13 @@ pub(crate) async fn run<C: Card>(
     loop {
         let client = socket.accept(PORT).await;
         count = count.wrapping_add(1);
-        let mut mailroom = Mailroom::new(shared, client);
+        let mut handler = SessionHandler::new(shared, client);
         let mut session = Session::new(&shared.config, count, Transport::Clear);
-        let ended = serve(&mut session, &mut socket, &mut Clock, &mut mailroom, &mut buffers).await;
+        let ended = serve(&mut session, &mut socket, &mut Clock, &mut handler, &mut buffers).await;
         if ended.is_err() {
             info!("a client's connection broke");
         }
-        mailroom.clear().await;
+        handler.clear().await;
         socket.close().await;
     }
 }

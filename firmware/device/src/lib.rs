@@ -24,7 +24,7 @@ mod channel;
 mod clock;
 mod connector;
 mod dialogue;
-mod mailroom;
+mod handler;
 mod memory;
 mod net;
 mod notice;

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::domain_name::DomainName;
 use super::settings::{Word, settings};
-use super::values::{Address, Host, parse_host, parse_place, unexpected};
+use super::values::{Address, Host, parse_host, parse_host_port, unexpected};
 
 settings! {
 /// A device: `postern card create` puts it, and all that a device can do, on a memory card. A file
@@ -105,7 +105,7 @@ impl Word for Holder {
 
     fn parse(text: &str) -> Result<Self, String> {
         let alone = || parse_host(text).map(|host| (host, SMTP_PORT));
-        let place = parse_place(text).or_else(alone);
-        place.map(|(host, port)| Self { host, port }).ok_or_else(|| unexpected::<Self>(text))
+        let address = parse_host_port(text).or_else(alone);
+        address.map(|(host, port)| Self { host, port }).ok_or_else(|| unexpected::<Self>(text))
     }
 }

@@ -57,9 +57,9 @@ impl<'s> Faults<'s> {
         self.add_at(Some(self.line_of(span.start)), key, reason);
     }
 
-    /// The line, counted from 1, that the byte `place` of the file stands in.
-    pub(super) fn line_of(&self, place: usize) -> usize {
-        self.lines.line(place)
+    /// The line, counted from 1, that the byte `offset` of the file stands in.
+    pub(super) fn line_of(&self, offset: usize) -> usize {
+        self.lines.line(offset)
     }
 
     /// Notes what the file has that is no TOML.

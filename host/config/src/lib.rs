@@ -109,7 +109,7 @@ pub struct SpoolSettings {
     pub path: PathBuf => Default("\"/var/spool/postern\""),
     /// Memory for all messages that are coming in, at least 4 MiB; beyond it, they are written to
     /// files as they come, and new ones wait some seconds. How full the disk may get is no
-    /// setting: mail that has no place beside what the log itself needs is answered 452.
+    /// setting: mail that has no space beside what the log itself needs is answered 452.
     pub memory: SizeFrom<DRAFTS_MIN> => Default("\"64 MiB\""),
 }
 }

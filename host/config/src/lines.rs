@@ -1,4 +1,4 @@
-//! The line that a place of a file stands in.
+//! The line that a byte of a file stands in.
 
 /// Where each line of a text begins.
 #[derive(Debug)]
@@ -13,9 +13,9 @@ impl Lines {
         Self(ends.map(|(end, _)| end + 1).collect())
     }
 
-    /// The line, counted from 1, that the byte `place` stands in.
-    pub(super) fn line(&self, place: usize) -> usize {
-        1 + self.0.partition_point(|start| *start <= place)
+    /// The line, counted from 1, that the byte `offset` stands in.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|start| *start <= offset)
     }
 }
 
@@ -33,9 +33,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_in_the_line_that_began_before_it() {
+    fn a_byte_is_in_the_line_that_began_before_it() {
         let lines = Lines::of("ab\n\nc");
-        assert_eq!([0, 2, 3, 4, 5].map(|place| lines.line(place)), [1, 1, 2, 3, 3]);
+        assert_eq!([0, 2, 3, 4, 5].map(|offset| lines.line(offset)), [1, 1, 2, 3, 3]);
         assert_eq!(Lines::of("").line(0), 1);
     }
 

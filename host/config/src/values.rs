@@ -219,11 +219,11 @@ impl Word for DeliverTo {
         if matches!(text, "mx" | "asker") {
             return Err(format!("\"{text}\" is not in this version: write \"host:port\""));
         }
-        let (protocol, place) = match text.strip_prefix("lmtp://") {
-            Some(place) => (Protocol::Lmtp, place),
+        let (protocol, address) = match text.strip_prefix("lmtp://") {
+            Some(address) => (Protocol::Lmtp, address),
             None => (Protocol::Smtp, text),
         };
-        match parse_place(place) {
+        match parse_host_port(address) {
             Some((host, port)) => Ok(Self { protocol, host, port }),
             None => Err(unexpected::<Self>(text)),
         }
@@ -231,7 +231,7 @@ impl Word for DeliverTo {
 }
 
 /// Reads `host:port`.
-pub(super) fn parse_place(text: &str) -> Option<(Host, u16)> {
+pub(super) fn parse_host_port(text: &str) -> Option<(Host, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     Some((parse_host(host)?, port))

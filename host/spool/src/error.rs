@@ -11,7 +11,7 @@ pub enum Admission {
         /// Octets that the body of one message may have.
         room: u64,
     },
-    /// There is no place for any: 452 4.3.1.
+    /// There is no space for any: 452 4.3.1.
     Full,
     /// The store cannot be reached for now: 451 4.3.2.
     Unavailable,
@@ -36,7 +36,7 @@ impl Admission {
 pub enum Refuse {
     /// A shortage that passes by itself: 451 4.3.2.
     Busy,
-    /// No place for a message of this size: 452 4.3.1.
+    /// No space for a message of this size: 452 4.3.1.
     Full,
     /// The spool has stopped: 421 4.3.2.
     Down,
@@ -46,7 +46,7 @@ impl fmt::Display for Refuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "the spool is short of memory or files for now",
-            Self::Full => "the spool has no place for it",
+            Self::Full => "the spool has no space for it",
             Self::Down => "the spool has stopped: see the log, and restart once the disk is right",
         })
     }
@@ -83,7 +83,7 @@ pub enum Error {
     Stale,
     /// There is no such message, or no such message any more.
     Gone,
-    /// There is no place to record it.
+    /// There is no space to record it.
     Full,
     /// The store is short of something, or cannot be reached, for now.
     Unavailable {

@@ -58,8 +58,8 @@ pub trait Spool: Send + Sync + 'static {
     /// was begun since; [`Spool::begin`] decides.
     fn admission(&self) -> watch::Receiver<Admission>;
 
-    /// Begins a message. `size` is the client's SIZE= (RFC 1870), which is believed when place is
-    /// set aside for it; the place is given back when the draft is dropped.
+    /// Begins a message. `size` is the client's SIZE= (RFC 1870), which is believed when space is
+    /// set aside for it; the space is given back when the draft is dropped.
     fn begin(
         &self,
         envelope: &Envelope,
@@ -102,7 +102,7 @@ pub trait Spool: Send + Sync + 'static {
     /// put off and are due again may follow in any order. No two turns have a claim to the same
     /// message. What cannot be read is passed over and told by [`Spool::damage`].
     ///
-    /// Empty, too, while no settling could be recorded for want of place: a delivery whose record
+    /// Empty, too, while no settling could be recorded for want of space: a delivery whose record
     /// cannot be written is never begun. [`Error::Stale`]: the turn has lapsed.
     fn claim(
         &self,

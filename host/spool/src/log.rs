@@ -15,7 +15,6 @@ mod index;
 pub mod meta;
 mod operation;
 mod people;
-mod place;
 mod quarantine;
 mod read;
 mod reader;
@@ -27,6 +26,7 @@ mod scan;
 mod secret;
 pub mod segment;
 mod settle;
+mod space;
 mod spare;
 mod spool;
 mod store;
@@ -45,8 +45,8 @@ use self::folder::Folder;
 use self::guard::IndexGuard;
 use self::index::Index;
 use self::operation::{Answer, Operation};
-use self::place::Places;
 use self::report::DamageLog;
+use self::space::Promises;
 use self::store::Failure;
 use self::writer::WriterThread;
 use super::{Admission, Error};
@@ -105,7 +105,7 @@ pub struct Shared<D: Disk> {
     clock: Clock,
     index: Mutex<Index>,
     files: Files<D::File>,
-    places: Places,
+    promises: Promises,
     memory: Arc<Semaphore>,
     admission: watch::Sender<Admission>,
     /// A domain has become due.
@@ -135,7 +135,7 @@ impl<D: Disk> Shared<D> {
             clock,
             index: Mutex::new(index),
             files: Files::default(),
-            places: Places::default(),
+            promises: Promises::default(),
             memory: Arc::new(Semaphore::new(options.memory_bytes.div_ceil(1 << 10))),
             admission: watch::Sender::new(Admission::Unavailable),
             work: Notify::new(),

@@ -69,7 +69,7 @@ pub struct QueueStats {
 /// What was durable once and cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// How many places.
+    /// How many locations.
     pub count: u64,
     /// The first of them: which, and what is wrong there.
     pub first: Vec<String>,

@@ -52,7 +52,7 @@ async fn judge<S: Spool>(spool: &S, problems: &mut Vec<Problem>) -> Totals {
     match admission {
         Admission::Open { .. } => {}
         Admission::Full => {
-            let text = "there is no place for more mail: senders are told to come again";
+            let text = "there is no space for more mail: senders are told to come again";
             problems.push(Problem::new("full", text));
         }
         Admission::Unavailable => {
@@ -68,7 +68,8 @@ async fn judge<S: Spool>(spool: &S, problems: &mut Vec<Problem>) -> Totals {
         Ok(Damage { count: 0, .. }) => {}
         Ok(Damage { count, first }) => {
             let first = first.first().map_or("", String::as_str);
-            let text = format!("{count} place(s) of the spool cannot be read, the first: {first}");
+            let text =
+                format!("{count} location(s) of the spool cannot be read, the first: {first}");
             problems.push(Problem::new("damaged", text));
         }
         // Said by the admission already.

@@ -54,7 +54,7 @@ fn explain(path: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    fn place() -> (tempfile::TempDir, std::path::PathBuf) {
+    fn socket_path() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("control");
         (folder, path)
@@ -62,7 +62,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_for_its_owner_and_group() {
-        let (_folder, path) = place();
+        let (_folder, path) = socket_path();
         let _listener = bind(&path).expect("a free path");
         let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_dead_process_left_is_replaced() {
-        let (_folder, path) = place();
+        let (_folder, path) = socket_path();
         drop(bind(&path).expect("a free path"));
         assert!(path.exists(), "a listener that is dropped leaves its file, like a crash");
         bind(&path).expect("a stale socket is replaced");
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_live_socket_is_left_alone() {
-        let (_folder, path) = place();
+        let (_folder, path) = socket_path();
         let _live = bind(&path).expect("a free path");
         let error = bind(&path).expect_err("the first still listens");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_file_is_left_alone() {
-        let (_folder, path) = place();
+        let (_folder, path) = socket_path();
         std::fs::write(&path, "precious").expect("a file");
         let error = bind(&path).expect_err("not a socket");
         assert!(error.to_string().contains("is not a socket"), "{error}");

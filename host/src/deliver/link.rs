@@ -35,8 +35,8 @@ impl ErrorType for Link {
 }
 
 impl Read for Link {
-    async fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
-        self.0.read(place).await
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).await
     }
 }
 
@@ -76,10 +76,10 @@ impl AsyncRead for QuickAck {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        place: &mut ReadBuf<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.arm();
-        Pin::new(&mut self.0).poll_read(context, place)
+        Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 

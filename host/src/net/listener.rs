@@ -23,7 +23,7 @@ use crate::net::channels::Channels;
 use crate::net::stream::{BufferPool, Connection, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
-use crate::receive::session::{Mailroom, Post};
+use crate::receive::session::{Services, SessionHandler};
 use postern_spool::Spool;
 
 /// Connections that the system completes before we accept them.
@@ -51,7 +51,7 @@ pub struct Terms {
 /// What is shared by all listeners.
 pub struct Reception<S> {
     /// The sessions' way into the spool.
-    pub post: Arc<Post<S>>,
+    pub services: Arc<Services<S>>,
     /// What new sessions begin with.
     pub terms: watch::Receiver<Terms>,
     /// Turns true when the server stops.
@@ -66,13 +66,13 @@ pub struct Reception<S> {
 impl<S: Spool> Reception<S> {
     /// A reception with all its channels free.
     pub fn new(
-        post: Arc<Post<S>>,
+        services: Arc<Services<S>>,
         terms: watch::Receiver<Terms>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let (channels, buffers) = (Arc::default(), Arc::default());
         let (sessions, failures) = (AtomicU32::new(0), Limiter::new(1, LOG_EVERY));
-        Self { post, terms, stop, channels, buffers, sessions, failures }
+        Self { services, terms, stop, channels, buffers, sessions, failures }
     }
 
     /// Takes connections until the stop, then waits for running transactions to end, for half a
@@ -106,7 +106,7 @@ impl<S: Spool> Reception<S> {
     }
 
     async fn wait_after(&self, error: &io::Error) {
-        if let Some(unlogged) = self.failures.pass((), self.post.clock.instant()) {
+        if let Some(unlogged) = self.failures.pass((), self.services.clock.instant()) {
             tracing::warn!(%error, unlogged, "no connection could be accepted");
         }
         sleep(ACCEPT_RETRY).await;
@@ -116,7 +116,7 @@ impl<S: Spool> Reception<S> {
     async fn attend(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
         let terms = self.terms.borrow().clone();
         let admission = self.channels.admit(client.ip(), &terms.config.receive);
-        let metrics = &self.post.metrics;
+        let metrics = &self.services.metrics;
         let turned_away = admission.as_ref().err().copied();
         match turned_away {
             None => drop(metrics.sessions.inc()),
@@ -124,14 +124,14 @@ impl<S: Spool> Reception<S> {
             Some(_) => metrics.session_refused("channels"),
         }
         let _open = Open::count(&metrics.sessions_open);
-        let mailroom = Mailroom::new(
-            Arc::clone(&self.post),
+        let handler = SessionHandler::new(
+            Arc::clone(&self.services),
             Arc::clone(&terms.policies),
             Arc::clone(&terms.hostname),
             client,
             turned_away,
         );
-        let ended = self.converse(stream, mailroom, &terms).await;
+        let ended = self.converse(stream, handler, &terms).await;
         if let Err(error) = ended {
             tracing::debug!(client = %client.ip(), %error, "the connection broke");
         }
@@ -140,7 +140,7 @@ impl<S: Spool> Reception<S> {
     async fn converse(
         &self,
         stream: TcpStream,
-        mut mailroom: Mailroom<S>,
+        mut handler: SessionHandler<S>,
         terms: &Terms,
     ) -> io::Result<()> {
         let config = session_config(terms);
@@ -148,7 +148,7 @@ impl<S: Spool> Reception<S> {
         let mut session = Session::new(&config, id, Transport::Clear);
         let patience = terms.config.receive.idle_timeout;
         let mut clock = SessionClock::new(
-            self.post.clock.clone(),
+            self.services.clock.clone(),
             self.stop.clone(),
             self.channels.short(),
             patience,
@@ -157,7 +157,7 @@ impl<S: Spool> Reception<S> {
         let mut link = Connection::accepted(stream).await;
         let mut stop = self.stop.clone();
         loop {
-            let exit = serve(&mut session, &mut link, &mut clock, &mut mailroom, &mut buffers);
+            let exit = serve(&mut session, &mut link, &mut clock, &mut handler, &mut buffers);
             match (exit.await, link) {
                 (Ok(Exit::Tls), Connection::Plain(stream)) => {
                     let acceptor = terms.tls.as_ref().expect("STARTTLS is offered with a key");
@@ -169,7 +169,7 @@ impl<S: Spool> Reception<S> {
                     };
                     link = Connection::Tls(Box::new(stream));
                     session.tls_started();
-                    mailroom.tls_started();
+                    handler.tls_started();
                 }
                 (Ok(_), _) => return Ok(()),
                 (Err(Broken::Link(error)), _) => return Err(error),

@@ -36,8 +36,8 @@ impl Connection {
     /// [`Link::ready`] would lend every idle client its buffers until it first says something.
     pub async fn accepted(stream: TcpStream) -> Self {
         let mut octet = [0];
-        let mut place = ReadBuf::new(&mut octet);
-        let tried = poll_fn(|context| Poll::Ready(stream.poll_peek(context, &mut place)));
+        let mut buffer = ReadBuf::new(&mut octet);
+        let tried = poll_fn(|context| Poll::Ready(stream.poll_peek(context, &mut buffer)));
         // Whatever it found, an error included, the session's own read finds again.
         let _ = tried.await;
         Self::Plain(stream)
@@ -49,10 +49,10 @@ impl ErrorType for Connection {
 }
 
 impl Read for Connection {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match self {
-            Self::Plain(stream) => stream.read(place).await,
-            Self::Tls(stream) => stream.read(place).await,
+            Self::Plain(stream) => stream.read(buffer).await,
+            Self::Tls(stream) => stream.read(buffer).await,
         }
     }
 }

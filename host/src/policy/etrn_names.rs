@@ -6,7 +6,7 @@ use postern_core::wire::etrn::Node;
 
 use crate::config::{Config, DomainName};
 
-/// The domains that ETRN can name, each by its place in the order of all that are held.
+/// The domains that ETRN can name, each by its index in the order of all that are held.
 #[derive(Debug)]
 pub(super) struct EtrnNames {
     /// By the domain itself, the host that it is delivered to, and its `etrn_names`.
@@ -20,22 +20,22 @@ impl EtrnNames {
     pub(super) fn new(config: &Config) -> Self {
         let mut names: HashMap<Box<str>, Vec<usize>> = HashMap::new();
         let mut reversed = Vec::new();
-        for (place, (domain, hold)) in config.hold.iter().enumerate() {
+        for (index, (domain, hold)) in config.hold.iter().enumerate() {
             let host = hold.deliver_to.host.to_string();
             let more = hold.etrn_names.iter().map(DomainName::as_str);
             for name in [domain.as_str(), &host].into_iter().chain(more) {
-                let places = names.entry(name.into()).or_default();
-                if places.last() != Some(&place) {
-                    places.push(place);
+                let indices = names.entry(name.into()).or_default();
+                if indices.last() != Some(&index) {
+                    indices.push(index);
                 }
             }
-            reversed.push((right_to_left(domain.as_str()).into(), place));
+            reversed.push((right_to_left(domain.as_str()).into(), index));
         }
         reversed.sort_unstable();
         Self { names, reversed }
     }
 
-    /// The places of the domains that `node` names, in order.
+    /// The indices of the domains that `node` names, in order.
     pub(super) fn find(&self, node: &Node<'_>) -> Vec<usize> {
         let Ok(name) = str::from_utf8(node.name()) else { return Vec::new() };
         // A host may be named by its address.
@@ -52,9 +52,9 @@ impl EtrnNames {
         let first = self.reversed.partition_point(|(name, _)| **name < *start);
         let tail = self.reversed.get(first..).unwrap_or_default();
         let under = tail.iter().take_while(|(name, _)| name.starts_with(&start));
-        let mut places: Vec<_> = under.map(|(_, place)| *place).collect();
-        places.sort_unstable();
-        places
+        let mut indices: Vec<_> = under.map(|(_, index)| *index).collect();
+        indices.sort_unstable();
+        indices
     }
 }
 

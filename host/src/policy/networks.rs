@@ -31,7 +31,7 @@ impl Networks {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = number(address);
         let behind = self.ranges.partition_point(|(first, _)| *first <= address);
-        let before = behind.checked_sub(1).and_then(|place| self.ranges.get(place));
+        let before = behind.checked_sub(1).and_then(|index| self.ranges.get(index));
         before.is_some_and(|(_, last)| address <= *last)
     }
 }

@@ -25,9 +25,9 @@ use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, 
 /// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
 const RECEIVED: usize = 2048;
 
-/// What the mailrooms of all sessions share.
+/// What the handlers of all sessions share.
 #[derive(Debug)]
-pub struct Post<S> {
+pub struct Services<S> {
     /// Where mail goes.
     pub spool: Arc<S>,
     /// What is counted.
@@ -73,10 +73,10 @@ impl Quota {
     }
 }
 
-/// The mailroom of one session.
+/// The handler of one session.
 #[derive(Debug)]
-pub struct Mailroom<S: Spool> {
-    post: Arc<Post<S>>,
+pub struct SessionHandler<S: Spool> {
+    services: Arc<Services<S>>,
     policies: Arc<Policies>,
     hostname: Arc<str>,
     client: SocketAddr,
@@ -159,19 +159,19 @@ impl<W: Draft> Transaction<W> {
     }
 }
 
-impl<S: Spool> Mailroom<S> {
-    /// The mailroom for `client`, whose address is folded already: IPv4 is never `::ffff:…`.
+impl<S: Spool> SessionHandler<S> {
+    /// The handler for `client`, whose address is folded already: IPv4 is never `::ffff:…`.
     pub fn new(
-        post: Arc<Post<S>>,
+        services: Arc<Services<S>>,
         policies: Arc<Policies>,
         hostname: Arc<str>,
         client: SocketAddr,
         turned_away: Option<Reason>,
     ) -> Self {
-        let log = SessionLog::new(Arc::clone(&post.refusals), client.ip());
+        let log = SessionLog::new(Arc::clone(&services.refusals), client.ip());
         Self {
             log,
-            post,
+            services,
             policies,
             hostname,
             client,
@@ -190,7 +190,7 @@ impl<S: Spool> Mailroom<S> {
     }
 
     fn admission(&self) -> Admission {
-        *self.post.spool.admission().borrow()
+        *self.services.spool.admission().borrow()
     }
 
     /// Refuses what comes from `from`, or its recipient `to`.
@@ -216,7 +216,7 @@ impl<S: Spool> Mailroom<S> {
             self.transaction.as_deref().expect("core asks for RCPT after MAIL");
         // What has ASCII addresses may have been declared for no reason, and goes to any host.
         let needs_utf8 = !(envelope.reverse_path.is_ascii() && taken.path.is_ascii());
-        if needs_utf8 && taken.policy.lacks_utf8(&self.post.capabilities) {
+        if needs_utf8 && taken.policy.lacks_utf8(&self.services.capabilities) {
             return Err((Reason::NoUtf8, "no_utf8"));
         }
         let Policy { quota, domain, .. } = taken.policy;
@@ -230,7 +230,7 @@ impl<S: Spool> Mailroom<S> {
 
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
         Envelope {
-            arrival: self.post.clock.timestamp(),
+            arrival: self.services.clock.timestamp(),
             client: Some(self.client.ip()),
             client_port: self.client.port(),
             helo: self.helo.clone(),
@@ -272,10 +272,10 @@ impl<S: Spool> Mailroom<S> {
 
     async fn begin(&mut self) -> Result<(), Refuse> {
         let mut transaction = self.transaction.take().expect("core asks for a message after MAIL");
-        let mut writer = self.post.spool.begin(&transaction.envelope, transaction.size).await?;
+        let mut writer = self.services.spool.begin(&transaction.envelope, transaction.size).await?;
         let domains = domains(&transaction.envelope);
-        let mark = self.post.loops.mark(writer.id(), &domains);
-        transaction.returns = self.post.loops.scan(self.client.ip(), &domains);
+        let mark = self.services.loops.mark(writer.id(), &domains);
+        transaction.returns = self.services.loops.scan(self.client.ip(), &domains);
         writer.write(&self.received(&transaction.envelope, &mark)).await?;
         transaction.writer = Some(writer);
         self.transaction = Some(transaction);
@@ -291,12 +291,12 @@ impl<S: Spool> Mailroom<S> {
     }
 }
 
-impl<S: Spool> drive::Handler for Mailroom<S> {
+impl<S: Spool> drive::Handler for SessionHandler<S> {
     async fn connect(&mut self) -> Verdict<'_> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else {
-            return Verdict::AcceptWith(self.post.own.greeting());
+            return Verdict::AcceptWith(self.services.own.greeting());
         };
         let word = match reason {
             Reason::TooManySessions => "address",
@@ -330,10 +330,10 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
     }
 
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
-        let post = Arc::clone(&self.post);
+        let services = Arc::clone(&self.services);
         let path = match self.taken(&to) {
             Ok(Taken { path, quota: None }) => Ok(path),
-            Ok(Taken { path, quota: Some(quota) }) => match quota.is_past(&*post.spool).await {
+            Ok(Taken { path, quota: Some(quota) }) => match quota.is_past(&*services.spool).await {
                 Ok(false) => Ok(path),
                 Ok(true) => Err((Reason::Quota, "quota")),
                 Err(cause) => Err(cause),
@@ -380,8 +380,8 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
         match kept {
             Ok(id) => {
                 self.log.accepted();
-                self.post.metrics.accepted.inc();
-                self.post.metrics.accepted_bytes.inc_by(size);
+                self.services.metrics.accepted.inc();
+                self.services.metrics.accepted_bytes.inc_by(size);
                 self.log_accepted(&envelope, &id, size);
                 self.said = format!("Held as {id}");
                 let text = Text::new(self.said.as_bytes());
@@ -406,8 +406,8 @@ impl<S: Spool> drive::Handler for Mailroom<S> {
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
         let domains = self.policies.released_by(&node, self.client.ip());
-        let verdict = self.post.releases.release(&*self.post.spool, &node, &domains).await;
-        self.post.releases.log(self.client.ip(), &node, domains.len(), &verdict);
+        let verdict = self.services.releases.release(&*self.services.spool, &node, &domains).await;
+        self.services.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
     }
 }

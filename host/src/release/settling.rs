@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 /// Messages that are recorded at once, and as many that wait for that: what a crash can send again.
 pub(super) const UNSETTLED: usize = 8;
-/// How long is waited before a settling that found no place is tried again.
+/// How long is waited before a settling that found no space is tried again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// What a turn's sender and its settler know of each other.
@@ -40,7 +40,7 @@ pub(super) async fn settle_all<S: Spool>(
     Ok(())
 }
 
-/// Records a batch; for want of place it is tried again until `patience` ends.
+/// Records a batch; for want of space it is tried again until `patience` ends.
 async fn settle<S: Spool>(
     spool: &S,
     turn: &Turn,

@@ -9,7 +9,7 @@ use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
 use super::Split;
-use super::room::Room;
+use super::handler::Handler;
 use crate::dialogue::StoredMessage;
 use crate::play::Peer;
 use crate::replies::Replies;
@@ -29,7 +29,7 @@ pub struct Client<'c> {
     config: &'c Config<'c>,
     now: Instant,
     input: Vec<u8>,
-    room: Room,
+    handler: Handler,
     replies: Replies,
     state: State,
     split: Split,
@@ -44,7 +44,7 @@ impl<'c> Client<'c> {
             config,
             now: Instant::from_millis(1_000),
             input: Vec::new(),
-            room: Room::new(),
+            handler: Handler::new(),
             replies: Replies::default(),
             state: State::Open,
             split,
@@ -71,9 +71,9 @@ impl<'c> Client<'c> {
     /// What is stored now that the session is over.
     pub fn end(mut self) -> Result<Vec<StoredMessage>, String> {
         if self.session.hang_up().is_some() {
-            self.room.discard()?;
+            self.handler.discard()?;
         }
-        self.room.end()
+        self.handler.end()
     }
 
     fn reached(&self, expected: State) -> Result<(), String> {
@@ -102,7 +102,7 @@ impl<'c> Client<'c> {
                     check_borrowed(&event, unread)?;
                     let mut carrier = Carrier {
                         session: &mut self.session,
-                        room: &mut self.room,
+                        handler: &mut self.handler,
                         replies: &mut self.replies,
                     };
                     carrier.handle(event, &mut out)?;
@@ -187,10 +187,10 @@ fn check_borrowed(event: &Event<'_>, input: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Where events are handled: what the session, the mailroom and the connection have to do with it.
+/// Where events are handled: what the session, the handler and the connection have to do with it.
 struct Carrier<'d, 'c> {
     session: &'d mut Session<'c>,
-    room: &'d mut Room,
+    handler: &'d mut Handler,
     replies: &'d mut Replies,
 }
 
@@ -199,28 +199,28 @@ impl Carrier<'_, '_> {
         match event {
             Event::Connect { ask } => self.answer(ask, Verdict::Accept, out),
             Event::Hello { name, ask, .. } => {
-                self.room.hello(name);
+                self.handler.hello(name);
                 self.answer(ask, Verdict::Accept, out)
             }
             Event::Mail { from, params, ask } => {
-                let verdict = self.room.mail(from, params);
+                let verdict = self.handler.mail(from, params);
                 self.answer(ask, verdict, out)
             }
             Event::Rcpt { to, params, ask } => {
-                let verdict = self.room.rcpt(to, params);
+                let verdict = self.handler.rcpt(to, params);
                 self.answer(ask, verdict, out)
             }
-            Event::Data { ask } => self.answer(ask, self.room.open(), out),
-            Event::Chunk(octets) => self.room.chunk(octets),
-            Event::ChunkEnd { ask } => self.answer(ask, self.room.chunk_end(), out),
+            Event::Data { ask } => self.answer(ask, self.handler.open(), out),
+            Event::Chunk(octets) => self.handler.chunk(octets),
+            Event::ChunkEnd { ask } => self.answer(ask, self.handler.chunk_end(), out),
             Event::End { size, ask } => {
-                let verdict = self.room.commit(size)?;
+                let verdict = self.handler.commit(size)?;
                 self.answer(ask, verdict, out)
             }
-            Event::Discard(_) => self.room.discard(),
-            Event::Etrn { node, ask } => self.answer(ask, self.room.etrn(node), out),
-            Event::Atrn { domains, ask } => self.answer(ask, self.room.atrn(domains), out),
-            Event::StartTls { ask } => self.answer(ask, self.room.start_tls(), out),
+            Event::Discard(_) => self.handler.discard(),
+            Event::Etrn { node, ask } => self.answer(ask, self.handler.etrn(node), out),
+            Event::Atrn { domains, ask } => self.answer(ask, self.handler.atrn(domains), out),
+            Event::StartTls { ask } => self.answer(ask, self.handler.start_tls(), out),
             Event::AuthStart { mechanism, initial, ask } => {
                 self.answer(ask, start_auth(mechanism, initial), out)
             }

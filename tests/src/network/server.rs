@@ -14,7 +14,7 @@ use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
-use postern::receive::session::Post;
+use postern::receive::session::Services;
 use postern::receive::triggers::Triggers;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
@@ -71,7 +71,7 @@ impl Server {
         let releases = Releases::new(clock.clone(), metrics.clone(), Triggers::default());
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone(), metrics.clone()));
-        let post = Post {
+        let services = Services {
             spool: Arc::clone(&spool),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             own: Token::new().expect("random numbers"),
@@ -85,7 +85,7 @@ impl Server {
         let (_, terms) = watch::channel(terms);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let reception = Arc::new(Reception::new(Arc::new(post), terms, stopping));
+        let reception = Arc::new(Reception::new(Arc::new(services), terms, stopping));
         let reception = runtime.spawn(reception.receive(listener));
         Self { address, trust, spool, stop, reception, _folder: folder }
     }

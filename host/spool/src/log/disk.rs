@@ -58,7 +58,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Fills `buffer`; an error when the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Sets place aside and makes the file so long, filled with zeros.
+    /// Sets space aside and makes the file so long, filled with zeros.
     fn reserve(&self, length: u64) -> io::Result<()>;
     /// Cuts the file.
     fn truncate(&self, length: u64) -> io::Result<()>;
@@ -95,7 +95,7 @@ impl Trouble {
     }
 }
 
-/// Whether an error says that there is no place left.
+/// Whether an error says that there is no space left.
 pub fn is_full(error: &io::Error) -> bool {
     Trouble::of(error) == Trouble::Full
 }
@@ -140,7 +140,7 @@ impl DiskFile for File {
     }
 }
 
-/// Sets place aside on file systems that cannot do it by themselves.
+/// Sets space aside on file systems that cannot do it by themselves.
 fn write_zeros(file: &File, length: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut offset = 0;

@@ -1,6 +1,6 @@
 //! A message that is being received: in memory while it is short, in a file when it grows.
 //!
-//! The octets are copied once, from the session's chunk to the place in which they are written:
+//! The octets are copied once, from the session's chunk to the buffer from which they are written:
 //! the record that the log writes as it is, or the buffer of the draft's file. A short body that
 //! went to a file is read back for its commit, so that it shares the log's sync.
 
@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, Trouble};
 use super::operation::Operation;
-use super::place::Promise;
 use super::record::{Header, Kind, RECORD_HEAD};
+use super::space::Promise;
 use super::store::Failure;
 use super::writer::Handle;
 use super::{Shared, blocking};
@@ -34,7 +34,7 @@ pub struct LogDraft<D: Disk> {
     id: MsgId,
     promise: Promise<D>,
     memory: Option<OwnedSemaphorePermit>,
-    /// The record: place for its head, the envelope, and what of the body is not in the file.
+    /// The record: room for its head, the envelope, and what of the body is not in the file.
     record: Vec<u8>,
     body_start: usize,
     /// Octets that the record may have before more memory is asked for.
@@ -59,7 +59,7 @@ impl<F> Clone for DraftFile<F> {
 }
 
 impl<D: Disk> LogDraft<D> {
-    /// Promises place for a message and takes the memory it begins with, for which it waits some
+    /// Promises space for a message and takes the memory it begins with, for which it waits some
     /// seconds at most. It holds no memory while it waits for it, so that those who have some are
     /// never waiting for each other.
     pub(super) async fn begin(

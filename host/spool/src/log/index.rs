@@ -34,7 +34,7 @@ const CLOCK_SLACK_SECONDS: u64 = 300;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// In which segment.
     pub segment: u32,
     /// At which byte of it.
@@ -43,7 +43,7 @@ pub struct Place {
     pub meta_len: u32,
 }
 
-impl Place {
+impl Location {
     /// Bytes of a record that has no body.
     pub fn record_len(&self) -> u64 {
         super::record::RECORD_HEAD as u64 + u64::from(self.meta_len)

@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | 8 | the stamp of its last release: its epoch |
 //! | 8 | the time at which it was put off |
-//! | 4, 4 | segment and offset: puts before that place were tried; all ones: this record's |
+//! | 4, 4 | segment and offset: puts before that location were tried; all ones: this record's |
 //! | 1 | flags: 1 asked for, 2 held by a person, 4 suspended |
 //! | 2 | length of the reason |
 //! | | the reason for its last put-off |
@@ -153,7 +153,7 @@ pub enum Tried {
     None,
     /// Those before the record that says so.
     Here,
-    /// Those before this place: segment, and offset in it.
+    /// Those before this location: segment, and offset in it.
     Before(u32, u32),
 }
 

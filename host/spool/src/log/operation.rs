@@ -4,7 +4,7 @@ use postern_core::envelope::State;
 
 use super::Shared;
 use super::disk::Disk;
-use super::index::{Flags, Index, Place};
+use super::index::{Flags, Index, Location};
 use super::meta::{self, ItemState, PutOff};
 use super::record::{Header, Kind};
 use super::store::{Failure, Record};
@@ -31,7 +31,7 @@ pub enum Operation {
     Change(Vec<ItemChange>),
     /// How these domains stand, which is in memory already.
     Domains(Vec<Domain>),
-    /// Nothing but place for settlings.
+    /// Nothing but space for settlings.
     Room,
     /// The end of a file that is no part of the log; needs nothing durable.
     Discard(String),
@@ -67,7 +67,7 @@ pub enum Left {
         held: Option<bool>,
         /// The record that the recipients were read from, unless a turn has them: if there is
         /// another by now, the item is left as it is.
-        seen: Option<Place>,
+        seen: Option<Location>,
     },
 }
 
@@ -77,7 +77,7 @@ impl Left {
         recipients: &[Recipient],
         put_off: PutOff,
         held: Option<bool>,
-        seen: Option<Place>,
+        seen: Option<Location>,
     ) -> Self {
         let left = recipients.iter().filter(|recipient| recipient.state != State::Delivered);
         let mut records = Vec::new();

@@ -7,7 +7,7 @@ use crc32c::crc32c_append;
 use postern_core::envelope::State;
 
 use super::disk::{BODIES, Disk, DiskFile, Trouble};
-use super::index::Place;
+use super::index::Location;
 use super::meta::ItemState;
 use super::record::{Header, RECORD_HEAD};
 use super::report::Damage;
@@ -25,23 +25,27 @@ pub(super) struct ItemRead {
     /// Octets of the body.
     pub(super) size: u64,
     /// Where the recipients were, if not in the put.
-    pub(super) state: Option<Place>,
+    pub(super) state: Option<Location>,
 }
 
 impl<D: Disk> Shared<D> {
-    /// The record at `place`, which must be about `id`: its head and its meta part.
-    pub(super) fn read_record(&self, place: Place, id: MsgId) -> Result<(Header, Vec<u8>), Error> {
+    /// The record at `location`, which must be about `id`: its head and its meta part.
+    pub(super) fn read_record(
+        &self,
+        location: Location,
+        id: MsgId,
+    ) -> Result<(Header, Vec<u8>), Error> {
         let damaged = |error: &dyn std::fmt::Display| {
-            let name = segment_name(place.segment);
-            Error::Damaged(format!("{name}, octet {}: {error}", place.offset))
+            let name = segment_name(location.segment);
+            Error::Damaged(format!("{name}, octet {}: {error}", location.offset))
         };
-        let mark = self.index().segments.get(place.segment).ok_or(Error::Gone)?.mark;
-        let mut bytes = vec![0; RECORD_HEAD + place.meta_len as usize];
-        let file = self.files.get(&self.disk, place.segment);
-        let read = file.and_then(|file| file.read_at(&mut bytes, u64::from(place.offset)));
+        let mark = self.index().segments.get(location.segment).ok_or(Error::Gone)?.mark;
+        let mut bytes = vec![0; RECORD_HEAD + location.meta_len as usize];
+        let file = self.files.get(&self.disk, location.segment);
+        let read = file.and_then(|file| file.read_at(&mut bytes, u64::from(location.offset)));
         read.map_err(|error| read_fault(&error, &damaged))?;
-        match Header::read(mark, u64::from(place.offset), &bytes) {
-            Some((header, meta)) if header.id == id && meta.len() == place.meta_len as usize => {
+        match Header::read(mark, u64::from(location.offset), &bytes) {
+            Some((header, meta)) if header.id == id && meta.len() == location.meta_len as usize => {
                 Ok((header, bytes.split_off(RECORD_HEAD)))
             }
             Some(_) => Err(damaged(&"the record is another's")),
@@ -49,18 +53,21 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// The recipients that the state of an item at `place` says.
+    /// The recipients that the state of an item at `location` says.
     fn read_state(
         &self,
-        place: Place,
+        location: Location,
         domain: &Domain,
         id: MsgId,
     ) -> Result<Vec<Recipient>, Error> {
-        let (header, meta) = self.read_record(place, id)?;
+        let (header, meta) = self.read_record(location, id)?;
         let state = ItemState::parse(header.kind, &meta);
         let Some(state) = state.filter(|state| state.domain == *domain) else {
-            let name = segment_name(place.segment);
-            return Err(Error::Damaged(format!("{name}, octet {}: no state of it", place.offset)));
+            let name = segment_name(location.segment);
+            return Err(Error::Damaged(format!(
+                "{name}, octet {}: no state of it",
+                location.offset
+            )));
         };
         Ok(state.recipients().map(Recipient::from_stored).collect())
     }
@@ -91,8 +98,8 @@ impl<D: Disk> Shared<D> {
         &self,
         domain: &Domain,
         id: MsgId,
-        put: Place,
-        state: Option<Place>,
+        put: Location,
+        state: Option<Location>,
     ) -> Result<Envelope, Error> {
         let (_, meta) = self.read_record(put, id)?;
         let (_, mut envelope) = Envelope::decode(&meta).map_err(|fault| {
@@ -100,7 +107,7 @@ impl<D: Disk> Shared<D> {
             Error::Damaged(format!("{name}, octet {}: {fault}", put.offset))
         })?;
         match state {
-            Some(place) => envelope.recipients = self.read_state(place, domain, id)?,
+            Some(location) => envelope.recipients = self.read_state(location, domain, id)?,
             None => envelope.recipients.retain(|recipient| {
                 recipient.state != State::Delivered && recipient.domain() == *domain
             }),
@@ -115,9 +122,9 @@ impl<D: Disk> Shared<D> {
             index.slots.find(id).map(|slot| index.slots[slot].put)
         };
         loop {
-            let place = find().ok_or(Error::Gone)?;
-            let opened = self.open_body_at(id, place);
-            if opened.is_ok() || find() == Some(place) {
+            let location = find().ok_or(Error::Gone)?;
+            let opened = self.open_body_at(id, location);
+            if opened.is_ok() || find() == Some(location) {
                 return opened.inspect_err(|error| self.note_body(id, error));
             }
         }
@@ -135,24 +142,24 @@ impl<D: Disk> Shared<D> {
     }
 
     pub(super) fn damage_of(&self, domains: Vec<Domain>, id: MsgId, what: String) -> Damage {
-        let place = {
+        let location = {
             let index = self.index();
             index.slots.find(id).map(|slot| index.slots[slot].put)
         };
-        let file = place.map(|place| segment_name(place.segment)).unwrap_or_default();
+        let file = location.map(|location| segment_name(location.segment)).unwrap_or_default();
         Damage { file, range: None, what, id: Some(id), domains, is_held: true }
     }
 
-    fn open_body_at(self: &Arc<Self>, id: MsgId, place: Place) -> Result<LogBody<D>, Error> {
-        let (header, _) = self.read_record(place, id)?;
-        let start = u64::from(place.offset) + RECORD_HEAD as u64 + u64::from(place.meta_len);
+    fn open_body_at(self: &Arc<Self>, id: MsgId, location: Location) -> Result<LogBody<D>, Error> {
+        let (header, _) = self.read_record(location, id)?;
+        let start = u64::from(location.offset) + RECORD_HEAD as u64 + u64::from(location.meta_len);
         let name =
-            if header.own_file { format!("{BODIES}/{id}") } else { segment_name(place.segment) };
+            if header.own_file { format!("{BODIES}/{id}") } else { segment_name(location.segment) };
         let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
         let (file, start) = if header.own_file {
             (self.disk.open(&name).map(Arc::new), 0)
         } else {
-            (self.files.get(&self.disk, place.segment), start)
+            (self.files.get(&self.disk, location.segment), start)
         };
         Ok(LogBody {
             shared: self.clone(),

@@ -32,7 +32,7 @@ pub(super) fn open<D: Disk>(
     for found in report.damage() {
         shared.damage.add(found);
     }
-    shared.look_for_place();
+    shared.look_at_space();
     let mut log = Log::new(shared.clone(), next_segment, next_batch);
     let numbers: Vec<_> = shared.index().segments.numbers().collect();
     for number in numbers {
@@ -83,7 +83,7 @@ fn repair<D: Disk>(replay: &mut Replay, disk: &D) -> io::Result<()> {
 }
 
 /// Puts aside what was never finished of a segment, and makes what it has besides durable. Says
-/// whether there was place to do so; if not, all of the segment is kept as it is.
+/// whether there was space to do so; if not, all of the segment is kept as it is.
 fn end_segment<D: Disk>(disk: &D, scanned: &Scanned) -> io::Result<bool> {
     if !scanned.is_last {
         return Ok(true);

@@ -64,8 +64,8 @@ pub enum Finding {
         /// Its name in the spool's folder.
         name: String,
     },
-    /// No place could be set aside for the records of what becomes of held mail: nothing is
-    /// delivered before the disk has place again.
+    /// No space could be set aside for the records of what becomes of held mail: nothing is
+    /// delivered before the disk has space again.
     NoReserve,
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for Finding {
             }
             Self::Stray { name } => write!(f, "{name}: nothing that the spool knows; left alone"),
             Self::NoReserve => f.write_str(
-                "no place is left to record what becomes of held mail: nothing is delivered \
+                "no space is left to record what becomes of held mail: nothing is delivered \
                  before there is",
             ),
         }

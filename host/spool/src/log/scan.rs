@@ -148,7 +148,7 @@ impl<'f, F: DiskFile> Window<'f, F> {
     }
 }
 
-/// Octets up to the last that is not zero. The place that is set aside is long and mostly zeros, so
+/// Octets up to the last that is not zero. The space that is set aside is long and mostly zeros, so
 /// they are looked at in parts that the compiler can compare at once.
 fn last_used(bytes: &[u8]) -> Option<u64> {
     let mut parts = bytes.chunks(4 << 10).enumerate();

@@ -24,7 +24,7 @@ use crate::{MsgId, Recorded};
 pub enum Failure {
     /// The turn has lapsed.
     Stale,
-    /// There is no place; nothing was changed.
+    /// There is no space; nothing was changed.
     Full,
     /// Short of descriptors or memory; nothing was changed.
     Busy,
@@ -37,7 +37,7 @@ pub enum Failure {
 /// Records that are done while the index is locked.
 const APPLY_SLICE: usize = 32;
 
-/// What a record is for, which decides what place it may have when that is short.
+/// What a record is for, which decides what space it may have when that is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// A new message.
@@ -177,9 +177,9 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Looks how much place there is, for those who want to know.
+    /// Looks how much space there is, for those who want to know.
     pub fn look(&self) {
-        self.shared.look_for_place();
+        self.shared.look_at_space();
     }
 
     /// Nothing is believed durable unless this returns `Ok`.

@@ -14,13 +14,13 @@ use super::store::{Failure, Log};
 
 /// Operations that share one sync at most.
 const BATCH: usize = 256;
-/// With as many messages under way, a batch waits a moment for more of them: on a disk that syncs
-/// in less time than a message needs, each would else pay for a sync of its own.
-const MANY: u64 = 8;
+/// Messages under way from which on a batch waits for more of them: on a disk that syncs in less
+/// time than a message needs, each would else pay for a sync of its own.
+const BUSY_FROM: u64 = 8;
 /// How long it waits then. A client waits for its 250 that much longer.
-const MOMENT: Duration = Duration::from_millis(1);
+const BATCH_DELAY: Duration = Duration::from_millis(1);
 
-/// How often the place on the disk is looked at while nothing happens.
+/// How often the free space is looked at while nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// An operation on its way to the thread.
@@ -116,8 +116,8 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
             first => first.ok(),
         };
         stopping = first.is_none();
-        if log.messages_under_way() >= MANY {
-            std::thread::sleep(MOMENT);
+        if log.messages_under_way() >= BUSY_FROM {
+            std::thread::sleep(BATCH_DELAY);
         }
         for job in first.into_iter().chain(waiting.try_iter()) {
             match job {

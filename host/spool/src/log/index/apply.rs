@@ -2,7 +2,7 @@
 
 use postern_core::envelope::{Envelope as Stored, State};
 
-use super::{Change, Flags, Index, Place, Slot, flags_of};
+use super::{Change, Flags, Index, Location, Slot, flags_of};
 use crate::log::meta::{DomainState, ItemState, Named, Tried};
 use crate::log::record::Kind;
 use crate::log::segment::Entry;
@@ -13,24 +13,24 @@ impl Index {
     /// Does what the record `entry` of `segment` says. None when its meta part is not right.
     pub fn apply(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
         let kind = entry.header.kind;
-        let place = place_of(segment, entry);
+        let location = location_of(segment, entry);
         match kind {
-            Kind::Put => return self.put(place, entry),
+            Kind::Put => return self.put(location, entry),
             Kind::State | Kind::OldState => {
-                self.state(place, entry.header.id, &ItemState::parse(kind, entry.meta)?);
+                self.state(location, entry.header.id, &ItemState::parse(kind, entry.meta)?);
             }
             Kind::Done => {
-                return Some(self.done(place, entry.header.id, &Named::parse(entry.meta)?));
+                return Some(self.done(location, entry.header.id, &Named::parse(entry.meta)?));
             }
             Kind::Domain | Kind::OldDomain => {
                 let (domain, state) = DomainState::parse(kind, entry.meta)?;
-                self.domain(place, &domain, state);
+                self.domain(location, &domain, state);
             }
         }
         Some(Change::None)
     }
 
-    fn put(&mut self, place: Place, entry: &Entry<'_>) -> Option<Change> {
+    fn put(&mut self, location: Location, entry: &Entry<'_>) -> Option<Change> {
         let stored = Stored::parse(entry.meta).ok()?;
         let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
         let mut by_queue: Vec<(u32, Flags)> = Vec::with_capacity(1);
@@ -47,8 +47,8 @@ impl Index {
         }
         let (id, body_len) = (entry.header.id, entry.header.body_len);
         let flags = Flags::EMPTY.with(Flags::OWN_FILE, entry.header.own_file);
-        let item = Slot::new(id, place, body_len, stored.head().arrival, flags);
-        self.segments.use_more(place.segment, item.put_len());
+        let item = Slot::new(id, location, body_len, stored.head().arrival, flags);
+        self.segments.use_more(location.segment, item.put_len());
         self.body_bytes += body_len;
         let first = self.slots.find(id);
         if let Some(first) = first {
@@ -89,11 +89,11 @@ impl Index {
         self.with_queue(number, |queue, slots| queue.file(slots, slot));
     }
 
-    fn state(&mut self, place: Place, id: MsgId, state: &ItemState<'_>) {
+    fn state(&mut self, location: Location, id: MsgId, state: &ItemState<'_>) {
         self.next_stamp = self.next_stamp.max(state.stamp);
         let Some(slot) = self.item(&state.domain, id) else { return };
-        self.segments.use_more(place.segment, place.record_len());
-        if let Some(old) = self.slots.set_state(slot, Some(place)) {
+        self.segments.use_more(location.segment, location.record_len());
+        if let Some(old) = self.slots.set_state(slot, Some(location)) {
             self.segments.use_less(old.segment, old.record_len());
         }
         let recipients = state.recipients();
@@ -116,9 +116,9 @@ impl Index {
         });
     }
 
-    fn done(&mut self, place: Place, id: MsgId, named: &Named<'_>) -> Change {
+    fn done(&mut self, location: Location, id: MsgId, named: &Named<'_>) -> Change {
         if let Ok(target) = u32::try_from(named.number) {
-            self.segments.bury(place.segment, target, place.record_len());
+            self.segments.use_done(location.segment, target, location.record_len());
         }
         let Some(slot) = self.item(&named.domain, id) else { return Change::None };
         let message = self.slots[slot];
@@ -144,18 +144,18 @@ impl Index {
     }
 
     /// How a domain stands is in memory before it is recorded; only a replay learns it from here.
-    fn domain(&mut self, place: Place, domain: &Domain, mut state: DomainState) {
+    fn domain(&mut self, location: Location, domain: &Domain, mut state: DomainState) {
         self.next_stamp = self.next_stamp.max(state.epoch);
-        self.segments.use_more(place.segment, place.record_len());
+        self.segments.use_more(location.segment, location.record_len());
         if state.tried == Tried::Here {
-            state.tried = Tried::Before(place.segment, place.offset);
+            state.tried = Tried::Before(location.segment, location.offset);
         }
         let until = self.until(state.put_off);
         let is_replay = self.replay.is_some();
         let mut old = None;
         self.change_domain(domain, |queue| {
             let more = queue.more_mut();
-            old = more.record.replace(place);
+            old = more.record.replace(location);
             more.is_unrecorded = false;
             if is_replay {
                 more.until = until;
@@ -172,9 +172,9 @@ impl Index {
     /// Whether an item was tried: a recipient that waits was, or all of the domain since it came.
     pub fn is_tried(&self, slot: u32) -> bool {
         let item = &self.slots[slot];
-        let place = (item.put.segment, item.put.offset);
+        let location = (item.put.segment, item.put.offset);
         let before = match self.queue_at(item.queue).state().map(|state| state.tried) {
-            Some(Tried::Before(segment, offset)) => place < (segment, offset),
+            Some(Tried::Before(segment, offset)) => location < (segment, offset),
             // What is not yet recorded was tried by a turn that has just ended.
             Some(Tried::Here) => true,
             Some(Tried::None) | None => false,
@@ -183,7 +183,7 @@ impl Index {
     }
 }
 
-fn place_of(segment: u32, entry: &Entry<'_>) -> Place {
+fn location_of(segment: u32, entry: &Entry<'_>) -> Location {
     let offset = u32::try_from(entry.offset).expect("a segment is shorter than 4 GiB");
-    Place { segment, offset, meta_len: entry.header.meta_len }
+    Location { segment, offset, meta_len: entry.header.meta_len }
 }

@@ -2,7 +2,7 @@
 
 use super::seq::Seq;
 use super::slots::{Flags, Slots, WHEN_ASKED};
-use super::{Place, Until};
+use super::{Location, Until};
 use crate::log::meta::DomainState;
 use crate::{Domain, MsgId, NextTry, Status};
 
@@ -43,7 +43,7 @@ pub struct More {
     /// Until when all of it is put off, as `Slot::until`.
     pub until: Until,
     /// The record that says so.
-    pub record: Option<Place>,
+    pub record: Option<Location>,
     /// Whether the record says less than is known: all mail that was asked for is gone.
     pub is_unrecorded: bool,
 }

@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use postern_core::time::Timestamp;
 
-use super::Place;
+use super::Location;
 use crate::MsgId;
 
 /// Slots, or states, that are allocated at once: a table that doubled would need three times the
@@ -14,7 +14,7 @@ const CHUNK: usize = 1_024;
 /// so each is small: a million messages are a thousand in each.
 const TABLES: usize = 1_024;
 
-/// No slot, or no place of a state.
+/// No slot, or no location of a state.
 pub const NONE: u32 = u32::MAX;
 
 /// An item's time when it waits for a release.
@@ -65,12 +65,12 @@ impl Flags {
 pub struct Slot {
     pub id: MsgId,
     /// Where the put is.
-    pub put: Place,
+    pub put: Location,
     /// The queue's number.
     pub queue: u32,
     /// The next item of the same message; the last is followed by the first.
     pub next: u32,
-    /// The place of the record that replaced the item's recipients, by number.
+    /// The location of the record that replaced the item's recipients, by number.
     state: u32,
     /// Seconds since 1970-01-01T00:00:00Z.
     pub arrival: u32,
@@ -85,7 +85,7 @@ const _: () = assert!(size_of::<Slot>() == 56);
 
 impl Slot {
     /// An item of which no record but its put is known, alone in its ring.
-    pub fn new(id: MsgId, put: Place, body_len: u64, arrival: Timestamp, flags: Flags) -> Self {
+    pub fn new(id: MsgId, put: Location, body_len: u64, arrival: Timestamp, flags: Flags) -> Self {
         Self {
             id,
             put,
@@ -129,7 +129,7 @@ pub struct Slots {
     by_id: Vec<HashTable<u32>>,
     messages: usize,
     /// In chunks, as the items are.
-    states: Vec<Vec<Place>>,
+    states: Vec<Vec<Location>>,
     free_states: Vec<u32>,
 }
 
@@ -183,7 +183,7 @@ impl Slots {
         let id = item.id;
         let first = self.find(id);
         item.next = first.map_or(NONE, |first| self[first].next);
-        let slot = self.place(item);
+        let slot = self.insert(item);
         match first {
             Some(first) => self[first].next = slot,
             None => {
@@ -198,7 +198,7 @@ impl Slots {
         slot
     }
 
-    fn place(&mut self, item: Slot) -> u32 {
+    fn insert(&mut self, item: Slot) -> u32 {
         if let Some(slot) = self.free.pop() {
             self[slot] = item;
             return slot;
@@ -206,7 +206,7 @@ impl Slots {
         push(&mut self.chunks, item)
     }
 
-    fn state_mut(&mut self, number: u32) -> &mut Place {
+    fn state_mut(&mut self, number: u32) -> &mut Location {
         &mut self.states[number as usize / CHUNK][number as usize % CHUNK]
     }
 
@@ -230,15 +230,15 @@ impl Slots {
     }
 
     /// The record that replaced the item's recipients.
-    pub fn state(&self, slot: u32) -> Option<Place> {
+    pub fn state(&self, slot: u32) -> Option<Location> {
         let number = self[slot].state as usize;
         self.states.get(number / CHUNK)?.get(number % CHUNK).copied()
     }
 
-    /// Says that `place` has the item's recipients; where they were before.
-    pub fn set_state(&mut self, slot: u32, place: Option<Place>) -> Option<Place> {
+    /// Says that `location` has the item's recipients; where they were before.
+    pub fn set_state(&mut self, slot: u32, location: Option<Location>) -> Option<Location> {
         let old = self.state(slot);
-        match (self[slot].state, place) {
+        match (self[slot].state, location) {
             (NONE, None) => {}
             (NONE, Some(place)) => {
                 self[slot].state = match self.free_states.pop() {

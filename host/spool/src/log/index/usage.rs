@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Segment {
     /// The number with which its records begin.
     pub mark: u64,
-    /// Octets up to the end of its last record.
+    /// Bytes up to the end of its last record.
     pub length: u64,
     /// Something in it cannot be read: it is never deleted, but moved aside.
     pub damaged: bool,
-    /// Octets of records that are needed.
+    /// Bytes of records that are needed.
     needed: u64,
     /// Those of them that are done records, by the segment of their put: without the record, that
     /// put would come back to life for as long as its segment is there.
-    graves: BTreeMap<u32, u64>,
+    done: BTreeMap<u32, u64>,
     /// The segments that puts were copied from into this one. As long as one of them is there,
     /// this one stays: without it, the record that ended such a put could be dropped, and the put
     /// that it was copied from would come back to life.
@@ -33,9 +33,9 @@ impl Segments {
 
     /// Adds a segment of which nothing is needed yet.
     pub fn add(&mut self, number: u32, mark: u64, length: u64) {
-        let (damaged, needed, graves) = (false, 0, BTreeMap::new());
+        let (damaged, needed, done) = (false, 0, BTreeMap::new());
         let sources = BTreeSet::new();
-        self.0.insert(number, Segment { mark, length, damaged, needed, graves, sources });
+        self.0.insert(number, Segment { mark, length, damaged, needed, done, sources });
     }
 
     /// The segment of this number.
@@ -53,12 +53,12 @@ impl Segments {
         self.0.keys().copied()
     }
 
-    /// Octets of all segments.
+    /// Bytes of all segments.
     pub fn length(&self) -> u64 {
         self.0.values().map(|segment| segment.length).sum()
     }
 
-    /// Octets of a segment that are needed.
+    /// Bytes of a segment that are needed.
     pub fn needed(&self, number: u32) -> u64 {
         self.get(number).map_or(0, |segment| segment.needed)
     }
@@ -88,34 +88,35 @@ impl Segments {
         parts.min().filter(|(needed, _)| *needed < thousandths).map(|(_, number)| number)
     }
 
-    /// Forgets a segment whose file is gone, and the graves that were needed because of it.
+    /// Forgets a segment whose file is gone, and the done records that were needed because of it.
     pub fn remove(&mut self, number: u32) {
         self.0.remove(&number);
         for segment in self.0.values_mut() {
-            segment.needed -= segment.graves.remove(&number).unwrap_or(0);
+            segment.needed -= segment.done.remove(&number).unwrap_or(0);
             segment.sources.remove(&number);
         }
     }
 
-    pub(super) fn use_more(&mut self, number: u32, octets: u64) {
+    pub(super) fn use_more(&mut self, number: u32, bytes: u64) {
         if let Some(segment) = self.0.get_mut(&number) {
-            segment.needed += octets;
+            segment.needed += bytes;
         }
     }
 
-    pub(super) fn use_less(&mut self, number: u32, octets: u64) {
+    pub(super) fn use_less(&mut self, number: u32, bytes: u64) {
         if let Some(segment) = self.0.get_mut(&number) {
-            segment.needed -= octets;
+            segment.needed -= bytes;
         }
     }
 
-    pub(super) fn bury(&mut self, number: u32, target: u32, octets: u64) {
+    /// A done record in `number` is needed until segment `target`, which has its put, is gone.
+    pub(super) fn use_done(&mut self, number: u32, target: u32, bytes: u64) {
         if number == target || !self.0.contains_key(&target) {
             return;
         }
         if let Some(segment) = self.0.get_mut(&number) {
-            *segment.graves.entry(target).or_default() += octets;
-            segment.needed += octets;
+            *segment.done.entry(target).or_default() += bytes;
+            segment.needed += bytes;
         }
     }
 }

@@ -6,7 +6,7 @@ use postern_core::envelope::State;
 
 use super::{Answer, Failure, Log, Purpose, Record};
 use crate::log::disk::{Disk, DiskFile, Trouble};
-use crate::log::index::Place;
+use crate::log::index::Location;
 use crate::log::meta::{DomainState, ItemState, Named};
 use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
 use crate::log::report::Damage;
@@ -40,7 +40,7 @@ pub(super) struct Copying {
 
 impl<D: Disk> Log<D> {
     /// Begins to clear a segment away of which little or nothing is needed; false when there is
-    /// none. The less place is left, the more may be needed of it.
+    /// none. The less space is left, the more may be needed of it.
     pub(super) fn begin_tidying(&mut self) -> io::Result<bool> {
         let space = self.shared.disk.space()?;
         let most_needed_thousandths = match space.free {
@@ -156,7 +156,7 @@ impl<D: Disk> Log<D> {
     /// Adds the records that say today what `entry` said; none when nobody needs it.
     fn copy(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
         let (kind, id) = (entry.header.kind, entry.header.id);
-        let here = |place: Place| is_at(place, number, entry);
+        let here = |location: Location| is_at(location, number, entry);
         match kind {
             Kind::Put => return self.copy_put(number, entry, copies),
             Kind::Done => {
@@ -195,7 +195,7 @@ impl<D: Disk> Log<D> {
     fn copy_put(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
         let id = entry.header.id;
         let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(()) };
-        let left: Vec<(Domain, Option<Place>)> = {
+        let left: Vec<(Domain, Option<Location>)> = {
             let index = self.shared.index();
             let slots = index.items_of(id).into_iter();
             let slots = slots.filter(|&slot| is_at(index.slots[slot].put, number, entry));
@@ -221,7 +221,7 @@ impl<D: Disk> Log<D> {
         }
         let states = left.into_iter().filter_map(|(_, state)| state);
         let states =
-            states.map(|place| self.copy_state(place, id)).collect::<io::Result<Vec<_>>>()?;
+            states.map(|location| self.copy_state(location, id)).collect::<io::Result<Vec<_>>>()?;
         // A part of them must not count: without its state an item would be as it was put.
         header.linked = !states.is_empty();
         copies.push(copied((header, bytes)));
@@ -246,11 +246,12 @@ impl<D: Disk> Log<D> {
         Err(io::Error::other(format!("the body of {} fails its checksum", entry.header.id)))
     }
 
-    fn copy_state(&self, place: Place, id: MsgId) -> io::Result<Record> {
-        let (header, meta) = self.shared.read_record(place, id).map_err(|error| match error {
-            Error::Unavailable { .. } => io::ErrorKind::ResourceBusy.into(),
-            error => io::Error::other(error),
-        })?;
+    fn copy_state(&self, location: Location, id: MsgId) -> io::Result<Record> {
+        let (header, meta) =
+            self.shared.read_record(location, id).map_err(|error| match error {
+                Error::Unavailable { .. } => io::ErrorKind::ResourceBusy.into(),
+                error => io::Error::other(error),
+            })?;
         let state = ItemState::parse(header.kind, &meta);
         let state = state.ok_or_else(|| io::Error::other(format!("no state of {id}")))?;
         Ok(copied(state.record(id)))
@@ -261,6 +262,6 @@ fn copied((header, bytes): (Header, Vec<u8>)) -> Record {
     Record { operation: 0, settles: None, header, bytes }
 }
 
-fn is_at(place: Place, number: u32, entry: &Entry<'_>) -> bool {
-    (place.segment, u64::from(place.offset)) == (number, entry.offset)
+fn is_at(location: Location, number: u32, entry: &Entry<'_>) -> bool {
+    (location.segment, u64::from(location.offset)) == (number, entry.offset)
 }

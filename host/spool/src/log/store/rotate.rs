@@ -1,4 +1,4 @@
-//! From one segment to the next, with place for what must always be written.
+//! From one segment to the next, with space for what must always be written.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl<D: Disk> Log<D> {
         let margin = self.shared.options.segment_bytes / 64;
         let is_ready = self.spare.is_some() || self.fits(margin, Purpose::Settle);
         if self.shared.can_settle.swap(is_ready, Ordering::Relaxed) && !is_ready {
-            tracing::error!("no place is left to record what becomes of held mail");
+            tracing::error!("no space is left to record what becomes of held mail");
         }
     }
 
@@ -120,7 +120,7 @@ impl<D: Disk> Log<D> {
         Ok(made)
     }
 
-    /// A whole segment's file; when there is too little place, one for some settlings.
+    /// A whole segment's file; when there is too little space, one for some settlings.
     fn make_spare(&mut self, purpose: Purpose) -> io::Result<Spare<D::File>> {
         let mut capacity = self.shared.options.segment_bytes;
         loop {
@@ -209,7 +209,7 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Removes a segment of which nothing is needed. What it had buried may be forgotten only once
+    /// Removes a segment of which nothing is needed. The done records of its puts may be forgotten only once
     /// its removal is durable: else a power cut would bring the segment back, and its puts to life.
     pub fn drop_segment(&mut self, number: u32) -> io::Result<()> {
         let disk = &self.shared.disk;

@@ -92,7 +92,7 @@ fn flip_each(is_closed: bool) -> Counts {
         }
         let octets = spool.disk.content(&name);
         for (octet, before) in octets.iter().enumerate() {
-            // Place that is set aside and was never written has nothing to lose.
+            // Space that is set aside and was never written has nothing to lose.
             let is_dead = *before == 0 && octets[octet..].iter().take(200).all(|&o| o == 0);
             if is_dead && octet % 97 > 0 {
                 continue;

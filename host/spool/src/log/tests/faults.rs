@@ -45,7 +45,7 @@ fn a_full_disk_refuses_and_goes_on() {
     let mut tried = 0;
     for (at, dies) in (0..1_000).flat_map(|at| [(at, false), (at, true)]) {
         let (disk, rig) = live_with(Fault::Full(at), dies);
-        let mut rig = rig.expect("an empty disk needs no place to be opened");
+        let mut rig = rig.expect("an empty disk needs no space to be opened");
         if !disk.has_failed() {
             if disk.operations() <= at {
                 break;

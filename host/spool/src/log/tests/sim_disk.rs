@@ -51,7 +51,7 @@ pub enum Fault {
     Cut(u64),
     /// The operation, if it is a sync, fails; what it should have synced never gets to the disk.
     Sync(u64),
-    /// The operation, if it needs place, finds none: a write ends half way.
+    /// The operation, if it needs space, finds none: a write ends half way.
     Full(u64),
     /// The operation, if it needs a descriptor or memory, finds none.
     Busy(u64),
@@ -132,7 +132,7 @@ impl Go {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
-    Place,
+    Space,
     /// An inode, a descriptor and an entry of a folder.
     File,
     Sync,
@@ -274,8 +274,8 @@ impl State {
         if no_descriptors && needs == Needs::File {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        let needs_place = matches!(needs, Needs::Place | Needs::File);
-        if (full && needs_place) || (no_inodes && needs == Needs::File) {
+        let needs_space = matches!(needs, Needs::Space | Needs::File);
+        if (full && needs_space) || (no_inodes && needs == Needs::File) {
             return Ok(Go::HalfWay(io::ErrorKind::StorageFull));
         }
         let go = match self.fault {
@@ -286,10 +286,10 @@ impl State {
             Fault::Sync(at) if at == number && needs == Needs::Sync => {
                 Go::HalfWay(io::ErrorKind::Other)
             }
-            Fault::Full(at) if at == number && needs_place => {
+            Fault::Full(at) if at == number && needs_space => {
                 Go::HalfWay(io::ErrorKind::StorageFull)
             }
-            Fault::Busy(at) if at == number && needs_place => {
+            Fault::Busy(at) if at == number && needs_space => {
                 Go::HalfWay(io::ErrorKind::ResourceBusy)
             }
             Fault::Broken(at) if at == number => Go::HalfWay(io::ErrorKind::Other),
@@ -522,7 +522,7 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let octets: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        self.change(Change::Write(offset as usize, octets), Needs::Place)
+        self.change(Change::Write(offset as usize, octets), Needs::Space)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -542,7 +542,7 @@ impl DiskFile for SimFile {
 
     fn reserve(&self, length: u64) -> io::Result<()> {
         let length = self.length()?.max(length);
-        self.change(Change::Length(length as usize), Needs::Place)
+        self.change(Change::Length(length as usize), Needs::Space)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

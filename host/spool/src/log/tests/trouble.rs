@@ -92,7 +92,7 @@ fn a_disk_that_takes_nothing_new_is_emptied_all_the_same() {
         assert!(rig.shared.can_settle.load(Ordering::Relaxed), "{condition:?}");
         assert!(!rig.report.findings.contains(&Finding::NoReserve));
         rig.put(&[(ONE, 1_000)]);
-        assert_eq!(rig.model.certain(), 20, "no place for it");
+        assert_eq!(rig.model.certain(), 20, "no space for it");
         for _ in 0..20 {
             rig.settle("one.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
         }
@@ -100,7 +100,7 @@ fn a_disk_that_takes_nothing_new_is_emptied_all_the_same() {
         rig.check("emptied while full");
         let disk = rig.disk.after(Loss::All, Fault::None);
         disk.set(WELL);
-        let mut rig = Rig::open(disk, rig.model).expect("there is place again");
+        let mut rig = Rig::open(disk, rig.model).expect("there is space again");
         rig.put(&[(ONE, 1_000)]);
         assert_eq!(rig.model.certain(), 1);
         rig.check("after all");
@@ -126,7 +126,7 @@ async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
 }
 
 fn may_take(spool: &LogSpool<SimDisk>, size: u64) -> Option<Refuse> {
-    spool.shared.look_for_place();
+    spool.shared.look_at_space();
     spool.admission().borrow().refuses(Some(size))
 }
 
@@ -165,7 +165,7 @@ async fn short_of_descriptors_is_busy_and_passes() {
     drop(writer);
     disk.set(WELL);
     assert_eq!(claim(&spool).await.1.len(), 1);
-    let mut writer = spool.begin(&envelope(ONE), None).await.expect("there is place");
+    let mut writer = spool.begin(&envelope(ONE), None).await.expect("there is space");
     writer.write(&body(1, 5_000)).await.expect("there are descriptors again");
     writer.commit().await.expect("the spool never stopped");
 }
@@ -177,12 +177,12 @@ async fn who_announces_much_and_sends_nothing_keeps_nobody_out() {
     let half = 1 << 39;
     let mut silent = Vec::new();
     for _ in 0..20 {
-        silent.push(spool.begin(&envelope(ONE), Some(half)).await.expect("there is place for one"));
+        silent.push(spool.begin(&envelope(ONE), Some(half)).await.expect("there is space for one"));
     }
     spool.begin(&envelope(ONE), Some(half)).await.expect("and nobody has taken it");
     let begun = spool.begin(&envelope(ONE), Some(3 * half)).await;
     assert_eq!(begun.err(), Some(Refuse::Full), "more than there is");
-    assert_eq!(may_take(&spool, 300), None, "which is no want of place for others");
+    assert_eq!(may_take(&spool, 300), None, "which is no want of space for others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ fn full_does_not_flap() {
     let rig = start();
     let look = |free: u64| {
         rig.disk.set_free(free);
-        rig.shared.look_for_place();
+        rig.shared.look_at_space();
         *rig.shared.admission.borrow()
     };
     let whole = rig.shared.options.segment_bytes;

@@ -1,4 +1,4 @@
-//! Place on the disk, promised to messages while they are received: full is said in time.
+//! Space on the disk, promised to messages while they are received: full is said in time.
 //!
 //! A promise is for what came and a step more, not for what a client says that it will send: one
 //! who announces much and sends nothing keeps nobody else out.
@@ -12,7 +12,7 @@ use crate::{Admission, Refuse};
 
 /// What a message is thought to need besides its body.
 const OVERHEAD: u64 = 4 << 10;
-/// Octets that are promised ahead of those that came, so that a message of common length asks only
+/// Bytes that are promised ahead of those that came, so that a message of common length asks only
 /// once how full the disk is.
 const STEP: u64 = 64 << 10;
 /// Files that must still fit.
@@ -20,20 +20,20 @@ const FILES: u64 = 8;
 
 /// What is promised in all.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct Promises {
     promised: AtomicU64,
 }
 
 impl<D: Disk> Shared<D> {
-    /// Looks how much place there is.
-    pub(super) fn look_for_place(&self) {
+    /// Asks the disk how much space there is, and publishes the [`Admission`] that follows.
+    pub(super) fn look_at_space(&self) {
         match self.disk.space() {
             Ok(space) => self.tell_admission(self.free_for_mail(space)),
             Err(_) => self.set_admission(Admission::Unavailable),
         }
     }
 
-    /// Octets that new mail may take: one segment is kept free, to be set aside when the spare one
+    /// Bytes that new mail may take: one segment is kept free, to be set aside when the spare one
     /// is used.
     fn free_for_mail(&self, space: Space) -> u64 {
         match space.free_files {
@@ -42,24 +42,24 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Whether `octets` fit beside what is promised to others.
-    fn check_place(&self, octets: u64, others: u64) -> Result<(), Refuse> {
+    /// Whether `bytes` fit beside what is promised to others.
+    fn check_space(&self, bytes: u64, others: u64) -> Result<(), Refuse> {
         let space = self.disk.space().map_err(|error| {
-            tracing::error!(%error, "the free place of the spool's disk cannot be told");
+            tracing::error!(%error, "the free space of the spool's disk cannot be told");
             Refuse::Busy
         })?;
         let free = self.free_for_mail(space);
         self.tell_admission(free);
         // Promises never take more than half: most are never made use of.
-        if octets > free - others.min(free / 2) { Err(Refuse::Full) } else { Ok(()) }
+        if bytes > free - others.min(free / 2) { Err(Refuse::Full) } else { Ok(()) }
     }
 
-    /// The disk is full when no message fits however short. It takes more place to end it than to
+    /// The disk is full when no message fits however short. It takes more space to end it than to
     /// begin it, so that it does not flap.
     fn tell_admission(&self, free: u64) {
         let was_full = *self.admission.borrow() == Admission::Full;
         let enough = STEP + OVERHEAD + if was_full { self.options.segment_bytes / 4 } else { 0 };
-        let others = self.places.promised.load(Ordering::Relaxed).min(free / 2);
+        let others = self.promises.promised.load(Ordering::Relaxed).min(free / 2);
         self.set_admission(match free >= enough {
             true => Admission::Open { room: (free - others).saturating_sub(OVERHEAD) },
             false => Admission::Full,
@@ -78,7 +78,7 @@ impl<D: Disk> Shared<D> {
         if is_other(&self.admission.borrow()) {
             let is_full = new == Admission::Full;
             if is_full || *self.admission.borrow() == Admission::Full {
-                tracing::warn!(is_full, "place in the spool");
+                tracing::warn!(is_full, "space in the spool");
             }
             self.admission.send_if_modified(|old| {
                 let is_other = is_other(old);
@@ -89,12 +89,12 @@ impl<D: Disk> Shared<D> {
     }
 }
 
-/// Place that is promised to one message; dropping it gives the place back.
+/// Space that is promised to one message; dropping it gives the space back.
 #[derive(Debug)]
 pub struct Promise<D: Disk> {
     shared: Arc<Shared<D>>,
     promised: u64,
-    /// The body's octets for which place was looked for.
+    /// Bytes of the body for which the free space was checked.
     looked: u64,
 }
 
@@ -102,30 +102,30 @@ impl<D: Disk> Promise<D> {
     /// Begins a message whose client says that it has `size` octets.
     pub fn new(shared: Arc<Shared<D>>, size: Option<u64>) -> Result<Self, Refuse> {
         let promised = STEP.min(size.unwrap_or(STEP)) + OVERHEAD;
-        let others = shared.places.promised.fetch_add(promised, Ordering::Relaxed);
+        let others = shared.promises.promised.fetch_add(promised, Ordering::Relaxed);
         let promise = Self { shared, promised, looked: promised - OVERHEAD };
         let octets = size.unwrap_or(0).saturating_add(OVERHEAD).max(promised);
-        promise.shared.check_place(octets, others)?;
+        promise.shared.check_space(octets, others)?;
         Ok(promise)
     }
 
-    /// The body has `came` octets, of which `stored` are in a file: those take no place any more.
+    /// The body has `came` octets, of which `stored` are in a file: those take no space any more.
     pub fn extend_to(&mut self, came: u64, stored: u64) -> Result<(), Refuse> {
         if came <= self.looked {
             return Ok(());
         }
         self.looked = came.saturating_add(STEP);
         let promised = self.looked.saturating_sub(stored).saturating_add(OVERHEAD);
-        let places = &self.shared.places;
-        let others = places.promised.fetch_add(promised, Ordering::Relaxed) - self.promised;
-        places.promised.fetch_sub(self.promised, Ordering::Relaxed);
+        let promises = &self.shared.promises;
+        let others = promises.promised.fetch_add(promised, Ordering::Relaxed) - self.promised;
+        promises.promised.fetch_sub(self.promised, Ordering::Relaxed);
         self.promised = promised;
-        self.shared.check_place(promised, others)
+        self.shared.check_space(promised, others)
     }
 }
 
 impl<D: Disk> Drop for Promise<D> {
     fn drop(&mut self) {
-        self.shared.places.promised.fetch_sub(self.promised, Ordering::Relaxed);
+        self.shared.promises.promised.fetch_sub(self.promised, Ordering::Relaxed);
     }
 }

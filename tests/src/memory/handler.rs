@@ -1,4 +1,4 @@
-//! The mailroom that scripts are written for: `tests/dialogues/README.md` has its rules.
+//! The handler that scripts are written for: `tests/dialogues/README.md` has its rules.
 
 use postern_core::session::{EtrnVerdict, Verdict};
 use postern_core::trace::HopCounter;
@@ -11,7 +11,7 @@ use crate::dialogue::{StoredMessage, StoredPath};
 use crate::words::{body_word, notify_word, ret_word};
 
 /// What is stored, and the transaction that is open.
-pub struct Room {
+pub struct Handler {
     stored: Vec<StoredMessage>,
     open: Option<StoredMessage>,
     hops: HopCounter,
@@ -24,7 +24,7 @@ fn refuse(reason: Reason) -> Verdict<'static> {
     Verdict::Refuse(reason, None)
 }
 
-impl Room {
+impl Handler {
     pub fn new() -> Self {
         Self { stored: Vec::new(), open: None, hops: HopCounter::new(), no_tls: false }
     }

@@ -21,9 +21,9 @@ use crate::shared::Shared;
 /// `Held as `, and an id.
 type Said = Vec<u8, 48>;
 
-/// The mailroom of one session. Between commands the card's draft keeps what was said; only the
+/// The handler of one session. Between commands the card's draft keeps what was said; only the
 /// HELO name, which outlives a transaction, is kept here.
-pub(crate) struct Mailroom<'s, C: Card> {
+pub(crate) struct SessionHandler<'s, C: Card> {
     shared: &'s Shared<'s, C>,
     client: SocketAddr,
     helo: Vec<u8, HELO>,
@@ -50,7 +50,7 @@ struct Open {
     hops: HopCounter,
 }
 
-impl<'s, C: Card> Mailroom<'s, C> {
+impl<'s, C: Card> SessionHandler<'s, C> {
     pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr) -> Self {
         Self { shared, client, helo: Vec::new(), esmtp: false, transaction: Transaction::None }
     }
@@ -229,7 +229,7 @@ impl Transaction {
     }
 }
 
-impl<C: Card> drive::Handler for Mailroom<'_, C> {
+impl<C: Card> drive::Handler for SessionHandler<'_, C> {
     async fn connect(&mut self) -> Verdict<'_> {
         Verdict::Accept
     }
