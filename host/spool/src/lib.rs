@@ -58,8 +58,8 @@ pub trait Spool: Send + Sync + 'static {
     /// was begun since; [`Spool::begin`] decides.
     fn admission(&self) -> watch::Receiver<Admission>;
 
-    /// Begins a message. `size` is the client's SIZE= (RFC 1870), which is believed when space is
-    /// set aside for it; the space is given back when the draft is dropped.
+    /// Begins a message. `size` is the client's SIZE= (RFC 1870): a message that cannot fit is
+    /// refused at once. Space is promised as octets come, and given back when the draft is dropped.
     fn begin(
         &self,
         envelope: &Envelope,
