@@ -34,7 +34,7 @@ pub trait Handler {
     /// RCPT.
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_>;
 
-    /// A message is about to come: a place for it is to be had, or it is refused.
+    /// A message is about to come: accept it if there is room for it.
     async fn open(&mut self) -> Verdict<'_>;
 
     /// Octets of the message. After an error it is discarded, and the rest is read, dropped and

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::disk::{BODIES, DRAFTS, Disk, QUARANTINE, SEGMENTS, Space};
 
 const FOLDERS: [&str; 4] = [SEGMENTS, BODIES, DRAFTS, QUARANTINE];
-/// One who only looks holds the lock for a moment: it is asked for so many times.
+/// Attempts to lock the folder: a check takes the lock for an instant, to see whether it is free.
 const LOCK_TRIES: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 

@@ -198,7 +198,7 @@ pub struct LogBody<D: Disk> {
     checksum: u32,
     expected: u32,
     pub(super) buffer: Vec<u8>,
-    /// The buffer has octets that nobody has seen: opening reads the first, which for most messages
+    /// The buffer has bytes that were not lent yet: opening reads the first, which for most messages
     /// are all, since each trip to the threads that read costs more than the reading.
     is_ahead: bool,
 }
