@@ -42,6 +42,8 @@ pub enum Loss {
     Closing(String),
     /// It broke while this message was being sent.
     Broken(String),
+    /// The host hung up before it said anything of this message, of which it has only commands.
+    Unanswered(String),
     /// The host had given its verdict before the message's end.
     Early(String),
     /// The host did not answer MAIL behind the end of the message before: this one was not begun.
@@ -137,9 +139,13 @@ impl Connection<'_> {
                 }
             }
         }
+        let mut is_answered = false;
         loop {
-            match self.dialogue.next().await.map_err(loss)? {
+            let turn = self.dialogue.next().await;
+            let lost = if is_answered { loss } else { unanswered };
+            match turn.map_err(lost)? {
                 Turn::Event(event) => {
+                    is_answered = true;
                     transfer.note(event);
                     if self.queued.is_some() && transfer.is_answered() {
                         return Ok(());
@@ -150,6 +156,7 @@ impl Connection<'_> {
                     called.map_err(|error| Loss::Broken(error.to_string()))?;
                 }
                 Turn::Need(Need::Body) => {
+                    is_answered = true;
                     self.told.phase(Phase::Content);
                     let early = self.send_body(claim, next, spool).await?;
                     self.told.phase(Phase::FinalReply);
@@ -215,6 +222,15 @@ fn loss(broken: Broken) -> Loss {
             Loss::NotBegun(broken.to_string())
         }
         _ => Loss::Broken(broken.to_string()),
+    }
+}
+
+/// The loss of a connection over which nothing was said of the message yet.
+fn unanswered(broken: Broken) -> Loss {
+    match &broken {
+        Broken::Fault(Fault::HungUp(Waiting::Command))
+        | Broken::Link { waiting: Waiting::Command, .. } => Loss::Unanswered(broken.to_string()),
+        _ => loss(broken),
     }
 }
 

@@ -118,7 +118,14 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
         let next = self.claims.front().filter(|_| behind);
         let spool = &*self.work.shared.engine.spool;
-        let sent = self.connection.send(&claim, next, spool).await;
+        let mut sent = self.connection.send(&claim, next, spool).await;
+        // A host that takes so many messages over one connection, and hangs up: this is untried.
+        if self.course.has_taken() {
+            sent.loss = sent.loss.map(|loss| match loss {
+                Loss::Unanswered(why) => Loss::Closing(why),
+                loss => loss,
+            });
+        }
         let now = self.work.shared.engine.clock.timestamp();
         let outcome = outcome(&claim, &sent, self.work.policy, now);
         self.report(&claim, &outcome);
@@ -199,7 +206,9 @@ impl<'t, S: Spool> Delivery<'t, S> {
                 let lasting = matches!(error, Error::Damaged(_) | Error::Gone);
                 return if lasting { more } else { Go::Lost((Next::More, End::Done)) };
             }
-            Loss::Closing(why) | Loss::Broken(why) | Loss::Early(why) => why,
+            Loss::Closing(why) | Loss::Broken(why) | Loss::Unanswered(why) | Loss::Early(why) => {
+                why
+            }
         };
         if self.course.has_taken() {
             return more;

@@ -162,7 +162,7 @@ impl Notes {
                     Meaning::Closing => None,
                 }
             }
-            (None, Some(Loss::Broken(why))) => {
+            (None, Some(Loss::Broken(why) | Loss::Unanswered(why))) => {
                 self.broke = true;
                 Some(Fate::Deferred(why.clone().into_bytes()))
             }

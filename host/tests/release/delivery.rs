@@ -148,6 +148,27 @@ async fn no_final_reply_is_no_delivery() {
     assert_eq!(reason, "it hung up; we waited for its verdict on the message");
 }
 
+/// Some say 421 before they hang up, and some do not. What they did not take is untried.
+#[tokio::test]
+async fn a_host_that_hangs_up_after_so_many_messages_gets_all_at_once() {
+    let mails = AtomicU32::new(0);
+    let answer = move |line: &str| {
+        let is_mail = line.starts_with("MAIL");
+        let nth = if is_mail { mails.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        // The third of each connection.
+        (nth % 3 == 2).then(String::new)
+    };
+    let peer = Peer::start(Behaviour { offers: &["8BITMIME"], ..answering(answer) }).await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..9 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 9);
+    assert_eq!(peer.connections(), 5);
+}
+
 /// A verdict on a message whose end has not left is one on nothing.
 #[tokio::test]
 async fn a_250_before_the_end_is_no_delivery() {
@@ -238,4 +259,21 @@ async fn what_no_peer_could_be_sent_is_kept_and_says_why() {
         "the message needs SMTPUTF8, which the peer does not offer"
     );
     assert_eq!(peer.got(), []);
+}
+
+/// MAIL of a message that the host has no room for does not go behind the one before.
+#[tokio::test]
+async fn a_message_above_the_hosts_size_disturbs_none_beside_it() {
+    let offers = &["PIPELINING", "SIZE 1000"];
+    let peer = Peer::start(Behaviour { offers, ..Behaviour::default() }).await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for lines in [1, 1, 100, 1] {
+        server.hold(&["bob@b.example"], &BODY.repeat(lines)).await;
+    }
+    server.run();
+    server.wait("b.example", |queue| (queue.waiting, queue.kept) == (0, 1)).await;
+    server.stop().await;
+    assert_eq!((peer.got().len(), peer.connections()), (3, 1));
+    let mails = peer.commands().iter().filter(|line| line.starts_with("MAIL")).count();
+    assert_eq!(mails, 3, "none for the large one");
 }

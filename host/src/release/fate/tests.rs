@@ -152,3 +152,11 @@ fn a_damaged_message_waits_for_a_person() {
     let gone = come_to(&claim(0), &sent(None, None, Some(Loss::Unreadable(Error::Gone))), "");
     assert_eq!(words(&gone), []);
 }
+
+/// 421 closes the connection: it is no word on the recipient, and no attempt is counted.
+#[test]
+fn a_host_that_closes_has_not_tried_the_recipient() {
+    let closing = sent(said(Stage::Recipient, "421 4.3.2 closing"), None, None);
+    let outcome = come_to(&claim(60), &closing, "");
+    assert_eq!((words(&outcome), outcome.whole), (vec![], Whole::Neither));
+}
