@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern_core::session::{
-    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session, Transport,
-    Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session,
+    Transport, Unanswered, Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::ehlo::Extension;

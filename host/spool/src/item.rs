@@ -104,7 +104,8 @@ pub struct Listing {
     pub next: Option<Cursor>,
 }
 
-/// A position in a list, for the caller to hand back: as a value, or as the text that it displays as.
+/// A position in a list, for the caller to hand back: as a value, or as the text that it displays
+/// as.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     pub(crate) domain: Domain,

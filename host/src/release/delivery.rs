@@ -148,7 +148,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         if whole == Whole::Refused && self.course.is_suspect() {
             self.refused.push(settled);
         } else {
-            // Of a host that may refuse everything, a message that says nothing of it proves nothing.
+            // Of a host that may refuse everything, one that says nothing of it proves nothing.
             let proves = whole != Whole::Neither || !self.course.is_suspect();
             let held_back = if proves { std::mem::take(&mut self.refused) } else { Vec::new() };
             let all = held_back.into_iter().chain([settled]);

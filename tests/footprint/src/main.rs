@@ -13,8 +13,8 @@ use core::panic::PanicInfo;
 use core::ptr::{read_volatile, write_volatile};
 
 use postern_core::session::{
-    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session, Transport,
-    Unanswered, Verdict,
+    Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session,
+    Transport, Unanswered, Verdict,
 };
 use postern_core::time::Instant;
 use postern_core::wire::ehlo::Extension;

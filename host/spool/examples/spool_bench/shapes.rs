@@ -72,7 +72,8 @@ pub async fn measure_in_this_process(folder: &Path, messages: u64) {
     let cpu_seconds = (super::cpu() - cpu).as_secs_f64();
     let (after, most) = memory();
     println!(
-        "  open {seconds:.2} s ({cpu_seconds:.2} s of CPU; goal: 2 for a million), {} bytes a message \
+        "  open {seconds:.2} s ({cpu_seconds:.2} s of CPU; goal: 2 for a million), \
+         {} bytes a message \
          (goal: 100), {} while it opened",
         (after - before) / messages,
         (most - before) / messages,
@@ -171,7 +172,8 @@ async fn measure_tidying(spool: &Arc<LogSpool>, domains: &[Domain]) {
     let after = spool.totals().await.expect("it works");
     let millis = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
     println!(
-        "  {} puts beside tidying: median {:.1} ms (goal: 2), worst {:.1} ms (goal: 50); disk {} to \
+        "  {} puts beside tidying: median {:.1} ms (goal: 2), worst {:.1} ms (goal: 50); \
+         disk {} to \
          {} MB",
         times.len(),
         millis(times.get(times.len() / 2)),

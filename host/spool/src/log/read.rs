@@ -198,8 +198,8 @@ pub struct LogBody<D: Disk> {
     checksum: u32,
     expected: u32,
     pub(super) buffer: Vec<u8>,
-    /// The buffer has bytes that were not lent yet: opening reads the first, which for most messages
-    /// are all, since each trip to the threads that read costs more than the reading.
+    /// The buffer has bytes that were not lent yet: opening reads the first, which for most
+    /// messages are all, since each trip to the threads that read costs more than the reading.
     is_ahead: bool,
 }
 

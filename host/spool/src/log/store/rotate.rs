@@ -209,8 +209,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Removes a segment of which nothing is needed. The done records of its puts may be forgotten only once
-    /// its removal is durable: else a power cut would bring the segment back, and its puts to life.
+    /// Removes a segment of which nothing is needed. The done records of its puts may be forgotten
+    /// only once its removal is durable: else a power cut would bring the segment back, and its
+    /// puts to life.
     pub fn drop_segment(&mut self, number: u32) -> io::Result<()> {
         let disk = &self.shared.disk;
         let name = segment_name(number);
