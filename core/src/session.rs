@@ -413,9 +413,10 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// Counts a reply that says no.
+    /// Counts a reply that says no for good. What is refused for now, such as a recipient too many
+    /// or a message that has no room, is no error of the client's.
     fn count(&mut self, reply: Reply) {
-        if reply.code() >= 400 {
+        if reply.code() >= 500 {
             self.errors = self.errors.saturating_add(1);
         }
     }

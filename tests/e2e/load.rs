@@ -29,7 +29,8 @@ struct Seen {
 
 impl Load {
     /// Starts to send the messages `numbers` to `server`, each to the recipient that `recipient`
-    /// names. One that is refused for now is sent again. A session ends with its connection.
+    /// names. One that is refused for now is sent again. A session ends with its connection, but
+    /// goes on over another when it is told so by a 421.
     pub fn start(
         server: SocketAddr,
         numbers: Range<usize>,
@@ -42,7 +43,7 @@ impl Load {
             let (seen, end) = (Arc::clone(&seen), numbers.end);
             sessions.spawn(async move {
                 if let Some(smtp) = Smtp::connect(server).await {
-                    send_all(smtp, &seen, end, recipient).await;
+                    send_all(smtp, server, &seen, end, recipient).await;
                 }
             });
         }
@@ -82,7 +83,13 @@ impl Seen {
 }
 
 /// Sends until the numbers, or the connection, come to an end.
-async fn send_all(mut smtp: Smtp, seen: &Seen, end: usize, recipient: fn(usize) -> String) {
+async fn send_all(
+    mut smtp: Smtp,
+    server: SocketAddr,
+    seen: &Seen,
+    end: usize,
+    recipient: fn(usize) -> String,
+) {
     let mut moments = poll::moments();
     loop {
         let number = seen.next.fetch_add(1, Ordering::Relaxed);
@@ -96,6 +103,10 @@ async fn send_all(mut smtp: Smtp, seen: &Seen, end: usize, recipient: fn(usize) 
                     seen.acknowledged().insert(number, id(&reply.text));
                     break;
                 }
+                Some(reply) if reply.code == 421 => match Smtp::connect(server).await {
+                    Some(again) => smtp = again,
+                    None => return,
+                },
                 Some(reply) if (400..500).contains(&reply.code) => {
                     seen.refused.fetch_add(1, Ordering::Relaxed);
                     moments.tick().await;

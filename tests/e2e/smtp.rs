@@ -46,6 +46,9 @@ impl Smtp {
         ];
         for (command, expected) in transaction {
             let reply = self.command(&command).await?;
+            if reply.code == 421 {
+                return Some(reply);
+            }
             if reply.code != expected {
                 self.command("RSET").await?;
                 return Some(reply);

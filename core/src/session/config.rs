@@ -36,8 +36,8 @@ pub struct Config<'c> {
     /// Octets a second that a message must come in with, over time; 0 asks for none. Inside a
     /// message there is no other limit (RFC 5321 §4.5.3.2 has none for a message as a whole).
     pub min_rate: u32,
-    /// Commands that are refused from one message that is accepted to the next; the session ends
-    /// with as many. 0 asks for none.
+    /// Commands that are refused for good (5yz) from one message that is accepted to the next; the
+    /// session ends with as many. 0 asks for none.
     pub max_errors: u16,
     /// Commands that lead nowhere, such as NOOP, RSET, VRFY, EHLO or ETRN, from one message that is
     /// accepted to the next; the session ends with as many. 0 asks for none.

@@ -55,7 +55,23 @@ fn a_message_that_is_accepted_forgives() {
     }
     peer.refuses = Some(("End", Verdict::Refuse(Reason::Uncertain, None)));
     peer.drive(&b"XYZZY\r\n".repeat(19));
-    assert_eq!(peer.drive(&message).1, Need::Close, "one that is refused does not");
+    peer.drive(&message);
+    assert_eq!(peer.drive(b"XYZZY\r\n").1, Need::Close, "one that is refused does not");
+}
+
+/// A message may have more recipients than are taken (RFC 5321 §4.5.3.1.10), and a full disk is
+/// ours.
+#[test]
+fn what_is_refused_for_now_is_no_error() {
+    let busy = Verdict::Refuse(Reason::Busy, None);
+    for (refused, lines) in [("Mail", &b"MAIL FROM:<>\r\n"[..]), ("Rcpt", b"RCPT TO:<a@b.c>\r\n")] {
+        let mut peer = Peer::greeted(CONFIG);
+        if refused == "Rcpt" {
+            peer.drive(b"MAIL FROM:<>\r\n");
+        }
+        peer.refuses = Some((refused, busy));
+        assert_eq!(peer.drive(&lines.repeat(60)).1, Need::Input, "{refused}");
+    }
 }
 
 #[test]

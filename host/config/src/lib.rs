@@ -84,8 +84,8 @@ pub struct Receive {
     pub max_message_size: SizeFrom<1> => Default("\"50 MiB\""),
     /// Recipients of one message, at least 100 (RFC 5321 section 4.5.3.1.8); more are answered 452.
     pub max_recipients: Count<100> => Default("1000"),
-    /// Commands of one client that are refused, unknown recipients among them, from one message
-    /// that is accepted to the next; then the session ends with 421.
+    /// Commands of one client that are refused for good, unknown recipients among them, from one
+    /// message that is accepted to the next; then the session ends with 421.
     pub max_errors: Count<1> => Default("20"),
     /// How long a client may say nothing (RFC 5321 section 4.5.3.2.7 asks for 5 minutes). At most
     /// 20 seconds while three quarters of the channels are taken.
