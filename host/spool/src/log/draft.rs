@@ -13,10 +13,9 @@ use crc32c::crc32c_append;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::disk::{BODIES, DRAFTS, Disk, DiskFile, Trouble};
-use super::operation::Operation;
+use super::operation::{Failure, Operation};
 use super::record::{Header, Kind, RECORD_HEAD};
 use super::space::Promise;
-use super::store::Failure;
 use super::writer::Handle;
 use super::{Shared, blocking};
 use crate::{CommitError, Draft, Envelope, MsgId, Refuse};

@@ -7,7 +7,6 @@ use super::disk::Disk;
 use super::index::{Flags, Index, Location};
 use super::meta::{self, ItemState, PutOff};
 use super::record::{Header, Kind};
-use super::store::{Failure, Record};
 use crate::{Domain, MsgId, Recipient, Recorded};
 
 /// Records that are made while the index is locked.
@@ -98,6 +97,33 @@ impl Left {
 
 /// What an operation came to: one for each of its items.
 pub type Answer = Vec<Recorded>;
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The turn has lapsed.
+    Stale,
+    /// There is no space; nothing was changed.
+    Full,
+    /// Short of descriptors or memory; nothing was changed.
+    Busy,
+    /// The disk failed: the operation may or may not be found after the next start.
+    Uncertain,
+    /// The log had stopped before.
+    Down,
+}
+
+/// One record that an operation needs.
+pub struct Record {
+    /// Which of the operations.
+    pub operation: usize,
+    /// The turn's number and the result, when the record settles an item that it has claimed.
+    pub settles: Option<(u64, Recorded)>,
+    /// The record's head; [`Header::linked`]: it is written in one with the next.
+    pub header: Header,
+    /// The record, its head yet to be filled in.
+    pub bytes: Vec<u8>,
+}
 
 impl<D: Disk> Shared<D> {
     /// Makes the records that operation `number` needs.

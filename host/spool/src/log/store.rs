@@ -13,26 +13,11 @@ use self::copy::Tidying;
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile};
 use super::index::Change;
-use super::operation::{Answer, Operation};
+use super::operation::{Answer, Failure, Operation, Record};
 use super::record::{Header, Kind};
 use super::segment::{Entry, Listing};
 use super::spare::Spare;
-use crate::{MsgId, Recorded};
-
-/// Why an operation was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The turn has lapsed.
-    Stale,
-    /// There is no space; nothing was changed.
-    Full,
-    /// Short of descriptors or memory; nothing was changed.
-    Busy,
-    /// The disk failed: the operation may or may not be found after the next start.
-    Uncertain,
-    /// The log had stopped before.
-    Down,
-}
+use crate::MsgId;
 
 /// Records that are done while the index is locked.
 const APPLY_SLICE: usize = 32;
@@ -46,18 +31,6 @@ enum Purpose {
     Copy,
     /// What became of a message.
     Settle,
-}
-
-/// One record that an operation needs.
-pub struct Record {
-    /// Which of the operations.
-    pub operation: usize,
-    /// The turn's number and the result, when the record settles an item that it has claimed.
-    pub settles: Option<(u64, Recorded)>,
-    /// The record's head; [`Header::linked`]: it is written in one with the next.
-    pub header: Header,
-    /// The record, its head yet to be filled in.
-    pub bytes: Vec<u8>,
 }
 
 /// The segment that is being written.

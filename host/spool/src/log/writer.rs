@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::disk::Disk;
-use super::operation::{Answer, Operation};
-use super::store::{Failure, Log};
+use super::operation::{Answer, Failure, Operation};
+use super::store::Log;
 
 /// Operations that share one sync at most.
 const BATCH: usize = 256;

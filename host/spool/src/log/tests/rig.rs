@@ -12,11 +12,11 @@ use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
 use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
 use crate::log::index::Flags;
-use crate::log::operation::Operation;
+use crate::log::operation::{Failure, Operation};
 use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::log::recover;
 use crate::log::report::Report;
-use crate::log::store::{Failure, Log};
+use crate::log::store::Log;
 use crate::log::{Options, Shared, draft};
 use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Retry, Settled, Turn};
 
