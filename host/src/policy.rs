@@ -21,6 +21,7 @@ use crate::config::{
 pub use capabilities::Capabilities;
 use etrn_names::EtrnNames;
 pub use networks::Networks;
+pub(crate) use networks::network;
 
 /// The policies of a configuration: one for each domain that is held, and one for all others.
 #[derive(Debug)]

@@ -1,13 +1,14 @@
 //! The sessions that are open at once: how many, from whom, and whether they run short.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use postern_core::wire::reply::Reason;
 use tokio::sync::watch;
 
 use crate::config::Receive;
+use crate::policy::network;
 
 /// The sessions that are open, in all and by client address.
 #[derive(Debug, Default)]
@@ -79,17 +80,6 @@ impl Drop for Channel {
             taken.by_network.remove(&self.network);
         }
         self.channels.judge(&taken);
-    }
-}
-
-/// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
-pub(crate) fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
     }
 }
 

@@ -36,6 +36,17 @@ impl Networks {
     }
 }
 
+/// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
+pub(crate) fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+    }
+}
+
 fn number(address: IpAddr) -> u128 {
     let address = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),

@@ -9,9 +9,9 @@ use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, Pending, QueueStats, Spool, Wake};
 
 use crate::config::DomainName;
-use crate::net::channels::network;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
+use crate::policy::network;
 use crate::receive::triggers::Triggers;
 
 /// Messages that a 253 counts; more are only said to be pending.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use postern_core::session::Why;
 use postern_spool::clock::Clock;
 
-use crate::net::channels::network;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
+use crate::policy::network;
 
 /// Lines for one client: so many at once, and then one in a while.
 const LINES: u32 = 20;
