@@ -279,6 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_known_in_any_case_and_ends_at_a_space() {
+        for good in [&b"mail from:<> size=1"[..], b"Mail From:<>  SIZE=1", b"vrfy a"] {
+            assert!(parse(good).is_ok(), "{}", good.escape_ascii());
+        }
+        for (bad, fault) in [
+            (&b"MAIL FROM:<>SIZE=1"[..], CommandFault::ReversePath),
+            (b"RCPT TO:<a@b.example>NOTIFY=NEVER", CommandFault::ForwardPath),
+            (b"MAIL <>", CommandFault::Argument),
+            (b"MAIL FROM <>", CommandFault::Argument),
+            (b"VRFY", CommandFault::Argument),
+            (b"DATA x", CommandFault::Argument),
+            (b"EHLO", CommandFault::Name),
+        ] {
+            assert_eq!(parse(bad), Err(fault), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
     fn a_request_of_http_is_known() {
         for request in
             [&b"GET / HTTP/1.1"[..], b"POST /x HTTP/1.0", b"CONNECT a.example:25 HTTP/2.0"]

@@ -96,3 +96,23 @@ impl<'b> Out<'b> {
         self.length = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{NoRoom, Out};
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut buffer = *b"......";
+        let mut out = Out::new(&mut buffer);
+        assert_eq!((out.put(b"abcd"), out.put(b"efg"), out.free()), (Ok(()), Err(NoRoom), 2));
+        assert_eq!(out.overwrite(2, b"xyz"), Err(NoRoom), "it would end behind what is written");
+        assert_eq!(out.overwrite(2, b"xy"), Ok(()));
+        out.truncate(5);
+        assert_eq!(out.written(), b"abxy", "what was not written does not come back");
+        out.truncate(1);
+        assert_eq!((out.put_padded(7, 6), out.len()), (Err(NoRoom), 1));
+        assert_eq!((out.put_padded(7, 5), out.len()), (Ok(()), 6));
+        assert_eq!(buffer, *b"a00007");
+    }
+}

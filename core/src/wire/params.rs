@@ -144,8 +144,7 @@ impl<'i> MailParams<'i> {
             } else if is(b"ENVID", Extension::Dsn) {
                 set_once(&mut params.envid, value.filter(|value| is_envid(value)))?;
             } else if is(b"AUTH", Extension::Auth) {
-                let well_formed = |value: &&[u8]| *value == b"<>" || is_xtext(value, 500);
-                set_once(&mut params.auth, value.filter(well_formed))?;
+                set_once(&mut params.auth, value.filter(|value| is_auth(value)))?;
             } else {
                 return Err(ParamFault::Unknown);
             }
@@ -232,7 +231,12 @@ fn is_envid(value: &[u8]) -> bool {
     let mut pairs = value.windows(3);
     let printable =
         |pair: &[u8]| !matches!(pair, [b'+', b'0' | b'1' | b'8'..=b'9' | b'A'..=b'F', _] | b"+7F");
-    is_xtext(value, 100) && pairs.all(printable)
+    value.len() <= 100 && is_xtext(value) && pairs.all(printable)
+}
+
+/// RFC 4954 §5: at most 500 octets. The `<>` that stands for nobody is xtext too.
+fn is_auth(value: &[u8]) -> bool {
+    value.len() <= 500 && is_xtext(value)
 }
 
 /// RFC 3461 §4.2: at most 500 octets.
@@ -245,7 +249,7 @@ fn is_orcpt(value: &[u8], offered: Extensions) -> bool {
         true => {
             is_utf8_address(address) && (address.is_ascii() || offered.has(Extension::SmtpUtf8))
         }
-        false => is_xtext(address, 500),
+        false => is_xtext(address),
     };
     !kind.is_empty() && kind.iter().all(atom) && value.len() <= 500 && well_formed
 }
@@ -272,7 +276,7 @@ fn is_utf8_address(text: &[u8]) -> bool {
 }
 
 /// RFC 3461 §4: printable ASCII but `+` and `=`, or `+` and two upper-case hexadecimal digits.
-fn is_xtext(text: &[u8], limit: usize) -> bool {
+fn is_xtext(text: &[u8]) -> bool {
     let mut rest = text;
     while let [first, tail @ ..] = rest {
         rest = match (first, tail) {
@@ -282,7 +286,7 @@ fn is_xtext(text: &[u8], limit: usize) -> bool {
             _ => return false,
         };
     }
-    !text.is_empty() && text.len() <= limit
+    !text.is_empty()
 }
 
 fn is_upper_hex(octet: u8) -> bool {
@@ -334,6 +338,20 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_is_said_once_and_a_size_has_20_digits() {
+        for twice in ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "RET=FULL", "ENVID=a", "AUTH=a"] {
+            assert!(mail_takes(&format!(" {twice}"), ALL), "{twice}");
+            assert!(!mail_takes(&format!(" {twice} {twice}"), ALL), "{twice}");
+        }
+        for twice in ["NOTIFY=NEVER", "ORCPT=rfc822;a"] {
+            assert!(rcpt_takes(&format!(" {twice}"), ALL), "{twice}");
+            assert!(!rcpt_takes(&format!(" {twice} {twice}"), ALL), "{twice}");
+        }
+        let size = |digits: usize| mail_takes(&format!(" SIZE={}", "9".repeat(digits)), ALL);
+        assert!(size(20) && !size(21));
+    }
+
+    #[test]
     fn xtext_is_bounded_and_upper_case() {
         let with = |key: &str, octets: usize| format!(" {key}={}", "x".repeat(octets));
         assert!(mail_takes(&with("ENVID", 100), ALL) && !mail_takes(&with("ENVID", 101), ALL));
@@ -363,7 +381,8 @@ mod tests {
             assert!(!utf8(bad), "{bad}");
         }
         assert!(RcptParams::parse(b" ORCPT=utf-8;\xff@b.example", ALL).is_err());
-        for bad in ["rfc822", ";a", "r_c;a", "rfc822;"] {
+        // The kind is the same in any case.
+        for bad in ["rfc822", ";a", "r_c;a", "rfc822;", "UTF-8;a\\b"] {
             assert!(!rcpt_takes(&format!(" ORCPT={bad}"), ALL), "{bad}");
         }
     }

@@ -103,6 +103,17 @@ fn the_longest_text_fits_every_refusal() {
     }
 }
 
+#[test]
+fn a_reply_is_written_whole_or_not_at_all() {
+    let whole = written(Stage::Mail, Reason::Policy, None);
+    for room in 0..=whole.len() {
+        let mut buffer = [0; MAX_REPLY];
+        let mut out = Out::new(&mut buffer[..room]);
+        let done = refusal(Stage::Mail, Reason::Policy).write(&mut out);
+        assert_eq!((done.is_ok(), out.is_empty()), (room == whole.len(), room < whole.len()));
+    }
+}
+
 /// The table is whole: a reason that it lacks does not compile here.
 #[test]
 fn every_reason_is_in_the_table() {
