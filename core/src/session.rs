@@ -66,7 +66,7 @@ pub struct Session<'c> {
     budget: Budget,
     /// What [`Config::min_out`] says, once: it looks at all that is offered.
     min_out: usize,
-    serial: u64,
+    id: u32,
     /// Commands that were refused since the last message that was accepted.
     errors: u16,
     /// Commands that led nowhere since then.
@@ -203,7 +203,7 @@ impl<'c> Session<'c> {
             discard: None,
             budget: Budget::new(config),
             min_out: config.min_out(),
-            serial: u64::from(id) << 32,
+            id,
             errors: 0,
             idle_commands: 0,
             client: Client::Unknown,
@@ -265,13 +265,13 @@ impl<'c> Session<'c> {
         answer: &Answer<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), Unapplied> {
-        let Answer { stage, serial, ruling } = answer;
+        let Answer { stage, session, ruling } = answer;
         let asked = match self.phase {
             Phase::Asking(stage) => Some(stage),
             Phase::AskingFor(_) => Some(Stage::Data),
             _ => None,
         };
-        if asked != Some(*stage) || self.serial != *serial {
+        if asked != Some(*stage) || self.id != *session {
             return Err(Unapplied::Stale);
         }
         if out.free() < self.min_out || self.write(*stage, ruling, out).is_err() {
@@ -423,10 +423,8 @@ impl<'c> Session<'c> {
 
     /// Opens an ask.
     fn ask<V>(&mut self, stage: Stage) -> Ask<V> {
-        let (id, count) = (self.serial >> 32, self.serial as u32);
-        self.serial = (id << 32) | u64::from(count.wrapping_add(1));
         self.phase = Phase::Asking(stage);
-        Ask::new(stage, self.serial)
+        Ask::new(stage, self.id)
     }
 
     fn write(&self, stage: Stage, ruling: &Ruling<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {

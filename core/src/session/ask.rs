@@ -12,18 +12,18 @@ use crate::wire::reply::{
 ///
 /// It can't be copied, and [`super::Session::answer`] takes it. It borrows nothing, so the answer
 /// may wait for a disk. A token of another session, or of a question that is no longer open,
-/// changes nothing.
+/// changes nothing: a session has one at a time, so its id and the stage tell them apart.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the session waits for the answer"]
 pub struct Ask<V = Verdict<'static>> {
-    pub(super) stage: Stage,
-    pub(super) serial: u64,
+    stage: Stage,
+    session: u32,
     verdict: PhantomData<fn(V)>,
 }
 
 impl<V> Ask<V> {
-    pub(super) const fn new(stage: Stage, serial: u64) -> Self {
-        Self { stage, serial, verdict: PhantomData }
+    pub(super) const fn new(stage: Stage, session: u32) -> Self {
+        Self { stage, session, verdict: PhantomData }
     }
 }
 
@@ -127,14 +127,14 @@ impl<'t> Ruling<'t> {
 #[derive(Debug)]
 pub(crate) struct Answer<'t> {
     pub(super) stage: Stage,
-    pub(super) serial: u64,
+    pub(super) session: u32,
     pub(super) ruling: Ruling<'t>,
 }
 
 impl<'t> Answer<'t> {
     pub(crate) fn new<V: Decision>(ask: &Ask<V>, verdict: V::Of<'t>) -> Self {
-        let Ask { stage, serial, .. } = *ask;
-        Self { stage, serial, ruling: verdict.into().rule(stage) }
+        let Ask { stage, session, .. } = *ask;
+        Self { stage, session, ruling: verdict.into().rule(stage) }
     }
 }
 
