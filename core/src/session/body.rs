@@ -3,7 +3,7 @@
 use super::{Advanced, Event, Message, Need, Phase, Session, Why, event, need, replied};
 use crate::wire::Out;
 use crate::wire::command::Chunk;
-use crate::wire::dot::{Flaw, FlawWatch, Piece, Unstuffer};
+use crate::wire::dot::{Flaw, Piece, Unstuffer};
 use crate::wire::reply::{self, Reason, Reply, Stage};
 
 impl Session<'_> {
@@ -77,12 +77,12 @@ impl Session<'_> {
     }
 
     fn end_chunk<'i>(&mut self, last: bool, out: &mut Out<'_>) -> Advanced<'i> {
-        let mut ends_in_cr = false;
-        if let Some(transaction) = &mut self.transaction {
-            ends_in_cr = last && transaction.watch.ends_in_cr();
-            transaction.watch = if last { FlawWatch::NEW } else { transaction.watch };
-        }
-        if ends_in_cr && let Some(happened) = self.fail_by(Flaw::BareLineEnd) {
+        let ends_in_cr =
+            self.transaction.as_ref().is_some_and(|transaction| transaction.watch.ends_in_cr());
+        if last
+            && ends_in_cr
+            && let Some(happened) = self.fail_by(Flaw::BareLineEnd)
+        {
             return event(0, happened);
         }
         if last || self.message_in_progress().is_none() {
