@@ -101,18 +101,21 @@ fn a_refused_sender_is_followed_by_rset_and_the_next_message() {
 #[test]
 fn a_354_for_nobody_gets_an_empty_message() {
     let group = "MAIL FROM:<ann@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n";
+    let secret = message(&["b@b.example"], b"secret\r\n");
     let report = play(
         CONFIG,
-        &[message(&["b@b.example"], b"secret\r\n")],
+        &[secret, secret],
         &[
             GREETING,
             PIPELINING,
             (group, "250 ok\r\n550 no\r\n354 go\r\n"),
             (".\r\n", "554 no recipients\r\n"),
+            (group, "250 ok\r\n550 no\r\n354 go\r\n"),
+            (".\r\n", "250 ok\r\n"),
             QUIT,
         ],
     );
-    assert_eq!(report, ["rcpt 0: 550 no"]);
+    assert_eq!(report, ["rcpt 0: 550 no", "rcpt 0: 550 no"]);
 }
 
 #[test]

@@ -226,8 +226,10 @@ fn an_address_cannot_carry_a_command() {
         let mail = Mail { reverse_path, ..MAIL };
         assert_eq!(client.mail(&mail, &mut out), Err(CallError::BadText));
     }
-    let envid = Mail { params: MailParams { envid: Some(b"a b"), ..NO_PARAMS }, ..MAIL };
-    assert_eq!(client.mail(&envid, &mut out), Err(CallError::BadText));
+    for envid in [&b"a b"[..], b"a\r\nb", b"a\x7f", b""] {
+        let mail = Mail { params: MailParams { envid: Some(envid), ..NO_PARAMS }, ..MAIL };
+        assert_eq!(client.mail(&mail, &mut out), Err(CallError::BadText));
+    }
     assert!(out.is_empty(), "half a command was left");
     let long = "x".repeat(3000);
     let mail = Mail { reverse_path: long.as_bytes(), ..MAIL };

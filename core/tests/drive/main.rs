@@ -4,12 +4,20 @@
 mod rig;
 mod waits;
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use embedded_io_async::ErrorKind;
-use postern_core::drive::{Broken, Exit, Wake};
-use postern_core::session::Config;
+use postern_core::drive::{Broken, Exit, Handler, Wake};
+use postern_core::session::{AuthVerdict, Config, EtrnVerdict, Greeting, Verdict, Why};
+use postern_core::wire::command::{Command, parse};
 use postern_core::wire::ehlo::{Extension, Extensions};
+use postern_core::wire::etrn::{Domains, Node};
+use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::path::{ForwardPath, ReversePath};
+use postern_core::wire::reply::Reason;
 use rig::{CONFIG, Ends, Rig, Script, codes, run, script, text};
 
 const DATA: &[u8] = b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
@@ -167,4 +175,62 @@ fn the_least_buffers_do_for_the_longest_name() {
     let config = Config { hostname, extensions: Extensions::NONE, ..CONFIG };
     let (ended, _, link) = run(config, script(&[b"EHLO c\r\nHELO c\r\nQUIT\r\n"]));
     assert_eq!((ended, codes(&link.said)), (Ok(Exit::Closed), vec!["220", "250", "250", "221"]));
+}
+
+/// Has none of the extensions.
+struct Bare;
+
+impl Handler for Bare {
+    async fn connect(&mut self) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn hello(&mut self, _: &[u8], _: Greeting) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn mail(&mut self, _: ReversePath<'_>, _: MailParams<'_>) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn rcpt(&mut self, _: ForwardPath<'_>, _: RcptParams<'_>) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn open(&mut self) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    async fn chunk(&mut self, _: &[u8]) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    async fn commit(&mut self, _: u64) -> Verdict<'_> {
+        Verdict::Accept
+    }
+
+    fn discard(&mut self, _: Why) {}
+}
+
+/// What waits for nothing.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+#[test]
+fn a_handler_refuses_what_it_does_not_know() {
+    let no = |reason| Verdict::Refuse(reason, None);
+    let node = Node::parse(b"a.example").expect("a node");
+    assert_eq!(at_once(Bare.etrn(node)), EtrnVerdict::Unable);
+    let domains = Domains::parse(b"").expect("all domains");
+    assert_eq!(at_once(Bare.atrn(domains)), no(Reason::NotOffered));
+    assert_eq!(at_once(Bare.start_tls()), no(Reason::NoTls));
+    let auth = |reason| AuthVerdict::Refuse(reason, None);
+    assert_eq!(at_once(Bare.auth(b"PLAIN", None)), auth(Reason::NotOffered));
+    assert_eq!(at_once(Bare.auth_line(b"AAAA")), auth(Reason::BadCredentials));
+    let Ok(Command::Xclient(attributes)) = parse(b"XCLIENT NAME=a") else { panic!("XCLIENT") };
+    assert_eq!(at_once(Bare.xclient(attributes)), no(Reason::NotOffered));
 }

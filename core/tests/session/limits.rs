@@ -203,6 +203,16 @@ fn a_shut_down_waits_for_a_transaction_and_for_nothing_else() {
     }
 }
 
+/// The greeting is the caller's, and says it in its own words.
+#[test]
+fn a_shut_down_before_the_greeting_is_told_by_it() {
+    let mut peer = Peer::new(CONFIG);
+    peer.refuses = Some(("Connect", Verdict::Refuse(Reason::ShuttingDown, None)));
+    peer.session.shut_down();
+    assert_eq!(peer.drive(b"").1, Need::Close);
+    assert_eq!(peer.heard(), "421 Shutting down, try later\r\n");
+}
+
 #[test]
 fn a_running_transaction_ends_before_a_shut_down_does() {
     for before in [OPEN, DATA] {
