@@ -114,3 +114,12 @@ async fn send_all<L: Link>(link: &mut L, rest: &mut &[u8]) -> Result<(), Broken<
     }
     link.flush().await.map_err(Broken::Link)
 }
+
+/// Moves what is behind the first `gone` of `filled` octets to the front; how many those are. With
+/// both ends of the range checked here, no panic is left of `copy_within`.
+fn drop_front(buffer: &mut [u8], filled: usize, gone: usize) -> usize {
+    if gone <= filled && filled <= buffer.len() {
+        buffer.copy_within(gone..filled, 0);
+    }
+    filled.saturating_sub(gone)
+}

@@ -7,7 +7,7 @@ use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{Read, Write};
 
-use super::{Clock, Wake};
+use super::{Clock, Wake, drop_front};
 use crate::client::{
     CallError, Client, Config, End, Event, Fault, Mail, Need, Next, Phase, Recipient, Reply,
     ReplyFault, Step, Waiting, reply,
@@ -156,7 +156,11 @@ where
 {
     /// On a connection just opened.
     pub const fn new(config: Config<'c>, link: L, clock: C, input: B, output: B) -> Self {
-        let client = Client::new(config);
+        Self::over(Client::new(config), link, clock, input, output)
+    }
+
+    /// With nothing said on `link`.
+    const fn over(client: Client<'c>, link: L, clock: C, input: B, output: B) -> Self {
         Self {
             client,
             link,
@@ -281,26 +285,12 @@ where
     where
         F: Future<Output = Result<L, X>>,
     {
-        // What was received has been consumed: the client would not have asked for it else.
-        let Self { mut client, link, clock, input, output, unsent, behind, .. } = self;
+        // Nothing is left to be sent or read, else the client would not have asked for it.
+        let Self { mut client, link, clock, input, output, .. } = self;
         let link = handshake(link).await?;
-        // Out of turn it changes nothing, and the dialogue goes on in clear, as it would have.
+        // A client that has not asked for it takes no notice, and goes on in clear.
         let _not_asked_for = client.secured();
-        Ok(Self {
-            client,
-            link,
-            clock,
-            input,
-            filled: 0,
-            consumed: 0,
-            said: 0,
-            output,
-            unsent,
-            behind,
-            flushed: true,
-            error: None,
-            answers: PhantomData,
-        })
+        Ok(Self::over(client, link, clock, input, output))
     }
 
     /// Takes leave, between transactions or after a refusal. Nothing depends on it any more: it is
@@ -431,7 +421,6 @@ where
         self.error = error;
         self.note_unsent();
         self.client.hung_up();
-        (self.unsent, self.flushed) = (0, true);
         Ok(false)
     }
 
@@ -488,16 +477,4 @@ enum Heard {
     Nothing(Wake),
     /// The input is full of what the client can't read.
     NoRoom,
-}
-
-/// Moves what is behind the first `gone` of `filled` octets to the front; how many those are.
-fn drop_front(buffer: &mut [u8], filled: usize, gone: usize) -> usize {
-    let left = filled.saturating_sub(gone);
-    if let Some(filled) = buffer.get_mut(..filled)
-        && gone > 0
-        && gone <= filled.len()
-    {
-        filled.copy_within(gone.., 0);
-    }
-    left
 }

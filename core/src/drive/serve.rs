@@ -1,11 +1,10 @@
 //! The loop for the receiving side.
 
-use core::cell::Cell;
 use core::time::Duration;
 
 use embassy_futures::select::Either;
 
-use super::{Broken, Buffers, Clock, Link, Wake, send_all, within};
+use super::{Broken, Buffers, Clock, Link, Wake, drop_front, send_all, within};
 use crate::session::{
     Answer, AuthVerdict, EtrnVerdict, Event, Greeting, Need, Next, Session, Verdict, Why,
 };
@@ -168,21 +167,11 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
                 // What was sent took time, and may have been told of a shut-down: step again.
                 Next::Need(_) if !out.is_empty() => self.send(&mut out).await?,
                 Next::Need(need) => {
-                    self.drop_consumed(input, start);
+                    self.filled = drop_front(input, self.filled, start);
                     return Ok(need);
                 }
             }
         }
-    }
-
-    /// Moves what is not consumed yet to the start of the input.
-    fn drop_consumed(&mut self, input: &mut [u8], consumed: usize) {
-        let input = Cell::from_mut(input).as_slice_of_cells();
-        let unread = input.get(consumed..self.filled).unwrap_or_default();
-        for (to, from) in input.iter().zip(unread) {
-            to.set(from.get());
-        }
-        self.filled = unread.len();
     }
 
     /// Reads once. With nothing unread the buffers are given back until there is something.
