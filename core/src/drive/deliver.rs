@@ -215,6 +215,10 @@ where
                         self.receive().await?;
                     }
                 }
+                // A peer may have answered STARTTLS before it left.
+                Next::Need(Need::Tls) if self.unsent > 0 => {
+                    self.send().await?;
+                }
                 Next::Need(need) => return Ok(Turn::Need(need)),
             }
         }

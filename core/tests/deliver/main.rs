@@ -224,6 +224,24 @@ fn a_shut_down_ends_each_wait() {
     assert_eq!(run(talk.next()), Err(Failure::ShutDown));
 }
 
+/// The command has left before the octets of TLS do, even where its answer came first.
+#[test]
+fn a_handshake_begins_behind_the_command() {
+    let peer = Peer::new(&[
+        ("", "220 hi\r\n"),
+        (HELLO, "250-peer\r\n250 STARTTLS\r\n"),
+        ("", "220 go\r\n"),
+        ("STARTTLS\r\n", ""),
+        (HELLO, PLAIN),
+    ]);
+    let heard = Rc::clone(&peer.said);
+    let config = Config { tls: TlsPolicy::Required, ..CONFIG };
+    let mut talk: Talk = Dialogue::new(config, peer, Jump::default(), vec![0; 4096], vec![0; 1300]);
+    run(talk.next()).expect("the greeting");
+    assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Tls)));
+    assert_eq!(said(&heard), format!("{HELLO}STARTTLS\r\n"));
+}
+
 /// What can't be asked leaves no transaction open.
 #[test]
 fn a_probe_of_what_is_no_path_changes_nothing() {
