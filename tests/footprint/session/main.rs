@@ -1,25 +1,22 @@
-//! The session with every extension, driven from memory-mapped octets, and nothing else.
+//! The session with every extension, run on memory-mapped octets, and nothing else.
 //!
 //! The panic handler calls a function that is defined nowhere. A path to a panic that is left after
 //! optimization needs the handler, the handler needs the function, and linking fails: what links
-//! cannot panic. `unsafe` stands here for the parts of a device: its registers and its panic
-//! handler. `drive` is not linked: the compiler puts a panic into each future, for whoever polls it
-//! behind its end.
+//! cannot panic. The loops of `drive` are the other program's.
 #![no_std]
 #![no_main]
 
 use core::mem::size_of;
 use core::panic::PanicInfo;
-use core::ptr::{read_volatile, write_volatile};
 
 use postern_core::session::{
     Ask, AuthVerdict, Config, Decision, EtrnVerdict, Event, Expired, Need, Next, Session,
     Transport, Unanswered, Verdict,
 };
-use postern_core::time::Instant;
 use postern_core::wire::ehlo::Extension;
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
+use postern_footprint::{now, read, write};
 
 unsafe extern "C" {
     safe fn a_panic_path_is_left() -> !;
@@ -49,23 +46,6 @@ const CONFIG: Config<'static> = Config::new(HOSTNAME)
     .with(Extension::Xclient)
     .with(Extension::Atrn)
     .with_auth(MECHANISMS);
-
-/// A register that the optimizer can't look into: nothing that depends on it is folded away.
-const REGISTER: *mut u8 = 0x4000_0000 as *mut u8;
-
-fn read() -> u8 {
-    // SAFETY: a device's register may be read at any time; nothing else is at this address.
-    unsafe { read_volatile(REGISTER) }
-}
-
-fn write(octet: u8) {
-    // SAFETY: as for `read`.
-    unsafe { write_volatile(REGISTER, octet) }
-}
-
-fn now() -> Instant {
-    Instant::from_millis(u64::from(read()))
-}
 
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
