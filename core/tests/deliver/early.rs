@@ -92,8 +92,9 @@ fn a_refusal_is_heard_while_the_peer_still_reads() {
 /// A write or a flush that waits does not keep it from being heard.
 #[test]
 fn a_refusal_is_heard_while_the_link_is_stuck() {
-    for then in [Then::Stuck, Then::FlushStuck] {
-        let (peer, _) = accepting(1000, then, 500, "552 5.3.4 too big\r\n");
+    let whole = 1000 + "\r\n.\r\n".len();
+    for (takes, then) in [(800, Then::Stuck), (whole, Then::FlushStuck)] {
+        let (peer, _) = accepting(takes, then, 500, "552 5.3.4 too big\r\n");
         let clock = Jump::default();
         let peer = Peer { speaks: Speaks::At(clock.clone(), 5000), ..peer };
         let mut talk = talk(peer, &clock, 1300);
