@@ -68,12 +68,7 @@ impl Received<'_> {
     /// Appends the whole field with its last CRLF, folded at 78 columns where a clause ends, or
     /// appends nothing.
     pub fn write(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
-        let start = out.len();
-        let result = self.write_clauses(out);
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        out.whole(|out| self.write_clauses(out))
     }
 
     fn write_clauses(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {

@@ -11,7 +11,7 @@ pub(super) fn put_mail(
     mail: &Mail<'_>,
     offers: Extensions,
 ) -> Result<(), CallError> {
-    whole(out, |out| {
+    out.whole(|out| {
         out.put(b"MAIL FROM:<")?;
         put_path(out, mail.reverse_path)?;
         out.put(b">")?;
@@ -50,7 +50,7 @@ pub(super) fn put_rcpt(
     offers: Extensions,
     utf8: bool,
 ) -> Result<(), CallError> {
-    whole(out, |out| {
+    out.whole(|out| {
         out.put(b"RCPT TO:<")?;
         put_path(out, recipient.forward_path)?;
         out.put(b">")?;
@@ -65,7 +65,7 @@ pub(super) fn put_rcpt(
 
 /// ETRN (RFC 1985 §5).
 pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> {
-    whole(out, |out| {
+    out.whole(|out| {
         put_parameter(out, b"ETRN ", Some(node))?;
         Ok(out.put(b"\r\n")?)
     })
@@ -73,7 +73,7 @@ pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> 
 
 /// BDAT for a message in one chunk (RFC 3030 §2).
 pub(super) fn put_bdat(out: &mut Out<'_>, size: u64) -> Result<(), NoRoom> {
-    whole(out, |out| {
+    out.whole(|out| {
         out.put(b"BDAT ")?;
         out.put_decimal(size)?;
         out.put(b" LAST\r\n")
@@ -83,20 +83,7 @@ pub(super) fn put_bdat(out: &mut Out<'_>, size: u64) -> Result<(), NoRoom> {
 /// EHLO, HELO or LHLO, and who we are.
 pub(super) fn put_hello(out: &mut Out<'_>, verb: &[u8], hostname: Text<'_>) -> Result<(), NoRoom> {
     let parts = [verb, b" ", hostname.as_bytes(), b"\r\n"];
-    whole(out, |out| parts.iter().try_for_each(|part| out.put(part)))
-}
-
-/// Takes back what `write` appended before it failed: half a command must not leave.
-fn whole<'b, E>(
-    out: &mut Out<'b>,
-    write: impl FnOnce(&mut Out<'b>) -> Result<(), E>,
-) -> Result<(), E> {
-    let start = out.len();
-    let result = write(out);
-    if result.is_err() {
-        out.truncate(start);
-    }
-    result
+    out.whole(|out| parts.iter().try_for_each(|part| out.put(part)))
 }
 
 /// A mailbox: no control characters, and no space or angle bracket outside a quoted string, so

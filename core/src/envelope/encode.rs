@@ -81,27 +81,16 @@ fn put_record(
     kind: u8,
     content: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>,
 ) -> Result<(), NoRoom> {
-    let start = out.len();
-    let put = put_whole_record(out, kind, content);
-    if put.is_err() {
-        out.truncate(start);
-    }
-    put
-}
-
-fn put_whole_record(
-    out: &mut Out<'_>,
-    kind: u8,
-    content: impl FnOnce(&mut Out<'_>) -> Result<(), NoRoom>,
-) -> Result<(), NoRoom> {
-    let start = out.len();
-    out.put(&[kind, VERSION, 0, 0])?;
-    content(out)?;
-    let length = out.len().saturating_sub(start).saturating_sub(PREFIX);
-    let length = u16::try_from(length).map_err(|_| NoRoom)?;
-    out.overwrite(start.saturating_add(2), &length.to_le_bytes())?;
-    let checksum = CRC32C.checksum(out.written().get(start..).unwrap_or_default());
-    out.put(&checksum.to_le_bytes())
+    out.whole(|out| {
+        let start = out.len();
+        out.put(&[kind, VERSION, 0, 0])?;
+        content(out)?;
+        let length = out.len().saturating_sub(start).saturating_sub(PREFIX);
+        let length = u16::try_from(length).map_err(|_| NoRoom)?;
+        out.overwrite(start.saturating_add(2), &length.to_le_bytes())?;
+        let checksum = CRC32C.checksum(out.written().get(start..).unwrap_or_default());
+        out.put(&checksum.to_le_bytes())
+    })
 }
 
 fn put_string(out: &mut Out<'_>, string: &[u8]) -> Result<(), NoRoom> {

@@ -165,12 +165,7 @@ impl Offer<'_> {
 
     /// Appends the reply, or nothing.
     pub(crate) fn write(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
-        let start = out.len();
-        let written = self.put(out);
-        if written.is_err() {
-            out.truncate(start);
-        }
-        written
+        out.whole(|out| self.put(out))
     }
 
     fn put(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {

@@ -85,6 +85,20 @@ impl<'b> Out<'b> {
         Ok(())
     }
 
+    /// Appends what `write` does, or nothing if it fails: half a reply, command or record must not
+    /// leave.
+    pub(crate) fn whole<E>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.length;
+        let written = write(self);
+        if written.is_err() {
+            self.truncate(start);
+        }
+        written
+    }
+
     /// Forgets what was appended after the first `length` octets: how a reply that does not fit
     /// whole is taken back.
     pub fn truncate(&mut self, length: usize) {
@@ -113,6 +127,10 @@ mod tests {
         out.truncate(1);
         assert_eq!((out.put_padded(7, 6), out.len()), (Err(NoRoom), 1));
         assert_eq!((out.put_padded(7, 5), out.len()), (Ok(()), 6));
-        assert_eq!(buffer, *b"a00007");
+        out.truncate(5);
+        let half = out.whole(|out| out.put(b"7").and_then(|()| out.put(b"8")));
+        assert_eq!((half, out.len()), (Err(NoRoom), 5));
+        assert_eq!((out.whole(|out| out.put(b"8")), out.len()), (Ok(()), 6));
+        assert_eq!(buffer, *b"a00008");
     }
 }

@@ -152,14 +152,11 @@ impl Reply {
     }
 
     fn write_words(&self, words: &[&[u8]], out: &mut Out<'_>) -> Result<(), NoRoom> {
-        let start = out.len();
-        let written = self.put_codes(out);
-        let written = words.iter().fold(written, |done, word| done.and_then(|()| out.put(word)));
-        let ended = written.and_then(|()| out.put(b"\r\n"));
-        if ended.is_err() {
-            out.truncate(start);
-        }
-        ended
+        out.whole(|out| {
+            self.put_codes(out)?;
+            words.iter().try_for_each(|word| out.put(word))?;
+            out.put(b"\r\n")
+        })
     }
 
     fn put_codes(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
