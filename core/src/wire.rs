@@ -8,6 +8,7 @@ pub mod domain;
 pub mod dot;
 pub mod ehlo;
 pub mod etrn;
+pub(crate) mod lex;
 pub mod line;
 mod out;
 pub mod params;

@@ -6,7 +6,7 @@ use super::terms::{End, Event, Fault, Need, Next, Phase, Protocol, TlsPolicy};
 use super::transaction::{Aim, Due, Transaction};
 use super::{Client, MIN_OUT, command};
 use crate::wire::ehlo::{Extension, Extensions};
-use crate::wire::params::parse_decimal;
+use crate::wire::lex::parse_decimal;
 use crate::wire::{NoRoom, Out};
 
 #[derive(Debug, Clone, Copy)]

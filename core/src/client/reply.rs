@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use memchr::memchr;
 
-use crate::wire::params::parse_decimal;
+use crate::wire::lex::parse_decimal;
 
 /// Octets of one reply, all its lines and their CRLF included, that are read at most.
 ///

@@ -1,7 +1,7 @@
 //! Commands (RFC 5321 §4.1.1 and the extensions' own).
 
 use super::etrn::{Domains, Node};
-use super::params::parse_decimal;
+use super::lex::{parse_decimal, split_once};
 use super::path::{ForwardPath, ReversePath, parse_forward, parse_reverse};
 
 /// A command line, taken apart as far as its grammar goes.
@@ -81,19 +81,15 @@ pub struct Attributes<'i>(&'i [u8]);
 impl<'i> Attributes<'i> {
     fn parse(text: &'i [u8]) -> Option<Self> {
         let pair = |word: &[u8]| {
-            let at = word.iter().position(|octet| *octet == b'=');
-            at.is_some_and(|at| at > 0 && at.saturating_add(1) < word.len())
+            split_once(word, b'=')
+                .is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
         };
         text.split(|octet| *octet == b' ').all(pair).then_some(Self(text))
     }
 
     /// Names and values in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&'i [u8], &'i [u8])> {
-        self.0.split(|octet| *octet == b' ').filter_map(|word| {
-            let at = word.iter().position(|octet| *octet == b'=')?;
-            let (name, value) = word.split_at_checked(at)?;
-            Some((name, value.get(1..)?))
-        })
+        self.0.split(|octet| *octet == b' ').filter_map(|word| split_once(word, b'='))
     }
 }
 
@@ -151,8 +147,7 @@ fn has_control(text: &[u8]) -> bool {
 }
 
 fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|octet| *octet == b' ').unwrap_or(text.len());
-    text.split_at_checked(end).unwrap_or((text, b""))
+    split_once(text, b' ').unwrap_or((text, b""))
 }
 
 fn trim_end(line: &[u8]) -> &[u8] {

@@ -3,6 +3,8 @@
 // Addresses are not parsed by core::net, whose parsers keep a path to a panic that no optimizer
 // removes.
 
+use super::lex::{parse_decimal, split_once};
+
 /// Octets of a domain at most (RFC 5321 §4.5.3.1.2).
 pub const MAX_DOMAIN: usize = 255;
 
@@ -28,7 +30,7 @@ fn is_label(label: &[u8]) -> bool {
 /// Whether `text` is an address literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]` or `[tag:content]`.
 pub fn is_address_literal(text: &[u8]) -> bool {
     let [b'[', inside @ .., b']'] = text else { return false };
-    let Some((tag, content)) = split_at_octet(inside, b':') else { return is_ipv4(inside) };
+    let Some((tag, content)) = split_once(inside, b':') else { return is_ipv4(inside) };
     if tag.eq_ignore_ascii_case(b"IPv6") {
         return is_ipv6(content);
     }
@@ -36,20 +38,10 @@ pub fn is_address_literal(text: &[u8]) -> bool {
     is_label(tag) && tag.is_ascii() && !content.is_empty() && content.iter().all(printable)
 }
 
-/// What stands before the first `octet`, and behind it.
-fn split_at_octet(text: &[u8], octet: u8) -> Option<(&[u8], &[u8])> {
-    let mut parts = text.splitn(2, |other| *other == octet);
-    Some((parts.next()?, parts.next()?))
-}
-
 /// Four numbers of up to three digits, at most 255.
 fn is_ipv4(text: &[u8]) -> bool {
     let number = |digits: &[u8]| {
-        let value = digits.iter().try_fold(0_u16, |value, digit| {
-            let digit = digit.is_ascii_digit().then(|| u16::from(digit.wrapping_sub(b'0')))?;
-            Some(value.saturating_mul(10).saturating_add(digit))
-        });
-        (1..=3).contains(&digits.len()) && value.is_some_and(|value| value <= 255)
+        digits.len() <= 3 && parse_decimal(digits).is_some_and(|number| number <= 255)
     };
     let octets = || text.split(|octet| *octet == b'.');
     octets().count() == 4 && octets().all(number)

@@ -1,6 +1,7 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.2, `esmtp-param`).
 
 use super::ehlo::{Extension, Extensions};
+use super::lex::{parse_decimal, split_once};
 
 /// MAIL's BODY parameter (RFC 6152 §2, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,12 +106,11 @@ type Param<'i> = (&'i [u8], Option<&'i [u8]>);
 
 /// Splits ` KEY=VALUE KEY` at its spaces; several spaces are taken for one.
 fn split(text: &[u8]) -> impl Iterator<Item = Param<'_>> {
-    text.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(|word| {
-        let at = word.iter().position(|octet| *octet == b'=');
-        match at.and_then(|at| word.split_at_checked(at)) {
-            Some((key, value)) => (key, value.get(1..)),
-            None => (word, None),
-        }
+    text.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(|word| match split_once(
+        word, b'=',
+    ) {
+        Some((key, value)) => (key, Some(value)),
+        None => (word, None),
     })
 }
 
@@ -182,17 +182,6 @@ fn parse_size(value: &[u8]) -> Option<u64> {
     if value.len() > 20 { None } else { parse_decimal(value) }
 }
 
-/// Decimal digits and nothing else; what does not fit is `u64::MAX`.
-pub(crate) fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        let value = digit.is_ascii_digit().then(|| u64::from(digit.wrapping_sub(b'0')))?;
-        Some(number.saturating_mul(10).saturating_add(value))
-    })
-}
-
 fn parse_body(value: &[u8], offered: Extensions) -> Option<Body> {
     let binary = offered.has(Extension::BinaryMime);
     match value {
@@ -241,10 +230,8 @@ fn is_auth(value: &[u8]) -> bool {
 
 /// RFC 3461 §4.2: at most 500 octets.
 fn is_orcpt(value: &[u8], offered: Extensions) -> bool {
-    let Some(at) = value.iter().position(|octet| *octet == b';') else { return false };
-    let Some((kind, rest)) = value.split_at_checked(at) else { return false };
+    let Some((kind, address)) = split_once(value, b';') else { return false };
     let atom = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
-    let address = rest.get(1..).unwrap_or_default();
     let well_formed = match kind.eq_ignore_ascii_case(b"utf-8") {
         true => {
             is_utf8_address(address) && (address.is_ascii() || offered.has(Extension::SmtpUtf8))
