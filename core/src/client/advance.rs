@@ -6,7 +6,7 @@ use super::terms::{End, Event, Fault, Need, Next, Phase, Protocol, TlsPolicy};
 use super::transaction::{Aim, Due, Transaction};
 use super::{Client, MIN_OUT, command};
 use crate::wire::ehlo::{Extension, Extensions};
-use crate::wire::lex::parse_decimal;
+use crate::wire::lex::{parse_decimal, split_once};
 use crate::wire::{NoRoom, Out};
 
 #[derive(Debug, Clone, Copy)]
@@ -346,30 +346,17 @@ impl Client<'_> {
     }
 }
 
-/// What the peer offers of that which the client makes use of, in the lines behind the first
-/// (RFC 5321 §4.1.1.1), and the largest message that it takes (RFC 1870 §4; 0: it does not say).
-/// Unknown keywords are passed over.
+/// What the peer offers, in the lines behind the first (RFC 5321 §4.1.1.1), and the largest message
+/// that it takes (RFC 1870 §4; 0: it does not say). Unknown keywords are passed over.
 fn offered(reply: &Reply<'_>) -> (Extensions, u64) {
-    const KNOWN: [(&str, Extension); 9] = [
-        ("PIPELINING", Extension::Pipelining),
-        ("SIZE", Extension::Size),
-        ("8BITMIME", Extension::EightBitMime),
-        ("SMTPUTF8", Extension::SmtpUtf8),
-        ("CHUNKING", Extension::Chunking),
-        ("BINARYMIME", Extension::BinaryMime),
-        ("DSN", Extension::Dsn),
-        ("STARTTLS", Extension::StartTls),
-        ("ETRN", Extension::Etrn),
-    ];
     let (mut offers, mut size_limit) = (Extensions::NONE, 0);
     for line in reply.lines().skip(1) {
-        let mut words = line.split(|octet| *octet == b' ');
-        let keyword = words.next().unwrap_or_default();
-        let known = KNOWN.iter().find(|(name, _)| keyword.eq_ignore_ascii_case(name.as_bytes()));
-        let Some((_, extension)) = known else { continue };
-        offers = offers.with(*extension);
-        if *extension == Extension::Size {
-            size_limit = words.next().and_then(parse_decimal).unwrap_or(0);
+        let (keyword, parameters) = split_once(line, b' ').unwrap_or((line, b""));
+        let Some(extension) = Extension::named(keyword) else { continue };
+        offers = offers.with(extension);
+        if extension == Extension::Size {
+            let limit = parameters.split(|octet| *octet == b' ').next();
+            size_limit = limit.and_then(parse_decimal).unwrap_or(0);
         }
     }
     (offers, size_limit)

@@ -1,6 +1,7 @@
 //! What EHLO says (RFC 5321 §4.1.1.1): each service extension with its keyword, what it can't be
 //! without, and what it adds to a command line.
 
+use super::lex::split_once;
 use super::reply::{EHLO_LAST, EHLO_LINE};
 use super::{NoRoom, Out, Text};
 
@@ -75,6 +76,15 @@ impl Extension {
             Self::Xclient => "XCLIENT NAME ADDR PORT PROTO HELO LOGIN",
             Self::Atrn => "ATRN",
         }
+    }
+
+    /// The extension with this keyword, in any case (RFC 5321 §4.1.1.1).
+    pub(crate) fn named(keyword: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|extension| {
+            let words = extension.words().as_bytes();
+            let (own, _) = split_once(words, b' ').unwrap_or((words, b""));
+            own.eq_ignore_ascii_case(keyword)
+        })
     }
 
     const fn prerequisite(self) -> Option<Self> {
