@@ -28,8 +28,8 @@ impl<S: ErrorType> ErrorType for Socket<S> {
 }
 
 impl<S: Read> Read for Socket<S> {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize, S::Error> {
-        self.0.read(place).await
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, S::Error> {
+        self.0.read(room).await
     }
 }
 
@@ -212,9 +212,9 @@ impl ErrorType for &mut Client {
 }
 
 impl Read for &mut Client {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize, Self::Error> {
-        let (now, later) = self.says.split_at(place.len().min(self.says.len()));
-        place[..now.len()].copy_from_slice(now);
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Self::Error> {
+        let (now, later) = self.says.split_at(room.len().min(self.says.len()));
+        room[..now.len()].copy_from_slice(now);
         self.says = later;
         Ok(now.len())
     }

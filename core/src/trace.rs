@@ -190,8 +190,8 @@ fn put_address(out: &mut Out<'_>, address: IpAddr) -> Result<(), NoRoom> {
     out.put(b"([")?;
     match address {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                out.put(if place > 0 { b"." } else { b"" })?;
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                out.put(if index > 0 { b"." } else { b"" })?;
                 out.put_decimal(u64::from(octet))?;
             }
         }
@@ -213,14 +213,14 @@ fn put_ipv6(out: &mut Out<'_>, address: Ipv6Addr) -> Result<(), NoRoom> {
             zeros = start..start.saturating_add(length);
         }
     }
-    for (place, group) in groups.into_iter().enumerate() {
-        if place == zeros.start && !zeros.is_empty() {
+    for (index, group) in groups.into_iter().enumerate() {
+        if index == zeros.start && !zeros.is_empty() {
             out.put(b"::")?;
         }
-        if zeros.contains(&place) {
+        if zeros.contains(&index) {
             continue;
         }
-        if place > 0 && place != zeros.end {
+        if index > 0 && index != zeros.end {
             out.put(b":")?;
         }
         put_hexadecimal(out, group)?;
@@ -297,11 +297,12 @@ pub const HOP_LIMIT: u32 = 100;
 #[derive(Debug, Clone)]
 pub struct HopCounter {
     hops: u32,
-    place: Place,
+    position: Position,
 }
 
+/// Where in a header the octets stand.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Position {
     /// In a line whose octets so far are the first `.0` of the field's name.
     Name(u8),
     /// After the whole name: the colon, or the white space that RFC 5322 §4.5.8 lets precede it.
@@ -315,16 +316,16 @@ enum Place {
 impl HopCounter {
     /// A counter for one message.
     pub const fn new() -> Self {
-        Self { hops: 0, place: Place::Name(0) }
+        Self { hops: 0, position: Position::Name(0) }
     }
 
     /// Reads the next piece of the message.
     pub fn feed(&mut self, piece: &[u8]) {
         for octet in piece {
-            if matches!(self.place, Place::Body) {
+            if matches!(self.position, Position::Body) {
                 return;
             }
-            self.place = self.after(*octet);
+            self.position = self.after(*octet);
         }
     }
 
@@ -338,23 +339,23 @@ impl HopCounter {
         self.hops > HOP_LIMIT
     }
 
-    fn after(&mut self, octet: u8) -> Place {
+    fn after(&mut self, octet: u8) -> Position {
         const NAME: &[u8] = b"received";
-        match (self.place, octet) {
-            (Place::Name(0), b'\r') => Place::Body,
-            (_, b'\n') => Place::Name(0),
-            (Place::Name(matched), _) => match NAME.get(usize::from(matched)) {
-                Some(expected) if *expected != octet.to_ascii_lowercase() => Place::Rest,
-                Some(_) if usize::from(matched) + 1 == NAME.len() => Place::Colon,
-                Some(_) => Place::Name(matched.saturating_add(1)),
-                None => Place::Rest,
+        match (self.position, octet) {
+            (Position::Name(0), b'\r') => Position::Body,
+            (_, b'\n') => Position::Name(0),
+            (Position::Name(matched), _) => match NAME.get(usize::from(matched)) {
+                Some(expected) if *expected != octet.to_ascii_lowercase() => Position::Rest,
+                Some(_) if usize::from(matched) + 1 == NAME.len() => Position::Colon,
+                Some(_) => Position::Name(matched.saturating_add(1)),
+                None => Position::Rest,
             },
-            (Place::Colon, b' ' | b'\t') => Place::Colon,
-            (Place::Colon, b':') => {
+            (Position::Colon, b' ' | b'\t') => Position::Colon,
+            (Position::Colon, b':') => {
                 self.hops = self.hops.saturating_add(1);
-                Place::Rest
+                Position::Rest
             }
-            _ => Place::Rest,
+            _ => Position::Rest,
         }
     }
 }

@@ -44,9 +44,9 @@ pub enum Content {
     Undecided,
 }
 
-/// Where the octets stand.
+/// The part of a message or of one of its parts that is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Section {
     Header,
     Body,
 }
@@ -64,7 +64,7 @@ struct Level {
 #[derive(Debug, Clone)]
 pub struct Scan {
     content: Content,
-    place: Place,
+    section: Section,
     /// The field that is being read, unfolded, or the start of a line of a body.
     text: [u8; FIELD_MAX],
     length: usize,
@@ -89,7 +89,7 @@ impl Scan {
         const NONE: Level = Level { boundary: [0; BOUNDARY_MAX], length: 0, digest: false };
         Self {
             content: Content::Ascii,
-            place: Place::Header,
+            section: Section::Header,
             text: [0; FIELD_MAX],
             length: 0,
             cut: false,
@@ -132,7 +132,7 @@ impl Scan {
                 continue;
             }
             self.take(*first);
-            if self.place == Place::Body && self.length > BOUNDARY_MAX.saturating_add(4) {
+            if self.section == Section::Body && self.length > BOUNDARY_MAX.saturating_add(4) {
                 let next = memchr(b'\r', rest).unwrap_or(rest.len());
                 rest = rest.get(next..).unwrap_or_default();
             }
@@ -141,7 +141,7 @@ impl Scan {
 
     /// One octet of a line.
     fn take(&mut self, octet: u8) {
-        if self.place == Place::Header {
+        if self.section == Section::Header {
             if self.line_start {
                 self.folded = matches!(octet, b' ' | b'\t') && self.length > 0;
                 if !self.folded {
@@ -154,8 +154,8 @@ impl Scan {
         }
         self.line_start = false;
         match self.text.get_mut(self.length) {
-            Some(place) => {
-                *place = octet;
+            Some(slot) => {
+                *slot = octet;
                 self.length = self.length.saturating_add(1);
             }
             None => self.cut = true,
@@ -169,10 +169,10 @@ impl Scan {
         if !self.folded && !is_empty && self.enter_part() {
             return;
         }
-        match self.place {
-            Place::Header if is_empty => self.header_end(),
-            Place::Header => {}
-            Place::Body => self.forget_text(),
+        match self.section {
+            Section::Header if is_empty => self.header_end(),
+            Section::Header => {}
+            Section::Body => self.forget_text(),
         }
     }
 
@@ -191,7 +191,7 @@ impl Scan {
             open.iter().enumerate().rev().find_map(|(at, level)| Some((at, begins(level)?)));
         let Some((at, closes)) = found else { return false };
         self.depth = at.saturating_add(1);
-        self.place = if closes { Place::Body } else { Place::Header };
+        self.section = if closes { Section::Body } else { Section::Header };
         (self.media, self.of_part) = (None, true);
         self.forget_text();
         true
@@ -223,9 +223,9 @@ impl Scan {
         match self.media.take() {
             None if digest => {}
             Some(Media::Message) => {}
-            None | Some(Media::Leaf | Media::Unclear) => self.place = Place::Body,
+            None | Some(Media::Leaf | Media::Unclear) => self.section = Section::Body,
             Some(Media::Multipart { boundary, length, digest }) => {
-                self.place = Place::Body;
+                self.section = Section::Body;
                 match self.levels.get_mut(self.depth) {
                     Some(level) => {
                         *level = Level { boundary, length, digest };

@@ -431,8 +431,8 @@ where
     /// Reads once, until the deadline; without one, only what is there. The one place where the
     /// peer's octets are awaited.
     async fn read(&mut self, deadline: Option<Instant>) -> Heard {
-        let place = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
-        if place.is_empty() {
+        let room = self.input.as_mut().get_mut(self.filled..).unwrap_or_default();
+        if room.is_empty() {
             return Heard::NoRoom;
         }
         let wait = async {
@@ -441,7 +441,7 @@ where
                 None => Wake::Deadline,
             }
         };
-        match select(self.link.read(place), wait).await {
+        match select(self.link.read(room), wait).await {
             Either::First(Ok(octets)) if octets > 0 => {
                 self.filled = self.filled.saturating_add(octets);
             }

@@ -185,11 +185,11 @@ impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
             }
         }
         let (input, _) = buffers.lend().await;
-        let place = input.get_mut(self.filled..).unwrap_or_default();
-        if place.is_empty() {
+        let room = input.get_mut(self.filled..).unwrap_or_default();
+        if room.is_empty() {
             return Err(Broken::Misuse);
         }
-        match within(self.clock, deadline, self.link.read(place)).await {
+        match within(self.clock, deadline, self.link.read(room)).await {
             Either::First(Ok(0)) => Ok(Filled::HangUp),
             Either::First(Ok(octets)) => {
                 self.filled = self.filled.saturating_add(octets);

@@ -277,9 +277,9 @@ fn no_bytes_make_it_panic() {
     let (read, refused) = (Cell::new(0), Cell::new(0));
     let run = TestRunner::deterministic().run(&changes, |(changes, with_right_checksums)| {
         let mut bytes = sample();
-        for (place, octet) in changes {
-            let place = place.index(bytes.len());
-            bytes[place] = octet;
+        for (index, octet) in changes {
+            let index = index.index(bytes.len());
+            bytes[index] = octet;
         }
         let bytes = if with_right_checksums { with_checksums(&bytes) } else { bytes };
         match Envelope::parse(&bytes) {

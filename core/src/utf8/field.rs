@@ -147,7 +147,7 @@ impl<'v> Tokens<'v> {
                 }
             };
             match text.get_mut(length) {
-                Some(place) => *place = octet,
+                Some(slot) => *slot = octet,
                 None => fits = false,
             }
             length = length.saturating_add(1);

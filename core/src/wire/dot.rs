@@ -28,8 +28,9 @@ pub enum Piece<'i> {
     More,
 }
 
+/// Where in a line the octets stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum Position {
     #[default]
     LineStart,
     AfterDot,
@@ -44,7 +45,7 @@ enum Place {
 /// and a dot at the start of a line is dropped whatever follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unstuffer {
-    place: Place,
+    position: Position,
 }
 
 impl Unstuffer {
@@ -63,8 +64,8 @@ impl Unstuffer {
         }
         let Some(flaw) = flaw else { return (dropped, Piece::More) };
         // A CR that stands alone was taken before; what follows it is still to be looked at.
-        let taken = usize::from(self.place != Place::AfterCr);
-        self.place = Place::InLine;
+        let taken = usize::from(self.position != Position::AfterCr);
+        self.position = Position::InLine;
         (dropped.saturating_add(taken), Piece::Flaw(flaw))
     }
 
@@ -73,20 +74,20 @@ impl Unstuffer {
         let mut rest = input;
         let mut dropped: usize = 0;
         while let [first, tail @ ..] = rest {
-            self.place = match (self.place, *first) {
-                (Place::LineStart, b'.') => Place::AfterDot,
-                (Place::AfterDot, b'\r') => Place::AfterDotCr,
-                (Place::AfterDotCr, b'\n') => {
-                    self.place = Place::LineStart;
+            self.position = match (self.position, *first) {
+                (Position::LineStart, b'.') => Position::AfterDot,
+                (Position::AfterDot, b'\r') => Position::AfterDotCr,
+                (Position::AfterDotCr, b'\n') => {
+                    self.position = Position::LineStart;
                     return Err((dropped.saturating_add(1), Piece::End));
                 }
-                (Place::AfterDotCr, _) => {
-                    self.place = Place::InLine;
+                (Position::AfterDotCr, _) => {
+                    self.position = Position::InLine;
                     return Err((dropped, Piece::Flaw(Flaw::BareLineEnd)));
                 }
-                (Place::AfterCr, _) => break,
+                (Position::AfterCr, _) => break,
                 _ => {
-                    self.place = Place::InLine;
+                    self.position = Position::InLine;
                     break;
                 }
             };
@@ -102,22 +103,22 @@ impl Unstuffer {
         let mut length: usize = 0;
         loop {
             let rest = input.get(length..).unwrap_or_default();
-            match (self.place, rest) {
-                (_, []) | (Place::LineStart, [b'.', ..]) => return (length, None),
-                (Place::AfterCr, [b'\n', ..]) => {
-                    self.place = Place::LineStart;
+            match (self.position, rest) {
+                (_, []) | (Position::LineStart, [b'.', ..]) => return (length, None),
+                (Position::AfterCr, [b'\n', ..]) => {
+                    self.position = Position::LineStart;
                     length = length.saturating_add(1);
                 }
-                (Place::AfterCr, _) | (_, [b'\n', ..]) => {
+                (Position::AfterCr, _) | (_, [b'\n', ..]) => {
                     return (length, Some(Flaw::BareLineEnd));
                 }
                 (_, [b'\0', ..]) => return (length, Some(Flaw::Nul)),
                 (_, [b'\r', ..]) => {
-                    self.place = Place::AfterCr;
+                    self.position = Position::AfterCr;
                     length = length.saturating_add(1);
                 }
                 _ => {
-                    self.place = Place::InLine;
+                    self.position = Position::InLine;
                     length = length.saturating_add(plain(rest));
                 }
             }

@@ -43,8 +43,8 @@ impl<'b> Out<'b> {
     /// Appends all of `bytes`, or nothing.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.length.checked_add(bytes.len()).ok_or(NoRoom)?;
-        let place = self.buffer.get_mut(self.length..end).ok_or(NoRoom)?;
-        for (to, from) in place.iter_mut().zip(bytes) {
+        let room = self.buffer.get_mut(self.length..end).ok_or(NoRoom)?;
+        for (to, from) in room.iter_mut().zip(bytes) {
             *to = *from;
         }
         self.length = end;
@@ -78,8 +78,8 @@ impl<'b> Out<'b> {
     pub fn overwrite(&mut self, start: usize, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = start.checked_add(bytes.len()).ok_or(NoRoom)?;
         let written = self.buffer.get_mut(..self.length).ok_or(NoRoom)?;
-        let place = written.get_mut(start..end).ok_or(NoRoom)?;
-        for (to, from) in place.iter_mut().zip(bytes) {
+        let old = written.get_mut(start..end).ok_or(NoRoom)?;
+        for (to, from) in old.iter_mut().zip(bytes) {
             *to = *from;
         }
         Ok(())

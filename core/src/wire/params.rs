@@ -114,11 +114,11 @@ fn split(text: &[u8]) -> impl Iterator<Item = Param<'_>> {
     })
 }
 
-fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), ParamFault> {
-    if value.is_none() || place.is_some() {
+fn set_once<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), ParamFault> {
+    if value.is_none() || slot.is_some() {
         return Err(ParamFault::Malformed);
     }
-    *place = value;
+    *slot = value;
     Ok(())
 }
 

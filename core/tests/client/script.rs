@@ -238,7 +238,7 @@ pub fn play_at(
     }
 }
 
-/// Plays the script with the peer's octets cut at every place, the message in pieces of several
+/// Plays the script with the peer's octets cut at every octet, the message in pieces of several
 /// sizes, and little or much output; all must come to the same report.
 pub fn play(config: Config<'_>, jobs: &[Job<'_>], script: Script<'_>) -> Vec<String> {
     let octets: usize = script.iter().map(|(_, answer)| answer.len()).sum();

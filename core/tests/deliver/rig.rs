@@ -119,7 +119,7 @@ impl ErrorType for Peer {
 }
 
 impl Read for Peer {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize, Reset> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Reset> {
         let heard = self.heard();
         let speaks = match &self.speaks {
             Speaks::AtOnce => true,
@@ -129,8 +129,8 @@ impl Read for Peer {
         let last = self.replies.len() == 1;
         match self.replies.front_mut() {
             Some((after, reply)) if *after <= heard && (speaks || !last) => {
-                let octets = reply.len().min(place.len());
-                place[..octets].copy_from_slice(&reply.as_bytes()[..octets]);
+                let octets = reply.len().min(room.len());
+                room[..octets].copy_from_slice(&reply.as_bytes()[..octets]);
                 reply.drain(..octets);
                 if reply.is_empty() {
                     self.replies.pop_front();

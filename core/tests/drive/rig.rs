@@ -117,7 +117,7 @@ impl ErrorType for Script {
 }
 
 impl Read for Script {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize, ErrorKind> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
         let piece = match (self.pieces.len(), self.ends) {
             (1, Ends::Repeats) => self.pieces[0],
             (1.., _) => self.pieces.pop_front().unwrap_or_default(),
@@ -125,8 +125,8 @@ impl Read for Script {
             (0, Ends::Fails) => return Err(ErrorKind::ConnectionReset),
             (0, _) => return pending().await,
         };
-        let (now, later) = piece.split_at(piece.len().min(place.len()));
-        place[..now.len()].copy_from_slice(now);
+        let (now, later) = piece.split_at(piece.len().min(room.len()));
+        room[..now.len()].copy_from_slice(now);
         if !later.is_empty() {
             self.pieces.push_front(later);
         }

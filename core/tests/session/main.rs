@@ -145,7 +145,7 @@ fn a_message_is_handed_out_where_it_lies() {
     let mut peer = Peer::greeted(CONFIG);
     peer.drive(DATA);
     let input = b"one\r\n..two\r\n.\r\n".to_vec();
-    let place = input.as_ptr_range();
+    let range = input.as_ptr_range();
     let (mut handed_out, mut consumed) = (0, 0);
     let mut buffer = [0; 1024];
     loop {
@@ -154,7 +154,7 @@ fn a_message_is_handed_out_where_it_lies() {
         consumed += step.consumed;
         match step.next {
             Next::Event(Event::Chunk(octets)) => {
-                assert!(place.contains(&octets.as_ptr()) && octets.as_ptr_range().end <= place.end);
+                assert!(range.contains(&octets.as_ptr()) && octets.as_ptr_range().end <= range.end);
                 handed_out += octets.len();
             }
             Next::Event(Event::End { size, .. }) => break assert_eq!(size, 11),

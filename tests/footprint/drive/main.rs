@@ -82,10 +82,10 @@ impl ErrorType for Port {
 }
 
 impl Read for Port {
-    async fn read(&mut self, place: &mut [u8]) -> Result<usize, ErrorKind> {
+    async fn read(&mut self, room: &mut [u8]) -> Result<usize, ErrorKind> {
         wait().await;
-        place.fill_with(read);
-        counted(place.len())
+        room.fill_with(read);
+        counted(room.len())
     }
 }
 

@@ -117,7 +117,7 @@ fn a_reply_is_written_whole_or_not_at_all() {
 /// The table is whole: a reason that it lacks does not compile here.
 #[test]
 fn every_reason_is_in_the_table() {
-    for (place, (reason, ..)) in TABLE.iter().enumerate() {
+    for (index, (reason, ..)) in TABLE.iter().enumerate() {
         let number = match reason {
             Reason::Busy => 0,
             Reason::TooManySessions => 1,
@@ -143,6 +143,6 @@ fn every_reason_is_in_the_table() {
             Reason::NoTls => 21,
             Reason::NotOffered => 22,
         };
-        assert_eq!(number, place, "{reason:?} stands elsewhere, or twice");
+        assert_eq!(number, index, "{reason:?} stands elsewhere, or twice");
     }
 }
