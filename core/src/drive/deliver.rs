@@ -63,7 +63,7 @@ pub enum Sent<A> {
 
 /// Why a connection is of no further use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure<A, E> {
+pub enum DialogueError<A, E> {
     /// The peer does not serve us, or not any longer. It may be told QUIT.
     Refused {
         /// What it refused.
@@ -95,16 +95,16 @@ pub enum Unsent<S, A, E> {
     /// for the whole.
     Source(S),
     /// The connection is of no further use.
-    Failure(Failure<A, E>),
+    Dialogue(DialogueError<A, E>),
 }
 
-impl<S, A, E> From<Failure<A, E>> for Unsent<S, A, E> {
-    fn from(failure: Failure<A, E>) -> Self {
-        Self::Failure(failure)
+impl<S, A, E> From<DialogueError<A, E>> for Unsent<S, A, E> {
+    fn from(error: DialogueError<A, E>) -> Self {
+        Self::Dialogue(error)
     }
 }
 
-impl<A: fmt::Display, E: fmt::Display> fmt::Display for Failure<A, E> {
+impl<A: fmt::Display, E: fmt::Display> fmt::Display for DialogueError<A, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { reply, .. } => write!(f, "{reply}"),
@@ -198,15 +198,15 @@ where
     }
 
     /// Goes on to what the peer says next, or to what the carrier must do.
-    pub async fn next(&mut self) -> Result<Turn<A>, Failure<A, L::Error>> {
+    pub async fn next(&mut self) -> Result<Turn<A>, DialogueError<A, L::Error>> {
         loop {
             match self.step() {
                 Next::Event(event) => return Ok(Turn::Event(event)),
                 Next::End(End::Refused { phase, reply }) => {
-                    return Err(Failure::Refused { phase, reply });
+                    return Err(DialogueError::Refused { phase, reply });
                 }
                 Next::End(End::Fault(fault)) => return Err(self.ended(fault)),
-                Next::Need(Need::Close) => return Err(Failure::Closed),
+                Next::Need(Need::Close) => return Err(DialogueError::Closed),
                 Next::Need(Need::Room) => {
                     self.send().await?;
                 }
@@ -232,7 +232,7 @@ where
         if let Some(event) = self.send_body(source).await? {
             return Ok(Sent::Refused(event));
         }
-        self.call(Client::body_end).map_err(Failure::Call)?;
+        self.call(Client::body_end).map_err(DialogueError::Call)?;
         Ok(Sent::Whole)
     }
 
@@ -247,7 +247,7 @@ where
         if let Some(event) = self.send_body(source).await? {
             return Ok(Sent::Refused(event));
         }
-        self.call(Client::body_end).map_err(Failure::Call)?;
+        self.call(Client::body_end).map_err(DialogueError::Call)?;
         let end = self.unsent;
         let queued = self.call(|client, out| client.mail_behind(next, out)).is_ok();
         self.behind = self.unsent.saturating_sub(end);
@@ -256,11 +256,11 @@ where
 
     /// Asks whether the peer would take mail for `path` from the null sender, without sending any:
     /// an answer to [`Need::Transaction`]. Returns its reply to RCPT, or its refusal of MAIL.
-    pub async fn probe(&mut self, path: &[u8]) -> Result<A, Failure<A, L::Error>> {
+    pub async fn probe(&mut self, path: &[u8]) -> Result<A, DialogueError<A, L::Error>> {
         let params = MailParams::default();
         let mail = Mail { reverse_path: b"", params, needs_utf8: false };
         let to = Recipient { forward_path: path, params: RcptParams::default() };
-        self.call(|client, out| client.mail(&mail, out)).map_err(Failure::Call)?;
+        self.call(|client, out| client.mail(&mail, out)).map_err(DialogueError::Call)?;
         let mut answer = None;
         loop {
             let called = match self.next().await? {
@@ -273,14 +273,14 @@ where
                     let asked = self.call(|client, out| client.rcpt(&to, out));
                     if asked.is_err() {
                         // The transaction is open; what can't be asked ends it.
-                        self.call(|client, _| client.abandon()).map_err(Failure::Call)?;
+                        self.call(|client, _| client.abandon()).map_err(DialogueError::Call)?;
                     }
                     asked
                 }
                 Turn::Need(Need::Recipient { .. }) => self.call(|client, _| client.abandon()),
-                Turn::Need(_) => return answer.ok_or(Failure::Closed),
+                Turn::Need(_) => return answer.ok_or(DialogueError::Closed),
             };
-            called.map_err(Failure::Call)?;
+            called.map_err(DialogueError::Call)?;
         }
     }
 
@@ -326,7 +326,7 @@ where
             }
             while !rest.is_empty() {
                 let taken = self.call(|client, out| client.body(rest, out));
-                rest = rest.get(taken.map_err(Failure::Call)?..).unwrap_or_default();
+                rest = rest.get(taken.map_err(DialogueError::Call)?..).unwrap_or_default();
                 if let Turn::Event(event) = self.next().await? {
                     return Ok(Some(event));
                 }
@@ -350,15 +350,15 @@ where
         next
     }
 
-    fn ended(&mut self, fault: Fault) -> Failure<A, L::Error> {
+    fn ended(&mut self, fault: Fault) -> DialogueError<A, L::Error> {
         match (fault, self.error.take()) {
-            (Fault::HungUp(waiting), Some(error)) => Failure::Link { error, waiting },
-            (fault, _) => Failure::Fault(fault),
+            (Fault::HungUp(waiting), Some(error)) => DialogueError::Link { error, waiting },
+            (fault, _) => DialogueError::Fault(fault),
         }
     }
 
     /// Sends the output; false when the peer said something before all of it had left.
-    async fn send(&mut self) -> Result<bool, Failure<A, L::Error>> {
+    async fn send(&mut self) -> Result<bool, DialogueError<A, L::Error>> {
         let mut stuck = false;
         while self.unsent > 0 || !self.flushed {
             // What is not flushed yet may have left after all, unless the link is stuck.
@@ -394,11 +394,13 @@ where
     }
 
     /// Reads until there is something.
-    async fn receive(&mut self) -> Result<(), Failure<A, L::Error>> {
+    async fn receive(&mut self) -> Result<(), DialogueError<A, L::Error>> {
         loop {
             match self.read(Some(self.client.deadline())).await {
                 Heard::Something => return Ok(()),
-                Heard::NoRoom => return Err(Failure::Fault(Fault::Reply(ReplyFault::TooLong))),
+                Heard::NoRoom => {
+                    return Err(DialogueError::Fault(Fault::Reply(ReplyFault::TooLong)));
+                }
                 Heard::Nothing(wake) => self.woken(wake)?,
             }
         }
@@ -413,12 +415,12 @@ where
     async fn hear_last_words(
         &mut self,
         error: Option<L::Error>,
-    ) -> Result<bool, Failure<A, L::Error>> {
+    ) -> Result<bool, DialogueError<A, L::Error>> {
         let until = self.clock.now().after(LAST_WORDS);
         while !self.client.is_broken() {
             match self.read(Some(until)).await {
                 Heard::Something | Heard::Nothing(Wake::Hurry(_)) => {}
-                Heard::Nothing(Wake::ShutDown) => return Err(Failure::ShutDown),
+                Heard::Nothing(Wake::ShutDown) => return Err(DialogueError::ShutDown),
                 Heard::NoRoom | Heard::Nothing(Wake::Deadline) => break,
             }
         }
@@ -461,13 +463,13 @@ where
         }
     }
 
-    fn woken(&mut self, wake: Wake) -> Result<(), Failure<A, L::Error>> {
+    fn woken(&mut self, wake: Wake) -> Result<(), DialogueError<A, L::Error>> {
         match wake {
-            Wake::ShutDown => Err(Failure::ShutDown),
+            Wake::ShutDown => Err(DialogueError::ShutDown),
             // It is of clients that hold a channel, and this is not one.
             Wake::Hurry(_) => Ok(()),
             Wake::Deadline => match self.client.expire(self.clock.now()) {
-                Some(fault) => Err(Failure::Fault(fault)),
+                Some(fault) => Err(DialogueError::Fault(fault)),
                 None => Ok(()),
             },
         }

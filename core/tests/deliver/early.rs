@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use postern_core::client::{Event, Fault, Waiting};
-use postern_core::drive::deliver::{Failure, Sent, Turn, Unsent};
+use postern_core::drive::deliver::{DialogueError, Sent, Turn, Unsent};
 
 use crate::rig::{
     ACCEPTED, ENVELOPE, Ended, GROUPS, HELLO, Jump, MAIL, Peer, Pieces, Reset, Speaks, Then,
@@ -23,7 +23,11 @@ fn a_refusal_within_a_message_is_heard() {
             let (_, sent) = run(deliver(&mut talk, None, &mut source, None)).expect("heard");
             assert_eq!(sent, refused, "{then:?} after {after}");
             assert!(clock.now.get() <= 2000, "{then:?}: {} ms", clock.now.get());
-            assert_eq!(run(talk.next()), Err(Failure::Closed), "and the message is not ended");
+            assert_eq!(
+                run(talk.next()),
+                Err(DialogueError::Closed),
+                "and the message is not ended"
+            );
             assert!(heard.take().len() < start + 20_000);
         }
     }
@@ -32,7 +36,7 @@ fn a_refusal_within_a_message_is_heard() {
 /// It is said of what the peer never had, however much of it has left.
 #[test]
 fn a_completion_before_the_end_left_is_a_fault() {
-    let fault = Unsent::Failure(Failure::Fault(Fault::Unexpected(250)));
+    let fault = Unsent::Dialogue(DialogueError::Fault(Fault::Unexpected(250)));
     for then in [Then::Stuck, Then::Broken] {
         for takes in [0, 1, 99, 100, 101, 102] {
             // 100 octets, and CRLF.CRLF behind them.
@@ -40,7 +44,7 @@ fn a_completion_before_the_end_left_is_a_fault() {
             let mut talk = talk(peer, &Jump::default(), 1300);
             let mut source = Pieces::new(&[b'x'; 100], 40);
             let ended = match run(deliver(&mut talk, None, &mut source, None)) {
-                Ok(_) => Unsent::Failure(run(talk.next()).expect_err("a fault")),
+                Ok(_) => Unsent::Dialogue(run(talk.next()).expect_err("a fault")),
                 Err(ended) => ended,
             };
             assert_eq!(ended, fault, "{then:?} {takes}");
@@ -69,8 +73,8 @@ fn a_verdict_while_only_the_next_mail_is_unsent_counts() {
             let ended = run(talk.next()).expect_err("MAIL did not leave");
             let waiting = Waiting::QueuedMail;
             let expected: Ended = match then {
-                Then::Broken => Failure::Link { error: Reset, waiting },
-                _ => Failure::Fault(Fault::TimedOut(waiting)),
+                Then::Broken => DialogueError::Link { error: Reset, waiting },
+                _ => DialogueError::Fault(Fault::TimedOut(waiting)),
             };
             assert_eq!(ended, expected);
         }
@@ -116,7 +120,7 @@ fn a_completion_behind_a_broken_write_is_a_fault() {
     let mut talk = talk(peer, &Jump::default(), 1300);
     let mut source = Pieces::new(&[b'x'; 100], 40);
     run(deliver(&mut talk, None, &mut source, None)).expect("it is in the output");
-    assert_eq!(run(talk.next()), Err(Failure::Fault(Fault::Unexpected(250))));
+    assert_eq!(run(talk.next()), Err(DialogueError::Fault(Fault::Unexpected(250))));
 }
 
 /// MAIL that was behind the end of the message before has left; this message's end has not.
@@ -139,5 +143,5 @@ fn a_completion_before_the_second_end_left_is_a_fault() {
     let next = mail(None);
     run(deliver(&mut talk, None, &mut Pieces::new(b"1\r\n", 10), Some(&next))).expect("it goes");
     run(deliver(&mut talk, None, &mut Pieces::new(b"2\r\n", 10), None)).expect("it goes");
-    assert_eq!(run(talk.next()), Err(Failure::Fault(Fault::Unexpected(250))));
+    assert_eq!(run(talk.next()), Err(DialogueError::Fault(Fault::Unexpected(250))));
 }

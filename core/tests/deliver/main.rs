@@ -7,7 +7,7 @@ mod rig;
 use std::rc::Rc;
 
 use postern_core::client::{CallError, Config, Event, Fault, Need, Phase, TlsPolicy, Waiting};
-use postern_core::drive::deliver::{Dialogue, Failure, Sent, Turn, Unsent};
+use postern_core::drive::deliver::{Dialogue, DialogueError, Sent, Turn, Unsent};
 use rig::{
     ACCEPTED, CHUNKS, CONFIG, ENVELOPE, Ended, Ends, GROUPS, HELLO, Jump, MAIL, PLAIN, Peer,
     Pieces, Reset, Talk, Then, accepting, answer, deliver, mail, run, said, talk,
@@ -35,7 +35,7 @@ fn a_message_and_quit() {
     assert_eq!(talk.reply().map(|reply| reply.to_string()).as_deref(), Some("250 taken"));
     run(talk.quit());
     assert!(talk.reply().is_none(), "QUIT's answer is no event");
-    assert_eq!(run(talk.next()), Err(Failure::Closed));
+    assert_eq!(run(talk.next()), Err(DialogueError::Closed));
     assert_eq!(said(&heard), format!("{HELLO}{group}{end}QUIT\r\n"));
 }
 
@@ -48,10 +48,10 @@ fn a_peer_that_reads_nothing_runs_out_of_time() {
         let mut source = Pieces::new(&[b'x'; 498], 4000);
         let ended = match run(deliver(&mut talk, None, &mut source, None)) {
             Ok(_) => run(talk.next()).expect_err("no verdict comes"),
-            Err(Unsent::Failure(failure)) => failure,
+            Err(Unsent::Dialogue(failure)) => failure,
             Err(Unsent::Source(error)) => panic!("{error}"),
         };
-        assert_eq!(ended, Failure::Fault(Fault::TimedOut(Waiting::Verdict)), "{then:?}");
+        assert_eq!(ended, DialogueError::Fault(Fault::TimedOut(Waiting::Verdict)), "{then:?}");
         assert_eq!(clock.now.get(), 600_000, "its ten minutes, flushing included");
     }
     let (peer, _) = accepting(500, Then::Stuck, 500, "");
@@ -59,7 +59,7 @@ fn a_peer_that_reads_nothing_runs_out_of_time() {
     let mut talk = talk(peer, &clock, 1300);
     let mut source = Pieces::new(&[b'x'; 20_000], 4000);
     let ended = run(deliver(&mut talk, None, &mut source, None)).expect_err("it is stuck");
-    assert_eq!(ended, Unsent::Failure(Failure::Fault(Fault::TimedOut(Waiting::Room))));
+    assert_eq!(ended, Unsent::Dialogue(DialogueError::Fault(Fault::TimedOut(Waiting::Room))));
     assert_eq!(clock.now.get(), 180_000);
 }
 
@@ -69,20 +69,20 @@ fn a_broken_link_is_named_with_what_was_waited_for() {
     let mut talk = talk(peer, &Jump::default(), 1300);
     let mut source = Pieces::new(&[b'x'; 20_000], 4000);
     let ended = run(deliver(&mut talk, None, &mut source, None)).expect_err("it broke");
-    let failure: Ended = Failure::Link { error: Reset, waiting: Waiting::Room };
+    let failure: Ended = DialogueError::Link { error: Reset, waiting: Waiting::Room };
     assert_eq!(failure.to_string(), "reset; we waited for it to take the message");
-    assert_eq!(ended, Unsent::Failure(failure));
+    assert_eq!(ended, Unsent::Dialogue(failure));
 
     let peer = Peer { ends: Ends::HangsUp, ..Peer::new(&[("", "220 hi\r\n"), (HELLO, PLAIN)]) };
     let mut talk = rig::talk(peer, &Jump::default(), 1300);
     let mut source = Pieces::new(b"", 1);
     let ended = run(deliver(&mut talk, None, &mut source, None)).expect_err("it hung up");
-    assert_eq!(ended, Unsent::Failure(Failure::Fault(Fault::HungUp(Waiting::Command))));
+    assert_eq!(ended, Unsent::Dialogue(DialogueError::Fault(Fault::HungUp(Waiting::Command))));
 
     let peer = Peer { ends: Ends::Fails, ..Peer::new(&[("", "220 hi\r\n")]) };
     let mut talk = rig::talk(peer, &Jump::default(), 1300);
     run(talk.next()).expect("the greeting");
-    let failure: Ended = Failure::Link { error: Reset, waiting: Waiting::Command };
+    let failure: Ended = DialogueError::Link { error: Reset, waiting: Waiting::Command };
     assert_eq!(run(talk.next()), Err(failure));
 }
 
@@ -141,7 +141,7 @@ fn a_peer_that_drops_mail_behind_a_message_leaves_the_next_untried() {
     run(deliver(&mut talk, None, &mut source, Some(&next))).expect("all of it left");
     assert_eq!(run(talk.next()), Ok(Turn::Event(Event::Message(answer("250 first")))));
     let ended = run(talk.next()).expect_err("nothing is said of MAIL");
-    assert_eq!(ended, Failure::Fault(Fault::TimedOut(Waiting::QueuedMail)));
+    assert_eq!(ended, DialogueError::Fault(Fault::TimedOut(Waiting::QueuedMail)));
     assert_eq!(clock.now.get(), 10_000);
 }
 
@@ -158,7 +158,7 @@ fn quit_is_waited_for_for_seconds() {
     let refusing = Peer::new(&[("", "554 no\r\n"), ("QUIT\r\n", "221 bye\r\n")]);
     let heard = Rc::clone(&refusing.said);
     let mut refused = talk(refusing, &clock, 1300);
-    let failure = Failure::Refused { phase: Phase::Greeting, reply: answer("554 no") };
+    let failure = DialogueError::Refused { phase: Phase::Greeting, reply: answer("554 no") };
     assert_eq!(run(refused.next()), Err(failure));
     assert_eq!(refused.reply().map(|reply| reply.to_string()).as_deref(), Some("554 no"));
     run(refused.quit());
@@ -215,13 +215,13 @@ fn a_handshake_takes_the_link_and_gives_it_back() {
 fn a_shut_down_ends_each_wait() {
     let clock = Jump { shuts_down: true, ..Jump::default() };
     let mut talk = talk(Peer::new(&[]), &clock, 1300);
-    assert_eq!(run(talk.next()), Err(Failure::ShutDown));
+    assert_eq!(run(talk.next()), Err(DialogueError::ShutDown));
 
     // The last words behind a broken write, too.
     let peer = Peer { takes: 0, then: Then::Broken, ..Peer::new(&[("", "220 hi\r\n")]) };
     let mut talk = rig::talk(peer, &clock, 1300);
     run(talk.next()).expect("the greeting is there");
-    assert_eq!(run(talk.next()), Err(Failure::ShutDown));
+    assert_eq!(run(talk.next()), Err(DialogueError::ShutDown));
 }
 
 /// The command has left before the octets of TLS do, even where its answer came first.
@@ -255,7 +255,7 @@ fn a_probe_of_what_is_no_path_changes_nothing() {
     let heard = Rc::clone(&peer.said);
     let mut talk = talk(peer, &Jump::default(), 1300);
     while run(talk.next()) != Ok(Turn::Need(Need::Transaction)) {}
-    assert_eq!(run(talk.probe(b"a b@c")), Err(Failure::Call(CallError::BadText)));
+    assert_eq!(run(talk.probe(b"a b@c")), Err(DialogueError::Call(CallError::BadText)));
     assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Transaction)));
     assert_eq!(said(&heard), format!("{HELLO}{probe}RSET\r\n"));
 }

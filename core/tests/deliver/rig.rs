@@ -11,7 +11,7 @@ use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 use postern_core::client::{
     Config, Event, Mail, Need, Protocol, Recipient, Reply, Timeouts, TlsPolicy,
 };
-use postern_core::drive::deliver::{Dialogue, Failure, Sent, Source, Turn, Unsent};
+use postern_core::drive::deliver::{Dialogue, DialogueError, Sent, Source, Turn, Unsent};
 use postern_core::drive::{Clock, Wake};
 use postern_core::time::Instant;
 use postern_core::wire::Text;
@@ -238,7 +238,7 @@ impl Source for Pieces {
 }
 
 pub type Talk = Dialogue<'static, Answer, Peer, Jump, Vec<u8>>;
-pub type Ended = Failure<Answer, Reset>;
+pub type Ended = DialogueError<Answer, Reset>;
 
 pub fn talk(peer: Peer, clock: &Jump, room: usize) -> Talk {
     Dialogue::new(CONFIG, peer, clock.clone(), vec![0; 4096], vec![0; room])

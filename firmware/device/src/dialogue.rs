@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 use postern_core::client::{Config, Fault, Protocol, Reply, Timeouts, TlsPolicy};
-use postern_core::drive::deliver::{self, Unsent};
+use postern_core::drive::deliver::{self, DialogueError, Unsent};
 use postern_core::wire::Text;
 
 use crate::budget::REPLY;
@@ -47,18 +47,16 @@ pub(crate) enum Failure {
     Card,
 }
 
-impl From<deliver::Failure<Answer, Error>> for Failure {
-    fn from(failure: deliver::Failure<Answer, Error>) -> Self {
-        match failure {
-            deliver::Failure::Refused { reply, .. } => Self::Refused(reply.code),
-            deliver::Failure::Fault(Fault::TimedOut(_)) => Self::TimedOut,
-            deliver::Failure::Fault(Fault::HungUp(_)) | deliver::Failure::Link { .. } => {
-                Self::Broken
-            }
-            deliver::Failure::Fault(_)
-            | deliver::Failure::Call(_)
-            | deliver::Failure::ShutDown
-            | deliver::Failure::Closed => Self::Nonsense,
+impl From<DialogueError<Answer, Error>> for Failure {
+    fn from(error: DialogueError<Answer, Error>) -> Self {
+        match error {
+            DialogueError::Refused { reply, .. } => Self::Refused(reply.code),
+            DialogueError::Fault(Fault::TimedOut(_)) => Self::TimedOut,
+            DialogueError::Fault(Fault::HungUp(_)) | DialogueError::Link { .. } => Self::Broken,
+            DialogueError::Fault(_)
+            | DialogueError::Call(_)
+            | DialogueError::ShutDown
+            | DialogueError::Closed => Self::Nonsense,
         }
     }
 }
@@ -67,7 +65,7 @@ impl From<Unsent<Self, Answer, Error>> for Failure {
     fn from(unsent: Unsent<Self, Answer, Error>) -> Self {
         match unsent {
             Unsent::Source(failure) => failure,
-            Unsent::Failure(failure) => failure.into(),
+            Unsent::Dialogue(error) => error.into(),
         }
     }
 }

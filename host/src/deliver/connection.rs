@@ -32,7 +32,7 @@ const ADDRESSES_MAX: usize = 8;
 const OUTPUT: usize = 32 * 1024;
 
 pub(super) type Dialogue<'c> = drive::Dialogue<'c, Answer, Link, PlainClock, Box<[u8]>>;
-pub(super) type Broken = drive::Failure<Answer, io::Error>;
+pub(super) type Broken = drive::DialogueError<Answer, io::Error>;
 
 /// How a connection is opened.
 pub struct Open<'c> {

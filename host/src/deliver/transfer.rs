@@ -199,7 +199,7 @@ impl Connection<'_> {
             }
             Ok(Drove::Refused(event)) => Ok(ControlFlow::Break(event)),
             Err(Unsent::Source(error)) => Err(Loss::Unreadable(error)),
-            Err(Unsent::Failure(broken)) => Err(loss(broken)),
+            Err(Unsent::Dialogue(broken)) => Err(loss(broken)),
         }
     }
 }
