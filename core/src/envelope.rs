@@ -8,9 +8,9 @@
 //!
 //! # Format, version 1
 //!
-//! Numbers are little-endian. A *string* is its length (2 octets) and its octets.
+//! Numbers are little-endian. A *string* is its length (2 bytes) and its bytes.
 //!
-//! | Octets | A record |
+//! | Bytes | A record |
 //! | --- | --- |
 //! | 1 | kind: `H` head, `R` recipient, `E` end |
 //! | 1 | version: 1 |
@@ -18,7 +18,7 @@
 //! | n | content |
 //! | 4 | CRC-32C (Castagnoli, as in RFC 3720 §12.1) of everything before it in the record |
 //!
-//! | Octets | Content of a head |
+//! | Bytes | Content of a head |
 //! | --- | --- |
 //! | 16 | message id |
 //! | 8 | arrival, seconds since 1970-01-01T00:00:00Z |
@@ -32,7 +32,7 @@
 //! | string | reverse-path without angle brackets; empty: the null reverse-path |
 //! | string | ENVID as given (RFC 3461 §4.4); empty: not given |
 //!
-//! | Octets | Content of a recipient |
+//! | Bytes | Content of a recipient |
 //! | --- | --- |
 //! | 1 | NOTIFY: 0 not given, else 1 `NEVER`, or a sum of 2 `SUCCESS`, 4 `FAILURE`, 8 `DELAY` |
 //! | 1 | state: 0 waiting, 1 delivered, 2 refused, 3 expired |
@@ -41,7 +41,7 @@
 //! | string | ORCPT as given (RFC 3461 §4.2); empty: not given |
 //! | string | the last reply of the next host; empty: none yet |
 //!
-//! The content of an end is the number of recipients (4 octets).
+//! The content of an end is the number of recipients (4 bytes).
 
 mod encode;
 mod parse;
@@ -63,14 +63,14 @@ const KIND_HEAD: u8 = b'H';
 const KIND_RECIPIENT: u8 = b'R';
 const KIND_END: u8 = b'E';
 
-/// Octets of a record before its content.
+/// Bytes of a record before its content.
 const PREFIX: usize = 4;
 const CRC32C: &Crc<u32, Table<1>> = &Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 
 /// What holds for the whole message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// The message's id: the octets of a UUID (RFC 9562), in network order.
+    /// The message's id: the bytes of a UUID (RFC 9562), in network order.
     pub id: [u8; 16],
     /// When the message's end was received, or its transaction began.
     pub arrival: Timestamp,

@@ -10,8 +10,8 @@ use postern_tests::tidy::root;
 
 const TARGET: &str = "thumbv7m-none-eabi";
 const PANICKING: [&str; 2] = ["--features", "panicking"];
-const MAX_SESSION_OCTETS: u64 = 256;
-const MAX_FLASH_OCTETS: u64 = 24 * 1024;
+const MAX_SESSION_BYTES: u64 = 256;
+const MAX_FLASH_BYTES: u64 = 24 * 1024;
 
 fn cargo(folder: &str, command: &str, arguments: &[&str]) -> Output {
     let mut cargo = Command::new(env!("CARGO"));
@@ -132,7 +132,7 @@ fn measure() {
         .filter_map(|name| file.section_by_name(name))
         .map(|section| section.size())
         .sum();
-    println!("on {TARGET}: a session is {session} octets, session and wire are {flash} of flash");
-    assert!((1..=MAX_SESSION_OCTETS).contains(&session), "a session is {session} octets");
-    assert!((4096..=MAX_FLASH_OCTETS).contains(&flash), "{flash} octets of flash");
+    println!("on {TARGET}: a session is {session} bytes, session and wire are {flash} of flash");
+    assert!((1..=MAX_SESSION_BYTES).contains(&session), "a session is {session} bytes");
+    assert!((4096..=MAX_FLASH_BYTES).contains(&flash), "{flash} bytes of flash");
 }

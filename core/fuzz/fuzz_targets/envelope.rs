@@ -1,4 +1,4 @@
-//! Any octets as a stored envelope: what is read is written again as the same octets.
+//! Any bytes as a stored envelope: what is read is written again as the same bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

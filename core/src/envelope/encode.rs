@@ -9,7 +9,7 @@ use crate::wire::{NoRoom, Out};
 
 impl Head<'_> {
     /// Appends the head's record: all of it, or nothing when it does not fit `out` or a field is
-    /// longer than the format's 65,535 octets.
+    /// longer than the format's 65,535 bytes.
     pub fn put(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
         let flags = u16::from(self.arrival.known)
             | u16::from(self.esmtp) << 1
@@ -53,7 +53,7 @@ impl Head<'_> {
 
 impl Recipient<'_> {
     /// Appends the recipient's record: all of it, or nothing when it does not fit `out` or a field
-    /// is longer than the format's 65,535 octets.
+    /// is longer than the format's 65,535 bytes.
     pub fn put(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
         let state = match self.state {
             State::Waiting => 0,

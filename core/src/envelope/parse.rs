@@ -18,14 +18,14 @@ pub enum Fault {
     UnknownVersion(u8),
     /// A record is of this kind, which version 1 does not have.
     UnknownKind(u8),
-    /// A record's checksum is not that of its octets.
+    /// A record's checksum is not that of its bytes.
     Checksum,
     /// A record whose checksum is right has a content that version 1 does not allow.
     Malformed,
     /// The records are whole, but not in the order head, recipients, end, or not as many as the
     /// end says.
     Order,
-    /// Octets follow the end.
+    /// Bytes follow the end.
     Trailing,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Fault {
             Self::Checksum => f.write_str("a record of the envelope fails its checksum"),
             Self::Malformed => f.write_str("a record of the envelope has a wrong content"),
             Self::Order => f.write_str("the envelope's records do not belong together"),
-            Self::Trailing => f.write_str("octets follow the envelope"),
+            Self::Trailing => f.write_str("bytes follow the envelope"),
         }
     }
 }
@@ -60,7 +60,7 @@ pub enum Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Parses the record at the start of `bytes`, and returns it with the octets after it.
+    /// Parses the record at the start of `bytes`, and returns it with the bytes after it.
     pub fn take(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Fault> {
         let mut fields = Fields(bytes);
         let [kind, version] = fields.array()?;

@@ -269,7 +269,7 @@ fn a_wrong_checksum_is_told_from_the_rest() {
     assert_eq!(Envelope::parse(&bytes).unwrap_err(), Fault::Checksum);
 }
 
-/// An envelope in which some octets were changed, with the right checksums or with its own.
+/// An envelope in which some bytes were changed, with the right checksums or with its own.
 #[test]
 fn no_bytes_make_it_panic() {
     let change = (any::<prop::sample::Index>(), any::<u8>());
@@ -277,9 +277,9 @@ fn no_bytes_make_it_panic() {
     let (read, refused) = (Cell::new(0), Cell::new(0));
     let run = TestRunner::deterministic().run(&changes, |(changes, with_right_checksums)| {
         let mut bytes = sample();
-        for (index, octet) in changes {
+        for (index, byte) in changes {
             let index = index.index(bytes.len());
-            bytes[index] = octet;
+            bytes[index] = byte;
         }
         let bytes = if with_right_checksums { with_checksums(&bytes) } else { bytes };
         match Envelope::parse(&bytes) {

@@ -1,4 +1,4 @@
-//! Both loops of `drive`, run on memory-mapped octets, and nothing else.
+//! Both loops of `drive`, run on a memory-mapped register, and nothing else.
 //!
 //! The compiler puts a panic into each future, for whoever polls it behind its end; `await` never
 //! does. So this links, and the test looks into the image: nothing else in it leads to the panic

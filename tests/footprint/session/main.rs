@@ -1,4 +1,4 @@
-//! The session with every extension, run on memory-mapped octets, and nothing else.
+//! The session with every extension, run on a memory-mapped register, and nothing else.
 //!
 //! The panic handler calls a function that is defined nowhere. A path to a panic that is left after
 //! optimization needs the handler, the handler needs the function, and linking fails: what links
