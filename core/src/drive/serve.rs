@@ -100,18 +100,17 @@ const CLOSE: Duration = Duration::from_secs(5);
 ///
 /// Whatever ends it, a transaction that was open is discarded in the handler before this returns:
 /// exactly one [`Handler::commit`] or [`Handler::discard`] follows each MAIL that was accepted.
-pub async fn serve<L: Link, C: Clock, M: Handler, B: Buffers>(
+pub async fn serve<L: Link, C: Clock, H: Handler, B: Buffers>(
     session: &mut Session<'_>,
     link: &mut L,
     clock: &mut C,
-    handler: &mut M,
+    handler: &mut H,
     buffers: &mut B,
 ) -> Result<Exit, Broken<L::Error>> {
     let mut drive = Drive { session, link, clock, handler, filled: 0 };
     let exit = drive.run(buffers).await;
-    if let Ok(Exit::Tls | Exit::Turn { .. }) = exit {
-        // The session goes on, or was asked for in no transaction.
-    } else if let Some(why) = drive.session.hang_up() {
+    let goes_on = matches!(exit, Ok(Exit::Tls | Exit::Turn { .. }));
+    if !goes_on && let Some(why) = drive.session.hang_up() {
         drive.handler.discard(why);
     }
     if !matches!(exit, Ok(Exit::Turn { .. })) {
@@ -120,16 +119,16 @@ pub async fn serve<L: Link, C: Clock, M: Handler, B: Buffers>(
     exit
 }
 
-struct Drive<'d, 'c, L, C, M> {
+struct Drive<'d, 'c, L, C, H> {
     session: &'d mut Session<'c>,
     link: &'d mut L,
     clock: &'d mut C,
-    handler: &'d mut M,
+    handler: &'d mut H,
     /// Octets at the start of the lent input that are not consumed yet.
     filled: usize,
 }
 
-impl<L: Link, C: Clock, M: Handler> Drive<'_, '_, L, C, M> {
+impl<L: Link, C: Clock, H: Handler> Drive<'_, '_, L, C, H> {
     async fn run<B: Buffers>(&mut self, buffers: &mut B) -> Result<Exit, Broken<L::Error>> {
         loop {
             let (input, output) = buffers.lend().await;
