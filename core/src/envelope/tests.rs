@@ -139,7 +139,9 @@ fn what_does_not_fit_is_not_begun() {
 fn notify_never_stands_alone() {
     assert_eq!(Notify::NEVER.and(Notify::DELAY), None);
     assert_eq!(Notify::from_bits(16), None);
-    assert!(Notify::from_bits(14).is_some_and(|all| all.has(Notify::SUCCESS)));
+    let all = Notify::from_bits(14).expect("SUCCESS, FAILURE and DELAY");
+    assert!(all.has(Notify::SUCCESS) && !Notify::DELAY.has(Notify::SUCCESS));
+    assert!(!all.has(Notify::UNSTATED) && !Notify::UNSTATED.has(Notify::UNSTATED));
 }
 
 type Facts = (u64, u8, Option<IpAddr>, u16, [u8; 16]);

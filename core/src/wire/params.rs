@@ -51,9 +51,9 @@ impl Notify {
         Self::from_bits(self.0 | other.0)
     }
 
-    /// Whether every flag of `other` is set.
+    /// Whether every flag of `other` is set; [`Notify::UNSTATED`] has none that could be.
     pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
+        other.0 != 0 && self.0 & other.0 == other.0
     }
 
     /// The stored octet.
