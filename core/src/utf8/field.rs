@@ -125,7 +125,7 @@ impl<'v> Tokens<'v> {
         self.skip_comments();
         let Some(mut rest) = self.0.strip_prefix(b"\"") else {
             let word = self.word()?;
-            text.get_mut(..word.len())?.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+            text.get_mut(..word.len())?.copy_from_slice(word);
             return Some(word.len());
         };
         let mut length = 0_usize;

@@ -41,12 +41,11 @@ impl<'b> Out<'b> {
     }
 
     /// Appends all of `bytes`, or nothing.
+    // In place at each of its calls it would be 1 KiB of a device's flash.
+    #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.length.checked_add(bytes.len()).ok_or(NoRoom)?;
-        let room = self.buffer.get_mut(self.length..end).ok_or(NoRoom)?;
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        self.buffer.get_mut(self.length..end).ok_or(NoRoom)?.copy_from_slice(bytes);
         self.length = end;
         Ok(())
     }
@@ -75,13 +74,10 @@ impl<'b> Out<'b> {
 
     /// Puts `bytes` over what was appended at `start`, all of it or nothing: how a length is filled
     /// in that stands before what it counts.
-    pub fn overwrite(&mut self, start: usize, bytes: &[u8]) -> Result<(), NoRoom> {
+    pub(crate) fn overwrite(&mut self, start: usize, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = start.checked_add(bytes.len()).ok_or(NoRoom)?;
         let written = self.buffer.get_mut(..self.length).ok_or(NoRoom)?;
-        let old = written.get_mut(start..end).ok_or(NoRoom)?;
-        for (to, from) in old.iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        written.get_mut(start..end).ok_or(NoRoom)?.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -101,7 +97,7 @@ impl<'b> Out<'b> {
 
     /// Forgets what was appended after the first `length` octets: how a reply that does not fit
     /// whole is taken back.
-    pub fn truncate(&mut self, length: usize) {
+    pub(crate) fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }
 
