@@ -16,9 +16,9 @@ use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::params::{MailParams, RcptParams};
 
-/// While a peer reads nothing, how often is looked whether it says anything.
+/// How often a peer that takes no octets is listened to.
 const HEAR_EVERY: Duration = Duration::from_secs(1);
-/// How long a peer's last words are waited for once nothing more can be sent to it.
+/// How long a peer is listened to once nothing more can be sent to it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A message's octets, piece by piece.
@@ -120,7 +120,7 @@ impl<A: fmt::Display, E: fmt::Display> fmt::Display for DialogueError<A, E> {
 /// A client, its link, and the octets between them.
 ///
 /// `A` is what the carrier keeps of each reply, and [`Dialogue::reply`] has all of the last. `B` is
-/// a buffer: an output of at least [`crate::client::MIN_OUT`] octets, and an input, by rights of
+/// a buffer: an output of at least [`crate::client::MIN_OUT`] octets, and an input that should have
 /// [`reply::REPLY_MAX`]: a longer reply than it holds counts as a fault of the peer's.
 ///
 /// Reading, writing and flushing race the client's deadline, so all three must be cancel-safe: one

@@ -85,7 +85,7 @@ pub(crate) enum Stage {
     Xclient,
 }
 
-/// A reply of the table. A reference: by value, each place that says one would put it together.
+/// A reply of the table. A reference: by value, its parts would be put together at each use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reply(&'static Line);
 
