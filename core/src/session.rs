@@ -33,6 +33,7 @@ mod budget;
 mod command;
 mod config;
 mod event;
+mod state;
 
 pub use ask::{Ask, AuthVerdict, Decision, EtrnVerdict, Unanswered, Verdict};
 pub use config::Config;
@@ -41,16 +42,13 @@ pub use event::{Event, Expired, Greeting, Need, Next, Step, Why};
 use core::time::Duration;
 
 use crate::time::Instant;
-use crate::wire::command::Chunk;
-use crate::wire::dot::{FlawWatch, Unstuffer};
 use crate::wire::ehlo::{Extension, Extensions, Offer};
-use crate::wire::line::Skip;
-use crate::wire::params::{Body, MailParams};
 use crate::wire::reply::{self, Reason, Reply, Stage};
 use crate::wire::{NoRoom, Out};
 pub(crate) use ask::Answer;
 use ask::{Outcome, Ruling, Words};
 use budget::{Budget, For};
+use state::{Client, Message, Phase, Transaction};
 
 /// One client's dialogue, from its connection to its end.
 ///
@@ -85,92 +83,6 @@ pub enum Transport {
     Clear,
     /// TLS from its start, as on port 465 (RFC 8314 §3).
     Tls,
-}
-
-/// Who the other side is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
-    /// It has not said EHLO or HELO.
-    Unknown,
-    /// It has.
-    Greeted,
-    /// It was answered 554, and has nothing to say but QUIT (RFC 5321 §3.1).
-    TurnedAway,
-}
-
-/// Where the dialogue stands.
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Nothing was said yet.
-    Start,
-    /// An ask is open.
-    Asking(Stage),
-    /// [`Event::Data`] is asked, for a message whose first chunk this is.
-    AskingFor(Chunk),
-    /// A command line is next.
-    Command,
-    /// A line of AUTH's is next.
-    AuthLine,
-    /// The rest of a line that is too long is next, and then the reply.
-    Skip(Skip, Reply),
-    /// The message is next, by DATA.
-    Data(Unstuffer),
-    /// A chunk is next, by BDAT.
-    Chunk(Chunk),
-    /// As many octets of a chunk that was refused are next.
-    Eat(u64),
-    /// TLS is next.
-    Tls,
-    /// The other direction is next.
-    Turn,
-    /// This reply is next, and the end.
-    Closing(Reply),
-    /// Nothing is next.
-    Closed,
-}
-
-/// What MAIL began.
-#[derive(Debug, Clone, Copy)]
-struct Transaction {
-    smtputf8: bool,
-    binary: bool,
-    /// RCPT was said, whatever came of it.
-    tried: bool,
-    recipients: u16,
-    /// What has begun of the message; behind BDAT neither RCPT nor DATA can follow (RFC 3030 §2).
-    message: Message,
-    watch: FlawWatch,
-    size: u64,
-    /// What to say at the message's true end instead of asking. The caller was told, or
-    /// [`Session::discard`] will tell it.
-    fault: Option<Reply>,
-}
-
-/// How a message comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Message {
-    NotYet,
-    ByData,
-    ByBdat,
-}
-
-impl Transaction {
-    fn new(params: &MailParams<'_>) -> Self {
-        Self {
-            smtputf8: params.smtputf8,
-            binary: params.body == Body::BinaryMime,
-            tried: false,
-            recipients: 0,
-            message: Message::NotYet,
-            watch: FlawWatch::NEW,
-            size: 0,
-            fault: None,
-        }
-    }
-
-    fn is_sound(&self) -> bool {
-        self.fault.is_none()
-    }
 }
 
 /// What came of the input so far.

@@ -1,6 +1,7 @@
 //! The message: DATA (RFC 5321 §4.1.1.4) and BDAT (RFC 3030).
 
-use super::{Advanced, Event, Message, Need, Phase, Session, Why, event, need, replied};
+use super::state::{Message, Phase};
+use super::{Advanced, Event, Need, Session, Why, event, need, replied};
 use crate::wire::Out;
 use crate::wire::command::Chunk;
 use crate::wire::dot::{Flaw, Piece, Unstuffer};

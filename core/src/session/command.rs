@@ -1,9 +1,7 @@
 //! Commands, and the order that they must come in.
 
-use super::{
-    Advanced, Client, Event, Greeting, Message, Need, Phase, Session, Transaction, Transport, Why,
-    event, need, replied,
-};
+use super::state::{Client, Message, Phase, Transaction};
+use super::{Advanced, Event, Greeting, Need, Session, Transport, Why, event, need, replied};
 use crate::wire::Out;
 use crate::wire::command::{Chunk, Command, CommandFault, is_bdat, parse};
 use crate::wire::ehlo::Extension;
