@@ -314,7 +314,7 @@ impl<'c> Client<'c> {
     /// Says that the TLS handshake succeeded: the answer to [`Need::Tls`].
     ///
     /// What the peer said in clear is forgotten, its offers too (RFC 3207 §4.2).
-    pub fn secured(&mut self) -> Result<(), CallError> {
+    pub fn tls_started(&mut self) -> Result<(), CallError> {
         let State::Handshake = self.state else { return Err(CallError::OutOfTurn) };
         self.secure = true;
         (self.offers, self.size_limit) = (Extensions::NONE, 0);

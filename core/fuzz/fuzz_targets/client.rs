@@ -147,7 +147,7 @@ impl Caller {
                     }
                 })
             }
-            Need::Tls => client.secured(),
+            Need::Tls => client.tls_started(),
             Need::Input | Need::Room | Need::Close => unreachable!("attended to before"),
         };
         match called {

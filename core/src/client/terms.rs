@@ -228,7 +228,7 @@ pub enum Need {
     },
     /// Call `body`, or `body_end` and perhaps `mail_behind`.
     Body,
-    /// Send the output, make the TLS handshake with nothing read ahead, then call `secured`.
+    /// Send the output, make the TLS handshake with nothing read ahead, then call `tls_started`.
     Tls,
     /// Close. What is left in the output is not worth sending: it is part of a message that was
     /// refused, or that the peer can't be asked about any more.

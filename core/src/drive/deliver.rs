@@ -220,7 +220,7 @@ where
         let Self { mut client, link, clock, input, output, .. } = self;
         let link = handshake(link).await?;
         // A client that has not asked for it takes no notice, and goes on in clear.
-        let _not_asked_for = client.secured();
+        let _not_asked_for = client.tls_started();
         Ok(Self::over(client, link, clock, input, output))
     }
 

@@ -174,7 +174,7 @@ fn calls_out_of_turn_change_nothing() {
     assert_eq!(client.body(b"x", &mut out), Err(CallError::OutOfTurn));
     assert_eq!(client.body_end(&mut out), Err(CallError::OutOfTurn));
     assert_eq!(client.etrn(b"b.example", &mut out), Err(CallError::OutOfTurn));
-    assert_eq!(client.secured(), Err(CallError::OutOfTurn));
+    assert_eq!(client.tls_started(), Err(CallError::OutOfTurn));
     assert_eq!(client.quit(), Err(CallError::OutOfTurn));
     assert!(out.is_empty());
     assert_eq!(go_on(&mut client, b"220 hi\r\n"), Need::Input);

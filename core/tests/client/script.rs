@@ -94,7 +94,7 @@ impl Caller<'_> {
             (Need::Body, _) => client.body_end(out).and_then(|()| self.queue_next(client, out)),
             (Need::Tls, _) => {
                 self.log.push("tls".into());
-                client.secured()
+                client.tls_started()
             }
             (need, _) => panic!("nothing to do for {need:?}"),
         };
