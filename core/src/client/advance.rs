@@ -68,7 +68,11 @@ impl Client<'_> {
                 Ok(None) => need(Need::Input),
                 Err(ended) => ended.into(),
             },
-            State::Handshake => need(Need::Tls),
+            State::Handshake if input.is_empty() => need(Need::Tls),
+            State::Handshake => {
+                let end = self.fault(Fault::PlaintextAfterStartTls);
+                (input.len(), Some(Next::End(end)))
+            }
             State::Ready => match self.nothing_due(input) {
                 Some(lost_step) => lost_step,
                 None if out.free() < MIN_OUT => need(Need::Room),

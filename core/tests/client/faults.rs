@@ -89,6 +89,12 @@ fn plaintext_behind_the_answer_to_starttls_ends_the_connection() {
     let fault = End::Fault(Fault::PlaintextAfterStartTls);
     assert!(matches!(step.next, Next::End(end) if end == fault));
     assert_eq!(go_on(&mut client, b""), Need::Close);
+
+    // Also where it comes later.
+    let (mut client, _) = after(b"220 hi\r\n250-peer\r\n250 STARTTLS\r\n", config);
+    assert_eq!(go_on(&mut client, b"220 go\r\n"), Need::Tls);
+    let step = client.step(START, b"2", &mut Out::new(&mut buffer));
+    assert!(matches!(step.next, Next::End(end) if end == fault));
 }
 
 #[test]

@@ -227,19 +227,24 @@ fn a_shut_down_ends_each_wait() {
 /// The command has left before the octets of TLS do, even where its answer came first.
 #[test]
 fn a_handshake_begins_behind_the_command() {
-    let peer = Peer::new(&[
-        ("", "220 hi\r\n"),
-        (HELLO, "250-peer\r\n250 STARTTLS\r\n"),
-        ("", "220 go\r\n"),
-        ("STARTTLS\r\n", ""),
-        (HELLO, PLAIN),
-    ]);
-    let heard = Rc::clone(&peer.said);
-    let config = Config { tls: TlsPolicy::Required, ..CONFIG };
-    let mut talk: Talk = Dialogue::new(config, peer, Jump::default(), vec![0; 4096], vec![0; 1300]);
-    run(talk.next()).expect("the greeting");
-    assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Tls)));
-    assert_eq!(said(&heard), format!("{HELLO}STARTTLS\r\n"));
+    let fault = Err(DialogueError::Fault(Fault::PlaintextAfterStartTls));
+    for (more, expected) in [("", Ok(Turn::Need(Need::Tls))), ("250 injected\r\n", fault)] {
+        let peer = Peer::new(&[
+            ("", "220 hi\r\n"),
+            (HELLO, "250-peer\r\n250 STARTTLS\r\n"),
+            ("", "220 go\r\n"),
+            ("", more),
+        ]);
+        let heard = Rc::clone(&peer.said);
+        let config = Config { tls: TlsPolicy::Required, ..CONFIG };
+        let clock = Jump::default();
+        let mut talk: Talk = Dialogue::new(config, peer, clock, vec![0; 4096], vec![0; 1300]);
+        run(talk.next()).expect("the greeting");
+        let went_on = expected.is_ok();
+        assert_eq!(run(talk.next()), expected, "{more:?}");
+        let whole = said(&heard) == format!("{HELLO}STARTTLS\r\n");
+        assert_eq!(whole, went_on, "{more:?}");
+    }
 }
 
 /// What can't be asked leaves no transaction open.
