@@ -17,7 +17,7 @@ mod settling;
 mod turn;
 mod verdict;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,6 +93,9 @@ struct Known {
     released: HashMap<Domain, Instant>,
     /// Messages during which the host ended a connection over which nothing had gone.
     suspects: HashMap<Domain, MsgId>,
+    /// Domains whose last turn lost its connection behind refusals, nothing taken: is that the
+    /// host's fault? The next turn asks before it sends anything.
+    in_question: HashSet<Domain>,
     /// Hosts that get no MAIL behind the end of a message before this time.
     no_mail_behind: HashMap<DeliverTo, Instant>,
 }
@@ -191,6 +194,21 @@ impl<S: Spool> Shared<S> {
 
     fn suspected(&self, domain: &Domain) -> Option<MsgId> {
         self.known().suspects.get(domain).copied()
+    }
+
+    /// The host refused mail of the domain, and the connection was lost before it could be asked
+    /// whether it takes any.
+    fn ask_first(&self, domain: &Domain) {
+        self.known().in_question.insert(domain.clone());
+    }
+
+    fn is_in_question(&self, domain: &Domain) -> bool {
+        self.known().in_question.contains(domain)
+    }
+
+    /// The host was asked, and has answered.
+    fn asked_it(&self, domain: &Domain) {
+        self.known().in_question.remove(domain);
     }
 
     /// The host did not answer MAIL behind the end of a message (RFC 2920 section 3.1).

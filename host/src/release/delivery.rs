@@ -24,13 +24,16 @@ pub(super) struct Delivery<'t, S> {
     connection: Connection<'t>,
     claims: VecDeque<Claim>,
     course: Course,
-    /// Messages that were refused while it is open whether that is the host's fault.
-    refused: Vec<Settled>,
+    /// Messages that were refused while it is open whether that is the host's fault: as long as
+    /// the course is suspect.
+    held_back: Vec<Settled>,
     messages: usize,
     /// Another turn of the domain was asked for.
     told_more: bool,
     /// A message was deferred for reasons that may be the host's.
     deferred: bool,
+    /// A message was refused for everybody.
+    refused: bool,
 }
 
 /// Whether a turn goes on.
@@ -43,16 +46,17 @@ enum Go {
 }
 
 impl<'t, S: Spool> Delivery<'t, S> {
-    pub(super) fn new(work: Work<'t, S>, connection: Connection<'t>) -> Self {
+    pub(super) fn new(work: Work<'t, S>, connection: Connection<'t>, course: Course) -> Self {
         Self {
             work,
             connection,
             claims: VecDeque::new(),
-            course: Course::default(),
-            refused: Vec::new(),
+            course,
+            held_back: Vec::new(),
             messages: 0,
             told_more: false,
             deferred: false,
+            refused: false,
         }
     }
 
@@ -76,10 +80,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         while matches!(go, Go::On) {
             go = self.step(&settle, trouble).await?;
         }
-        for refused in self.refused.drain(..) {
-            // A receiver that is gone has said why.
-            let _why = settle.send(refused).await;
-        }
+        go = self.decide_held_back(go, &settle).await;
         if self.deferred && !self.course.has_taken() {
             self.work.shared.refusing(&self.work.turn.domain);
         }
@@ -101,6 +102,8 @@ impl<'t, S: Spool> Delivery<'t, S> {
         trouble: &Trouble,
     ) -> Result<Go, Error> {
         if *self.work.stopping.borrow() || trouble.is_there() || settle.is_closed() {
+            // There is no time to ask, or no way to record the answer: those are untried.
+            self.held_back.clear();
             return Ok(Go::End((Next::More, End::Done)));
         }
         if self.messages == MESSAGES {
@@ -145,14 +148,12 @@ impl<'t, S: Spool> Delivery<'t, S> {
         let had_taken = self.course.has_taken();
         let then = self.course.note(whole);
         let first = whole == Whole::Taken && !had_taken;
+        self.refused |= whole == Whole::Refused;
         if whole == Whole::Refused && self.course.is_suspect() {
-            self.refused.push(settled);
+            self.held_back.push(settled);
         } else {
-            // Of a host that may refuse everything, one that says nothing of it proves nothing.
-            let proves = whole != Whole::Neither || !self.course.is_suspect();
-            let held_back = if proves { std::mem::take(&mut self.refused) } else { Vec::new() };
-            let all = held_back.into_iter().chain([settled]);
-            for settled in all.filter(|settled| !settled.fates.is_empty()) {
+            self.settle_held_back(settle).await;
+            if !settled.fates.is_empty() {
                 // A receiver that is gone has said why; the next step sees that it is.
                 let _why = settle.send(settled).await;
             }
@@ -160,38 +161,67 @@ impl<'t, S: Spool> Delivery<'t, S> {
         // Behind the recording: a release that fails ends the turn.
         let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
         if let Some(loss) = sent.loss {
-            return Ok(self.lost(claim, loss));
+            return Ok(self.lost(claim, loss, whole));
         }
         match then {
             Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
             Then::GoOn => Ok(Go::On),
-            Then::Ask => self.ask().await,
+            Then::Ask => Ok(self.ask(settle).await),
             Then::PutOff => Ok(Go::End(self.put_off(reply))),
         }
     }
 
-    /// Several messages were refused, and none was taken: is it they, or the host?
-    async fn ask(&mut self) -> Result<Go, Error> {
+    /// Decides at the turn's end about what is held back: all that was refused, where that were
+    /// few messages, or the host defers the others.
+    async fn decide_held_back(&mut self, go: Go, settle: &mpsc::Sender<Settled>) -> Go {
+        match go {
+            Go::End(finish) if !self.held_back.is_empty() => match self.ask(settle).await {
+                Go::On => Go::End(finish),
+                go => go,
+            },
+            Go::Lost(_) if self.refused && !self.course.has_taken() => {
+                self.held_back.clear();
+                self.work.shared.ask_first(&self.work.turn.domain);
+                go
+            }
+            go => go,
+        }
+    }
+
+    /// Messages were refused, and none was taken: is it they, or the host?
+    async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Go {
         let (domain, host) = (&self.work.turn.domain, self.work.host);
         match self.connection.probe(domain).await {
             Probe::Takes => {
                 self.course.found_sound();
-                Ok(Go::On)
+                self.settle_held_back(settle).await;
+                Go::On
             }
             Probe::Refuses(why) => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
                 // The messages wait on as if they had not been tried.
-                self.refused.clear();
-                Ok(Go::End(suspended(self.work.policy, why)))
+                self.held_back.clear();
+                Go::End(suspended(self.work.policy, why))
             }
             Probe::Unknown(why) => {
-                self.refused.clear();
-                Ok(Go::Lost(self.put_off(why)))
+                self.held_back.clear();
+                Go::Lost(self.put_off(why))
             }
         }
     }
 
-    fn lost(&self, claim: &Claim, loss: Loss) -> Go {
+    /// Hands on what was held back, once the host has shown that it takes mail.
+    async fn settle_held_back(&mut self, settle: &mpsc::Sender<Settled>) {
+        if self.course.is_suspect() {
+            return;
+        }
+        for settled in self.held_back.drain(..) {
+            // As in `judge`.
+            let _why = settle.send(settled).await;
+        }
+    }
+
+    fn lost(&self, claim: &Claim, loss: Loss, whole: Whole) -> Go {
         let shared = self.work.shared;
         let domain = &self.work.turn.domain;
         let more = Go::Lost((Next::More, End::More));
@@ -210,7 +240,8 @@ impl<'t, S: Spool> Delivery<'t, S> {
                 why
             }
         };
-        if self.course.has_taken() {
+        // One that has its verdict for good did not break the connection.
+        if self.course.has_taken() || whole == Whole::Refused {
             return more;
         }
         // It may be this message alone: the next turn sends it last.

@@ -11,9 +11,10 @@ use super::delivery::Delivery;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::ladder;
+use super::verdict::Course;
 use super::{Panicked, Shared, contained};
 use crate::config::{DeliverTo, RetryEvery};
-use crate::deliver::{Failed, NotOpen, Open, Probe};
+use crate::deliver::{Connection, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
 use crate::observe::progress::Step;
 use crate::policy::Policy;
@@ -178,15 +179,39 @@ impl<S: Spool> Work<'_, S> {
         // Opening may have taken minutes. A lease that has lapsed is no right to send.
         engine.spool.renew(self.turn, LEASE).await?;
         self.reached(connection.address().ip(), connection.takes_utf8()).await?;
-        if self.turn.suspended {
-            match connection.probe(domain).await {
-                Probe::Takes => tracing::info!(%domain, host = %self.host, "no longer suspended"),
-                Probe::Refuses(why) | Probe::Unknown(why) => {
-                    return Ok(suspended(self.policy, why));
-                }
+        let mut course = Course::default();
+        if self.turn.suspended || self.shared.is_in_question(domain) {
+            match self.ask(&mut connection).await? {
+                Some(finish) => return Ok(finish),
+                None => course.found_sound(),
             }
         }
-        Delivery::new(self, connection).run().await
+        Delivery::new(self, connection, course).run().await
+    }
+
+    /// Asks the host, before anything is sent, whether it takes mail for the domain at all; what
+    /// the turn ends with where it does not.
+    async fn ask(&mut self, connection: &mut Connection<'_>) -> Result<Option<Finish>, Error> {
+        let (domain, host) = (&self.turn.domain, self.host);
+        let answer = connection.probe(domain).await;
+        if !matches!(answer, Probe::Unknown(_)) {
+            self.shared.asked_it(domain);
+        }
+        match answer {
+            Probe::Takes if self.turn.suspended => {
+                tracing::info!(%domain, %host, "no longer suspended");
+                Ok(None)
+            }
+            Probe::Takes => Ok(None),
+            Probe::Refuses(why) => {
+                tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
+                Ok(Some(suspended(self.policy, why)))
+            }
+            Probe::Unknown(why) => {
+                let retry = next_try_of_domain(self.policy);
+                self.put_off(retry, &why).await.map(Some)
+            }
+        }
     }
 
     /// The host talks to us: after a time when it did not, everything that waits for it goes now.

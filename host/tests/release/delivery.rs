@@ -69,7 +69,7 @@ async fn tls_where_it_is_offered_and_in_clear_where_it_fails() {
 #[tokio::test]
 async fn what_is_refused_for_good_is_kept_with_its_reply() {
     let peer = Peer::start(answering(|line| {
-        line.starts_with("RCPT").then(|| "550 5.1.1 nobody of that name".to_owned())
+        line.starts_with("RCPT TO:<bob").then(|| "550 5.1.1 nobody of that name".to_owned())
     }))
     .await;
     let server = Server::start(&[("b.example", to(peer.address))]);
@@ -200,6 +200,7 @@ async fn a_refusal_within_the_message_is_its_verdict() {
     let bob = &held.envelope.recipients[0];
     assert_eq!(bob.state, State::Refused);
     assert_eq!(bob.reply, b"552 5.3.4 too big");
+    assert_eq!(peer.connections(), 2, "the second asks first whether it takes any mail");
 }
 
 /// With TLS 1.3 a host that does not like our side of the handshake says so behind it.

@@ -1,14 +1,15 @@
 //! Hosts that are at fault themselves, and messages that are.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use postern_core::envelope::State;
 use postern_spool::{Domain, MsgId, NextTry, Status};
+use tokio::sync::watch;
 
 use crate::peer::{Behaviour, Peer};
-use crate::{NOW, Server, answering, moments, plain_peer, to};
+use crate::{NOW, Server, answering, moments, plain_peer, to, within};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 
@@ -52,22 +53,102 @@ async fn a_host_that_refuses_even_its_postmaster_is_suspended_and_its_mail_waits
     assert_eq!(peer.got().len(), 5);
 }
 
-/// A full mailbox says nothing of the host: what was refused before it is still in doubt.
+/// Neither a full mailbox nor a deferral says that the host takes mail: what was refused before it
+/// is still in doubt.
 #[tokio::test]
-async fn a_full_mailbox_does_not_prove_that_refusals_are_the_messages_fault() {
-    let peer = Peer::start(answering(|line| {
-        let full = line.starts_with("RCPT TO:<full");
-        let reply = if full { "452 4.2.2 over quota" } else { "554 5.7.1 go away" };
-        line.starts_with("RCPT").then(|| reply.to_owned())
+async fn what_is_not_taken_does_not_prove_that_refusals_are_the_messages_fault() {
+    for other in ["452 4.2.2 over quota", "450 4.2.1 later"] {
+        let peer = Peer::start(answering(move |line| {
+            let reply = if line.starts_with("RCPT TO:<cid") { other } else { "554 5.7.1 go away" };
+            line.starts_with("RCPT").then(|| reply.to_owned())
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(peer.address))]);
+        for name in ["bob", "cid", "bob", "bob"] {
+            server.hold(&[&format!("{name}@b.example")], BODY).await;
+        }
+        server.run();
+        let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+        assert_eq!((queue.waiting, queue.kept), (4, 0), "{other}");
+    }
+}
+
+/// A host with one message at a time would never refuse three of them in a row.
+#[tokio::test]
+async fn a_few_refusals_are_put_to_the_question_at_the_turns_end() {
+    for messages in [1, 2] {
+        let (peer, _) = refusing("RCPT").await;
+        let mut server = Server::new(&[("b.example", to(peer.address))]);
+        for _ in 0..messages {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        server.run();
+        let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
+        assert_eq!((queue.waiting, queue.kept), (messages, 0));
+        assert_eq!(peer.connections(), 1, "it was asked over the same connection");
+    }
+}
+
+/// Refusals of a host that hangs up behind each: `takes_postmaster`, or refuses that as well.
+async fn hanging_up(takes_postmaster: bool) -> Peer {
+    let refused = AtomicBool::new(false);
+    Peer::start(answering(move |line| {
+        let word = line.split(' ').next().unwrap_or_default();
+        let takes = takes_postmaster && line.starts_with("RCPT TO:<postmaster");
+        match word {
+            "RCPT" if !takes => {
+                refused.store(true, Ordering::Relaxed);
+                Some("554 5.7.1 go away".to_owned())
+            }
+            "DATA" | "RSET" if refused.swap(false, Ordering::Relaxed) => Some(String::new()),
+            _ => None,
+        }
+    }))
+    .await
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_connection_is_lost_is_untried_until_the_host_was_asked() {
+    let peer = hanging_up(false).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    server.wait_put_off("b.example").await;
+    let bob = server.held(id).await[0].envelope.recipients[0].clone();
+    assert_eq!((bob.state, bob.attempts), (State::Waiting, 0));
+    let asked = |line: &String| line == "RCPT TO:<postmaster@b.example>";
+    assert!(peer.commands().iter().any(asked), "{:?}", peer.commands());
+
+    let peer = hanging_up(true).await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    let id = server.hold(&["bob@b.example"], BODY).await;
+    let held = server.wait_tried(id).await;
+    assert_eq!(held.envelope.recipients[0].state, State::Refused);
+    assert_eq!(peer.connections(), 2);
+}
+
+/// There is no time for the question any more.
+#[tokio::test]
+async fn a_refusal_before_a_stop_is_untried() {
+    let stop = Arc::new(OnceLock::<watch::Sender<bool>>::new());
+    let stops = Arc::clone(&stop);
+    let peer = Peer::start(answering(move |line| {
+        let refuses = line.starts_with("RCPT");
+        refuses.then(|| {
+            stops.get().expect("it is set").send_replace(true);
+            "554 5.7.1 go away".to_owned()
+        })
     }))
     .await;
     let mut server = Server::new(&[("b.example", to(peer.address))]);
-    for name in ["bob", "full", "bob", "bob"] {
-        server.hold(&[&format!("{name}@b.example")], BODY).await;
-    }
+    stop.set(server.stop.clone()).expect("it is set once");
+    let id = server.hold(&["bob@b.example"], BODY).await;
     server.run();
-    let queue = server.wait("b.example", |queue| queue.suspended.is_some()).await;
-    assert_eq!((queue.waiting, queue.kept), (4, 0));
+    let engine = server.engine.take().expect("it runs");
+    within(engine).await.expect("the engine does not panic");
+    let bob = server.held(id).await[0].envelope.recipients[0].clone();
+    assert_eq!((bob.state, bob.attempts), (State::Waiting, 0));
+    let rcpts = peer.commands().into_iter().filter(|line| line.starts_with("RCPT"));
+    assert_eq!(rcpts.collect::<Vec<_>>(), ["RCPT TO:<bob@b.example>"], "refused, and not asked");
 }
 
 /// A host that asks, and is not there yet, has not said that it takes mail again.
