@@ -125,6 +125,9 @@ where
     }
 
     /// Goes on to what the peer says next, or to what the carrier must do.
+    ///
+    /// A refusal that comes before the message's end has left, or even its first octet, is its
+    /// verdict: an event like any other, behind which there is [`DialogueError::Closed`].
     pub async fn next(&mut self) -> Result<Turn<A>, DialogueError<A, L::Error>> {
         loop {
             match self.step() {

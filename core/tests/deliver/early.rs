@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use postern_core::client::{Event, Fault, Waiting};
+use postern_core::client::{Event, Fault, Need, Recipient, Waiting};
 use postern_core::drive::deliver::{DialogueError, Sent, Turn, Unsent};
+use postern_core::wire::params::RcptParams;
 
 use crate::rig::{
     ACCEPTED, ENVELOPE, Ended, GROUPS, HELLO, Jump, MAIL, Peer, Pieces, Reset, Speaks, Then,
@@ -31,6 +32,35 @@ fn a_refusal_within_a_message_is_heard() {
             assert!(heard.take().len() < start + 20_000);
         }
     }
+}
+
+/// A peer may refuse a message before its first octet, and close.
+#[test]
+fn a_refusal_right_behind_354_is_the_verdict() {
+    let group = format!("{ENVELOPE}DATA\r\n");
+    let both = format!("{ACCEPTED}554 5.7.1 spam\r\n");
+    let peer = Peer::new(&[("", "220 hi\r\n"), (HELLO, GROUPS), (&group, &both)]);
+    let mut talk = talk(peer, &Jump::default(), 1300);
+    let to = Recipient { forward_path: b"b@b.example", params: RcptParams::default() };
+    let mut verdict = None;
+    let end = loop {
+        match run(talk.next()) {
+            Ok(Turn::Event(event)) => verdict = Some(event),
+            Ok(Turn::Need(Need::Transaction)) => {
+                talk.call(|client, out| client.mail(&mail(None), out)).expect("MAIL is next");
+            }
+            Ok(Turn::Need(Need::Recipient { index: 0 })) => {
+                talk.call(|client, out| client.rcpt(&to, out)).expect("RCPT is next");
+            }
+            Ok(Turn::Need(Need::Recipient { .. })) => {
+                talk.call(|client, _| client.rcpt_end()).expect("RCPT is next");
+            }
+            Ok(Turn::Need(need)) => panic!("{need:?}"),
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(verdict, Some(Event::Message(answer("554 5.7.1 spam"))));
+    assert_eq!(end, DialogueError::Closed);
 }
 
 /// It is said of what the peer never had, however much of it has left.

@@ -44,7 +44,7 @@ pub enum Loss {
     Broken(String),
     /// The host hung up before it said anything of this message, of which it has only commands.
     Unanswered(String),
-    /// The host had given its verdict before the message's end.
+    /// The host had given its verdict, this one, before the message's end.
     Early(String),
     /// The host did not answer MAIL behind the end of the message before: this one was not begun.
     NotBegun(String),
@@ -142,12 +142,18 @@ impl Connection<'_> {
         let mut is_answered = false;
         loop {
             let turn = self.dialogue.next().await;
-            let lost = if is_answered { loss } else { unanswered };
+            let lost = |broken| match (broken, transfer.verdict()) {
+                // It was said before the message's end had left, or before its first octet: the
+                // client hears nothing more.
+                (Broken::Closed, Some(verdict)) => Loss::Early(verdict),
+                (broken, _) if is_answered => loss(broken),
+                (broken, _) => unanswered(broken),
+            };
             match turn.map_err(lost)? {
                 Turn::Event(event) => {
                     is_answered = true;
                     transfer.note(event);
-                    if self.queued.is_some() && transfer.is_answered() {
+                    if self.is_in_next() && transfer.is_answered() {
                         return Ok(());
                     }
                 }
@@ -162,12 +168,16 @@ impl Connection<'_> {
                     self.told.phase(Phase::FinalReply);
                     if let ControlFlow::Break(event) = early {
                         transfer.note(event);
-                        return Err(Loss::Early("it refused the message early".to_owned()));
                     }
                 }
                 Turn::Need(_) => return Ok(()),
             }
         }
+    }
+
+    /// Whether the next message's transaction has begun: its MAIL went behind this one's end.
+    fn is_in_next(&self) -> bool {
+        self.queued.is_some() && self.dialogue.client().waiting() == Waiting::QueuedMail
     }
 
     /// Sends the message; what the host said of it before its end, if it did.
@@ -313,6 +323,14 @@ impl<'c> Transfer<'c> {
             }
             Event::Greeting(_) | Event::Etrn(_) => {}
         }
+    }
+
+    /// What the host said of the message.
+    fn verdict(&self) -> Option<String> {
+        self.verdicts.iter().flatten().find_map(|verdict| match verdict {
+            Verdict::Reply(Stage::Message, answer) => Some(answer.to_string()),
+            _ => None,
+        })
     }
 
     /// Whether each recipient that the host accepted has its verdict.

@@ -203,6 +203,39 @@ async fn a_refusal_within_the_message_is_its_verdict() {
     assert_eq!(peer.connections(), 2, "the second asks first whether it takes any mail");
 }
 
+/// The verdict may come before the first octet, or while the last is on its way.
+#[tokio::test]
+async fn a_refusal_right_behind_354_is_the_verdict() {
+    for body in [BODY.to_vec(), BODY.repeat(100_000)] {
+        let peer = Peer::start(answering(|line| {
+            (line == "DATA").then(|| "354 go\r\n554 5.7.1 spam".to_owned())
+        }))
+        .await;
+        let server = Server::start(&[("b.example", to(peer.address))]);
+        let id = server.hold(&["bob@b.example"], &body).await;
+        let held = server.wait_tried(id).await;
+        let bob = &held.envelope.recipients[0];
+        let reply = String::from_utf8_lossy(&bob.reply);
+        assert_eq!((bob.state, &*reply), (State::Refused, "554 5.7.1 spam"));
+    }
+}
+
+/// One that refuses every message early has given a verdict on each.
+#[tokio::test]
+async fn early_refusals_are_no_broken_connections() {
+    let peer = Peer::start(answering(|line| {
+        (line == "DATA").then(|| "354 go\r\n554 5.7.1 spam".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..6 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    let queue = server.wait("b.example", |queue| queue.kept == 6).await;
+    assert_eq!((queue.waiting, queue.suspended), (0, None));
+}
+
 /// With TLS 1.3 a host that does not like our side of the handshake says so behind it.
 #[tokio::test]
 async fn a_host_that_is_gone_just_behind_the_handshake_gets_the_mail_in_clear() {
