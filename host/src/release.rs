@@ -155,21 +155,23 @@ impl<S: Spool> Shared<S> {
     /// too, what the host has just put off for reasons of its own, for ever.
     async fn delivered(&self, domain: &Domain) -> Result<bool, Error> {
         let now = self.engine.clock.instant();
-        let (failing, may_release) = {
+        {
             let mut known = self.known();
-            (known.failing.remove(domain), passed(&mut known.released, domain, now))
-        };
-        match failing {
-            Some(Failing::Refusing) if may_release => {
-                self.known().released.insert(domain.clone(), now.after(RELEASE_EVERY));
-                self.engine.spool.release(std::slice::from_ref(domain), Wake::Delivery).await?;
-                self.engine.metrics.release("delivery");
-                tracing::info!(%domain, trigger = "delivery", "released");
-                Ok(true)
+            let refusing = known.failing.get(domain) == Some(&Failing::Refusing);
+            if !refusing || !passed(&mut known.released, domain, now) {
+                // Nothing waits but what the host put off, or what broke the connection.
+                known.failing.remove(domain);
+                return Ok(false);
             }
-            // Nothing waits but what the host put off, or what broke the connection.
-            Some(Failing::Breaking(_) | Failing::Refusing) | None => Ok(false),
         }
+        self.engine.spool.release(std::slice::from_ref(domain), Wake::Delivery).await?;
+        self.engine.metrics.release("delivery");
+        tracing::info!(%domain, trigger = "delivery", "released");
+        // Not before: where the release failed, the next delivery tries again.
+        let mut known = self.known();
+        known.failing.remove(domain);
+        known.released.insert(domain.clone(), now.after(RELEASE_EVERY));
+        Ok(true)
     }
 
     /// The domain's host took nothing in a whole turn.

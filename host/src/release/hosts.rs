@@ -87,7 +87,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         Some(at)
     }
 
-    /// `host` could not be reached, and its domains are tried again in `pause` if nobody asked:
+    /// `host` could not be reached and its domains are tried again in `pause` if nobody asked:
     /// when it is tried, where that is sooner.
     pub(super) fn failed(
         &mut self,
@@ -117,17 +117,38 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         self.0.get(host).is_some_and(failed)
     }
 
-    /// `domain` was put off because `host` could not be reached.
-    pub(super) fn put_off(&mut self, host: &H, domain: &Domain) {
-        if let Some(host) = self.0.get_mut(host) {
-            host.put_off.insert(domain.clone());
+    /// `domain` is about to be put off because `host` could not be reached; false where it was
+    /// reached meanwhile, and nobody would wake the domain.
+    pub(super) fn put_off(&mut self, host: &H, domain: &Domain) -> bool {
+        match self.0.get_mut(host) {
+            Some(Host { state: State::Down { .. }, put_off, .. }) => {
+                put_off.insert(domain.clone());
+                true
+            }
+            _ => false,
         }
     }
 
-    /// `host` was reached: the domains that were put off meanwhile.
+    /// `host` was reached: the domains that were put off meanwhile. They are told until
+    /// [`Hosts::woken`] says that they were released.
     pub(super) fn reached(&mut self, host: &H) -> Vec<Domain> {
-        let host = self.0.remove(host);
-        host.map(|host| host.put_off.into_iter().collect()).unwrap_or_default()
+        let Some(known) = self.0.get_mut(host) else { return Vec::new() };
+        (known.ladder, known.state) = (Ladder::default(), State::Open);
+        let put_off: Vec<_> = known.put_off.iter().cloned().collect();
+        self.woken(host, &[]);
+        put_off
+    }
+
+    /// These domains wait for `host` no more.
+    pub(super) fn woken(&mut self, host: &H, domains: &[Domain]) {
+        let Some(known) = self.0.get_mut(host) else { return };
+        for domain in domains {
+            known.put_off.remove(domain);
+        }
+        let is_idle = matches!(known.state, State::Open) && !known.ladder.is_running();
+        if is_idle && known.put_off.is_empty() {
+            self.0.remove(host);
+        }
     }
 }
 
@@ -193,16 +214,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_off_is_told_once_the_host_is_reached() {
+    fn what_was_put_off_is_told_until_it_is_released() {
         let mut hosts = Hosts::new();
-        let domain = Domain::new("client.example");
-        hosts.put_off(&HOST, &domain);
-        assert_eq!(hosts.reached(&HOST), [], "nothing is wrong with it");
+        let [one, other] = ["one.example", "other.example"].map(Domain::new);
+        assert!(!hosts.put_off(&HOST, &one), "nothing is wrong with it");
+        assert_eq!(hosts.reached(&HOST), []);
         fail(&mut hosts, 0);
-        hosts.put_off(&HOST, &domain);
-        hosts.put_off(&HOST, &domain);
-        assert_eq!(hosts.reached(&HOST), [domain]);
+        assert!(hosts.put_off(&HOST, &one) && hosts.put_off(&HOST, &one));
+        let told = [one];
+        assert_eq!(hosts.reached(&HOST), told);
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(1)), Plan::Try { soon: false });
+        assert!(!hosts.put_off(&HOST, &other), "it was reached meanwhile");
+        assert_eq!(hosts.reached(&HOST), told, "its release had failed");
+        hosts.woken(&HOST, &told);
+        assert_eq!(hosts.reached(&HOST), []);
         assert!(hosts.0.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_off_while_others_are_woken_is_told_next_time() {
+        let mut hosts = Hosts::new();
+        let [one, other] = ["one.example", "other.example"].map(Domain::new);
+        fail(&mut hosts, 0);
+        hosts.put_off(&HOST, &one);
+        let told = hosts.reached(&HOST);
+        fail(&mut hosts, 1);
+        hosts.put_off(&HOST, &other);
+        hosts.woken(&HOST, &told);
+        assert_eq!(hosts.reached(&HOST), [other]);
     }
 }

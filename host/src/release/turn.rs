@@ -149,7 +149,7 @@ impl<S: Spool> Work<'_, S> {
     async fn run(mut self, plan: Plan) -> Result<Finish, Error> {
         let domain = &self.turn.domain;
         let soon = match plan {
-            Plan::Down { left, why } => return self.put_off(Retry::In(left), &why).await,
+            Plan::Down { left, why } => return self.host_is_away(Retry::In(left), &why).await,
             Plan::Try { soon } => soon,
             Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(until))),
         };
@@ -219,16 +219,18 @@ impl<S: Spool> Work<'_, S> {
         let engine = &self.shared.engine;
         engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
         engine.capabilities.note_smtputf8(self.host, utf8);
-        let mut put_off = self.shared.hosts().reached(self.host);
+        let put_off = self.shared.hosts().reached(self.host);
         // This one is not put off any more; a release would undo what this turn puts off.
-        put_off.retain(|domain| *domain != self.turn.domain);
-        if put_off.is_empty() {
-            return Ok(());
+        let others = put_off.iter().filter(|domain| **domain != self.turn.domain);
+        let others: Vec<_> = others.cloned().collect();
+        if !others.is_empty() {
+            engine.spool.release(&others, Wake::Delivery).await?;
+            engine.metrics.release("delivery");
+            let (host, domains) = (self.host, others.len());
+            tracing::info!(%host, domains, trigger = "delivery", "released");
         }
-        engine.spool.release(&put_off, Wake::Delivery).await?;
-        engine.metrics.release("delivery");
-        let (host, domains) = (self.host, put_off.len());
-        tracing::info!(%host, domains, trigger = "delivery", "released");
+        // Not before: where the release failed, the next turn that reaches the host tries again.
+        self.shared.hosts().woken(self.host, &put_off);
         Ok(())
     }
 
@@ -258,10 +260,19 @@ impl<S: Spool> Work<'_, S> {
         }
         let retry_seconds = pause.as_secs();
         tracing::info!(%domain, %host, reason = %why, retry_seconds, "no delivery");
-        self.put_off(retry, &why).await
+        self.host_is_away(retry, &why).await
     }
 
-    /// Puts the domain off since its host cannot be reached.
+    /// Puts the domain off until its host is reached, or `retry`.
+    async fn host_is_away(&mut self, retry: Retry, why: &str) -> Result<Finish, Error> {
+        let goes_unasked = self.policy.retry_every != RetryEvery::Never && !self.turn.suspended;
+        if goes_unasked && !self.shared.hosts().put_off(self.host, &self.turn.domain) {
+            return Ok((Next::Untried, End::More));
+        }
+        self.put_off(retry, why).await
+    }
+
+    /// Puts the domain off, since nothing can be delivered.
     async fn put_off(&mut self, retry: Retry, why: &str) -> Result<Finish, Error> {
         if self.turn.suspended {
             return Ok(suspended(self.policy, why.to_owned()));
@@ -269,9 +280,6 @@ impl<S: Spool> Work<'_, S> {
         self.expire(why).await?;
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
         let retry = if only_when_asked { Retry::WhenAsked } else { retry };
-        if !only_when_asked {
-            self.shared.hosts().put_off(self.host, &self.turn.domain);
-        }
         Ok((Next::PutOff { retry, why: why.as_bytes().to_vec() }, End::Done))
     }
 

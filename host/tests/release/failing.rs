@@ -15,23 +15,27 @@ use postern::receive::triggers::Triggers;
 use postern::release::Engine;
 use postern_spool::clock::Clock;
 use postern_spool::memory::{Call, MemorySpool};
-use postern_spool::{Domain, Draft, Error, Spool};
+use postern_spool::{Domain, Draft, Error, NextTry, QueueStats, Spool, Wake};
 use tokio::sync::watch;
 
-use crate::peer::Peer;
-use crate::{NOW, answering, envelope, moments, plain_peer, terms, to, within};
+use crate::peer::{Behaviour, Peer};
+use crate::{NOW, answering, dead_address, envelope, moments, plain_peer, terms, to, within};
 
-async fn hold(spool: &MemorySpool) {
-    let mut draft = spool.begin(&envelope(&["bob@b.example"]), None).await.expect("there is room");
+pub async fn hold(spool: &impl Spool) {
+    hold_for(spool, "bob@b.example").await;
+}
+
+async fn hold_for(spool: &impl Spool, path: &str) {
+    let mut draft = spool.begin(&envelope(&[path]), None).await.expect("there is room");
     draft.write(b"Subject: hi\r\n\r\nhi\r\n").await.expect("there is room");
     draft.commit().await.expect("it is kept");
 }
 
-fn engine(
-    spool: &Arc<MemorySpool>,
+pub fn engine<S: Spool>(
+    spool: &Arc<S>,
     clock: &Clock,
     watched: watch::Receiver<Terms>,
-) -> Engine<MemorySpool> {
+) -> Engine<S> {
     Engine {
         spool: Arc::clone(spool),
         terms: watched,
@@ -51,7 +55,7 @@ async fn deliver_while(call: Call, errors: &[Error]) -> Peer {
     let peer = plain_peer().await;
     let clock = Clock::manual(NOW);
     let spool = Arc::new(MemorySpool::new(clock.clone()));
-    hold(&spool).await;
+    hold(&*spool).await;
     for (nth, error) in (0..).zip(errors) {
         spool.fail(call, nth, error.clone());
     }
@@ -118,14 +122,14 @@ async fn a_release_that_fails_lets_nothing_be_sent_twice() {
     let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
     let (_stop, stopping) = watch::channel(false);
     let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
-    hold(&spool).await;
+    hold(&*spool).await;
     let commands = |word| {
         let commands = peer.commands();
         commands.iter().filter(|line| line.starts_with(word)).count()
     };
     peer.wait(|_| commands("QUIT") == 1).await;
     spool.fail(Call::Release, 0, Error::Unavailable { after: Duration::ZERO });
-    hold(&spool).await;
+    hold(&*spool).await;
     let mut moments = moments();
     within(async {
         while spool.calls(Call::Release) == 0 || spool.totals().await.expect("up").messages > 1 {
@@ -134,5 +138,78 @@ async fn a_release_that_fails_lets_nothing_be_sent_twice() {
     })
     .await;
     assert_eq!(peer.got().len(), 1);
+    // The next delivery releases what the first did not.
+    hold(&*spool).await;
+    wait_empty(&*spool).await;
+    assert_eq!(peer.got().len(), 3);
+    engine.abort();
+}
+
+pub async fn wait_empty(spool: &impl Spool) {
+    let mut moments = moments();
+    within(async {
+        while spool.totals().await.expect("it works").messages > 0 {
+            moments.tick().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until so many domains were put off.
+async fn wait_put_off(spool: &MemorySpool, domains: usize) {
+    let mut moments = moments();
+    within(async {
+        loop {
+            let queues = spool.queues(None, 10).await.expect("it works");
+            let is_put_off = |queue: &&QueueStats| matches!(queue.next_try, NextTry::At(_));
+            if queues.iter().filter(is_put_off).count() == domains {
+                return;
+            }
+            moments.tick().await;
+        }
+    })
+    .await;
+}
+
+/// A host is there again, and the domains that wait for it could not be told.
+#[tokio::test]
+async fn a_release_that_fails_wakes_the_other_domains_of_the_host_later() {
+    let address = dead_address().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    let domains = ["b.example", "c.example"].map(|domain| (domain, to(address)));
+    let (_terms, watched) = watch::channel(terms(&domains));
+    let (_stop, stopping) = watch::channel(false);
+    hold_for(&*spool, "bob@b.example").await;
+    hold_for(&*spool, "cid@c.example").await;
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    wait_put_off(&spool, 2).await;
+    let peer = Peer::start_at(address, Behaviour::default()).await;
+    clock.advance(Duration::from_secs(5));
+    // The first release is the test's own.
+    spool.fail(Call::Release, 1, Error::Unavailable { after: Duration::ZERO });
+    let domain = Domain::new("b.example");
+    spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
+    wait_empty(&*spool).await;
+    assert_eq!((peer.got().len(), spool.calls(Call::Release)), (2, 3));
+    engine.abort();
+}
+
+/// It would bring back what the present turn puts off.
+#[tokio::test]
+async fn a_host_that_is_reached_again_does_not_release_the_domain_that_found_it() {
+    let address = dead_address().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(address))]));
+    let (_stop, stopping) = watch::channel(false);
+    hold(&*spool).await;
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    wait_put_off(&spool, 1).await;
+    let peer = Peer::start_at(address, Behaviour::default()).await;
+    clock.advance(Duration::from_secs(34 * 60));
+    hold(&*spool).await;
+    wait_empty(&*spool).await;
+    assert_eq!((peer.got().len(), spool.calls(Call::Release)), (2, 0));
     engine.abort();
 }
