@@ -87,21 +87,22 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         Some(at)
     }
 
-    /// `host` could not be reached and its domains are tried again in `pause` if nobody asked:
-    /// when it is tried, where that is sooner.
+    /// `host` could not be reached by a turn that `began` then, and its domains are tried again in
+    /// `pause` if nobody asked: when it is tried, where that is sooner.
     pub(super) fn failed(
         &mut self,
         host: &H,
         (how, why): (Failed, &str),
         pause: Duration,
-        now: Instant,
+        (began, now): (Instant, Instant),
     ) -> Option<Instant> {
         let host = self.0.entry(host.clone()).or_default();
-        match host.state {
-            // Another of its turns has failed at the same time.
-            State::Waits(until) if now < until => return Some(until),
-            State::Down { since, .. } if now == since => return None,
-            State::Open | State::Waits(_) | State::Down { .. } => {}
+        // Another of its turns has failed since this one began: they are one try.
+        if host.ladder.last_failure().is_some_and(|failed| began <= failed) {
+            return match host.state {
+                State::Waits(until) => Some(until),
+                State::Open | State::Down { .. } => None,
+            };
         }
         let again = host.ladder.failed(how, now).map(|pause| now.after(pause));
         host.state = match again {
@@ -113,8 +114,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
 
     /// Whether the last connection to `host` failed.
     pub(super) fn is_doubtful(&self, host: &H) -> bool {
-        let failed = |host: &Host| matches!(host.state, State::Down { .. } | State::Waits(_));
-        self.0.get(host).is_some_and(failed)
+        self.0.get(host).is_some_and(|host| host.ladder.last_failure().is_some())
     }
 
     /// `domain` is about to be put off because `host` could not be reached; false where it was
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn fail(hosts: &mut Hosts<&str>, seconds: u64) -> Option<Instant> {
-        hosts.failed(&HOST, (Failed::Absent, "refused"), EVERY, at(seconds))
+        hosts.failed(&HOST, (Failed::Absent, "refused"), EVERY, (at(seconds), at(seconds)))
     }
 
     fn down(left: u64) -> Plan {
@@ -202,6 +202,30 @@ mod tests {
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Wait(at(1)));
         assert_eq!(hosts.asked(&HOST, at(0)), None);
         assert_eq!(fail(&mut hosts, 1), Some(at(3)));
+    }
+
+    #[test]
+    fn turns_that_began_before_another_failed_are_the_same_try() {
+        let mut hosts = Hosts::new();
+        hosts.asked(&HOST, at(0));
+        let mut fails = |began, now| {
+            let how = (Failed::Absent, "no answer");
+            hosts.failed(&HOST, how, EVERY, (at(began), at(now)))
+        };
+        assert_eq!(fails(0, 10), Some(at(11)));
+        assert_eq!(fails(0, 30), Some(at(11)), "behind the pause, too");
+        assert_eq!(fails(30, 40), Some(at(42)), "the ladder's second step");
+    }
+
+    #[test]
+    fn a_host_is_doubtful_once_it_has_failed_and_not_because_it_asked() {
+        let mut hosts = Hosts::new();
+        hosts.asked(&HOST, at(0));
+        assert!(!hosts.is_doubtful(&HOST));
+        fail(&mut hosts, 0);
+        assert!(hosts.is_doubtful(&HOST));
+        hosts.reached(&HOST);
+        assert!(!hosts.is_doubtful(&HOST));
     }
 
     #[test]

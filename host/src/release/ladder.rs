@@ -102,6 +102,11 @@ impl Ladder {
         pause
     }
 
+    /// When the last try failed.
+    pub(super) const fn last_failure(&self) -> Option<Instant> {
+        self.failed
+    }
+
     /// Whether the last ladder began so long ago that the host may have gone and come back since.
     fn is_long_over(&self, now: Instant) -> bool {
         self.asked.is_some_and(|asked| now >= asked.after(LADDER_INTERVAL))

@@ -55,6 +55,8 @@ pub(super) struct Work<'t, S> {
     pub(super) turn: &'t Turn,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) step: &'t Step,
+    /// When the turn began.
+    began: Instant,
 }
 
 /// Delivers what is due for `domain`, to `host`.
@@ -87,6 +89,7 @@ pub(super) async fn run<S: Spool>(
         turn: &turn,
         stopping,
         step: &step,
+        began: now,
     };
     let (next, end) = tokio::select! {
         done = contained(work.run(plan)) => match done {
@@ -252,7 +255,8 @@ impl<S: Spool> Work<'_, S> {
         let retry = next_try_of_domain(self.policy);
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let now = self.shared.engine.clock.instant();
-        let again = self.shared.hosts().failed(host, (how, &why), pause, now);
+        let times = (self.began, now);
+        let again = self.shared.hosts().failed(host, (how, &why), pause, times);
         if let Some(again) = again {
             let pause_ms = again.millis_since(now);
             tracing::info!(%domain, %host, reason = %why, pause_ms, "no delivery yet: it asked");
