@@ -96,6 +96,9 @@ struct Known {
     /// Domains whose last turn lost its connection behind refusals, nothing taken: is that the
     /// host's fault? The next turn asks before it sends anything.
     in_question: HashSet<Domain>,
+    /// A turn was connected, and the spool handed out nothing to it: its disk may be so full that
+    /// no delivery could be recorded. Until it does, it is asked before a host is.
+    hands_out_nothing: bool,
     /// Hosts that get no MAIL behind the end of a message before this time.
     no_mail_behind: HashMap<DeliverTo, Instant>,
 }
@@ -196,6 +199,15 @@ impl<S: Spool> Shared<S> {
 
     fn suspected(&self, domain: &Domain) -> Option<MsgId> {
         self.known().suspects.get(domain).copied()
+    }
+
+    /// Whether the spool handed out a message that is due.
+    fn note_handed_out(&self, something: bool) {
+        self.known().hands_out_nothing = !something;
+    }
+
+    fn hands_out_nothing(&self) -> bool {
+        self.known().hands_out_nothing
     }
 
     /// The host refused mail of the domain, and the connection was lost before it could be asked

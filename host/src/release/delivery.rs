@@ -110,7 +110,9 @@ impl<'t, S: Spool> Delivery<'t, S> {
             return Ok(Go::End((Next::More, End::More)));
         }
         let Some(claim) = self.next_claim().await? else {
-            return Ok(Go::End((Next::Drained, End::Done)));
+            // A turn that was handed out nothing at all does not know that nothing is left.
+            let next = if self.messages == 0 { Next::More } else { Next::Drained };
+            return Ok(Go::End((next, End::Done)));
         };
         self.messages += 1;
         self.work.step.message(Some(claim.id));
@@ -268,7 +270,15 @@ impl<'t, S: Spool> Delivery<'t, S> {
     async fn refill(&mut self) -> Result<(), Error> {
         let shared = self.work.shared;
         let domain = &self.work.turn.domain;
-        let mut claims = shared.engine.spool.claim(self.work.turn, BATCH).await?;
+        let claimed = shared.engine.spool.claim(self.work.turn, BATCH).await;
+        let is_nothing = match &claimed {
+            Ok(claims) => claims.is_empty(),
+            Err(error) => matches!(error, Error::Full | Error::Unavailable { .. }),
+        };
+        if self.messages == 0 && is_nothing {
+            shared.note_handed_out(false);
+        }
+        let mut claims = claimed?;
         if claims.len() == BATCH && !self.told_more {
             self.told_more = true;
             shared.more(domain);

@@ -156,6 +156,9 @@ impl<S: Spool> Work<'_, S> {
             Plan::Try { soon } => soon,
             Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(until))),
         };
+        if let Some(end) = self.may_claim().await? {
+            return Ok((Next::Untried, end));
+        }
         if let Some(why) = self.shared.engine.loops.suspends(domain) {
             tracing::error!(%domain, %why, "suspended");
             return Ok(suspended(self.policy, why));
@@ -190,6 +193,19 @@ impl<S: Spool> Work<'_, S> {
             }
         }
         Delivery::new(self, connection, course).run().await
+    }
+
+    /// Where a turn before was connected for nothing, finds out whether the spool hands out mail,
+    /// and says what the turn ends with. What is claimed for that goes back with the turn.
+    async fn may_claim(&self) -> Result<Option<End>, Error> {
+        if !self.shared.hands_out_nothing() {
+            return Ok(None);
+        }
+        if self.shared.engine.spool.claim(self.turn, 1).await?.is_empty() {
+            return Ok(Some(End::Done));
+        }
+        self.shared.note_handed_out(true);
+        Ok(Some(End::More))
     }
 
     /// Asks the host, before anything is sent, whether it takes mail for the domain at all; what

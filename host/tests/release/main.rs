@@ -4,6 +4,7 @@ mod delivery;
 mod failing;
 mod fault;
 mod many;
+mod odd_spool;
 mod peer;
 mod schedule;
 

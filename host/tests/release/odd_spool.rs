@@ -1,0 +1,178 @@
+//! Deliveries from a spool that hands out nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use postern_spool::clock::Clock;
+use postern_spool::memory::{MemoryBody, MemoryDraft, MemorySpool};
+use postern_spool::{
+    Action, Admission, Claim, Cursor, Damage, Domain, Due, Ended, Envelope, Error, Expired, Filter,
+    Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool, Totals,
+    Turn, Wake,
+};
+use tokio::sync::watch;
+
+use crate::failing::{engine, hold, wait_empty};
+use crate::{NOW, moments, plain_peer, terms, to, within};
+
+/// A spool in memory, whose disk may be full.
+struct OddSpool {
+    inner: MemorySpool,
+    /// No settling could be recorded: nothing is handed out.
+    is_full: AtomicBool,
+    claims: AtomicUsize,
+}
+
+impl OddSpool {
+    fn new(clock: &Clock) -> Self {
+        Self {
+            inner: MemorySpool::new(clock.clone()),
+            is_full: AtomicBool::new(false),
+            claims: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Spool for OddSpool {
+    type Draft = MemoryDraft;
+    type Body = MemoryBody;
+
+    fn admission(&self) -> watch::Receiver<Admission> {
+        self.inner.admission()
+    }
+
+    async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<MemoryDraft, Refuse> {
+        self.inner.begin(envelope, size).await
+    }
+
+    async fn release(&self, domains: &[Domain], why: Wake) -> Result<Vec<Pending>, Error> {
+        self.inner.release(domains, why).await
+    }
+
+    async fn work(&self) {
+        self.inner.work().await;
+    }
+
+    async fn due(&self, after: Option<&Due>, max: usize) -> Result<Vec<Due>, Error> {
+        self.inner.due(after, max).await
+    }
+
+    async fn turn(
+        &self,
+        domain: &Domain,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Option<Turn>, Error> {
+        self.inner.turn(domain, limit, lease).await
+    }
+
+    async fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
+        self.claims.fetch_add(1, Ordering::Relaxed);
+        if self.is_full.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        self.inner.claim(turn, max).await
+    }
+
+    async fn renew(&self, turn: &Turn, lease: Duration) -> Result<(), Error> {
+        self.inner.renew(turn, lease).await
+    }
+
+    async fn settle(&self, turn: &Turn, done: Vec<Settled>) -> Result<Vec<Recorded>, Error> {
+        self.inner.settle(turn, done).await
+    }
+
+    async fn end(&self, turn: Turn, next: Next) -> Result<Ended, Error> {
+        self.inner.end(turn, next).await
+    }
+
+    async fn body(&self, id: MsgId) -> Result<MemoryBody, Error> {
+        self.inner.body(id).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error> {
+        self.inner.list(filter, after, max).await
+    }
+
+    async fn message(&self, id: MsgId) -> Result<Vec<Held>, Error> {
+        self.inner.message(id).await
+    }
+
+    async fn act(
+        &self,
+        filter: &Filter,
+        action: Action,
+        max: usize,
+    ) -> Result<Vec<(Domain, MsgId)>, Error> {
+        self.inner.act(filter, action, max).await
+    }
+
+    async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
+        self.inner.hold(domain, held).await
+    }
+
+    async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
+        self.inner.expire(domain, older, max).await
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        self.inner.totals().await
+    }
+
+    async fn queue(&self, domain: &Domain) -> Result<Option<QueueStats>, Error> {
+        self.inner.queue(domain).await
+    }
+
+    async fn queues(&self, after: Option<&Domain>, max: usize) -> Result<Vec<QueueStats>, Error> {
+        self.inner.queues(after, max).await
+    }
+
+    async fn damage(&self) -> Result<Damage, Error> {
+        self.inner.damage().await
+    }
+
+    fn secret(&self) -> &[u8; 32] {
+        self.inner.secret()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A host is not to be connected to every 5 s for a whole night to be sent nothing.
+#[tokio::test]
+async fn a_spool_that_hands_out_nothing_is_asked_before_the_host_is() {
+    let peer = plain_peer().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    spool.is_full.store(true, Ordering::Relaxed);
+    let only_asked = format!("{}\nretry_every = \"never\"", to(peer.address));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", only_asked)]));
+    let (_stop, stopping) = watch::channel(false);
+    hold(&*spool).await;
+    let domain = Domain::new("b.example");
+    spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let mut moments = moments();
+    within(async {
+        // Each message that comes makes the engine look at what is due.
+        while spool.claims.load(Ordering::Relaxed) < 4 {
+            hold(&*spool).await;
+            moments.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(peer.connections(), 1);
+    // It is still known that the mail was asked for.
+    spool.is_full.store(false, Ordering::Relaxed);
+    hold(&*spool).await;
+    wait_empty(&*spool).await;
+    engine.abort();
+}
