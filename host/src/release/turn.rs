@@ -104,8 +104,8 @@ pub(super) async fn run<S: Spool>(
             }
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
-                let why = b"a fault of ours ended the delivery".to_vec();
-                (Next::PutOff { retry: next_try_of_domain(policy), why }, End::Done)
+                let why = "a fault of ours ended the delivery".to_owned();
+                put_off(policy, turn.suspended, next_try_of_domain(policy), why)
             }
         },
         error = renew(&*engine.spool, &turn) => {
@@ -141,6 +141,14 @@ fn every(policy: &Policy) -> Duration {
         RetryEvery::Every(every) => every,
         RetryEvery::Never => DEFAULT_EVERY,
     }
+}
+
+/// Nothing goes before `retry`. What was not found out lifts no suspension.
+fn put_off(policy: &Policy, is_suspended: bool, retry: Retry, why: String) -> Finish {
+    if is_suspended {
+        return suspended(policy, why);
+    }
+    (Next::PutOff { retry, why: why.into_bytes() }, End::Done)
 }
 
 pub(super) fn suspended(policy: &Policy, why: String) -> Finish {
@@ -294,13 +302,12 @@ impl<S: Spool> Work<'_, S> {
 
     /// Puts the domain off, since nothing can be delivered.
     async fn put_off(&mut self, retry: Retry, why: &str) -> Result<Finish, Error> {
-        if self.turn.suspended {
-            return Ok(suspended(self.policy, why.to_owned()));
+        if !self.turn.suspended {
+            self.expire(why).await?;
         }
-        self.expire(why).await?;
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
         let retry = if only_when_asked { Retry::WhenAsked } else { retry };
-        Ok((Next::PutOff { retry, why: why.as_bytes().to_vec() }, End::Done))
+        Ok(put_off(self.policy, self.turn.suspended, retry, why.to_owned()))
     }
 
     /// Ends the waiting of what is too old for a further try.

@@ -1,4 +1,4 @@
-//! Deliveries from a spool that hands out nothing.
+//! Deliveries from a spool that hands out nothing, or panics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,14 +14,16 @@ use postern_spool::{
 use tokio::sync::watch;
 
 use crate::failing::{engine, hold, wait_empty};
-use crate::{NOW, moments, plain_peer, terms, to, within};
+use crate::peer::Peer;
+use crate::{NOW, answering, moments, plain_peer, terms, to, within};
 
-/// A spool in memory, whose disk may be full.
+/// A spool in memory, whose disk may be full, and which may have a fault.
 struct OddSpool {
     inner: MemorySpool,
     /// No settling could be recorded: nothing is handed out.
     is_full: AtomicBool,
     claims: AtomicUsize,
+    panics_at_renew: AtomicBool,
 }
 
 impl OddSpool {
@@ -30,6 +32,7 @@ impl OddSpool {
             inner: MemorySpool::new(clock.clone()),
             is_full: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
+            panics_at_renew: AtomicBool::new(false),
         }
     }
 }
@@ -76,6 +79,7 @@ impl Spool for OddSpool {
     }
 
     async fn renew(&self, turn: &Turn, lease: Duration) -> Result<(), Error> {
+        assert!(!self.panics_at_renew.load(Ordering::Relaxed), "a fault that the test makes");
         self.inner.renew(turn, lease).await
     }
 
@@ -174,5 +178,42 @@ async fn a_spool_that_hands_out_nothing_is_asked_before_the_host_is() {
     spool.is_full.store(false, Ordering::Relaxed);
     hold(&*spool).await;
     wait_empty(&*spool).await;
+    engine.abort();
+}
+
+/// A fault of ours finds nothing out about the host.
+#[tokio::test]
+async fn a_panic_lifts_no_suspension() {
+    let peer = Peer::start(answering(|line| {
+        line.starts_with("RCPT").then(|| "554 5.7.1 go away".to_owned())
+    }))
+    .await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
+    let (_stop, stopping) = watch::channel(false);
+    hold(&*spool).await;
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let domain = Domain::new("b.example");
+    let mut moments = moments();
+    let mut wait_answer = async |answer: &[u8]| {
+        within(async {
+            loop {
+                let queue = spool.queue(&domain).await.expect("it works");
+                match queue.filter(|queue| queue.last_answer == answer) {
+                    Some(queue) => return queue,
+                    None => moments.tick().await,
+                };
+            }
+        })
+        .await
+    };
+    assert!(wait_answer(b"554 5.7.1 go away").await.suspended.is_some());
+    spool.panics_at_renew.store(true, Ordering::Relaxed);
+    clock.advance(Duration::from_secs(34 * 60));
+    hold(&*spool).await;
+    let queue = wait_answer(b"a fault of ours ended the delivery").await;
+    assert!(queue.suspended.is_some(), "{queue:?}");
+    assert_eq!((queue.waiting, queue.kept), (2, 0));
     engine.abort();
 }
