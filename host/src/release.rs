@@ -14,6 +14,8 @@ mod hosts;
 mod ladder;
 mod queue;
 mod settling;
+#[cfg(test)]
+mod stand;
 mod turn;
 mod verdict;
 

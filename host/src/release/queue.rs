@@ -260,3 +260,6 @@ impl<S: Spool> Queue<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

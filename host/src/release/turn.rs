@@ -340,3 +340,6 @@ fn gone(claim: &Claim, why: &str) -> Settled {
     let fates = claim.waiting().map(|(number, _)| expired(number)).collect();
     Settled { id: claim.id, fates, retry: Retry::Now, follow: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What the tests of the engine's parts have in common: the engine without its loop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use postern_core::time::Timestamp;
+use postern_core::wire::params::{Body, Ret};
+use postern_spool::memory::MemorySpool;
+use postern_spool::{Draft, Envelope, QueueStats, Recipient};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::Config;
+use crate::policy::Policies;
+
+pub(super) const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
+
+pub(super) struct Stand<S> {
+    pub(super) clock: Clock,
+    pub(super) spool: Arc<S>,
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) terms: watch::Sender<Terms>,
+    pub(super) stopping: watch::Sender<bool>,
+    _more: mpsc::UnboundedReceiver<Domain>,
+}
+
+/// What holds for `domains`, each with the rest of its table.
+pub(super) fn terms(domains: impl IntoIterator<Item = (String, String)>) -> Terms {
+    let mut text = "hostname = \"mx2.example\"\n".to_owned();
+    for (domain, rest) in domains {
+        text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
+    }
+    let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+    Terms {
+        policies: Policies::new(&config).into(),
+        hostname: config.hostname().as_str().into(),
+        config: config.into(),
+        tls: None,
+    }
+}
+
+impl Stand<MemorySpool> {
+    pub(super) fn new(terms: Terms) -> Self {
+        let clock = Clock::manual(NOW);
+        Self::over(MemorySpool::new(clock.clone()), clock, terms)
+    }
+}
+
+impl<S: Spool> Stand<S> {
+    pub(super) fn over(spool: S, clock: Clock, terms: Terms) -> Self {
+        let spool = Arc::new(spool);
+        let terms = watch::Sender::new(terms);
+        let engine = Engine {
+            spool: Arc::clone(&spool),
+            terms: terms.subscribe(),
+            clock: clock.clone(),
+            metrics: Metrics::default(),
+            tls: Tls::opportunistic(),
+            own: Token::new().expect("random numbers"),
+            loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            capabilities: Arc::new(Capabilities::new(clock.clone())),
+            triggers: Triggers::default(),
+            progress: Progress::default(),
+        };
+        let (more, wanted) = mpsc::unbounded_channel();
+        let hosts = Mutex::new(Hosts::new());
+        let shared = Arc::new(Shared { engine, hosts, known: Mutex::default(), more });
+        let stopping = watch::Sender::new(false);
+        Self { clock, spool, shared, terms, stopping, _more: wanted }
+    }
+
+    /// Holds an empty message for these recipients.
+    pub(super) async fn hold(&self, paths: &[String], arrival: Timestamp) {
+        let envelope = Envelope {
+            arrival,
+            client: None,
+            client_port: 0,
+            helo: b"client.example".to_vec(),
+            esmtp: true,
+            tls: false,
+            authenticated: false,
+            smtp_utf8: false,
+            reverse_path: b"ann@sender.example".to_vec(),
+            body: Body::Unstated,
+            ret: Ret::Unstated,
+            envelope_id: Vec::new(),
+            recipients: paths.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
+        };
+        let draft = self.spool.begin(&envelope, None).await.expect("there is room");
+        draft.commit().await.expect("it is kept");
+    }
+
+    pub(super) async fn queue(&self, domain: &Domain) -> QueueStats {
+        self.spool.queue(domain).await.expect("the spool works").expect("it has mail")
+    }
+
+    pub(super) fn host(&self, domain: &Domain) -> DeliverTo {
+        let terms = self.terms.borrow();
+        terms.policies.of(domain).deliver_to.clone().expect("it is delivered")
+    }
+}
+
+pub(super) async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+pub(super) fn to(address: SocketAddr) -> String {
+    format!("deliver_to = \"{address}\"")
+}
