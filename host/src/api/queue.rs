@@ -180,9 +180,13 @@ pub(super) async fn release<S: Spool>(
         Some(domain) if !opened.has_hold(&domain) => return Err(Refusal::no_hold(&domain)),
         Some(domain) => {
             control.triggers.asked(&domain);
-            release_domains(opened, &[domain], &mut answer).await?;
+            release_domains(opened, std::slice::from_ref(&domain), &mut answer).await?;
+            control.triggers.released(&domain);
         }
-        None => release_all(opened, &mut answer).await?,
+        None => {
+            release_all(opened, &mut answer).await?;
+            control.triggers.released_many();
+        }
     }
     for ReleasedDomain { domain, waiting, under_way, .. } in &answer.released {
         control.metrics.release("operator");
@@ -259,7 +263,8 @@ pub(super) async fn retry<S: Spool>(
     let acted = act(spool, &filter, Action::Retry).await?;
     if let Meant::Domain(domain) = meant {
         control.triggers.asked(&domain);
-        spool.release(&[domain], Wake::Operator).await?;
+        spool.release(std::slice::from_ref(&domain), Wake::Operator).await?;
+        control.triggers.released(&domain);
         control.metrics.release("operator");
     }
     tracing::info!(items = acted.items, "to be tried again, by a person");

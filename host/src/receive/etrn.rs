@@ -82,6 +82,7 @@ impl Releases {
             }
         }
         let released = spool.release(&waiting, Wake::Etrn).await?;
+        waiting.iter().for_each(|domain| self.triggers.released(domain));
         for (queue, pending) in queues.iter().zip(released) {
             // Told is what waited. The release may have begun its delivery already.
             let QueueStats { waiting, under_way, .. } = *queue;

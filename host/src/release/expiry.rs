@@ -88,6 +88,7 @@ async fn expire<S: Spool>(
         if expired.untried > 0 {
             let messages = expired.untried;
             tracing::info!(%domain, messages, "tried once before they expire");
+            engine.triggers.released(domain);
         }
         if expired.ids.len() < BATCH {
             return Ok(());

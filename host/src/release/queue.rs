@@ -15,6 +15,7 @@ use super::turn::{self, End};
 use super::{Panicked, Shared, contained};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::net::listener::Terms;
+use crate::receive::triggers::Wanted;
 
 /// How often the spool is asked what is due: its hints only make it quicker.
 const POLL: Duration = Duration::from_secs(5);
@@ -77,8 +78,7 @@ impl<S: Spool> Queue<S> {
         let mut polls = 0;
         loop {
             // Before any turn starts that the spool knows to have been asked for.
-            let asked = shared.engine.triggers.take();
-            self.asked(asked);
+            self.heed(shared.engine.triggers.take()).await;
             self.start_turns();
             let opens = self.until_one_opens();
             tokio::select! {
@@ -108,6 +108,25 @@ impl<S: Spool> Queue<S> {
         while self.running.join_next().await.is_some() {}
     }
 
+    /// Queues what was released from outside.
+    async fn heed(&mut self, wanted: Wanted) {
+        self.asked(wanted.asked);
+        let terms = self.terms();
+        for domain in &wanted.released {
+            self.want(&terms, domain);
+        }
+        if wanted.others {
+            self.look_at_all().await;
+        }
+    }
+
+    /// Queues all that is due. What was due before may have been released since, or its host be
+    /// another now.
+    async fn look_at_all(&mut self) {
+        self.seen = None;
+        self.look().await;
+    }
+
     /// Queues what has become due.
     async fn look(&mut self) {
         if self.are_few {
@@ -129,11 +148,7 @@ impl<S: Spool> Queue<S> {
                 if never && !due.asked && terms.policies.of(&due.domain).deliver_to.is_some() {
                     continue;
                 }
-                if self.turns.is_running(&due.domain) {
-                    self.due_meanwhile.insert(due.domain.clone());
-                } else {
-                    self.ask_under(&terms, &due.domain);
-                }
+                self.want(&terms, &due.domain);
             }
             domains += due.len();
             self.seen = due.into_iter().next_back().or(self.seen.take());
@@ -148,6 +163,15 @@ impl<S: Spool> Queue<S> {
 
     fn terms(&self) -> Terms {
         self.shared.engine.terms.borrow().clone()
+    }
+
+    /// Queues a domain that is due, behind the turn that it may have.
+    fn want(&mut self, terms: &Terms, domain: &Domain) {
+        if self.turns.is_running(domain) {
+            self.due_meanwhile.insert(domain.clone());
+        } else {
+            self.ask_under(terms, domain);
+        }
     }
 
     fn ask(&mut self, domain: &Domain) {
@@ -179,11 +203,7 @@ impl<S: Spool> Queue<S> {
                 Some(_) => self.turns.open(host),
                 None => {}
             }
-            if self.turns.is_running(&domain) {
-                self.due_meanwhile.insert(domain);
-            } else {
-                self.turns.ask(&domain, host);
-            }
+            self.want(&terms, &domain);
         }
     }
 

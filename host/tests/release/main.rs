@@ -149,6 +149,7 @@ impl Server {
         let domain = Domain::new(domain);
         self.triggers.asked(&domain);
         let released = self.spool.release(std::slice::from_ref(&domain), Wake::Etrn).await;
+        self.triggers.released(&domain);
         released.expect("the spool works")[0]
     }
 

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_spool::Domain;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
+use postern_spool::{Domain, Spool, Wake};
 use tempfile::TempDir;
 
 use super::super::stand::{NOW, Stand, terms};
 use super::super::turn::End;
 use super::{Ended, Queue};
+
+const DOMAINS: usize = 10_000;
 
 fn name(nth: usize) -> String {
     format!("d{nth}.example")
@@ -35,6 +37,45 @@ async fn looked(domains: usize, rest: &str) -> Looked {
     let mut queue = Queue::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
     queue.look().await;
     Looked { stand, queue, _folder: folder }
+}
+
+/// What is released among so many others that are due, and were looked at before, is not left to
+/// the minute's round.
+#[tokio::test]
+async fn a_release_is_acted_on_at_once_however_many_domains_are_due() {
+    let Looked { stand, mut queue, _folder } = looked(DOMAINS, "retry_every = \"never\"").await;
+    let [one, other] = [7, DOMAINS - 1].map(|nth| Domain::new(&name(nth)));
+    assert!(!queue.are_few && !queue.turns.is_waiting(&one), "nobody asked");
+    let release = async |domain: &Domain| {
+        let released = stand.spool.release(std::slice::from_ref(domain), Wake::Operator).await;
+        assert_eq!(released.expect("the spool works")[0].waiting, 1);
+    };
+    // ETRN, or a person who names the domain.
+    release(&one).await;
+    stand.shared.engine.triggers.released(&one);
+    queue.heed(stand.shared.engine.triggers.take()).await;
+    assert!(queue.turns.is_waiting(&one) && !queue.turns.is_waiting(&other));
+    // A person who names none.
+    release(&other).await;
+    stand.shared.engine.triggers.released_many();
+    queue.heed(stand.shared.engine.triggers.take()).await;
+    assert!(queue.turns.is_waiting(&other));
+}
+
+/// An ETRN is told before its release is on record, and again behind it: a turn between the two
+/// finds a domain that goes only when asked, and was not.
+#[tokio::test]
+async fn a_release_that_a_turn_came_too_early_for_leads_to_another() {
+    let Looked { stand, mut queue, _folder } = looked(200, "retry_every = \"never\"").await;
+    let domain = Domain::new(&name(0));
+    let triggers = &stand.shared.engine.triggers;
+    triggers.asked(&domain);
+    queue.heed(triggers.take()).await;
+    let token = queue.turns.start().expect("it has its turn");
+    triggers.released(&domain);
+    queue.heed(triggers.take()).await;
+    queue.end(Ended { token, end: End::Done });
+    assert!(queue.turns.is_waiting(&domain));
 }
 
 /// A host waits without turns: each of them would end at once, and ask for the next.
