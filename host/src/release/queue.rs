@@ -76,6 +76,7 @@ impl<S: Spool> Queue<S> {
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut polls = 0;
+        let mut terms = shared.engine.terms.clone();
         loop {
             // Before any turn starts that the spool knows to have been asked for.
             self.heed(shared.engine.triggers.take()).await;
@@ -91,6 +92,8 @@ impl<S: Spool> Queue<S> {
                     self.ask(&domain);
                 }
                 () = opens => self.open(),
+                // Their hosts may be others now.
+                Ok(()) = terms.changed() => self.look_at_all().await,
                 _ = poll.tick() => {
                     if polls % POLLS_PER_ROUND == 0 {
                         self.seen = None;

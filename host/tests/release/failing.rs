@@ -25,7 +25,7 @@ pub async fn hold(spool: &impl Spool) {
     hold_for(spool, "bob@b.example").await;
 }
 
-async fn hold_for(spool: &impl Spool, path: &str) {
+pub async fn hold_for(spool: &impl Spool, path: &str) {
     let mut draft = spool.begin(&envelope(&[path]), None).await.expect("there is room");
     draft.write(b"Subject: hi\r\n\r\nhi\r\n").await.expect("there is room");
     draft.commit().await.expect("it is kept");

@@ -1,7 +1,14 @@
 //! Many domains: one slow or broken host, or one bad message, holds up nobody else.
 
+use std::sync::Arc;
+
+use postern_spool::clock::Clock;
+use postern_spool::memory::{Call, MemorySpool};
+use tokio::sync::watch;
+
+use crate::failing::{engine, hold_for};
 use crate::peer::Peer;
-use crate::{Server, answering, dead_address, plain_peer, to};
+use crate::{NOW, Server, answering, dead_address, plain_peer, terms, to};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 const DOMAINS: usize = 1000;
@@ -35,4 +42,36 @@ async fn a_thousand_domains_with_slow_and_broken_hosts_among_them() {
         let queue = server.queue(&names[nth]).await.expect("it has mail");
         assert_eq!((queue.waiting + queue.under_way, queue.kept), (1, 0), "{}", names[nth]);
     }
+}
+
+/// Domains that are due, and not asked for, go elsewhere from now on, and unasked.
+#[tokio::test]
+async fn a_configuration_that_is_read_anew_is_acted_on_at_once() {
+    let (old, new) = (dead_address().await, plain_peer().await);
+    let names: Vec<String> = (0..200).map(|nth| format!("d{nth}.example")).collect();
+    let with = |rest: &str| {
+        let domains: Vec<_> = names.iter().map(|name| (name.as_str(), rest.to_owned())).collect();
+        terms(&domains)
+    };
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(MemorySpool::new(clock.clone()));
+    for name in &names {
+        hold_for(&*spool, &format!("bob@{name}")).await;
+    }
+    let (terms, watched) = watch::channel(with(&format!("{}\nretry_every = \"never\"", to(old))));
+    let (_stop, stopping) = watch::channel(false);
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let mut moments = crate::moments();
+    crate::within(async {
+        // The first poll, and the hint that mail came.
+        while spool.calls(Call::Due) < 2 {
+            moments.tick().await;
+        }
+    })
+    .await;
+    terms.send_replace(with(&to(new.address)));
+    new.wait(|new| !new.got().is_empty()).await;
+    // All that is due is looked through again at the thirteenth poll.
+    assert!(spool.calls(Call::Due) < 12, "{} looks", spool.calls(Call::Due));
+    engine.abort();
 }
