@@ -162,6 +162,11 @@ impl Refusal {
         Self(StatusCode::NOT_FOUND, format!("no message {id} is held"))
     }
 
+    fn unknown(domain: &Domain) -> Self {
+        let reason = format!("{domain} has no [hold] table, and no mail is held for it");
+        Self(StatusCode::NOT_FOUND, reason)
+    }
+
     fn no_hold(domain: &Domain) -> Self {
         let reason =
             format!("{domain} has no [hold] table: its mail goes nowhere until it has one");

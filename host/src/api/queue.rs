@@ -275,17 +275,22 @@ pub(super) async fn hold<S: Spool>(
     State(control): Shared<S>,
     query: Asked<ActQuery>,
 ) -> Result<Json<Acted>, Refusal> {
-    hold_back(control.spool()?, query?.0.meant()?, true).await
+    hold_back(control.opened()?, query?.0.meant()?, true).await
 }
 
 pub(super) async fn unhold<S: Spool>(
     State(control): Shared<S>,
     query: Asked<ActQuery>,
 ) -> Result<Json<Acted>, Refusal> {
-    hold_back(control.spool()?, query?.0.meant()?, false).await
+    hold_back(control.opened()?, query?.0.meant()?, false).await
 }
 
-async fn hold_back<S: Spool>(spool: &S, meant: Meant, held: bool) -> Result<Json<Acted>, Refusal> {
+async fn hold_back<S: Spool>(
+    opened: &Opened<S>,
+    meant: Meant,
+    held: bool,
+) -> Result<Json<Acted>, Refusal> {
+    let spool = &*opened.spool;
     let action = if held { Action::Hold } else { Action::Unhold };
     let acted = match meant {
         Meant::Message(id) => {
@@ -293,8 +298,12 @@ async fn hold_back<S: Spool>(spool: &S, meant: Meant, held: bool) -> Result<Json
             act(spool, &of_message(id), action).await?
         }
         Meant::Domain(domain) => {
-            spool.hold(&domain, held).await?;
+            // Of a name that is written wrong nothing is to be kept.
             let queue = spool.queue(&domain).await?;
+            if queue.is_none() && !opened.has_hold(&domain) {
+                return Err(Refusal::unknown(&domain));
+            }
+            spool.hold(&domain, held).await?;
             Acted { items: queue.map_or(0, |queue| queue.waiting + queue.kept), domains: 1 }
         }
         Meant::State(_) => return Err(Refusal::bad_request("id or domain is to be given")),

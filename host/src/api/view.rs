@@ -192,7 +192,7 @@ pub struct ReleasedDomain {
 pub struct Acted {
     /// Items: a message counts once for each of its domains.
     pub items: u64,
-    /// Of so many domains.
+    /// Of so many domains; one that was held back, or let go, counts although it is empty.
     pub domains: u64,
 }
 

@@ -242,9 +242,10 @@ async fn act(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let answer = request(socket, Method::POST, &format!("/queue/{action}?{target}")).await?;
-    answered(&answer, format, out, |acted: Acted| match acted.items {
-        0 => "nothing to do\n".to_owned(),
-        items => format!("{items} message(s) of {} domain(s) {done}\n", acted.domains),
+    answered(&answer, format, out, |acted: Acted| match acted {
+        Acted { items: 0, domains: 0 } => "nothing to do\n".to_owned(),
+        Acted { items: 0, .. } => format!("{done}; nothing waits there now\n"),
+        Acted { items, domains } => format!("{items} message(s) of {domains} domain(s) {done}\n"),
     })
 }
 

@@ -411,6 +411,25 @@ async fn a_message_or_a_domain_is_held_back_and_let_go() {
 }
 
 #[tokio::test]
+async fn what_was_done_to_an_empty_domain_is_said_and_an_unknown_one_is_an_error() {
+    let server = Server::start(vec![held("gone.example")]);
+    let held = || server.spool.held_back.lock().expect("no holder panics").len();
+    for (action, done) in [("hold", "held back"), ("unhold", "let go")] {
+        let empty = server.command(&["queue", action, "a.example"]).await;
+        assert_eq!(empty, (0, format!("{done}; nothing waits there now\n")));
+        assert_eq!(held(), usize::from(action == "hold"));
+        let unknown = server.command(&["queue", action, "typo.example"]).await;
+        let why = "typo.example has no [hold] table, and no mail is held for it";
+        assert_eq!(unknown, (1, format!("postern: {why}\n")));
+        assert_eq!(held(), usize::from(action == "hold"));
+        // It has no table any more, and mail.
+        let (_, text) = server.command(&["queue", action, "gone.example"]).await;
+        assert_eq!(text, format!("1 message(s) of 1 domain(s) {done}\n"));
+        server.command(&["queue", "unhold", "gone.example"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_message_is_removed_once() {
     let one = held("client.example");
     let id = one.id.to_string();
