@@ -44,6 +44,7 @@ pub mod socket;
 mod view;
 
 pub use connection::serve;
+pub use health::Shortage;
 pub use view::{
     Acted, Connection, Failure, Health, Item, ItemRecipient, Items, Message, Problem, Queue,
     Queues, Released, ReleasedDomain,
@@ -70,6 +71,8 @@ pub struct Control<S> {
     pub started: Instant,
     /// Where it takes mail.
     pub listening: Vec<SocketAddr>,
+    /// What was seen of the spool when health was asked for.
+    pub shortage: Shortage,
     /// Whether it takes no new mail because it is about to end.
     pub stopping: watch::Receiver<bool>,
 }

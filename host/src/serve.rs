@@ -100,6 +100,7 @@ async fn run<S: Spool>(
         metrics: metrics.clone(),
         progress: release.progress.clone(),
         triggers: release.triggers.clone(),
+        shortage: api::Shortage::default(),
         started: clock.instant(),
         clock: clock.clone(),
         listening: listening.clone(),

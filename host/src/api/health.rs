@@ -1,15 +1,42 @@
 //! Whether all is well, and if not, what is wrong.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use postern_core::time::Instant;
 use postern_spool::{Admission, Damage, Spool, Totals};
 
 use super::{Asked, Health, Nothing, OPENING, Problem, Refusal, Shared};
 
 /// Items that may wait for a person before that is a problem.
 const KEPT_MAX: u64 = 1000;
+/// How long a shortage is told after it was last seen. A disk that is nearly full has space for a
+/// message now and then, and whoever watches would be called each time.
+const SHORT_FOR: Duration = Duration::from_secs(60);
+
+/// When the spool was last seen short of something.
+#[derive(Debug, Default)]
+pub struct Shortage(Mutex<Option<(Instant, Admission)>>);
+
+impl Shortage {
+    /// What is told of `admission`: a shortage that was seen a short while ago, for as long as
+    /// there is none.
+    fn judge(&self, admission: Admission, now: Instant) -> Admission {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (admission, *last) {
+            (Admission::Full | Admission::Unavailable, _) => *last = Some((now, admission)),
+            (Admission::Open { .. }, Some((at, shortage))) if now < at.after(SHORT_FOR) => {
+                return shortage;
+            }
+            (Admission::Open { .. } | Admission::Stopped, _) => *last = None,
+        }
+        admission
+    }
+}
 
 pub(super) async fn health<S: Spool>(
     State(control): Shared<S>,
@@ -21,7 +48,11 @@ pub(super) async fn health<S: Spool>(
         problems.push(Problem::new("stopping", "the server ends, and takes no more mail"));
     }
     let totals = match control.spool() {
-        Ok(spool) => judge(spool, &mut problems).await,
+        Ok(spool) => {
+            let admission = *spool.admission().borrow();
+            let admission = control.shortage.judge(admission, control.clock.instant());
+            judge(spool, admission, &mut problems).await
+        }
         Err(_) => {
             problems.push(Problem::new("opening", OPENING));
             Totals::default()
@@ -47,16 +78,17 @@ pub(super) async fn health<S: Spool>(
 }
 
 /// What is wrong with the spool, and what is in it.
-async fn judge<S: Spool>(spool: &S, problems: &mut Vec<Problem>) -> Totals {
-    let admission = *spool.admission().borrow();
+async fn judge<S: Spool>(spool: &S, admission: Admission, problems: &mut Vec<Problem>) -> Totals {
     match admission {
         Admission::Open { .. } => {}
         Admission::Full => {
-            let text = "there is no space for more mail: senders are told to come again";
+            let text = "there is no space for more mail, or was none a minute ago: senders are \
+                told to come again";
             problems.push(Problem::new("full", text));
         }
         Admission::Unavailable => {
-            let text = "the spool is short of something: senders are told to come again";
+            let text = "the spool is short of something, or was a minute ago: senders are told to \
+                come again";
             problems.push(Problem::new("unavailable", text));
         }
         Admission::Stopped => {
@@ -92,4 +124,27 @@ async fn judge<S: Spool>(spool: &S, problems: &mut Vec<Problem>) -> Totals {
         problems.push(Problem::new("kept", text));
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_told_for_a_minute_after_it_was_seen() {
+        let open = Admission::Open { room: 1 };
+        let shortage = Shortage::default();
+        let told = |admission, seconds: u64| {
+            shortage.judge(admission, Instant::from_millis(seconds * 1000))
+        };
+        assert_eq!(told(open, 0), open);
+        assert_eq!(told(Admission::Full, 10), Admission::Full);
+        assert_eq!(told(open, 40), Admission::Full);
+        assert_eq!(told(Admission::Full, 50), Admission::Full);
+        assert_eq!(told(open, 109), Admission::Full);
+        assert_eq!(told(open, 110), open);
+        assert_eq!(told(open, 111), open);
+        assert_eq!(told(Admission::Full, 120), Admission::Full);
+        assert_eq!(told(Admission::Stopped, 121), Admission::Stopped);
+    }
 }

@@ -5,10 +5,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::http::Method;
 use postern::api::client::ask;
-use postern::api::{self, Acted, Control, Health, Items, Message, Opened, Released, socket};
+use postern::api::{
+    self, Acted, Control, Health, Items, Message, Opened, Released, Shortage, socket,
+};
 use postern::config::Config;
 use postern::escape::is_plain;
 use postern::net::listener::Terms;
@@ -108,6 +111,7 @@ impl Server {
             metrics: Metrics::default(),
             progress: progress.clone(),
             triggers: Triggers::default(),
+            shortage: Shortage::default(),
             started: clock.instant(),
             clock: clock.clone(),
             listening: vec![SocketAddr::from(([192, 0, 2, 1], 25))],
@@ -169,11 +173,14 @@ async fn health_names_everything_that_is_wrong() {
         (Admission::Full, "full"),
         (Admission::Unavailable, "unavailable"),
         (Admission::Stopped, "stopped"),
+        (Admission::Full, "full"),
     ] {
         server.spool.admission.send_replace(admission);
         assert_eq!(server.problems().await, [name]);
     }
     server.spool.admission.send_replace(Admission::Open { room: 1 });
+    assert_eq!(server.problems().await, ["full"], "it would be told again and again");
+    server.clock.advance(Duration::from_secs(60));
     let damage = Damage { count: 2, first: vec!["segment 3: \x1b[2J".to_owned()] };
     *server.spool.damage.lock().expect("no holder panics") = damage;
     *server.spool.suspended.lock().expect("no holder panics") = Some(Domain::new("a.example"));
@@ -313,7 +320,7 @@ async fn what_is_under_way_is_told() {
     step.connecting(SocketAddr::from(([192, 0, 2, 9], 25)), now);
     step.connected(now);
     step.message(Some(id));
-    server.clock.advance(std::time::Duration::from_secs(40));
+    server.clock.advance(Duration::from_secs(40));
     step.phase(Phase::FinalReply, server.clock.instant());
     step.replied(b"354 go on");
     let (_, body) = server.ask(Method::GET, &format!("/queue/{id}")).await;
