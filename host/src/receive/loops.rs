@@ -5,6 +5,9 @@
 //! stands in its header, and it came from an address that this domain's mail is delivered to. Once
 //! is a host that hands its mail to us while it is away. Twice is a circle.
 //!
+//! A message has tags for a few domains only. For others its circle ends one round later: what
+//! their host hands back is for that domain alone, and gets its tag then.
+//!
 //! Nothing is kept of the messages, and nobody else can write such a field: copied into other mail
 //! it counts only from that host, and for that domain.
 
@@ -362,6 +365,28 @@ mod tests {
         assert!(!circle(ids[2]) && !circle(ids[3]), "the first two are too long ago");
         assert!(circle(ids[4]));
         assert_eq!(stand.loops.suspends(&stand.domain), None, "told once");
+    }
+
+    /// What a host gets, and hands back, is for its own domain alone.
+    #[test]
+    fn a_domain_without_a_tag_ends_its_circle_one_round_later() {
+        let stand = Stand::new();
+        let others: Vec<_> =
+            (0..TAGS_MAX).map(|nth| Domain::new(&format!("a{nth}.example"))).collect();
+        let field = |domains: Vec<&Domain>| {
+            format!("Received: by mx2.example id {};\r\n", stand.loops.mark(MsgId::now(), domains))
+        };
+        // How many returns are taken before the one that is refused.
+        let taken = |others: &[Domain]| {
+            let mut message = field(others.iter().chain([&stand.domain]).collect());
+            let mut taken = 0;
+            while !stand.circles(HOST, &stand.domain, &message) {
+                message = field(vec![&stand.domain]) + &message;
+                taken += 1;
+            }
+            taken
+        };
+        assert_eq!([taken(&others[1..]), taken(&others)], [1, 2]);
     }
 
     #[test]
