@@ -160,6 +160,36 @@ fn what_the_host_cannot_have_is_refused_in_time() {
     }
 }
 
+/// Addresses in ASCII do not tell whether the header is.
+#[test]
+fn a_header_that_the_host_cannot_have_is_refused_at_the_messages_end() {
+    let server = Server::start(&hold("client.example", LISTED));
+    let host = "mail.client.example:25".parse().expect("a host");
+    let send = |mail: &str, text: &str| {
+        let mail = format!("MAIL FROM:<ann@sender.example>{mail}");
+        let text = format!("{text}{END}.");
+        let rcpt = "RCPT TO:<info@client.example>";
+        server.say(&[&mail, rcpt, "DATA", &text]).pop().expect("replies")
+    };
+    let header = format!("Subject: für{END}{END}x");
+    let part = format!(
+        "Content-Type: multipart/mixed; boundary=b{END}{END}--b{END}{header}{END}--b--{END}"
+    );
+    let body = format!("Subject: x{END}{END}für");
+    let none = "für".to_owned();
+    assert!(send(" SMTPUTF8", &header).starts_with("250 "), "nothing is known of the host");
+    server.capabilities.note_smtputf8(&host, true);
+    assert!(send(" SMTPUTF8", &header).starts_with("250 "));
+    server.capabilities.note_smtputf8(&host, false);
+    for (text, refused) in [(&header, true), (&part, true), (&body, false), (&none, false)] {
+        let said = send(" SMTPUTF8", text);
+        let expected = if refused { "554 5.6.9 " } else { "250 " };
+        assert!(said.starts_with(expected), "{text}: {said}");
+        // It was not declared, and goes on as it is.
+        assert!(send("", text).starts_with("250 "), "{text}");
+    }
+}
+
 #[test]
 fn a_route_to_elsewhere_is_no_local_part() {
     let server = Server::start(&hold("client.example", "recipients = \"any\""));

@@ -264,6 +264,8 @@ pub(crate) const fn refusal(stage: Stage, reason: Reason) -> Reply {
         (Stage::Mail, Reason::NullMx) => {
             reply!(550, (7, 27), "The sender's domain takes no mail")
         }
+        // RFC 6531 §4.2: it is not the addresses, but the header.
+        (Stage::End, Reason::NoUtf8) => reply!(554, (6, 9), "That host takes no UTF-8 in a header"),
         (Stage::Atrn, Reason::Policy) => reply!(450, (7, 1), "ATRN refused"),
         (_, reason) => refused(reason),
     }

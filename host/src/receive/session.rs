@@ -6,6 +6,7 @@ use std::sync::Arc;
 use postern_core::drive;
 use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
+use postern_core::utf8::{self, Content};
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
@@ -98,6 +99,9 @@ struct Transaction<W> {
     hops: HopCounter,
     /// Where the client is a host that we deliver to: what finds mail that comes back from it.
     returns: Option<Scan>,
+    /// Where it was declared SMTPUTF8 and a host is known not to take that: what finds out whether
+    /// it needs it.
+    utf8: Option<Box<utf8::Scan>>,
     writer: Option<W>,
     /// The message's first octets, until they tell whether it has a header.
     first: Option<Vec<u8>>,
@@ -109,8 +113,7 @@ impl<W: Draft> Transaction<W> {
         if let Some(returns) = &mut self.returns {
             returns.feed(bytes);
         }
-        let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
-        let Some(mut first) = self.first.take() else { return writer.write(bytes).await };
+        let Some(mut first) = self.first.take() else { return self.append(bytes).await };
         // The first piece tells, nearly always, and is not copied.
         let all = if first.is_empty() {
             bytes
@@ -120,14 +123,23 @@ impl<W: Draft> Transaction<W> {
         };
         match separator(all) {
             Some(separator) => {
-                writer.write(separator).await?;
-                writer.write(all).await
+                self.append(separator).await?;
+                self.append(all).await
             }
             None => {
                 self.first = Some(all.to_vec());
                 Ok(())
             }
         }
+    }
+
+    /// Appends to the message as it is held.
+    async fn append(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
+        if let Some(utf8) = &mut self.utf8 {
+            utf8.feed(bytes);
+        }
+        let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
+        writer.write(bytes).await
     }
 
     /// Makes the message durable and says its id.
@@ -137,6 +149,9 @@ impl<W: Draft> Transaction<W> {
         }
         if let Err(refuse) = self.write_rest().await {
             return (Err(cause(refuse)), self.envelope);
+        }
+        if self.utf8.is_some_and(|scan| scan.content() != Content::Ascii) {
+            return (Err((Reason::NoUtf8, "no_utf8")), self.envelope);
         }
         let writer = self.writer.expect("accepting DATA opened a writer");
         let kept = writer.commit().await.map_err(|error| match error {
@@ -150,9 +165,8 @@ impl<W: Draft> Transaction<W> {
     async fn write_rest(&mut self) -> Result<(), Refuse> {
         match self.first.take() {
             Some(first) if !first.is_empty() => {
-                let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
-                writer.write(NO_HEADER).await?;
-                writer.write(&first).await
+                self.append(NO_HEADER).await?;
+                self.append(&first).await
             }
             _ => Ok(()),
         }
@@ -214,7 +228,7 @@ impl<S: Spool> SessionHandler<S> {
         })?;
         let Transaction { envelope, size, .. } =
             self.transaction.as_deref().expect("core asks for RCPT after MAIL");
-        // What has ASCII addresses may have been declared for no reason, and goes to any host.
+        // What has ASCII addresses may have been declared for no reason: the content tells.
         let needs_utf8 = !(envelope.reverse_path.is_ascii() && taken.path.is_ascii());
         if needs_utf8 && taken.policy.lacks_utf8(&self.services.capabilities) {
             return Err((Reason::NoUtf8, "no_utf8"));
@@ -276,10 +290,19 @@ impl<S: Spool> SessionHandler<S> {
         let domains = domains(&transaction.envelope);
         let mark = self.services.loops.mark(writer.id(), &domains);
         transaction.returns = self.services.loops.scan(self.client.ip(), &domains);
+        if transaction.envelope.smtp_utf8 && self.is_without_utf8(&domains) {
+            transaction.utf8 = Some(Box::new(utf8::Scan::new()));
+        }
         writer.write(&self.received(&transaction.envelope, &mark)).await?;
         transaction.writer = Some(writer);
         self.transaction = Some(transaction);
         Ok(())
+    }
+
+    /// Whether the host of one of them is known not to take internationalized mail.
+    fn is_without_utf8(&self, domains: &[Domain]) -> bool {
+        let lacks = |domain| self.policies.of(domain).lacks_utf8(&self.services.capabilities);
+        domains.iter().any(lacks)
     }
 
     fn log_accepted(&self, envelope: &Envelope, id: &str, octets: u64) {
@@ -323,6 +346,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             size: params.size,
             hops: HopCounter::new(),
             returns: None,
+            utf8: None,
             writer: None,
             first: Some(Vec::new()),
         }));

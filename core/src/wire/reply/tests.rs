@@ -59,6 +59,8 @@ fn expected(
         (Stage::Hello, _) => greeting,
         // RFC 7505 §4.1: the sender's domain sends no mail.
         (Stage::Mail, Reason::NullMx) => "550 5.7.27",
+        // RFC 6531 §4.2: a header in UTF-8 cannot be passed on.
+        (Stage::End, Reason::NoUtf8) => "554 5.6.9",
         // RFC 2645 §5.2.1 knows 450 only.
         (Stage::Atrn, Reason::Policy) => "450 4.7.1",
         _ => said,
