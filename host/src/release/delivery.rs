@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use postern_spool::{Claim, Error, Next, Settled, Spool};
+use postern_spool::{Claim, Error, Fate, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
 use super::fate::{Outcome, next_try_of_domain, outcome};
@@ -163,12 +163,21 @@ impl<'t, S: Spool> Delivery<'t, S> {
         // Behind the recording: a release that fails ends the turn.
         let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
         if let Some(loss) = sent.loss {
+            if self.refused && !self.course.has_taken() {
+                // What is not recorded yet is untried, until the next turn has asked.
+                self.held_back.clear();
+                self.work.shared.ask_first(&self.work.turn.domain);
+            }
             return Ok(self.lost(claim, loss, whole));
         }
         match then {
             Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
             Then::GoOn => Ok(Go::On),
-            Then::Ask => Ok(self.ask(settle).await),
+            Then::Ask => Ok(match self.ask(settle).await {
+                Probe::Takes => Go::On,
+                Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
+                Probe::Unknown(why) => self.broken(why),
+            }),
             Then::PutOff => Ok(Go::End(self.put_off(reply))),
         }
     }
@@ -178,38 +187,37 @@ impl<'t, S: Spool> Delivery<'t, S> {
     async fn decide_held_back(&mut self, go: Go, settle: &mpsc::Sender<Settled>) -> Go {
         match go {
             Go::End(finish) if !self.held_back.is_empty() => match self.ask(settle).await {
-                Go::On => Go::End(finish),
-                go => go,
+                Probe::Takes => Go::End(finish),
+                Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
+                Probe::Unknown(_) => Go::Lost(finish),
             },
-            Go::Lost(_) if self.refused && !self.course.has_taken() => {
-                self.held_back.clear();
-                self.work.shared.ask_first(&self.work.turn.domain);
-                go
-            }
             go => go,
         }
     }
 
     /// Messages were refused, and none was taken: is it they, or the host?
-    async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Go {
+    async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Probe {
         let (domain, host) = (&self.work.turn.domain, self.work.host);
-        match self.connection.probe(domain).await {
+        let answer = self.connection.probe(domain).await;
+        match &answer {
             Probe::Takes => {
                 self.course.found_sound();
                 self.settle_held_back(settle).await;
-                Go::On
             }
             Probe::Refuses(why) => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
                 // The messages wait on as if they had not been tried.
                 self.held_back.clear();
-                Go::End(suspended(self.work.policy, why))
             }
             Probe::Unknown(why) => {
-                self.held_back.clear();
-                Go::Lost(self.put_off(why))
+                tracing::info!(%domain, %host, reason = %why, "refusals wait: it cannot tell");
+                for settled in self.held_back.drain(..).map(deferred) {
+                    // As in `judge`.
+                    let _why = settle.send(settled).await;
+                }
             }
         }
+        answer
     }
 
     /// Hands on what was held back, once the host has shown that it takes mail.
@@ -248,7 +256,15 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
         // It may be this message alone: the next turn sends it last.
         shared.suspect(domain, claim.id);
-        if shared.broke(domain) < BREAKS { more } else { Go::Lost(self.put_off(why)) }
+        self.broken(why)
+    }
+
+    /// The host broke the connection, or what was asked over it: the next turn goes on with other
+    /// messages, unless that happens again and again.
+    fn broken(&self, why: String) -> Go {
+        let breaks = self.work.shared.broke(&self.work.turn.domain);
+        let again = (Next::More, End::More);
+        Go::Lost(if breaks < BREAKS { again } else { self.put_off(why) })
     }
 
     fn put_off(&self, why: String) -> Finish {
@@ -310,4 +326,18 @@ impl<'t, S: Spool> Delivery<'t, S> {
             "sent"
         );
     }
+}
+
+/// What was refused, when the host cannot tell whether it takes any mail: it waits, and for longer
+/// than the domain does, whose next turn must not begin, and end, with it again.
+fn deferred(mut settled: Settled) -> Settled {
+    for (_, fate) in &mut settled.fates {
+        if let Fate::Refused(reply) = fate {
+            *fate = Fate::Deferred(std::mem::take(reply));
+        }
+    }
+    if let Retry::In(pause) = &mut settled.retry {
+        *pause = pause.saturating_mul(2);
+    }
+    settled
 }

@@ -89,6 +89,41 @@ async fn a_few_refusals_are_put_to_the_question_at_the_turns_end() {
     }
 }
 
+/// Some hosts say 450 to what they do not know, their own postmaster included.
+#[tokio::test]
+async fn refusals_of_a_host_that_cannot_tell_wait_and_hold_up_no_other() {
+    for gone in [1, 3] {
+        let peer = Peer::start(answering(|line| {
+            let gone = line.starts_with("RCPT TO:<gone").then_some("550 5.7.1 no");
+            let unsure = line.starts_with("RCPT TO:<postmaster").then_some("450 4.1.1 unknown");
+            gone.or(unsure).map(str::to_owned)
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(peer.address))]);
+        let mut ids = Vec::new();
+        for _ in 0..gone {
+            ids.push(server.hold(&["gone@b.example"], BODY).await);
+        }
+        if gone == 3 {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        server.run();
+        for id in ids {
+            let held = server.wait_tried(id).await;
+            let recipient = &held.envelope.recipients[0];
+            let reply = String::from_utf8_lossy(&recipient.reply);
+            assert_eq!((recipient.state, &*reply), (State::Waiting, "550 5.7.1 no"));
+            let Status::Waiting(NextTry::At(next)) = held.status else { panic!("{held:?}") };
+            let minutes = (next - NOW.unix_seconds) / 60;
+            assert!((54..=66).contains(&minutes), "behind the domain's next try: {minutes}");
+        }
+        if gone == 1 {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        peer.wait(|peer| peer.got().len() == 1).await;
+    }
+}
+
 /// Refusals of a host that hangs up behind each: `takes_postmaster`, or refuses that as well.
 async fn hanging_up(takes_postmaster: bool) -> Peer {
     let refused = AtomicBool::new(false);
