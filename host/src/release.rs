@@ -105,13 +105,13 @@ struct Known {
     no_mail_behind: HashMap<DeliverTo, Instant>,
 }
 
-/// Why a domain's last turn delivered nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failing {
+/// What a domain's last turns came to, which delivered nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Failing {
     /// Its host took nothing.
-    Refusing,
-    /// Its host broke so many connections in a row.
-    Breaking(u32),
+    refusing: bool,
+    /// Connections in a row that its host broke.
+    breaks: u32,
 }
 
 impl<S: Spool> Engine<S> {
@@ -162,7 +162,7 @@ impl<S: Spool> Shared<S> {
         let now = self.engine.clock.instant();
         {
             let mut known = self.known();
-            let refusing = known.failing.get(domain) == Some(&Failing::Refusing);
+            let refusing = known.failing.get(domain).is_some_and(|failing| failing.refusing);
             if !refusing || !passed(&mut known.released, domain, now) {
                 // Nothing waits but what the host put off, or what broke the connection.
                 known.failing.remove(domain);
@@ -179,20 +179,22 @@ impl<S: Spool> Shared<S> {
         Ok(true)
     }
 
-    /// The domain's host took nothing in a whole turn.
-    fn refusing(&self, domain: &Domain) {
-        self.known().failing.insert(domain.clone(), Failing::Refusing);
+    /// The domain's host took nothing in a whole turn, which may have ended with the connection.
+    fn refusing(&self, domain: &Domain, is_broken: bool) {
+        let mut known = self.known();
+        let failing = known.failing.entry(domain.clone()).or_default();
+        failing.refusing = true;
+        if !is_broken {
+            failing.breaks = 0;
+        }
     }
 
     /// Counts a connection that the domain's host broke; how many it broke in a row.
     fn broke(&self, domain: &Domain) -> u32 {
         let mut known = self.known();
-        let breaks = match known.failing.get(domain) {
-            Some(Failing::Breaking(breaks)) => breaks + 1,
-            Some(Failing::Refusing) | None => 1,
-        };
-        known.failing.insert(domain.clone(), Failing::Breaking(breaks));
-        breaks
+        let failing = known.failing.entry(domain.clone()).or_default();
+        failing.breaks += 1;
+        failing.breaks
     }
 
     fn suspect(&self, domain: &Domain, id: MsgId) {

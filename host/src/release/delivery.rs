@@ -82,7 +82,8 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
         go = self.decide_held_back(go, &settle).await;
         if self.deferred && !self.course.has_taken() {
-            self.work.shared.refusing(&self.work.turn.domain);
+            let is_broken = matches!(go, Go::Lost(_));
+            self.work.shared.refusing(&self.work.turn.domain, is_broken);
         }
         drop(settle);
         match go {

@@ -220,6 +220,23 @@ async fn a_refusal_right_behind_354_is_the_verdict() {
     }
 }
 
+/// What the host said, and not that it hung up behind it, is why the domain waits.
+#[tokio::test]
+async fn a_deferral_right_behind_354_is_the_verdict_too() {
+    let peer = Peer::start(answering(|line| {
+        (line == "DATA").then(|| "354 go\r\n451 4.3.0 later".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    for _ in 0..3 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_put_off("b.example").await;
+    let queue = server.queue("b.example").await.expect("it has mail");
+    assert_eq!(String::from_utf8_lossy(&queue.last_answer), "451 4.3.0 later");
+}
+
 /// One that refuses every message early has given a verdict on each.
 #[tokio::test]
 async fn early_refusals_are_no_broken_connections() {
