@@ -1,7 +1,7 @@
-//! Deliveries from a spool that hands out nothing, or panics.
+//! Deliveries from a spool that hands out nothing, panics, or takes its time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use postern_spool::clock::Clock;
@@ -11,7 +11,9 @@ use postern_spool::{
     Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool, Totals,
     Turn, Wake,
 };
-use tokio::sync::watch;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 
 use crate::failing::{engine, hold, wait_empty};
 use crate::peer::Peer;
@@ -24,6 +26,16 @@ struct OddSpool {
     is_full: AtomicBool,
     claims: AtomicUsize,
     panics_at_renew: AtomicBool,
+    /// Where it is set, the second body that is opened waits for the test.
+    gate: OnceLock<Gate>,
+}
+
+/// Stops whoever comes second, until it is opened.
+#[derive(Default)]
+struct Gate {
+    came: AtomicUsize,
+    reached: Notify,
+    opened: Notify,
 }
 
 impl OddSpool {
@@ -33,6 +45,7 @@ impl OddSpool {
             is_full: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             panics_at_renew: AtomicBool::new(false),
+            gate: OnceLock::new(),
         }
     }
 }
@@ -92,6 +105,12 @@ impl Spool for OddSpool {
     }
 
     async fn body(&self, id: MsgId) -> Result<MemoryBody, Error> {
+        if let Some(gate) = self.gate.get()
+            && gate.came.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            gate.reached.notify_one();
+            gate.opened.notified().await;
+        }
         self.inner.body(id).await
     }
 
@@ -215,5 +234,75 @@ async fn a_panic_lifts_no_suspension() {
     let queue = wait_answer(b"a fault of ours ended the delivery").await;
     assert!(queue.suspended.is_some(), "{queue:?}");
     assert_eq!((queue.waiting, queue.kept), (2, 0));
+    engine.abort();
+}
+
+/// Answers each command as it comes, until `last` has come.
+async fn hear(stream: &mut BufReader<TcpStream>, last: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).await.expect("it is open") > 0, "{heard:?}");
+        let line = line.trim_end().to_owned();
+        let reply = match line.split(' ').next() {
+            Some("EHLO") => "250-peer\r\n250 PIPELINING\r\n",
+            Some("MAIL" | "RCPT") => "250 ok\r\n",
+            Some("DATA") => "354 go\r\n",
+            Some(".") => "250 taken\r\n",
+            _ => "",
+        };
+        stream.write_all(reply.as_bytes()).await.expect("it is open");
+        heard.push(line);
+        if heard.last().is_some_and(|line| line == last) {
+            return heard;
+        }
+    }
+}
+
+/// The next message's MAIL is on its way then: it has not been begun.
+#[tokio::test]
+async fn a_refusal_before_the_end_has_left_is_not_charged_to_the_next_message() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(address))]));
+    let (_stop, stopping) = watch::channel(false);
+    for _ in 0..3 {
+        hold(&*spool).await;
+    }
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let accept = async || {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 peer\r\n").await.expect("it is open");
+        stream
+    };
+    let gate = spool.gate.get_or_init(Gate::default);
+    let third = within(async {
+        let mut first = accept().await;
+        hear(&mut first, ".").await;
+        hear(&mut first, "DATA").await;
+        gate.reached.notified().await;
+        first.write_all(b"554 5.7.1 spam\r\n").await.expect("it is open");
+        // Until the engine's side of the connection is known to have it.
+        tokio::task::yield_now().await;
+        gate.opened.notify_one();
+        hear(&mut accept().await, ".").await
+    })
+    .await;
+    assert!(third.contains(&"DATA".to_owned()), "{third:?}");
+    let domain = Domain::new("b.example");
+    let mut moments = moments();
+    within(async {
+        loop {
+            let queue = spool.queue(&domain).await.expect("it works").expect("one is kept");
+            if (queue.waiting, queue.under_way, queue.kept) == (0, 0, 1) {
+                return;
+            }
+            moments.tick().await;
+        }
+    })
+    .await;
     engine.abort();
 }
