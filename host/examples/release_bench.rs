@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern::config::Config;
+use postern::deliver::Tcp;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -76,6 +77,7 @@ async fn deliver(
         spool: Arc::clone(&spool),
         terms: watch::Sender::new(terms).subscribe(),
         metrics: Metrics::default(),
+        connector: Arc::new(Tcp),
         tls: Tls::opportunistic(),
         own: Token::new()?,
         triggers: Triggers::default(),

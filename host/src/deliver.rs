@@ -7,9 +7,11 @@
 
 mod answer;
 mod connection;
+mod connector;
 mod link;
 mod transfer;
 
 pub use answer::Answer;
 pub use connection::{Connection, Failed, NotOpen, Open, Probe};
+pub use connector::{Connecting, Connector, ReadWrite, Stream, Tcp};
 pub use transfer::{Loss, Sent, Stage, Verdict};

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::config::DeliverTo;
+use crate::deliver::Connector;
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
@@ -63,6 +64,8 @@ pub struct Engine<S> {
     pub clock: Clock,
     /// The counters.
     pub metrics: Metrics,
+    /// What finds the hosts, and connects to them.
+    pub connector: Arc<dyn Connector>,
     /// TLS towards the hosts.
     pub tls: Tls,
     /// What our own listeners say in their greetings.

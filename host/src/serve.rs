@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::api::{self, Control, Opened};
 use crate::config::Config;
+use crate::deliver::Tcp;
 use crate::net::listener::{Reception, Terms};
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
@@ -215,6 +216,7 @@ impl<S: Spool> Server<S> {
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            connector: Arc::new(Tcp),
             tls: Tls::opportunistic(),
             own: self.own.clone(),
             loops,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Failure, Format, Verdict};
 use crate::config::{Config, DeliverTo, DomainName, Protocol};
-use crate::deliver::{Answer, Open};
+use crate::deliver::{Answer, Open, Tcp};
 use crate::net::tls_client::Tls;
 use postern_spool::clock::Clock;
 
@@ -56,6 +56,7 @@ impl Command {
         let (tls, clock) = (Tls::opportunistic(), Clock::system());
         let open = Open {
             hostname: hostname.as_str(),
+            connector: &Tcp,
             tls: &tls,
             clock: &clock,
             own: None,

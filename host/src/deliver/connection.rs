@@ -14,11 +14,11 @@ use postern_core::wire::Text;
 use postern_core::wire::ehlo::Extension;
 use postern_spool::clock::Clock;
 use postern_spool::{Domain, MsgId};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::link::{Link, PlainClock, QuickAck, ReadWrite};
+use super::connector::{Connector, Stream};
+use super::link::{Link, PlainClock};
 use crate::config::{self, DeliverTo, Host};
 use crate::net::tls_client::Tls;
 use crate::observe::progress::{Phase, Step};
@@ -38,6 +38,8 @@ pub(super) type Broken = drive::DialogueError<Answer, io::Error>;
 pub struct Open<'c> {
     /// What we call ourselves.
     pub hostname: &'c str,
+    /// What finds hosts, and connects to them.
+    pub connector: &'c dyn Connector,
     /// TLS towards hosts.
     pub tls: &'c Tls,
     /// The clock.
@@ -176,7 +178,7 @@ impl<'c> Open<'c> {
     /// Why there is no connection over which mail can be sent.
     pub async fn connect(&self, to: &DeliverTo) -> Result<Connection<'c>, NotOpen> {
         let mut failure: Option<NotOpen> = None;
-        for address in addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
+        for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
             let opened = match self.at(address, to, Some(self.tls)).await {
                 Err(NotAt::Tls(reason)) => {
                     tracing::info!(host = %to, %reason, "no TLS: sending in clear");
@@ -207,7 +209,7 @@ impl<'c> Open<'c> {
     ) -> Result<Connection<'c>, NotAt> {
         let told = Told { step: self.step, clock: self.clock };
         told.connecting(address);
-        let stream = self.tcp(address).await.map_err(NotAt::Other)?;
+        let stream = self.stream(address).await.map_err(NotAt::Other)?;
         told.connected();
         let mut dialogue = self.dialogue(to, tls.is_some(), stream)?;
         let mut secure = false;
@@ -250,12 +252,7 @@ impl<'c> Open<'c> {
         }
     }
 
-    fn dialogue(
-        &self,
-        to: &DeliverTo,
-        tls: bool,
-        stream: TcpStream,
-    ) -> Result<Dialogue<'c>, NotAt> {
+    fn dialogue(&self, to: &DeliverTo, tls: bool, stream: Stream) -> Result<Dialogue<'c>, NotAt> {
         let hostname = Text::new(self.hostname.as_bytes()).ok_or_else(|| {
             let why = format!("{:?} cannot be said in EHLO", self.hostname);
             NotAt::Other(NotOpen::new(Failed::Absent, why))
@@ -270,18 +267,25 @@ impl<'c> Open<'c> {
             timeouts: Timeouts::RFC5321,
         };
         let (input, output) = (vec![0; REPLY_MAX].into(), vec![0; OUTPUT].into());
-        let (link, clock) = (Link::new(QuickAck::new(stream)), PlainClock(self.clock.clone()));
+        let (link, clock) = (Link::new(stream), PlainClock(self.clock.clone()));
         Ok(Dialogue::new(config, link, clock, input, output))
     }
 
-    async fn tcp(&self, address: SocketAddr) -> Result<TcpStream, NotOpen> {
-        let connect = timeout(self.connect_timeout, TcpStream::connect(address));
+    async fn addresses(&self, to: &DeliverTo) -> Result<Vec<SocketAddr>, NotOpen> {
+        let name = match &to.host {
+            Host::Address(address) => return Ok(vec![(*address, to.port).into()]),
+            Host::Name(name) => name.as_str(),
+        };
+        let found = self.connector.look_up(name, to.port).await;
+        found.map_err(|error| {
+            NotOpen::new(Failed::Absent, format_args!("looking up {name}: {error}"))
+        })
+    }
+
+    async fn stream(&self, address: SocketAddr) -> Result<Stream, NotOpen> {
+        let connect = timeout(self.connect_timeout, self.connector.connect(address));
         let reason = match connect.await {
-            Ok(Ok(stream)) => {
-                // Whole groups of commands are written at once: nothing is gained by waiting.
-                let _slower = stream.set_nodelay(true);
-                return Ok(stream);
-            }
+            Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", self.connect_timeout.as_secs()),
         };
@@ -353,21 +357,9 @@ fn lost_step() -> NotAt {
     NotAt::Other(NotOpen::new(Failed::TurnedAway, "the dialogue has lost step"))
 }
 
-async fn addresses(to: &DeliverTo) -> Result<Vec<SocketAddr>, NotOpen> {
-    match &to.host {
-        Host::Address(address) => Ok(vec![(*address, to.port).into()]),
-        Host::Name(name) => match tokio::net::lookup_host((name.as_str(), to.port)).await {
-            Ok(addresses) => Ok(addresses.collect()),
-            Err(error) => {
-                Err(NotOpen::new(Failed::Absent, format_args!("looking up {name}: {error}")))
-            }
-        },
-    }
-}
-
-async fn handshake(tls: &Tls, host: &Host, stream: Box<dyn ReadWrite>) -> Result<Link, String> {
+async fn handshake(tls: &Tls, host: &Host, stream: Stream) -> Result<Link, String> {
     match timeout(HANDSHAKE_TIMEOUT, tls.connect(host, stream)).await {
-        Ok(Ok(stream)) => Ok(Link::new(stream)),
+        Ok(Ok(stream)) => Ok(Link::new(Box::new(stream))),
         Ok(Err(error)) => Err(format!("TLS handshake: {error}")),
         Err(_) => Err("the TLS handshake timed out".to_owned()),
     }

@@ -13,19 +13,17 @@ use postern_spool::clock::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What can be read and written.
-pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ReadWrite for T {}
+use super::connector::Stream;
 
 /// The stream for core's loop.
-pub(super) struct Link(Box<dyn ReadWrite>);
+pub(super) struct Link(Stream);
 
 impl Link {
-    pub(super) fn new(stream: impl ReadWrite + 'static) -> Self {
-        Self(Box::new(stream))
+    pub(super) const fn new(stream: Stream) -> Self {
+        Self(stream)
     }
 
-    pub(super) fn into_stream(self) -> Box<dyn ReadWrite> {
+    pub(super) fn into_stream(self) -> Stream {
         self.0
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::Config;
+use crate::deliver::Tcp;
 use crate::policy::Policies;
 
 pub(super) const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
@@ -56,6 +57,7 @@ impl<S: Spool> Stand<S> {
             terms: terms.subscribe(),
             clock: clock.clone(),
             metrics: Metrics::default(),
+            connector: Arc::new(Tcp),
             tls: Tls::opportunistic(),
             own: Token::new().expect("random numbers"),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),

@@ -174,6 +174,7 @@ impl<S: Spool> Work<'_, S> {
         let engine = &self.shared.engine;
         let open = Open {
             hostname: self.hostname,
+            connector: &*engine.connector,
             tls: &engine.tls,
             clock: &engine.clock,
             own: Some(&engine.own),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use postern::deliver::Tcp;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -40,6 +41,7 @@ pub fn engine<S: Spool>(
         spool: Arc::clone(spool),
         terms: watched,
         metrics: Metrics::default(),
+        connector: Arc::new(Tcp),
         tls: Tls::opportunistic(),
         own: Token::new().expect("random numbers"),
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use peer::{Behaviour, Peer};
 use postern::config::Config;
+use postern::deliver::Tcp;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -115,6 +116,7 @@ impl Server {
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
+            connector: Arc::new(Tcp),
             tls: Tls::opportunistic(),
             own: self.own.clone(),
             loops: Arc::clone(&self.loops),
