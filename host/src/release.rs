@@ -130,10 +130,11 @@ impl<S: Spool> Engine<S> {
         });
         let mut queue = Queue::new(Arc::clone(&shared), stopping.clone());
         tokio::select! {
-            () = queue.serve(wanted) => {}
-            () = expiry::sweep(&shared.engine) => {}
+            biased;
             // The server that held the other end is gone, which is as good as being told.
             _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = queue.serve(wanted) => {}
+            () = expiry::sweep(&shared.engine) => {}
         }
         if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {
             tracing::warn!("messages under way did not end in time; they will be sent again");

@@ -1,6 +1,6 @@
 //! Who asked for a domain's mail just now: what the spool need not know.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_spool::Domain;
@@ -25,9 +25,9 @@ struct Inner {
 pub(crate) struct Wanted {
     /// Domains that are released for their own sake: their hosts are there, or about to be, and
     /// are tried more than once.
-    pub(crate) asked: HashSet<Domain>,
+    pub(crate) asked: BTreeSet<Domain>,
     /// Domains whose release is on record.
-    pub(crate) released: HashSet<Domain>,
+    pub(crate) released: BTreeSet<Domain>,
     /// Any number of others were released.
     pub(crate) others: bool,
 }

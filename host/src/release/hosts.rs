@@ -1,6 +1,6 @@
 //! What the engine knows of hosts that it could not reach, and of those that asked for their mail.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct Host {
     ladder: Ladder,
     state: State,
     /// Domains that were put off because the host could not be reached.
-    put_off: HashSet<Domain>,
+    put_off: BTreeSet<Domain>,
 }
 
 #[derive(Debug, Default)]

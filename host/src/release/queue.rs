@@ -1,6 +1,6 @@
 //! The engine's loop: it hears what is due and what was asked for, and starts turns.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,14 +83,10 @@ impl<S: Spool> Queue<S> {
             self.start_turns();
             let opens = self.until_one_opens();
             tokio::select! {
+                // In this order, so that a run can be repeated. Turns may end for as long as there
+                // is mail; what stands behind them is a hint that the poll makes up for.
+                biased;
                 () = shared.engine.triggers.changed() => {}
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok(ended) => self.end(ended),
-                    Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
-                },
-                Some(domain) = more.recv() => {
-                    self.ask(&domain);
-                }
                 () = opens => self.open(),
                 // Their hosts may be others now.
                 Ok(()) = terms.changed() => self.look_at_all().await,
@@ -100,6 +96,13 @@ impl<S: Spool> Queue<S> {
                     }
                     polls += 1;
                     self.look().await;
+                }
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(ended) => self.end(ended),
+                    Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
+                },
+                Some(domain) = more.recv() => {
+                    self.ask(&domain);
                 }
                 () = shared.engine.spool.work() => self.look().await,
             }
@@ -192,7 +195,7 @@ impl<S: Spool> Queue<S> {
     }
 
     /// These domains are released for their own sake: their hosts are there, or about to be.
-    fn asked(&mut self, domains: HashSet<Domain>) {
+    fn asked(&mut self, domains: BTreeSet<Domain>) {
         if domains.is_empty() {
             return;
         }

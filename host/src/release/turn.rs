@@ -92,6 +92,7 @@ pub(super) async fn run<S: Spool>(
         began: now,
     };
     let (next, end) = tokio::select! {
+        biased;
         done = contained(work.run(plan)) => match done {
             Ok(Ok(finish)) => finish,
             Ok(Err(Error::Stale)) => {
@@ -184,6 +185,7 @@ impl<S: Spool> Work<'_, S> {
         };
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {
+            biased;
             opened = open.connect(self.host) => opened,
             _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::Untried, End::Done)),
         };
