@@ -25,6 +25,7 @@ pub struct Clock(Source);
 enum Source {
     System { start: Monotonic, trust: Arc<Mutex<Trust>> },
     Manual(Arc<Mutex<Manual>>),
+    Tokio { start: tokio::time::Instant, set: Arc<Mutex<Set>> },
 }
 
 #[derive(Debug)]
@@ -35,6 +36,13 @@ struct Trust {
     from: Duration,
     /// Monotonic time at which it can be relied on for what cannot be undone.
     settled_from: Duration,
+}
+
+/// A time of day, and the monotonic time at which it was set.
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    at: Duration,
+    timestamp: Timestamp,
 }
 
 #[derive(Debug)]
@@ -69,6 +77,13 @@ impl Clock {
         Self(Source::Manual(Arc::new(Mutex::new(manual))))
     }
 
+    /// A clock that goes on from `timestamp` as tokio's does: by virtual time where that is paused.
+    pub fn of_tokio(timestamp: Timestamp) -> Self {
+        let set = Set { at: Duration::ZERO, timestamp };
+        let start = tokio::time::Instant::now();
+        Self(Source::Tokio { start, set: Arc::new(Mutex::new(set)) })
+    }
+
     /// Moves a manual clock on.
     ///
     /// # Panics
@@ -81,14 +96,21 @@ impl Clock {
         manual.timestamp.unix_seconds += by.as_secs();
     }
 
-    /// Sets the time of day of a manual clock.
+    /// Sets the time of day of a clock that is not the system's.
     ///
     /// # Panics
     ///
     /// On the system's clock.
     pub fn set(&self, timestamp: Timestamp) {
-        let Source::Manual(manual) = &self.0 else { panic!("only a manual clock is set") };
-        manual.lock().expect("no holder panics").timestamp = timestamp;
+        match &self.0 {
+            Source::System { .. } => panic!("the system's clock is not set"),
+            Source::Manual(manual) => {
+                manual.lock().expect("no holder panics").timestamp = timestamp;
+            }
+            Source::Tokio { start, set } => {
+                *set.lock().expect("no holder panics") = Set { at: start.elapsed(), timestamp };
+            }
+        }
     }
 
     /// Monotonic time since the clock was made.
@@ -96,6 +118,7 @@ impl Clock {
         let elapsed = match &self.0 {
             Source::System { start, .. } => start.elapsed(),
             Source::Manual(manual) => manual.lock().expect("no holder panics").elapsed,
+            Source::Tokio { start, .. } => start.elapsed(),
         };
         Instant::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
@@ -120,6 +143,12 @@ impl Clock {
                 (trust.look(elapsed, time_of_day()), elapsed >= trust.settled_from)
             }
             Source::Manual(manual) => (manual.lock().expect("no holder panics").timestamp, true),
+            Source::Tokio { start, set } => {
+                let Set { at, timestamp } = *set.lock().expect("no holder panics");
+                let since = start.elapsed().saturating_sub(at).as_secs();
+                let unix_seconds = timestamp.unix_seconds + since;
+                (Timestamp { unix_seconds, ..timestamp }, true)
+            }
         }
     }
 }
@@ -155,6 +184,17 @@ mod tests {
         assert!(!trust.look(seconds(20), jumped + seconds(20)).known);
         assert!(!trust.look(seconds(3_619), jumped + seconds(3_619)).known);
         assert!(trust.look(seconds(3_620), jumped + seconds(3_620)).known);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_of_tokios_goes_by_virtual_time() {
+        let at = |unix_seconds| Timestamp { unix_seconds, known: true };
+        let clock = Clock::of_tokio(at(1000));
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!((clock.instant(), clock.timestamp()), (Instant::from_millis(1500), at(1001)));
+        clock.set(at(500));
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        assert_eq!((clock.instant(), clock.settled()), (Instant::from_millis(3000), at(501)));
     }
 
     #[test]
