@@ -146,7 +146,8 @@ impl State {
     }
 
     fn of<'s>(&'s self, domain: &'s Domain) -> impl Iterator<Item = (MsgId, &'s Item)> {
-        let items = self.items.iter().filter(move |((of, _), _)| of == domain);
+        let first = (domain.clone(), MsgId::from_bytes([0; 16]));
+        let items = self.items.range(first..).take_while(move |((of, _), _)| of == domain);
         items.map(|((_, id), item)| (*id, item))
     }
 
