@@ -94,9 +94,10 @@ pub(super) fn outcome(claim: &Claim, sent: &Sent, policy: &Policy, now: Timestam
         let Some(fate) = fate else { continue };
         fates.push((number, if next.is_none() { expired(fate) } else { fate }));
     }
-    let retry = notes.retry(next.unwrap_or(Retry::WhenAsked));
+    let all = fates.len() == sent.verdicts.len();
+    let retry = notes.retry(next.unwrap_or(Retry::WhenAsked), all);
     let settled = Settled { id: claim.id, fates, retry, follow: None };
-    let whole = notes.whole(settled.fates.len() == sent.verdicts.len());
+    let whole = notes.whole(all);
     let reply = most_telling(&settled);
     Outcome { whole, tally: Tally::of(&settled), reply, settled }
 }
@@ -176,9 +177,13 @@ impl Notes {
         }
     }
 
-    /// When those that wait on are tried again: `next`, as the policy has it, or later.
-    fn retry(&self, next: Retry) -> Retry {
+    /// When those that wait on are tried again: `next`, as the policy has it, or later; `all`: each
+    /// recipient was tried.
+    fn retry(&self, next: Retry, all: bool) -> Retry {
+        let is_put_off = self.later || self.broke || self.unreadable || self.full.is_some();
         match (next, self.full) {
+            // Those that wait on were not come to.
+            _ if !all && !is_put_off => Retry::Now,
             (Retry::WhenAsked, _) => Retry::WhenAsked,
             _ if self.unreadable => Retry::WhenAsked,
             // The domain's next turn must not begin, and end, with it again.

@@ -92,6 +92,22 @@ fn a_recipient_that_was_not_tried_is_not_named() {
     assert_eq!(outcome.tally.word(), "untried");
 }
 
+/// What the host said of another recipient puts off nobody that it was not asked about.
+#[test]
+fn who_was_not_tried_waits_for_the_next_turn_and_no_longer() {
+    let closing = || Some(Loss::Closing("421 closing".to_owned()));
+    for ann in ["550 5.1.1 nobody", "250 ok"] {
+        let stage = if ann.starts_with('2') { Stage::Message } else { Stage::Recipient };
+        for rest in ["", "retry_every = \"never\""] {
+            let outcome = come_to(&claim(0), &sent(said(stage, ann), None, closing()), rest);
+            assert_eq!(outcome.settled.retry, Retry::Now, "{ann}, {rest:?}");
+        }
+    }
+    let later = said(Stage::Recipient, "450 4.2.1 later");
+    let outcome = come_to(&claim(0), &sent(later, None, closing()), "");
+    assert!(minutes(outcome.settled.retry).is_some_and(|minutes| minutes >= 27));
+}
+
 #[test]
 fn a_full_mailbox_waits_longer_each_time_and_says_nothing_of_the_host() {
     let full = || said(Stage::Recipient, "552 5.2.2 over quota");
