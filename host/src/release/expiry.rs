@@ -1,14 +1,16 @@
 //! What time does to mail that is held: it expires, comes back where mail is held for longer now,
-//! and is removed once it was kept for as long as it should be.
+//! and is removed once it was kept for as long as it should be. And what the configuration does to
+//! mail that waits to be asked for: it goes where there is a timer now.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
-use postern_spool::{Action, Domain, Error, Filter, QueueStats, Spool, StateFilter};
+use postern_spool::{Action, Domain, Error, Filter, NextTry, QueueStats, Spool, StateFilter, Wake};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Engine;
-use crate::config::KeptFor;
+use crate::config::{KeptFor, RetryEvery};
 use crate::policy::Policy;
 
 const SWEEP: Duration = Duration::from_secs(60);
@@ -19,9 +21,10 @@ const BATCH: usize = 100;
 pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
     let mut sweeps = interval(SWEEP);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timers = Timers::default();
     loop {
         sweeps.tick().await;
-        match sweep_once(engine).await {
+        match sweep_once(engine, &mut timers).await {
             // It said so itself, and stays so.
             Ok(()) | Err(Error::Stopped) => {}
             Err(error) => tracing::error!(%error, "cannot tell what has expired"),
@@ -29,14 +32,20 @@ pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
     }
 }
 
-async fn sweep_once<S: Spool>(engine: &Engine<S>) -> Result<(), Error> {
+async fn sweep_once<S: Spool>(engine: &Engine<S>, timers: &mut Timers) -> Result<(), Error> {
     let mut after: Option<Domain> = None;
     loop {
         let queues = engine.spool.queues(after.as_ref(), BATCH).await?;
         for queue in &queues {
             let policies = engine.terms.borrow().policies.clone();
             let policy = policies.of(&queue.domain);
-            let result = sweep_domain(engine, policy, queue).await;
+            let mut result = sweep_domain(engine, policy, queue).await;
+            if result.is_ok() && timers.are_new(policy, queue) {
+                result = release(engine, &queue.domain).await;
+                if result.is_ok() {
+                    timers.note_release(&queue.domain);
+                }
+            }
             if let Err(error) = result {
                 let domain = &queue.domain;
                 tracing::error!(%domain, %error, "cannot do what time has made due");
@@ -48,6 +57,42 @@ async fn sweep_once<S: Spool>(engine: &Engine<S>) -> Result<(), Error> {
             return Ok(());
         }
     }
+}
+
+/// Who had a timer when it was last looked at.
+#[derive(Debug, Default)]
+struct Timers {
+    /// Domains without one.
+    without: HashSet<Domain>,
+    /// Domains with one whose mail waited to be asked for all the same. They are released once:
+    /// what can't be read waits for that again.
+    released: HashSet<Domain>,
+}
+
+impl Timers {
+    /// Whether mail may wait to be asked for since its domain had no timer, and now has one.
+    fn are_new(&mut self, policy: &Policy, queue: &QueueStats) -> bool {
+        let domain = &queue.domain;
+        if policy.retry_every == RetryEvery::Never {
+            self.without.insert(domain.clone());
+            self.released.remove(domain);
+            return false;
+        }
+        let waits = queue.next_try == NextTry::WhenAsked && !self.released.contains(domain);
+        queue.waiting > 0 && (waits || self.without.contains(domain))
+    }
+
+    fn note_release(&mut self, domain: &Domain) {
+        self.without.remove(domain);
+        self.released.insert(domain.clone());
+    }
+}
+
+async fn release<S: Spool>(engine: &Engine<S>, domain: &Domain) -> Result<(), Error> {
+    engine.spool.release(std::slice::from_ref(domain), Wake::Operator).await?;
+    engine.triggers.released(domain);
+    tracing::info!(%domain, trigger = "configuration", "released: it has a timer now");
+    Ok(())
 }
 
 async fn sweep_domain<S: Spool>(
