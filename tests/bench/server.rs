@@ -12,6 +12,7 @@ use crate::docker::{Container, number};
 /// How long a measurement is to take.
 const GOAL_SECONDS: f64 = 4.0;
 
+/// All but the host that mail goes to, when it is asked for.
 const POSTERN: &str = r#"
 hostname = "mx2.provider.example"
 [receive]
@@ -19,7 +20,6 @@ channels = 20000
 channels_per_address = 20000
 [hold."client.example"]
 recipients = ["anna"]
-deliver_to = "nobody.invalid:25"
 retry_every = "never"
 "#;
 
@@ -50,11 +50,20 @@ pub struct Cost {
 impl Server {
     /// Postern with room for many sessions; every message waits, since nobody is at its host.
     pub fn postern() -> Self {
+        Self::postern_for("nobody.invalid:25", 2)
+    }
+
+    /// The same, whose mail goes to `host` over so many connections when it is asked for.
+    pub fn postern_for(host: &str, connections: u32) -> Self {
         // Its image has no shell to write the file with.
         let readable = Permissions::from_mode(0o644);
         let config = tempfile::Builder::new().permissions(readable).tempfile();
         let config = config.expect("the temporary folder takes a file");
-        std::fs::write(&config, POSTERN).expect("the temporary folder takes a file");
+        let text = format!(
+            "{POSTERN}deliver_to = \"{host}\"\n\
+             [release]\nconnections_per_host = {connections}\n"
+        );
+        std::fs::write(&config, text).expect("the temporary folder takes a file");
         let mount = format!("{}:/etc/postern/postern.toml:ro", config.path().display());
         let options = ["--volume", &mount, "--volume", "/run/postern", "postern"];
         Self::start(&options, Some(config))
@@ -130,11 +139,20 @@ impl Server {
     /// Syncs since its start.
     fn syncs(&self) -> Option<f64> {
         self.config.as_ref()?;
+        Some(self.metric("postern_spool_syncs_total"))
+    }
+
+    /// Messages that Postern holds.
+    pub fn held(&self) -> usize {
+        self.metric("postern_spool_messages") as usize
+    }
+
+    /// One of Postern's metrics.
+    fn metric(&self, name: &str) -> f64 {
         let metrics = ["curl", "-sS", "--unix-socket", "/run/postern/control", "http://-/metrics"];
         let run = ["run", "--rm", "--volumes-from", self.container.id(), "postern-client"];
         let (metrics, _) = crate::docker::docker(&[&run[..], &metrics].concat());
-        let syncs =
-            metrics.lines().find_map(|line| line.strip_prefix("postern_spool_syncs_total "));
-        Some(number(syncs.expect("the metric is there")))
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        number(value.expect("the metric is there"))
     }
 }
