@@ -20,7 +20,7 @@ const BUSY_FROM: u64 = 8;
 /// How long it waits then. A client waits for its 250 that much longer.
 const BATCH_DELAY: Duration = Duration::from_millis(1);
 
-/// How often the free space is looked at while nothing happens.
+/// How often the free space is looked at, and tidying tried, while nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// An operation on its way to the thread.
@@ -106,13 +106,16 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
     let mut answers = Vec::with_capacity(BATCH);
     let mut memory = Vec::with_capacity(BATCH);
     let mut stopping = false;
-    let mut next = None;
     while !stopping {
-        let first = match next.take().map_or_else(|| waiting.recv_timeout(LOOK), Ok) {
-            Err(RecvTimeoutError::Timeout) => {
-                log.look();
-                continue;
-            }
+        // Between two batches a slice at most, so that operations wait for no more. Without a batch
+        // it goes on as well: others may have filled the disk, or left it.
+        let mut next = None;
+        while next.is_none() && log.tidy() {
+            next = waiting.try_recv().ok();
+        }
+        log.look();
+        let first = match next.map_or_else(|| waiting.recv_timeout(LOOK), Ok) {
+            Err(RecvTimeoutError::Timeout) => continue,
             first => first.ok(),
         };
         stopping = first.is_none();
@@ -138,11 +141,6 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
             // The receiver is gone: ignore.
             let _ = answer.map(|answer| answer.send(result));
         }
-        // Between two batches a slice at most, so that operations wait for no more.
-        while !stopping && next.is_none() && log.tidy() {
-            next = waiting.try_recv().ok();
-        }
-        log.look();
     }
     log.close();
 }
