@@ -61,6 +61,8 @@ pub struct SegmentHead {
     pub mark: u64,
     /// The number of its first batch.
     pub first_batch: u64,
+    /// Whether an older version wrote it. Only the head at its own place tells.
+    pub is_old: bool,
 }
 
 /// Why octets are no segment's head.
@@ -103,7 +105,7 @@ impl SegmentHead {
             return Err(HeadFault::Newer(version, writer.trim_end_matches('\0').to_owned()));
         }
         let (number, mark) = (u32_at(head, 12), u64_at(head, 16));
-        Ok(Self { number, mark, first_batch: u64_at(head, 24) })
+        Ok(Self { number, mark, first_batch: u64_at(head, 24), is_old: version < VERSION })
     }
 }
 

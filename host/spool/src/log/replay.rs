@@ -78,6 +78,10 @@ impl Replay {
             let has_index = indexes.contains(&number);
             replay.open_segment(disk, Opening { number, is_last, has_index, whole })?;
         }
+        let segments = replay.index.segments.old();
+        if segments > 0 {
+            replay.report.findings.push(Finding::Old { segments });
+        }
         replay.index.end_replay();
         replay.find_bodies(disk, whole)?;
         let drafts = disk.list(DRAFTS)?.len() as u64;
@@ -132,7 +136,7 @@ impl Replay {
                 true => verify(&mut window, &listing)?,
                 false => beyond(&listing, window.length()),
             };
-            self.add_segment(&listing, head.is_none() || !bad.is_empty());
+            self.add_segment(&listing, head, !bad.is_empty());
             self.report_head(&name, head);
             self.report_bad(&name, bad, true);
             self.apply(&listing);
@@ -153,7 +157,7 @@ impl Replay {
         let is_torn = |bad: &&Bad| bad.may_be_torn;
         let torn = scan.bad.iter().filter(is_torn).map(|bad| bad.range.clone()).collect();
         let is_damaged = scan.bad.iter().any(|bad| !bad.may_be_torn);
-        self.add_segment(&scan.listing, head.is_none() || is_damaged);
+        self.add_segment(&scan.listing, head, is_damaged);
         self.report_head(&name, head);
         self.report_bad(&name, scan.bad, false);
         self.apply(&scan.listing);
@@ -178,12 +182,14 @@ impl Replay {
         }
     }
 
-    fn add_segment(&mut self, listing: &Listing, is_damaged: bool) {
+    /// `head`: the one at its own place, if it is right. `has_bad`: something else is not.
+    fn add_segment(&mut self, listing: &Listing, head: Option<SegmentHead>, has_bad: bool) {
         let SegmentHead { number, mark, .. } = listing.head();
         self.next_segment = number + 1;
         self.index.segments.add(number, mark, listing.end());
         if let Some(segment) = self.index.segments.get_mut(number) {
-            segment.damaged = is_damaged;
+            segment.damaged = head.is_none() || has_bad;
+            segment.is_old = head.is_some_and(|head| head.is_old);
         }
     }
 

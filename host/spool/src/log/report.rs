@@ -64,6 +64,12 @@ pub enum Finding {
         /// Its name in the spool's folder.
         name: String,
     },
+    /// Segments that an older version wrote. They are read as they are, and written anew while the
+    /// server runs, one after the other, as long as the disk has space for it.
+    Old {
+        /// How many.
+        segments: u64,
+    },
     /// No space could be set aside for the records of what becomes of held mail: nothing is
     /// delivered before the disk has space again.
     NoReserve,
@@ -126,6 +132,11 @@ impl fmt::Display for Finding {
                 write!(f, "{folder}: {files} files of messages that were never finished")
             }
             Self::Stray { name } => write!(f, "{name}: nothing that the spool knows; left alone"),
+            Self::Old { segments } => write!(
+                f,
+                "{segments} segments that an older version wrote: they are written anew while the \
+                 server runs, as long as the disk has space for it"
+            ),
             Self::NoReserve => f.write_str(
                 "no space is left to record what becomes of held mail: nothing is delivered \
                  before there is",

@@ -339,7 +339,10 @@ pub fn guess_head<F: DiskFile>(
     let limit = window.length();
     let record = window.record(mark, first, limit)?;
     let whole = record.filter(|(_, is_whole)| *is_whole);
-    Ok(whole.map(|(header, _)| SegmentHead { number, mark, first_batch: header.batch }))
+    Ok(whole.map(|(header, _)| {
+        let first_batch = header.batch;
+        SegmentHead { number, mark, first_batch, is_old: false }
+    }))
 }
 
 /// Whether nothing but zeros stands behind a segment's head.

@@ -233,7 +233,7 @@ impl<F: DiskFile> Loading<F> {
         if fields[..16] != expected || mark.is_some_and(|mark| mark != stored) {
             return None;
         }
-        let head = SegmentHead { number, mark: stored, first_batch: 0 };
+        let head = SegmentHead { number, mark: stored, first_batch: 0, is_old: false };
         let end = u64::from_le_bytes(*fields.last_chunk()?);
         let entries = vec![0; usize::try_from(length).ok()?];
         Some(Self { file, head, end, entries, read: 0, checksum: crc32c(&fields) })

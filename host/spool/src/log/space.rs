@@ -35,7 +35,7 @@ impl<D: Disk> Shared<D> {
 
     /// Bytes that new mail may take: one segment is kept free, to be set aside when the spare one
     /// is used.
-    fn free_for_mail(&self, space: Space) -> u64 {
+    pub(super) fn free_for_mail(&self, space: Space) -> u64 {
         match space.free_files {
             FILES.. => space.free.saturating_sub(self.options.segment_bytes),
             _ => 0,

@@ -2,6 +2,7 @@
 
 mod bad_blocks;
 mod bad_disk;
+mod conversion;
 mod damage;
 mod every_bit;
 mod faults;

@@ -11,6 +11,8 @@ pub struct Segment {
     pub length: u64,
     /// Something in it cannot be read: it is never deleted, but moved aside.
     pub damaged: bool,
+    /// An older version wrote it: it is to be written anew.
+    pub is_old: bool,
     /// Bytes of records that are needed.
     needed: u64,
     /// Those of them that are done records, by the segment of their put: without the record, that
@@ -33,9 +35,10 @@ impl Segments {
 
     /// Adds a segment of which nothing is needed yet.
     pub fn add(&mut self, number: u32, mark: u64, length: u64) {
-        let (damaged, needed, done) = (false, 0, BTreeMap::new());
-        let sources = BTreeSet::new();
-        self.0.insert(number, Segment { mark, length, damaged, needed, done, sources });
+        let (damaged, is_old, needed) = (false, false, 0);
+        let (done, sources) = (BTreeMap::new(), BTreeSet::new());
+        let segment = Segment { mark, length, damaged, is_old, needed, done, sources };
+        self.0.insert(number, segment);
     }
 
     /// The segment of this number.
@@ -74,6 +77,19 @@ impl Segments {
         if let Some(segment) = self.0.get_mut(&number).filter(|_| source < number) {
             segment.sources.insert(source);
         }
+    }
+
+    /// Segments that an older version wrote.
+    pub fn old(&self) -> u64 {
+        self.0.values().filter(|segment| segment.is_old).count() as u64
+    }
+
+    /// The first of them that may be cleared away and is not damaged, if it has at most `room`
+    /// bytes.
+    pub fn first_old(&self, room: u64) -> Option<u32> {
+        let mut old = self.0.iter().filter(|(_, segment)| segment.is_old && !segment.damaged);
+        let first = old.find(|(number, _)| self.may_go(**number));
+        first.filter(|(_, segment)| segment.length <= room).map(|(number, _)| *number)
     }
 
     /// The segment but `current` of which the smallest part is needed, if that is less than

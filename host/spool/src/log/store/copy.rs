@@ -1,4 +1,5 @@
-//! Copying what is still needed out of a segment that is nearly empty.
+//! Copying what is still needed out of a segment that is nearly empty, or that an older version
+//! wrote.
 
 use std::io;
 
@@ -39,8 +40,10 @@ pub(super) struct Copying {
 }
 
 impl<D: Disk> Log<D> {
-    /// Begins to clear a segment away of which little or nothing is needed; false when there is
-    /// none. The less space is left, the more may be needed of it.
+    /// Begins to clear a segment away that an older version wrote, or of which little or nothing is
+    /// needed; false when there is none. The less space is left, the more may be needed of it. What
+    /// an older version wrote stays while the disk could not take all of it a second time and give
+    /// the tidying what it has to do with when space is short.
     pub(super) fn begin_tidying(&mut self) -> io::Result<bool> {
         let space = self.shared.disk.space()?;
         let most_needed_thousandths = match space.free {
@@ -48,13 +51,19 @@ impl<D: Disk> Log<D> {
             free if free < space.total / 10 => 500,
             _ => 250,
         };
+        let room = self.shared.free_for_mail(space);
+        let room = room.saturating_sub(4 * self.shared.options.segment_bytes);
         let current = self.current.as_ref().map(|current| current.listing.head().number);
-        let (number, needed) = {
+        let (number, needed, old) = {
             let index = self.shared.index();
-            let emptiest = index.segments.emptiest(current, most_needed_thousandths);
-            let Some(number) = emptiest else { return Ok(false) };
-            (number, index.segments.needed(number))
+            let emptiest = || index.segments.emptiest(current, most_needed_thousandths);
+            let old = index.segments.first_old(room);
+            let Some(number) = old.or_else(emptiest) else { return Ok(false) };
+            (number, index.segments.needed(number), old.map(|_| index.segments.old()))
         };
+        if let Some(left) = old {
+            tracing::info!(number, left, "a segment of an older version is written anew");
+        }
         if needed == 0 {
             self.drop_segment(number)?;
             return Ok(true);
@@ -149,7 +158,8 @@ impl<D: Disk> Log<D> {
 
     fn scan(&self, number: u32) -> io::Result<Listing> {
         let file = self.shared.files.get(&self.shared.disk, number)?;
-        let head = SegmentHead { number, mark: self.mark_of(number), first_batch: 0 };
+        let mark = self.mark_of(number);
+        let head = SegmentHead { number, mark, first_batch: 0, is_old: false };
         Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 

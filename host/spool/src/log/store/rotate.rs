@@ -175,7 +175,8 @@ impl<D: Disk> Log<D> {
             }
             let mark = *MsgId::now().as_bytes().last_chunk().expect("16 octets");
             let mark = u64::from_le_bytes(mark);
-            let head = SegmentHead { number, mark, first_batch: self.next_batch };
+            let (first_batch, is_old) = (self.next_batch, false);
+            let head = SegmentHead { number, mark, first_batch, is_old };
             let bytes = head.encode();
             file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
             file.write_at(&mut [IoSlice::new(&bytes)], capacity - bytes.len() as u64)?;

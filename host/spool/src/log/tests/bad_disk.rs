@@ -227,7 +227,8 @@ fn what_stands_over_the_borders_of_the_parts_that_are_read_is_found() {
     use crate::log::disk::{Disk, DiskFile};
     use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
     use crate::log::scan::{Scan, Window};
-    let head = SegmentHead { number: 1, mark: 0x1122_3344_5566_7788, first_batch: 1 };
+    let mark = 0x1122_3344_5566_7788;
+    let head = SegmentHead { number: 1, mark, first_batch: 1, is_old: false };
     let mut bytes = head.encode().to_vec();
     let mut offsets = Vec::new();
     for batch in 1..=9 {
