@@ -266,9 +266,13 @@ fn add(
         header.linked = linked;
         Record { operation, settles, header, bytes }
     });
-    let settles = if record.is_some() { None } else { settles };
+    let follows = record.is_some();
+    let settles = if follows { None } else { settles };
     records.extend(record);
-    let follow = follow.map(|(header, bytes)| Record { operation, settles, header, bytes });
+    let follow = follow.map(|(mut header, bytes)| {
+        header.follows = follows;
+        Record { operation, settles, header, bytes }
+    });
     records.extend(follow);
 }
 

@@ -23,7 +23,7 @@
 //! | 4 | octets of the meta part, m |
 //! | 4 | CRC-32C of the body |
 //! | 1 | kind: 1 put, 3 done, 5 state, 6 domain; version 1 had 2 state, 4 domain |
-//! | 1 | flags: 1 last of its batch, 2 the body has a file of its own, 4 void without the next |
+//! | 1 | flags: 1 last of its batch, 2 body has own file, 4 void without next, 8 without previous |
 //! | 2 | a hash of the record's offset, so that one in another's place is found out; 0: none |
 //! | 4 | CRC-32C of the octets before and of the meta part |
 //! | m | the meta part |
@@ -51,6 +51,7 @@ const WRITER: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
 const FLAG_LAST: u8 = 1;
 const FLAG_OWN_FILE: u8 = 2;
 const FLAG_LINKED: u8 = 4;
+const FLAG_FOLLOWS: u8 = 8;
 
 /// What a segment's head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +167,8 @@ pub struct Header {
     pub own_file: bool,
     /// Whether the record counts only together with the next.
     pub linked: bool,
+    /// Whether the record counts only together with the one before.
+    pub follows: bool,
     /// Octets of the meta part.
     pub meta_len: u32,
     /// Octets of the body.
@@ -181,8 +184,18 @@ impl Header {
     /// A record without a body.
     pub fn of_meta(kind: Kind, id: MsgId, meta_len: usize) -> Self {
         let meta_len = u32::try_from(meta_len).expect("core bounds every part of an envelope");
-        let (batch, last, own_file, linked) = (0, false, false, false);
-        Self { kind, id, batch, last, own_file, linked, meta_len, body_len: 0, body_crc: 0 }
+        Self {
+            kind,
+            id,
+            batch: 0,
+            last: false,
+            own_file: false,
+            linked: false,
+            follows: false,
+            meta_len,
+            body_len: 0,
+            body_crc: 0,
+        }
     }
 
     /// Octets that the record has in its segment.
@@ -195,8 +208,12 @@ impl Header {
     /// part stands where it belongs.
     pub fn write(&self, mark: u64, offset: u64, record: &mut [u8]) {
         let kind = self.kind.code();
-        let flags =
-            [(self.last, FLAG_LAST), (self.own_file, FLAG_OWN_FILE), (self.linked, FLAG_LINKED)];
+        let flags = [
+            (self.last, FLAG_LAST),
+            (self.own_file, FLAG_OWN_FILE),
+            (self.linked, FLAG_LINKED),
+            (self.follows, FLAG_FOLLOWS),
+        ];
         let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
         let (head, rest) = record.split_at_mut(RECORD_HEAD);
         head[..8].copy_from_slice(&mark.to_le_bytes());
@@ -234,6 +251,7 @@ impl Header {
             last: head[49] & FLAG_LAST != 0,
             own_file: head[49] & FLAG_OWN_FILE != 0,
             linked: head[49] & FLAG_LINKED != 0,
+            follows: head[49] & FLAG_FOLLOWS != 0,
             meta_len: u32_at(head, 40),
             body_len: u64_at(head, 32),
             body_crc: u32_at(head, 44),

@@ -121,20 +121,24 @@ impl Listing {
         self.end = offset + header.record_len();
     }
 
-    /// Drops the records that count only together with one that is not there, if it `may_lack`
-    /// where it should begin; says which.
+    /// Drops the records that count only together with one that is not there, if it `may_lack` at a
+    /// byte that it should have; says which.
     pub fn drop_linked(&mut self, may_lack: impl Fn(u64) -> bool) -> Vec<(u64, Header)> {
         let all: Vec<_> = self.entries().map(|entry| (entry.offset, entry.header)).collect();
-        let mut dropped = Vec::new();
-        let mut follows = None;
-        for &(offset, header) in all.iter().rev() {
+        let mut is_void = vec![false; all.len()];
+        let mut begin = None;
+        for (&(offset, header), is_void) in all.iter().zip(&mut is_void).rev() {
             let next = offset + header.record_len();
-            let is_void = header.linked && follows != Some(next) && may_lack(next);
-            if is_void {
-                dropped.push((offset, header));
-            }
-            follows = (!is_void).then_some(offset);
+            *is_void = header.linked && begin != Some(next) && may_lack(next);
+            begin = (!*is_void).then_some(offset);
         }
+        let mut end = None;
+        for (&(offset, header), is_void) in all.iter().zip(&mut is_void) {
+            *is_void |= header.follows && end != Some(offset) && may_lack(offset - 1);
+            end = (!*is_void).then_some(offset + header.record_len());
+        }
+        let dropped = all.into_iter().zip(is_void).filter(|(_, is_void)| *is_void);
+        let dropped: Vec<_> = dropped.map(|(record, _)| record).collect();
         if !dropped.is_empty() {
             let mut kept = Self::new(self.head);
             for entry in self.entries() {

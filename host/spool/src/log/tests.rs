@@ -6,6 +6,7 @@ mod conversion;
 mod damage;
 mod every_bit;
 mod faults;
+mod follow_ups;
 mod in_a_folder;
 mod old_spool;
 mod power_cuts;

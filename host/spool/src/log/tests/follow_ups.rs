@@ -1,0 +1,84 @@
+//! A settling and the message that follows from it are there together, or neither is, whatever
+//! part of their one write the power cut left.
+
+use super::rig::{Model, Rig};
+use super::sim_disk::{Fault, Loss, SimDisk};
+use crate::conformance::{body, envelope};
+use crate::{Domain, Fate, Filter, NewMessage, Retry, Settled};
+
+const SECTOR: usize = 512;
+
+fn open(disk: SimDisk) -> Rig {
+    Rig::open(disk, Model::default()).expect("it can be opened")
+}
+
+/// The segment's file, what it held before a message came to `fate` with another that follows
+/// from it, and the disk after that.
+fn settled(fate: &Fate) -> (String, Vec<u8>, SimDisk) {
+    let mut rig = open(SimDisk::new(Fault::None));
+    rig.put(&[(&["a@one.example"], 300)]);
+    let name = rig.disk.names().into_iter().find(|name| name.ends_with(".log")).expect("one");
+    let before = rig.disk.content(&name);
+    let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    let fates = claims[0].waiting().map(|(number, _)| (number, fate.clone())).collect();
+    let envelope = envelope(&["ann@sender.example"]);
+    let follow = Some(NewMessage { envelope, body: body(7, 1_500) });
+    let done = vec![Settled { id: claims[0].id, fates, retry: Retry::Now, follow }];
+    let operation = rig.shared.settling(&turn, done).expect("it goes on");
+    assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
+    (name, before, rig.disk.after(Loss::Nothing, Fault::None))
+}
+
+/// Whether the settling is there, and whether what follows from it is, after a start and one more.
+fn found(disk: SimDisk, context: &str) -> (bool, bool) {
+    let look = |rig: &Rig| {
+        assert!(!rig.report.has_damage(), "{context}: {}", rig.report);
+        let held = rig.shared.list(&Filter::default(), None, 9).items;
+        let one = held.iter().find(|held| held.domain == Domain::new("one.example"));
+        let is_open = one.is_some_and(|held| held.envelope.recipients[0].attempts == 0);
+        let follow = held.iter().find(|held| held.domain == Domain::new("sender.example"));
+        if let Some(follow) = follow {
+            assert_eq!(rig.body(follow.id), Ok(body(7, 1_500)), "{context}");
+        }
+        (!is_open, follow.is_some())
+    };
+    let rig = open(disk);
+    let first = look(&rig);
+    let again = open(rig.disk.after(Loss::All, Fault::None));
+    assert_eq!(look(&again), first, "{context}, again");
+    first
+}
+
+#[test]
+fn a_follow_up_and_its_settling_are_there_together_wherever_their_write_was_torn() {
+    let fates = [Fate::Delivered(b"250".to_vec()), Fate::Refused(b"550 no".to_vec())];
+    let (mut torn, mut whole) = (0, 0);
+    for fate in &fates {
+        let (name, before, disk) = settled(fate);
+        let after = disk.content(&name);
+        let start = before.iter().zip(&after).position(|(one, other)| one != other);
+        let end = before.iter().zip(&after).rposition(|(one, other)| one != other);
+        let (start, end) = (start.expect("it was written"), end.expect("it was written") + 1);
+        let mut check = |kept: &dyn Fn(usize) -> bool, context: &str| {
+            let disk = disk.after(Loss::Nothing, Fault::None);
+            let is_whole = (start..end).all(|at| kept(at) || before[at] == after[at]);
+            disk.damage(&name, |content| {
+                (start..end).filter(|at| !kept(*at)).for_each(|at| content[at] = before[at]);
+            });
+            assert_eq!(found(disk, context), (is_whole, is_whole), "{context}");
+            *(if is_whole { &mut whole } else { &mut torn }) += 1;
+        };
+        for border in start..=end {
+            check(&|at| at < border, &format!("{fate:?}, up to {border} of {start}..{end}"));
+            check(&|at| at >= border, &format!("{fate:?}, from {border} of {start}..{end}"));
+        }
+        let first = start / SECTOR;
+        let sectors = end.div_ceil(SECTOR) - first;
+        for set in 0..1_usize << sectors {
+            let kept = |at: usize| set >> (at / SECTOR - first) & 1 == 1;
+            check(&kept, &format!("{fate:?}, sectors {set:b} of {sectors}"));
+        }
+    }
+    println!("writes of a settling and its follow-up: torn {torn}, whole {whole}");
+    assert!(torn >= 6_000 && whole >= 4);
+}
