@@ -56,11 +56,18 @@ pub async fn who_is_not_named_was_not_tried<S: Stand>() {
     let fates = vec![(RecipientNo(1), Fate::Deferred(b"try later".to_vec()))];
     let some = Settled { fates, ..untried(Retry::In(seconds(60))) };
     assert_eq!(settle(stand.spool(), &one, some).await, Recorded::Kept);
-    stand.reopen();
-    let held = held(stand.spool(), id).await;
-    let attempts: Vec<_> = held.envelope.recipients.iter().map(|to| to.attempts).collect();
-    assert_eq!(attempts, [0, 1]);
-    assert_eq!(held.status, Status::Waiting(NextTry::At(NOW.unix_seconds + 60)));
+    for at in [60, 120] {
+        stand.reopen();
+        let held = held(stand.spool(), id).await;
+        let attempts: Vec<_> = held.envelope.recipients.iter().map(|to| to.attempts).collect();
+        assert_eq!(attempts, [0, 1]);
+        assert_eq!(held.status, Status::Waiting(NextTry::At(NOW.unix_seconds + at)));
+        stand.clock().advance(seconds(60));
+        let one = turn(stand.spool(), &client()).await;
+        assert_eq!(claim(stand.spool(), &one).await.len(), 1);
+        let put_off = untried(Retry::In(seconds(60)));
+        assert_eq!(settle(stand.spool(), &one, put_off).await, Recorded::Kept);
+    }
 }
 
 /// Case.

@@ -3,6 +3,7 @@
 mod bad_blocks;
 mod bad_disk;
 mod conversion;
+mod copying;
 mod damage;
 mod every_bit;
 mod faults;

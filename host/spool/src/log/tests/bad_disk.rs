@@ -8,7 +8,7 @@ use crate::log::check_on;
 use crate::log::operation::Operation;
 use crate::log::record::SEGMENT_HEAD;
 use crate::log::report::Finding;
-use crate::{Action, Domain, Fate, Filter, Recorded};
+use crate::{Action, Domain, Fate, Filter, Recorded, Status};
 
 const ONE: &[&str] = &["a@one.example"];
 
@@ -270,4 +270,52 @@ fn settled_mail_stays_settled_whatever_becomes_of_an_index_file() {
     let disk = rig.disk.after(Loss::Nothing, Fault::None);
     disk.damage(&file(&disk, ".idx"), Vec::clear);
     assert_eq!(deliverable(&open(disk)), 1);
+}
+
+/// Seen as an empty list while health counted three, and sound mail that waited turn after turn.
+#[test]
+fn damaged_envelopes_are_listed_as_such_and_all_others_go_in_one_turn() {
+    let disk = batch(Left::Closed);
+    let places = offsets(&disk);
+    disk.damage(&file(&disk, ".log"), |content| {
+        places[..3].iter().for_each(|place| content[place + 70] ^= 1);
+    });
+    let rig = open(disk);
+    let (_, claims) = rig.claim("one.example", 9).expect("there is mail");
+    let sound: Vec<_> = claims.iter().map(|claim| claim.id).collect();
+    let listed = rig.shared.list(&Filter::default(), None, 9).items;
+    assert_eq!((sound.len(), listed.len()), (2, 5));
+    for held in listed {
+        let is_damaged = held.status == Status::Damaged;
+        assert_eq!(is_damaged, !sound.contains(&held.id), "{}: {:?}", held.id, held.status);
+    }
+}
+
+/// Version 1 wrote no hash of a record's offset: there the numbers of the batches tell.
+#[test]
+fn a_record_without_a_hash_in_the_place_of_a_later_one_is_none() {
+    use crate::log::disk::{Disk, DiskFile};
+    use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
+    use crate::log::scan::{Scan, Window};
+    let head = SegmentHead { number: 1, mark: 0x1122_3344_5566_7788, first_batch: 1, is_old: true };
+    let record = |batch| {
+        let mut record = vec![0; RECORD_HEAD + 10];
+        let mut header = Header::of_meta(Kind::Done, crate::MsgId::now(), 10);
+        (header.batch, header.last) = (batch, true);
+        header.write(head.mark, 0, &mut record);
+        record[50..52].fill(0);
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&record[..52]), &record[56..]);
+        record[52..56].copy_from_slice(&checksum.to_le_bytes());
+        record
+    };
+    let [one, two, three] = [1, 2, 3].map(record);
+    let sound = [&head.encode()[..], &one, &two, &three].concat();
+    let stale = [&head.encode()[..], &one, &two, &one].concat();
+    for (bytes, expected) in [(sound, (3, 0)), (stale, (2, 1))] {
+        let file = SimDisk::new(Fault::None).create("segments/00000001.log").expect("it is new");
+        file.write_at(&mut [std::io::IoSlice::new(&bytes)], 0).expect("it is well");
+        let scan = Scan::of(&mut Window::new(&file).expect("it is there"), head, true);
+        let scan = scan.expect("it can be read");
+        assert_eq!((scan.listing.entries().count(), scan.bad.len()), expected);
+    }
 }

@@ -277,3 +277,21 @@ fn a_conversion_is_interrupted_between_any_two_parts() {
     }
     assert!(parts >= 12, "{parts}");
 }
+
+/// It is written anew as far as it can be read, once, and stays where it is: that is no new damage.
+#[test]
+fn an_old_segment_that_is_damaged_is_left_alone() {
+    for name in LEFT {
+        let disk = old(name);
+        let first = segments(&disk).next().expect("there are two");
+        disk.damage(&first, |content| content[300] ^= 1);
+        let before = disk.content(&first);
+        let mut rig = open(&disk).expect("it can be read");
+        let held = rig.held();
+        assert!((7..=8).contains(&held.len()), "{name}: {}", held.len());
+        let parts = (0..100).take_while(|_| rig.log.tidy()).count();
+        assert!(parts < 100, "{name}: it ends");
+        assert_eq!((rig.old(), disk.content(&first) == before), (1, true), "{name}");
+        assert_eq!(rig.held(), held, "{name}");
+    }
+}

@@ -54,6 +54,7 @@ fn operations_of_a_life() -> u64 {
     let mut rig = start(Fault::None);
     live(&mut rig);
     rig.check("a life without fault");
+    rig.check_needed("a life without fault");
     assert!(rig.model.certain() > 3, "something must be at stake");
     rig.disk.operations()
 }
@@ -146,6 +147,7 @@ fn what_was_copied_and_delivered_stays_gone_wherever_the_copying_was_cut() {
         }
         let mut rig = open(rig.disk.after(Loss::All, Fault::None), rig.model);
         rig.check(&format!("{context}, then used"));
+        rig.check_needed(&context);
     }
     assert!(operations >= 30, "every operation was cut: {operations}");
 }

@@ -78,6 +78,9 @@ proptest! {
             if let Ok(mut rig) = Rig::open(disk.clone(), model.clone()) {
                 rig.check(&format!("life {number} begins"));
                 steps.iter().for_each(|step| take(&mut rig, step));
+                if !disk.has_failed() {
+                    rig.check_needed(&format!("life {number} ends"));
+                }
                 model = rig.model;
             }
             let loss = seed.map_or(Loss::All, |seed| Loss::Some(Random::new(seed)));

@@ -11,10 +11,11 @@ use super::sim_disk::SimDisk;
 use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
 use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
-use crate::log::index::Flags;
+use crate::log::index::{Flags, Index};
 use crate::log::operation::{Failure, Operation};
 use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::log::recover;
+use crate::log::replay::Replay;
 use crate::log::report::Report;
 use crate::log::store::Log;
 use crate::log::{Options, Shared, draft};
@@ -278,6 +279,19 @@ impl Rig {
         let own = index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE));
         let own: BTreeSet<_> = own.map(|item| item.id).collect();
         assert_eq!(bodies, own.len(), "{context}: files of bodies");
+        let lengths = self.model.held().into_iter().map(|id| self.model.bodies[&id].len() as u64);
+        let (messages, body_bytes) = (lengths.len() as u64, lengths.sum());
+        assert_eq!(index.messages(), (messages, body_bytes), "{context}: counts");
+    }
+
+    /// What is needed of each segment, as it was counted step by step, is what a start counts.
+    pub fn check_needed(&self, context: &str) {
+        let replay = Replay::read(&self.disk, false, NOW).expect("it can be read");
+        let needed = |index: &Index| -> Vec<_> {
+            let numbers = index.segments.numbers();
+            numbers.map(|number| (number, index.segments.needed(number))).collect()
+        };
+        assert_eq!(needed(&self.shared.index()), needed(&replay.index), "{context}: needed");
     }
 
     /// The body of a message, read to its end.
