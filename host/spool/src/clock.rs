@@ -166,7 +166,8 @@ impl Trust {
     }
 }
 
-fn time_of_day() -> Duration {
+/// Since 1970-01-01T00:00:00Z, as the system has it.
+pub(crate) fn time_of_day() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

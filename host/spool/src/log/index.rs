@@ -17,6 +17,7 @@ use postern_core::envelope::State;
 use postern_core::time::Timestamp;
 
 use super::meta::{PutOff, UNTIL_ASKED};
+use crate::clock::time_of_day;
 use crate::{Domain, MsgId};
 
 pub use queue::{Numbers, Queue};
@@ -356,10 +357,9 @@ impl Index {
     }
 }
 
-/// Fences grow over restarts, which end all turns.
+/// Fences grow over restarts, which end all turns: nanoseconds since 1970, as no turn takes less.
 fn first_fence() -> u64 {
-    let [a, b, c, d, e, f, ..] = *MsgId::now().as_bytes();
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) << 16
+    u64::try_from(time_of_day().as_nanos()).unwrap_or(0)
 }
 
 /// What the state of a recipient is to its item.

@@ -1,5 +1,6 @@
 //! On what the conformance cases run: a folder, and a disk that loses what was not synced.
 
+use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::clock::Clock;
 use crate::conformance::{NOW, Stand, body, put};
@@ -103,6 +104,20 @@ async fn no_file_is_left_of_what_is_not_held() {
     let disk = Folder::read_only(stand.folder.path()).expect("nobody uses it");
     for folder in [DRAFTS, BODIES] {
         assert_eq!(disk.list(folder).expect("readable"), Vec::<String>::new());
+    }
+}
+
+/// Once they began with the millisecond of the start.
+#[test]
+fn fences_grow_however_soon_a_spool_is_opened_again() {
+    let mut rig = Rig::open(SimDisk::new(Fault::None), Model::default()).expect("an empty disk");
+    rig.put(&[(&["bob@client.example"], 10)]);
+    let mut last = 0;
+    for _ in 0..50 {
+        let (turn, _) = rig.claim("client.example", 1).expect("there is mail");
+        assert!(last < turn.fence);
+        last = turn.fence;
+        rig.restart();
     }
 }
 
