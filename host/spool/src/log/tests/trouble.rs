@@ -107,6 +107,32 @@ fn a_disk_that_takes_nothing_new_is_emptied_all_the_same() {
     }
 }
 
+/// The file was cut back to what is right of it, and with that gave up the space set aside.
+#[test]
+fn a_write_that_found_no_space_takes_none_from_settlings() {
+    let mut tried = 0;
+    for at in 0.. {
+        let disk = SimDisk::new(Fault::Full(at));
+        let mut rig = Rig::open(disk.clone(), Model::default()).expect("it needs no space");
+        rig.put(&[(ONE, 1_000); 2]);
+        rig.put(&[(ONE, 1_000)]);
+        if disk.operations() <= at {
+            break;
+        }
+        let held = rig.model.certain();
+        if !disk.has_failed() || held == 0 {
+            continue;
+        }
+        disk.set(FULL);
+        for _ in 0..held {
+            rig.settle("one.example", 1, &[Fate::Delivered(b"250 2.0.0 taken".to_vec())]);
+        }
+        assert_eq!(rig.model.certain(), 0, "no space at {at}");
+        tried += 1;
+    }
+    assert!(tried >= 2, "{tried}");
+}
+
 /// A spool that an older version left, or whose spare file somebody removed.
 fn without_a_spare(rig: &Rig) -> SimDisk {
     let disk = rig.disk.after(Loss::Nothing, Fault::None);
