@@ -5,6 +5,7 @@ use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::conformance::NOW;
 use crate::log::check_on;
+use crate::log::disk::Disk;
 use crate::log::replay::Replay;
 use crate::log::report::Finding;
 use crate::{Claim, Error, Fate, Filter, Retry, Settled, Turn};
@@ -139,6 +140,54 @@ fn a_body_that_is_lost_is_reported_and_its_message_kept() {
     assert!(rig.report.has_damage(), "{}", rig.report);
     let (_, claims) = rig.claim("one.example", 9).expect("there is mail");
     assert_eq!((claims.len(), held(&rig)), (1, 2));
+}
+
+#[test]
+fn the_body_of_a_record_that_is_damaged_is_kept_in_the_quarantine() {
+    for is_closed in [true, false] {
+        let mut rig = open(&SimDisk::new(Fault::None));
+        rig.put(&[(&["a@one.example"], 5_000)]);
+        rig.put(&[(&["a@one.example"], 100)]);
+        if is_closed {
+            rig.log.close();
+        }
+        let disk = rig.disk.after(Loss::Nothing, Fault::None);
+        let names = disk.names();
+        let body = names.iter().find(|name| name.starts_with("bodies/")).expect("one is long");
+        let before = content(&disk, body);
+        let name = segments(&disk).remove(0);
+        disk.damage(&name, |content| content[100] ^= 1);
+        names.iter().filter(|name| name.ends_with(".idx")).for_each(|name| {
+            disk.damage(name, Vec::clear);
+        });
+        let rig = open(&disk);
+        assert_eq!((rig.report.has_damage(), held(&rig)), (true, 1), "closed: {is_closed}");
+        assert_eq!(content(&rig.disk, &body.replace("bodies", "quarantine")), before);
+    }
+}
+
+#[test]
+fn an_index_file_of_another_segment_is_not_believed() {
+    let (disk, other) = (open(&filled()).disk, open(&filled()).disk);
+    let name = segments(&disk).remove(0).replace(".log", ".idx");
+    let wrong = content(&other, &name);
+    disk.damage(&name, |content| *content = wrong);
+    let rig = open(&disk);
+    assert_eq!((held(&rig), &rig.report.findings[..]), (10, &[][..]));
+}
+
+#[test]
+fn a_segment_of_zeros_is_damage_unless_it_was_the_last() {
+    let disk = open(&filled()).disk;
+    let names = segments(&disk);
+    for (name, is_damage) in [(&names[0], true), (&names[names.len() - 1], false)] {
+        let disk = disk.after(Loss::Nothing, Fault::None);
+        disk.damage(name, |content| content.fill(0));
+        disk.remove(&name.replace(".log", ".idx")).expect("it is there");
+        let rig = open(&disk);
+        assert_eq!(rig.report.has_damage(), is_damage, "{name}: {}", rig.report);
+        assert_eq!(rig.disk.names().contains(name), is_damage, "{name}");
+    }
 }
 
 #[test]
