@@ -5,6 +5,7 @@
 //! is done in slices, between which the lock is free.
 
 mod apply;
+mod numbers;
 mod queue;
 mod seq;
 mod slots;
@@ -20,7 +21,8 @@ use super::meta::{PutOff, UNTIL_ASKED};
 use crate::clock::time_of_day;
 use crate::{Domain, MsgId};
 
-pub use queue::{Numbers, Queue};
+pub use numbers::Numbers;
+pub use queue::Queue;
 pub use slots::{Flags, Slot, Slots, WHEN_ASKED};
 pub use turns::TurnState;
 pub use usage::Segments;

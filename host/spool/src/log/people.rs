@@ -301,7 +301,7 @@ fn stats_of(index: &Index, queue: &Queue) -> QueueStats {
         suspended: queue.state().filter(|state| state.suspended).map(|state| state.why.clone()),
         asked: queue.is_asked(),
         body_bytes: numbers.body_bytes,
-        oldest_waiting: queue.waiting.first().map(arrival),
+        oldest_waiting: queue.first_waiting(&index.slots).map(arrival),
         oldest_kept: queue.first_kept().map(arrival),
         next_try: queue.next_try(&index.slots),
         last_answer: super::delivery::why(queue.state()),

@@ -1,5 +1,6 @@
 //! What is held for one domain.
 
+use super::numbers::Numbers;
 use super::seq::Seq;
 use super::slots::{Flags, Slots, WHEN_ASKED};
 use super::{Location, Until};
@@ -8,14 +9,13 @@ use crate::{Domain, MsgId, NextTry, Status};
 
 /// What is held for one domain.
 ///
-/// Each item is in `waiting` or in `kept`. One that waits, and is neither claimed nor held back, is
-/// also in one of `ready`, `later`, `when_asked` and the lists of `freed`.
+/// Each item is in one of `ready`, `aside` and `kept`, all of them by id, which is the order of
+/// arrival. One that was put off is in `aside`, and also in one of `later`, `when_asked` and the
+/// lists of `freed`.
 #[derive(Debug)]
 pub struct Queue {
     pub name: Domain,
-    /// By id, which is the order of arrival.
-    pub waiting: Seq,
-    /// Those that can be claimed, by id.
+    /// Those that can be claimed.
     ready: Seq,
     pub numbers: Numbers,
     /// Turns under way.
@@ -30,13 +30,15 @@ pub struct Queue {
 /// What few queues have.
 #[derive(Debug, Default)]
 pub struct More {
+    /// Those that wait and cannot be claimed: they are claimed, held back, or put off.
+    aside: Seq,
     /// Those whose time has not come, by time.
     later: Seq,
     /// Those that wait for a release, by id.
     when_asked: Seq,
     /// What is put off no more and was not yet moved to `ready`.
     freed: Vec<Freed>,
-    /// By id.
+    /// Those of which no recipient waits, or that cannot be read.
     kept: Seq,
     /// How the domain stands.
     pub state: DomainState,
@@ -54,23 +56,6 @@ struct Freed {
     by_time: bool,
 }
 
-/// How many items there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Numbers {
-    /// Those of which a recipient waits, the claimed included.
-    pub waiting: u32,
-    /// Those that a turn has claimed.
-    pub claimed: u32,
-    /// Those of which no recipient waits, or that cannot be read.
-    pub kept: u32,
-    /// Those that a person holds back.
-    pub held: u32,
-    /// Those that cannot be read.
-    pub damaged: u32,
-    /// Octets of their bodies.
-    pub body_bytes: u64,
-}
-
 fn by_id(slots: &Slots) -> impl Fn(u32) -> MsgId {
     |slot| slots[slot].id
 }
@@ -83,7 +68,6 @@ impl Queue {
     pub fn new(name: Domain) -> Self {
         Self {
             name,
-            waiting: Seq::default(),
             ready: Seq::default(),
             numbers: Numbers::default(),
             turns: 0,
@@ -135,11 +119,10 @@ impl Queue {
 
     /// Whether nothing would be lost with it.
     pub fn is_empty(&self) -> bool {
-        let Numbers { waiting, kept, .. } = self.numbers;
         let is_as_ever = self
             .more()
             .is_none_or(|more| more.record.is_none() && more.state == DomainState::default());
-        waiting == 0 && kept == 0 && self.turns == 0 && is_as_ever
+        self.numbers.is_empty() && self.turns == 0 && is_as_ever
     }
 
     /// Whether an item could be claimed now, if the domain is not put off.
@@ -169,7 +152,6 @@ impl Queue {
             return self.more_mut().kept.insert(slot, by_id(slots));
         }
         self.numbers.waiting += 1;
-        self.waiting.insert(slot, by_id(slots));
         self.offer(slots, slot);
     }
 
@@ -183,7 +165,6 @@ impl Queue {
             return;
         }
         self.numbers.waiting -= 1;
-        self.waiting.remove(slot, by_id(slots));
         self.withdraw(slots, slot);
     }
 
@@ -200,31 +181,35 @@ impl Queue {
     /// Puts an item that waits among those that can be claimed, now or later.
     fn offer(&mut self, slots: &Slots, slot: u32) {
         let item = &slots[slot];
-        if item.flags.has(Flags::CLAIMED) {
-            self.numbers.claimed += 1;
-        } else if !item.flags.has(Flags::HELD) {
-            match item.until {
-                0 => self.ready.insert(slot, by_id(slots)),
-                WHEN_ASKED => self.more_mut().when_asked.insert(slot, by_id(slots)),
-                _ => self.more_mut().later.insert(slot, by_time(slots)),
-            }
+        let is_claimed = item.flags.has(Flags::CLAIMED);
+        let is_free = !is_claimed && !item.flags.has(Flags::HELD);
+        if is_free && item.until == 0 {
+            return self.ready.insert(slot, by_id(slots));
+        }
+        self.numbers.claimed += u32::from(is_claimed);
+        let more = self.more_mut();
+        more.aside.insert(slot, by_id(slots));
+        match item.until {
+            _ if !is_free => {}
+            WHEN_ASKED => more.when_asked.insert(slot, by_id(slots)),
+            _ => more.later.insert(slot, by_time(slots)),
         }
     }
 
     fn withdraw(&mut self, slots: &Slots, slot: u32) {
         let item = &slots[slot];
-        if item.flags.has(Flags::CLAIMED) {
-            self.numbers.claimed -= 1;
-            return;
-        }
-        if item.flags.has(Flags::HELD) {
-            return;
-        }
-        if item.until == 0 {
+        let is_claimed = item.flags.has(Flags::CLAIMED);
+        let is_free = !is_claimed && !item.flags.has(Flags::HELD);
+        if is_free && item.until == 0 {
             self.ready.remove(slot, by_id(slots));
             return;
         }
+        self.numbers.claimed -= u32::from(is_claimed);
         let more = self.more_mut();
+        more.aside.remove(slot, by_id(slots));
+        if !is_free {
+            return;
+        }
         let found = match item.until {
             WHEN_ASKED => more.when_asked.remove(slot, by_id(slots)),
             _ => more.later.remove(slot, by_time(slots)),
@@ -244,12 +229,17 @@ impl Queue {
         let take = std::iter::from_fn(|| self.ready.pop_first());
         let taken: Vec<_> = take.take(max).collect();
         self.numbers.claimed += taken.len() as u32;
+        if !taken.is_empty() {
+            let aside = &mut self.more_mut().aside;
+            taken.iter().for_each(|&slot| aside.insert(slot, by_id(slots)));
+        }
         taken
     }
 
     /// Gives back an item that was claimed, whose mark was taken off.
     pub fn give_back(&mut self, slots: &Slots, slot: u32) {
         self.numbers.claimed -= 1;
+        self.more_mut().aside.remove(slot, by_id(slots));
         self.offer(slots, slot);
     }
 
@@ -284,6 +274,7 @@ impl Queue {
                 return freed;
             };
             more.later.pop_first();
+            more.aside.remove(slot, by_id(slots));
             slots[slot].until = 0;
             self.ready.insert(slot, by_id(slots));
         }
@@ -295,6 +286,7 @@ impl Queue {
         for _ in 0..SLICE {
             let Some(freed) = more.freed.first_mut() else { return };
             if let Some(slot) = freed.items.pop_first() {
+                more.aside.remove(slot, by_id(slots));
                 slots[slot].until = 0;
                 self.ready.insert(slot, by_id(slots));
             }
@@ -306,21 +298,25 @@ impl Queue {
 
     /// Up to `max` items behind `after`, those that wait and those that are kept, by id.
     pub fn page(&self, slots: &Slots, after: Option<MsgId>, max: usize) -> Vec<u32> {
-        let none = Seq::default();
-        let kept = self.more().map_or(&none, |more| &more.kept);
-        let mut waiting = self.waiting.behind(after.as_ref(), by_id(slots)).peekable();
-        let mut kept = kept.behind(after.as_ref(), by_id(slots)).peekable();
-        let merged = std::iter::from_fn(|| match (waiting.peek(), kept.peek()) {
-            (Some(&one), Some(&other)) if slots[one].id < slots[other].id => waiting.next(),
-            (Some(_), None) => waiting.next(),
-            (_, _) => kept.next(),
-        });
-        merged.take(max).collect()
+        let kept = self.more().map(|more| more.kept.behind(after.as_ref(), by_id(slots)));
+        let waiting = self.waiting(slots, after.as_ref());
+        merged(slots, waiting, kept.into_iter().flatten()).take(max).collect()
     }
 
     /// Up to `max` items that wait, behind `after`, by id.
     pub fn page_waiting(&self, slots: &Slots, after: Option<MsgId>, max: usize) -> Vec<u32> {
-        self.waiting.behind(after.as_ref(), by_id(slots)).take(max).collect()
+        self.waiting(slots, after.as_ref()).take(max).collect()
+    }
+
+    /// The oldest item that waits.
+    pub fn first_waiting(&self, slots: &Slots) -> Option<u32> {
+        self.waiting(slots, None).next()
+    }
+
+    fn waiting(&self, slots: &Slots, after: Option<&MsgId>) -> impl Iterator<Item = u32> {
+        let aside = self.more().map(|more| more.aside.behind(after, by_id(slots)));
+        let ready = self.ready.behind(after, by_id(slots));
+        merged(slots, ready, aside.into_iter().flatten())
     }
 
     /// The oldest item that is kept.
@@ -368,6 +364,20 @@ impl Queue {
         };
         next_try(first.max(self.until()))
     }
+}
+
+/// The items of two lists that are ordered by id, in one.
+fn merged(
+    slots: &Slots,
+    one: impl Iterator<Item = u32>,
+    other: impl Iterator<Item = u32>,
+) -> impl Iterator<Item = u32> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(&first), Some(&second)) if slots[second].id < slots[first].id => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }
 
 fn next_try(until: Until) -> NextTry {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use postern_core::time::Instant;
 
-use super::{Flags, Index, Numbers, Slots};
+use super::{Flags, Index, Slots};
 use crate::{Domain, Due, MsgId, Recipient, Recorded, Turn};
 
 /// A turn under way.
@@ -157,28 +157,6 @@ impl Index {
             let turns = self.turns.values_mut();
             turns.for_each(|turn| turn.claims.retain(|_, claimed| claimed.slot != slot));
         }
-    }
-}
-
-impl Numbers {
-    /// The sum of both.
-    pub fn add(&mut self, other: Self) {
-        self.waiting += other.waiting;
-        self.claimed += other.claimed;
-        self.kept += other.kept;
-        self.held += other.held;
-        self.damaged += other.damaged;
-        self.body_bytes += other.body_bytes;
-    }
-
-    /// The difference.
-    pub fn subtract(&mut self, other: Self) {
-        self.waiting -= other.waiting;
-        self.claimed -= other.claimed;
-        self.kept -= other.kept;
-        self.held -= other.held;
-        self.damaged -= other.damaged;
-        self.body_bytes -= other.body_bytes;
     }
 }
 
