@@ -80,6 +80,8 @@ pub struct Index {
     turns: HashMap<u64, TurnState>,
     totals: Numbers,
     body_bytes: u64,
+    /// Queues that have items.
+    occupied: u64,
     suspended: u64,
     next_since: u64,
     next_stamp: u64,
@@ -106,6 +108,7 @@ impl Index {
             turns: HashMap::new(),
             totals: Numbers::default(),
             body_bytes: 0,
+            occupied: 0,
             suspended: 0,
             next_since: 1,
             next_stamp: 1,
@@ -145,9 +148,9 @@ impl Index {
         self.totals
     }
 
-    /// Domains that are known, and those that are suspended.
+    /// Domains that have items, and those that are suspended.
     pub fn domains(&self) -> (u64, u64) {
-        (self.names.len() as u64, self.suspended)
+        (self.occupied, self.suspended)
     }
 
     /// The queue of a domain, if anything is known of it.
@@ -313,6 +316,8 @@ impl Index {
         let result = change(queue, &mut self.slots);
         self.totals.add(queue.numbers);
         self.totals.subtract(before);
+        self.occupied += u64::from(!queue.numbers.is_empty());
+        self.occupied -= u64::from(!before.is_empty());
         self.suspended += u64::from(queue.is_suspended());
         self.suspended -= u64::from(was_suspended);
         self.arrange(number);

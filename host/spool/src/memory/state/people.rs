@@ -173,7 +173,8 @@ impl State {
             under_way: count(|item| item.claimed) as u64,
             kept: count(|item| !item.waits()) as u64,
             held: count(|item| item.held) as u64,
-            domains: self.domains.len() as u64,
+            domains: self.domains.keys().filter(|domain| self.of(domain).next().is_some()).count()
+                as u64,
             suspended: self.domains.values().filter(|domain| domain.suspended).count() as u64,
             ..Totals::default()
         }
