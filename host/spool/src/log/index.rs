@@ -7,16 +7,20 @@
 mod apply;
 mod numbers;
 mod queue;
+mod queues;
 mod seq;
 mod slots;
+mod table;
 mod turns;
 mod usage;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
 
+use self::queues::Queues;
 use super::meta::{PutOff, UNTIL_ASKED};
 use crate::clock::time_of_day;
 use crate::{Domain, MsgId};
@@ -69,9 +73,7 @@ pub struct Index {
     pub segments: Segments,
     /// The items.
     pub slots: Slots,
-    names: BTreeMap<Domain, u32>,
-    queues: Vec<Option<Box<Queue>>>,
-    free_queues: Vec<u32>,
+    queues: Queues,
     /// Queues that have something to deliver, by since when.
     due: BTreeSet<(u64, u32)>,
     /// Queues of which something is put off, by until when.
@@ -100,9 +102,7 @@ impl Index {
         Self {
             segments: Segments::new(),
             slots: Slots::default(),
-            names: BTreeMap::new(),
-            queues: Vec::new(),
-            free_queues: Vec::new(),
+            queues: Queues::new(),
             due: BTreeSet::new(),
             timed: BTreeSet::new(),
             turns: HashMap::new(),
@@ -129,8 +129,9 @@ impl Index {
                 self.update(slot, |item| item.until = 0);
             }
         }
-        for number in 0..self.queues.len() {
-            let queue = self.queues[number].as_deref_mut();
+        self.queues.end_replay();
+        for number in self.queues.numbers() {
+            let queue = self.queues.get_mut(number);
             let Some(queue) = queue.filter(|queue| queue.numbers.waiting == 0) else { continue };
             if queue.more().is_some() {
                 queue.more_mut().state.asked = false;
@@ -155,30 +156,27 @@ impl Index {
 
     /// The queue of a domain, if anything is known of it.
     pub fn queue(&self, domain: &Domain) -> Option<&Queue> {
-        self.names.get(domain).map(|&number| self.queue_at(number))
+        self.queues.find(domain.as_str()).map(|number| self.queue_at(number))
     }
 
     /// The queue of this number.
     pub fn queue_at(&self, number: u32) -> &Queue {
-        self.queues[number as usize].as_deref().expect("what has its number keeps it")
+        &self.queues[number]
     }
 
     /// The queues behind `after`, by name.
     pub fn queues(&self, after: Option<&Domain>) -> impl Iterator<Item = &Queue> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = after.map_or(Unbounded, Excluded);
-        let named = self.names.range::<Domain, _>((from, Unbounded));
-        named.map(|(_, &number)| self.queue_at(number))
+        self.queues.range(after.map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// The queue from which a list goes on, and those after it.
     pub fn queues_from(&self, first: &Domain) -> impl Iterator<Item = &Queue> {
-        self.names.range::<Domain, _>(first..).map(|(_, &number)| self.queue_at(number))
+        self.queues.range(Bound::Included(first))
     }
 
     /// An item of a domain.
     pub fn item(&self, domain: &Domain, id: MsgId) -> Option<u32> {
-        let number = *self.names.get(domain)?;
+        let number = self.queues.find(domain.as_str())?;
         let first = self.slots.find(id)?;
         self.slots.ring(first).find(|&slot| self.slots[slot].queue == number)
     }
@@ -224,13 +222,13 @@ impl Index {
 
     /// Changes how a domain stands. What is not yet known of it is made.
     pub fn change_domain(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
-        let number = self.number_of(domain.as_str());
+        let number = self.queues.find_or_add(domain.as_str());
         self.with_queue(number, |queue, _| change(queue));
     }
 
     /// As [`Index::change_domain`], of one that is known.
     pub fn change_known(&mut self, domain: &Domain, change: impl FnOnce(&mut Queue)) {
-        if let Some(&number) = self.names.get(domain) {
+        if let Some(number) = self.queues.find(domain.as_str()) {
             self.with_queue(number, |queue, _| change(queue));
         }
     }
@@ -284,34 +282,13 @@ impl Index {
         self.due.range((from, 0)..).take(max).map(|(_, number)| self.queue_at(*number))
     }
 
-    fn number_of(&mut self, name: &str) -> u32 {
-        if let Some(&number) = self.names.get(name) {
-            return number;
-        }
-        let domain = Domain::new(name);
-        let queue = Some(Box::new(Queue::new(domain.clone())));
-        let number = match self.free_queues.pop() {
-            Some(number) => {
-                self.queues[number as usize] = queue;
-                number
-            }
-            None => {
-                self.queues.push(queue);
-                u32::try_from(self.queues.len() - 1).expect("domains fit in memory")
-            }
-        };
-        self.names.insert(domain, number);
-        number
-    }
-
     /// Changes a queue, and what follows from it.
     fn with_queue<T>(
         &mut self,
         number: u32,
         change: impl FnOnce(&mut Queue, &mut Slots) -> T,
     ) -> T {
-        let queue = self.queues[number as usize].as_deref_mut();
-        let queue = queue.expect("what has its number keeps it");
+        let queue = self.queues.get_mut(number).expect("what has its number keeps it");
         let (before, was_suspended) = (queue.numbers, queue.is_suspended());
         let result = change(queue, &mut self.slots);
         self.totals.add(queue.numbers);
@@ -326,8 +303,7 @@ impl Index {
 
     /// Puts a queue where it belongs among those that are due, or drops it.
     fn arrange(&mut self, number: u32) {
-        let queue = self.queues[number as usize].as_deref_mut();
-        let queue = queue.expect("what has its number keeps it");
+        let queue = self.queues.get_mut(number).expect("what has its number keeps it");
         if self.replay.is_none() && queue.numbers.waiting == 0 && queue.more().is_some() {
             let more = queue.more_mut();
             more.is_unrecorded |= std::mem::take(&mut more.state.asked);
@@ -357,9 +333,7 @@ impl Index {
             }
         }
         if queue.is_empty() {
-            self.names.remove(&queue.name);
-            self.queues[number as usize] = None;
-            self.free_queues.push(number);
+            self.queues.remove(number);
         }
     }
 }

@@ -35,7 +35,7 @@ impl Index {
         let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
         let mut by_queue: Vec<(u32, Flags)> = Vec::with_capacity(1);
         for recipient in waiting {
-            let number = self.number_of(&lower_domain(recipient.path));
+            let number = self.queues.find_or_add(&lower_domain(recipient.path));
             let new = flags_of(recipient.state, recipient.attempts);
             match by_queue.iter_mut().find(|(known, _)| *known == number) {
                 Some((_, flags)) => *flags = flags.with(new, true),
@@ -50,16 +50,16 @@ impl Index {
         let item = Slot::new(id, location, body_len, stored.head().arrival, flags);
         self.segments.use_more(location.segment, item.put_len());
         self.body_bytes += body_len;
-        let first = self.slots.find(id);
-        if let Some(first) = first {
-            self.replace_put(first, &item, &by_queue);
+        let mut first = self.slots.find(id);
+        if let Some(old) = first {
+            self.replace_put(old, &item, &by_queue);
+            first = self.slots.find(id);
         }
         for (number, flags) in by_queue {
-            let known = first.and_then(|_| self.slots.find(id)).is_some_and(|first| {
-                self.slots.ring(first).any(|slot| self.slots[slot].queue == number)
-            });
-            if !known {
-                self.add_item(number, item, flags);
+            let is_of_queue = |slot| self.slots[slot].queue == number;
+            if first.is_none_or(|first| !self.slots.ring(first).any(is_of_queue)) {
+                let slot = self.add_item(number, item, flags, first);
+                first.get_or_insert(slot);
             }
         }
         Some(Change::None)
@@ -82,11 +82,12 @@ impl Index {
         }
     }
 
-    fn add_item(&mut self, number: u32, mut item: Slot, flags: Flags) {
+    fn add_item(&mut self, number: u32, mut item: Slot, flags: Flags, first: Option<u32>) -> u32 {
         item.queue = number;
         item.flags = item.flags.with(flags, true);
-        let slot = self.slots.add(item);
+        let slot = self.slots.add(item, first);
         self.with_queue(number, |queue, slots| queue.file(slots, slot));
+        slot
     }
 
     fn state(&mut self, location: Location, id: MsgId, state: &ItemState<'_>) {

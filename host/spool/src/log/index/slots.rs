@@ -4,11 +4,8 @@ use hashbrown::HashTable;
 use postern_core::time::Timestamp;
 
 use super::Location;
+use super::table::Table;
 use crate::MsgId;
-
-/// Slots, or states, that are allocated at once: a table that doubled would need three times the
-/// memory for as long as it is copied, and keep the index locked.
-const CHUNK: usize = 1_024;
 
 /// Tables by which ids are found. A table that grows is moved as a whole while the index is locked,
 /// so each is small: a million messages are a thousand in each.
@@ -124,24 +121,19 @@ impl Slot {
 /// All items.
 #[derive(Debug)]
 pub struct Slots {
-    chunks: Vec<Vec<Slot>>,
-    free: Vec<u32>,
+    items: Table<Slot>,
     by_id: Vec<HashTable<u32>>,
     messages: usize,
-    /// In chunks, as the items are.
-    states: Vec<Vec<Location>>,
-    free_states: Vec<u32>,
+    states: Table<Location>,
 }
 
 impl Default for Slots {
     fn default() -> Self {
         Self {
-            chunks: Vec::new(),
-            free: Vec::new(),
+            items: Table::default(),
             by_id: vec![HashTable::new(); TABLES],
             messages: 0,
-            states: Vec::new(),
-            free_states: Vec::new(),
+            states: Table::default(),
         }
     }
 }
@@ -150,13 +142,13 @@ impl std::ops::Index<u32> for Slots {
     type Output = Slot;
 
     fn index(&self, slot: u32) -> &Slot {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &self.items[slot]
     }
 }
 
 impl std::ops::IndexMut<u32> for Slots {
     fn index_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &mut self.items[slot]
     }
 }
 
@@ -178,36 +170,22 @@ impl Slots {
         std::iter::successors(Some(first), follow)
     }
 
-    /// Adds an item.
-    pub fn add(&mut self, mut item: Slot) -> u32 {
-        let id = item.id;
-        let first = self.find(id);
+    /// Adds an item of the message of which `first` is one; none: no item of it is known.
+    pub fn add(&mut self, mut item: Slot, first: Option<u32>) -> u32 {
         item.next = first.map_or(NONE, |first| self[first].next);
-        let slot = self.insert(item);
+        let slot = self.items.add(item);
         match first {
             Some(first) => self[first].next = slot,
             None => {
                 self[slot].next = slot;
-                let Self { by_id, chunks, .. } = self;
-                let id_of = |&slot: &u32| chunks[slot as usize / CHUNK][slot as usize % CHUNK].id;
-                let table = &mut by_id[table_of(hash(id))];
-                table.insert_unique(hash(id), slot, |slot| hash(id_of(slot)));
+                let Self { by_id, items, .. } = self;
+                let hash_of = |&slot: &u32| hash(items[slot].id);
+                let table = &mut by_id[table_of(hash(item.id))];
+                table.insert_unique(hash(item.id), slot, hash_of);
                 self.messages += 1;
             }
         }
         slot
-    }
-
-    fn insert(&mut self, item: Slot) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self[slot] = item;
-            return slot;
-        }
-        push(&mut self.chunks, item)
-    }
-
-    fn state_mut(&mut self, number: u32) -> &mut Location {
-        &mut self.states[number as usize / CHUNK][number as usize % CHUNK]
     }
 
     /// Takes an item out; whether it was the last of its message.
@@ -225,14 +203,14 @@ impl Slots {
             Ok(mut entry) => *entry.get_mut() = next,
             Err(_) => {}
         }
-        self.free.push(slot);
+        self.items.remove(slot);
         is_last
     }
 
     /// The record that replaced the item's recipients.
     pub fn state(&self, slot: u32) -> Option<Location> {
-        let number = self[slot].state as usize;
-        self.states.get(number / CHUNK)?.get(number % CHUNK).copied()
+        let number = Some(self[slot].state).filter(|&number| number != NONE);
+        number.map(|number| self.states[number])
     }
 
     /// Says that `location` has the item's recipients; where they were before.
@@ -240,18 +218,10 @@ impl Slots {
         let old = self.state(slot);
         match (self[slot].state, location) {
             (NONE, None) => {}
-            (NONE, Some(place)) => {
-                self[slot].state = match self.free_states.pop() {
-                    Some(number) => {
-                        *self.state_mut(number) = place;
-                        number
-                    }
-                    None => push(&mut self.states, place),
-                };
-            }
-            (number, Some(place)) => *self.state_mut(number) = place,
+            (NONE, Some(place)) => self[slot].state = self.states.add(place),
+            (number, Some(place)) => self.states[number] = place,
             (number, None) => {
-                self.free_states.push(number);
+                self.states.remove(number);
                 self[slot].state = NONE;
             }
         }
@@ -271,17 +241,6 @@ fn hash(id: MsgId) -> u64 {
     let folded = (number >> 64) as u64 ^ (number as u64).rotate_left(32);
     let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15;
     (product >> 64) as u64 ^ product as u64
-}
-
-/// Appends to the last chunk; the number of what was appended.
-fn push<T>(chunks: &mut Vec<Vec<T>>, new: T) -> u32 {
-    if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-        chunks.push(Vec::with_capacity(CHUNK));
-    }
-    let whole = (chunks.len() - 1) * CHUNK;
-    let chunk = chunks.last_mut().expect("it was just pushed");
-    chunk.push(new);
-    u32::try_from(whole + chunk.len() - 1).expect("4 billion items do not fit in memory")
 }
 
 /// Which of the tables has it: by bits that a table itself does not look at first.

@@ -35,7 +35,7 @@ pub struct Claimed {
 impl Index {
     /// Begins a turn of `domain`, if it has something to deliver and fewer than `limit` turns.
     pub fn begin_turn(&mut self, domain: &Domain, limit: u32, until: Instant) -> Option<Turn> {
-        let number = *self.names.get(domain)?;
+        let number = self.queues.find(domain.as_str())?;
         let queue = self.queue_at(number);
         let idle = |turn: &&TurnState| {
             turn.queue == number && turn.claims.is_empty() && turn.settled.is_empty()
@@ -64,7 +64,7 @@ impl Index {
     /// Puts a domain that is due behind all others.
     fn move_back(&mut self, number: u32) {
         let Self { queues, due, next_since, .. } = self;
-        let Some(queue) = queues[number as usize].as_deref_mut() else { return };
+        let Some(queue) = queues.get_mut(number) else { return };
         if due.remove(&(queue.due_since, number)) {
             queue.due_since = *next_since;
             due.insert((queue.due_since, number));
