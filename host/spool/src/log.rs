@@ -12,6 +12,7 @@ mod files;
 mod folder;
 mod guard;
 mod index;
+mod index_file;
 pub mod meta;
 mod operation;
 mod people;

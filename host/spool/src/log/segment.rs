@@ -1,5 +1,5 @@
-//! A segment without its bodies: found by a scan, kept while the segment is written, and stored
-//! beside it once it is sealed, so that a start reads no bodies.
+//! A segment without its bodies: found by a scan, or stored in an index file beside the segment, so
+//! that a start reads no bodies.
 //!
 //! | Octets | An index file |
 //! | --- | --- |
@@ -22,7 +22,8 @@ use crate::{Domain, Envelope};
 
 const INDEX_MAGIC: &[u8; 8] = b"POSTERNI";
 const INDEX_VERSION: u32 = 1;
-const INDEX_HEAD: usize = 32;
+/// Bytes of an index file before its entries.
+pub const INDEX_HEAD: usize = 32;
 const CHECKSUM_LEN: usize = 4;
 
 /// The file of segment `number`.
@@ -116,8 +117,7 @@ impl Listing {
     /// Adds the record `header`, which stands at `offset` and of which `record` begins with the
     /// head and the meta part.
     pub fn push(&mut self, offset: u64, header: &Header, record: &[u8]) {
-        self.entries.extend_from_slice(&offset.to_le_bytes());
-        self.entries.extend_from_slice(&record[..RECORD_HEAD + header.meta_len as usize]);
+        push_entry(&mut self.entries, offset, header, record);
         self.end = offset + header.record_len();
     }
 
@@ -143,7 +143,7 @@ impl Listing {
             let mut kept = Self::new(self.head);
             for entry in self.entries() {
                 if !dropped.iter().any(|(offset, _)| *offset == entry.offset) {
-                    kept.push_entry(&entry, &self.entries);
+                    kept.push_copy(&entry, &self.entries);
                 }
             }
             *self = kept;
@@ -151,7 +151,7 @@ impl Listing {
         dropped
     }
 
-    fn push_entry(&mut self, entry: &Entry<'_>, of: &[u8]) {
+    fn push_copy(&mut self, entry: &Entry<'_>, of: &[u8]) {
         let end = entry.meta.as_ptr_range().end as usize - of.as_ptr() as usize;
         let record = end - RECORD_HEAD - entry.meta.len();
         self.push(entry.offset, &entry.header, &of[record..end]);
@@ -179,12 +179,7 @@ impl Listing {
     /// is not synced: one that is not whole is found out and made again. `has_gaps`: there are
     /// octets between the records that only the index tells from damage, so it is synced.
     pub fn store<D: Disk>(&self, disk: &D, has_gaps: bool) -> io::Result<()> {
-        let mut fields = Vec::with_capacity(INDEX_HEAD);
-        fields.extend_from_slice(INDEX_MAGIC);
-        fields.extend_from_slice(&INDEX_VERSION.to_le_bytes());
-        fields.extend_from_slice(&self.head.number.to_le_bytes());
-        fields.extend_from_slice(&self.head.mark.to_le_bytes());
-        fields.extend_from_slice(&self.end.to_le_bytes());
+        let fields = index_fields(self.head, self.end);
         let checksum = crc32c_append(crc32c(&fields), &self.entries).to_le_bytes();
         let parts = [&fields[..], &self.entries, &checksum];
         let unfinished = unfinished_index_name(self.head.number);
@@ -205,6 +200,24 @@ impl Listing {
         while loading.read_some(usize::MAX)? {}
         loading.finish()
     }
+}
+
+/// The first bytes of the index file of a segment whose last record ends at `end`.
+pub fn index_fields(head: SegmentHead, end: u64) -> Vec<u8> {
+    let mut fields = Vec::with_capacity(INDEX_HEAD);
+    fields.extend_from_slice(INDEX_MAGIC);
+    fields.extend_from_slice(&INDEX_VERSION.to_le_bytes());
+    fields.extend_from_slice(&head.number.to_le_bytes());
+    fields.extend_from_slice(&head.mark.to_le_bytes());
+    fields.extend_from_slice(&end.to_le_bytes());
+    fields
+}
+
+/// Appends the entry of the record `header`, which stands at `offset` and of which `record` begins
+/// with the head and the meta part.
+pub fn push_entry(entries: &mut Vec<u8>, offset: u64, header: &Header, record: &[u8]) {
+    entries.extend_from_slice(&offset.to_le_bytes());
+    entries.extend_from_slice(&record[..RECORD_HEAD + header.meta_len as usize]);
 }
 
 /// An index file that is being read, in parts: the thread that writes the log does nothing else

@@ -13,9 +13,10 @@ use self::copy::Tidying;
 use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile};
 use super::index::Change;
+use super::index_file::IndexFile;
 use super::operation::{Answer, Failure, Operation, Record};
-use super::record::{Header, Kind};
-use super::segment::{Entry, Listing};
+use super::record::{Header, Kind, SegmentHead};
+use super::segment::Entry;
 use super::spare::Spare;
 use crate::MsgId;
 
@@ -36,7 +37,10 @@ enum Purpose {
 /// The segment that is being written.
 struct Current<F> {
     file: Arc<F>,
-    listing: Listing,
+    head: SegmentHead,
+    /// Octets of it up to the end of its last record.
+    end: u64,
+    index: IndexFile<F>,
     /// Octets set aside for records.
     capacity: u64,
     /// Puts end here, so that what is settled can be recorded on a disk that is full.
@@ -158,7 +162,7 @@ impl<D: Disk> Log<D> {
     /// Nothing is believed durable unless this returns `Ok`.
     fn write_and_sync(&mut self, batch: &mut [Record]) -> Result<(), Failure> {
         let current = self.current.as_ref().expect("room was made");
-        let (mark, start) = (current.listing.head().mark, current.listing.end());
+        let (mark, start) = (current.head.mark, current.end);
         let count = batch.len();
         let mut offset = start;
         for (number, record) in batch.iter_mut().enumerate() {
@@ -213,17 +217,17 @@ impl<D: Disk> Log<D> {
 
     fn apply_slice(&mut self, batch: &[Record], gone: &mut Vec<MsgId>) {
         let current = self.current.as_mut().expect("it was just written");
-        let segment = current.listing.head().number;
-        // Before the index is locked: a listing that grows is moved.
+        let SegmentHead { number: segment, mark, .. } = current.head;
         let mut offsets = Vec::with_capacity(batch.len());
         for record in batch {
-            offsets.push(current.listing.end());
-            current.listing.push(current.listing.end(), &record.header, &record.bytes);
+            offsets.push(current.end);
+            current.index.push(current.end, &record.header, &record.bytes);
+            current.end += record.header.record_len();
         }
         let mut index = self.shared.index();
         for (record, offset) in batch.iter().zip(offsets) {
-            let (_, meta) = Header::read(current.listing.head().mark, offset, &record.bytes)
-                .expect("its head was just made");
+            let (_, meta) =
+                Header::read(mark, offset, &record.bytes).expect("its head was just made");
             let entry = Entry { offset, header: record.header, meta };
             if let Some((fence, recorded)) = record.settles {
                 index.note_settled(fence, record.header.id, recorded);
@@ -234,15 +238,23 @@ impl<D: Disk> Log<D> {
             }
         }
         if let Some(written) = index.segments.get_mut(segment) {
-            written.length = current.listing.end();
+            written.length = current.end;
         }
     }
 
-    /// Does a part of clearing away a segment of which little or nothing is needed, one that takes
-    /// a few milliseconds; false when there is none.
+    /// Does some of what need not be done at once, for a few milliseconds: writes a part of the
+    /// segment's index file, or clears away some of a segment of which little or nothing is needed.
+    /// False when there is nothing to do.
     pub fn tidy(&mut self) -> bool {
         if self.shared.is_down() {
             return false;
+        }
+        if let Some(current) = self.current.as_mut().filter(|current| current.index.has_part()) {
+            let written = current.index.write_part(&self.shared.disk);
+            return !matches!(
+                written.map_err(|error| self.sorted(&error)),
+                Err(Failure::Uncertain)
+            );
         }
         let tidied = match self.tidying.take() {
             Some(tidying) => self.go_on_tidying(tidying).map(|()| true),

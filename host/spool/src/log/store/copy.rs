@@ -5,6 +5,7 @@ use std::io;
 
 use postern_core::envelope::State;
 
+use super::rotate::Dropping;
 use super::{Answer, Failure, Log, Purpose, Record};
 use crate::log::disk::{Disk, DiskFile, Trouble};
 use crate::log::index::Location;
@@ -29,6 +30,8 @@ pub(super) enum Tidying<F> {
     Reading(Loading<F>),
     /// What is needed of it is being copied.
     Copying(Copying),
+    /// Nothing is needed of it, and its files are being removed.
+    Dropping(u32, Dropping),
 }
 
 /// A segment that is being copied.
@@ -53,7 +56,7 @@ impl<D: Disk> Log<D> {
         };
         let room = self.shared.free_for_mail(space);
         let room = room.saturating_sub(4 * self.shared.options.segment_bytes);
-        let current = self.current.as_ref().map(|current| current.listing.head().number);
+        let current = self.current.as_ref().map(|current| current.head.number);
         let (number, needed, old) = {
             let index = self.shared.index();
             let emptiest = || index.segments.emptiest(current, most_needed_thousandths);
@@ -65,7 +68,7 @@ impl<D: Disk> Log<D> {
             tracing::info!(number, left, "a segment of an older version is written anew");
         }
         if needed == 0 {
-            self.drop_segment(number)?;
+            self.tidying = Some(Tidying::Dropping(number, Dropping::Segment));
             return Ok(true);
         }
         let mark = self.mark_of(number);
@@ -81,6 +84,13 @@ impl<D: Disk> Log<D> {
         let mut loading = match tidying {
             Tidying::Reading(loading) => loading,
             Tidying::Copying(copying) => return self.copy_slice(copying),
+            Tidying::Dropping(number, step) => {
+                // After an error the same step is taken again.
+                self.tidying = Some(Tidying::Dropping(number, step));
+                let next = self.drop_some(number, step)?;
+                self.tidying = next.map(|next| Tidying::Dropping(number, next));
+                return Ok(());
+            }
         };
         let number = loading.number();
         match loading.read_some(SLICE_INDEX_BYTES) {
@@ -122,10 +132,10 @@ impl<D: Disk> Log<D> {
             tidying.from = next;
         }
         self.write_copies(records)?;
-        if is_done {
-            return self.drop_segment(tidying.number);
-        }
-        self.tidying = Some(Tidying::Copying(tidying));
+        self.tidying = Some(match is_done {
+            true => Tidying::Dropping(tidying.number, Dropping::Segment),
+            false => Tidying::Copying(tidying),
+        });
         Ok(())
     }
 
@@ -204,7 +214,6 @@ impl<D: Disk> Log<D> {
     /// behind its put.
     fn copy_put(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
         let id = entry.header.id;
-        let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(()) };
         let left: Vec<(Domain, Option<Location>)> = {
             let index = self.shared.index();
             let slots = index.items_of(id).into_iter();
@@ -215,6 +224,7 @@ impl<D: Disk> Log<D> {
         if left.is_empty() {
             return Ok(());
         }
+        let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(()) };
         for recipient in &mut envelope.recipients {
             let domain = recipient.domain();
             if !left.iter().any(|(of, _)| *of == domain) {

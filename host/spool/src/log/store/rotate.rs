@@ -7,11 +7,25 @@ use std::sync::atomic::Ordering;
 use super::{Current, Failure, Log, Purpose};
 use crate::MsgId;
 use crate::log::disk::{Disk, DiskFile, SEGMENTS, Trouble};
+use crate::log::index_file::IndexFile;
 use crate::log::quarantine;
 use crate::log::record::{SEGMENT_HEAD, SegmentHead};
 use crate::log::report::Finding;
-use crate::log::segment::{LAST_SEGMENT, Listing, index_name, remove_if_there, segment_name};
+use crate::log::segment::{LAST_SEGMENT, index_name, remove_if_there, segment_name};
 use crate::log::spare::{self, Spare};
+
+/// What comes next where a segment is removed: each may take milliseconds.
+#[derive(Clone, Copy)]
+pub(super) enum Dropping {
+    /// To remove its file, or to put it aside.
+    Segment,
+    /// To remove its index file.
+    Index,
+    /// To make that durable.
+    Names,
+    /// To close the file, which gives its content back.
+    Content,
+}
 
 impl<F> Current<F> {
     /// Where records for `purpose` end.
@@ -57,9 +71,9 @@ impl<D: Disk> Log<D> {
     }
 
     pub(super) fn fits(&self, length: u64, purpose: Purpose) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            current.listing.end().saturating_add(length) <= current.limit(purpose)
-        })
+        self.current
+            .as_ref()
+            .is_some_and(|current| current.end.saturating_add(length) <= current.limit(purpose))
     }
 
     /// Begins a new segment, unless the record fits this one.
@@ -156,9 +170,16 @@ impl<D: Disk> Log<D> {
         let put_capacity = if is_reserve { 0 } else { capacity - capacity / 16 };
         self.shared.files.insert(head.number, file.clone());
         self.shared.index().segments.add(head.number, head.mark, SEGMENT_HEAD as u64);
-        let listing = Listing::new(head);
-        self.current = Some(Current { file, listing, capacity, put_capacity });
+        let index = IndexFile::new(head, self.index_part());
+        let end = SEGMENT_HEAD as u64;
+        self.current = Some(Current { file, head, end, index, capacity, put_capacity });
         Ok(())
+    }
+
+    /// Bytes of an index file that are written at once.
+    fn index_part(&self) -> usize {
+        let whole = usize::try_from(self.shared.options.segment_bytes).unwrap_or(usize::MAX);
+        whole / 32
     }
 
     /// Writes the head of the next segment into a spare file, durably, and gives it its name.
@@ -200,33 +221,59 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Gives back what the segment does not need and stores its index.
+    /// Gives back what the segment does not need and ends its index file.
     fn seal(&mut self) -> io::Result<()> {
         let Some(current) = self.current.take() else { return Ok(()) };
-        current.file.truncate(current.listing.end())?;
-        if let Err(error) = current.listing.store(&self.shared.disk, false) {
+        current.file.truncate(current.end)?;
+        if let Err(error) = current.index.finish(&self.shared.disk, current.end) {
             tracing::warn!(%error, "the next start scans the segment, for want of an index file");
         }
         Ok(())
     }
 
-    /// Removes a segment of which nothing is needed. The done records of its puts may be forgotten
-    /// only once its removal is durable: else a power cut would bring the segment back, and its
-    /// puts to life.
+    /// Removes a segment of which nothing is needed.
     pub fn drop_segment(&mut self, number: u32) -> io::Result<()> {
-        let disk = &self.shared.disk;
-        let name = segment_name(number);
-        let damaged =
-            self.shared.index().segments.get(number).is_some_and(|segment| segment.damaged);
-        if damaged {
-            quarantine::put(disk, &name)?;
-        } else {
-            disk.remove(&name)?;
+        let mut step = Some(Dropping::Segment);
+        while let Some(next) = step {
+            step = self.drop_some(number, next)?;
         }
-        remove_if_there(disk, &index_name(number))?;
-        disk.sync_folder(SEGMENTS)?;
-        self.shared.files.forget(number);
-        self.shared.index().segments.remove(number);
         Ok(())
+    }
+
+    /// Takes a step of removing a segment of which nothing is needed; the next, if there is one.
+    /// The done records of its puts may be forgotten only once its removal is durable: else a power
+    /// cut would bring the segment back, and its puts to life.
+    pub(super) fn drop_some(
+        &mut self,
+        number: u32,
+        step: Dropping,
+    ) -> io::Result<Option<Dropping>> {
+        let disk = &self.shared.disk;
+        match step {
+            Dropping::Segment => {
+                let name = segment_name(number);
+                let index = self.shared.index();
+                let is_damaged = index.segments.get(number).is_some_and(|segment| segment.damaged);
+                drop(index);
+                match is_damaged {
+                    true => quarantine::put(disk, &name)?,
+                    false => disk.remove(&name)?,
+                }
+                Ok(Some(Dropping::Index))
+            }
+            Dropping::Index => {
+                remove_if_there(disk, &index_name(number))?;
+                Ok(Some(Dropping::Names))
+            }
+            Dropping::Names => {
+                disk.sync_folder(SEGMENTS)?;
+                self.shared.index().segments.remove(number);
+                Ok(Some(Dropping::Content))
+            }
+            Dropping::Content => {
+                self.shared.files.forget(number);
+                Ok(None)
+            }
+        }
     }
 }

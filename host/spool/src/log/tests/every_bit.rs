@@ -86,7 +86,7 @@ fn flip_each(is_closed: bool) -> Counts {
     let spool = spool(is_closed);
     let mut counts = Counts::default();
     for name in spool.disk.names() {
-        let is_index = name.ends_with(".idx");
+        let is_index = name.contains(".idx");
         if name.ends_with(".spare") || name.ends_with("secret") {
             continue;
         }
