@@ -271,6 +271,20 @@ fn a_wrong_checksum_is_told_from_the_rest() {
     assert_eq!(Envelope::parse(&bytes).unwrap_err(), Fault::Checksum);
 }
 
+#[test]
+fn what_was_checked_before_is_read_without_its_checksums() {
+    let (right, mut bytes) = (sample(), sample());
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let checked = Envelope::parse_checked(&bytes).unwrap();
+    let parsed = Envelope::parse(&right).unwrap();
+    assert_eq!(checked.head(), parsed.head());
+    assert!(checked.recipients().eq(parsed.recipients()));
+    for length in 0..right.len() {
+        assert_eq!(Envelope::parse_checked(&right[..length]).unwrap_err(), Fault::Truncated);
+    }
+}
+
 /// An envelope in which some bytes were changed, with the right checksums or with its own.
 #[test]
 fn no_bytes_make_it_panic() {
