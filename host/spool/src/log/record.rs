@@ -231,11 +231,18 @@ impl Header {
     /// The head and the meta part of the record with which `bytes` begin and which stands at
     /// `offset` of its segment; none when they are not right. The body is not looked at.
     pub fn read(mark: u64, offset: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, meta) = Self::split(mark, offset, bytes)?;
+        let checksum = crc32c_append(crc32c(&bytes[..52]), meta);
+        let stored = u32::from_le_bytes(*bytes[52..].first_chunk()?);
+        (checksum == stored).then_some((header, meta))
+    }
+
+    /// As [`Header::read`], of a record whose checksum was compared before.
+    pub fn split(mark: u64, offset: u64, bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (head, rest) = bytes.split_first_chunk::<RECORD_HEAD>()?;
         let header = Self::parse(mark, offset, head)?;
         let meta = rest.get(..usize::try_from(header.meta_len).ok()?)?;
-        let checksum = crc32c_append(crc32c(&head[..52]), meta);
-        (checksum == u32_at(head, 52)).then_some((header, meta))
+        Some((header, meta))
     }
 
     /// What a head says whose checksum is yet to be compared.

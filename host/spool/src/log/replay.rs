@@ -10,7 +10,7 @@ use super::index::{Flags, Index};
 use super::record::{HeadFault, Kind, NO_ID, SEGMENT_HEAD, SegmentHead, VERSION};
 use super::report::{Damage, Finding, Report};
 use super::scan::{Bad, Scan, Window, first_head, guess_head, has_no_records, verify};
-use super::segment::{Listing, UNFINISHED, number_of, segment_name};
+use super::segment::{self, Listing, UNFINISHED, number_of, segment_name};
 use super::{secret, spare};
 use crate::MsgId;
 use postern_core::time::Timestamp;
@@ -54,7 +54,6 @@ pub struct Scanned {
 struct Opening {
     number: u32,
     is_last: bool,
-    has_index: bool,
     whole: bool,
 }
 
@@ -73,11 +72,15 @@ impl Replay {
             body_crcs: HashMap::new(),
         };
         let (numbers, indexes) = replay.sort_names(disk)?;
-        for &number in &numbers {
-            let is_last = numbers.last() == Some(&number);
-            let has_index = indexes.contains(&number);
-            replay.open_segment(disk, Opening { number, is_last, has_index, whole })?;
-        }
+        let ahead: Vec<_> = numbers.intersection(&indexes).copied().collect();
+        segment::load_ahead(disk, &ahead, |loaded| {
+            for &number in &numbers {
+                let is_last = numbers.last() == Some(&number);
+                let listing = indexes.contains(&number).then(|| loaded.recv().ok().flatten());
+                replay.open_segment(disk, Opening { number, is_last, whole }, listing)?;
+            }
+            Ok(())
+        })?;
         let segments = replay.index.segments.old();
         if segments > 0 {
             replay.report.findings.push(Finding::Old { segments });
@@ -119,8 +122,15 @@ impl Replay {
         Ok((numbers, indexes))
     }
 
-    fn open_segment<D: Disk>(&mut self, disk: &D, opening: Opening) -> io::Result<()> {
-        let Opening { number, is_last, has_index, whole } = opening;
+    /// `listing`: none without an index file, and one of none when that is not right.
+    fn open_segment<D: Disk>(
+        &mut self,
+        disk: &D,
+        opening: Opening,
+        listing: Option<Option<Listing>>,
+    ) -> io::Result<()> {
+        let Opening { number, is_last, whole } = opening;
+        let has_index = listing.is_some();
         let name = segment_name(number);
         let file = match disk.open(&name) {
             Err(error) if Trouble::of(&error) == Trouble::Failed && !is_gone(&error) => {
@@ -131,7 +141,8 @@ impl Replay {
         };
         let mut window = Window::new(&file)?;
         let head = self.head_of(&mut window, number, &name)?;
-        if let Some(listing) = Listing::load(disk, number, head.map(|head| head.mark)) {
+        let is_of_it = |listing: &Listing| head.is_none_or(|head| head.mark == listing.head().mark);
+        if let Some(listing) = listing.flatten().filter(is_of_it) {
             let bad = match whole {
                 true => verify(&mut window, &listing)?,
                 false => beyond(&listing, window.length()),

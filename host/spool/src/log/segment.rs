@@ -12,6 +12,7 @@
 //! | 4 | CRC-32C of the octets before |
 
 use std::io;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use crc32c::{crc32c, crc32c_append};
 
@@ -169,7 +170,8 @@ impl Listing {
         std::iter::from_fn(move || {
             let (offset, record) = self.entries.get(at..)?.split_first_chunk()?;
             let offset = u64::from_le_bytes(*offset);
-            let (header, meta) = Header::read(self.head.mark, offset, record)?;
+            // Its checksum, or that of the index file, was right when it was put here.
+            let (header, meta) = Header::split(self.head.mark, offset, record)?;
             at += size_of::<u64>() + RECORD_HEAD + meta.len();
             Some((Entry { offset, header, meta }, at))
         })
@@ -193,10 +195,9 @@ impl Listing {
         disk.rename(&unfinished, &index_name(self.head.number))
     }
 
-    /// The stored index of segment `number`, whose mark is `mark` if that is known; none when it
-    /// is missing or not right.
-    pub fn load<D: Disk>(disk: &D, number: u32, mark: Option<u64>) -> Option<Self> {
-        let mut loading = Loading::begin(disk, number, mark)?;
+    /// The stored index of segment `number`; none when it is missing or not right.
+    fn load<D: Disk>(disk: &D, number: u32) -> Option<Self> {
+        let mut loading = Loading::begin(disk, number, None)?;
         while loading.read_some(usize::MAX)? {}
         loading.finish()
     }
@@ -218,6 +219,28 @@ pub fn index_fields(head: SegmentHead, end: u64) -> Vec<u8> {
 pub fn push_entry(entries: &mut Vec<u8>, offset: u64, header: &Header, record: &[u8]) {
     entries.extend_from_slice(&offset.to_le_bytes());
     entries.extend_from_slice(&record[..RECORD_HEAD + header.meta_len as usize]);
+}
+
+/// Has `work` take the listings of `numbers` as they come, each while the next is being read: none
+/// where it is missing or not right.
+pub fn load_ahead<D: Disk>(
+    disk: &D,
+    numbers: &[u32],
+    work: impl FnOnce(&Receiver<Option<Listing>>) -> io::Result<()>,
+) -> io::Result<()> {
+    // One waits to be taken, so that two are in memory.
+    let (sender, receiver) = sync_channel(0);
+    std::thread::scope(|scope| {
+        let load = move || {
+            let listings = numbers.iter().map(|&number| Listing::load(disk, number));
+            // After an error nobody takes them any more.
+            let _ = listings.map(|listing| sender.send(listing)).find(Result::is_err);
+        };
+        std::thread::Builder::new().name("spool-open".into()).spawn_scoped(scope, load)?;
+        let worked = work(&receiver);
+        drop(receiver);
+        worked
+    })
 }
 
 /// An index file that is being read, in parts: the thread that writes the log does nothing else

@@ -10,7 +10,8 @@ use crate::names::lower_domain;
 use crate::{Domain, MsgId};
 
 impl Index {
-    /// Does what the record `entry` of `segment` says. None when its meta part is not right.
+    /// Does what the record `entry` of `segment` says, whose checksum is right. None when its meta
+    /// part is not.
     pub fn apply(&mut self, segment: u32, entry: &Entry<'_>) -> Option<Change> {
         let kind = entry.header.kind;
         let location = location_of(segment, entry);
@@ -31,7 +32,7 @@ impl Index {
     }
 
     fn put(&mut self, location: Location, entry: &Entry<'_>) -> Option<Change> {
-        let stored = Stored::parse(entry.meta).ok()?;
+        let stored = Stored::parse_checked(entry.meta).ok()?;
         let waiting = stored.recipients().filter(|recipient| recipient.state != State::Delivered);
         let mut by_queue: Vec<(u32, Flags)> = Vec::with_capacity(1);
         for recipient in waiting {
