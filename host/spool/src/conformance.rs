@@ -75,6 +75,7 @@ macro_rules! conformance_cases {
                 who_is_not_named_was_not_tried
                 a_settling_can_be_repeated
                 a_follow_up_is_there_with_its_settling
+                a_follow_up_to_what_is_left_as_it_was_is_there_once
                 what_was_removed_meanwhile_is_gone
                 a_held_domain_takes_mail_and_gives_none
                 a_held_message_stays_while_others_go

@@ -119,9 +119,9 @@ pub trait Spool: Send + Sync + 'static {
     /// crash both are there, or neither. One result for each of `done`, in their order.
     ///
     /// It can be called again with the same: what the turn has recorded already is not recorded
-    /// twice, and has the same result. After [`Error::Full`] or [`Error::Unavailable`] the claims
-    /// still hold, and it is to be called again until the lease ends. [`Error::Stale`]: the turn
-    /// has lapsed, and nothing was recorded.
+    /// twice, and has the same result. After [`Error::Full`] or [`Error::Unavailable`] some may be
+    /// recorded; the claims to the others still hold, and it is to be called again until the lease
+    /// ends. [`Error::Stale`]: the turn has lapsed, and nothing was recorded.
     fn settle(
         &self,
         turn: &Turn,
@@ -150,7 +150,8 @@ pub trait Spool: Send + Sync + 'static {
     /// Does `action` to up to `max` of the items that `filter` names, in the order of the list, in
     /// one commit, and says to which. What it need not be done to is passed over, as is what is
     /// being delivered, except by [`Action::Remove`]. Where fewer than `max` are told, that was
-    /// all.
+    /// all. After [`Error::Full`] it may have been done to some; called again, it is done to the
+    /// others.
     fn act(
         &self,
         filter: &Filter,

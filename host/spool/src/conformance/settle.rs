@@ -113,6 +113,22 @@ pub async fn a_follow_up_is_there_with_its_settling<S: Stand>() {
 }
 
 /// Case.
+pub async fn a_follow_up_to_what_is_left_as_it_was_is_there_once<S: Stand>() {
+    let stand = S::new();
+    let spool = stand.spool();
+    let id = put(spool, &["ann@client.example"], b"text").await;
+    let delay = NewMessage { envelope: envelope(&["ann@sender.example"]), body: body(9, 300) };
+    let one = turn(spool, &client()).await;
+    claim(spool, &one).await;
+    let settled = Settled { id, fates: Vec::new(), retry: Retry::Now, follow: Some(delay) };
+    for _ in 0..2 {
+        assert_eq!(settle(spool, &one, settled.clone()).await, Recorded::Kept);
+        assert_eq!(spool.totals().await.expect("up").messages, 2);
+    }
+    assert_eq!(claim(spool, &one).await.len(), 1, "it can be claimed again");
+}
+
+/// Case.
 pub async fn what_was_removed_meanwhile_is_gone<S: Stand>() {
     let stand = S::new();
     let spool = stand.spool();

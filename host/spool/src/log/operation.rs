@@ -9,8 +9,47 @@ use super::meta::{self, ItemState, PutOff};
 use super::record::{Header, Kind};
 use crate::{Domain, MsgId, Recipient, Recorded};
 
-/// Records that are made while the index is locked.
-const SLICE: usize = 64;
+/// Items, or domains, that are looked up while the index is locked.
+const SLICE: usize = 32;
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The turn has lapsed.
+    Stale,
+    /// There is no space. Nothing was changed, unless the operation is so long that it took more
+    /// than one segment: what was recorded of it before stays so.
+    Full,
+    /// Short of descriptors or memory; as with [`Failure::Full`], nothing was changed.
+    Busy,
+    /// The disk failed: the operation may or may not be found after the next start.
+    Uncertain,
+    /// The log had stopped before.
+    Down,
+}
+
+/// One record that an operation needs.
+pub struct Record {
+    /// Which of the operations.
+    pub operation: usize,
+    /// The item that the record settles, if a turn has claimed it.
+    pub settles: Option<Settles>,
+    /// The record's head; [`Header::linked`]: it is written in one with the next.
+    pub header: Header,
+    /// The record, its head yet to be filled in.
+    pub bytes: Vec<u8>,
+}
+
+/// A claimed item and what became of it.
+#[derive(Clone, Copy)]
+pub struct Settles {
+    /// The turn's number.
+    pub fence: u64,
+    /// The message.
+    pub id: MsgId,
+    /// The result.
+    pub recorded: Recorded,
+}
 
 /// What is to be made durable.
 #[derive(Debug)]
@@ -98,33 +137,6 @@ impl Left {
 /// What an operation came to: one for each of its items.
 pub type Answer = Vec<Recorded>;
 
-/// Why an operation was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The turn has lapsed.
-    Stale,
-    /// There is no space; nothing was changed.
-    Full,
-    /// Short of descriptors or memory; nothing was changed.
-    Busy,
-    /// The disk failed: the operation may or may not be found after the next start.
-    Uncertain,
-    /// The log had stopped before.
-    Down,
-}
-
-/// One record that an operation needs.
-pub struct Record {
-    /// Which of the operations.
-    pub operation: usize,
-    /// The turn's number and the result, when the record settles an item that it has claimed.
-    pub settles: Option<(u64, Recorded)>,
-    /// The record's head; [`Header::linked`]: it is written in one with the next.
-    pub header: Header,
-    /// The record, its head yet to be filled in.
-    pub bytes: Vec<u8>,
-}
-
 impl<D: Disk> Shared<D> {
     /// Makes the records that operation `number` needs.
     pub(super) fn prepare(
@@ -144,13 +156,13 @@ impl<D: Disk> Shared<D> {
                     index.lapse(self.clock.instant());
                     index.turn_mut(fence).ok_or(Failure::Stale)?.writing += 1;
                 }
-                Ok(self.in_slices(items, |index, item| {
-                    settle(index, number, (fence, epoch), item, records)
+                let look_up = |index: &mut Index, item: &_| settled(index, (fence, epoch), item);
+                Ok(self.in_slices(items, look_up, |known, item| {
+                    add(number, known, item, Some(fence), records)
                 }))
             }
-            Operation::Change(items) => {
-                Ok(self.in_slices(items, |index, item| change(index, number, item, records)))
-            }
+            Operation::Change(items) => Ok(self
+                .in_slices(items, changed, |known, item| add(number, known, item, None, records))),
             Operation::Domains(domains) => {
                 for domains in domains.chunks(SLICE) {
                     let index = self.index();
@@ -177,103 +189,113 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+/// What the index knows of an item of which a record is to be made.
+struct Known {
+    /// The segment that has its put.
+    segment: u32,
+    /// Whether a person holds it back.
+    held: bool,
+    /// Whether its domain was released since the turn began that settles it.
+    is_released: bool,
+    /// The stamp of its record.
+    stamp: u64,
+}
+
 impl<D: Disk> Shared<D> {
-    /// Makes the records of items, some while the index is locked, and then the next.
+    /// Has items looked up, some while the index is locked, and then the next. Where that has no
+    /// result yet, it is what `add` says, which makes the records.
     fn in_slices(
         &self,
         items: Vec<ItemChange>,
-        mut make: impl FnMut(&mut Index, ItemChange) -> Recorded,
+        mut look_up: impl FnMut(&mut Index, &ItemChange) -> Result<Known, Recorded>,
+        mut add: impl FnMut(Known, ItemChange) -> Recorded,
     ) -> Answer {
         let mut answer = Answer::with_capacity(items.len());
-        let mut items = items.into_iter().peekable();
-        while items.peek().is_some() {
+        let mut found = Vec::with_capacity(SLICE);
+        let mut items = items.into_iter();
+        while !items.as_slice().is_empty() {
+            let slice = &items.as_slice()[..SLICE.min(items.len())];
             let mut index = self.index();
-            answer.extend(items.by_ref().take(SLICE).map(|item| make(&mut index, item)));
+            found.extend(slice.iter().map(|item| look_up(&mut index, item)));
+            drop(index);
+            let added = found.drain(..).zip(items.by_ref()).map(|(found, item)| match found {
+                Ok(known) => add(known, item),
+                Err(recorded) => recorded,
+            });
+            answer.extend(added);
         }
         answer
     }
 }
 
-/// The records that settle one item of the turn `(fence, epoch)`.
-fn settle(
+/// What is known of an item that the turn `(fence, epoch)` settles, or what it came to already.
+fn settled(
     index: &mut Index,
-    operation: usize,
     (fence, epoch): (u64, u64),
-    mut item: ItemChange,
-    records: &mut Vec<Record>,
-) -> Recorded {
-    let Some(turn) = index.turn_mut(fence) else { return Recorded::Gone };
+    item: &ItemChange,
+) -> Result<Known, Recorded> {
+    let turn = index.turn_mut(fence).ok_or(Recorded::Gone)?;
     if let Some(recorded) = turn.settled.get(&item.id) {
-        return *recorded;
+        return Err(*recorded);
     }
-    let Some(slot) = turn.claims.get(&item.id).map(|claimed| claimed.slot) else {
-        return Recorded::Gone;
-    };
-    if epoch < index.queue_at(index.slots[slot].queue).epoch()
-        && let Left::Recipients { put_off, .. } = &mut item.left
-    {
-        *put_off = PutOff::default();
-    }
+    let slot = turn.claims.get(&item.id).map(|claimed| claimed.slot).ok_or(Recorded::Gone)?;
     if matches!(item.left, Left::Same) && item.follow.is_none() {
-        index.note_settled(fence, item.id, Recorded::Kept);
-        return Recorded::Kept;
+        index.note_unchanged(fence, item.id);
+        return Err(Recorded::Kept);
     }
-    let recorded = item.left.recorded();
-    add(index, operation, slot, item, Some((fence, recorded)), records);
-    recorded
+    let is_released = epoch < index.queue_at(index.slots[slot].queue).epoch();
+    Ok(Known { is_released, ..known(index, slot) })
 }
 
-/// The records that change one item that no turn has claimed. [`Recorded::Gone`]: it stays as it
-/// is, since it is gone, was claimed, or was changed since it was looked at.
-fn change(
-    index: &mut Index,
-    operation: usize,
-    item: ItemChange,
-    records: &mut Vec<Record>,
-) -> Recorded {
-    let Some(slot) = index.item(&item.domain, item.id) else { return Recorded::Gone };
+/// What is known of an item that no turn has claimed. [`Recorded::Gone`]: it stays as it is, since
+/// it is gone, was claimed, or was changed since it was looked at.
+fn changed(index: &mut Index, item: &ItemChange) -> Result<Known, Recorded> {
+    let slot = index.item(&item.domain, item.id).ok_or(Recorded::Gone)?;
     if let Left::Recipients { seen, .. } = item.left
         && (index.slots[slot].flags.has(Flags::CLAIMED) || index.slots.state(slot) != seen)
     {
-        return Recorded::Gone;
+        return Err(Recorded::Gone);
     }
-    let recorded = item.left.recorded();
-    add(index, operation, slot, item, None, records);
-    recorded
+    Ok(known(index, slot))
 }
 
+fn known(index: &mut Index, slot: u32) -> Known {
+    let (item, is_released) = (index.slots[slot], false);
+    let held = item.flags.has(Flags::HELD);
+    Known { segment: item.put.segment, held, is_released, stamp: index.stamp() }
+}
+
+/// Makes the records of an item; `fence`: of the turn that settles it.
 fn add(
-    index: &mut Index,
     operation: usize,
-    slot: u32,
+    known: Known,
     item: ItemChange,
-    settles: Option<(u64, Recorded)>,
+    fence: Option<u64>,
     records: &mut Vec<Record>,
-) {
+) -> Recorded {
+    let recorded = item.left.recorded();
     let ItemChange { id, domain, left, follow } = item;
     let record = match left {
-        Left::Nothing => Some(meta::done(index.slots[slot].put.segment, &domain, id)),
+        Left::Nothing => Some(meta::done(known.segment, &domain, id)),
         Left::Same => None,
         Left::Recipients { records, put_off, held, .. } => {
-            let held = held.unwrap_or(index.slots[slot].flags.has(Flags::HELD));
-            let stamp = index.stamp();
+            let put_off = if known.is_released { PutOff::default() } else { put_off };
+            let (held, stamp) = (held.unwrap_or(known.held), known.stamp);
             let state = ItemState { domain, put_off, stamp, held, recipients: &records };
             Some(state.record(id))
         }
     };
-    let linked = follow.is_some();
-    let record = record.map(|(mut header, bytes)| {
-        header.linked = linked;
-        Record { operation, settles, header, bytes }
-    });
+    let mut settles = fence.map(|fence| Settles { fence, id, recorded });
     let follows = record.is_some();
-    let settles = if follows { None } else { settles };
-    records.extend(record);
-    let follow = follow.map(|(mut header, bytes)| {
+    if let Some((mut header, bytes)) = record {
+        header.linked = follow.is_some();
+        records.push(Record { operation, settles: settles.take(), header, bytes });
+    }
+    if let Some((mut header, bytes)) = follow {
         header.follows = follows;
-        Record { operation, settles, header, bytes }
-    });
-    records.extend(follow);
+        records.push(Record { operation, settles, header, bytes });
+    }
+    recorded
 }
 
 /// The record of a message that follows from a settling, its head yet to be filled in.

@@ -14,14 +14,14 @@ use super::Shared;
 use super::disk::{BODIES, Disk, DiskFile};
 use super::index::Change;
 use super::index_file::IndexFile;
-use super::operation::{Answer, Failure, Operation, Record};
-use super::record::{Header, Kind, SegmentHead};
+use super::operation::{Answer, Failure, Operation, Record, Settles};
+use super::record::{Kind, RECORD_HEAD, SegmentHead};
 use super::segment::Entry;
 use super::spare::Spare;
 use crate::MsgId;
 
 /// Records that are done while the index is locked.
-const APPLY_SLICE: usize = 32;
+const APPLY_SLICE: usize = 16;
 
 /// What a record is for, which decides what space it may have when that is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +119,8 @@ impl<D: Disk> Log<D> {
         while let Some(first) = records.next() {
             // Linked records are written together, or not at all.
             let operation = first.operation;
-            let purpose = purpose.unwrap_or(match first.header.kind {
-                Kind::Put => Purpose::Put,
+            let purpose = purpose.unwrap_or(match (first.header.kind, first.settles) {
+                (Kind::Put, None) => Purpose::Put,
                 _ => Purpose::Settle,
             });
             let mut group = vec![first];
@@ -217,7 +217,7 @@ impl<D: Disk> Log<D> {
 
     fn apply_slice(&mut self, batch: &[Record], gone: &mut Vec<MsgId>) {
         let current = self.current.as_mut().expect("it was just written");
-        let SegmentHead { number: segment, mark, .. } = current.head;
+        let segment = current.head.number;
         let mut offsets = Vec::with_capacity(batch.len());
         for record in batch {
             offsets.push(current.end);
@@ -226,16 +226,16 @@ impl<D: Disk> Log<D> {
         }
         let mut index = self.shared.index();
         for (record, offset) in batch.iter().zip(offsets) {
-            let (_, meta) =
-                Header::read(mark, offset, &record.bytes).expect("its head was just made");
-            let entry = Entry { offset, header: record.header, meta };
-            if let Some((fence, recorded)) = record.settles {
-                index.note_settled(fence, record.header.id, recorded);
-            }
+            let meta = RECORD_HEAD..RECORD_HEAD + record.header.meta_len as usize;
+            let entry = Entry { offset, header: record.header, meta: &record.bytes[meta] };
+            let settled = record.settles.and_then(|Settles { fence, id, recorded }| {
+                index.note_settled(fence, id, recorded)
+            });
             let change = index.apply(segment, &entry).expect("its meta part was just made");
             if let Change::BodyGone(id) = change {
                 gone.push(id);
             }
+            settled.into_iter().for_each(|slot| index.give_back(slot));
         }
         if let Some(written) = index.segments.get_mut(segment) {
             written.length = current.end;

@@ -10,6 +10,7 @@ mod faults;
 mod follow_ups;
 mod in_a_folder;
 mod old_spool;
+mod parts;
 mod power_cuts;
 mod random_lives;
 mod rig;

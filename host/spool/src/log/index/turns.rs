@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use postern_core::time::Instant;
 
-use super::{Flags, Index, Slots};
+use super::{Flags, Index, Slot, Slots};
 use crate::{Domain, Due, MsgId, Recipient, Recorded, Turn};
 
 /// A turn under way.
@@ -133,29 +133,43 @@ impl Index {
         }
     }
 
-    fn give_back(&mut self, slot: u32) {
+    /// The item can be claimed again.
+    pub fn give_back(&mut self, slot: u32) {
         let item = &mut self.slots[slot];
         if !item.flags.has(Flags::CLAIMED) {
             return;
         }
         item.flags = item.flags.with(Flags::CLAIMED, false);
+        if item.is_kept() {
+            return;
+        }
         let number = item.queue;
         self.with_queue(number, |queue, slots: &mut Slots| queue.give_back(slots, slot));
     }
 
-    /// What a turn had claimed is settled; its record, which says how, is applied next.
-    pub fn note_settled(&mut self, fence: u64, id: MsgId, recorded: Recorded) {
-        let Some(turn) = self.turns.get_mut(&fence) else { return };
+    /// A turn leaves a message as it was, which needs no record.
+    pub fn note_unchanged(&mut self, fence: u64, id: MsgId) {
+        if let Some(slot) = self.note_settled(fence, id, Recorded::Kept) {
+            self.give_back(slot);
+        }
+    }
+
+    /// What a turn had claimed is settled. Its record, which says how, is to be applied next, and
+    /// then the item given back that is returned: it is still there.
+    pub fn note_settled(&mut self, fence: u64, id: MsgId, recorded: Recorded) -> Option<u32> {
+        let turn = self.turns.get_mut(&fence)?;
         turn.settled.insert(id, recorded);
-        self.unclaim(fence, id);
+        let claimed = turn.claims.remove(&id)?;
+        Some(claimed.slot).filter(|_| recorded == Recorded::Kept)
     }
 
     /// No turn has claimed the item any more.
     pub fn forget_claim(&mut self, slot: u32) {
         let item = &self.slots[slot];
         if item.flags.has(Flags::CLAIMED) {
-            let turns = self.turns.values_mut();
-            turns.for_each(|turn| turn.claims.retain(|_, claimed| claimed.slot != slot));
+            let Slot { id, queue, .. } = *item;
+            let turns = self.turns.values_mut().filter(|turn| turn.queue == queue);
+            turns.for_each(|turn| drop(turn.claims.remove(&id)));
         }
     }
 }

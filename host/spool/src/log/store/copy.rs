@@ -6,10 +6,11 @@ use std::io;
 use postern_core::envelope::State;
 
 use super::rotate::Dropping;
-use super::{Answer, Failure, Log, Purpose, Record};
+use super::{Log, Purpose};
 use crate::log::disk::{Disk, DiskFile, Trouble};
 use crate::log::index::Location;
 use crate::log::meta::{DomainState, ItemState, Named};
+use crate::log::operation::{Answer, Failure, Record};
 use crate::log::record::{Header, Kind, RECORD_HEAD, SegmentHead};
 use crate::log::report::Damage;
 use crate::log::scan::{Scan, Window};

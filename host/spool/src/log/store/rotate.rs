@@ -4,10 +4,11 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Current, Failure, Log, Purpose};
+use super::{Current, Log, Purpose};
 use crate::MsgId;
 use crate::log::disk::{Disk, DiskFile, SEGMENTS, Trouble};
 use crate::log::index_file::IndexFile;
+use crate::log::operation::Failure;
 use crate::log::quarantine;
 use crate::log::record::{SEGMENT_HEAD, SegmentHead};
 use crate::log::report::Finding;
