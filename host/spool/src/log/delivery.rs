@@ -55,13 +55,15 @@ impl<D: Disk> Shared<D> {
 
     pub(super) fn due(&self, after: Option<&Due>, max: usize) -> Vec<Due> {
         /// Domains that are copied at once.
-        const SLICE: usize = 128;
+        const SLICE: usize = 64;
         self.advance();
         let mut due: Vec<Due> = Vec::new();
         loop {
             let after = due.last().or(after).map(|last| last.since);
             let slice = SLICE.min(max - due.len());
             let before = due.len();
+            // A list that grows is moved: not while the index is locked.
+            due.reserve(slice);
             due.extend(self.index().due(after, slice).map(|queue| queue.as_due()));
             if due.len() - before < slice || due.len() == max {
                 return due;

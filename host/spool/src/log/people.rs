@@ -19,7 +19,7 @@ use crate::{
 const SLICE: usize = 128;
 
 /// Queues that are counted while the index is locked.
-const QUEUES_SLICE: usize = 64;
+const QUEUES_SLICE: usize = 32;
 
 /// What was found of those items.
 struct Found {
@@ -255,6 +255,8 @@ impl<D: Disk> Shared<D> {
             let after = stats.last().map(|last| last.domain.clone()).or(after.cloned());
             let slice = QUEUES_SLICE.min(max - stats.len());
             let before = stats.len();
+            // A list that grows is moved: not while the index is locked.
+            stats.reserve(slice);
             let index = self.index();
             let queues = index.queues(after.as_ref()).take(slice);
             stats.extend(queues.map(|queue| stats_of(&index, queue)));
