@@ -6,14 +6,12 @@
 //! its messages go one after the other; a domain with many messages has several turns at once.
 //! What a domain asks for while it waits for its turn, or has one, costs nothing more.
 
-mod delivery;
 mod expiry;
 mod fair;
 mod fate;
 mod hosts;
 mod ladder;
 mod queue;
-mod settling;
 #[cfg(test)]
 mod stand;
 mod turn;

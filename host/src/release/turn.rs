@@ -1,5 +1,8 @@
 //! One turn of a domain: a connection to its host, and the messages that go over it.
 
+mod delivery;
+mod settling;
+
 use std::time::Duration;
 
 use postern_core::time::Instant;
@@ -7,7 +10,7 @@ use postern_spool::{Claim, Domain, Ended, Error, Fate, Next, Retry, Settled, Spo
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::delivery::Delivery;
+use self::delivery::Delivery;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::ladder;
@@ -20,7 +23,7 @@ use crate::observe::progress::Step;
 use crate::policy::Policy;
 
 /// A turn that stopped is taken up again after this long at most.
-pub(super) const LEASE: Duration = Duration::from_secs(600);
+const LEASE: Duration = Duration::from_secs(600);
 /// How long each address of a host may take to accept a connection; and when the host asked, and
 /// other tries follow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,17 +47,17 @@ pub(super) enum End {
 }
 
 /// What to do with the spool's turn, and what that means for the next.
-pub(super) type Finish = (Next, End);
+type Finish = (Next, End);
 
 /// A domain's mail on its way.
-pub(super) struct Work<'t, S> {
-    pub(super) shared: &'t Shared<S>,
-    pub(super) hostname: &'t str,
-    pub(super) policy: &'t Policy,
-    pub(super) host: &'t DeliverTo,
-    pub(super) turn: &'t Turn,
-    pub(super) stopping: watch::Receiver<bool>,
-    pub(super) step: &'t Step,
+struct Work<'t, S> {
+    shared: &'t Shared<S>,
+    hostname: &'t str,
+    policy: &'t Policy,
+    host: &'t DeliverTo,
+    turn: &'t Turn,
+    stopping: watch::Receiver<bool>,
+    step: &'t Step,
     /// When the turn began.
     began: Instant,
 }
@@ -152,7 +155,7 @@ fn put_off(policy: &Policy, is_suspended: bool, retry: Retry, why: String) -> Fi
     (Next::PutOff { retry, why: why.into_bytes() }, End::Done)
 }
 
-pub(super) fn suspended(policy: &Policy, why: String) -> Finish {
+fn suspended(policy: &Policy, why: String) -> Finish {
     let retry = Retry::In(every(policy).max(SUSPENDED_EVERY));
     (Next::Suspended { retry, why: why.into_bytes() }, End::Done)
 }

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use postern_spool::{Claim, Error, Fate, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
-use super::fate::{Outcome, next_try_of_domain, outcome};
 use super::settling::{Trouble, UNSETTLED, settle_all};
-use super::turn::{End, Finish, LEASE, Work, suspended};
-use super::verdict::{Course, Then, Whole};
+use super::{End, Finish, LEASE, Work, suspended};
 use crate::deliver::{Connection, Loss, Probe, Sent};
+use crate::release::fate::{Outcome, next_try_of_domain, outcome};
+use crate::release::verdict::{Course, Then, Whole};
 
 /// Messages of one turn; a domain with more asks for another, behind those that wait.
 const MESSAGES: usize = 200;
