@@ -171,7 +171,7 @@ pub enum Recorded {
 /// lift a suspension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing is left that could go now.
+    /// Nothing is left that could go now, but for what other turns have claimed.
     Drained,
     /// There may be more: the domain stays due.
     More,

@@ -78,6 +78,28 @@ pub async fn what_is_not_settled_waits_again_at_once<S: Stand>() {
 }
 
 /// Case.
+pub async fn a_turn_that_is_drained_ends_no_release_that_another_goes_on_with<S: Stand>() {
+    let stand = S::new();
+    let spool = stand.spool();
+    put(spool, &["bob@client.example"], b"text").await;
+    put(spool, &["bob@client.example"], b"text").await;
+    spool.release(&[client()], Wake::Etrn).await.expect("up");
+    let (first, second) = (turn(spool, &client()).await, turn(spool, &client()).await);
+    assert_eq!(spool.claim(&first, 1).await.expect("up").len(), 1);
+    let claims = claim(spool, &second).await;
+    assert_eq!(settle(spool, &second, delivered(&claims[0])).await, Recorded::Ended);
+    spool.end(second, Next::Drained).await.expect("up");
+    spool.end(first, Next::More).await.expect("up");
+    let third = turn(spool, &client()).await;
+    assert!(third.asked, "what the first gave back was asked for");
+    let claims = claim(spool, &third).await;
+    assert_eq!(settle(spool, &third, delivered(&claims[0])).await, Recorded::Ended);
+    spool.end(third, Next::Drained).await.expect("up");
+    put(spool, &["bob@client.example"], b"text").await;
+    assert!(!turn(spool, &client()).await.asked, "the last one has ended it");
+}
+
+/// Case.
 pub async fn those_who_deliver_hear_of_what_is_due<S: Stand>() {
     let stand = S::new();
     let spool = stand.spool();

@@ -158,6 +158,7 @@ impl<D: Disk> Shared<D> {
         let (mut is_changed, mut is_released) = (false, false);
         index.change_known(&turn.domain, |queue| {
             is_released = turn.epoch < queue.epoch();
+            let has_others = queue.turns > 0;
             let is_put_off = matches!(next, Next::PutOff { .. } | Next::Suspended { .. });
             if !is_put_off && queue.more().is_none() {
                 return;
@@ -175,7 +176,12 @@ impl<D: Disk> Shared<D> {
                 is_changed = before != *state || more.is_unrecorded;
                 return;
             }
-            state.asked &= matches!(next, Next::More | Next::Untried);
+            state.asked &= match next {
+                Next::More | Next::Untried => true,
+                // They may give back what they have claimed.
+                Next::Drained => has_others,
+                Next::PutOff { .. } | Next::Suspended { .. } => false,
+            };
             if matches!(next, Next::PutOff { .. }) {
                 state.tried = Tried::Here;
             }

@@ -327,6 +327,7 @@ impl State {
     pub fn end(&mut self, turn: &Turn, next: &Next, clock: &Clock) -> Result<Ended, Error> {
         self.end_turn(turn.fence).ok_or(Error::Stale)?;
         let tried = self.next();
+        let has_others = self.turns.values().any(|other| other.domain == turn.domain);
         let state = self.domains.entry(turn.domain.clone()).or_default();
         if *next != Next::Untried {
             state.suspended = matches!(next, Next::Suspended { .. });
@@ -337,7 +338,12 @@ impl State {
         if turn.epoch < state.epoch {
             return Ok(Ended::Released);
         }
-        state.asked &= matches!(next, Next::More | Next::Untried);
+        state.asked &= match next {
+            Next::More | Next::Untried => true,
+            // They may give back what they have claimed.
+            Next::Drained => has_others,
+            Next::PutOff { .. } | Next::Suspended { .. } => false,
+        };
         if let Next::PutOff { retry, .. } | Next::Suspended { retry, .. } = next {
             state.put_off = PutOff::new(*retry, clock);
         }
