@@ -117,6 +117,12 @@ pub(super) async fn run<S: Spool>(
             return Ok(End::Done);
         }
     };
+    let has_moved = engine.terms.borrow().policies.of(domain).deliver_to.as_ref() != Some(host);
+    let (next, end) = match next {
+        // A configuration that came meanwhile names another host, of which this one says nothing.
+        Next::PutOff { .. } | Next::Suspended { .. } if has_moved => (Next::Untried, End::More),
+        next => (next, end),
+    };
     match engine.spool.end(turn, next).await {
         Ok(Ended::Done) => Ok(end),
         // Somebody asked while the turn found that nothing can be delivered.

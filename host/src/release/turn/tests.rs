@@ -64,3 +64,24 @@ async fn a_host_that_asked_and_is_away_is_waited_for() {
     }
     assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
 }
+
+/// A configuration that is read during a turn gives the domain another host: what the old one did
+/// puts nothing off.
+#[tokio::test]
+async fn a_host_that_the_domain_has_no_more_puts_nothing_off() {
+    let (old, address) = listener().await;
+    let stand = Stand::new(terms([("b.example".to_owned(), to(address))]));
+    stand.hold(&["bob@b.example".to_owned()], NOW).await;
+    let domain = Domain::new("b.example");
+    let host = stand.host(&domain);
+    let (_new, new_address) = listener().await;
+    let moves = async {
+        let connection = old.accept().await.expect("the turn connects");
+        stand.terms.send_replace(terms([("b.example".to_owned(), to(new_address))]));
+        drop(connection);
+    };
+    let turn = run(&stand.shared, &domain, &host, stand.stopping.subscribe());
+    let (end, ()) = tokio::join!(turn, moves);
+    assert_eq!(end, Ok(End::More));
+    assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
+}
