@@ -1,173 +1,150 @@
 //! Commands, responses and data blocks on the bus (§7.2, §7.3).
 
-use embassy_futures::yield_now;
-use embassy_time::{Duration, Instant};
+use embassy_time::Duration;
 use postern_card::BLOCK;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, IDLE, Result, Select, Spi};
+use crate::crc;
+use crate::fault::Fault;
+use crate::patience::Patience;
 
-/// What the card sends when it has nothing to send, and we while we receive.
-const IDLE: u8 = 0xFF;
-/// Begins a data block (§7.3.3.2).
+/// Commands by number (§7.3.1.3).
+pub(crate) mod command {
+    pub(crate) const GO_IDLE_STATE: u8 = 0;
+    pub(crate) const SEND_IF_COND: u8 = 8;
+    pub(crate) const SEND_CSD: u8 = 9;
+    pub(crate) const STOP_TRANSMISSION: u8 = 12;
+    pub(crate) const SEND_STATUS: u8 = 13;
+    pub(crate) const SET_BLOCKLEN: u8 = 16;
+    pub(crate) const READ_SINGLE_BLOCK: u8 = 17;
+    pub(crate) const WRITE_BLOCK: u8 = 24;
+    pub(crate) const APP_CMD: u8 = 55;
+    pub(crate) const READ_OCR: u8 = 58;
+    pub(crate) const CRC_ON_OFF: u8 = 59;
+    /// Behind [`APP_CMD`].
+    pub(crate) const SD_SEND_OP_COND: u8 = 41;
+}
+
+/// Begins a data block that is read or written (§7.3.3.2).
 const START: u8 = 0xFE;
+/// Ends many data blocks that are written.
+const STOP: u8 = 0xFD;
 /// Octets within which a command is answered (§7.5.1.1), and one.
 const ANSWER_OCTETS: usize = 9;
-/// How long a block may take to come (§4.6.2.1), and to be written (§4.6.2.2), with some to spare.
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a block may take to come (§4.6.2.1: 100 ms), with much to spare.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a card may be busy. By §4.6.2.2 it is 250 ms at most, or 500 ms; cards that collect
+/// garbage take longer, and other systems wait for 3 s too.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a card that was busy for too long is waited for once more.
+pub(crate) const RESTART_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// R1: the card is in its idle state (§7.3.2.1).
 pub(crate) const R1_IDLE: u8 = 0x01;
 /// R1: the card does not know the command.
 pub(crate) const R1_ILLEGAL: u8 = 0x04;
+/// R1: the command's checksum was wrong, and it was not obeyed.
+const R1_GARBLED: u8 = 0x08;
+/// The bits that say what a data response is (§7.3.3.1).
+const RESPONSE_BITS: u8 = 0x1F;
+const ACCEPTED: u8 = 0x05;
+const WRITE_ERROR: u8 = 0x0D;
+/// No error token is greater (§7.3.3.3).
+const ERROR_TOKEN_MAX: u8 = 0x1F;
 
-/// Why a card could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Fault<E> {
-    /// The bus failed.
-    Bus(E),
-    /// Nothing answers: there is no card, or it was pulled out.
-    NoCard,
-    /// It does not work at our voltage, or does not begin to work.
-    NotReady,
-    /// It refused a command, with this response.
-    Refused {
-        /// The command's number.
-        command: u8,
-        /// Its R1 (§7.3.2.1).
-        response: u8,
-    },
-    /// It did not take a block, with this data response (§7.3.3.1).
-    NotTaken(u8),
-    /// It took a block and could not write it, with this status (§7.3.2.3).
-    NotWritten(u8),
-    /// It sent this error token and no block (§7.3.3.3).
-    NotRead(u8),
-    /// It was busy, or sent nothing, for too long.
-    TimedOut,
-    /// Its addresses do not reach this block.
-    OutOfRange,
-}
-
-impl<E> From<E> for Fault<E> {
-    fn from(error: E) -> Self {
-        Self::Bus(error)
+impl<S: Spi, P: Select> Bus<S, P> {
+    /// Sends a command, whether or not the card is busy, and returns its R1.
+    pub(crate) fn command_now(&mut self, command: u8, argument: u32) -> Result<u8, S> {
+        self.exchange(&mut frame(command, argument))?;
+        self.answer()
     }
-}
 
-/// The octets of a command (§7.3.1.1). Checksums are off in SPI mode, but for the two commands that
-/// come before a card knows of the mode (§7.2.2).
-fn frame(command: u8, argument: u32) -> [u8; 6] {
-    let [a, b, c, d] = argument.to_be_bytes();
-    let checksum = match command {
-        0 => 0x95,
-        8 => 0x87,
-        _ => 0xFF,
-    };
-    [0x40 | command, a, b, c, d, checksum]
-}
-
-async fn octet<B: Bus>(bus: &mut B) -> Result<u8, B::Error> {
-    let mut octet = [IDLE];
-    bus.exchange(&mut octet).await?;
-    Ok(octet[0])
-}
-
-/// Sends a command, whether or not the card is busy, and returns its R1.
-pub(crate) async fn command_now<B: Bus>(
-    bus: &mut B,
-    command: u8,
-    argument: u32,
-) -> Result<u8, Fault<B::Error>> {
-    bus.send(&frame(command, argument)).await?;
-    for _ in 0..ANSWER_OCTETS {
-        let response = octet(bus).await?;
-        if response & 0x80 == 0 {
-            return Ok(response);
+    /// Receives an R1.
+    fn answer(&mut self) -> Result<u8, S> {
+        for _ in 0..ANSWER_OCTETS {
+            let [response] = self.octets()?;
+            if response & 0x80 == 0 {
+                return Ok(response);
+            }
         }
+        Err(Fault::NoCard)
     }
-    Err(Fault::NoCard)
-}
 
-/// Sends a command once the card is not busy, and returns its R1.
-pub(crate) async fn command<B: Bus>(
-    bus: &mut B,
-    command: u8,
-    argument: u32,
-) -> Result<u8, Fault<B::Error>> {
-    ready(bus).await?;
-    command_now(bus, command, argument).await
-}
-
-/// Sends a command that must be answered with R1 = 0.
-pub(crate) async fn command_ok<B: Bus>(
-    bus: &mut B,
-    command: u8,
-    argument: u32,
-) -> Result<(), Fault<B::Error>> {
-    match self::command(bus, command, argument).await? {
-        0 => Ok(()),
-        response => Err(Fault::Refused { command, response }),
-    }
-}
-
-/// Reads what follows R1 in a longer response.
-pub(crate) async fn rest<const N: usize, B: Bus>(bus: &mut B) -> Result<[u8; N], B::Error> {
-    let mut octets = [IDLE; N];
-    bus.exchange(&mut octets).await?;
-    Ok(octets)
-}
-
-/// Ends the block that the card may be receiving, with filler, and waits until it is stored.
-pub(crate) async fn end_block<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
-    bus.send(&[START]).await?;
-    for _ in 0..=BLOCK / 8 {
-        bus.send(&[IDLE; 8]).await?;
-    }
-    ready(bus).await
-}
-
-/// Reads a data block.
-pub(crate) async fn receive<B: Bus>(
-    bus: &mut B,
-    content: &mut [u8],
-) -> Result<(), Fault<B::Error>> {
-    let begun = Instant::now();
-    loop {
-        match octet(bus).await? {
-            START => break,
-            IDLE if begun.elapsed() > TIMEOUT => return Err(Fault::TimedOut),
-            IDLE => yield_now().await,
-            token => return Err(Fault::NotRead(token)),
-        }
-    }
-    content.fill(IDLE);
-    bus.exchange(content).await?;
-    // Its checksum; the store has one of its own in each block.
-    let _: [u8; 2] = rest(bus).await?;
-    Ok(())
-}
-
-/// Writes a data block, and waits until the card has stored it.
-pub(crate) async fn send<B: Bus>(bus: &mut B, content: &[u8]) -> Result<(), Fault<B::Error>> {
-    bus.send(&[IDLE, START]).await?;
-    bus.send(content).await?;
-    let [_, _, response] = rest(bus).await?;
-    if response & 0x1F != 0x05 {
-        return Err(Fault::NotTaken(response));
-    }
-    ready(bus).await
-}
-
-/// Waits until the card is not busy. It can be for a quarter of a second, in which the rest of the
-/// device goes on.
-async fn ready<B: Bus>(bus: &mut B) -> Result<(), Fault<B::Error>> {
-    let begun = Instant::now();
-    while octet(bus).await? != IDLE {
-        if begun.elapsed() > TIMEOUT {
+    /// Sends a command to a card that is not busy, and returns its R1.
+    pub(crate) fn command(&mut self, command: u8, argument: u32) -> Result<u8, S> {
+        // Zeros of a busy card would pass for an answer.
+        if self.octets()? != [IDLE] {
             return Err(Fault::TimedOut);
         }
-        yield_now().await;
+        self.command_now(command, argument)
     }
-    Ok(())
+
+    /// Sends a command that must be answered with R1 = 0.
+    pub(crate) fn command_ok(&mut self, command: u8, argument: u32) -> Result<(), S> {
+        match self.command(command, argument)? {
+            0 => Ok(()),
+            response if response & R1_GARBLED != 0 => Err(Fault::Garbled),
+            response => Err(Fault::Refused { command, response }),
+        }
+    }
+
+    /// Reads a data block.
+    pub(crate) async fn receive(&mut self, content: &mut [u8]) -> Result<(), S> {
+        self.patience = Patience::new(READ_TIMEOUT);
+        loop {
+            match self.octets()? {
+                [START] => break,
+                [IDLE] => self.patience.wait().await?,
+                [token @ 1..=ERROR_TOKEN_MAX] => return Err(Fault::NotRead(token)),
+                _ => return Err(Fault::Garbled),
+            }
+        }
+        self.receive_all(content).await?;
+        if self.octets()? == crc::of_block(content) { Ok(()) } else { Err(Fault::Garbled) }
+    }
+
+    /// Writes a data block, and waits until the card has stored it.
+    pub(crate) async fn send_block(&mut self, content: &[u8]) -> Result<(), S> {
+        let [high, low] = crc::of_block(content);
+        self.exchange(&mut [IDLE, START])?;
+        self.send_all(content).await?;
+        let mut end = [high, low, IDLE];
+        self.exchange(&mut end)?;
+        let [_, _, response] = end;
+        match response & RESPONSE_BITS {
+            ACCEPTED => self.ready(BUSY_TIMEOUT).await,
+            WRITE_ERROR => Err(Fault::NotTaken(response)),
+            _ => Err(Fault::Garbled),
+        }
+    }
+
+    /// Ends what the card may be sending or receiving when we know nothing of it: one block, whose
+    /// rest has a wrong checksum, or many. A card that does neither refuses the command.
+    pub(crate) fn end_transfer(&mut self) -> Result<(), S> {
+        self.exchange(&mut [START])?;
+        for _ in 0..=BLOCK / 8 {
+            self.exchange(&mut [IDLE; 8])?;
+        }
+        self.exchange(&mut [STOP, IDLE])?;
+        self.exchange(&mut frame(command::STOP_TRANSMISSION, 0))?;
+        self.exchange(&mut [IDLE; ANSWER_OCTETS + 1])
+    }
+
+    /// Waits until the card is not busy.
+    pub(crate) async fn ready(&mut self, limit: Duration) -> Result<(), S> {
+        self.patience = Patience::new(limit);
+        while self.octets()? != [IDLE] {
+            self.patience.wait().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The octets of a command (§7.3.1.1).
+fn frame(command: u8, argument: u32) -> [u8; 6] {
+    let [a, b, c, d] = argument.to_be_bytes();
+    let mut frame = [0x40 | command, a, b, c, d, 0];
+    let [covered @ .., checksum] = &mut frame;
+    *checksum = crc::of_command(covered);
+    frame
 }

@@ -9,14 +9,17 @@ use cortex_m_rt::entry;
 use defmt_semihosting as _;
 use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
-use lm3s6965::spi::Spi;
+use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
 use postern_device::{Board, Memory, Runner};
-use postern_sd::SdCard;
+use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
+
+/// 397 kHz and 25 MHz.
+const CLOCKS: Clocks<Divisor> = Clocks { slow: Divisor(126), fast: Divisor(2) };
 
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
@@ -55,7 +58,7 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 #[embassy_executor::task]
 async fn application(spawner: Spawner) {
     let ethernet = Ethernet::start(FRAMES.take());
-    let card = SdCard::new(Spi::start());
+    let card = SdCard::new(Spi::start(), Select::start(), CLOCKS);
     let start = |runner| {
         static RUNNER: static_cell::StaticCell<Runner<'static, Ethernet>> =
             static_cell::StaticCell::new();

@@ -19,10 +19,8 @@ use embassy_stm32::rng::{self, Rng};
 use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
 use postern_device::{Board, Memory, Runner};
-use postern_sd::SdCard;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use card::CardBus;
 use reset::Watchdog;
 
 #[cfg(feature = "defmt")]
@@ -74,6 +72,8 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 #[embassy_executor::main]
 async fn main(spawner: Spawner) -> ! {
     let p = embassy_stm32::init(clock::config());
+    // Before anything takes its time: a card that is selected hears noise.
+    let select = Output::new(p.PD14, Level::High, Speed::Medium);
     // Before the Ethernet controller, which waits for the PHY's clock for ever.
     let (watchdog, _cause) = Watchdog::start(p.IWDG);
     #[cfg(feature = "defmt")]
@@ -103,7 +103,7 @@ async fn main(spawner: Spawner) -> ! {
 
     let bus =
         Spi::new(p.SPI1, p.PA5, p.PB5, p.PG9, p.GPDMA1_CH0, p.GPDMA1_CH1, Interrupts, card::slow());
-    let card = SdCard::new(CardBus::new(bus, p.PD14));
+    let card = card::new(bus, select);
     let start = |runner| {
         static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));

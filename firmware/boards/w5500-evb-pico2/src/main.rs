@@ -17,10 +17,8 @@ use embassy_rp::spi::Spi;
 use embassy_rp::trng::{self, Trng};
 use embassy_rp::{bind_interrupts, dma};
 use postern_device::{Board, Memory, Runner};
-use postern_sd::SdCard;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use card::CardBus;
 use ethernet::{Chip, Ethernet};
 use reset::Watchdog;
 
@@ -70,6 +68,8 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 #[embassy_executor::main]
 async fn main(spawner: Spawner) -> ! {
     let p = embassy_rp::init(Default::default());
+    // Before anything takes its time: a card that is selected hears noise.
+    let select = Output::new(p.PIN_13, Level::High);
     let (watchdog, _cause) = Watchdog::start(p.WATCHDOG);
     #[cfg(feature = "defmt")]
     defmt::info!("reset by {}", _cause);
@@ -102,7 +102,7 @@ async fn main(spawner: Spawner) -> ! {
         Interrupts,
         Default::default(),
     );
-    let card = SdCard::new(CardBus::new(bus, p.PIN_13));
+    let card = card::new(bus, select);
     let start = |runner| {
         static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));

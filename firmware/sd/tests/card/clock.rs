@@ -1,24 +1,73 @@
-//! embassy's time, from the computer's clock. Its own `std` feature would be on for all packages
-//! that are built together, and the device's tests bring a clock that stands still.
+//! embassy's time, and an executor, for tests of one thread each: time goes on with the octets on
+//! the bus, and from timer to timer when nothing else is to be done.
 
-use std::sync::LazyLock;
-use std::task::Waker;
-use std::time::Instant;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use embassy_time_driver::{Driver, TICK_HZ};
 
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+thread_local! {
+    static NOW_NS: Cell<u64> = const { Cell::new(0) };
+    static TIMERS: RefCell<BTreeSet<u64>> = const { RefCell::new(BTreeSet::new()) };
+}
 
-struct HostClock;
+const TICK_NS: u64 = 1_000_000_000 / TICK_HZ;
+/// What a turn of a task takes.
+const TURN_NS: u64 = 1_000;
 
-embassy_time_driver::time_driver_impl!(static CLOCK: HostClock = HostClock);
+struct TestClock;
 
-impl Driver for HostClock {
+embassy_time_driver::time_driver_impl!(static CLOCK: TestClock = TestClock);
+
+impl Driver for TestClock {
     fn now(&self) -> u64 {
-        let elapsed = BEGINNING.elapsed();
-        elapsed.as_secs() * TICK_HZ + u64::from(elapsed.subsec_micros()) * TICK_HZ / 1_000_000
+        now_ns() / TICK_NS
     }
 
-    /// The tests' `block_on` polls without being woken.
-    fn schedule_wake(&self, _at: u64, _waker: &Waker) {}
+    fn schedule_wake(&self, at: u64, _waker: &Waker) {
+        TIMERS.with_borrow_mut(|timers| timers.insert(at));
+    }
+}
+
+/// The time since this thread began.
+pub fn now_ns() -> u64 {
+    NOW_NS.get()
+}
+
+/// Lets time go on.
+pub fn pass_ns(passed: u64) {
+    NOW_NS.set(now_ns() + passed);
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `future` to its end.
+///
+/// # Panics
+/// When it waits, and there is no timer.
+pub fn run<F: Future>(future: F) -> F::Output {
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        pass_ns(TURN_NS);
+        if !woken.0.swap(false, Ordering::Relaxed) {
+            let timer = TIMERS.with_borrow_mut(BTreeSet::pop_first);
+            let at = timer.expect("it waits for something");
+            NOW_NS.set(now_ns().max(at * TICK_NS));
+        }
+    }
 }

@@ -1,233 +1,275 @@
-//! A simulated card, octet by octet.
+//! The wires to a simulated card, octet by octet. They are strict: a driver that does what the
+//! specification forbids panics, and so does one that relies on what embedded-hal leaves open.
+
+mod card;
+mod protocol;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use postern_card::Block;
-use postern_sd::{Bus, Speed};
+use embassy_embedded_hal::SetConfig;
+use embedded_hal::digital::{ErrorType as PinErrorType, OutputPin};
+use embedded_hal::spi::ErrorType;
 
-/// How a card behaves.
-pub struct Behaviour {
-    /// Whether it is one of version 2 that is addressed in blocks.
-    pub block_addressed: bool,
-    /// Its description of itself; none: it refuses to tell.
-    pub csd: Option<[u8; 16]>,
-    /// How often it is asked to leave its idle state until it does.
-    pub idle_turns: usize,
-    /// R1 before what CMD58 reads.
-    pub ocr_response: u8,
-    /// The first octet of what it sends for a block.
-    pub token: u8,
-    /// What it says of a block that it is sent.
-    pub data_response: u8,
-    /// The second octet of its status; none: it refuses to tell.
-    pub status: Option<u8>,
-    /// For how many octets it is busy after a block.
-    pub busy: usize,
+pub use card::SimCard;
+pub use protocol::{Bad, Behaviour, HIGH_CAPACITY, MMC, STANDARD, VERSION_1};
+
+use crate::clock;
+use protocol::crc7;
+
+/// Clocks a second: the slow clock and the fast one.
+pub const SLOW: u32 = 400_000;
+pub const FAST: u32 = 25_000_000;
+/// What is on a wire that nobody drives.
+const HIGH: u8 = 0xFF;
+
+/// Which wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// To the card.
+    Mosi,
+    /// From it.
+    Miso,
 }
 
-/// A card of 32 GiB without a fault.
-pub const GOOD: Behaviour = Behaviour {
-    block_addressed: true,
-    csd: Some([0x40, 0, 0, 0, 0, 9, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0]),
-    idle_turns: 2,
-    ocr_response: 0,
-    token: 0xFE,
-    data_response: 0xE5,
-    status: Some(0),
-    busy: 3,
-};
-
-/// A card.
-pub struct SimCard {
-    /// Whether it is in its socket.
-    pub present: bool,
-    /// What it waits for.
-    pub state: State,
-    /// What is stored, by address.
-    pub blocks: HashMap<u32, Block>,
-    /// The commands that it was sent, by number.
-    pub commands: Vec<u8>,
-    behaviour: Behaviour,
-    selected: bool,
-    idle: bool,
-    /// It has refused a command, and will say so once more, as QEMU 10's does.
-    refused: bool,
-    busy_left: usize,
-    input: Vec<u8>,
-    output: VecDeque<u8>,
+/// What is wrong with the wires.
+#[derive(Default)]
+pub struct Noise {
+    /// A bit that flips, of those that are exchanged from now on while the card is selected.
+    pub flip: Option<(Wire, usize)>,
+    /// One octet of so many is changed, on either wire.
+    pub one_of: Option<usize>,
+    /// Whether that happens with the slow clock too.
+    pub even_slow: bool,
+    /// How many bits have changed.
+    pub changed: usize,
+    /// How many octets there were.
+    pub octets: usize,
 }
 
-/// What a card waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The command that puts it into SPI mode.
-    Reset,
-    /// Any command.
-    Command,
-    /// The token before a block for this address.
-    Token(u32),
-    /// The rest of that block.
-    Data(u32),
-}
-
-impl SimCard {
-    fn new(behaviour: Behaviour) -> Self {
-        Self {
-            present: true,
-            state: State::Reset,
-            blocks: HashMap::new(),
-            commands: Vec::new(),
-            behaviour,
-            selected: false,
-            idle: true,
-            refused: false,
-            busy_left: 0,
-            input: Vec::new(),
-            output: VecDeque::new(),
-        }
-    }
-
-    fn octet(&mut self, octet: u8) -> u8 {
-        if !self.selected || !self.present {
-            return 0xFF;
-        }
-        let answer = match self.output.pop_front() {
-            Some(octet) => octet,
-            None if self.busy_left > 0 => {
-                self.busy_left -= 1;
-                return 0;
-            }
-            None => 0xFF,
-        };
-        match self.state {
-            State::Reset | State::Command => self.command_octet(octet),
-            State::Token(address) if octet == 0xFE => self.state = State::Data(address),
-            State::Token(_) => {}
-            State::Data(address) => self.data_octet(address, octet),
-        }
-        answer
-    }
-
-    fn command_octet(&mut self, octet: u8) {
-        if !self.input.is_empty() || octet & 0xC0 == 0x40 {
-            self.input.push(octet);
-        }
-        if let [command, a, b, c, d, checksum] = self.input[..] {
-            self.input.clear();
-            let command = command & 0x3F;
-            if self.state != State::Reset || (command, checksum) == (0, 0x95) {
-                self.commands.push(command);
-                self.output.push_back(0xFF);
-                self.execute(command, u32::from_be_bytes([a, b, c, d]));
+impl Noise {
+    /// What arrives of an octet that is sent on `wire`.
+    fn change(&mut self, wire: Wire, octet: u8, speed: u32) -> u8 {
+        let mut mask = 0;
+        if let Some((flipped, bit)) = self.flip
+            && flipped == wire
+        {
+            if bit < 8 {
+                mask = 0x80 >> bit;
+                self.flip = None;
+            } else {
+                self.flip = Some((wire, bit - 8));
             }
         }
-    }
-
-    fn data_octet(&mut self, address: u32, octet: u8) {
-        self.input.push(octet);
-        if let Some((block, [_, _])) = self.input.split_first_chunk::<512>() {
-            self.blocks.insert(address, *block);
-            self.input.clear();
-            self.output.push_back(self.behaviour.data_response);
-            self.busy_left = self.behaviour.busy;
-            self.state = State::Command;
-        }
-    }
-
-    fn execute(&mut self, command: u8, argument: u32) {
-        let refused = if std::mem::take(&mut self.refused) { 4 } else { 0 };
-        let r1 = u8::from(self.idle) | refused;
-        match command {
-            0 => {
-                self.state = State::Command;
-                self.idle = true;
-                self.output.push_back(1);
-            }
-            8 if self.behaviour.block_addressed => {
-                self.output.push_back(r1);
-                self.output.extend(argument.to_be_bytes());
-            }
-            9 if self.behaviour.csd.is_some() => {
-                self.output.extend([0, 0xFF]);
-                let csd = self.behaviour.csd.expect("it was looked at");
-                self.send(&csd);
-            }
-            13 if self.behaviour.status.is_some() => {
-                self.output.push_back(0);
-                self.output.extend(self.behaviour.status);
-            }
-            17 => {
-                self.output.extend([refused, 0xFF]);
-                let block = self.blocks.get(&argument).copied().unwrap_or([0; 512]);
-                self.send(&block);
-            }
-            24 => {
-                self.output.push_back(refused);
-                self.state = State::Token(argument);
-            }
-            41 => {
-                let asked = argument & 1 << 30 != 0;
-                self.idle =
-                    self.behaviour.idle_turns > 0 || asked != self.behaviour.block_addressed;
-                self.behaviour.idle_turns = self.behaviour.idle_turns.saturating_sub(1);
-                self.output.push_back(u8::from(self.idle));
-            }
-            16 | 55 => self.output.push_back(r1),
-            58 => self.output.extend([self.behaviour.ocr_response, 0xC0, 0xFF, 0x80, 0]),
-            _ => {
-                self.output.push_back(r1 | 4);
-                self.refused = matches!(command, 9 | 13);
+        if let Some(one_of) = self.one_of {
+            self.octets += 1;
+            if (speed > SLOW || self.even_slow) && self.octets.is_multiple_of(one_of) {
+                mask |= 1 << (self.octets / one_of % 8);
             }
         }
-    }
-
-    fn send(&mut self, data: &[u8]) {
-        self.output.push_back(self.behaviour.token);
-        if self.behaviour.token == 0xFE {
-            self.output.extend(data);
-            self.output.extend([0, 0]);
-        }
+        self.changed += usize::from(mask != 0);
+        octet ^ mask
     }
 }
 
-/// The way to a simulated card.
-#[derive(Clone)]
-pub struct SimBus(pub Rc<RefCell<SimCard>>);
-
-impl SimBus {
-    pub fn new(behaviour: Behaviour) -> Self {
-        Self(Rc::new(RefCell::new(SimCard::new(behaviour))))
-    }
-
-    /// Takes the card out, and puts another one in.
-    pub fn exchange(&self, behaviour: Behaviour) {
-        *self.0.borrow_mut() = SimCard::new(behaviour);
-    }
+/// The wires, and the card at their end.
+pub struct Wires {
+    pub card: SimCard,
+    pub noise: Noise,
+    pub selected: bool,
+    /// Clocks a second.
+    pub speed: u32,
+    /// The fastest that was ever set.
+    pub top_speed: u32,
+    /// When another card is put in the place of this one.
+    pub replaced_at_ns: Option<u64>,
+    /// Octets since the card was last selected or not any more.
+    since_edge: usize,
+    /// Whether the controller may not have ended what it was given.
+    is_sending: bool,
 }
 
-impl Bus for SimBus {
-    type Error = Infallible;
-
-    fn set_speed(&mut self, _: Speed) {}
+impl Wires {
+    fn exchange(&mut self, sent: u8) -> u8 {
+        clock::pass_ns(8_000_000_000 / u64::from(self.speed));
+        self.is_sending = true;
+        self.since_edge += 1;
+        if self.replaced_at_ns.take_if(|at_ns| *at_ns <= clock::now_ns()).is_some() {
+            self.card = SimCard::new(self.card.behaviour);
+        }
+        if !self.selected {
+            self.card.idle_octet(sent, self.speed);
+            return HIGH;
+        }
+        let arrived = self.noise.change(Wire::Mosi, sent, self.speed);
+        self.card.is_disturbed |= self.noise.changed > 0;
+        let answer = self.card.octet(arrived, self.speed);
+        self.noise.change(Wire::Miso, answer, self.speed)
+    }
 
     fn select(&mut self, selected: bool) {
-        self.0.borrow_mut().selected = selected;
+        assert!(!self.is_sending, "the select line changes while the controller is busy");
+        if selected && !self.selected {
+            assert!(self.since_edge > 0, "no clocks between two selections");
+        }
+        if selected != self.selected {
+            self.since_edge = 0;
+            self.card.select(selected);
+        }
+        self.selected = selected;
+    }
+}
+
+/// A controller of SPI, and the line that selects the card.
+#[derive(Clone)]
+pub struct SimSpi(pub Rc<RefCell<Wires>>);
+
+/// The line that selects the card.
+pub struct SimSelect(Rc<RefCell<Wires>>);
+
+impl SimSpi {
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self(Rc::new(RefCell::new(Wires {
+            card: SimCard::new(behaviour),
+            noise: Noise::default(),
+            selected: false,
+            speed: FAST,
+            top_speed: 0,
+            replaced_at_ns: None,
+            since_edge: 1,
+            is_sending: false,
+        })))
     }
 
-    async fn exchange(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {
-        let mut sim = self.0.borrow_mut();
-        octets.iter_mut().for_each(|octet| *octet = sim.octet(*octet));
+    pub fn select(&self) -> SimSelect {
+        SimSelect(Rc::clone(&self.0))
+    }
+
+    /// What a reset of the board does to the wires: nobody holds the select line low.
+    pub fn reset_board(&self) {
+        let mut wires = self.0.borrow_mut();
+        wires.is_sending = false;
+        wires.select(false);
+    }
+
+    /// A transfer of a block, which a reset of the board breaks off after so many octets of data.
+    pub fn break_off(&self, command: u8, block: u32, octets: usize) {
+        let [a, b, c, d] = block.to_be_bytes();
+        let frame = [0x40 | command, a, b, c, d];
+        let content =
+            [vec![0xA5; octets.min(512)], vec![HIGH; octets.saturating_sub(512)]].concat();
+        self.0.borrow_mut().select(true);
+        self.transfer(&mut [&frame[..], &[crc7(&frame) << 1 | 1, HIGH, HIGH, HIGH]].concat());
+        match command {
+            17 => self.transfer(&mut vec![HIGH; octets]),
+            24 => self.transfer(&mut [vec![0xFE], content].concat()),
+            _ => self.transfer(&mut [vec![0xFC], content].concat()),
+        }
+        // The next driver can't know of it.
+        self.0.borrow_mut().card.is_disturbed = true;
+        self.reset_board();
+    }
+
+    fn transfer(&self, octets: &mut [u8]) {
+        let mut wires = self.0.borrow_mut();
+        octets.iter_mut().for_each(|octet| *octet = wires.exchange(*octet));
+    }
+
+    /// What is sent while a controller only reads is left open: here it is the worst.
+    fn read(&self, octets: &mut [u8]) {
+        octets.fill(0);
+        self.transfer(octets);
+    }
+
+    fn exchange(&self, received: &mut [u8], sent: &[u8]) {
+        let mut octets = vec![0; received.len().max(sent.len())];
+        octets[..sent.len()].copy_from_slice(sent);
+        self.transfer(&mut octets);
+        received.copy_from_slice(&octets[..received.len()]);
+    }
+}
+
+impl ErrorType for SimSpi {
+    type Error = Infallible;
+}
+
+impl embedded_hal::spi::SpiBus for SimSpi {
+    fn read(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {
+        SimSpi::read(self, octets);
         Ok(())
     }
 
-    async fn send(&mut self, octets: &[u8]) -> Result<(), Infallible> {
-        let mut sim = self.0.borrow_mut();
-        for octet in octets {
-            sim.octet(*octet);
-        }
+    fn write(&mut self, octets: &[u8]) -> Result<(), Infallible> {
+        self.exchange(&mut [], octets);
+        Ok(())
+    }
+
+    fn transfer(&mut self, received: &mut [u8], sent: &[u8]) -> Result<(), Infallible> {
+        self.exchange(received, sent);
+        Ok(())
+    }
+
+    fn transfer_in_place(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {
+        SimSpi::transfer(self, octets);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        self.0.borrow_mut().is_sending = false;
+        Ok(())
+    }
+}
+
+impl embedded_hal_async::spi::SpiBus for SimSpi {
+    async fn read(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {
+        embedded_hal::spi::SpiBus::read(self, octets)
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Infallible> {
+        embedded_hal::spi::SpiBus::write(self, octets)
+    }
+
+    async fn transfer(&mut self, received: &mut [u8], sent: &[u8]) -> Result<(), Infallible> {
+        embedded_hal::spi::SpiBus::transfer(self, received, sent)
+    }
+
+    async fn transfer_in_place(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {
+        embedded_hal::spi::SpiBus::transfer_in_place(self, octets)
+    }
+
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        embedded_hal::spi::SpiBus::flush(self)
+    }
+}
+
+impl SetConfig for SimSpi {
+    /// Clocks a second.
+    type Config = u32;
+    type ConfigError = Infallible;
+
+    fn set_config(&mut self, speed: &u32) -> Result<(), Infallible> {
+        let mut wires = self.0.borrow_mut();
+        assert!(!wires.selected, "the clock changes while the card is selected");
+        assert!(!wires.is_sending, "the clock changes while the controller is busy");
+        wires.speed = *speed;
+        wires.top_speed = wires.top_speed.max(*speed);
+        Ok(())
+    }
+}
+
+impl PinErrorType for SimSelect {
+    type Error = Infallible;
+}
+
+impl OutputPin for SimSelect {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.0.borrow_mut().select(true);
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.0.borrow_mut().select(false);
         Ok(())
     }
 }
