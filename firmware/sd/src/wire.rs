@@ -18,15 +18,20 @@ pub(crate) mod command {
     pub(crate) const SET_BLOCKLEN: u8 = 16;
     pub(crate) const READ_SINGLE_BLOCK: u8 = 17;
     pub(crate) const WRITE_BLOCK: u8 = 24;
+    pub(crate) const WRITE_MULTIPLE_BLOCK: u8 = 25;
     pub(crate) const APP_CMD: u8 = 55;
     pub(crate) const READ_OCR: u8 = 58;
     pub(crate) const CRC_ON_OFF: u8 = 59;
     /// Behind [`APP_CMD`].
+    pub(crate) const SET_WR_BLK_ERASE_COUNT: u8 = 23;
+    /// Behind [`APP_CMD`].
     pub(crate) const SD_SEND_OP_COND: u8 = 41;
 }
 
-/// Begins a data block that is read or written (§7.3.3.2).
-const START: u8 = 0xFE;
+/// Begins a data block that is read, or one that is written alone (§7.3.3.2).
+pub(crate) const START: u8 = 0xFE;
+/// Begins each of many data blocks that are written.
+pub(crate) const START_OF_MANY: u8 = 0xFC;
 /// Ends many data blocks that are written.
 const STOP: u8 = 0xFD;
 /// Octets within which a command is answered (§7.5.1.1), and one.
@@ -104,9 +109,9 @@ impl<S: Spi, P: Select> Bus<S, P> {
     }
 
     /// Writes a data block, and waits until the card has stored it.
-    pub(crate) async fn send_block(&mut self, content: &[u8]) -> Result<(), S> {
+    pub(crate) async fn send_block(&mut self, start: u8, content: &[u8]) -> Result<(), S> {
         let [high, low] = crc::of_block(content);
-        self.exchange(&mut [IDLE, START])?;
+        self.exchange(&mut [IDLE, start])?;
         self.send_all(content).await?;
         let mut end = [high, low, IDLE];
         self.exchange(&mut end)?;
@@ -116,6 +121,22 @@ impl<S: Spi, P: Select> Bus<S, P> {
             WRITE_ERROR => Err(Fault::NotTaken(response)),
             _ => Err(Fault::Garbled),
         }
+    }
+
+    /// Ends many data blocks that went well, and waits until the card has stored them.
+    pub(crate) async fn stop(&mut self) -> Result<(), S> {
+        self.exchange(&mut [IDLE, STOP, IDLE])?;
+        self.ready(BUSY_TIMEOUT).await
+    }
+
+    /// Ends many data blocks, one of which the card did not take: it hears no token then (§7.2.4).
+    pub(crate) async fn abort(&mut self) -> Result<(), S> {
+        self.ready(BUSY_TIMEOUT).await?;
+        self.exchange(&mut frame(command::STOP_TRANSMISSION, 0))?;
+        // The octet behind the command is no answer, whatever it is.
+        let [_] = self.octets()?;
+        self.answer()?;
+        self.ready(BUSY_TIMEOUT).await
     }
 
     /// Ends what the card may be sending or receiving when we know nothing of it: one block, whose

@@ -2,6 +2,7 @@
 
 mod clock;
 mod faults;
+mod many;
 mod noise;
 mod sim;
 mod starting;

@@ -95,6 +95,24 @@ fn no_bit_that_changes_makes_a_card_another() {
 }
 
 #[test]
+fn no_bit_that_changes_among_many_blocks_is_stored() {
+    let (mut card, spi) = ready(HIGH_CAPACITY);
+    let contents = [[1; 512], [2; 512]];
+    let changes = each_bit(|wire, bit| {
+        spi.0.borrow_mut().noise = Noise { flip: Some((wire, bit)), ..Noise::default() };
+        spi.0.borrow_mut().card.blocks.clear();
+        assert_eq!(run(card.write_all(0x107, &contents)), Ok(()), "{wire:?}, bit {bit}");
+        let mut wires = spi.0.borrow_mut();
+        assert_eq!(wires.card.blocks.len(), 2, "{wire:?}, bit {bit}");
+        assert_eq!(wires.card.blocks[&0x107], contents[0]);
+        assert_eq!(wires.card.blocks[&0x108], contents[1]);
+        wires.card.is_disturbed = false;
+        std::mem::take(&mut wires.noise)
+    });
+    assert!(changes > 4 * 8 * 520, "{changes}");
+}
+
+#[test]
 fn wires_that_are_bad_at_the_fast_clock_are_used_with_the_slow_one() {
     let (mut card, spi) = ready(HIGH_CAPACITY);
     spi.0.borrow_mut().noise.one_of = Some(301);

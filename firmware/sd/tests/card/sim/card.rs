@@ -62,7 +62,7 @@ pub struct SimCard {
     state: State,
     status: u8,
     /// How many blocks it was told to erase before many are written.
-    erases: u32,
+    pub erases: u32,
     input: Vec<u8>,
     output: VecDeque<u8>,
     /// A block that is sent from this time on.
