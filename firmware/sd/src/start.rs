@@ -21,6 +21,8 @@ const ECHO: u32 = 0xFFF;
 /// ACMD41, HCS: we take cards of high capacity, addressed in blocks (§4.2.3). OCR, CCS: this card
 /// is one (§5.1).
 const HIGH_CAPACITY: u32 = 1 << 30;
+/// OCR: the card has been initialised (§5.1).
+const INITIALISED: u32 = 1 << 31;
 
 /// What a card that is ready has said of itself.
 #[derive(Clone, Copy)]
@@ -69,7 +71,8 @@ pub(crate) async fn start<S: Spi, P: Select>(bus: &mut Bus<S, P>) -> Result<Read
 /// Makes a card ready again, which was ready and has kept its power, but may be in the middle of
 /// something or not answer any more. The clock is slow then.
 ///
-/// A card that lost its power answers only to GO_IDLE_STATE, and may be another one by now.
+/// A card that lost its power may be another one by now. It answers only to GO_IDLE_STATE; one that
+/// answers sooner, as QEMU's does, is not initialised.
 pub(crate) async fn restart<S: Spi, P: Select>(bus: &mut Bus<S, P>) -> Result<(), S> {
     bus.set_speed(Speed::Slow);
     let mut tries = 1;
@@ -90,12 +93,10 @@ pub(crate) async fn restart<S: Spi, P: Select>(bus: &mut Bus<S, P>) -> Result<()
     Ok(())
 }
 
-/// Ends what the card may be sending or receiving, after which it answers a command.
+/// Ends what the card may be sending or receiving, and looks whether it is initialised yet.
 fn resynchronise<S: Spi, P: Select>(bus: &mut Bus<S, P>) -> Result<(), S> {
     bus.end_transfer()?;
-    bus.command(command::SEND_STATUS, 0)?;
-    let [_] = bus.octets()?;
-    Ok(())
+    if conditions(bus)? & INITIALISED != 0 { Ok(()) } else { Err(Fault::NoCard) }
 }
 
 /// Takes a card from any state to the one in which it reads and writes, and returns whether it is

@@ -94,13 +94,15 @@ fn a_card_that_is_put_in_later_is_found() {
 
 #[test]
 fn a_card_that_was_pulled_out_is_not_used_again() {
-    for is_another in [false, true] {
-        let (mut card, spi) = ready(HIGH_CAPACITY);
+    let at_once = Behaviour { answers_at_once: true, ..HIGH_CAPACITY };
+    for (behaviour, is_another) in [(HIGH_CAPACITY, false), (HIGH_CAPACITY, true), (at_once, true)]
+    {
+        let (mut card, spi) = ready(behaviour);
         assert!(keeps(&mut card, 0));
         spi.0.borrow_mut().card.pull_out();
         assert_eq!(run(card.write(1, &OURS)), Err(Fault::NoCard));
         if is_another {
-            spi.0.borrow_mut().card = SimCard::new(HIGH_CAPACITY);
+            spi.0.borrow_mut().card = SimCard::new(behaviour);
         }
         spi.0.borrow_mut().card.is_present = true;
         for _ in 0..2 {

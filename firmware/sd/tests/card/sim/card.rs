@@ -193,12 +193,15 @@ impl SimCard {
     fn command(&mut self, command: u8, argument: u32, is_right: bool, speed: u32) {
         if !self.is_spi {
             // Any other is for the other mode, in which its answer would be on the other wire.
-            if command != 0 || !is_right {
+            let is_reset = command == 0 && is_right;
+            if !is_reset && !self.behaviour.answers_at_once {
                 return;
             }
-            assert!(self.wake_clocks >= WAKE_CLOCKS, "{} clocks before it", self.wake_clocks);
-            assert!(speed <= SLOW, "a clock of {speed} before it is ready");
-            self.is_spi = true;
+            if is_reset {
+                assert!(self.wake_clocks >= WAKE_CLOCKS, "{} clocks before it", self.wake_clocks);
+                assert!(speed <= SLOW, "a clock of {speed} before it is ready");
+                self.is_spi = true;
+            }
         }
         if now_ns() < self.busy_until_ns && (command != 0 || self.is_stuck) {
             self.demand(command == 0, "a command to a card that is busy");
@@ -255,8 +258,12 @@ impl SimCard {
             }
             58 => {
                 self.output.push_back(self.behaviour.ocr_response);
-                let is_large = !self.is_idle && kind == Kind::HighCapacity;
-                self.output.extend([if is_large { 0xC0 } else { 0x80 }, 0xFF, 0x80, 0]);
+                let bits = match kind {
+                    _ if self.is_idle => 0,
+                    Kind::HighCapacity => 0xC0,
+                    _ => 0x80,
+                };
+                self.output.extend([bits, 0xFF, 0x80, 0]);
             }
             59 => {
                 self.checks = argument & 1 != 0;

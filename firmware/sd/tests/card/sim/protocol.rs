@@ -60,6 +60,8 @@ pub struct Behaviour {
     pub reads_for: Duration,
     /// How long it is busy after a block.
     pub writes_for: Duration,
+    /// Whether it answers commands before the one that puts it into SPI mode, as QEMU's does.
+    pub answers_at_once: bool,
     /// Whether it goes on with a transfer after it was not selected any more.
     pub goes_on: bool,
 }
@@ -75,6 +77,7 @@ pub const HIGH_CAPACITY: Behaviour = Behaviour {
     answers_after: 1,
     reads_for: Duration::from_micros(200),
     writes_for: Duration::from_micros(500),
+    answers_at_once: false,
     goes_on: true,
 };
 /// A card of 64 MiB.
