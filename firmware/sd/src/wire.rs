@@ -132,10 +132,7 @@ impl<S: Spi, P: Select> Bus<S, P> {
     /// Ends many data blocks, one of which the card did not take: it hears no token then (§7.2.4).
     pub(crate) async fn abort(&mut self) -> Result<(), S> {
         self.ready(BUSY_TIMEOUT).await?;
-        self.exchange(&mut frame(command::STOP_TRANSMISSION, 0))?;
-        // The octet behind the command is no answer, whatever it is.
-        let [_] = self.octets()?;
-        self.answer()?;
+        self.stop_now()?;
         self.ready(BUSY_TIMEOUT).await
     }
 
@@ -147,6 +144,11 @@ impl<S: Spi, P: Select> Bus<S, P> {
             self.exchange(&mut [IDLE; 8])?;
         }
         self.exchange(&mut [STOP, IDLE])?;
+        self.stop_now()
+    }
+
+    /// Sends the command that ends a transfer. No answer of it is of use, nor the octet before it.
+    fn stop_now(&mut self) -> Result<(), S> {
         self.exchange(&mut frame(command::STOP_TRANSMISSION, 0))?;
         self.exchange(&mut [IDLE; ANSWER_OCTETS + 1])
     }

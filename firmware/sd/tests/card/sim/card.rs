@@ -207,6 +207,9 @@ impl SimCard {
             self.demand(command == 0, "a command to a card that is busy");
             return;
         }
+        if matches!(self.state, State::Token(..)) && command != 0 {
+            return;
+        }
         if self.state == State::Stop && !matches!(command, 0 | 12) {
             self.demand(false, "many blocks that went wrong are not ended");
             return;
@@ -274,7 +277,7 @@ impl SimCard {
                 self.respond(0);
                 self.send(&csd);
             }
-            12 if self.state == State::Stop || matches!(self.state, State::Token(..)) => {
+            12 if self.state == State::Stop => {
                 // Right behind the command comes an octet that is no answer.
                 self.output.push_front(0x3F);
                 self.respond(0);
@@ -353,7 +356,7 @@ impl SimCard {
             self.output.push_back(HIGH);
             self.busy_until_ns = now_ns() + nanos(self.behaviour.writes_for);
         } else if many {
-            // Among many it listens to the command that ends them.
+            // A reset is heard; what else is no token is not.
             self.command_octet(octet, speed);
         }
     }
