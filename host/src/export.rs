@@ -1,5 +1,5 @@
-//! Mail as files that any mail program reads: of each message the content as `<name>.eml`, octet
-//! for octet, and the envelope as `<name>.json`.
+//! Mail as files that any mail program reads: of each message the content as `<name>.eml`, byte
+//! for byte, and the envelope as `<name>.json`.
 
 mod card;
 mod spool;
@@ -120,7 +120,7 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// The envelope of a message of `size` octets, with these recipients.
+/// The envelope of a message of `size` bytes, with these recipients.
 pub fn envelope_json<'e>(
     id: MsgId,
     size: u64,

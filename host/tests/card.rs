@@ -321,7 +321,7 @@ fn what_cannot_be_a_card_is_refused() {
     for command in ["show", "check"] {
         failed(&[command, "card"], "card: the card was not formatted by Postern");
     }
-    let other = "card: is there, and has 1048576 octets: leave --size out";
+    let other = "card: is there, and has 1048576 bytes: leave --size out";
     failed(&["create", "--size", "2 MiB", "card"], other);
     let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "card"]);
     assert_eq!((code, err.as_str()), (0, ""), "a file that is there is used as it is");

@@ -1,4 +1,4 @@
-//! A block device, or a file with the octets of one, as a card.
+//! A block device, or a file with the bytes of one, as a card.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -37,10 +37,10 @@ impl CardFile {
         Self::new(file)
     }
 
-    /// Makes a file of `octets` octets, all of them zero, for a card.
-    pub fn make(path: &Path, octets: u64) -> io::Result<Self> {
+    /// Makes a file of `bytes` bytes, all of them zero, for a card.
+    pub fn make(path: &Path, bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        file.set_len(octets).inspect_err(|_| {
+        file.set_len(bytes).inspect_err(|_| {
             // An empty file would be in the way of the next attempt; the error to tell of is this.
             let _still_there = fs::remove_file(path);
         })?;
@@ -48,13 +48,13 @@ impl CardFile {
     }
 
     fn new(mut file: File) -> io::Result<Self> {
-        let octets = file.seek(SeekFrom::End(0))?;
-        let blocks = u32::try_from(octets / BLOCK as u64).unwrap_or(u32::MAX);
+        let bytes = file.seek(SeekFrom::End(0))?;
+        let blocks = u32::try_from(bytes / BLOCK as u64).unwrap_or(u32::MAX);
         Ok(Self { file, blocks })
     }
 
-    /// Octets of its blocks.
-    pub fn octets(&self) -> u64 {
+    /// Bytes of its blocks.
+    pub fn bytes(&self) -> u64 {
         u64::from(self.blocks) * BLOCK as u64
     }
 }
@@ -93,13 +93,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("card");
         let mut card = CardFile::make(&path, 4 * 512 + 511).expect("a new file");
-        assert_eq!((card.blocks(), card.octets()), (4, 2048));
+        assert_eq!((card.blocks(), card.bytes()), (4, 2048));
         card.write(3, &[7; BLOCK]).await.expect("the last block");
         card.flush().await.expect("a file can be synced");
         assert!(CardFile::make(&path, 512).is_err(), "it is there");
-        let octets = fs::read(&path).expect("the file");
-        assert!(octets[..1536].iter().all(|octet| *octet == 0));
-        assert!(octets[1536..2048].iter().all(|octet| *octet == 7));
+        let bytes = fs::read(&path).expect("the file");
+        assert!(bytes[..1536].iter().all(|byte| *byte == 0));
+        assert!(bytes[1536..2048].iter().all(|byte| *byte == 7));
         let (mut card, mut content) = (CardFile::read(&path).expect("a card"), [0; BLOCK]);
         card.read(3, &mut content).await.expect("the last block");
         assert_eq!(content, [7; BLOCK]);

@@ -117,7 +117,7 @@ pub fn envelope(paths: &[&str]) -> Envelope {
     }
 }
 
-/// Octets that no two messages share.
+/// Bytes that no two messages share.
 pub fn body(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let octets = std::iter::repeat_with(|| {

@@ -109,7 +109,7 @@ impl Recipient {
     }
 }
 
-/// No fewer octets than a record has besides its strings.
+/// No fewer bytes than a record has besides its strings.
 const RECORD: usize = 64;
 
 impl Envelope {
@@ -139,7 +139,7 @@ impl Envelope {
     ///
     /// # Panics
     ///
-    /// When a field is longer than 65,535 octets. Fields are parts of command lines and of reply
+    /// When a field is longer than 65,535 bytes. Fields are parts of command lines and of reply
     /// lines, whose length core bounds far below that.
     pub fn encode(&self, id: MsgId, bytes: &mut Vec<u8>) {
         let strings = self.helo.len() + self.reverse_path.len() + self.envelope_id.len();

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum Admission {
     /// It can.
     Open {
-        /// Octets that the body of one message may have.
+        /// Bytes that the body of one message may have.
         room: u64,
     },
     /// There is no space for any: 452 4.3.1.

@@ -13,7 +13,7 @@ pub struct Held {
     pub id: MsgId,
     /// The client domain.
     pub domain: Domain,
-    /// Octets of the body.
+    /// Bytes of the body.
     pub size: u64,
     /// What the item waits for.
     pub status: Status,

@@ -59,7 +59,7 @@ pub trait Spool: Send + Sync + 'static {
     fn admission(&self) -> watch::Receiver<Admission>;
 
     /// Begins a message. `size` is the client's SIZE= (RFC 1870): a message that cannot fit is
-    /// refused at once. Space is promised as octets come, and given back when the draft is dropped.
+    /// refused at once. Space is promised as bytes come, and given back when the draft is dropped.
     fn begin(
         &self,
         envelope: &Envelope,
@@ -218,7 +218,7 @@ pub trait Draft: Send {
 
 /// A body that is being read.
 pub trait Body: Send {
-    /// The next octets, lent until the next call; empty at the end. The last octets are lent only
+    /// The next bytes, lent until the next call; empty at the end. The last bytes are lent only
     /// once all were verified: [`Error::Damaged`], in their place, when they are not those that
     /// were written.
     fn chunk(&mut self) -> impl Future<Output = Result<&[u8], Error>> + Send;

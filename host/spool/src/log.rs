@@ -62,11 +62,11 @@ pub use self::report::{Damage, Damages, Finding, Report};
 /// What can be chosen about a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Octets of a segment's file. A small disk gets smaller ones.
+    /// Bytes of a segment's file. A small disk gets smaller ones.
     pub segment_bytes: u64,
-    /// Octets of memory for all messages that are being received.
+    /// Bytes of memory for all messages that are being received.
     pub memory_bytes: usize,
-    /// Octets of a body that are held in memory before it gets a draft's file.
+    /// Bytes of a body that are held in memory before it gets a draft's file.
     pub draft_bytes: usize,
     /// A body that is longer keeps a file of its own.
     pub inline_bytes: u64,
@@ -87,7 +87,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same, for a disk of `total` octets: 32 segments or more, and a body of the greatest
+    /// The same, for a disk of `total` bytes: 32 segments or more, and a body of the greatest
     /// length fits its segment.
     fn for_disk(mut self, total: u64) -> Self {
         self.segment_bytes = self.segment_bytes.min((total / 32).max(64 << 10));

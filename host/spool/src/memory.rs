@@ -18,7 +18,7 @@ use crate::{
     Refuse, Settled, Spool, Totals, Turn, Wake,
 };
 
-/// Octets that all bodies may have together.
+/// Bytes that all bodies may have together.
 const ROOM: u64 = 1 << 30;
 
 /// Calls that can be told to fail.

@@ -17,12 +17,12 @@ impl MsgId {
         Self(Uuid::now_v7())
     }
 
-    /// The id that is stored as these octets.
+    /// The id that is stored as these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The octets that are stored.
+    /// The bytes that are stored.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }

@@ -9,7 +9,7 @@ use crate::{Domain, NextTry, Reply};
 pub struct Totals {
     /// Messages held.
     pub messages: u64,
-    /// Octets that their bodies have.
+    /// Bytes that their bodies have.
     pub body_bytes: u64,
     /// Bytes on disk, with what is not yet cleared away.
     pub disk_bytes: u64,
@@ -54,7 +54,7 @@ pub struct QueueStats {
     pub suspended: Option<Reply>,
     /// Whether it was released and that release has not been served yet.
     pub asked: bool,
-    /// Octets of the items' bodies.
+    /// Bytes of the items' bodies.
     pub body_bytes: u64,
     /// When the oldest arrived that waits or is being delivered.
     pub oldest_waiting: Option<Timestamp>,

@@ -67,7 +67,7 @@ pub struct Turn {
 pub struct Claim {
     /// The message.
     pub id: MsgId,
-    /// Octets of the body.
+    /// Bytes of the body.
     pub size: u64,
     /// The envelope, with all the recipients of the domain but those that were delivered to.
     pub envelope: Envelope,

@@ -20,7 +20,7 @@ use crate::observe::rate::Limiter;
 const CONNECTIONS: usize = 64;
 /// How long a request may take to come.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take from its begin to the last octet of its answer.
+/// How long a connection may take from its begin to the last byte of its answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answers that are under way may take when the server ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -27,7 +27,7 @@ pub struct Health {
     pub messages: u64,
     /// Of these, for each domain of theirs, those that wait for a person.
     pub kept: u64,
-    /// Octets of the bodies.
+    /// Bytes of the bodies.
     pub body_bytes: u64,
     /// Bytes that the disk can still take.
     pub free_bytes: u64,
@@ -68,7 +68,7 @@ pub struct Queue {
     pub held: bool,
     /// Why all of it waits, if its host refuses the whole domain.
     pub suspended: Option<String>,
-    /// Octets of the bodies.
+    /// Bytes of the bodies.
     pub body_bytes: u64,
     /// When the oldest arrived that waits, or is being delivered.
     pub oldest_waiting_unix_seconds: Option<u64>,
@@ -113,7 +113,7 @@ pub struct Item {
     pub next_try_unix_seconds: Option<u64>,
     /// When the message came.
     pub arrival_unix_seconds: u64,
-    /// Octets of the body.
+    /// Bytes of the body.
     pub size_bytes: u64,
     /// Empty: the null reverse-path of a bounce.
     pub reverse_path: String,

@@ -18,7 +18,7 @@ pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
     text
 }
 
-/// A number of octets, to two digits: `1.5 MiB`.
+/// A number of bytes, to two digits: `1.5 MiB`.
 pub(super) fn size(octets: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.iter().find(|(shift, _)| octets >= 1 << shift);

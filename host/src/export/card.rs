@@ -9,7 +9,7 @@ use postern_card_tool::{CardFile, next, reason};
 
 use super::{Exported, Folder, MessageFile, envelope_json};
 
-/// Octets that are read at once.
+/// Bytes that are read at once.
 const PIECE: usize = 4096;
 
 /// Writes each message on the card into `folder`, which is made if it is missing, and must be

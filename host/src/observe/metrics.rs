@@ -16,7 +16,7 @@ use postern_spool::{Admission, QueueStats, Totals};
 pub struct Metrics {
     /// Messages answered 250: durable.
     pub accepted: Counter,
-    /// Octets of those messages.
+    /// Bytes of those messages.
     pub accepted_bytes: Counter,
     /// Sessions that are open now.
     pub sessions_open: Gauge,
@@ -91,7 +91,7 @@ impl Metrics {
         let accepted = self.accepted.clone();
         into.register("messages_accepted", "Messages answered 250", accepted);
         let bytes = self.accepted_bytes.clone();
-        into.register("messages_accepted_bytes", "Octets of the accepted messages", bytes);
+        into.register("messages_accepted_bytes", "Bytes of the accepted messages", bytes);
         let refused = self.refused.clone();
         into.register("refused", "Transactions and recipients refused", refused);
         into.register("sessions_open", "Sessions open now", self.sessions_open.clone());
@@ -127,7 +127,7 @@ impl SpoolState {
 fn register_totals(into: &mut Registry, totals: &Totals) {
     let gauges = [
         ("spool_messages", "Messages held", totals.messages),
-        ("spool_body_bytes", "Octets of their bodies", totals.body_bytes),
+        ("spool_body_bytes", "Bytes of their bodies", totals.body_bytes),
         ("spool_disk_bytes", "Bytes on the disk", totals.disk_bytes),
         ("spool_free_bytes", "Bytes that the disk can take", totals.free_bytes),
         ("spool_drafts", "Messages being received", totals.drafts),

@@ -20,7 +20,7 @@ mod holds;
 const CHANNELS: u8 = 3;
 /// SMTP's port, the one that a device listens on.
 const PORT: u16 = 25;
-/// Octets of the largest message where the configuration does not say it.
+/// Bytes of the largest message where the configuration does not say it.
 const MESSAGE: u64 = 10 << 20;
 /// One message has at most this part of a card.
 const CARD_SHARE: u64 = 4;

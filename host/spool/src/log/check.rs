@@ -1,4 +1,4 @@
-//! Checking a spool down to the last octet, without changing it, even beside a running server and
+//! Checking a spool down to the last byte, without changing it, even beside a running server and
 //! on a file system that cannot be written.
 
 use std::io;

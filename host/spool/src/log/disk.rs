@@ -37,16 +37,16 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     /// The names of what is in a folder and no file.
     fn strays(&self, folder: &str) -> io::Result<Vec<String>>;
-    /// The size of the disk and what is free of it, in octets.
+    /// The size of the disk and what is free of it, in bytes.
     fn space(&self) -> io::Result<Space>;
 }
 
 /// A disk's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Octets in all.
+    /// Bytes in all.
     pub total: u64,
-    /// Octets that can still be written.
+    /// Bytes that can still be written.
     pub free: u64,
     /// Files that can still be made.
     pub free_files: u64,
@@ -62,7 +62,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     fn reserve(&self, length: u64) -> io::Result<()>;
     /// Cuts the file.
     fn truncate(&self, length: u64) -> io::Result<()>;
-    /// The file's length in octets.
+    /// The file's length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
@@ -71,7 +71,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 /// What an error of the disk means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// No octet or no inode is free. It passes once something is removed.
+    /// No byte or no inode is free. It passes once something is removed.
     Full,
     /// The process or the system is short of descriptors or memory. It passes by itself.
     Busy,

@@ -1,6 +1,6 @@
 //! A message that is being received: in memory while it is short, in a file when it grows.
 //!
-//! The octets are copied once, from the session's chunk to the buffer from which they are written:
+//! The bytes are copied once, from the session's chunk to the buffer from which they are written:
 //! the record that the log writes as it is, or the buffer of the draft's file. A short body that
 //! went to a file is read back for its commit, so that it shares the log's sync.
 
@@ -20,7 +20,7 @@ use super::writer::Handle;
 use super::{Shared, blocking};
 use crate::{CommitError, Draft, Envelope, MsgId, Refuse};
 
-/// Octets of a body for which a message begins with memory. More is asked for as they come.
+/// Bytes of a body for which a message begins with memory. More is asked for as they come.
 const FIRST_BYTES: usize = 4 << 10;
 /// How long a message waits for memory at its begin before it is refused for now.
 const MEMORY_WAIT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub struct LogDraft<D: Disk> {
     /// The record: room for its head, the envelope, and what of the body is not in the file.
     record: Vec<u8>,
     body_start: usize,
-    /// Octets that the record may have before more memory is asked for.
+    /// Bytes that the record may have before more memory is asked for.
     limit: usize,
     body_len: u64,
     body_crc: u32,
@@ -269,14 +269,14 @@ fn refuse<D: Disk>(shared: &Shared<D>, error: &io::Error) -> Refuse {
     }
 }
 
-/// Memory for so many octets, or all there is.
+/// Memory for so many bytes, or all there is.
 async fn take_memory<D: Disk>(shared: &Shared<D>, octets: usize) -> OwnedSemaphorePermit {
     let permits = kibibytes(octets.min(shared.options.memory_bytes));
     let permits = shared.memory.clone().acquire_many_owned(permits).await;
     permits.expect("the memory's semaphore is never closed")
 }
 
-/// Permits for so many octets.
+/// Permits for so many bytes.
 fn kibibytes(octets: usize) -> u32 {
     u32::try_from(octets.div_ceil(1 << 10)).unwrap_or(u32::MAX)
 }

@@ -50,7 +50,7 @@ impl<F> Files<F> {
         insert(&mut self.open(), number, file);
     }
 
-    /// Closes the file of a segment that was removed, so that its octets become free.
+    /// Closes the file of a segment that was removed, so that its bytes become free.
     pub fn forget(&self, number: u32) {
         self.open().retain(|(known, _)| *known != number);
     }

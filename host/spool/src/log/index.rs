@@ -139,7 +139,7 @@ impl Index {
         }
     }
 
-    /// Messages held, and octets of their bodies.
+    /// Messages held, and bytes of their bodies.
     pub fn messages(&self) -> (u64, u64) {
         (self.slots.messages() as u64, self.body_bytes)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::disk::{Disk, DiskFile, QUARANTINE};
 
-/// Octets that are copied at once.
+/// Bytes that are copied at once.
 const PART: u64 = 1 << 20;
 
 /// Moves a file there; its folder is yet to be synced.
@@ -15,7 +15,7 @@ pub fn put<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
     disk.sync_folder(QUARANTINE)
 }
 
-/// Copies octets of a file there, durably.
+/// Copies bytes of a file there, durably.
 pub fn copy<D: Disk>(disk: &D, name: &str, file: &D::File, range: &Range<u64>) -> io::Result<()> {
     let own = name.rsplit('/').next().unwrap_or(name);
     let (copy, free) = under_a_free_name(&format!("{own}.from-{}", range.start), |free| {

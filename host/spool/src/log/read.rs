@@ -15,14 +15,14 @@ use super::segment::segment_name;
 use super::{BUSY, Shared, blocking};
 use crate::{Body, Domain, Envelope, Error, MsgId, Recipient};
 
-/// Octets that are read at once.
+/// Bytes that are read at once.
 const CHUNK_BYTES: u64 = 128 << 10;
 
 /// An item as it was read.
 pub(super) struct ItemRead {
     /// The envelope, with the recipients of the item.
     pub(super) envelope: Envelope,
-    /// Octets of the body.
+    /// Bytes of the body.
     pub(super) size: u64,
     /// Where the recipients were, if not in the put.
     pub(super) state: Option<Location>,
@@ -37,7 +37,7 @@ impl<D: Disk> Shared<D> {
     ) -> Result<(Header, Vec<u8>), Error> {
         let damaged = |error: &dyn std::fmt::Display| {
             let name = segment_name(location.segment);
-            Error::Damaged(format!("{name}, octet {}: {error}", location.offset))
+            Error::Damaged(format!("{name}, byte {}: {error}", location.offset))
         };
         let mark = self.index().segments.get(location.segment).ok_or(Error::Gone)?.mark;
         let mut bytes = vec![0; RECORD_HEAD + location.meta_len as usize];
@@ -65,7 +65,7 @@ impl<D: Disk> Shared<D> {
         let Some(state) = state.filter(|state| state.domain == *domain) else {
             let name = segment_name(location.segment);
             return Err(Error::Damaged(format!(
-                "{name}, octet {}: no state of it",
+                "{name}, byte {}: no state of it",
                 location.offset
             )));
         };
@@ -104,7 +104,7 @@ impl<D: Disk> Shared<D> {
         let (_, meta) = self.read_record(put, id)?;
         let (_, mut envelope) = Envelope::decode(&meta).map_err(|fault| {
             let name = segment_name(put.segment);
-            Error::Damaged(format!("{name}, octet {}: {fault}", put.offset))
+            Error::Damaged(format!("{name}, byte {}: {fault}", put.offset))
         })?;
         match state {
             Some(location) => envelope.recipients = self.read_state(location, domain, id)?,
@@ -204,14 +204,14 @@ pub struct LogBody<D: Disk> {
 }
 
 impl<D: Disk> LogBody<D> {
-    /// Reads the first octets before they are asked for.
+    /// Reads the first bytes before they are asked for.
     pub(super) fn ahead(mut self) -> Result<Self, Error> {
         self.fill()?;
         self.is_ahead = true;
         Ok(self)
     }
 
-    /// Fills the buffer with the next octets. The last are lent only once the checksum of all is
+    /// Fills the buffer with the next bytes. The last are lent only once the checksum of all is
     /// right: whoever sends them on must be able to stop before the end.
     pub(super) fn fill(&mut self) -> Result<(), Error> {
         let filled = self.read_on();

@@ -1,10 +1,10 @@
-//! The log's records and the head of a segment, to and from their octets.
+//! The log's records and the head of a segment, to and from their bytes.
 //!
 //! A segment is a head and records, one right after the other; what follows the last is zeros.
 //! While a segment is written, its head stands a second time at the end of its file: the mark must
 //! not be lost with one sector. Numbers are little-endian.
 //!
-//! | Octets | A segment's head |
+//! | Bytes | A segment's head |
 //! | --- | --- |
 //! | 8 | `POSTERN` and a zero |
 //! | 4 | version: 2 |
@@ -12,27 +12,27 @@
 //! | 8 | the mark: a random number with which each record of the segment begins |
 //! | 8 | number of the segment's first batch |
 //! | 24 | what wrote it, filled up with zeros |
-//! | 4 | CRC-32C of the octets before |
+//! | 4 | CRC-32C of the bytes before |
 //!
-//! | Octets | A record |
+//! | Bytes | A record |
 //! | --- | --- |
 //! | 8 | the segment's mark |
 //! | 8 | number of the batch: records of one batch became durable by one sync |
 //! | 16 | message id; of a domain's record zeros |
-//! | 8 | octets of the body |
-//! | 4 | octets of the meta part, m |
+//! | 8 | bytes of the body |
+//! | 4 | bytes of the meta part, m |
 //! | 4 | CRC-32C of the body |
 //! | 1 | kind: 1 put, 3 done, 5 state, 6 domain; version 1 had 2 state, 4 domain |
 //! | 1 | flags: 1 last of its batch, 2 body has own file, 4 void without next, 8 without previous |
 //! | 2 | a hash of the record's offset, so that one in another's place is found out; 0: none |
-//! | 4 | CRC-32C of the octets before and of the meta part |
+//! | 4 | CRC-32C of the bytes before and of the meta part |
 //! | m | the meta part |
 //! | | the body, unless it has a file of its own |
 //!
 //! The meta part of a put is the envelope (core's format); those of the others are in
 //! [`super::meta`].
 //!
-//! The mark is why no octets of a message can pose as a record where a damaged segment is searched
+//! The mark is why no bytes of a message can pose as a record where a damaged segment is searched
 //! for the next one that is right.
 
 use crc32c::{crc32c, crc32c_append};
@@ -41,9 +41,9 @@ use crate::MsgId;
 
 /// The version written; those before it are read as well.
 pub const VERSION: u32 = 2;
-/// Octets of a segment's head.
+/// Bytes of a segment's head.
 pub const SEGMENT_HEAD: usize = 60;
-/// Octets of a record before its meta part.
+/// Bytes of a record before its meta part.
 pub const RECORD_HEAD: usize = 56;
 
 const MAGIC: &[u8; 8] = b"POSTERN\0";
@@ -66,7 +66,7 @@ pub struct SegmentHead {
     pub is_old: bool,
 }
 
-/// Why octets are no segment's head.
+/// Why bytes are no segment's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeadFault {
     /// Of this version, by this writer.
@@ -76,7 +76,7 @@ pub enum HeadFault {
 }
 
 impl SegmentHead {
-    /// The octets of this head.
+    /// The bytes of this head.
     pub fn encode(&self) -> [u8; SEGMENT_HEAD] {
         let mut writer = [0; 24];
         let length = WRITER.len().min(writer.len());
@@ -93,7 +93,7 @@ impl SegmentHead {
         head
     }
 
-    /// The head that the first octets of `bytes` are.
+    /// The head that the first bytes of `bytes` are.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeadFault> {
         let head: &[u8; SEGMENT_HEAD] = bytes.first_chunk().ok_or(HeadFault::Damaged)?;
         // Before the version is believed: one bit of it must not keep the server from starting.
@@ -169,9 +169,9 @@ pub struct Header {
     pub linked: bool,
     /// Whether the record counts only together with the one before.
     pub follows: bool,
-    /// Octets of the meta part.
+    /// Bytes of the meta part.
     pub meta_len: u32,
-    /// Octets of the body.
+    /// Bytes of the body.
     pub body_len: u64,
     /// CRC-32C of the body.
     pub body_crc: u32,
@@ -198,7 +198,7 @@ impl Header {
         }
     }
 
-    /// Octets that the record has in its segment.
+    /// Bytes that the record has in its segment.
     pub fn record_len(&self) -> u64 {
         let body = if self.own_file { 0 } else { self.body_len };
         (RECORD_HEAD as u64 + u64::from(self.meta_len)).saturating_add(body)

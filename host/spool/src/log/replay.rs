@@ -316,7 +316,7 @@ fn body_fault<D: Disk>(
     let looked = disk.open(name).and_then(|file| {
         let length = file.length()?;
         if length != body_len {
-            return Ok(Some(format!("has {length} octets instead of {body_len}")));
+            return Ok(Some(format!("has {length} bytes instead of {body_len}")));
         }
         let Some(crc) = crc else { return Ok(None) };
         let is_right = crc == checksum_of(&file, length)?;

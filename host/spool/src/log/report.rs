@@ -11,7 +11,7 @@ use crate::{Domain, MsgId};
 pub struct Report {
     /// Messages held.
     pub messages: u64,
-    /// Octets of their bodies.
+    /// Bytes of their bodies.
     pub body_bytes: u64,
     /// Segments read.
     pub segments: u64,
@@ -37,7 +37,7 @@ impl Report {
 /// One thing that was not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// Octets of the log's end that were not finished when the last run was killed. No message
+    /// Bytes of the log's end that were not finished when the last run was killed. No message
     /// that was answered with 250 is in them, unless the disk is damaged besides. They are cut off
     /// and kept in the quarantine.
     Torn {
@@ -80,7 +80,7 @@ pub enum Finding {
 pub struct Damage {
     /// The file, by its name in the spool's folder.
     pub file: String,
-    /// Which octets of it; none: all.
+    /// Which bytes of it; none: all.
     pub range: Option<Range<u64>>,
     /// What is wrong.
     pub what: String,
@@ -104,7 +104,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file)?;
         if let Some(Range { start, end }) = &self.range {
-            write!(f, "octets {start} to {end}: ")?;
+            write!(f, "bytes {start} to {end}: ")?;
         }
         f.write_str(&self.what)?;
         if let Some(id) = &self.id {
@@ -123,7 +123,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Torn { file, offset, octets } => write!(
                 f,
-                "{file}: {octets} octets from {offset} on were never finished: cut off by the \
+                "{file}: {octets} bytes from {offset} on were never finished: cut off by the \
                  start and kept in the quarantine; if the disk is damaged besides, mail that was \
                  answered may be in them"
             ),
@@ -148,7 +148,7 @@ impl fmt::Display for Finding {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, body_bytes, segments, .. } = self;
-        write!(f, "{messages} messages of {body_bytes} octets in {segments} segments")?;
+        write!(f, "{messages} messages of {body_bytes} bytes in {segments} segments")?;
         self.findings.iter().try_for_each(|finding| write!(f, "\n{finding}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a segment's records in its octets, whatever has become of these.
+//! Finding a segment's records in its bytes, whatever has become of these.
 //!
 //! Each record has its own checksum, so one that is whole counts, whatever stands before it. What
 //! is no record is either damage or the part of a batch that was never finished; see [`Bad`].
@@ -13,7 +13,7 @@ use super::record::{HeadFault, Header, NO_ID, RECORD_HEAD, SEGMENT_HEAD, Segment
 use super::segment::{Entry, Listing};
 use crate::{Domain, MsgId};
 
-/// Octets that are read at once.
+/// Bytes that are read at once.
 const PART: u64 = 1 << 20;
 /// The least that a disk cannot read.
 const BLOCK: u64 = 4 << 10;
@@ -29,7 +29,7 @@ pub struct Window<'f, F> {
     length: u64,
     start: u64,
     buffer: Vec<u8>,
-    /// Octets that cannot be read.
+    /// Bytes that cannot be read.
     pub unreadable: Vec<Range<u64>>,
 }
 
@@ -40,12 +40,12 @@ impl<'f, F: DiskFile> Window<'f, F> {
         Ok(Self { file, length, start: 0, buffer: Vec::new(), unreadable: Vec::new() })
     }
 
-    /// Octets of the file.
+    /// Bytes of the file.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The octets from `at` on: `least` of them or more, unless the file ends before.
+    /// The bytes from `at` on: `least` of them or more, unless the file ends before.
     fn at(&mut self, at: u64, least: u64) -> io::Result<&[u8]> {
         let at = at.min(self.length);
         let end = self.start + self.buffer.len() as u64;
@@ -61,7 +61,7 @@ impl<'f, F: DiskFile> Window<'f, F> {
         Ok(&self.buffer[(at - self.start) as usize..])
     }
 
-    /// Appends the octets of `from..to`, block by block where they cannot be read at once.
+    /// Appends the bytes of `from..to`, block by block where they cannot be read at once.
     fn fill(&mut self, mut from: u64, to: u64) -> io::Result<()> {
         let begin = self.buffer.len();
         self.buffer.resize(begin + (to - from) as usize, 0);
@@ -124,7 +124,7 @@ impl<'f, F: DiskFile> Window<'f, F> {
         Ok(checksum)
     }
 
-    /// Where the next mark is from `at` on, and where the last octet before it that is not zero
+    /// Where the next mark is from `at` on, and where the last byte before it that is not zero
     /// ends (`at`: all are zero).
     fn find(&mut self, mark: u64, at: u64, limit: u64) -> io::Result<(Option<u64>, u64)> {
         let mark = mark.to_le_bytes();
@@ -148,7 +148,7 @@ impl<'f, F: DiskFile> Window<'f, F> {
     }
 }
 
-/// Octets up to the last that is not zero. The space that is set aside is long and mostly zeros, so
+/// Bytes up to the last that is not zero. The space that is set aside is long and mostly zeros, so
 /// they are looked at in parts that the compiler can compare at once.
 fn last_used(bytes: &[u8]) -> Option<u64> {
     let mut parts = bytes.chunks(4 << 10).enumerate();
@@ -167,7 +167,7 @@ fn is_unreadable(read: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Octets that are no records.
+/// Bytes that are no records.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bad {
     /// Where.
@@ -257,7 +257,7 @@ impl Scan {
         }
     }
 
-    /// The octets from `at` up to the next record, or to the last octet that is not zero; none when
+    /// The bytes from `at` up to the next record, or to the last byte that is not zero; none when
     /// all that follows is zeros.
     fn skip<F: DiskFile>(
         &self,
@@ -316,7 +316,7 @@ pub fn first_head<F: DiskFile>(
     Ok(SegmentHead::decode(window.at(0, SEGMENT_HEAD as u64)?))
 }
 
-/// The head at octet `at` of a segment's file, if it is right.
+/// The head at byte `at` of a segment's file, if it is right.
 fn read_head<F: DiskFile>(window: &mut Window<'_, F>, at: u64) -> io::Result<Option<SegmentHead>> {
     Ok(SegmentHead::decode(window.at(at, SEGMENT_HEAD as u64)?).ok())
 }

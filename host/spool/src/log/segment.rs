@@ -1,15 +1,15 @@
 //! A segment without its bodies: found by a scan, or stored in an index file beside the segment, so
 //! that a start reads no bodies.
 //!
-//! | Octets | An index file |
+//! | Bytes | An index file |
 //! | --- | --- |
 //! | 8 | `POSTERNI` |
 //! | 4 | version: 1 |
 //! | 4 | the segment's number |
 //! | 8 | the segment's mark |
-//! | 8 | octets of the segment up to the end of its last record |
+//! | 8 | bytes of the segment up to the end of its last record |
 //! | | for each record: its offset (8), head and meta part |
-//! | 4 | CRC-32C of the octets before |
+//! | 4 | CRC-32C of the bytes before |
 
 use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -94,7 +94,7 @@ impl Entry<'_> {
 #[derive(Debug)]
 pub struct Listing {
     head: SegmentHead,
-    /// Octets of the segment up to the end of its last record.
+    /// Bytes of the segment up to the end of its last record.
     end: u64,
     entries: Vec<u8>,
 }
@@ -110,7 +110,7 @@ impl Listing {
         self.head
     }
 
-    /// Octets of the segment up to the end of its last record.
+    /// Bytes of the segment up to the end of its last record.
     pub fn end(&self) -> u64 {
         self.end
     }
@@ -179,7 +179,7 @@ impl Listing {
 
     /// Stores the index file, which says by being there that all of the segment was finished. It
     /// is not synced: one that is not whole is found out and made again. `has_gaps`: there are
-    /// octets between the records that only the index tells from damage, so it is synced.
+    /// bytes between the records that only the index tells from damage, so it is synced.
     pub fn store<D: Disk>(&self, disk: &D, has_gaps: bool) -> io::Result<()> {
         let fields = index_fields(self.head, self.end);
         let checksum = crc32c_append(crc32c(&fields), &self.entries).to_le_bytes();
@@ -249,10 +249,10 @@ pub fn load_ahead<D: Disk>(
 pub struct Loading<F> {
     file: F,
     head: SegmentHead,
-    /// Octets of the segment up to the end of its last record.
+    /// Bytes of the segment up to the end of its last record.
     end: u64,
     entries: Vec<u8>,
-    /// Octets of the entries that were read.
+    /// Bytes of the entries that were read.
     read: usize,
     /// Of all that was read.
     checksum: u32,
@@ -284,7 +284,7 @@ impl<F: DiskFile> Loading<F> {
         self.head.number
     }
 
-    /// Reads up to `max` octets; whether there are more. None when they cannot be read.
+    /// Reads up to `max` bytes; whether there are more. None when they cannot be read.
     pub fn read_some(&mut self, max: usize) -> Option<bool> {
         let to = self.read.saturating_add(max).min(self.entries.len());
         let part = &mut self.entries[self.read..to];

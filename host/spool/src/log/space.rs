@@ -99,7 +99,7 @@ pub struct Promise<D: Disk> {
 }
 
 impl<D: Disk> Promise<D> {
-    /// Begins a message whose client says that it has `size` octets.
+    /// Begins a message whose client says that it has `size` bytes.
     pub fn new(shared: Arc<Shared<D>>, size: Option<u64>) -> Result<Self, Refuse> {
         let promised = STEP.min(size.unwrap_or(STEP)) + OVERHEAD;
         let others = shared.promises.promised.fetch_add(promised, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl<D: Disk> Promise<D> {
         Ok(promise)
     }
 
-    /// The body has `came` octets, of which `stored` are in a file: those take no space any more.
+    /// The body has `came` bytes, of which `stored` are in a file: those take no space any more.
     pub fn extend_to(&mut self, came: u64, stored: u64) -> Result<(), Refuse> {
         if came <= self.looked {
             return Ok(());

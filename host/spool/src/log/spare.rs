@@ -1,5 +1,5 @@
 //! The file that becomes the next segment, made ahead: a change of segment needs no descriptor, no
-//! inode and no octet that is not there already. On a full disk it is where what becomes of held
+//! inode and no byte that is not there already. On a full disk it is where what becomes of held
 //! mail is recorded, so that the disk can always be emptied.
 
 use std::io;
@@ -15,7 +15,7 @@ pub struct Spare<F> {
     pub name: String,
     /// The file, for reading and writing.
     pub file: F,
-    /// Octets of it.
+    /// Bytes of it.
     pub capacity: u64,
 }
 
@@ -24,7 +24,7 @@ pub fn is_name(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
-/// Makes a spare file of `capacity` octets, durably. The number is for its name.
+/// Makes a spare file of `capacity` bytes, durably. The number is for its name.
 pub fn make<D: Disk>(disk: &D, number: u32, capacity: u64) -> io::Result<Spare<D::File>> {
     let name = format!("{SEGMENTS}/{number:08}{SUFFIX}");
     let file = disk.create(&name)?;
@@ -40,7 +40,7 @@ pub fn make<D: Disk>(disk: &D, number: u32, capacity: u64) -> io::Result<Spare<D
     }
 }
 
-/// The greatest of the spare files that the last run left, if one has `least` octets; the others
+/// The greatest of the spare files that the last run left, if one has `least` bytes; the others
 /// are removed.
 pub fn adopt<D: Disk>(
     disk: &D,

@@ -38,10 +38,10 @@ enum Purpose {
 struct Current<F> {
     file: Arc<F>,
     head: SegmentHead,
-    /// Octets of it up to the end of its last record.
+    /// Bytes of it up to the end of its last record.
     end: u64,
     index: IndexFile<F>,
-    /// Octets set aside for records.
+    /// Bytes set aside for records.
     capacity: u64,
     /// Puts end here, so that what is settled can be recorded on a disk that is full.
     put_capacity: u64,

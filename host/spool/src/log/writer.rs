@@ -29,7 +29,7 @@ enum Job {
         operation: Operation,
         /// Nobody waits for the end of a draft.
         answer: Option<oneshot::Sender<Result<Answer, Failure>>>,
-        /// Memory that the operation's octets take, given back once they are written.
+        /// Memory that the operation's bytes take, given back once they are written.
         _memory: Option<OwnedSemaphorePermit>,
     },
     Stop,

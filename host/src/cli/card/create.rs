@@ -48,10 +48,10 @@ fn size_of_new(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
 }
 
 fn size_of_old(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
-    let octets = CardFile::read(path).map_err(|error| failed(path, error))?.octets();
+    let octets = CardFile::read(path).map_err(|error| failed(path, error))?.bytes();
     match size {
         Some(ByteSize(size)) if size != octets => {
-            let found = format!("is there, and has {octets} octets: leave --size out");
+            let found = format!("is there, and has {octets} bytes: leave --size out");
             Err(failed(path, found))
         }
         _ => Ok(octets),

@@ -13,7 +13,7 @@ pub struct Numbers {
     pub held: u32,
     /// Those that cannot be read.
     pub damaged: u32,
-    /// Octets of their bodies.
+    /// Bytes of their bodies.
     pub body_bytes: u64,
 }
 

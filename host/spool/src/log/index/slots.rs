@@ -97,7 +97,7 @@ impl Slot {
         }
     }
 
-    /// Octets of the body.
+    /// Bytes of the body.
     pub fn body_len(&self) -> u64 {
         u64::from(self.body_len_high) << 32 | u64::from(self.body_len_low)
     }

@@ -1,5 +1,5 @@
 //! Blocks of the disk that have the content of another block, or that they had before: each costs
-//! the messages whose octets it held, and nobody else.
+//! the messages whose bytes it held, and nobody else.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -43,7 +43,7 @@ fn spool(is_closed: bool) -> Spool {
     Spool { disk: rig.disk.after(Loss::Nothing, Fault::None), model: rig.model, before, is_closed }
 }
 
-/// Which message has octets where, of the files as they were before anything happened to them.
+/// Which message has bytes where, of the files as they were before anything happened to them.
 fn owners(disk: &SimDisk) -> Vec<(String, Range<usize>, MsgId)> {
     let mut owners = Vec::new();
     for name in disk.names() {

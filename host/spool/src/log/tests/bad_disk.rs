@@ -50,7 +50,7 @@ fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     copy
 }
 
-/// The octets of the records, by the number of the record.
+/// The bytes of the records, by the number of the record.
 fn offsets(disk: &SimDisk) -> Vec<usize> {
     let bytes = content(disk, &file(disk, ".log"));
     let mark = &bytes[16..24];

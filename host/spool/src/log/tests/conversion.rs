@@ -79,7 +79,7 @@ impl Rig {
         }
     }
 
-    /// All is held as version 1 left it, once, to the last octet.
+    /// All is held as version 1 left it, once, to the last byte.
     fn assert_whole(&self, context: &str) {
         assert!(!self.report.has_damage(), "{context}: {}", self.report);
         let held = self.held();

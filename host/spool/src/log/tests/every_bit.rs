@@ -6,7 +6,7 @@ use crate::log::{Options, check_on};
 use crate::{Domain, Fate, MsgId};
 use std::collections::BTreeSet;
 
-/// Every way of storing a body with few octets.
+/// Every way of storing a body with few bytes.
 const FEW: Options = Options { inline_bytes: 64, ..TINY };
 const DOMAINS: [&str; 3] = ["one.example", "two.example", "three.example"];
 
@@ -56,7 +56,7 @@ fn send(rig: &Rig, held: &BTreeSet<MsgId>, context: &str) -> Sent {
             rig.model.assert_known(claim.id, &domain, paths, context);
             match rig.body(claim.id) {
                 Ok(body) => assert!(rig.model.body(claim.id) == body, "{context}: {}", claim.id),
-                // Not one octet was lent.
+                // Not one byte was lent.
                 Err(_) => drop(broken.insert(claim.id)),
             }
             if held.contains(&claim.id) {
@@ -81,7 +81,7 @@ struct Counts {
     reported_by_delivery: u64,
 }
 
-/// Flips each bit of the octets that were written of each file.
+/// Flips each bit of the bytes that were written of each file.
 fn flip_each(is_closed: bool) -> Counts {
     let spool = spool(is_closed);
     let mut counts = Counts::default();

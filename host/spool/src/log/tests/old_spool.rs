@@ -18,7 +18,7 @@ use crate::{Domain, Filter, Held, NextTry, Spool, Status};
 pub const NOW: Timestamp = Timestamp { unix_seconds: 1_795_900_000, known: true };
 const LATER: u64 = NOW.unix_seconds + 3_600;
 
-/// The octets that message `number` was put with.
+/// The bytes that message `number` was put with.
 pub fn body(number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| b"0123456789abcdef"[at * (number + 1) % 16]).collect()
 }

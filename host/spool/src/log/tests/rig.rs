@@ -256,7 +256,7 @@ impl Rig {
         }
     }
 
-    /// Compares what is there with the model, to the last octet.
+    /// Compares what is there with the model, to the last byte.
     pub fn check(&mut self, context: &str) {
         let held = self.shared.list(&Filter::default(), None, usize::MAX).items;
         let mut found: BTreeMap<Key, Recipients> = BTreeMap::new();

@@ -62,7 +62,7 @@ pub enum Fault {
 /// What is so until it is changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// No octet is free.
+    /// No byte is free.
     pub full: bool,
     /// No inode is free.
     pub no_inodes: bool,
@@ -94,7 +94,7 @@ struct State {
     operations: u64,
     fault: Fault,
     condition: Condition,
-    /// Octets that are free, as the disk says.
+    /// Bytes that are free, as the disk says.
     free: u64,
     /// What cannot be read, by file.
     unreadable: Vec<(usize, std::ops::Range<usize>)>,
@@ -211,7 +211,7 @@ impl SimDisk {
         Self::with(contents, names, fault)
     }
 
-    /// Changes the octets of a file as a bad disk does.
+    /// Changes the bytes of a file as a bad disk does.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let content = state.names[name];
@@ -221,7 +221,7 @@ impl SimDisk {
         content.durable = content.seen.clone();
     }
 
-    /// The octets of a file.
+    /// The bytes of a file.
     pub fn content(&self, name: &str) -> Vec<u8> {
         let state = self.state();
         state.contents[state.names[name]].seen.clone()
@@ -237,14 +237,14 @@ impl SimDisk {
         }
     }
 
-    /// Makes octets of a file unreadable, as a bad sector does.
+    /// Makes bytes of a file unreadable, as a bad sector does.
     pub fn lose(&self, name: &str, range: std::ops::Range<usize>) {
         let mut state = self.state();
         let content = state.names[name];
         state.unreadable.push((content, range));
     }
 
-    /// Has the disk say that so many octets are free.
+    /// Has the disk say that so many bytes are free.
     pub fn set_free(&self, free: u64) {
         self.state().free = free;
     }
@@ -352,7 +352,7 @@ fn rename(names: &mut BTreeMap<String, usize>, name: &str, content: Option<usize
     };
 }
 
-/// The sectors, as far as they are in it, of `length` octets at `offset`.
+/// The sectors, as far as they are in it, of `length` bytes at `offset`.
 fn sectors(offset: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
     let end = offset + length;
     (offset / SECTOR..end.div_ceil(SECTOR))
