@@ -13,7 +13,7 @@
 //! | `POST /queue/retry?id=`, `?domain=` or `?state=kept` | [`Acted`]; 404 |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
-//! What fails is answered with a [`Failure`]. A query has no other keys than these: a word that is
+//! What fails is answered with a [`ErrorBody`]. A query has no other keys than these: a word that is
 //! written wrong must not mean everything.
 
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ mod view;
 pub use connection::serve;
 pub use health::Shortage;
 pub use view::{
-    Acted, Connection, Failure, Health, Item, ItemRecipient, Items, Message, Problem, Queue,
+    Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, Message, Problem, Queue,
     Queues, Released, ReleasedDomain,
 };
 
@@ -204,6 +204,6 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.0, Json(Failure { error: self.1 })).into_response()
+        (self.0, Json(ErrorBody { error: self.1 })).into_response()
     }
 }

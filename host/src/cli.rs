@@ -92,7 +92,7 @@ enum Verdict {
 
 /// Why a command could not be run.
 #[derive(Debug)]
-enum Failure {
+enum CommandError {
     /// The configuration is wrong.
     Config(Vec<Problem>),
     /// It was tried, and this happened.
@@ -101,19 +101,19 @@ enum Failure {
     Output(io::Error),
 }
 
-impl Failure {
+impl CommandError {
     fn run(reason: impl Display) -> Self {
         Self::Run(reason.to_string())
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
 }
 
-impl Display for Failure {
+impl Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(problems) => {
@@ -132,12 +132,12 @@ pub fn main() -> ExitCode {
     match cli.run(&mut Plain(io::stdout().lock())) {
         Ok(verdict) => ExitCode::from(verdict as u8),
         // `postern queue list | head` is no failure.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(failure) => {
             complain(failure.to_string());
-            let misconfigured = matches!(failure, Failure::Config(_));
+            let misconfigured = matches!(failure, CommandError::Config(_));
             let verdict = if misconfigured { Verdict::Misconfigured } else { Verdict::Problem };
             ExitCode::from(verdict as u8)
         }
@@ -153,7 +153,7 @@ fn complain(failure: String) {
 }
 
 impl Cli {
-    fn run(&self, out: &mut impl Write) -> Result<Verdict, Failure> {
+    fn run(&self, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match &self.command {
             Command::Serve => self.serve(),
             Command::Check(format) => check::check(&self.config, *format, out),
@@ -185,28 +185,29 @@ impl Cli {
 }
 
 impl Cli {
-    fn serve(&self) -> Result<Verdict, Failure> {
+    fn serve(&self) -> Result<Verdict, CommandError> {
         let config = load(&self.config)?;
         let directives = env::var(log::VARIABLE).ok();
-        let _log = log::start(&config.log, directives.as_deref()).map_err(Failure::run)?;
-        let runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::run)?;
+        let _log = log::start(&config.log, directives.as_deref()).map_err(CommandError::run)?;
+        let runtime =
+            Builder::new_multi_thread().enable_all().build().map_err(CommandError::run)?;
         let served = runtime.block_on(serve(self.config.clone(), config));
         // A file that is a pipe, or a disk that does not answer, must not keep the process.
         runtime.shutdown_background();
-        served.map(|()| Verdict::Well).map_err(Failure::run)
+        served.map(|()| Verdict::Well).map_err(CommandError::run)
     }
 }
 
-fn load(file: &Path) -> Result<Config, Failure> {
-    Config::load(file).map_err(Failure::Config)
+fn load(file: &Path) -> Result<Config, CommandError> {
+    Config::load(file).map_err(CommandError::Config)
 }
 
-fn control_socket(file: &Path) -> Result<PathBuf, Failure> {
-    Config::control_socket(file).map_err(Failure::Config)
+fn control_socket(file: &Path) -> Result<PathBuf, CommandError> {
+    Config::control_socket(file).map_err(CommandError::Config)
 }
 
 /// Runs what one command waits for; one thread is enough for it.
-fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn wait_for<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Failure::run)?.block_on(work)
+    runtime.map_err(CommandError::run)?.block_on(work)
 }

@@ -9,7 +9,7 @@ use postern_spool::{Envelope, MsgId};
 
 /// A message on a card.
 #[derive(Debug)]
-pub struct Held {
+pub struct CardMessage {
     /// Counted from 1, in the order of [`next`].
     pub number: u64,
     /// Where it is on the card.
@@ -18,7 +18,7 @@ pub struct Held {
     pub envelope: Result<(MsgId, Envelope), String>,
 }
 
-impl Held {
+impl CardMessage {
     /// What it is called: by its id, or, where that can't be read, by its number.
     pub fn name(&self) -> String {
         match &self.envelope {
@@ -31,13 +31,13 @@ impl Held {
 /// The message behind `after`, or the first.
 pub async fn next(
     card: &mut Inspection<CardFile>,
-    after: Option<&Held>,
-) -> Result<Option<Held>, Fault<io::Error>> {
+    after: Option<&CardMessage>,
+) -> Result<Option<CardMessage>, Fault<io::Error>> {
     let next = card.next(after.map(|held| held.message.id)).await?;
     let Some(message) = next else { return Ok(None) };
     let number = after.map_or(1, |held| held.number + 1);
     let envelope = envelope(card, &message).await;
-    Ok(Some(Held { number, message, envelope }))
+    Ok(Some(CardMessage { number, message, envelope }))
 }
 
 async fn envelope(

@@ -7,4 +7,4 @@ mod held;
 
 pub use content::CardContent;
 pub use file::CardFile;
-pub use held::{Held, next, reason};
+pub use held::{CardMessage, next, reason};

@@ -198,7 +198,7 @@ pub struct Acted {
 
 /// Any answer that is not 200.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ErrorBody {
     /// What went wrong and what to do.
     pub error: String,
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use postern_card::{Inspection, Recovery};
 
 use super::spool::show_exported;
-use super::{Failure, Format, Verdict, wait_for};
+use super::{CommandError, Format, Verdict, wait_for};
 use crate::config::ByteSize;
 use crate::export::export_card;
 use postern_card_tool::{CardFile, reason};
@@ -54,7 +54,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(&self, config: &Path, out: &mut impl Write) -> Result<Verdict, Failure> {
+    pub(super) fn run(&self, config: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match self {
             Self::Create { size, force, card } => {
                 wait_for(create::create(config, card, *size, *force, out))
@@ -64,14 +64,14 @@ impl Command {
             Self::Export { card, folder } => wait_for(async {
                 let (mut inspection, _) = inspect(card).await?;
                 let exported = export_card(&mut inspection, folder).await;
-                show_exported(&exported.map_err(Failure::run)?, out)
+                show_exported(&exported.map_err(CommandError::run)?, out)
             }),
         }
     }
 }
 
 /// Looks at the card at `path`.
-async fn inspect(path: &Path) -> Result<(Box<Inspection<CardFile>>, Recovery), Failure> {
+async fn inspect(path: &Path) -> Result<(Box<Inspection<CardFile>>, Recovery), CommandError> {
     let card = CardFile::read(path).map_err(|error| failed(path, error))?;
     match Inspection::open(card).await {
         Ok((inspection, recovery)) => Ok((Box::new(inspection), recovery)),
@@ -79,6 +79,6 @@ async fn inspect(path: &Path) -> Result<(Box<Inspection<CardFile>>, Recovery), F
     }
 }
 
-fn failed(path: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::run(format!("{}: {error}", path.display()))
+fn failed(path: &Path, error: impl std::fmt::Display) -> CommandError {
+    CommandError::run(format!("{}: {error}", path.display()))
 }

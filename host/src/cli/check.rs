@@ -5,19 +5,23 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Failure, Format, Verdict};
+use super::{CommandError, Format, Verdict};
 use crate::config::{Config, Problem, Tls};
 use crate::net::tls_server;
 
 /// Says everything that is wrong with `file`, or risky in it.
-pub(super) fn check(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, Failure> {
+pub(super) fn check(
+    file: &Path,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Verdict, CommandError> {
     let (warnings, held) = match read(file) {
         Ok(config) => (config.warnings(file), config.hold.len()),
         Err(errors) if format.json => {
             writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
             return Ok(Verdict::Misconfigured);
         }
-        Err(errors) => return Err(Failure::Config(errors)),
+        Err(errors) => return Err(CommandError::Config(errors)),
     };
     if format.json {
         writeln!(out, "{}", json!({ "errors": [], "warnings": warnings }))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Format, Verdict};
+use super::{CommandError, Format, Verdict};
 use crate::config::{Config, DeliverTo, DomainName, Protocol};
 use crate::deliver::{Answer, Open, Tcp};
 use crate::net::tls_client::Tls;
@@ -39,9 +39,10 @@ fn parse_holder(text: &str) -> Result<DeliverTo, String> {
 }
 
 impl Command {
-    pub(super) async fn run(&self, out: &mut impl Write) -> Result<Verdict, Failure> {
+    pub(super) async fn run(&self, out: &mut impl Write) -> Result<Verdict, CommandError> {
         let asked = self.ask().await;
-        let answer = asked.map_err(|reason| Failure::run(format!("{}: {reason}", self.host)))?;
+        let answer =
+            asked.map_err(|reason| CommandError::run(format!("{}: {reason}", self.host)))?;
         if self.format.json {
             writeln!(out, "{}", json!({ "code": answer.code(), "text": answer.text() }))?;
         } else {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::table::foreign;
-use super::{Failure, Format, Verdict};
+use super::{CommandError, Format, Verdict};
 use crate::api::client::{Answer, ask};
 use crate::api::{self, Acted, Items, Message, Queues, Released};
 use crate::config::DomainName;
@@ -172,7 +172,7 @@ impl Command {
         &self,
         socket: &Path,
         out: &mut impl Write,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Verdict, CommandError> {
         match self {
             Self::List { domain, state, format } => {
                 let domain = domain.as_ref().map(|domain| format!("domain={domain}&"));
@@ -225,10 +225,11 @@ pub(super) async fn health(
     socket: &Path,
     format: Format,
     out: &mut impl Write,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, CommandError> {
     let asked = timeout(HEALTH_TIMEOUT, ask(socket, Method::GET, "/health")).await;
-    let no_answer = |_| Failure::run(format!("no answer within {} s", HEALTH_TIMEOUT.as_secs()));
-    let answer = asked.map_err(no_answer)?.map_err(Failure::run)?;
+    let no_answer =
+        |_| CommandError::run(format!("no answer within {} s", HEALTH_TIMEOUT.as_secs()));
+    let answer = asked.map_err(no_answer)?.map_err(CommandError::run)?;
     answered(&answer, format, out, |health| show::health(&health))?;
     Ok(if answer.status == StatusCode::OK { Verdict::Well } else { Verdict::Problem })
 }
@@ -240,7 +241,7 @@ async fn act(
     done: &str,
     format: Format,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let answer = request(socket, Method::POST, &format!("/queue/{action}?{target}")).await?;
     answered(&answer, format, out, |acted: Acted| match acted {
         Acted { items: 0, domains: 0 } => "nothing to do\n".to_owned(),
@@ -250,7 +251,7 @@ async fn act(
 }
 
 /// Many are tried again only if that is meant: a typing error must not send a host all it refused.
-async fn refuse_many(socket: &Path, filter: &str) -> Result<(), Failure> {
+async fn refuse_many(socket: &Path, filter: &str) -> Result<(), CommandError> {
     let (mut found, mut after) = (0, String::new());
     while found <= WITHOUT_YES {
         let target = format!("/queue?{filter}&max={}{after}", WITHOUT_YES + 1);
@@ -263,26 +264,26 @@ async fn refuse_many(socket: &Path, filter: &str) -> Result<(), Failure> {
     }
     if found > WITHOUT_YES {
         let reason = format!("that is more than {WITHOUT_YES} messages: say --yes if it is meant");
-        return Err(Failure::run(reason));
+        return Err(CommandError::run(reason));
     }
     Ok(())
 }
 
 /// Asks, and takes nothing but success for an answer.
-async fn request(socket: &Path, method: Method, target: &str) -> Result<Answer, Failure> {
-    let answer = ask(socket, method, target).await.map_err(Failure::run)?;
+async fn request(socket: &Path, method: Method, target: &str) -> Result<Answer, CommandError> {
+    let answer = ask(socket, method, target).await.map_err(CommandError::run)?;
     if answer.status == StatusCode::OK {
         return Ok(answer);
     }
-    let failure = serde_json::from_str::<api::Failure>(&answer.body);
-    Err(failure.map_or_else(|_| unreadable(&answer), |failure| Failure::run(failure.error)))
+    let failure = serde_json::from_str::<api::ErrorBody>(&answer.body);
+    Err(failure.map_or_else(|_| unreadable(&answer), |failure| CommandError::run(failure.error)))
 }
 
-fn unreadable(answer: &Answer) -> Failure {
-    Failure::run(format!("the server answered {}: {}", answer.status, foreign(&answer.body)))
+fn unreadable(answer: &Answer) -> CommandError {
+    CommandError::run(format!("the server answered {}: {}", answer.status, foreign(&answer.body)))
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, CommandError> {
     serde_json::from_str(&answer.body).map_err(|_| unreadable(answer))
 }
 
@@ -291,7 +292,7 @@ fn answered<T: DeserializeOwned>(
     format: Format,
     out: &mut impl Write,
     show: impl FnOnce(T) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let text = if format.json { format!("{}\n", answer.body) } else { show(read(answer)?) };
     Ok(out.write_all(text.as_bytes())?)
 }
@@ -301,7 +302,7 @@ async fn list(
     filter: &str,
     format: Format,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let mut after = String::new();
     loop {
         let target = format!("/queue?{filter}{after}");
@@ -317,7 +318,7 @@ async fn list(
     }
 }
 
-async fn domains(socket: &Path, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+async fn domains(socket: &Path, format: Format, out: &mut impl Write) -> Result<(), CommandError> {
     let mut after = String::new();
     loop {
         let target = format!("/domains{after}");
@@ -334,9 +335,9 @@ async fn domains(socket: &Path, format: Format, out: &mut impl Write) -> Result<
 }
 
 /// An object a line.
-fn lines<T: Serialize>(all: &[T], out: &mut impl Write) -> Result<(), Failure> {
+fn lines<T: Serialize>(all: &[T], out: &mut impl Write) -> Result<(), CommandError> {
     for one in all {
-        writeln!(out, "{}", serde_json::to_string(one).map_err(Failure::run)?)?;
+        writeln!(out, "{}", serde_json::to_string(one).map_err(CommandError::run)?)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::table::size;
-use super::{Failure, Format, Verdict};
+use super::{CommandError, Format, Verdict};
 use crate::export::Exported;
 use crate::export::export;
 use postern_spool::log::{Damage, Report, check};
@@ -24,7 +24,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(&self, spool: &Path, out: &mut impl Write) -> Result<Verdict, Failure> {
+    pub(super) fn run(&self, spool: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match self {
             Self::Check(format) => {
                 let report = check(spool).map_err(|error| failed(spool, &error))?;
@@ -36,11 +36,11 @@ impl Command {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::run(format!("{}: {error}", path.display()))
+fn failed(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::run(format!("{}: {error}", path.display()))
 }
 
-fn show(report: &Report, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+fn show(report: &Report, format: Format, out: &mut impl Write) -> Result<(), CommandError> {
     let Report { messages, body_bytes, segments, findings } = report;
     if format.json {
         let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
@@ -75,12 +75,19 @@ fn damage_json(damage: &Damage) -> serde_json::Value {
     })
 }
 
-async fn export_all(spool: &Path, folder: &Path, out: &mut impl Write) -> Result<Verdict, Failure> {
-    show_exported(&export(spool, folder).await.map_err(Failure::run)?, out)
+async fn export_all(
+    spool: &Path,
+    folder: &Path,
+    out: &mut impl Write,
+) -> Result<Verdict, CommandError> {
+    show_exported(&export(spool, folder).await.map_err(CommandError::run)?, out)
 }
 
 /// Says what an export wrote.
-pub(super) fn show_exported(exported: &Exported, out: &mut impl Write) -> Result<Verdict, Failure> {
+pub(super) fn show_exported(
+    exported: &Exported,
+    out: &mut impl Write,
+) -> Result<Verdict, CommandError> {
     let Exported { messages, damaged, unreadable } = exported;
     for what in unreadable {
         writeln!(out, "{what}")?;

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::net::channels::Channels;
-use crate::net::stream::{BufferPool, Connection, SessionBuffers, SessionClock};
+use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
 use crate::receive::session::{Services, SessionHandler};
@@ -154,12 +154,12 @@ impl<S: Spool> Reception<S> {
             patience,
         );
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
-        let mut link = Connection::accepted(stream).await;
+        let mut link = ClientStream::accepted(stream).await;
         let mut stop = self.stop.clone();
         loop {
             let exit = serve(&mut session, &mut link, &mut clock, &mut handler, &mut buffers);
             match (exit.await, link) {
-                (Ok(Exit::Tls), Connection::Plain(stream)) => {
+                (Ok(Exit::Tls), ClientStream::Plain(stream)) => {
                     let acceptor = terms.tls.as_ref().expect("STARTTLS is offered with a key");
                     let shaken = timeout(session.patience(), acceptor.accept(stream));
                     let stream = tokio::select! {
@@ -167,7 +167,7 @@ impl<S: Spool> Reception<S> {
                         // No transaction is open.
                         () = told(&mut stop) => return Ok(()),
                     };
-                    link = Connection::Tls(Box::new(stream));
+                    link = ClientStream::Tls(Box::new(stream));
                     session.tls_started();
                     handler.tls_started();
                 }

@@ -22,14 +22,14 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client's connection, before and after STARTTLS.
 #[derive(Debug)]
-pub enum Connection {
+pub enum ClientStream {
     /// In clear.
     Plain(TcpStream),
     /// Under TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Connection {
+impl ClientStream {
     /// A connection that was just accepted.
     ///
     /// tokio takes a new socket for readable until a read has failed. Without one here,
@@ -44,11 +44,11 @@ impl Connection {
     }
 }
 
-impl ErrorType for Connection {
+impl ErrorType for ClientStream {
     type Error = Error;
 }
 
-impl Read for Connection {
+impl Read for ClientStream {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buffer).await,
@@ -57,7 +57,7 @@ impl Read for Connection {
     }
 }
 
-impl Write for Connection {
+impl Write for ClientStream {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes).await,
@@ -73,7 +73,7 @@ impl Write for Connection {
     }
 }
 
-impl Link for Connection {
+impl Link for ClientStream {
     /// Under TLS nobody can tell without reading whether a record holds octets of the client's, so
     /// the buffers stay lent there; rustls holds more than they do.
     async fn ready(&mut self) -> Result<()> {

@@ -8,7 +8,7 @@ use postern_card::settings::SETTINGS_MAX;
 use postern_card::{Finding, MessageId};
 use serde_json::json;
 
-use super::super::{Failure, Format, Verdict};
+use super::super::{CommandError, Format, Verdict};
 use super::{failed, inspect};
 use postern_card_tool::{next, reason};
 
@@ -18,7 +18,7 @@ pub(super) async fn check(
     path: &Path,
     format: Format,
     out: &mut impl Write,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, CommandError> {
     let (mut card, _) = inspect(path).await?;
     let stopped = |fault| failed(path, reason(&fault));
     let mut found = Vec::new();

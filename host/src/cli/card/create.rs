@@ -8,7 +8,7 @@ use postern_card::{BLOCK, Fault, Inspection, format};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::super::table::size as shown;
-use super::super::{Failure, Verdict};
+use super::super::{CommandError, Verdict};
 use super::{failed, inspect};
 use crate::config::ByteSize;
 use postern_card_tool::CardContent;
@@ -22,11 +22,11 @@ pub(super) async fn create(
     size: Option<ByteSize>,
     force: bool,
     out: &mut impl Write,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, CommandError> {
     let is_new =
         matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
     let octets = if is_new { size_of_new(path, size)? } else { size_of_old(path, size)? };
-    let content = CardContent::load(config, octets).map_err(Failure::Config)?;
+    let content = CardContent::load(config, octets).map_err(CommandError::Config)?;
     if !is_new && !force {
         refuse_mail(path).await?;
     }
@@ -42,12 +42,12 @@ pub(super) async fn create(
     show(path, &content, out).await
 }
 
-fn size_of_new(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
+fn size_of_new(path: &Path, size: Option<ByteSize>) -> Result<u64, CommandError> {
     let missing = || failed(path, "is not there; to make a file, say its size: --size \"64 MiB\"");
     size.map(|size| size.0).ok_or_else(missing)
 }
 
-fn size_of_old(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
+fn size_of_old(path: &Path, size: Option<ByteSize>) -> Result<u64, CommandError> {
     let octets = CardFile::read(path).map_err(|error| failed(path, error))?.bytes();
     match size {
         Some(ByteSize(size)) if size != octets => {
@@ -59,7 +59,7 @@ fn size_of_old(path: &Path, size: Option<ByteSize>) -> Result<u64, Failure> {
 }
 
 /// Mail that may be there nowhere else is not lost by a slip.
-async fn refuse_mail(path: &Path) -> Result<(), Failure> {
+async fn refuse_mail(path: &Path) -> Result<(), CommandError> {
     let card = CardFile::read(path).map_err(|error| failed(path, error))?;
     match Box::pin(Inspection::open(card)).await {
         Ok((inspection, _)) if inspection.messages() > 0 => {
@@ -81,9 +81,13 @@ async fn refuse_mail(path: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn write(card: &mut CardFile, path: &Path, content: &CardContent) -> Result<(), Failure> {
+async fn write(
+    card: &mut CardFile,
+    path: &Path,
+    content: &CardContent,
+) -> Result<(), CommandError> {
     let mut seed = [0; 32];
-    getrandom(&mut seed, GetRandomFlags::empty()).map_err(Failure::run)?;
+    getrandom(&mut seed, GetRandomFlags::empty()).map_err(CommandError::run)?;
     let now = Clock::system().timestamp();
     let now_unix_s = if now.known { now.unix_seconds } else { 0 };
     let formatted = format(card, &content.settings(), content.recipients(), seed, now_unix_s).await;
@@ -95,7 +99,7 @@ async fn show(
     path: &Path,
     content: &CardContent,
     out: &mut impl Write,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, CommandError> {
     let (inspection, _) = inspect(path).await?;
     for warning in content.warnings() {
         writeln!(out, "warning: {warning}")?;

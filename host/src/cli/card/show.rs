@@ -8,10 +8,10 @@ use postern_card::{BLOCK, Fault, Inspection};
 use serde_json::{Value, json};
 
 use super::super::table::{foreign, paths, size, span, table};
-use super::super::{Failure, Format, Verdict};
+use super::super::{CommandError, Format, Verdict};
 use super::{failed, inspect};
 use crate::export::envelope_json;
-use postern_card_tool::{CardFile, Held, next, reason};
+use postern_card_tool::{CardFile, CardMessage, next, reason};
 use postern_spool::clock::Clock;
 
 mod settings;
@@ -21,7 +21,7 @@ pub(super) async fn show(
     path: &Path,
     format: Format,
     out: &mut impl Write,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, CommandError> {
     let (mut card, _) = inspect(path).await?;
     let stopped = |fault| failed(path, reason(&fault));
     let all = held(&mut card).await.map_err(stopped)?;
@@ -41,8 +41,8 @@ pub(super) async fn show(
     Ok(Verdict::Well)
 }
 
-async fn held(card: &mut Inspection<CardFile>) -> Result<Vec<Held>, Fault<io::Error>> {
-    let mut all: Vec<Held> = Vec::new();
+async fn held(card: &mut Inspection<CardFile>) -> Result<Vec<CardMessage>, Fault<io::Error>> {
+    let mut all: Vec<CardMessage> = Vec::new();
     while let Some(held) = next(card, all.last()).await? {
         all.push(held);
     }
@@ -64,7 +64,7 @@ fn facts(card: &Inspection<CardFile>) -> Vec<[String; 2]> {
 }
 
 /// One message in a list.
-fn row(held: &Held) -> [String; 6] {
+fn row(held: &CardMessage) -> [String; 6] {
     let status = if held.message.flagged { "kept" } else { "waiting" }.to_owned();
     let body = size(held.message.message_octets);
     let (age, from, to) = match &held.envelope {
@@ -88,7 +88,7 @@ fn lossy(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[Held]) -> Value {
+fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[CardMessage]) -> Value {
     json!({
         "octets": octets(card),
         "free_octets": card.free(),
@@ -100,7 +100,7 @@ fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[Held]) -
     })
 }
 
-fn message_json(held: &Held) -> Value {
+fn message_json(held: &CardMessage) -> Value {
     let size = held.message.message_octets;
     let mut message = match &held.envelope {
         Ok((id, envelope)) => envelope_json(*id, size, envelope, &envelope.recipients),
