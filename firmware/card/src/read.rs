@@ -1,6 +1,6 @@
 //! Reading a message.
 
-use crate::extent::{self, Header};
+use crate::extent::{self, Header, PAYLOAD};
 use crate::message::Reader;
 use crate::{Card, Fault, Store};
 
@@ -29,6 +29,11 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 .get(usize::from(at.offset)..usize::from(header.length))
                 .ok_or(Fault::Damaged { block })?;
             let left = usize::try_from(reader.left).unwrap_or(usize::MAX);
+            // Only a message's last block is not full. A card that lost the write which filled this
+            // one still has it as it was before, with the same serial and sequence.
+            if left > octets.len() && usize::from(header.length) < PAYLOAD {
+                return Err(Fault::Damaged { block });
+            }
             let count = octets.len().min(left).min(into.len());
             if let (Some(into), Some(octets)) = (into.get_mut(..count), octets.get(..count)) {
                 into.copy_from_slice(octets);

@@ -1,5 +1,6 @@
 //! The store on a simulated card.
 
+mod aging;
 mod basics;
 mod faults;
 mod inspection;

@@ -1,4 +1,4 @@
-//! A card in memory that loses power, fails, or is pulled out.
+//! A card in memory that loses power, fails, rots, lies, or is pulled out.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +33,7 @@ pub enum SimFault {
     Off,
     /// There is no such block.
     Outside,
-    /// A block can't be read since its writing was cut.
+    /// A block can't be read: its writing was cut.
     Unreadable,
     /// A test said so.
     Asked,
@@ -45,6 +45,17 @@ pub enum Call {
     Read,
     Write,
     Flush,
+}
+
+/// What becomes of a write that the card says it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    Dropped,
+    /// It goes to this block instead.
+    Misplaced(u32),
+    /// It goes to this block too.
+    Repeated(u32),
 }
 
 #[derive(Clone)]
@@ -60,6 +71,8 @@ struct State {
     is_off: bool,
     /// The calls that fail, how many of their kind come before, and how many they are.
     failing: Option<(Call, u64, u64)>,
+    /// The lies about the next write of a block.
+    lies: HashMap<u32, Lie>,
     reads: u64,
     writes: HashMap<u32, u32>,
     random: Random,
@@ -81,6 +94,7 @@ impl SimCard {
             cut_at: None,
             is_off: false,
             failing: None,
+            lies: HashMap::new(),
             reads: 0,
             writes: HashMap::new(),
             random: Random(1),
@@ -132,6 +146,21 @@ impl SimCard {
     /// Makes no call fail; returns whether one was still to.
     pub fn fail_no_more(&self) -> bool {
         self.state.borrow_mut().failing.take().is_some()
+    }
+
+    /// The card lies about the next write of a block.
+    pub fn lie(&self, block: u32, lie: Lie) {
+        self.state.borrow_mut().lies.insert(block, lie);
+    }
+
+    /// Lies that are still to be told.
+    pub fn lies(&self) -> usize {
+        self.state.borrow().lies.len()
+    }
+
+    /// Turns one bit of a block over.
+    pub fn rot(&self, block: u32, bit: usize) {
+        self.change(block, |content| content[bit / 8 % BLOCK] ^= 1 << (bit % 8));
     }
 
     /// Writes and flushes so far.
@@ -200,6 +229,16 @@ impl State {
         }
     }
 
+    /// The blocks that a write to `block` changes.
+    fn targets(&mut self, block: u32) -> Vec<u32> {
+        match self.lies.remove(&block) {
+            None => vec![block],
+            Some(Lie::Dropped) => vec![],
+            Some(Lie::Misplaced(other)) => vec![other],
+            Some(Lie::Repeated(other)) => vec![block, other],
+        }
+    }
+
     fn check(&self, block: u32) -> Result<(), SimFault> {
         if self.is_off {
             return Err(SimFault::Off);
@@ -261,7 +300,9 @@ impl Card for SimCard {
         state.check(block)?;
         state.fail(Call::Write)?;
         *state.writes.entry(block).or_default() += 1;
-        state.cached.entry(block).or_default().push(*content);
+        for target in state.targets(block) {
+            state.cached.entry(target).or_default().push(*content);
+        }
         state.operate()
     }
 

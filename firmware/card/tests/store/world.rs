@@ -36,14 +36,32 @@ pub fn settings() -> Settings<'static> {
     }
 }
 
+/// The seed of a card, unless its test says otherwise, and when it was formatted.
+pub const SEED: [u8; 32] = [7; 32];
+pub const CREATED: u64 = 1_700_000_000;
+
 /// A formatted card.
 pub fn card(blocks: u32, layout: Layout) -> SimCard {
-    let mut card = SimCard::new(blocks);
-    let recipients = [b"joe@client.example".as_slice(), b"ann@client.example"];
-    let (settings, recipients, seed) = (settings(), recipients.into_iter(), [7; 32]);
-    block_on(format_as(&mut card, layout, &settings, recipients, seed, 1_700_000_000))
-        .expect("a new card can be formatted");
+    let card = SimCard::new(blocks);
+    reformat(&card, layout, SEED);
     card
+}
+
+/// Formats a card, whatever it held.
+pub fn reformat(card: &SimCard, layout: Layout, seed: [u8; 32]) {
+    let recipients = [b"joe@client.example".as_slice(), b"ann@client.example"];
+    format_with(card, layout, recipients.into_iter(), seed);
+}
+
+/// Formats a card with other recipients.
+pub fn format_with<'r>(
+    card: &SimCard,
+    layout: Layout,
+    recipients: impl Iterator<Item = &'r [u8]>,
+    seed: [u8; 32],
+) {
+    block_on(format_as(&mut card.clone(), layout, &settings(), recipients, seed, CREATED))
+        .expect("a card can be formatted");
 }
 
 pub fn mount(card: &SimCard) -> (SimStore, Recovery) {
