@@ -239,6 +239,12 @@ fn damaged_settings_are_found() {
     setup.damage(b"postern.client.example");
     let (code, out, _) = setup.run(&["check", "card"]);
     assert_eq!(code, 1);
+    assert!(out.contains("its copy is not") && out.ends_with(", 1 finding(s)\n"), "{out}");
+    let (code, _, err) = setup.run(&["show", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    setup.damage(b"postern.client.example");
+    let (code, out, _) = setup.run(&["check", "card"]);
+    assert_eq!(code, 1);
     assert!(out.starts_with("settings: block ") && out.ends_with(", 1 finding(s)\n"), "{out}");
     let (code, _, err) = setup.run(&["show", "card"]);
     assert!(code == 1 && err.starts_with("postern: card: block "), "{err}");

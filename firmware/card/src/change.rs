@@ -57,9 +57,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     ) -> Result<Applied<C::Error>, Fault<C::Error>> {
         let mut applied = Applied { last: None, broken: None };
         if let Some(head) = change.removed {
+            // If the record that added it could not be read, it was never counted.
+            let was_known = self.map.state(&mut self.medium, head).await? == State::Head;
+            let flagged = u32::from(was_known && change.removed_flagged);
             self.map.set(&mut self.medium, head, State::Part).await?;
-            self.counts.messages = self.counts.messages.saturating_sub(1);
-            self.counts.flagged = self.counts.flagged.saturating_sub(change.removed_flagged.into());
+            self.counts.messages = self.counts.messages.saturating_sub(was_known.into());
+            self.counts.flagged = self.counts.flagged.saturating_sub(flagged);
         }
         if let Some(chain) = change.added {
             let marked =
@@ -81,10 +84,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             time_unix_s: self.last_known_time(),
             change: *change,
         };
-        let block = self.medium.geometry.journal_block(record.sequence);
+        let places = self.medium.geometry.record_blocks(record.sequence);
         record.write(self.medium.blank().await);
-        self.medium.write(block).await?;
-        self.medium.flush().await?;
+        self.medium.write_twice(places).await?;
         self.tip.advance(change);
         Ok(())
     }
@@ -113,10 +115,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     async fn write_head(&mut self) -> Result<(), Fault<C::Error>> {
         let head = self.head();
-        let block = self.medium.geometry.head_block(head.generation);
+        let places = self.medium.geometry.head_blocks(head.generation);
         head.write(self.medium.blank().await);
-        self.medium.write(block).await?;
-        self.medium.flush().await
+        self.medium.write_twice(places).await
     }
 
     fn head(&self) -> Head {
@@ -129,11 +130,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             flagged: self.flagged(),
             used: self.map.used,
             cursor: self.map.cursor,
+            stale: self.map.stale_ahead(),
         }
     }
 
     /// Frees the chains that the records since the last checkpoint name. Extents behind a damaged
-    /// link stay in use.
+    /// link stay in use, and those that a record names which can be read in neither place.
     pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
         for sequence in self.tip.first..self.tip.next {
             // The record is read for each chain: a future that keeps both is larger, and the block
@@ -141,11 +143,19 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             for index in 0..2 {
                 let freed = self.freed(sequence, index).await?;
                 if let Some(chain) = freed {
-                    self.map.mark_chain(&mut self.medium, chain, State::Free, State::Free).await?;
+                    self.free_chain(chain).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    async fn free_chain(&mut self, chain: Chain) -> Result<(), Fault<C::Error>> {
+        let marked = self.map.mark_chain(&mut self.medium, chain, State::Free, State::Free).await?;
+        match marked.broken {
+            Some(fault @ Fault::Card(_)) => Err(fault),
+            _ => Ok(()),
+        }
     }
 
     /// Chain number `index` that record number `sequence` frees.
@@ -154,10 +164,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         sequence: u64,
         index: usize,
     ) -> Result<Option<Chain>, Fault<C::Error>> {
-        let block = self.medium.geometry.journal_block(sequence);
-        let record = Record::read(self.medium.load(block).await?)
-            .filter(|record| record.sequence == sequence)
-            .ok_or(Fault::Damaged { block })?;
-        Ok(record.change.freed.get(index).copied().flatten())
+        let record = self.record(sequence).await?;
+        // The mount has counted those from before it.
+        let is_new = record.is_none() && index == 0 && sequence >= self.mounted_at;
+        self.unread_records += u32::from(is_new);
+        Ok(record.and_then(|record| record.change.freed.get(index).copied().flatten()))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two regions alternate. A checkpoint is written as the pages of the map, a flush, and then its
 //! head, which makes it the last one. Until the head is there, the checkpoint before it is whole in
-//! the other region.
+//! the other region. Pages and head stand twice in the region, each in units of its own.
 //!
 //! | Octets | A checkpoint's head |
 //! | --- | --- |
@@ -14,11 +14,17 @@
 //! | 4 | flagged ones among them |
 //! | 4 | extents in use |
 //! | 2 | where the search for a free extent goes on |
+//! | 8 | pages whose first place did not take them: a bit each, page 0 the lowest |
+//! | 8 | the same of the second place |
 //! | … | zeros |
 //! | 4 | checksum |
 
 use crate::Block;
 use crate::octets::{Put, Take};
+
+/// For each of the two places of a page, the pages that it did not take when they were written
+/// last, one bit a page. What it has instead may be of the same checkpoint, and look right.
+pub(crate) type Stale = [u64; 2];
 
 /// What a checkpoint's head says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,7 @@ pub(crate) struct Head {
     pub(crate) flagged: u32,
     pub(crate) used: u32,
     pub(crate) cursor: u16,
+    pub(crate) stale: Stale,
 }
 
 impl Head {
@@ -44,6 +51,7 @@ impl Head {
         flagged: 0,
         used: 0,
         cursor: 0,
+        stale: [0; 2],
     };
 
     pub(crate) fn write(&self, content: &mut Block) {
@@ -55,7 +63,9 @@ impl Head {
             .u32(self.messages)
             .u32(self.flagged)
             .u32(self.used)
-            .u16(self.cursor);
+            .u16(self.cursor)
+            .u64(self.stale[0])
+            .u64(self.stale[1]);
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -69,6 +79,7 @@ impl Head {
             flagged: fields.u32()?,
             used: fields.u32()?,
             cursor: fields.u16()?,
+            stale: [fields.u64()?, fields.u64()?],
         })
     }
 }
@@ -89,6 +100,7 @@ mod tests {
             flagged: 7,
             used: 8,
             cursor: 9,
+            stale: [1 << 32, 7],
         };
         let mut content = [0; BLOCK];
         head.write(&mut content);

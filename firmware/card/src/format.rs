@@ -20,6 +20,11 @@ pub enum FormatFault<E> {
     Card(E),
     /// The card is too small for what is to stand on it.
     TooSmall,
+    /// A block does not hold what was written to it.
+    NotKept {
+        /// Its number.
+        block: u32,
+    },
     /// The settings do not fit.
     SettingsTooLong,
     /// A recipient's address does not fit.
@@ -34,6 +39,9 @@ impl<E: Debug> Display for FormatFault<E> {
         match self {
             Self::Card(error) => write!(f, "the card failed: {error:?}"),
             Self::TooSmall => f.write_str("the card is too small"),
+            Self::NotKept { block } => {
+                write!(f, "block {block} does not hold what was written to it")
+            }
             Self::SettingsTooLong => f.write_str("the settings are too long for a card"),
             Self::RecipientTooLong { index } => {
                 write!(f, "recipient {} is too long for a card", index + 1)
@@ -69,22 +77,36 @@ pub async fn format_as<'r, C: Card>(
     let mark = Mark::new(&seed, now_unix_s);
     let mut writer = Writer { card, mark, content: [0; BLOCK] };
     // Until the new superblock is written there is none, so that no mix of two formats is mounted.
+    // An older format may have its copy at any power of two.
     writer.wipe(Superblock::BLOCK).await?;
+    for place in (0..u32::BITS).map(|exponent| 1 << exponent) {
+        if place < writer.card.blocks() {
+            writer.wipe(place).await?;
+        }
+    }
     writer.flush().await?;
     let settings_octets = writer.write_settings(settings).await?;
     let recipient_blocks = writer.write_recipients(recipients).await?;
     let geometry = Geometry::new(writer.card.blocks(), layout, recipient_blocks);
     let geometry = geometry.ok_or(FormatFault::TooSmall)?;
+    for index in text::SETTINGS_FROM..text::RECIPIENTS_FROM + recipient_blocks {
+        writer.copy(geometry.text_blocks(index)).await?;
+    }
     for sequence in 0..u64::from(geometry.journal_blocks) {
-        writer.wipe(geometry.journal_block(sequence)).await?;
+        for block in geometry.record_blocks(sequence) {
+            writer.wipe(block).await?;
+        }
     }
     writer.write_checkpoint(&geometry, now_unix_s).await?;
     writer.flush().await?;
     let created_unix_s = now_unix_s;
     let superblock = Superblock { geometry, settings_octets, seed, created_unix_s };
     writer.mark = Mark::SUPERBLOCK;
-    writer.write(Superblock::BLOCK, |content| superblock.write(content)).await?;
-    writer.flush().await?;
+    let [first, second] = geometry.text_blocks(Superblock::BLOCK);
+    for block in [second, first] {
+        writer.write(block, |content| superblock.write(content)).await?;
+        writer.flush().await?;
+    }
     Ok(geometry)
 }
 
@@ -111,6 +133,16 @@ impl<C: Card> Writer<'_, C> {
         }
         self.mark.seal(block, &mut self.content);
         self.card.write(block, &self.content).await.map_err(FormatFault::Card)
+    }
+
+    /// Writes what the first place has to the second.
+    async fn copy(&mut self, places: [u32; 2]) -> Result<(), FormatFault<C::Error>> {
+        let [first, second] = places;
+        self.card.read(first, &mut self.content).await.map_err(FormatFault::Card)?;
+        if !self.mark.is_sealed(first, &self.content) {
+            return Err(FormatFault::NotKept { block: first });
+        }
+        self.write_content(second).await
     }
 
     /// Writes zeros, unless they are there: an image file that is sparse stays so.
@@ -171,13 +203,17 @@ impl<C: Card> Writer<'_, C> {
         now_unix_s: u64,
     ) -> Result<(), FormatFault<C::Error>> {
         for page in 0..geometry.pages {
-            let block = geometry.page_block(GENERATION, page);
-            self.write(block, |content| map::empty_page(content, GENERATION)).await?;
+            for block in geometry.page_blocks(GENERATION, page) {
+                self.write(block, |content| map::empty_page(content, GENERATION)).await?;
+            }
         }
         let (generation, time_unix_s) = (GENERATION, now_unix_s);
         let head = Head { generation, time_unix_s, ..Head::NONE };
-        let other = geometry.head_block(GENERATION + 1);
-        self.write(other, |content| Head::NONE.write(content)).await?;
-        self.write(geometry.head_block(GENERATION), |content| head.write(content)).await
+        for (generation, head) in [(GENERATION + 1, Head::NONE), (GENERATION, head)] {
+            for block in geometry.head_blocks(generation) {
+                self.write(block, |content| head.write(content)).await?;
+            }
+        }
+        Ok(())
     }
 }

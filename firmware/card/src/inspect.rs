@@ -35,8 +35,15 @@ pub enum Finding {
         /// The first block of the extent.
         block: u32,
     },
-    /// A block of the list of recipients is damaged: nobody in it, or behind it, gets mail.
+    /// A block of the list of recipients is damaged in both places: nobody in it, or behind it,
+    /// gets mail.
     Recipients {
+        /// The block.
+        block: u32,
+    },
+    /// A block of the superblock, the settings or the recipients is damaged in one of its two
+    /// places: the device reads the other. Another fault there would be the end of the card.
+    Copy {
         /// The block.
         block: u32,
     },
@@ -136,8 +143,7 @@ impl<C: Card> Inspection<C> {
         self.store.read(reader, into).await
     }
 
-    /// Reads every block of the recipients and of every message, and checks the state of every
-    /// extent.
+    /// Reads every block of the text and of every message, and checks the state of every extent.
     pub async fn check(
         &mut self,
         mut report: impl FnMut(Finding),
@@ -145,11 +151,7 @@ impl<C: Card> Inspection<C> {
         let mut checked = Checked::default();
         let mut last = None;
         self.reached.fill(0);
-        for block in self.store.recipient_blocks() {
-            if self.store.medium.load(block).await.is_err() {
-                report(Finding::Recipients { block });
-            }
-        }
+        self.check_text(&mut report).await;
         while let Some(message) = self.next(last).await? {
             let id = message.id;
             last = Some(id);
@@ -168,6 +170,31 @@ impl<C: Card> Inspection<C> {
         }
         self.find_leaks(report).await?;
         Ok(checked)
+    }
+
+    /// Reads both places of each block of the text. [`Inspection::settings`] says when those of the
+    /// settings are both damaged.
+    async fn check_text(&mut self, report: &mut impl FnMut(Finding)) {
+        let geometry = self.geometry();
+        for index in 0..self.store.recipient_blocks().end {
+            let places = geometry.text_blocks(index);
+            let mut damaged = [false; 2];
+            for (place, damaged) in places.into_iter().zip(&mut damaged) {
+                *damaged = if index == 0 {
+                    self.store.medium.superblock(place).await.is_err()
+                } else {
+                    self.store.medium.load(place).await.is_err()
+                };
+            }
+            match damaged {
+                [true, false] => report(Finding::Copy { block: places[0] }),
+                [false, true] => report(Finding::Copy { block: places[1] }),
+                [true, true] if self.store.recipient_blocks().contains(&index) => {
+                    report(Finding::Recipients { block: index });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Notes the extents of a chain. Those behind a damaged link are found as leaks.

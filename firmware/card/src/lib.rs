@@ -62,4 +62,4 @@ pub use inspect::{Checked, Finding, Inspection};
 pub use message::{Message, MessageId, Reader};
 pub use mount::Recovery;
 pub use store::Store;
-pub use superblock::{VERSION, formatted_blocks};
+pub use superblock::VERSION;

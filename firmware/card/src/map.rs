@@ -7,13 +7,14 @@
 //! | 4 | boot: the number of the mount in which it was written |
 //! | 4 | checksum |
 //!
-//! The last checkpoint's pages are never overwritten. A changed page is in one of the slots, or was
+//! A page stands in two places. The last checkpoint's pages are never overwritten. A changed page is in one of the slots, or was
 //! written ahead to the region of the *next* checkpoint. A recovery does not read that region until
 //! it has a head, so power may fail at any time.
 //!
 //! No draft outlives a mount. A page may be written with drafts in it: to every later boot they are
 //! free extents, so that a crash can't leak them.
 
+use crate::checkpoint::{Head, Stale};
 use crate::geometry::PAGE_EXTENTS;
 use crate::medium::Medium;
 use crate::octets::{Put, Take};
@@ -58,6 +59,25 @@ struct Slot {
 impl Slot {
     const EMPTY: Self = Self { page: None, is_changed: false, last_use: 0, content: [0; BLOCK] };
 
+    /// Reads a page of checkpoint number `generation`, and returns the boot in which it was written.
+    async fn fill<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        places: impl Iterator<Item = u32>,
+        generation: u32,
+    ) -> Result<u32, Fault<C::Error>> {
+        let mut damaged = Fault::Failed;
+        for block in places {
+            let read = medium.read_past(block, &mut self.content).await;
+            match (read, self.stamps()) {
+                (Ok(()), Some((found, boot))) if found == generation => return Ok(boot),
+                (Err(fault @ Fault::Card(_)), _) => return Err(fault),
+                _ => damaged = Fault::Damaged { block },
+            }
+        }
+        Err(damaged)
+    }
+
     fn state(&self, index: u16) -> State {
         let octet = self.content.get(usize::from(index / 4)).copied().unwrap_or(0);
         State::from_bits(octet >> (index % 4 * 2))
@@ -97,6 +117,9 @@ pub(crate) struct Map<const PAGES: usize> {
     uses: u32,
     /// One bit a page: it was written ahead to the next checkpoint's region.
     written_ahead: u64,
+    /// What the places of the last checkpoint lack, and those of the next.
+    stale: Stale,
+    stale_ahead: Stale,
     /// The number of the last checkpoint.
     pub(crate) generation: u32,
     /// The boot whose drafts count; 0 before it has a number.
@@ -116,6 +139,8 @@ impl<const PAGES: usize> Map<PAGES> {
             slots: [const { Slot::EMPTY }; PAGES],
             uses: 0,
             written_ahead: 0,
+            stale: [0; 2],
+            stale_ahead: [0; 2],
             generation: 0,
             boot: 0,
             used: 0,
@@ -124,15 +149,17 @@ impl<const PAGES: usize> Map<PAGES> {
         }
     }
 
-    /// Empties all slots, to begin anew from checkpoint number `generation`.
-    pub(crate) fn restart(&mut self, generation: u32, used: u32, cursor: u16) {
+    /// Empties all slots, to begin anew from a checkpoint.
+    pub(crate) fn restart(&mut self, head: &Head) {
         self.slots.iter_mut().for_each(|slot| slot.page = None);
         self.written_ahead = 0;
-        self.generation = generation;
+        self.stale = head.stale;
+        self.stale_ahead = [0; 2];
+        self.generation = head.generation;
         self.boot = 0;
-        self.used = used;
+        self.used = head.used;
         self.drafted = 0;
-        self.cursor = cursor;
+        self.cursor = head.cursor;
     }
 
     /// What `extent` is.
@@ -239,6 +266,12 @@ impl<const PAGES: usize> Map<PAGES> {
     pub(crate) fn turn(&mut self) {
         self.generation += 1;
         self.written_ahead = 0;
+        self.stale = core::mem::take(&mut self.stale_ahead);
+    }
+
+    /// What the places of the next checkpoint's pages lack.
+    pub(crate) fn stale_ahead(&self) -> Stale {
+        self.stale_ahead
     }
 
     /// The slot with a page, which is read if it is in none.
@@ -270,18 +303,14 @@ impl<const PAGES: usize> Map<PAGES> {
         }
         let is_written_ahead = self.written_ahead & bit(page) != 0;
         let generation = self.generation + u32::from(is_written_ahead);
-        let block = medium.geometry.page_block(generation, page);
+        let stale = if is_written_ahead { self.stale_ahead } else { self.stale };
+        let places = medium.geometry.page_blocks(generation, page).into_iter().zip(stale);
+        let places = places.filter(|(_, stale)| stale & bit(page) == 0).map(|(block, _)| block);
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
         slot.page = None;
         slot.is_changed = false;
-        medium.read_past(block, &mut slot.content).await?;
-        let Some((slot_generation, slot_boot)) = slot.stamps() else {
-            return Err(Fault::Damaged { block });
-        };
-        if slot_generation != generation {
-            return Err(Fault::Damaged { block });
-        }
-        if self.boot == 0 || slot_boot != self.boot {
+        let boot = slot.fill(medium, places, generation).await?;
+        if self.boot == 0 || boot != self.boot {
             slot.clear_drafts();
         }
         slot.page = Some(page);
@@ -304,11 +333,17 @@ impl<const PAGES: usize> Map<PAGES> {
         page: u8,
     ) -> Result<(), Fault<C::Error>> {
         let (generation, boot) = (self.generation + 1, self.boot);
-        let block = medium.geometry.page_block(generation, page);
+        let places = medium.geometry.page_blocks(generation, page);
         let slot = self.slots.iter_mut().find(|slot| slot.page == Some(page));
         let slot = slot.ok_or(Fault::Failed)?;
         slot.set_stamps(generation, boot);
-        medium.write_past(block, &mut slot.content).await?;
+        let mut taken = Err(Fault::Failed);
+        for (block, stale) in places.into_iter().zip(&mut self.stale_ahead) {
+            let written = medium.write_past(block, &mut slot.content).await;
+            *stale = if written.is_ok() { *stale & !bit(page) } else { *stale | bit(page) };
+            taken = taken.or(written);
+        }
+        taken?;
         slot.is_changed = false;
         self.written_ahead |= bit(page);
         Ok(())

@@ -34,14 +34,20 @@ pub(crate) struct Medium<C> {
 pub(crate) struct Sealed<C> {
     card: C,
     pub(crate) mark: Mark,
+    /// Where the superblock was read. When another block can't be read, this one tells whether
+    /// the card still answers.
+    home: u32,
     /// Blocks read so far.
     pub(crate) reads: u32,
 }
 
+/// Times that a block is read or written before that counts as failed.
+const TRIES: u32 = 3;
+
 impl<C: Card> Medium<C> {
     pub(crate) const fn new(card: C) -> Self {
         Self {
-            sealed: Sealed { card, mark: Mark::SUPERBLOCK, reads: 0 },
+            sealed: Sealed { card, mark: Mark::SUPERBLOCK, home: 0, reads: 0 },
             geometry: Geometry::NONE,
             buffer: [0; BLOCK],
             held: Held::Nothing,
@@ -56,14 +62,65 @@ impl<C: Card> Medium<C> {
         self.sealed.card.blocks()
     }
 
-    /// Empties the buffer and reads block 0 into it, whatever that holds.
-    pub(crate) async fn restart(&mut self) -> Result<&Block, Fault<C::Error>> {
+    /// Empties the buffer, makes the card ready, and finds the superblock: block 0, or its copy if
+    /// that was damaged.
+    pub(crate) async fn restart(&mut self) -> Result<Superblock, Fault<C::Error>> {
         self.held = Held::Nothing;
-        self.sealed.reads = 1;
-        let card = &mut self.sealed.card;
-        card.start().await.map_err(Fault::Card)?;
-        card.read(Superblock::BLOCK, &mut self.buffer).await.map_err(Fault::Card)?;
-        Ok(&self.buffer)
+        self.sealed.reads = 0;
+        self.sealed.card.start().await.map_err(Fault::Card)?;
+        let fault = match self.superblock(Superblock::BLOCK).await {
+            Err(fault @ (Fault::Card(_) | Fault::Damaged { .. })) => fault,
+            found => return found,
+        };
+        let places = (0..u32::BITS).map(|exponent| 1 << exponent);
+        let blocks = self.card_blocks();
+        for place in places.take_while(|place| *place < blocks) {
+            if let Ok(found) = self.superblock(place).await {
+                return Ok(found);
+            }
+        }
+        Err(fault)
+    }
+
+    /// The superblock that stands in block number `block`.
+    pub(crate) async fn superblock(&mut self, block: u32) -> Result<Superblock, Fault<C::Error>> {
+        self.vacate().await;
+        self.held = Held::Nothing;
+        let Sealed { card, reads, home, .. } = &mut self.sealed;
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            *reads += 1;
+            let read = card.read(block, &mut self.buffer).await;
+            let found =
+                read.map_err(Fault::Card).and_then(|()| Superblock::read(block, &self.buffer));
+            match found {
+                Err(Fault::Card(_) | Fault::Damaged { .. }) if tries > 0 => {}
+                Ok(found) => {
+                    *home = block;
+                    return Ok(found);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// Reads a block that stands in two places into the buffer: the first of them that can be read
+    /// and is the right one.
+    pub(crate) async fn load_either(
+        &mut self,
+        places: [u32; 2],
+        is_right: &dyn Fn(&Block) -> bool,
+    ) -> Result<&Block, Fault<C::Error>> {
+        let [first, second] = places;
+        let loaded = self.load(first).await.map(is_right);
+        let place = match loaded {
+            Ok(true) => first,
+            Ok(false) | Err(Fault::Damaged { .. }) => second,
+            Err(fault) => return Err(fault),
+        };
+        let content = self.load(place).await?;
+        if is_right(content) { Ok(content) } else { Err(Fault::Damaged { block: first }) }
     }
 
     /// Reads a block into the buffer, unless it is there. Its checksum must be right.
@@ -90,6 +147,19 @@ impl<C: Card> Medium<C> {
         self.sealed.write(block, &mut self.buffer).await?;
         self.held = Held::Block(block);
         Ok(())
+    }
+
+    /// Seals the buffer and writes it to two places. It fails when neither takes it.
+    ///
+    /// The first one is on stable storage before the second is written: a cut that hurts the
+    /// neighbours of the block under way hurts them in one place only.
+    pub(crate) async fn write_twice(&mut self, places: [u32; 2]) -> Result<(), Fault<C::Error>> {
+        let [first, second] = places;
+        let written = self.write(first).await;
+        self.flush().await?;
+        let mirrored = self.write(second).await;
+        self.flush().await?;
+        written.or(mirrored)
     }
 
     /// Reads a block into `content`, past the buffer.
@@ -166,24 +236,54 @@ impl<C: Card> Medium<C> {
 }
 
 impl<C: Card> Sealed<C> {
-    /// Reads a block and compares its checksum. It is read a second time if that fails: the fault
-    /// may have been on the bus.
+    /// Reads a block and compares its checksum, again if that fails: the fault may have been on the
+    /// bus. A block is damaged only if the card answers for another.
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
-        let mut is_last = false;
-        loop {
-            self.reads = self.reads.saturating_add(1);
-            let read = self.card.read(block, content).await;
+        let mut tries = TRIES;
+        let error = loop {
+            tries -= 1;
+            let read = self.try_read(block, content).await;
             match read {
-                Ok(()) if self.mark.is_sealed(block, content) => return Ok(()),
-                Ok(()) if is_last => return Err(Fault::Damaged { block }),
-                Err(error) if is_last => return Err(Fault::Card(error)),
-                _ => is_last = true,
+                Ok(true) => return Ok(()),
+                Ok(false) if tries == 0 => return Err(Fault::Damaged { block }),
+                Err(error) if tries == 0 => break error,
+                _ => {}
             }
-        }
+        };
+        self.check_answer(error, content).await?;
+        let read = self.try_read(block, content).await;
+        if let Ok(true) = read { Ok(()) } else { Err(Fault::Damaged { block }) }
+    }
+
+    /// Reads a block, and returns whether its checksum is right.
+    async fn try_read(&mut self, block: u32, content: &mut Block) -> Result<bool, C::Error> {
+        self.reads = self.reads.saturating_add(1);
+        self.card.read(block, content).await?;
+        Ok(self.mark.is_sealed(block, content))
+    }
+
+    /// After `error`: fails with it unless the card can read the superblock, into `content`.
+    async fn check_answer(
+        &mut self,
+        error: C::Error,
+        content: &mut Block,
+    ) -> Result<(), Fault<C::Error>> {
+        self.reads = self.reads.saturating_add(1);
+        let read = self.card.read(self.home, content).await;
+        read.map_err(|_| Fault::Card(error))
     }
 
     async fn write(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
         self.mark.seal(block, content);
-        self.card.write(block, content).await.map_err(Fault::Card)
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let written = self.card.write(block, content).await;
+            match written {
+                Err(error) if tries == 0 => return Err(Fault::Card(error)),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 }

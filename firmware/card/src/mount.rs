@@ -2,8 +2,8 @@
 
 use crate::checkpoint::Head;
 use crate::journal::{Change, Record, Tip};
-use crate::superblock::Superblock;
-use crate::{Card, Fault, Store};
+use crate::map::State;
+use crate::{Block, Card, Fault, Store};
 
 /// How a mount went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,13 @@ pub struct Recovery {
     pub messages: u32,
     /// Messages among those of the replay that can't be read whole.
     pub damaged: u32,
+    /// Records that could be read in neither place: what they changed is lost.
+    pub unread_records: u32,
 }
+
+/// Records behind one that can't be read that are looked at. Only the last record can have been cut
+/// off by power; if another follows, this one was whole once.
+const LOOK_AHEAD: u64 = 8;
 
 /// How a replay went.
 pub(crate) struct Replayed<E> {
@@ -25,6 +31,19 @@ pub(crate) struct Replayed<E> {
     /// Why the extents of a message could not all be found. The rest count as free here, so nothing
     /// may be written: the card may be readable the next time.
     unread: Option<Fault<E>>,
+}
+
+/// The newer of two heads that stand for the same checkpoint.
+struct Newer {
+    head: Option<Head>,
+    /// Whether both places could be read.
+    is_whole: bool,
+}
+
+impl Newer {
+    fn generation(&self) -> u32 {
+        self.head.map_or(0, |head| head.generation)
+    }
 }
 
 impl<C: Card> Store<C> {
@@ -50,10 +69,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             // The replay may write pages ahead to the region whose head could not be read. A whole
             // checkpoint may be there, so this one is checked before that head is wiped.
             self.map.check(&mut self.medium).await?;
-            let block = self.medium.geometry.head_block(self.map.generation + 1);
+            let places = self.medium.geometry.head_blocks(self.map.generation + 1);
             Head::NONE.write(self.medium.blank().await);
-            self.medium.write(block).await?;
-            self.medium.flush().await?;
+            self.medium.write_twice(places).await?;
         }
         let replayed = self.replay().await?;
         if let Some(fault) = replayed.unread {
@@ -72,7 +90,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// Loads the last checkpoint, and writes nothing. Returns whether both heads could be read.
     pub(crate) async fn load_checkpoint(&mut self) -> Result<bool, Fault<C::Error>> {
         self.has_failed = true;
-        let superblock = Superblock::read(self.medium.restart().await?)?;
+        let superblock = self.medium.restart().await?;
         let blocks = superblock.geometry.blocks;
         if self.medium.card_blocks() < blocks {
             return Err(Fault::TooSmall { blocks });
@@ -81,9 +99,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.medium.sealed.mark = superblock.mark();
         self.settings_octets = superblock.settings_octets;
         self.seed = superblock.seed;
-        (self.drafts, self.reserved, self.pending) = (0, 0, 0);
+        (self.drafts, self.reserved, self.pending, self.unread_records) = (0, 0, 0, 0);
         let (head, are_both_read) = self.last_checkpoint().await?;
-        self.map.restart(head.generation, head.used, head.cursor);
+        self.map.restart(&head);
         self.tip = Tip::new(head.next);
         self.counts.boot = head.boot;
         self.counts.time_unix_s = head.time_unix_s;
@@ -99,35 +117,52 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             replayed: replayed.records,
             messages: self.messages(),
             damaged: replayed.damaged,
+            unread_records: self.unread_records,
         }
     }
 
-    /// The head of the last checkpoint, and whether the other head could be read too. A head can't
-    /// be read after power failed while it was written: then the other is the last one. If the
-    /// unreadable one was the last, records of its generation follow, and that is an error.
+    /// The head of the last checkpoint, and whether both places of the other's head could be read.
+    /// One can't be read after power failed while it was written: then the other checkpoint is the
+    /// last one. If the unreadable one was the last, records of its generation follow, and that is
+    /// an error.
     async fn last_checkpoint(&mut self) -> Result<(Head, bool), Fault<C::Error>> {
-        let only = match (self.checkpoint_head(0).await, self.checkpoint_head(1).await) {
-            (Ok(even), Ok(odd)) if even.generation > odd.generation => return Ok((even, true)),
-            (Ok(_), Ok(odd)) => return Ok((odd, true)),
-            (Ok(head), Err(_)) | (Err(_), Ok(head)) if head != Head::NONE => head,
-            (Err(fault), _) | (_, Err(fault)) => return Err(fault),
+        let (even, odd) = (self.checkpoint_head(0).await?, self.checkpoint_head(1).await?);
+        let (last, other) =
+            if even.generation() > odd.generation() { (even, odd) } else { (odd, even) };
+        let Some(head) = last.head.filter(|head| *head != Head::NONE) else {
+            let [block, _] = self.medium.geometry.head_blocks(0);
+            return Err(Fault::Damaged { block });
         };
-        let mut sequence = only.next;
-        while let Some(record) = self.record(sequence).await? {
-            if record.generation != only.generation {
-                let block = self.medium.geometry.head_block(record.generation);
+        let mut sequence = head.next;
+        while !other.is_whole
+            && let Some(record) = self.record(sequence).await?
+        {
+            if record.generation != head.generation {
+                let [block, _] = self.medium.geometry.head_blocks(record.generation);
                 return Err(Fault::Damaged { block });
             }
             sequence += 1;
         }
-        Ok((only, false))
+        Ok((head, other.is_whole))
     }
 
-    async fn checkpoint_head(&mut self, parity: u32) -> Result<Head, Fault<C::Error>> {
-        let block = self.medium.geometry.head_block(parity);
-        let head = Head::read(self.medium.load(block).await?);
-        head.filter(|head| *head == Head::NONE || head.generation % 2 == parity)
-            .ok_or(Fault::Damaged { block })
+    /// The newer head in the two places of one parity.
+    async fn checkpoint_head(&mut self, parity: u32) -> Result<Newer, Fault<C::Error>> {
+        let mut newer = Newer { head: None, is_whole: true };
+        for block in self.medium.geometry.head_blocks(parity) {
+            let read = match self.medium.load(block).await {
+                Ok(content) => Head::read(content),
+                Err(Fault::Damaged { .. }) => None,
+                Err(fault) => return Err(fault),
+            };
+            let is_here = |head: &Head| *head == Head::NONE || head.generation % 2 == parity;
+            match read.filter(is_here) {
+                Some(head) if head.generation >= newer.generation() => newer.head = Some(head),
+                Some(_) => {}
+                None => newer.is_whole = false,
+            }
+        }
+        Ok(newer)
     }
 
     /// Applies all changes of the journal behind the last checkpoint.
@@ -147,34 +182,52 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 Some(_) => replayed.damaged += 1,
             }
             self.tip.advance(&record.change);
+            if self.unread_records > 0 && record.change.removed.is_some() {
+                self.keep_body(&record.change).await?;
+            }
         }
+        self.mounted_at = self.tip.next;
         Ok(replayed)
     }
 
-    /// The next record of the journal; none behind the last.
-    async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
-        let sequence = self.tip.next;
-        let record = self.record(sequence).await;
-        if let Ok(Some(_)) = record {
-            return record;
+    /// Marks the chain that has the body of a message whose envelope `change` has replaced, if the
+    /// record that added it could not be read.
+    async fn keep_body(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        let Some(chain) = change.added else { return Ok(()) };
+        let body = match self.manifest(chain.head).await {
+            Ok(message) => message.body,
+            Err(Fault::Damaged { .. }) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        if body != chain {
+            self.map.mark_chain(&mut self.medium, body, State::Part, State::Part).await?;
         }
-        // Only the last record can have been cut off by power. If another follows, this one was
-        // whole once: to stop here would silently lose all that follows.
-        if self.record(sequence + 1).await?.is_some() {
-            return Err(Fault::Damaged { block: self.medium.geometry.journal_block(sequence) });
-        }
-        match record {
-            Ok(_) => Ok(None),
-            // The card answers again. A record that is still unreadable was cut off by power.
-            Err(_) => Ok(self.record(sequence).await.unwrap_or(None)),
-        }
+        Ok(())
     }
 
-    /// Record number `sequence`; none when its block holds something else.
-    async fn record(&mut self, sequence: u64) -> Result<Option<Record>, Fault<C::Error>> {
-        let block = self.medium.geometry.journal_block(sequence);
-        match self.medium.load(block).await {
-            Ok(content) => Ok(Record::read(content).filter(|read| read.sequence == sequence)),
+    /// The next record of the journal; none behind the last. Records that can be read in neither
+    /// place are passed over: to stop there would silently lose all that follows.
+    async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
+        for unread in 0..=LOOK_AHEAD {
+            if let Some(record) = self.record(self.tip.next + unread).await? {
+                self.tip.next += unread;
+                self.unread_records += unread as u32;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Record number `sequence`; none when both its places hold something else.
+    pub(crate) async fn record(
+        &mut self,
+        sequence: u64,
+    ) -> Result<Option<Record>, Fault<C::Error>> {
+        let read = |content: &Block| Record::read(content).filter(|it| it.sequence == sequence);
+        let places = self.medium.geometry.record_blocks(sequence);
+        let loaded = self.medium.load_either(places, &|content| read(content).is_some()).await;
+        match loaded {
+            Ok(content) => Ok(read(content)),
             Err(Fault::Damaged { .. }) => Ok(None),
             Err(fault) => Err(fault),
         }

@@ -30,6 +30,10 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) reserved: u32,
     /// Extents that the next checkpoint frees.
     pub(crate) pending: u32,
+    /// The first record since the mount.
+    pub(crate) mounted_at: u64,
+    /// Records that a mount or a checkpoint could not read, and did without.
+    pub(crate) unread_records: u32,
     /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
 }
@@ -56,6 +60,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             drafts: 0,
             reserved: 0,
             pending: 0,
+            mounted_at: 0,
+            unread_records: 0,
             has_failed: true,
         }
     }
@@ -73,8 +79,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.check_ready()?;
         let damaged = Fault::Damaged { block: text::SETTINGS_FROM };
         let mut room = octets.as_mut_slice();
-        for block in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
-            let text = text::read(self.medium.load(block).await?).unwrap_or(&[]);
+        for index in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
+            let places = self.medium.geometry.text_blocks(index);
+            let text = text::read(self.medium.load_either(places, &|_| true).await?).unwrap_or(&[]);
             let Some((here, rest)) = room.split_at_mut_checked(text.len()) else {
                 return Err(damaged);
             };
@@ -89,8 +96,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// case.
     pub async fn is_recipient(&mut self, address: &[u8]) -> Result<bool, Fault<C::Error>> {
         self.check_ready()?;
-        for block in self.recipient_blocks() {
-            let text = text::read(self.medium.load(block).await?);
+        for index in self.recipient_blocks() {
+            let places = self.medium.geometry.text_blocks(index);
+            let text = text::read(self.medium.load_either(places, &|_| true).await?);
             if text::has_recipient(text.unwrap_or(&[]), address) {
                 return Ok(true);
             }
@@ -98,6 +106,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Ok(false)
     }
 
+    /// The numbers of the recipients' blocks in the text.
     pub(crate) fn recipient_blocks(&self) -> Range<u32> {
         let blocks = self.medium.geometry.recipient_blocks;
         text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks)
@@ -132,6 +141,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// How many of them are flagged.
     pub fn flagged(&self) -> u32 {
         self.counts.flagged
+    }
+
+    /// Records of the journal that could be read in neither place since the mount, and were done
+    /// without. Of one before the mount, what it changed is lost: a message may be missing, or be
+    /// there again. Of one since, only the room that it would have freed.
+    pub fn unread_records(&self) -> u32 {
+        self.unread_records
     }
 
     /// Octets that drafts can be begun with now.
@@ -185,7 +201,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     }
 
     /// The message whose chain begins with `head`.
-    async fn manifest(&mut self, head: u16) -> Result<Message, Fault<C::Error>> {
+    pub(crate) async fn manifest(&mut self, head: u16) -> Result<Message, Fault<C::Error>> {
         let block = self.medium.geometry.extent_block(head, 0);
         let content = self.medium.load(block).await?;
         Message::read(head, content).ok_or(Fault::Damaged { block })

@@ -1,14 +1,19 @@
-//! Block 0: that the card is ours, and its sizes.
+//! Block 0, and its copy in front of the second text: that the card is ours, and its sizes.
+//!
+//! Every version has the first ten octets and the checksum where they are here, so that each can
+//! tell another version from damage.
 //!
 //! | Octets | The superblock |
 //! | --- | --- |
 //! | 8 | `POSTERN` and `c` |
-//! | 2 | version: 1 |
+//! | 2 | version: 2 |
 //! | 24 | what wrote it, filled up with zeros |
 //! | 4 | blocks of the card |
 //! | 4 | blocks of a unit |
 //! | 4 | blocks of an extent |
 //! | 2 | extents of a page |
+//! | 4 | blocks of each of two firmware images |
+//! | 4 | blocks of the log |
 //! | 4 | blocks of the list of recipients |
 //! | 2 | octets of the settings |
 //! | 32 | the seed: octets that no other card has |
@@ -22,7 +27,7 @@ use crate::seal::Mark;
 use crate::{Block, Fault};
 
 /// The version written; only this one is read.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"POSTERNc";
 const WRITER_OCTETS: usize = 24;
@@ -57,27 +62,28 @@ impl Superblock {
             .u32(layout.unit_blocks)
             .u32(layout.extent_blocks)
             .u16(layout.page_extents)
+            .u32(layout.image_blocks)
+            .u32(layout.log_blocks)
             .u32(recipient_blocks)
             .u16(self.settings_octets)
             .octets(&self.seed)
             .u64(self.created_unix_s);
     }
 
-    pub(crate) fn read<E>(content: &Block) -> Result<Self, Fault<E>> {
-        let damaged = Fault::Damaged { block: Self::BLOCK };
+    /// Reads what stands in block number `block`.
+    pub(crate) fn read<E>(block: u32, content: &Block) -> Result<Self, Fault<E>> {
+        let damaged = Fault::Damaged { block };
         let mut fields = Take::new(content);
-        if fields.octets() != Some(MAGIC) {
-            return Err(Fault::NotOurs);
+        let magic = fields.octets().unwrap_or_default();
+        if !Mark::SUPERBLOCK.is_sealed(block, content) {
+            return Err(if is_nearly_magic(magic) { damaged } else { Fault::NotOurs });
         }
         match fields.u16() {
-            Some(VERSION) => {}
-            Some(version) => return Err(Fault::OtherVersion(version)),
-            None => return Err(damaged),
+            _ if magic != MAGIC => Err(Fault::NotOurs),
+            Some(VERSION) => Self::take(fields).ok_or(damaged),
+            Some(version) => Err(Fault::OtherVersion(version)),
+            None => Err(damaged),
         }
-        if !Mark::SUPERBLOCK.is_sealed(Self::BLOCK, content) {
-            return Err(damaged);
-        }
-        Self::take(fields).ok_or(damaged)
     }
 
     fn take(mut fields: Take<'_>) -> Option<Self> {
@@ -87,6 +93,8 @@ impl Superblock {
             unit_blocks: fields.u32()?,
             extent_blocks: fields.u32()?,
             page_extents: fields.u16()?,
+            image_blocks: fields.u32()?,
+            log_blocks: fields.u32()?,
         };
         let geometry = Geometry::new(blocks, layout, fields.u32()?)?;
         Some(Self {
@@ -98,16 +106,15 @@ impl Superblock {
     }
 }
 
-/// How many blocks a card had when it was formatted, from its block 0: for a driver whose card does
-/// not tell its size. None when the block is no superblock of this version.
-pub fn formatted_blocks(block_0: &Block) -> Option<u32> {
-    let superblock = Superblock::read::<()>(block_0).ok()?;
-    Some(superblock.geometry.blocks)
+/// Whether these are the magic octets, or were until one of them was damaged. A card that somebody
+/// else has formatted since is not ours, whatever is left of us further behind.
+fn is_nearly_magic(octets: [u8; 8]) -> bool {
+    octets.iter().zip(MAGIC).filter(|(octet, ours)| **octet == *ours).count() >= MAGIC.len() - 1
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Superblock, formatted_blocks};
+    use super::Superblock;
     use crate::geometry::{Geometry, Layout};
     use crate::seal::Mark;
     use crate::{BLOCK, Block, Fault};
@@ -125,22 +132,29 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (superblock, content) = written();
-        assert_eq!(Superblock::read::<()>(&content), Ok(superblock));
-        assert_eq!(formatted_blocks(&content), Some(4_096));
+        assert_eq!(Superblock::read::<()>(0, &content), Ok(superblock));
+        assert_eq!(Superblock::read::<()>(1, &content), Err(Fault::Damaged { block: 1 }));
     }
 
     #[test]
     fn what_is_no_superblock_is_refused_by_reason() {
         let (_, content) = written();
-        let with = |at: usize, octet: u8| {
+        let with = |changes: &[(usize, u8)], is_sealed: bool| {
             let mut content = content;
-            content[at] = octet;
-            Superblock::read::<()>(&content).map(|_| ())
+            changes.iter().for_each(|(at, octet)| content[*at] = *octet);
+            if is_sealed {
+                Mark::SUPERBLOCK.seal(0, &mut content);
+            }
+            Superblock::read::<()>(0, &content).map(|_| ())
         };
-        assert_eq!(with(0, b'Q'), Err(Fault::NotOurs));
-        assert_eq!(with(8, 2), Err(Fault::OtherVersion(2)));
-        assert_eq!(with(34, 1), Err(Fault::Damaged { block: 0 }));
-        assert_eq!(with(511, content[511] ^ 1), Err(Fault::Damaged { block: 0 }));
-        assert_eq!(formatted_blocks(&[0; BLOCK]), None);
+        let damaged = Err(Fault::Damaged { block: 0 });
+        assert_eq!(with(&[(8, 1)], true), Err(Fault::OtherVersion(1)));
+        assert_eq!(with(&[(8, 3)], true), Err(Fault::OtherVersion(3)));
+        assert_eq!(with(&[(0, b'Q')], true), Err(Fault::NotOurs));
+        assert_eq!(with(&[(0, b'Q'), (1, b'Q')], false), Err(Fault::NotOurs));
+        for rotten in [0, 8, 34, 100, 511] {
+            assert_eq!(with(&[(rotten, content[rotten] ^ 1)], false), damaged);
+        }
+        assert_eq!(Superblock::read::<()>(0, &[0; BLOCK]), Err(Fault::NotOurs));
     }
 }

@@ -1,7 +1,7 @@
 //! The text region: what a format writes and a device only reads.
 //!
 //! The superblock is block 0. The settings, as [`crate::settings::Settings::encode`] makes them,
-//! and then the recipients stand in blocks of this shape:
+//! and then the recipients stand in blocks of this shape. All of it is there twice.
 //!
 //! | Octets | A text block |
 //! | --- | --- |

@@ -1,12 +1,12 @@
 //! Cards that rot, drop writes, or put them elsewhere: what is read is right, or said to be damaged.
 
-use crc::{CRC_32_ISCSI, Crc};
 use embassy_futures::block_on;
-use postern_card::{BLOCK, Block, Card, Fault, Finding, Inspection, Message};
+use postern_card::{BLOCK, Fault, Finding, FormatFault, Inspection, Message, format_as};
 
-use super::sim::{Lie, SimCard};
+use super::forge::{Mark, forge, geometry};
+use super::sim::{Lie, SimCard, SimFault};
 use super::world::{
-    CREATED, SEED, SMALL, Sample, SimStore, card, format_with, list, mount, put, read, reformat,
+    SEED, SMALL, Sample, SimStore, card, list, mount, put, read, reformat, settings,
 };
 
 const BLOCKS: u32 = 600;
@@ -20,22 +20,6 @@ fn written_by(card: &SimCard, work: impl FnOnce()) -> Vec<u32> {
         card.writes().into_iter().filter(is_new).map(|(block, _)| block).collect();
     blocks.sort_unstable();
     blocks
-}
-
-/// Changes a block and gives it the checksum that it then must have.
-fn forge(card: &SimCard, block: u32, change: impl FnOnce(&mut Block)) {
-    let crc = Crc::<u32>::new(&CRC_32_ISCSI);
-    let mut mark = crc.digest();
-    mark.update(&SEED);
-    mark.update(&CREATED.to_le_bytes());
-    let mut digest = crc.digest();
-    digest.update(&mark.finalize().to_le_bytes());
-    digest.update(&block.to_le_bytes());
-    card.change(block, |content| {
-        change(content);
-        digest.update(&content[..BLOCK - 4]);
-        content[BLOCK - 4..].copy_from_slice(&digest.finalize().to_le_bytes());
-    });
 }
 
 fn findings(card: &SimCard) -> Vec<Finding> {
@@ -90,28 +74,41 @@ fn a_block_of_an_earlier_format_is_not_taken_for_one_of_this() {
     assert!(dropped >= 7, "{dropped} writes dropped");
 }
 
-#[test]
-fn a_block_that_was_written_elsewhere_is_not_taken_for_the_right_one() {
-    let fresh = SimCard::new(BLOCKS);
-    let addresses: Vec<String> = (0..60).map(|n| format!("mailbox-{n}@client.example")).collect();
-    let recipients = || addresses.iter().map(|address| address.as_bytes());
-    let probe = fresh.copy();
-    format_with(&probe, SMALL, recipients(), SEED);
-    let blocks: Vec<u32> = (0..BLOCKS).filter(|block| has(&probe, *block, b"mailbox-")).collect();
-    for lie in [Lie::Misplaced, Lie::Repeated] {
-        let card = fresh.copy();
-        card.lie(blocks[1], lie(blocks[0]));
-        format_with(&card, SMALL, recipients(), SEED);
-        assert_eq!(card.lies(), 0);
-        let found = findings(&card);
-        assert!(found.contains(&Finding::Recipients { block: blocks[0] }), "{found:?}");
+/// A new card with so many recipients that they take several blocks, after lies about one of them.
+fn with_recipients(
+    addresses: &[String],
+    lie: Option<(u32, Lie)>,
+) -> Result<SimCard, FormatFault<SimFault>> {
+    let mut card = SimCard::new(BLOCKS);
+    if let Some((block, lie)) = lie {
+        card.lie(block, lie);
     }
+    let recipients = addresses.iter().map(|address| address.as_bytes());
+    block_on(format_as(&mut card, SMALL, &settings(), recipients, SEED, 1))?;
+    assert_eq!(card.lies(), 0, "the lie was told");
+    Ok(card)
 }
 
-fn has(card: &SimCard, block: u32, octets: &[u8]) -> bool {
-    let mut content = [0; BLOCK];
-    block_on(card.clone().read(block, &mut content)).expect("the card works");
-    content.windows(octets.len()).any(|window| window == octets)
+#[test]
+fn a_block_that_was_written_elsewhere_is_not_taken_for_the_right_one() {
+    let addresses: Vec<String> = (0..60).map(|n| format!("mailbox-{n}@client.example")).collect();
+    let card = with_recipients(&addresses, None).expect("it can be formatted");
+    // The recipients' first two blocks, behind the superblock and the settings.
+    let [first, second] = [4, 5].map(|index| geometry(&card).text_blocks(index));
+    for lie in [Lie::Misplaced, Lie::Repeated] {
+        // The mirror of the second block goes where the first block was.
+        let card = with_recipients(&addresses, Some((second[1], lie(first[0]))));
+        let card = card.expect("it can be formatted");
+        let found = findings(&card);
+        assert!(found.contains(&Finding::Copy { block: first[0] }), "{found:?}");
+        let (mut store, _) = mount(&card);
+        for address in &addresses {
+            assert_eq!(block_on(store.is_recipient(address.as_bytes())), Ok(true));
+        }
+        // Something else is where it was to go itself, and is copied by nobody.
+        let refused = with_recipients(&addresses, Some((second[0], lie(first[0])))).map(|_| ());
+        assert_eq!(refused, Err(FormatFault::NotKept { block: first[0] }));
+    }
 }
 
 #[test]
@@ -120,7 +117,7 @@ fn a_link_of_another_draft_is_not_followed() {
     put(&mut store, Sample::new(2, 100, 1_000)).expect("there is room");
     // The last block of the first extent names the second; now it is another draft's, and names the
     // other message's.
-    forge(&card, blocks[3], |content| {
+    forge(&card, blocks[3], Mark::Card, |content| {
         content[0] ^= 3;
         content[14..16].copy_from_slice(&3_u16.to_le_bytes());
     });
@@ -135,7 +132,7 @@ fn a_link_of_another_draft_is_not_followed() {
 fn a_block_of_another_place_in_the_message_is_damaged() {
     let (card, _, message, blocks) = one_message();
     // Its sequence is that of the block behind it.
-    forge(&card, blocks[5], |content| content[8] += 1);
+    forge(&card, blocks[5], Mark::Card, |content| content[8] += 1);
     let (mut store, _) = mount(&card);
     let damaged = Err(Fault::Damaged { block: blocks[5] });
     assert_eq!(read(&mut store, message.body()), damaged);
@@ -145,7 +142,9 @@ fn a_block_of_another_place_in_the_message_is_damaged() {
 fn a_block_that_was_full_once_and_is_short_now_is_damaged() {
     let (card, _, message, blocks) = one_message();
     // As when the card drops the write that filled a draft's last block.
-    forge(&card, blocks[5], |content| content[12..14].copy_from_slice(&200_u16.to_le_bytes()));
+    forge(&card, blocks[5], Mark::Card, |content| {
+        content[12..14].copy_from_slice(&200_u16.to_le_bytes())
+    });
     let (mut store, _) = mount(&card);
     let damaged = Err(Fault::Damaged { block: blocks[5] });
     assert_eq!(read(&mut store, message.body()), damaged);

@@ -4,6 +4,7 @@ use embassy_futures::block_on;
 use postern_card::settings::SETTINGS_MAX;
 use postern_card::{Fault, Finding, Inspection};
 
+use super::forge::geometry;
 use super::sim::SimCard;
 use super::world::{SMALL, Sample, card, list, mount, put, read, settings};
 
@@ -73,21 +74,24 @@ fn every_damaged_block_of_a_message_is_found() {
 }
 
 #[test]
-fn a_damaged_list_of_recipients_is_found() {
+fn a_damaged_block_of_the_text_is_found() {
     let card = card(1_024, SMALL);
     mount(&card);
     assert_eq!(findings(&card), []);
-    let is_list = |block: &u32| {
-        let mut found = false;
-        card.change(*block, |content| {
-            found = content.windows(18).any(|octets| octets == b"joe@client.example");
-        });
-        found
-    };
-    let blocks: Vec<u32> = (0..16).filter(is_list).collect();
-    let [block] = blocks[..] else { panic!("the list has one block: {blocks:?}") };
-    card.change(block, |content| content[100] ^= 1);
-    assert_eq!(findings(&card), [Finding::Recipients { block }]);
+    // The superblock, three blocks of settings, and the list.
+    for index in 0..5 {
+        let card = card.copy();
+        let [first, second] = geometry(&card).text_blocks(index);
+        card.change(first, |content| content[100] ^= 1);
+        assert_eq!(findings(&card), [Finding::Copy { block: first }]);
+        card.change(first, |content| content[100] ^= 1);
+        card.change(second, |content| content[100] ^= 1);
+        assert_eq!(findings(&card), [Finding::Copy { block: second }]);
+    }
+    for block in geometry(&card).text_blocks(4) {
+        card.change(block, |content| content[100] ^= 1);
+    }
+    assert_eq!(findings(&card), [Finding::Recipients { block: 4 }]);
 }
 
 #[test]

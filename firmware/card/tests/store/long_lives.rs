@@ -3,6 +3,7 @@
 use embassy_futures::block_on;
 use postern_card::{Layout, MessageId};
 
+use super::forge::geometry;
 use super::life::Life;
 use super::sim::Random;
 use super::world::{SMALL, Sample, card, mount, put};
@@ -80,14 +81,18 @@ fn extents_wear_alike_and_checkpoints_alternate() {
     }
     let writes = card.writes();
     let written = |block: u32| writes.get(&block).copied().unwrap_or(0);
-    let extents = 80_u32.next_multiple_of(4)..600;
+    let geometry = geometry(&card);
+    let extents = geometry.post_mortem().end..600;
     let touched = extents.filter(|block| !before.contains_key(block)).map(written);
     let (least, most) =
         touched.fold((u32::MAX, 0), |(least, most), writes| (least.min(writes), most.max(writes)));
     assert!(least > 20 && most < 4 * least, "{least} to {most} writes");
-    // Where the two checkpoints' regions begin.
-    let heads = [8, 32].map(written);
-    assert!(heads[0] > 100 && heads[0].abs_diff(heads[1]) <= 1, "{heads:?} writes of heads");
+    let heads = [0, 1].map(|generation| geometry.head_blocks(generation).map(written));
+    assert!(
+        heads[0][0] > 100 && heads[0][0].abs_diff(heads[1][0]) <= 1,
+        "{heads:?} writes of heads"
+    );
+    assert!(heads.iter().all(|[first, second]| first == second));
     let is_there = block_on(store.next(None)).expect("it works").expect("one was kept");
     assert_eq!(is_there.id, kept);
 }

@@ -3,6 +3,8 @@
 mod aging;
 mod basics;
 mod faults;
+mod forge;
+mod healing;
 mod inspection;
 mod life;
 mod long_lives;

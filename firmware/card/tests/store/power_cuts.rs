@@ -5,7 +5,7 @@ use postern_card::Store;
 
 use super::life::Life;
 use super::sim::{Call, SimCard};
-use super::world::{SMALL, card, list, mount};
+use super::world::{SMALL, Sample, card, list, mount, put, read};
 
 /// Large enough for a few messages: what is freed is soon written again.
 const BLOCKS: u32 = 440;
@@ -53,6 +53,55 @@ fn a_cut_at_every_operation_loses_nothing() {
     }
     assert!(cuts > 1_000 && kept > 6, "{cuts} cuts, {kept} messages");
     println!("{cuts} cuts, up to {kept} messages at a cut");
+}
+
+#[test]
+fn a_cut_that_hurts_its_neighbours_loses_nothing() {
+    let fresh = card(BLOCKS, SMALL);
+    // Pages of the flash that lie within an extent, and within a unit.
+    fresh.share_pages(4);
+    let (mut cuts, mut hurt) = (0_u64, 0);
+    for seed in 0..4 {
+        for operation in 0.. {
+            let Some(mut life) = life_cut_at(&fresh, seed, operation, seed + operation) else {
+                break;
+            };
+            let (store, _) = mount(&life.card);
+            life.go_on_with(store);
+            life.live(10).expect("the card works again");
+            cuts += 1;
+            hurt += life.card.hurt();
+        }
+    }
+    assert!(cuts > 1_000 && hurt > 1_000, "{cuts} cuts hurt {hurt} blocks beside");
+    println!("{cuts} cuts hurt {hurt} blocks beside those under way");
+}
+
+/// What is not guarded against: a page of the flash that reaches into the next extent. A new extent
+/// for each message in a unit of its own would waste 4 MiB a message.
+#[test]
+fn a_cut_that_hurts_the_next_extent_costs_the_message_there() {
+    let fresh = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&fresh);
+    put(&mut store, Sample::new(1, 100, 300)).expect("there is room");
+    drop(store);
+    fresh.share_pages(8);
+    let (mut damaged, mut whole) = (0, 0);
+    for seed in 0..100 {
+        let card = fresh.copy();
+        let (mut store, _) = mount(&card);
+        card.cut_at(seed % 4, seed);
+        put(&mut store, Sample::new(2, 100, 300)).expect_err("power failed");
+        card.power_on();
+        let (mut store, _) = mount(&card);
+        let first = list(&mut store).expect("messages can be listed")[0];
+        match (first.damaged, read(&mut store, first.body())) {
+            (false, Ok(_)) => whole += 1,
+            _ => damaged += 1,
+        }
+    }
+    println!("{damaged} messages damaged beside the draft under way, {whole} whole");
+    assert!(damaged > 10 && whole > 10, "none is forgotten");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! A card in memory that loses power, fails, rots, lies, or is pulled out.
+//! A card in memory that loses power, fails, ages, lies, or is pulled out.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use embassy_futures::yield_now;
@@ -33,8 +33,10 @@ pub enum SimFault {
     Off,
     /// There is no such block.
     Outside,
-    /// A block can't be read: its writing was cut.
+    /// A block can't be read: its writing was cut, or it is bad.
     Unreadable,
+    /// A block is bad and takes no content.
+    Unwritable,
     /// A test said so.
     Asked,
 }
@@ -71,8 +73,14 @@ struct State {
     is_off: bool,
     /// The calls that fail, how many of their kind come before, and how many they are.
     failing: Option<(Call, u64, u64)>,
+    unreadable: HashSet<u32>,
+    unwritable: HashSet<u32>,
     /// The lies about the next write of a block.
     lies: HashMap<u32, Lie>,
+    /// Blocks that a cut hurts together with one that is being written; 1: that one only.
+    page: u32,
+    /// Flushed blocks that cuts have hurt.
+    hurt: u64,
     reads: u64,
     writes: HashMap<u32, u32>,
     random: Random,
@@ -94,7 +102,11 @@ impl SimCard {
             cut_at: None,
             is_off: false,
             failing: None,
+            unreadable: HashSet::new(),
+            unwritable: HashSet::new(),
             lies: HashMap::new(),
+            page: 1,
+            hurt: 0,
             reads: 0,
             writes: HashMap::new(),
             random: Random(1),
@@ -148,6 +160,21 @@ impl SimCard {
         self.state.borrow_mut().failing.take().is_some()
     }
 
+    /// From now on a block can't be read: and a write does not mend it.
+    pub fn make_unreadable(&self, block: u32) {
+        self.state.borrow_mut().unreadable.insert(block);
+    }
+
+    /// A block that could not be read can be.
+    pub fn make_readable(&self, block: u32) {
+        self.state.borrow_mut().unreadable.remove(&block);
+    }
+
+    /// From now on a block can't be written, and keeps what it has.
+    pub fn make_unwritable(&self, block: u32) {
+        self.state.borrow_mut().unwritable.insert(block);
+    }
+
     /// The card lies about the next write of a block.
     pub fn lie(&self, block: u32, lie: Lie) {
         self.state.borrow_mut().lies.insert(block, lie);
@@ -161,6 +188,17 @@ impl SimCard {
     /// Turns one bit of a block over.
     pub fn rot(&self, block: u32, bit: usize) {
         self.change(block, |content| content[bit / 8 % BLOCK] ^= 1 << (bit % 8));
+    }
+
+    /// A cut that hits a write may hurt all of the `page` blocks that lie in one page of the flash
+    /// with it.
+    pub fn share_pages(&self, page: u32) {
+        self.state.borrow_mut().page = page;
+    }
+
+    /// Flushed blocks that cuts have hurt.
+    pub fn hurt(&self) -> u64 {
+        self.state.borrow().hurt
     }
 
     /// Writes and flushes so far.
@@ -208,7 +246,9 @@ impl State {
     /// a mixture, or garbage, or can't be read.
     fn cut(&mut self) {
         self.is_off = true;
-        for (block, contents) in std::mem::take(&mut self.cached) {
+        let cached = std::mem::take(&mut self.cached);
+        self.hurt_neighbours(&cached);
+        for (block, contents) in cached {
             let old = self.durable.get(&block).copied().unwrap_or(Some([0; BLOCK]));
             let one = contents[self.random.below(contents.len() as u64) as usize];
             let fate = self.random.below(8);
@@ -226,6 +266,21 @@ impl State {
                 _ => None,
             };
             self.durable.insert(block, after);
+        }
+    }
+
+    /// Each page of the flash that is being written may lose what it held.
+    fn hurt_neighbours(&mut self, cached: &BTreeMap<u32, Vec<Block>>) {
+        let pages: BTreeMap<u32, u64> =
+            cached.keys().map(|block| (block / self.page, self.random.next())).collect();
+        for (page, fate) in pages.into_iter().filter(|(_, fate)| fate % 2 == 0) {
+            for block in page * self.page..(page + 1) * self.page {
+                if !cached.contains_key(&block) && self.durable.contains_key(&block) {
+                    let after = (fate % 4 == 0).then_some([fate as u8; BLOCK]);
+                    self.durable.insert(block, after);
+                    self.hurt += 1;
+                }
+            }
         }
     }
 
@@ -288,6 +343,9 @@ impl Card for SimCard {
         state.check(block)?;
         state.reads += 1;
         state.fail(Call::Read)?;
+        if state.unreadable.contains(&block) {
+            return Err(SimFault::Unreadable);
+        }
         let cached = state.cached.get(&block).and_then(|contents| contents.last());
         let durable = || state.durable.get(&block).copied().unwrap_or(Some([0; BLOCK]));
         *content = cached.copied().or_else(durable).ok_or(SimFault::Unreadable)?;
@@ -299,6 +357,9 @@ impl Card for SimCard {
         let mut state = self.state.borrow_mut();
         state.check(block)?;
         state.fail(Call::Write)?;
+        if state.unwritable.contains(&block) {
+            return Err(SimFault::Unwritable);
+        }
         *state.writes.entry(block).or_default() += 1;
         for target in state.targets(block) {
             state.cached.entry(target).or_default().push(*content);

@@ -11,7 +11,8 @@ pub type Outcome<T> = Result<T, Fault<SimFault>>;
 
 /// Extents of 4 blocks, and pages of 8 extents: small, so that a few messages go through all that
 /// thousands would, pages that are written ahead included.
-pub const SMALL: Layout = Layout { unit_blocks: 8, extent_blocks: 4, page_extents: 8 };
+pub const SMALL: Layout =
+    Layout { unit_blocks: 8, extent_blocks: 4, page_extents: 8, image_blocks: 0, log_blocks: 0 };
 
 pub fn settings() -> Settings<'static> {
     let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
@@ -50,17 +51,8 @@ pub fn card(blocks: u32, layout: Layout) -> SimCard {
 /// Formats a card, whatever it held.
 pub fn reformat(card: &SimCard, layout: Layout, seed: [u8; 32]) {
     let recipients = [b"joe@client.example".as_slice(), b"ann@client.example"];
-    format_with(card, layout, recipients.into_iter(), seed);
-}
-
-/// Formats a card with other recipients.
-pub fn format_with<'r>(
-    card: &SimCard,
-    layout: Layout,
-    recipients: impl Iterator<Item = &'r [u8]>,
-    seed: [u8; 32],
-) {
-    block_on(format_as(&mut card.clone(), layout, &settings(), recipients, seed, CREATED))
+    let (settings, recipients) = (settings(), recipients.into_iter());
+    block_on(format_as(&mut card.clone(), layout, &settings, recipients, seed, CREATED))
         .expect("a card can be formatted");
 }
 

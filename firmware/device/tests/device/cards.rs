@@ -62,8 +62,9 @@ fn a_card_of_somebody_elses_is_left_alone() {
 fn a_card_whose_settings_are_damaged_is_none() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     lease(&world);
-    let block = contents::block_with(&world.card, &["mx2.provider.example"]);
-    damage(&world.card, block);
+    let blocks = contents::blocks_with(&world.card, &["mx2.provider.example"]);
+    assert_eq!(blocks.len(), 2);
+    blocks.iter().for_each(|block| damage(&world.card, *block));
     world.switch_on();
     world.run(async {
         Timer::after_secs(30).await;
@@ -73,7 +74,7 @@ fn a_card_whose_settings_are_damaged_is_none() {
         assert!(Instant::now() > Instant::from_secs(300), "each mount writes");
         assert_eq!(world.card.writes(), writes);
         // The same octet again: it is mended.
-        damage(&world.card, block);
+        blocks.iter().for_each(|block| damage(&world.card, *block));
         world.switch_on();
         Timer::after_secs(1).await;
         Talk::greeted(&world).await;
@@ -84,8 +85,9 @@ fn a_card_whose_settings_are_damaged_is_none() {
 fn a_useless_card_that_is_put_in_later_ends_the_boot() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
     lease(&world);
-    let block = contents::block_with(&world.card, &["mx2.provider.example"]);
-    damage(&world.card, block);
+    let blocks = contents::blocks_with(&world.card, &["mx2.provider.example"]);
+    assert_eq!(blocks.len(), 2);
+    blocks.iter().for_each(|block| damage(&world.card, *block));
     world.card.pull_out(true);
     world.switch_on();
     world.run(async {

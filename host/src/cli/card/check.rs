@@ -19,7 +19,7 @@ pub(super) async fn check(
     format: Format,
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
-    let (mut card, _) = inspect(path).await?;
+    let (mut card, recovery) = inspect(path).await?;
     let stopped = |fault| failed(path, reason(&fault));
     let mut found = Vec::new();
     let checked = card.check(|finding| found.push(finding)).await.map_err(stopped)?;
@@ -35,7 +35,14 @@ pub(super) async fn check(
     let settings = card.settings(&mut [0; SETTINGS_MAX]).await.err();
     let settings = settings.map(|fault| format!("settings: {}", reason(&fault)));
     let findings = found.iter().map(|finding| text(finding, &names));
-    let findings: Vec<_> = settings.into_iter().chain(findings).chain(unreadable).collect();
+    let records = (recovery.unread_records > 0).then(|| {
+        format!(
+            "{} record(s) of the journal can't be read: mail may be missing, or be there again",
+            recovery.unread_records
+        )
+    });
+    let found = settings.into_iter().chain(records);
+    let findings: Vec<_> = found.chain(findings).chain(unreadable).collect();
     let (messages, blocks) = (checked.messages, checked.blocks);
     if format.json {
         let answer = json!({ "messages": messages, "blocks": blocks, "findings": findings });
@@ -53,7 +60,7 @@ pub(super) async fn check(
 fn message(finding: &Finding) -> Option<MessageId> {
     match finding {
         Finding::Damaged { id, .. } | Finding::Shared { id, .. } => Some(*id),
-        Finding::Recipients { .. } | Finding::Leaked { .. } => None,
+        Finding::Recipients { .. } | Finding::Copy { .. } | Finding::Leaked { .. } => None,
     }
 }
 
@@ -66,6 +73,9 @@ fn text(finding: &Finding, names: &HashMap<MessageId, String>) -> String {
         }
         Finding::Recipients { block } => {
             format!("block {block}, of the recipients, is damaged: nobody behind it gets mail")
+        }
+        Finding::Copy { block } => {
+            format!("block {block} is damaged, and its copy is not: the device reads that one")
         }
         Finding::Leaked { block } => {
             format!("block {block} and those behind it are in use, and by no message")

@@ -68,14 +68,20 @@ fn read(store: &mut Store<SimCard>, mut reader: Reader) -> Option<Vec<u8>> {
 
 /// The first block that has all of `marks` in it.
 pub fn block_with(card: &SimCard, marks: &[&str]) -> u32 {
-    let mut card = card.copy();
+    *blocks_with(card, marks).first().expect("there is such a block")
+}
+
+/// The blocks that have all of `marks` in them: two, in the part of the card that is there twice.
+pub fn blocks_with(card: &SimCard, marks: &[&str]) -> Vec<u32> {
+    let card = card.copy();
+    let mut reader = card.clone();
     let mut has_all = |block: &u32| {
         let mut content = [0; BLOCK];
-        block_on(card.read(*block, &mut content)).expect("the card works");
+        block_on(reader.read(*block, &mut content)).expect("the card works");
         let has = |mark: &&str| content.windows(mark.len()).any(|octets| octets == mark.as_bytes());
         marks.iter().all(has)
     };
-    (0..u32::MAX).find(|block| has_all(block)).expect("there is such a block")
+    (0..card.blocks()).filter(|block| has_all(block)).collect()
 }
 
 /// Damages a block.

@@ -1,0 +1,263 @@
+//! One bad block costs one message at most, and never a mount or the card.
+
+use embassy_futures::block_on;
+use postern_card::{Fault, Inspection, Layout, Recovery, Store};
+
+use super::forge::geometry;
+use super::sim::{Lie, SimCard, SimFault};
+use super::world::{SMALL, Sample, SimStore, card, list, mount, put, read};
+
+const BLOCKS: u32 = 440;
+/// A layout whose journal has room for more records between two checkpoints.
+const LONG: Layout = Layout { unit_blocks: 64, ..SMALL };
+const LONG_BLOCKS: u32 = 1_500;
+
+fn refusal(card: &SimCard) -> Fault<SimFault> {
+    match block_on(Store::mount(card.clone())) {
+        Ok(_) => panic!("the card was mounted"),
+        Err((_, fault)) => fault,
+    }
+}
+
+/// A card with messages 1, 2 and 3.
+fn three_messages() -> (SimCard, [Sample; 3]) {
+    with_three_messages(card(BLOCKS, SMALL))
+}
+
+fn with_three_messages(card: SimCard) -> (SimCard, [Sample; 3]) {
+    let (mut store, _) = mount(&card);
+    let samples = [1, 2, 3].map(|number| Sample::new(number, 100, 900 * number));
+    for sample in samples {
+        put(&mut store, sample).expect("there is room");
+    }
+    (card, samples)
+}
+
+/// The store has exactly these messages.
+fn has(store: &mut SimStore, samples: &[Sample]) {
+    let found = list(store).expect("messages can be listed");
+    assert_eq!(found.len(), samples.len());
+    assert_eq!(store.messages() as usize, samples.len());
+    for (message, sample) in found.iter().zip(samples) {
+        assert_eq!(read(store, message.envelope()), Ok(sample.envelope_octets()));
+        assert_eq!(read(store, message.body()), Ok(sample.body_octets()));
+    }
+}
+
+/// Lets mail come and go until there were several checkpoints.
+fn busy(store: &mut SimStore) {
+    for number in 0..40 {
+        let id = put(store, Sample::new(100 + number, 100, 600)).expect("there is room");
+        block_on(store.remove(id)).expect("the card works");
+    }
+}
+
+#[test]
+fn no_bad_block_outside_of_the_extents_costs_anything() {
+    let (card, samples) = three_messages();
+    let blocks = geometry(&card).post_mortem().start;
+    for block in 0..blocks {
+        for (readable, writable) in [(false, true), (true, false), (false, false)] {
+            for from_the_start in [true, false] {
+                let card = card.copy();
+                let (mut store, _) = mount(&card);
+                if !readable {
+                    card.make_unreadable(block);
+                }
+                if !writable {
+                    card.make_unwritable(block);
+                }
+                if from_the_start {
+                    (store, _) = mount(&card);
+                }
+                busy(&mut store);
+                let mut recovery = mount(&card).1;
+                for _ in 0..2 {
+                    (store, recovery) = mount(&card);
+                    has(&mut store, &samples);
+                    busy(&mut store);
+                }
+                assert_eq!((recovery.unread_records, store.unread_records()), (0, 0));
+            }
+        }
+    }
+    assert!(blocks > 100, "{blocks} blocks");
+}
+
+#[test]
+fn a_bit_that_rots_in_the_journal_or_a_checkpoint_costs_nothing() {
+    let (card, samples) = three_messages();
+    let blocks = geometry(&card).post_mortem().start;
+    for bit in (0..blocks as usize * 4096).step_by(997) {
+        let card = card.copy();
+        card.rot(bit as u32 / 4096, bit % 4096);
+        has(&mut mount(&card).0, &samples);
+    }
+}
+
+/// Makes record number `sequence` unreadable in both rings.
+fn lose_record(card: &SimCard, sequence: u64) {
+    for block in geometry(card).record_blocks(sequence) {
+        card.change(block, |content| content[0] ^= 1);
+    }
+}
+
+#[test]
+fn a_record_that_is_lost_in_both_rings_costs_its_message_only() {
+    // Record 0 is that of the boot, and 1, 2, 3 are those of the messages.
+    for lost in 1..3 {
+        let (card, samples) = three_messages();
+        lose_record(&card, lost);
+        let inspected = match block_on(Inspection::open(card.clone())) {
+            Ok((_, recovery)) => recovery,
+            Err((_, fault)) => panic!("the card can't be inspected: {fault}"),
+        };
+        assert_eq!((inspected.messages, inspected.unread_records), (2, 1));
+        let (mut store, recovery) = mount(&card);
+        let Recovery { messages, unread_records, damaged, .. } = recovery;
+        assert_eq!((messages, unread_records, damaged), (2, 1, 0));
+        let left: Vec<Sample> =
+            samples.into_iter().filter(|sample| u64::from(sample.number) != lost).collect();
+        has(&mut store, &left);
+        busy(&mut store);
+        let (mut store, recovery) = mount(&card);
+        assert_eq!(recovery.unread_records, 0);
+        has(&mut store, &left);
+    }
+}
+
+#[test]
+fn a_body_whose_commit_is_lost_is_kept_by_the_record_behind_it() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    let sample = Sample::new(1, 100, 5_000);
+    let id = put(&mut store, sample).expect("there is room");
+    let revised = sample.revised(300);
+    let mut draft = block_on(store.begin(300)).expect("there is room");
+    block_on(store.append(&mut draft, &revised.envelope_octets())).expect("it works");
+    block_on(store.replace(id, draft, false)).expect("it works");
+    drop(store);
+    lose_record(&card, 1);
+    let (mut store, _) = mount(&card);
+    has(&mut store, &[revised]);
+    // Nothing is written over it.
+    for _ in 0..4 {
+        busy(&mut store);
+    }
+    has(&mut store, &[revised]);
+    has(&mut mount(&card).0, &[revised]);
+}
+
+#[test]
+fn a_removal_whose_commit_is_lost_counts_for_nothing() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    let kept = Sample::new(1, 100, 600);
+    put(&mut store, kept).expect("there is room");
+    let id = put(&mut store, Sample::new(2, 100, 600)).expect("there is room");
+    block_on(store.remove(id)).expect("the card works");
+    drop(store);
+    lose_record(&card, 2);
+    has(&mut mount(&card).0, &[kept]);
+}
+
+#[test]
+fn a_checkpoint_does_without_a_record_that_it_cant_read() {
+    let (card, samples) = three_messages();
+    let (mut store, _) = mount(&card);
+    let before = store.free();
+    let id = put(&mut store, Sample::new(4, 100, 5_000)).expect("there is room");
+    block_on(store.remove(id)).expect("the card works");
+    // The store knows what the record says; only the room that it names is not freed.
+    lose_record(&card, 6);
+    busy(&mut store);
+    assert_eq!(store.unread_records(), 1);
+    has(&mut store, &samples);
+    assert!(store.free() < before);
+    let (mut store, recovery) = mount(&card);
+    assert_eq!(recovery.unread_records, 0);
+    has(&mut store, &samples);
+}
+
+/// Lets mail come and go until checkpoint number `generation` is written, with nothing behind it.
+fn checkpoint(card: &SimCard, store: &mut SimStore, generation: u32) {
+    let head = geometry(card).head_blocks(generation)[0];
+    let writes = |card: &SimCard| card.writes().get(&head).copied();
+    let before = writes(card);
+    while writes(card) == before {
+        let id = put(store, Sample::new(9, 100, 600)).expect("there is room");
+        block_on(store.remove(id)).expect("the card works");
+        // Room that was let go makes a checkpoint necessary.
+        if let Ok(all) = block_on(store.begin(store.free())) {
+            block_on(store.discard(all));
+        }
+    }
+}
+
+/// A card with three messages, whose last checkpoint has number 2.
+fn checkpointed() -> (SimCard, [Sample; 3]) {
+    let (card, samples) = with_three_messages(card(LONG_BLOCKS, LONG));
+    checkpoint(&card, &mut mount(&card).0, 2);
+    (card, samples)
+}
+
+#[test]
+fn an_older_checkpoint_is_not_taken_for_the_last() {
+    let (card, _) = checkpointed();
+    let (mut store, _) = mount(&card);
+    put(&mut store, Sample::new(4, 100, 600)).expect("there is room");
+    drop(store);
+    let places = geometry(&card).head_blocks(2);
+    places.iter().for_each(|block| card.make_unreadable(*block));
+    assert_eq!(refusal(&card), Fault::Damaged { block: places[0] });
+    card.make_readable(places[1]);
+    assert_eq!(mount(&card).0.messages(), 4);
+}
+
+#[test]
+fn a_checkpoint_that_was_unreadable_once_does_not_come_back() {
+    let (card, samples) = checkpointed();
+    let places = geometry(&card).head_blocks(2);
+    places.iter().for_each(|block| card.make_unreadable(*block));
+    // No record is behind it: the one before is as good, and the journal goes on from there.
+    let (mut store, _) = mount(&card);
+    has(&mut store, &samples);
+    let fourth = Sample::new(4, 100, 600);
+    put(&mut store, fourth).expect("there is room");
+    drop(store);
+    places.iter().for_each(|block| card.make_readable(*block));
+    let (mut store, recovery) = mount(&card);
+    has(&mut store, &[&samples[..], &[fourth]].concat());
+    assert!(recovery.replayed > 5, "the checkpoint before it: {recovery:?}");
+}
+
+#[test]
+fn a_checkpoint_is_not_wiped_while_the_one_before_it_is_damaged() {
+    let (card, samples) = checkpointed();
+    let geometry = geometry(&card);
+    let (heads, pages) = (geometry.head_blocks(2), geometry.page_blocks(1, geometry.pages - 1));
+    heads.iter().chain(&pages).for_each(|block| card.make_unreadable(*block));
+    assert_eq!(refusal(&card), Fault::Damaged { block: pages[1] });
+    heads.iter().chain(&pages).for_each(|block| card.make_readable(*block));
+    has(&mut mount(&card).0, &samples);
+}
+
+#[test]
+fn a_page_of_another_checkpoint_is_not_taken_for_one_of_the_last() {
+    let (card, samples) = checkpointed();
+    let pages = geometry(&card).page_blocks(3, 0);
+    // What is dropped leaves a page of checkpoint number 1, which knew of no message.
+    for dropped in [1, 2] {
+        let card = card.copy();
+        let (mut store, _) = mount(&card);
+        pages.iter().take(dropped).for_each(|block| card.lie(*block, Lie::Dropped));
+        checkpoint(&card, &mut store, 3);
+        assert_eq!(card.lies(), 0);
+        let (mut store, _) = mount(&card);
+        match dropped {
+            1 => has(&mut store, &samples),
+            // And never a map that knows of none.
+            _ => assert_eq!(list(&mut store), Err(Fault::Damaged { block: pages[1] })),
+        }
+    }
+}
