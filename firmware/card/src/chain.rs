@@ -1,8 +1,9 @@
 //! Following a chain from extent to extent, and marking them in the map.
 
-use crate::extent::{Chain, Header};
+use crate::extent::{Chain, Header, Runs};
 use crate::map::{Map, State};
 use crate::medium::Medium;
+use crate::message::Message;
 use crate::{Card, Fault};
 
 /// A walk along a chain. All but the first step read a block.
@@ -50,8 +51,9 @@ pub(crate) struct Marked<E> {
 }
 
 impl<const PAGES: usize> Map<PAGES> {
-    /// Sets the state of each extent of a chain: `head` for the first, `rest` for all others. An
-    /// error is the map's; a link that can't be followed is in what is returned.
+    /// Sets the state of each extent of a chain: `head` for the first, `rest` for all others. They
+    /// are found in the manifest, or else followed from link to link. An error is the map's; a link
+    /// that can't be followed is in what is returned.
     pub(crate) async fn mark_chain<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
@@ -59,6 +61,11 @@ impl<const PAGES: usize> Map<PAGES> {
         head: State,
         rest: State,
     ) -> Result<Marked<C::Error>, Fault<C::Error>> {
+        let noted = medium.load(medium.geometry.extent_block(chain.head, 0)).await;
+        if let Some(runs) = noted.ok().and_then(|content| Message::runs(chain, content)) {
+            let last = self.mark_runs(medium, &runs, head, rest).await?;
+            return Ok(Marked { last: last.unwrap_or(chain.head), broken: None });
+        }
         let mut walk = Walk::new(chain);
         let (mut last, mut state) = (chain.head, head);
         loop {
@@ -72,5 +79,23 @@ impl<const PAGES: usize> Map<PAGES> {
                 Err(fault) => return Ok(Marked { last, broken: Some(fault) }),
             }
         }
+    }
+
+    /// Sets the state of each extent that is noted: `head` for the first, `rest` for all others.
+    /// Returns the last; none when none is noted.
+    pub(crate) async fn mark_runs<C: Card>(
+        &mut self,
+        medium: &mut Medium<C>,
+        runs: &Runs,
+        head: State,
+        rest: State,
+    ) -> Result<Option<u16>, Fault<C::Error>> {
+        let (mut last, mut state) = (None, head);
+        let geometry = medium.geometry;
+        for extent in runs.extents().filter(|extent| geometry.has_extent(*extent)) {
+            self.set(medium, extent, state).await?;
+            (last, state) = (Some(extent), rest);
+        }
+        Ok(last)
     }
 }

@@ -7,17 +7,19 @@ use crate::map::State;
 use crate::message::MessageId;
 use crate::{Card, Fault, Store};
 
-/// Blocks that a recovery reads for the journal since the last checkpoint, at most; a single large
-/// message may cost more. The journal since then is also kept to half of the ring, so that no new
-/// record overwrites one that a recovery needs.
+/// Blocks that a recovery reads for the journal since the last checkpoint, at most; the last message
+/// may cost more if its extents lie scattered. The journal since then is also kept to half of the
+/// ring, so that no new record overwrites one that a recovery needs.
 const COST_MAX: u32 = 400;
 
-/// How applying a change went.
-pub(crate) struct Applied<E> {
+/// How adding a message's chain went.
+pub(crate) struct Added<E> {
     /// The last extent of the added message.
     pub(crate) last: Option<u16>,
     /// Why its chain could not be followed to the end.
     pub(crate) broken: Option<Fault<E>>,
+    /// Blocks that were read for that: a replay reads as many again.
+    pub(crate) reads: u32,
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
@@ -42,20 +44,37 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.checkpoint_if_due().await?;
         // If this fails or is dropped from here on, the record may be on the card or not.
         self.has_failed = true;
-        if let Some(fault) = self.apply(change).await?.broken {
+        let added = self.add_chain(change).await?;
+        if let Some(fault) = added.broken {
+            // Nothing was logged yet: if a block is damaged, the draft alone fails.
+            self.has_failed = matches!(fault, Fault::Card(_));
             return Err(fault);
         }
-        self.log(change).await?;
+        self.apply(change).await?;
+        self.log(change, added.reads.max(1)).await?;
         self.has_failed = false;
         Ok(())
     }
 
-    /// Applies a change to the counts and the map, in memory.
-    pub(crate) async fn apply(
+    /// Marks in the map, in memory, the chain that a change adds.
+    pub(crate) async fn add_chain(
         &mut self,
         change: &Change,
-    ) -> Result<Applied<C::Error>, Fault<C::Error>> {
-        let mut applied = Applied { last: None, broken: None };
+    ) -> Result<Added<C::Error>, Fault<C::Error>> {
+        let Some(chain) = change.added else {
+            return Ok(Added { last: None, broken: None, reads: 0 });
+        };
+        let before = self.medium.sealed.reads;
+        let marked = self.map.mark_chain(&mut self.medium, chain, State::Head, State::Part).await?;
+        let reads = self.medium.sealed.reads.saturating_sub(before);
+        Ok(Added { last: Some(marked.last), broken: marked.broken, reads })
+    }
+
+    /// Applies the rest of a change to the counts and the map, in memory.
+    pub(crate) async fn apply(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+        if let Some(extent) = change.bad {
+            self.map.set(&mut self.medium, extent, State::Part).await?;
+        }
         if let Some(head) = change.removed {
             // If the record that added it could not be read, it was never counted.
             let was_known = self.map.state(&mut self.medium, head).await? == State::Head;
@@ -64,19 +83,16 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.counts.messages = self.counts.messages.saturating_sub(was_known.into());
             self.counts.flagged = self.counts.flagged.saturating_sub(flagged);
         }
-        if let Some(chain) = change.added {
-            let marked =
-                self.map.mark_chain(&mut self.medium, chain, State::Head, State::Part).await?;
-            applied = Applied { last: Some(marked.last), broken: marked.broken };
+        if change.added.is_some() {
             self.counts.messages += 1;
             self.counts.flagged += u32::from(change.added_flagged);
         }
         self.pending += change.freed_extents();
-        Ok(applied)
+        Ok(())
     }
 
-    /// Writes a change to the journal.
-    pub(crate) async fn log(&mut self, change: &Change) -> Result<(), Fault<C::Error>> {
+    /// Writes a change to the journal. A replay takes `reads` to find the chain that it adds.
+    pub(crate) async fn log(&mut self, change: &Change, reads: u32) -> Result<(), Fault<C::Error>> {
         let record = Record {
             sequence: self.tip.next,
             generation: self.map.generation,
@@ -87,14 +103,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let places = self.medium.geometry.record_blocks(record.sequence);
         record.write(self.medium.blank().await);
         self.medium.write_twice(places).await?;
-        self.tip.advance(change);
+        self.tip.advance(change, reads);
         Ok(())
     }
 
     /// Makes a checkpoint when the journal has become long.
     pub(crate) async fn checkpoint_if_due(&mut self) -> Result<(), Fault<C::Error>> {
-        let is_long = self.tip.cost >= COST_MAX.min(self.medium.geometry.journal_blocks / 2);
-        if is_long { self.checkpoint().await } else { Ok(()) }
+        let is_full = self.tip.records() >= u64::from(self.medium.geometry.journal_blocks / 2);
+        if is_full || self.tip.cost >= COST_MAX { self.checkpoint().await } else { Ok(()) }
     }
 
     /// Makes a checkpoint. It frees the extents of removed messages.

@@ -1,10 +1,10 @@
 //! Writing a message, from its beginning to its commit.
 
-use crate::extent::{self, Chain, Header, PAYLOAD, Position, Serial};
+use crate::extent::{self, Chain, Header, PAYLOAD, Position, Runs, Serial};
 use crate::journal::Change;
 use crate::map::State;
 use crate::message::{Message, MessageId};
-use crate::{Card, Fault, Store};
+use crate::{Block, Card, Fault, Store};
 
 /// A message that is being written. It ends with [`Store::commit`], [`Store::replace`] or
 /// [`Store::discard`]; if it is dropped, its extents stay taken until the next mount.
@@ -12,6 +12,8 @@ use crate::{Card, Fault, Store};
 #[must_use = "its extents stay taken until it is committed or discarded"]
 pub struct Draft {
     pub(crate) chain: Chain,
+    /// The chain's extents, as far as they fit in a manifest.
+    runs: Runs,
     /// The position behind its last octet.
     at: Position,
     octets: u32,
@@ -20,12 +22,15 @@ pub struct Draft {
     /// Extents that it may still take.
     pub(crate) reserved: u32,
     is_spoiled: bool,
+    /// The extent of a block that the card did not take.
+    bad: Option<u16>,
 }
 
 impl Draft {
     pub(crate) fn new(chain: Chain, reserved: u32) -> Self {
         let at = Position::start(chain.head);
-        Self { chain, at, octets: 0, body: None, reserved, is_spoiled: false }
+        let runs = Runs::new(chain.head);
+        Self { chain, runs, at, octets: 0, body: None, reserved, is_spoiled: false, bad: None }
     }
 
     /// Ends the envelope: what is appended from now on is the message. A draft that is committed
@@ -43,6 +48,14 @@ impl Draft {
     fn header(&self) -> Header {
         let Position { sequence, offset: length, .. } = self.at;
         Header { serial: self.chain.serial, sequence, length, next: None }
+    }
+
+    /// Notes the extent of a block that the card does not take.
+    fn note_bad<E>(&mut self, extent: u16, fault: Fault<E>) -> Fault<E> {
+        if let Fault::BadBlock { .. } = fault {
+            self.bad = Some(extent);
+        }
+        fault
     }
 
     /// What its manifest says.
@@ -93,10 +106,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let total = count.and_then(|count| draft.octets.checked_add(count)).ok_or(Fault::Full)?;
         let mut rest = octets;
         while !rest.is_empty() {
-            if usize::from(draft.at.offset) == PAYLOAD {
-                self.end_block(draft).await?;
-            }
-            rest = self.fill_block(draft, rest).await?;
+            let filled = self.fill_next(draft, rest).await;
+            rest = filled.map_err(|fault| draft.note_bad(draft.at.extent, fault))?;
         }
         draft.octets = total;
         draft.is_spoiled = false;
@@ -105,8 +116,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
     /// After an error, or when power fails before, it may be there or not, but never in part.
-    pub async fn commit(&mut self, draft: Draft) -> Result<MessageId, Fault<C::Error>> {
-        self.finish(&draft, None).await
+    pub async fn commit(&mut self, mut draft: Draft) -> Result<MessageId, Fault<C::Error>> {
+        self.finish(&mut draft, None).await
     }
 
     /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
@@ -115,13 +126,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     pub async fn replace(
         &mut self,
         id: MessageId,
-        draft: Draft,
+        mut draft: Draft,
         flagged: bool,
     ) -> Result<MessageId, Fault<C::Error>> {
-        self.finish(&draft, Some((id, flagged))).await
+        self.finish(&mut draft, Some((id, flagged))).await
     }
 
-    /// Ends a draft without a message, and frees its room.
+    /// Ends a draft without a message, and frees its room; an extent with a block that the card did
+    /// not take is not used again.
     pub async fn discard(&mut self, draft: Draft) {
         self.free_draft(&draft).await;
     }
@@ -130,7 +142,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// and whether it is flagged then.
     async fn finish(
         &mut self,
-        draft: &Draft,
+        draft: &mut Draft,
         old: Option<(MessageId, bool)>,
     ) -> Result<MessageId, Fault<C::Error>> {
         if let Err(fault) = self.try_finish(draft, old).await {
@@ -143,12 +155,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     async fn try_finish(
         &mut self,
-        draft: &Draft,
+        draft: &mut Draft,
         old: Option<(MessageId, bool)>,
     ) -> Result<(), Fault<C::Error>> {
         self.check_draft(draft)?;
-        self.write_last_block(draft).await?;
-        self.write_manifest(draft, old).await?;
+        let written = self.write_last_block(draft).await;
+        written.map_err(|fault| draft.note_bad(draft.at.extent, fault))?;
+        let written = self.write_manifest(draft, old).await;
+        written.map_err(|fault| draft.note_bad(draft.chain.head, fault))?;
         self.medium.flush().await?;
         let change = match old {
             None => Change::commit(draft.chain),
@@ -174,8 +188,11 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             message = Message { flagged, ..old.with_envelope_of(&message) };
         }
         let block = self.medium.geometry.extent_block(draft.chain.head, 0);
-        message.write(self.medium.blank().await);
-        self.medium.write(block).await
+        message.write(&draft.runs, self.medium.blank().await);
+        match self.medium.write(block).await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.medium.blame(block, fault).await),
+        }
     }
 
     async fn free_draft(&mut self, draft: &Draft) {
@@ -183,9 +200,31 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         if self.is_own(draft) {
             self.reserved = self.reserved.saturating_sub(draft.reserved);
             // What can't be freed now is free after the next mount.
-            let _ =
-                self.map.mark_chain(&mut self.medium, draft.chain, State::Free, State::Free).await;
+            let map = &mut self.map;
+            let noted =
+                map.mark_runs(&mut self.medium, &draft.runs, State::Free, State::Free).await;
+            if let Ok(None) = noted {
+                let chain = draft.chain;
+                let _ = map.mark_chain(&mut self.medium, chain, State::Free, State::Free).await;
+            }
+            if let Some(extent) = draft.bad {
+                // A fault of the journal is told by the next call.
+                let _ = self.change(&Change::bad(extent)).await;
+            }
         }
+    }
+
+    /// Copies octets into the draft's last block, or the one behind it if that is full, and returns
+    /// those that did not fit.
+    async fn fill_next<'o>(
+        &mut self,
+        draft: &mut Draft,
+        octets: &'o [u8],
+    ) -> Result<&'o [u8], Fault<C::Error>> {
+        if usize::from(draft.at.offset) == PAYLOAD {
+            self.end_block(draft).await?;
+        }
+        self.fill_block(draft, octets).await
     }
 
     /// Copies octets into the draft's last block, and returns those that did not fit.
@@ -194,8 +233,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         draft: &mut Draft,
         octets: &'o [u8],
     ) -> Result<&'o [u8], Fault<C::Error>> {
-        let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
-        let content = self.medium.resume(block, &draft.header()).await?;
+        let content = self.resume(draft).await?;
         let room = extent::payload_mut(content).get_mut(usize::from(draft.at.offset)..);
         let room = room.unwrap_or(&mut []);
         let count = room.len().min(octets.len());
@@ -220,6 +258,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             return Err(fault);
         }
         draft.chain.extents += u16::from(is_last);
+        if let Some(next) = next {
+            draft.runs.push(next);
+        }
         draft.at = draft.at.next_block(next, is_last).ok_or(Fault::Full)?;
         Ok(())
     }
@@ -243,10 +284,27 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         next: Option<u16>,
     ) -> Result<(), Fault<C::Error>> {
         let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
-        let header = draft.header();
-        let content = self.medium.resume(block, &header).await?;
-        Header { next, ..header }.write(content);
-        self.medium.write_tail().await
+        let content = self.resume(draft).await?;
+        Header { next, ..draft.header() }.write(content);
+        self.write_tail(block).await
+    }
+
+    /// Brings the draft's last block into the buffer. Where it was written before and does not come
+    /// back, the block is bad.
+    async fn resume(&mut self, draft: &Draft) -> Result<&mut Block, Fault<C::Error>> {
+        let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
+        match self.medium.resume(block, &draft.header()).await {
+            Err(Fault::Damaged { block }) => Err(Fault::BadBlock { block }),
+            resumed => resumed,
+        }
+    }
+
+    /// Writes the draft's tail, which is in the buffer, to its block.
+    async fn write_tail(&mut self, block: u32) -> Result<(), Fault<C::Error>> {
+        match self.medium.write_tail().await {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.medium.blame(block, fault).await),
+        }
     }
 
     /// Makes sure that the draft's last block is on the card. If it is not in the buffer any more,
@@ -257,8 +315,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
         let block = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
         let is_here = self.medium.has_tail(draft.chain.serial);
-        self.medium.resume(block, &draft.header()).await?;
-        if is_here { self.medium.write_tail().await } else { Ok(()) }
+        self.resume(draft).await?;
+        if is_here { self.write_tail(block).await } else { Ok(()) }
     }
 
     fn is_own(&self, draft: &Draft) -> bool {

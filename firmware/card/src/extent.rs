@@ -14,6 +14,8 @@
 //! the message, as one stream; all blocks but the last are full. Block 0 of the first extent is the
 //! manifest ([`crate::message`]), written last.
 
+use heapless::Vec;
+
 use crate::octets::{Put, Take};
 use crate::{BLOCK, Block};
 
@@ -107,6 +109,58 @@ impl Chain {
 
     pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
         Some(Self { head: fields.u16()?, extents: fields.u16()?, serial: Serial::take(fields)? })
+    }
+}
+
+/// Runs of extents that a manifest has room for. Each costs every draft 4 bytes of memory.
+pub(crate) const RUNS_MAX: usize = 8;
+
+/// The extents of a chain as runs of neighbours: a first one, and how many. Empty when there are
+/// more runs than [`RUNS_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Runs {
+    runs: Vec<(u16, u16), RUNS_MAX>,
+    has_more: bool,
+}
+
+impl Runs {
+    /// Those of a chain with one extent.
+    pub(crate) fn new(head: u16) -> Self {
+        let mut runs = Self { runs: Vec::new(), has_more: false };
+        runs.push(head);
+        runs
+    }
+
+    /// Appends an extent.
+    pub(crate) fn push(&mut self, extent: u16) {
+        match self.runs.last_mut() {
+            Some((first, count)) if u32::from(*first) + u32::from(*count) == extent.into() => {
+                *count += 1;
+            }
+            _ => self.has_more |= self.runs.push((extent, 1)).is_err(),
+        }
+    }
+
+    /// All extents in their order; none when not all are noted here.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = u16> {
+        let runs = if self.has_more { &[] } else { self.runs.as_slice() };
+        runs.iter().flat_map(|(first, count)| *first..first.saturating_add(*count))
+    }
+
+    pub(crate) fn put(&self, fields: &mut Put<'_>) {
+        let runs = if self.has_more { &[] } else { self.runs.as_slice() };
+        fields.u8(runs.len() as u8);
+        runs.iter().for_each(|(first, count)| {
+            fields.u16(*first).u16(*count);
+        });
+    }
+
+    pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
+        let mut runs = Vec::new();
+        for _ in 0..fields.u8()? {
+            runs.push((fields.u16()?, fields.u16()?)).ok()?;
+        }
+        Some(Self { runs, has_more: false })
     }
 }
 

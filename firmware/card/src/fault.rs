@@ -14,6 +14,12 @@ pub enum Fault<E> {
         /// Its number.
         block: u32,
     },
+    /// The card does not take a block of a draft. The draft can only be discarded, and its extent is
+    /// not used again; all else goes on.
+    BadBlock {
+        /// Its number.
+        block: u32,
+    },
     /// The card has no superblock: it was not formatted by Postern.
     NotOurs,
     /// The card was formatted by another version, of this number.
@@ -38,6 +44,7 @@ impl<E: Debug> Display for Fault<E> {
             Self::Card(error) => write!(f, "the card failed: {error:?}"),
             Self::Full => f.write_str("the card is full"),
             Self::Damaged { block } => write!(f, "block {block} is damaged"),
+            Self::BadBlock { block } => write!(f, "block {block} can't be written"),
             Self::NotOurs => f.write_str("the card was not formatted by Postern"),
             Self::OtherVersion(version) => write!(f, "the card has format version {version}"),
             Self::TooSmall { blocks } => write!(f, "the card had {blocks} blocks when formatted"),

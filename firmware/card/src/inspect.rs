@@ -47,7 +47,8 @@ pub enum Finding {
         /// The block.
         block: u32,
     },
-    /// An extent is in use, and by no message.
+    /// An extent is in use, and by no message: it lay behind a damaged link when that was removed,
+    /// or one of its blocks can't be written.
     Leaked {
         /// Its first block.
         block: u32,

@@ -15,6 +15,7 @@
 //! | 12 | chain of the added message; 0 extents: none |
 //! | 2 | head extent of the removed message; 65,535: none |
 //! | 12, 12 | chains that the next checkpoint frees; 0 extents: none |
+//! | 2 | an extent with a bad block, which is not used again; 65,535: none |
 //! | … | zeros |
 //! | 4 | checksum |
 //!
@@ -42,6 +43,9 @@ pub(crate) struct Change {
     /// The chains that the next checkpoint frees. They can't be free before it: a replay follows
     /// the chains of all added messages, and must find them as they were written.
     pub(crate) freed: [Option<Chain>; 2],
+    /// An extent with a block that can't be written. Remembered, the next boot does not begin with
+    /// it again.
+    pub(crate) bad: Option<u16>,
 }
 
 impl Change {
@@ -52,7 +56,13 @@ impl Change {
         removed: None,
         removed_flagged: false,
         freed: [None; 2],
+        bad: None,
     };
+
+    /// A block of an extent could not be written.
+    pub(crate) fn bad(extent: u16) -> Self {
+        Self { bad: Some(extent), ..Self::BOOT }
+    }
 
     /// A message was committed.
     pub(crate) fn commit(added: Chain) -> Self {
@@ -87,10 +97,11 @@ impl Change {
         self.freed.iter().flatten().map(|chain| u32::from(chain.extents)).sum()
     }
 
-    /// Blocks that it is read from: the record, and the links of its chains.
+    /// Blocks that it is read from, besides those of the chain that it adds: the record, and the
+    /// links of what a checkpoint frees, if their manifests do not note them.
     pub(crate) fn cost(&self) -> u32 {
         let links = |chain: &Chain| u32::from(chain.extents.saturating_sub(1));
-        1 + self.added.iter().chain(self.freed.iter().flatten()).map(links).sum::<u32>()
+        1 + self.freed.iter().flatten().map(links).sum::<u32>()
     }
 }
 
@@ -119,6 +130,7 @@ impl Record {
         put_chain(&mut fields, change.added);
         fields.u16(change.removed.unwrap_or(NO_EXTENT));
         change.freed.iter().for_each(|chain| put_chain(&mut fields, *chain));
+        fields.u16(change.bad.unwrap_or(NO_EXTENT));
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -132,8 +144,9 @@ impl Record {
             added_flagged: flags & FLAG_ADDED != 0,
             removed_flagged: flags & FLAG_REMOVED != 0,
             added: take_chain(&mut fields)?,
-            removed: fields.u16().map(|head| (head != NO_EXTENT).then_some(head))?,
+            removed: take_extent(&mut fields)?,
             freed: [take_chain(&mut fields)?, take_chain(&mut fields)?],
+            bad: take_extent(&mut fields)?,
         };
         Some(Self { sequence, generation, boot, time_unix_s, change })
     }
@@ -141,6 +154,10 @@ impl Record {
 
 fn put_chain(fields: &mut Put<'_>, chain: Option<Chain>) {
     chain.unwrap_or(Chain { head: NO_EXTENT, extents: 0, serial: Serial::NONE }).put(fields);
+}
+
+fn take_extent(fields: &mut Take<'_>) -> Option<Option<u16>> {
+    fields.u16().map(|extent| (extent != NO_EXTENT).then_some(extent))
 }
 
 fn take_chain(fields: &mut Take<'_>) -> Option<Option<Chain>> {
@@ -164,10 +181,15 @@ impl Tip {
         Self { first: next, next, cost: 0 }
     }
 
-    /// A record with this change is the last now.
-    pub(crate) fn advance(&mut self, change: &Change) {
+    /// A record with this change is the last now; the chain that it adds took `reads` to find.
+    pub(crate) fn advance(&mut self, change: &Change, reads: u32) {
         self.next += 1;
-        self.cost = self.cost.saturating_add(change.cost());
+        self.cost = self.cost.saturating_add(change.cost()).saturating_add(reads);
+    }
+
+    /// Records since the last checkpoint.
+    pub(crate) fn records(&self) -> u64 {
+        self.next - self.first
     }
 }
 
@@ -187,9 +209,10 @@ mod tests {
             removed: Some(4),
             removed_flagged: false,
             freed: [Some(chain(9, 1)), Some(chain(0, 65_535))],
+            bad: None,
         };
         let removed = Change { removed_flagged: true, added_flagged: false, added: None, ..whole };
-        for change in [Change::BOOT, Change::commit(chain(1, 2)), whole, removed] {
+        for change in [Change::BOOT, Change::commit(chain(1, 2)), Change::bad(5), whole, removed] {
             let (sequence, generation) = (u64::MAX - 1, 12);
             let (boot, time_unix_s) = (3, 1_700_000_000);
             let record = Record { sequence, generation, boot, time_unix_s, change };
@@ -203,7 +226,7 @@ mod tests {
     fn the_cost_is_what_is_read() {
         assert_eq!(Change::BOOT.cost(), 1);
         let chain = Chain { head: 1, extents: 4, serial: Serial::NONE };
-        assert_eq!(Change::commit(chain).cost(), 4);
+        assert_eq!(Change::commit(chain).cost(), 1);
         let freed = [Some(chain), Some(chain)];
         let change = Change { freed, removed: Some(1), ..Change::BOOT };
         assert_eq!((change.freed_extents(), change.cost()), (8, 7));

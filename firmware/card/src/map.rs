@@ -27,7 +27,7 @@ const STATES: usize = PAGE_EXTENTS as usize / 4;
 pub(crate) enum State {
     /// It can be allocated.
     Free = 0,
-    /// It belongs to a message, or did since the last checkpoint.
+    /// It belongs to a message, or did since the last checkpoint; or one of its blocks is bad.
     Part = 1,
     /// A message begins with it.
     Head = 2,

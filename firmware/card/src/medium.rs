@@ -211,6 +211,17 @@ impl<C: Card> Medium<C> {
         matches!(self.held, Held::Tail { serial: held, .. } if held == serial)
     }
 
+    /// What a write to `block` that failed with `fault` means: the block is bad, unless the card
+    /// does not answer at all. The buffer is empty then.
+    pub(crate) async fn blame(&mut self, block: u32, fault: Fault<C::Error>) -> Fault<C::Error> {
+        let Fault::Card(error) = fault else { return fault };
+        self.held = Held::Nothing;
+        match self.sealed.check_answer(error, &mut self.buffer).await {
+            Ok(()) => Fault::BadBlock { block },
+            Err(fault) => fault,
+        }
+    }
+
     /// Writes the tail that the buffer holds.
     pub(crate) async fn write_tail(&mut self) -> Result<(), Fault<C::Error>> {
         match self.held {

@@ -8,13 +8,15 @@
 //! | 12 | the chain that has the message: the same, unless the envelope was replaced |
 //! | 10 | where it begins there: extent (2), block (2), octet (2), the block's sequence (4) |
 //! | 1 | flags: 1 flagged |
+//! | 1 | runs of neighbours that the chain's extents form, n; 0: more than 8 |
+//! | 4 n | each run: first extent (2), extents (2) |
 
 use crate::Block;
-use crate::extent::{self, Chain, Header, Position, Serial};
+use crate::extent::{self, Chain, Header, Position, RUNS_MAX, Runs, Serial};
 use crate::octets::{Put, Take};
 
-/// Octets of a manifest's payload.
-const MANIFEST: u16 = 51;
+/// Octets of a manifest's payload at most.
+const MANIFEST: u16 = 52 + 4 * RUNS_MAX as u16;
 const FLAGGED: u8 = 1;
 
 /// Which message: no other gets the same while the card is not formatted anew.
@@ -101,7 +103,8 @@ impl Message {
         [envelope, body]
     }
 
-    pub(crate) fn write(&self, content: &mut Block) {
+    /// Writes the manifest of the message, whose chain has these `runs`.
+    pub(crate) fn write(&self, runs: &Runs, content: &mut Block) {
         let serial = self.chain.serial;
         Header { serial, sequence: 0, length: MANIFEST, next: None }.write(content);
         let mut fields = Put::new(extent::payload_mut(content));
@@ -110,17 +113,30 @@ impl Message {
         self.body.put(&mut fields);
         self.body_from.put(&mut fields);
         fields.u8(if self.flagged { FLAGGED } else { 0 });
+        runs.put(&mut fields);
     }
 
     /// The message whose manifest `content` is.
     pub(crate) fn read(head: u16, content: &Block) -> Option<Self> {
+        Self::take(head, content).map(|(message, _)| message)
+    }
+
+    /// The runs of `chain`, from its manifest; none when that is another's, or does not note them.
+    pub(crate) fn runs(chain: Chain, content: &Block) -> Option<Runs> {
+        let (message, mut rest) = Self::take(chain.head, content)?;
+        let runs = Runs::take(&mut rest)?;
+        let is_whole = runs.extents().count() == usize::from(chain.extents);
+        (message.chain == chain && is_whole).then_some(runs)
+    }
+
+    fn take(head: u16, content: &Block) -> Option<(Self, Take<'_>)> {
         let header = Header::read(content)?;
         let mut fields = Take::new(extent::payload(content));
         let chain = Chain::take(&mut fields)?;
         if (header.serial, header.sequence, chain.head) != (chain.serial, 0, head) {
             return None;
         }
-        Some(Self {
+        let message = Self {
             id: MessageId::of(chain),
             envelope_octets: fields.u64()?,
             message_octets: fields.u64()?,
@@ -129,7 +145,8 @@ impl Message {
             body: Chain::take(&mut fields)?,
             body_from: Position::take(&mut fields)?,
             flagged: fields.u8()? & FLAGGED != 0,
-        })
+        };
+        Some((message, fields))
     }
 }
 
@@ -154,11 +171,13 @@ impl Reader {
 mod tests {
     use super::Message;
     use crate::BLOCK;
-    use crate::extent::{Chain, Position, Serial};
+    use crate::extent::{Chain, Position, Runs, Serial};
 
     #[test]
     fn what_is_written_is_read() {
-        let chain = Chain { head: 3, extents: 1, serial: Serial { boot: 1, count: 9 } };
+        let chain = Chain { head: 3, extents: 4, serial: Serial { boot: 1, count: 9 } };
+        let mut runs = Runs::new(3);
+        [4, 9, 10].into_iter().for_each(|extent| runs.push(extent));
         let message = Message {
             envelope_octets: 300,
             message_octets: 1 << 33,
@@ -170,10 +189,18 @@ mod tests {
             body_from: Position { extent: 9, index: 4, offset: 492, sequence: 4 },
         };
         let mut content = [0; BLOCK];
-        message.write(&mut content);
+        message.write(&runs, &mut content);
         assert_eq!(Message::read(3, &content), Some(message));
+        assert_eq!(Message::runs(chain, &content), Some(runs.clone()));
+        assert!(runs.extents().eq([3, 4, 9, 10]));
+        assert_eq!(Message::runs(Chain { extents: 5, ..chain }, &content), None);
         assert_eq!(Message::read(4, &content), None);
         content[8] = 1;
         assert_eq!(Message::read(3, &content), None);
+        // Too many runs are not noted at all.
+        (20..40).step_by(2).for_each(|extent| runs.push(extent));
+        message.write(&runs, &mut content);
+        assert_eq!(Message::read(3, &content), Some(message));
+        assert_eq!((Message::runs(chain, &content), runs.extents().count()), (None, 0));
     }
 }

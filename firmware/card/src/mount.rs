@@ -82,7 +82,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.checkpoint_if_due().await?;
         // Serials contain the boot number, so it is on the card before the first draft begins.
         self.has_failed = true;
-        self.log(&Change::BOOT).await?;
+        self.log(&Change::BOOT, 0).await?;
         self.has_failed = false;
         Ok(self.recovery(&replayed))
     }
@@ -171,17 +171,18 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         while let Some(record) = self.next_record().await? {
             self.counts.boot = record.boot;
             self.counts.time_unix_s = record.time_unix_s;
-            let applied = self.apply(&record.change).await?;
-            if let Some(last) = applied.last {
+            let added = self.add_chain(&record.change).await?;
+            self.apply(&record.change).await?;
+            if let Some(last) = added.last.or(record.change.bad) {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }
             replayed.records += 1;
-            match applied.broken {
+            match added.broken {
                 None => {}
                 Some(Fault::Card(error)) => replayed.unread = Some(Fault::Card(error)),
                 Some(_) => replayed.damaged += 1,
             }
-            self.tip.advance(&record.change);
+            self.tip.advance(&record.change, added.reads);
             if self.unread_records > 0 && record.change.removed.is_some() {
                 self.keep_body(&record.change).await?;
             }

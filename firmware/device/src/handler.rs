@@ -298,8 +298,11 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
         let (id, recipients) = (open.id, open.recipients);
         let committed = self.keep().await;
         if let Err(fault) = committed {
-            self.shared.note(&fault);
-            return Verdict::Refuse(Reason::Uncertain, None);
+            let reason = match self.shared.reason(&fault) {
+                Reason::Full => Reason::Full,
+                _ => Reason::Uncertain,
+            };
+            return Verdict::Refuse(reason, None);
         }
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = id.hyphenated().encode_lower(&mut text);

@@ -55,13 +55,13 @@ impl<C: Card> Shared<'_, C> {
     }
 
     /// The reason that a client is given for a fault of the store. A fault of the card ends this
-    /// boot.
+    /// boot; a bad block costs the client's draft only.
     pub(crate) fn reason(&self, fault: &Fault<C::Error>) -> Reason {
-        if let Fault::Full = fault {
-            return Reason::Full;
-        }
         self.note(fault);
-        Reason::Down
+        match fault {
+            Fault::Full | Fault::BadBlock { .. } => Reason::Full,
+            _ => Reason::Down,
+        }
     }
 
     /// Logs why a message can't be read, and returns what that means for the queue run.
@@ -92,6 +92,7 @@ impl<C: Card> Shared<'_, C> {
                 self.broken.signal(());
             }
             Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
+            Fault::BadBlock { block } => warning!("block {=u32} can't be written", *block),
             _ => {}
         }
     }

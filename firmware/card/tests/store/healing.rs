@@ -261,3 +261,87 @@ fn a_page_of_another_checkpoint_is_not_taken_for_one_of_the_last() {
         }
     }
 }
+
+/// Takes messages of 1,000 octets until `count` are there, and returns how many tries failed.
+fn take(store: &mut SimStore, count: u32) -> u32 {
+    let mut failed = 0;
+    while store.messages() < count {
+        match put(store, Sample::new(store.messages(), 100, 900)) {
+            Ok(_) => {}
+            Err(Fault::BadBlock { .. }) => failed += 1,
+            Err(fault) => panic!("the draft alone fails: {fault}"),
+        }
+        assert!(failed <= count, "no message gets through");
+    }
+    failed
+}
+
+#[test]
+fn a_block_that_cant_be_written_costs_one_draft_and_is_not_tried_again() {
+    let fresh = card(BLOCKS, SMALL);
+    let first = geometry(&fresh).images()[1].end;
+    let mut failed = 0;
+    for bad in first..first + 40 {
+        for readable in [true, false] {
+            let card = fresh.copy();
+            card.make_unwritable(bad);
+            if !readable {
+                card.make_unreadable(bad);
+            }
+            let (mut store, _) = mount(&card);
+            let here = take(&mut store, 12);
+            assert!(here <= 1, "block {bad} was met {here} times");
+            failed += here;
+            // Every boot begins behind the last commit, or behind the bad block.
+            for boot in 0..3 {
+                (store, _) = mount(&card);
+                assert_eq!(take(&mut store, 14 + boot), 0, "block {bad}");
+            }
+            // And when allocation has gone round the card.
+            for message in list(&mut store).expect("messages can be listed") {
+                block_on(store.remove(message.id)).expect("the card works");
+            }
+            for _ in 0..3 {
+                assert_eq!(take(&mut store, 30), 0, "block {bad}");
+                for message in list(&mut store).expect("messages can be listed") {
+                    block_on(store.remove(message.id)).expect("the card works");
+                }
+            }
+        }
+    }
+    assert!(failed >= 70, "{failed} drafts met a bad block");
+}
+
+#[test]
+fn a_bad_block_is_remembered_by_a_boot_that_took_nothing() {
+    let card = card(BLOCKS, SMALL);
+    let first = geometry(&card).images()[1].end;
+    card.make_unwritable(first + 1);
+    let (mut store, _) = mount(&card);
+    let met = put(&mut store, Sample::new(1, 100, 900));
+    assert_eq!(met, Err(Fault::BadBlock { block: first + 1 }));
+    let (mut store, _) = mount(&card);
+    assert_eq!(take(&mut store, 5), 0);
+}
+
+#[test]
+fn a_bad_block_in_one_draft_is_not_another_drafts_fault() {
+    let card = card(BLOCKS, SMALL);
+    let first = geometry(&card).images()[1].end;
+    card.make_unwritable(first + 2);
+    let (mut store, _) = mount(&card);
+    let samples = [Sample::new(1, 100, 900), Sample::new(2, 100, 900)];
+    let mut drafts = samples.map(|sample| block_on(store.begin(sample.len())).expect("room"));
+    let mut outcomes = [Ok(()); 2];
+    for ((draft, sample), outcome) in drafts.iter_mut().zip(samples).zip(&mut outcomes) {
+        for piece in sample.octets().chunks(100) {
+            *outcome = outcome.and(block_on(store.append(draft, piece)));
+        }
+    }
+    assert_eq!(outcomes[1], Ok(()));
+    let [one, two] = drafts;
+    assert!(block_on(store.commit(one)).is_err());
+    block_on(store.commit(two)).expect("its extent is another");
+    assert_eq!(store.messages(), 1);
+    assert_eq!(mount(&card).0.messages(), 1);
+}

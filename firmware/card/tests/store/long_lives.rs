@@ -68,6 +68,40 @@ fn a_gibibyte_with_ten_thousand_messages_is_mounted_quickly() {
     }
 }
 
+/// Commits a message of so many octets in one of `drafts` drafts that grow together, each by 64 KiB
+/// in its turn. Returns how many blocks the commit read, and the mount after it.
+fn blocks_read_for(octets: u64, drafts: usize) -> (u64, u32) {
+    let card = card(GIBIBYTE, Layout::for_card(GIBIBYTE));
+    let (mut store, _) = mount(&card);
+    let mut open: Vec<_> =
+        (0..drafts).map(|_| block_on(store.begin(octets)).expect("there is room")).collect();
+    let piece = vec![7; 1 << 16];
+    for _ in 0..octets >> 16 {
+        for draft in &mut open {
+            block_on(store.append(draft, &piece)).expect("there is room");
+        }
+    }
+    let before = card.reads();
+    block_on(store.commit(open.remove(0))).expect("it is kept");
+    let commit = card.reads() - before;
+    let (store, recovery) = mount(&card);
+    assert_eq!((store.messages(), recovery.damaged), (1, 0));
+    (commit, recovery.blocks_read)
+}
+
+#[test]
+fn a_mount_does_not_grow_with_the_largest_message() {
+    for mebibytes in [1, 10, 100, 250] {
+        let (commit, mounted) = blocks_read_for(mebibytes << 20, 1);
+        println!("{mebibytes} MiB: {commit} blocks read by the commit, {mounted} by the mount");
+        assert!(commit < 60 && mounted < 100, "{commit}, {mounted}");
+    }
+    // Extents of three drafts that take turns lie scattered, and are followed one by one.
+    let (commit, mounted) = blocks_read_for(10 << 20, 3);
+    println!("10 MiB beside two others: {commit} blocks by the commit, {mounted} by the mount");
+    assert!(commit < 1_500 && mounted < 1_500, "{commit}, {mounted}");
+}
+
 #[test]
 fn extents_wear_alike_and_checkpoints_alternate() {
     let card = card(600, SMALL);

@@ -16,6 +16,8 @@ use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
 const BLOCKS: u32 = CARD_OCTETS / BLOCK as u32;
+/// Blocks of an extent of such a card.
+const EXTENT: u32 = 32;
 
 /// The reply that all clients of a device get that has no card.
 async fn is_down(world: &World) {
@@ -128,6 +130,30 @@ fn a_card_that_is_pulled_out_ends_the_boot_and_keeps_what_was_taken() {
     let taken = hop.taken.borrow();
     assert_eq!(taken.len(), 1);
     assert!(taken[0].message() == message(1, 5_000));
+}
+
+#[test]
+fn a_block_that_cant_be_written_costs_one_message_and_no_boot() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    world.switch_on();
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        // A block of the envelope, one of the body, and the manifest's.
+        for (number, bad) in [(2, 1), (3, 9), (4, 0)] {
+            let reply = client.mail(&[JOE], &message(number, 1_000)).await.expect("it answers");
+            assert!(reply.starts_with("250 "), "{reply}");
+            // In the extent that is given out next.
+            let last = world.card.written().into_iter().max().expect("a message");
+            world.card.make_unwritable(last / EXTENT * EXTENT + EXTENT + bad);
+            let reply = client.mail(&[JOE], &message(number, 10_000)).await.expect("it answers");
+            assert!(reply.starts_with("452 "), "{reply}");
+            client.expect(&[("RSET\r\n", "250 ")]).await;
+        }
+        let reply = client.mail(&[JOE], &message(5, 10_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        Timer::after_secs(60).await;
+        client.expect(&[("NOOP\r\n", "250 ")]).await;
+    });
 }
 
 #[test]
