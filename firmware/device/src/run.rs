@@ -55,7 +55,11 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let storage = Storage::new(card);
-    let mounted = mount(&storage, &mut memory.settings).await;
+    // A card that is busy with its own blocks may take minutes for what it usually does in one second.
+    let mounted = match select(mount(&storage, &mut memory.settings), feed(board)).await {
+        Either::First(mounted) => mounted,
+        Either::Second(never) => never,
+    };
     match mounted {
         Ok(()) => with_card(driver, &storage, board, memory, start).await,
         Err(fault) => {
@@ -81,6 +85,9 @@ async fn mount<C: Card>(
         "card mounted: {=u32} messages, {=u32} blocks read",
         recovery.messages, recovery.blocks_read
     );
+    if recovery.unread_records > 0 {
+        warning!("{=u32} records of its journal can't be read", recovery.unread_records);
+    }
     Ok(())
 }
 

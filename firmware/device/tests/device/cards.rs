@@ -49,6 +49,25 @@ fn without_a_card_clients_hear_so_until_there_is_one() {
 }
 
 #[test]
+fn the_watchdog_is_fed_while_a_slow_card_is_mounted() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    // It is busy with its own blocks: a quarter of a second for each of ours.
+    world.slow_us.set(250_000);
+    world.switch_on();
+    world.run(async {
+        let mut client = Talk::connect(&world).await;
+        while client.is_err() {
+            Timer::after_secs(1).await;
+            client = Talk::connect(&world).await;
+        }
+        assert!(Instant::now() > Instant::from_secs(8), "the boards' watchdogs wait 8 s");
+        Timer::after_secs(2).await;
+        let longest = world.longest_unfed.get();
+        assert!(longest <= Duration::from_secs(2), "{longest}");
+    });
+}
+
+#[test]
 fn a_card_of_somebody_elses_is_left_alone() {
     let world = World::new(SimCard::new(BLOCKS), 5);
     lease(&world);

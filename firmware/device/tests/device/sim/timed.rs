@@ -20,6 +20,8 @@ pub type PowerFails = Signal<NoopRawMutex, ()>;
 #[derive(Clone)]
 pub struct TimedCard {
     pub card: SimCard,
+    /// Microseconds that each block takes longer.
+    pub slow_us: u64,
     /// Told when power fails: then the device stops dead where it is. Without it the card was only
     /// pulled out, and the device goes on.
     pub power_fails: Option<Rc<PowerFails>>,
@@ -43,13 +45,13 @@ impl Card for TimedCard {
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), SimFault> {
-        Timer::after_micros(READ_US).await;
+        Timer::after_micros(READ_US + self.slow_us).await;
         let read = self.card.read(block, content).await;
         self.outcome(read).await
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), SimFault> {
-        Timer::after_micros(WRITE_US).await;
+        Timer::after_micros(WRITE_US + self.slow_us).await;
         let written = self.card.write(block, content).await;
         self.outcome(written).await
     }

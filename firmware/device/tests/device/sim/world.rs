@@ -1,6 +1,6 @@
 //! A device, the hosts that it meets, and the time in which they do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use embassy_futures::select::{Either, select};
 use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Duration;
+use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
 use postern_device::{Board, Ended, Memory, Runner, run};
 
@@ -44,6 +44,10 @@ pub struct World {
     pub card: SimCard,
     /// The other hosts' network.
     pub far: Stack<'static>,
+    /// Microseconds that each block of the card takes longer, from the next start on.
+    pub slow_us: Cell<u64>,
+    /// The longest time in which the device did not feed its watchdog.
+    pub longest_unfed: Rc<Cell<Duration>>,
     device: RefCell<Option<Task>>,
     ended: Rc<Ending>,
 }
@@ -66,27 +70,35 @@ impl World {
         let plug = cable.plug(Side::Far);
         let (far, mut runner) = embassy_net::new(plug, config, resources, seed);
         tasks.spawn(async move { runner.run().await });
-        Self { tasks, cable, card, far, device: RefCell::new(None), ended: Rc::new(Signal::new()) }
+        let (longest_unfed, ended) = (Rc::new(Cell::new(Duration::MIN)), Rc::new(Signal::new()));
+        let (slow_us, device) = (Cell::new(0), RefCell::new(None));
+        Self { tasks, cable, card, far, slow_us, longest_unfed, device, ended }
     }
 
     /// Switches the device on.
     pub fn switch_on(&self) {
-        self.switch_on_with(TimedCard { card: self.card.clone(), power_fails: None });
+        self.switch_on_with(self.timed(None));
     }
 
     /// Switches the device on and waits until its card has no power: it ends there and then.
     pub async fn live_until_power_fails(&self) {
         let power_fails = Rc::new(PowerFails::new());
-        let card = TimedCard { card: self.card.clone(), power_fails: Some(power_fails.clone()) };
+        let card = self.timed(Some(power_fails.clone()));
         self.switch_on_with(card);
         power_fails.wait().await;
         self.switch_off();
     }
 
+    fn timed(&self, power_fails: Option<Rc<PowerFails>>) -> TimedCard {
+        TimedCard { card: self.card.clone(), slow_us: self.slow_us.get(), power_fails }
+    }
+
     fn switch_on_with(&self, card: TimedCard) {
         self.switch_off();
         let (plug, ended) = (self.cable.plug(Side::Device), self.ended.clone());
-        let device = self.tasks.spawn(async move { ended.signal(device(plug, card).await) });
+        let board = TestBoard { fed: Instant::now(), longest_unfed: self.longest_unfed.clone() };
+        let device = async move { ended.signal(device(plug, card, board).await) };
+        let device = self.tasks.spawn(device);
         self.device.replace(Some(device));
     }
 
@@ -125,10 +137,9 @@ impl World {
 }
 
 /// Runs a device on the host.
-async fn device(plug: Plug, card: TimedCard) -> Ended {
+async fn device(plug: Plug, card: TimedCard, mut board: TestBoard) -> Ended {
     let mut memory = Box::new(Memory::new());
     let started: Signal<NoopRawMutex, Runner<'_, Plug>> = Signal::new();
-    let mut board = TestBoard;
     let start = |runner| started.signal(runner);
     let application = run(plug, card, &mut board, &mut memory, start);
     let network = async { started.wait().await.run().await };
@@ -139,7 +150,10 @@ async fn device(plug: Plug, card: TimedCard) -> Ended {
 }
 
 /// A board without a source of randomness.
-struct TestBoard;
+struct TestBoard {
+    fed: Instant,
+    longest_unfed: Rc<Cell<Duration>>,
+}
 
 impl Board for TestBoard {
     const RAM: usize = usize::MAX;
@@ -148,7 +162,11 @@ impl Board for TestBoard {
         false
     }
 
-    fn feed_watchdog(&mut self) {}
+    fn feed_watchdog(&mut self) {
+        let unfed = self.fed.elapsed();
+        self.longest_unfed.set(self.longest_unfed.get().max(unfed));
+        self.fed = Instant::now();
+    }
 }
 
 /// What a device is told, unless its test says otherwise.
