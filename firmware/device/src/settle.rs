@@ -1,15 +1,21 @@
 //! Recording on the card what became of a message.
 
-use postern_card::{Card, Draft, Message, MessageId};
+use core::ops::Range;
+
+use postern_card::{Card, Draft, Fault, Message, MessageId, Reader, Store};
 use postern_core::envelope::{Head, Recipient, Record, State, put_end};
 use postern_core::time::Timestamp;
 use postern_core::wire::Out;
 
-use crate::budget::REPLY;
+use crate::budget::{RECORD, REPLY};
 use crate::log::{info, warning};
 use crate::shared::Shared;
 use crate::storage::{Storage, Unreadable};
-use crate::transfer::{Fates, bit, record};
+use crate::transfer::{Fates, bit};
+
+/// Times that an envelope is written anew, each elsewhere, if the card does not take a block of it:
+/// recipients whose delivery is not recorded get the message again.
+const TRIES: u32 = 3;
 
 /// What was recorded of a message.
 #[derive(Default)]
@@ -51,8 +57,16 @@ pub(crate) async fn settle<C: Card>(
             warning!("{=u32} recipients of a message failed for good", left.failed);
         }
         let flagged = !settled.waiting;
-        let id = rewrite(shared, &mut storage, message, fates, expired, flagged, piece).await?;
-        settled.rewritten = Some(id);
+        for left in (0..TRIES).rev() {
+            let id = rewrite(shared, &mut storage, message, fates, expired, flagged, piece).await;
+            match id {
+                Err(Unreadable::Store(Fault::BadBlock { .. })) if left > 0 => {}
+                id => {
+                    settled.rewritten = Some(id?);
+                    break;
+                }
+            }
+        }
     }
     shared.recount(&storage.store);
     Ok(settled)
@@ -66,10 +80,10 @@ async fn count<C: Card>(
     expired: bool,
 ) -> Result<Left, Unreadable<C::Error>> {
     let mut left = Left::default();
-    let mut reader = message.envelope();
+    let mut records = Records::new(message.envelope());
     let mut index = 0;
     loop {
-        match record(storage, &mut reader).await? {
+        match records.next(&mut storage.store, &mut storage.buffer).await? {
             Record::Head(head) => left.changed |= arrival(shared, &head) != head.arrival,
             Record::Recipient(recipient) => {
                 let state = state_after(&recipient, index, fates, expired);
@@ -122,11 +136,12 @@ async fn copy<C: Card>(
     expired: bool,
     copied: &mut [u8],
 ) -> Result<(), Unreadable<C::Error>> {
-    let mut reader = message.envelope();
+    let Storage { store, buffer } = storage;
+    let mut records = Records::new(message.envelope());
     let mut index = 0;
     loop {
         let mut out = Out::new(copied);
-        let record = record(storage, &mut reader).await?;
+        let record = records.next(store, buffer).await?;
         let last = matches!(record, Record::End(_));
         let put = match record {
             Record::Head(head) => Head { arrival: arrival(shared, &head), ..head }.put(&mut out),
@@ -140,10 +155,46 @@ async fn copy<C: Card>(
             Record::End(recipients) => put_end(recipients, &mut out),
         };
         put.expect("core bounds what stands in a record, and we the reply");
-        storage.store.append(draft, out.written()).await?;
+        store.append(draft, out.written()).await?;
         if last {
             return Ok(());
         }
+    }
+}
+
+/// The records of an envelope, read as many at once as the buffer holds: each change between reading
+/// and writing costs the card's block buffer a write and a read.
+struct Records {
+    reader: Reader,
+    /// What of the buffer is still to be taken.
+    ahead: Range<usize>,
+}
+
+impl Records {
+    fn new(reader: Reader) -> Self {
+        Self { reader, ahead: 0..0 }
+    }
+
+    /// Takes the next record out of the buffer, which is filled up if it does not hold all of it.
+    async fn next<'b, C: Card>(
+        &mut self,
+        store: &mut Store<C>,
+        buffer: &'b mut [u8; RECORD],
+    ) -> Result<Record<'b>, Unreadable<C::Error>> {
+        if Record::take(buffer.get(self.ahead.clone()).unwrap_or_default()).is_err() {
+            buffer.copy_within(self.ahead.clone(), 0);
+            self.ahead = 0..self.ahead.len();
+            loop {
+                let place = buffer.get_mut(self.ahead.end..).unwrap_or_default();
+                match store.read(&mut self.reader, place).await? {
+                    0 => break,
+                    octets => self.ahead.end += octets,
+                }
+            }
+        }
+        let (record, rest) = Record::take(buffer.get(self.ahead.clone()).unwrap_or_default())?;
+        self.ahead.start = self.ahead.end - rest.len();
+        Ok(record)
     }
 }
 

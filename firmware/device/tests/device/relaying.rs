@@ -435,3 +435,33 @@ fn the_next_hop_may_be_known_by_its_name() {
         assert!(has(&hop, [1]));
     });
 }
+
+/// What a hundred recipients cost the card under the lock, when one of them has to wait.
+#[test]
+fn an_envelope_is_rewritten_a_buffers_worth_at_a_time() {
+    let next_hop = NextHop { protocol: Protocol::Lmtp, ..settings().next_hop };
+    let settings = Settings { any_recipient: true, next_hop, ..settings() };
+    let world = World::new(card(CARD_OCTETS, &settings), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| match asked {
+        Asked::Message(to) if to.starts_with("099") => Some("450 4.2.2 later"),
+        _ => None,
+    });
+    world.switch_on();
+    world.run(async {
+        let addresses: Vec<String> = (0..100).map(|n| format!("{n:03}@client.example")).collect();
+        let recipients: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&recipients, &message(1, 2_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        Timer::after_secs(10).await;
+        let before = (world.card.operations(), world.card.reads());
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        Timer::after_secs(2_500).await;
+        assert!(hop.count() >= 99, "{}", hop.count());
+        let (operations, reads) =
+            (world.card.operations() - before.0, world.card.reads() - before.1);
+        println!("100 recipients, 99 delivered: {operations} writes and flushes, {reads} reads");
+        assert!(operations < 40 && reads < 500, "{operations}, {reads}");
+    });
+}
