@@ -157,6 +157,11 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         blocks.saturating_sub(1) * PAYLOAD as u64
     }
 
+    /// Octets that an extent holds: the least that a draft takes.
+    pub fn extent_octets(&self) -> u64 {
+        u64::from(self.medium.geometry.layout.extent_blocks) * PAYLOAD as u64
+    }
+
     /// The message behind `after`, or the first. The order is that of their head extents, beginning
     /// with the extent that is allocated next: the oldest message is first, unless allocation has
     /// gone round the card while it was kept. A message that was replaced comes again in the same

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use heapless::Vec;
-use postern_card::{Card, Draft, Fault};
+use postern_card::{Card, Draft, Fault, Store};
 use postern_core::drive;
 use postern_core::envelope::{Body, Head, Notify, Recipient, Ret, State, put_end};
 use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
@@ -72,7 +72,7 @@ impl<'s, C: Card> SessionHandler<'s, C> {
     ) -> Result<(), Fault<C::Error>> {
         let mut storage = self.shared.storage.lock().await;
         let storage = &mut *storage;
-        let free = storage.store.free().saturating_sub(RESERVED);
+        let free = storage.store.free().saturating_sub(reserved(&storage.store));
         // A client that declares no SIZE gets a quarter of what is free, the largest message at
         // most. Its draft may take more later, if there is some.
         let likely = u64::from(self.shared.settings.max_message_size).min(free / 4);
@@ -188,9 +188,14 @@ impl<'s, C: Card> SessionHandler<'s, C> {
 /// recipients; more of them take what the message leaves.
 const ENVELOPE: u64 = 2048;
 
-/// Octets of the card that clients can't fill. A full card too must have room to record who got a
-/// message: a recipient that is not recorded gets it again.
-const RESERVED: u64 = 64 * 1024;
+/// Extents of the card that clients can't fill. A full card too must have room to record who got a
+/// message: a recipient that is not recorded gets it again. A new envelope takes an extent, and what
+/// the old one took is free only after the next checkpoint.
+const RESERVED: u64 = 4;
+
+fn reserved<C: Card>(store: &Store<C>) -> u64 {
+    RESERVED.saturating_mul(store.extent_octets())
+}
 
 /// Writes a record of an envelope into `buffer`, which has room for the longest, and returns its
 /// length.
@@ -282,7 +287,7 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
         open.hops.feed(octets);
         let mut storage = self.shared.storage.lock().await;
         let outgrown = open.draft.octets() > open.room;
-        if outgrown && storage.store.free() < RESERVED {
+        if outgrown && storage.store.free() < reserved(&storage.store) {
             return Err(Reason::Full);
         }
         let appended = storage.store.append(&mut open.draft, octets).await;

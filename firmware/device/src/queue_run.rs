@@ -22,7 +22,7 @@ pub(crate) struct QueueRun<'t, 's, C: Card> {
     last: Option<MessageId>,
     /// The first serial that a rewritten message got in this run.
     rewritten: u64,
-    /// Messages that can be neither read nor flagged.
+    /// Messages that can't be read and are not flagged, or that were set aside.
     unreadable: u32,
     /// Whether no message that was tried has to wait for the next run.
     is_clear: bool,
@@ -93,6 +93,9 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             match next {
                 // A message that was rewritten in this run was tried in it.
                 Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
+                Some(message) if self.shared.set_aside.borrow().contains(&message.id) => {
+                    self.unreadable += 1;
+                }
                 other => return Ok(other),
             }
         }
@@ -110,6 +113,8 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         let transfer = Transfer::new(self.shared, message);
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
         match ended {
+            // It is tried again in each run until then, and holds up no other.
+            Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => self.unreadable += 1,
             Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
             // The host's verdicts count, even if the connection broke after them.
             Ok(()) | Err(_) => self.settle(message, &fates, false).await?,
@@ -130,9 +135,10 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                 self.rewritten = rewritten.map_or(u64::MAX, MessageId::serial).min(self.rewritten);
                 Ok(())
             }
-            Err(Unreadable::Store(Fault::Full)) => {
-                warning!("there is no room to write down what became of a message");
-                self.is_clear = false;
+            Err(Unreadable::Store(Fault::Full | Fault::BadBlock { .. })) => {
+                warning!("what became of a message can't be written down");
+                self.shared.set_aside(message.id);
+                self.unreadable += 1;
                 Ok(())
             }
             Err(unreadable) => match self.shared.note_unreadable(&unreadable) {

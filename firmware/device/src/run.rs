@@ -6,12 +6,13 @@ use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::Timer;
+use heapless::Vec;
 use postern_card::settings::{Address, SETTINGS_MAX, Settings};
 use postern_card::{Card, Fault};
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::future::pending;
 use core::pin::pin;
 
@@ -197,6 +198,8 @@ async fn share<'s, C: Card, B: Board>(
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
         failed: Cell::new(store.flagged()),
         unreadable: Cell::new(0),
+        set_aside: RefCell::new(Vec::new()),
+        suspects: RefCell::new(Vec::new()),
         releasing: Cell::new(false),
         arrived: Signal::new(),
         released: Signal::new(),

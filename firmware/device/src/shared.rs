@@ -1,12 +1,14 @@
 //! What the tasks of a device share.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Instant};
+use heapless::Vec;
 use postern_card::settings::Settings;
-use postern_card::{Card, Fault, Store};
+use postern_card::{Card, Fault, MessageId, Store};
 use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
@@ -19,6 +21,11 @@ use crate::time_of_day::TimeOfDay;
 
 /// The UDP socket, which the clock and the wake-up packets share.
 pub(crate) type SharedDatagrams<'n> = Mutex<NoopRawMutex, Datagrams<'n>>;
+
+/// Messages of which something is remembered in memory.
+const LISTED: usize = 4;
+/// How long after a message could not be read it is given up if it still can't be.
+const DOUBT: Duration = Duration::from_secs(10 * 60);
 
 /// What the tasks share.
 pub(crate) struct Shared<'s, C: Card> {
@@ -34,8 +41,12 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) waiting: Cell<u32>,
     /// Messages that need a person: the flagged ones, and the unreadable ones.
     pub(crate) failed: Cell<u32>,
-    /// Messages that can be neither read nor flagged.
+    /// Messages that can't be read and are not flagged, or that were set aside.
     pub(crate) unreadable: Cell<u32>,
+    /// Messages that are not offered again in this boot: who got them could not be recorded.
+    pub(crate) set_aside: RefCell<Vec<MessageId, LISTED>>,
+    /// Messages that could not be read, and when that was first.
+    pub(crate) suspects: RefCell<Vec<(MessageId, Instant), LISTED>>,
     /// Whether a queue run is on.
     pub(crate) releasing: Cell<bool>,
     /// A message has come.
@@ -52,6 +63,31 @@ impl<C: Card> Shared<'_, C> {
         let failed = store.flagged().saturating_add(self.unreadable.get());
         self.failed.set(failed);
         self.waiting.set(store.messages().saturating_sub(failed));
+    }
+
+    /// Whether a message that can't be read is lost for good, and not only now: a fault that passes,
+    /// such as a bad contact, must not condemn a message for ever.
+    pub(crate) fn is_lost(&self, id: MessageId) -> bool {
+        let mut suspects = self.suspects.borrow_mut();
+        match suspects.iter().find(|(suspect, _)| *suspect == id) {
+            Some((_, since)) => since.elapsed() >= DOUBT,
+            None => {
+                if suspects.is_full() {
+                    suspects.remove(0);
+                }
+                suspects.push((id, Instant::now())).is_err()
+            }
+        }
+    }
+
+    /// Offers a message no more in this boot.
+    pub(crate) fn set_aside(&self, id: MessageId) {
+        let mut set_aside = self.set_aside.borrow_mut();
+        if set_aside.is_full() {
+            set_aside.remove(0);
+        }
+        // There is room for one.
+        let _ = set_aside.push(id);
     }
 
     /// The reason that a client is given for a fault of the store. A fault of the card ends this

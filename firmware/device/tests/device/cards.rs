@@ -230,6 +230,12 @@ fn others_go_on(world: &World) {
         assert_eq!(hop.count(), 3);
         Timer::after_secs(2 * 3600).await;
         assert!(hop.connections.get() <= 5, "{}", hop.connections.get());
+        // What could not be read twice in two hours is given up.
+        let mut client = Talk::greeted(world).await;
+        let reply = client.mail(&[JOE], &message(5, 2_000)).await;
+        assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
+        Timer::after_secs(30).await;
+        assert_eq!(hop.count(), 4);
     });
     world.switch_off();
 }
@@ -243,6 +249,27 @@ fn a_message_that_cant_be_read_is_flagged_and_the_others_go_on() {
     assert_eq!(held.len(), 1);
     assert!(held[0].is_flagged);
     assert_eq!(held[0].recipients, [("ann@client.example".to_owned(), State::Refused)]);
+}
+
+#[test]
+fn a_message_that_cant_be_read_for_a_while_is_passed_on_later() {
+    let (world, first) = three_messages(&["Subject: message 2"], 20_000);
+    world.card.make_unreadable(first + 20);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(60).await;
+        assert_eq!(hop.count(), 2);
+        world.card.make_readable(first + 20);
+        Timer::after_secs(2 * 3600).await;
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE], &message(4, 2_000)).await;
+        assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
+        Timer::after_secs(30).await;
+        assert_eq!(hop.count(), 4);
+    });
+    assert_eq!(contents::held(&world.card), []);
 }
 
 #[test]

@@ -3,16 +3,19 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use embassy_futures::block_on;
 use embassy_time::{Duration, Instant, Timer};
 use postern_card::settings::{Address, NextHop, Protocol, Settings};
+use postern_card::{Layout, format_as};
 use postern_core::envelope::State;
 
+use crate::sim::card::SimCard;
 use crate::sim::contents::{self, Held};
 use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::messages::message;
 use crate::sim::servers;
 use crate::sim::talk::Talk;
-use crate::sim::world::{CARD_OCTETS, FAR, HOP_PORT, World, card, settings};
+use crate::sim::world::{CARD_OCTETS, CREATED, FAR, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
 const ANN: &str = "ann@client.example";
@@ -463,5 +466,59 @@ fn an_envelope_is_rewritten_a_buffers_worth_at_a_time() {
             (world.card.operations() - before.0, world.card.reads() - before.1);
         println!("100 recipients, 99 delivered: {operations} writes and flushes, {reads} reads");
         assert!(operations < 40 && reads < 500, "{operations}, {reads}");
+    });
+}
+
+/// A card whose extents are larger than 64 KiB, as those of any card of more than 4 GiB.
+#[test]
+fn on_a_full_card_with_large_extents_nobody_gets_a_message_again() {
+    let next_hop = NextHop { protocol: Protocol::Lmtp, ..settings().next_hop };
+    let settings = Settings { next_hop, max_message_size: 200_000, ..settings() };
+    let layout = Layout { extent_blocks: 512, ..Layout::for_card(16 * 2_048) };
+    let mut sim = SimCard::new(16 * 2_048);
+    let recipients = [JOE, ANN].into_iter().map(str::as_bytes);
+    block_on(format_as(&mut sim, layout, &settings, recipients, [7; 32], CREATED))
+        .expect("a card of 16 MiB");
+    let world = World::new(sim, 2);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Message(ANN)).then_some("451 4.2.0 not now"));
+    world.switch_on();
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE, ANN], &message(0, 2_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        let mut taken = 1;
+        loop {
+            let reply = client.mail(&[ANN], &message(taken, 2_000)).await.expect("it answers");
+            if !reply.starts_with("250 ") {
+                break;
+            }
+            taken += 1;
+        }
+        assert!(taken > 20, "{taken} messages fill the card");
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        Timer::after_secs(24 * 3600).await;
+        let taken = hop.taken.borrow();
+        assert_eq!(taken.iter().filter(|one| one.recipients == [JOE]).count(), 1);
+    });
+    let held = contents::held(&world.card);
+    let delivered = (JOE.to_owned(), State::Delivered);
+    assert!(held.iter().any(|one| one.recipients.contains(&delivered)), "it was recorded");
+}
+
+#[test]
+fn on_a_card_that_takes_no_more_nobody_gets_a_message_again() {
+    let world = World::new(card(CARD_OCTETS, &lmtp()), 2);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Message(ANN)).then_some("451 4.2.0 not now"));
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE, ANN], [1]).await;
+        let last = world.card.written().into_iter().max().expect("a message");
+        (last + 1..CARD_OCTETS / 512).for_each(|block| world.card.make_unwritable(block));
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        Timer::after_secs(24 * 3600).await;
+        let taken = hop.taken.borrow();
+        assert_eq!(taken.iter().filter(|one| one.recipients == [JOE]).count(), 1);
     });
 }
