@@ -24,6 +24,8 @@ pub enum Fault<E> {
     NotOurs,
     /// The card was formatted by another version, of this number.
     OtherVersion(u16),
+    /// The settings have a key that this version does not know, and must.
+    UnknownSetting(u8),
     /// The card has fewer blocks than when it was formatted.
     TooSmall {
         /// How many it had then.
@@ -47,6 +49,9 @@ impl<E: Debug> Display for Fault<E> {
             Self::BadBlock { block } => write!(f, "block {block} can't be written"),
             Self::NotOurs => f.write_str("the card was not formatted by Postern"),
             Self::OtherVersion(version) => write!(f, "the card has format version {version}"),
+            Self::UnknownSetting(key) => {
+                write!(f, "setting {key} of the card is not known to this version")
+            }
             Self::TooSmall { blocks } => write!(f, "the card had {blocks} blocks when formatted"),
             Self::Failed => f.write_str("the card failed before and was not mounted anew"),
             Self::NoSuchMessage => f.write_str("no message has this id"),

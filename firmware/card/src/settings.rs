@@ -8,6 +8,10 @@ use core::net::{IpAddr, Ipv4Addr};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+mod tagged;
+
+pub use tagged::SettingsFault;
+
 /// Octets of encoded settings at most.
 pub const SETTINGS_MAX: usize = 1024;
 /// Domains, names and networks of each list at most.
@@ -19,14 +23,13 @@ pub const DNS_MAX: usize = 3;
 pub type List<T> = Vec<T, LIST_MAX>;
 
 /// The settings of a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Settings<'s> {
     /// The name in its greeting, its EHLO and its Received fields.
     pub hostname: &'s str,
     /// How it gets its IPv4 address.
     pub address: Address,
     /// The domains that it takes mail for.
-    #[serde(borrow)]
     pub domains: List<&'s str>,
     /// Whether mail is taken for any recipient in them, and not only for the listed ones.
     pub any_recipient: bool,
@@ -37,7 +40,6 @@ pub struct Settings<'s> {
     /// The networks that may ask for its mail by ETRN.
     pub etrn_from: List<Network>,
     /// What an ETRN may name besides the domains and the next hop.
-    #[serde(borrow)]
     pub etrn_names: List<&'s str>,
     /// Seconds between tries of the next hop; none: only when asked.
     pub retry_every_s: Option<u32>,
@@ -116,19 +118,6 @@ pub struct Holder<'s> {
     pub names: List<&'s str>,
     /// Seconds between one request and the next; the first is made at boot.
     pub every_s: u32,
-}
-
-impl<'s> Settings<'s> {
-    /// Encodes them into `octets`, which [`SETTINGS_MAX`] are enough for, and returns how many
-    /// octets that took; none when they do not fit.
-    pub fn encode(&self, octets: &mut [u8]) -> Option<usize> {
-        postcard::to_slice(self, octets).ok().map(|encoded| encoded.len())
-    }
-
-    /// Decodes what [`Settings::encode`] wrote; none when it did not.
-    pub fn decode(octets: &'s [u8]) -> Option<Self> {
-        postcard::from_bytes(octets).ok()
-    }
 }
 
 impl Network {

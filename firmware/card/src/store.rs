@@ -7,7 +7,7 @@ use crate::journal::Tip;
 use crate::map::{Map, State};
 use crate::medium::Medium;
 use crate::message::{Message, MessageId};
-use crate::settings::{SETTINGS_MAX, Settings};
+use crate::settings::{SETTINGS_MAX, Settings, SettingsFault};
 use crate::{Card, Fault, text};
 
 /// The messages on a card, and the settings.
@@ -77,19 +77,22 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         octets: &'o mut [u8; SETTINGS_MAX],
     ) -> Result<Settings<'o>, Fault<C::Error>> {
         self.check_ready()?;
-        let damaged = Fault::Damaged { block: text::SETTINGS_FROM };
+        let block = text::SETTINGS_FROM;
         let mut room = octets.as_mut_slice();
         for index in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
             let places = self.medium.geometry.text_blocks(index);
             let text = text::read(self.medium.load_either(places, &|_| true).await?).unwrap_or(&[]);
             let Some((here, rest)) = room.split_at_mut_checked(text.len()) else {
-                return Err(damaged);
+                return Err(Fault::Damaged { block });
             };
             here.copy_from_slice(text);
             room = rest;
         }
         let settings = octets.get(..usize::from(self.settings_octets));
-        settings.and_then(Settings::decode).ok_or(damaged)
+        Settings::decode(settings.ok_or(Fault::Damaged { block })?).map_err(|fault| match fault {
+            SettingsFault::Damaged => Fault::Damaged { block },
+            SettingsFault::Unknown(key) => Fault::UnknownSetting(key),
+        })
     }
 
     /// Whether the list of recipients that the card was formatted with has `address`, in whatever

@@ -214,6 +214,9 @@ fn report<E: core::fmt::Debug>(fault: &Fault<E>) {
         Fault::OtherVersion(version) => {
             warning!("the card is of version {=u16}, which this program does not read", *version);
         }
+        Fault::UnknownSetting(key) => {
+            warning!("setting {=u8} of the card needs a newer program than this", *key);
+        }
         Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
         _ => warning!("there is no card, or it does not answer"),
     }
