@@ -33,6 +33,9 @@ pub(crate) struct Replayed<E> {
     unread: Option<Fault<E>>,
 }
 
+/// Records before the next one that may lie in one page of the flash with it: 16 KiB.
+const NEIGHBOURS: u64 = 32;
+
 /// The newer of two heads that stand for the same checkpoint.
 struct Newer {
     head: Option<Head>,
@@ -79,7 +82,11 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
         self.counts.boot = self.boot().saturating_add(1);
         self.map.boot = self.boot();
-        self.checkpoint_if_due().await?;
+        if self.is_journal_whole().await? {
+            self.checkpoint_if_due().await?;
+        } else {
+            self.checkpoint().await?;
+        }
         // Serials contain the boot number, so it is on the card before the first draft begins.
         self.has_failed = true;
         self.log(&Change::BOOT, 0).await?;
@@ -204,6 +211,25 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.map.mark_chain(&mut self.medium, body, State::Part, State::Part).await?;
         }
         Ok(())
+    }
+
+    /// Whether each of the last records can be read in both rings. A cut may have hurt, in one of
+    /// them, those beside the record under way; the next cut must not find the others.
+    async fn is_journal_whole(&mut self) -> Result<bool, Fault<C::Error>> {
+        let from = self.tip.next.saturating_sub(NEIGHBOURS).max(self.tip.first);
+        for sequence in from..self.tip.next {
+            for block in self.medium.geometry.record_blocks(sequence) {
+                let record = match self.medium.load(block).await {
+                    Ok(content) => Record::read(content),
+                    Err(Fault::Damaged { .. }) => None,
+                    Err(fault) => return Err(fault),
+                };
+                if record.is_none_or(|record| record.sequence != sequence) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// The next record of the journal; none behind the last. Records that can be read in neither

@@ -107,6 +107,7 @@ fn a_cut_that_hurts_the_next_extent_costs_the_message_there() {
 #[test]
 fn cuts_during_the_recovery_lose_nothing() {
     let fresh = card(BLOCKS, SMALL);
+    fresh.share_pages(4);
     let (mut cuts, mut longest) = (0_u64, 0);
     for operation in 0.. {
         let Some(mut life) = life_cut_at(&fresh, 7, operation, operation) else { break };
@@ -127,7 +128,7 @@ fn cuts_during_the_recovery_lose_nothing() {
         }
         life.go_on_with(mount(&life.card).0);
     }
-    assert!(longest > 4, "{longest} operations in a recovery");
+    assert!(longest > 4 && cuts > 20_000, "{cuts} cuts, {longest} operations in a recovery");
     println!("{cuts} cuts, up to {longest} operations in a recovery");
 }
 
@@ -162,7 +163,8 @@ fn cuts_during_the_mount_after_a_reset_lose_nothing() {
 #[test]
 fn cut_after_cut_loses_nothing() {
     let fresh = card(BLOCKS, SMALL);
-    let mut cuts = 0_u64;
+    fresh.share_pages(4);
+    let (mut cuts, mut hurt) = (0_u64, 0);
     for seed in 0..40 {
         let card = fresh.copy();
         let mut life = Life::new(&card, seed, LARGEST);
@@ -176,6 +178,8 @@ fn cut_after_cut_loses_nothing() {
             }
             life.go_on_with(mount(&card).0);
         }
+        hurt += card.hurt();
     }
-    println!("{cuts} cuts");
+    assert!(cuts > 4_000 && hurt > 4_000, "{cuts} cuts hurt {hurt} blocks beside");
+    println!("{cuts} cuts hurt {hurt} blocks beside those under way");
 }
