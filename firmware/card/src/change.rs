@@ -7,9 +7,9 @@ use crate::map::State;
 use crate::message::MessageId;
 use crate::{Card, Fault, Store};
 
-/// Blocks that a recovery reads for the journal since the last checkpoint, at most; the last message
-/// may cost more if its extents lie scattered. The journal since then is also kept to half of the
-/// ring, so that no new record overwrites one that a recovery needs.
+/// Blocks that a recovery reads for the journal since the last checkpoint, at most; the last
+/// message may cost more if its extents lie scattered. The journal since then is also kept to half
+/// of the ring, so that no new record overwrites one that a recovery needs.
 const COST_MAX: u32 = 400;
 
 /// How adding a message's chain went.

@@ -14,8 +14,8 @@ pub enum Fault<E> {
         /// Its number.
         block: u32,
     },
-    /// The card does not take a block of a draft. The draft can only be discarded, and its extent is
-    /// not used again; all else goes on.
+    /// The card does not take a block of a draft. The draft can only be discarded, and its extent
+    /// is not used again; all else goes on.
     BadBlock {
         /// Its number.
         block: u32,

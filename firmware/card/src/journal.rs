@@ -1,9 +1,9 @@
 //! The journal: a ring of records, each a change of what messages there are.
 //!
-//! A record takes one block; record number n has block n of the ring, counted round and round. There
-//! are two rings with the same records, in units of their own: each record is written and flushed
-//! in the first, and then in the second, before the next one. So power can only cut off the last,
-//! and a cut that hurts the records beside it hurts them in one ring only.
+//! A record takes one block; record number n has block n of the ring, counted round and round.
+//! There are two rings with the same records, in units of their own: each record is written and
+//! flushed in the first, and then in the second, before the next one. So power can only cut off the
+//! last, and a cut that hurts the records beside it hurts them in one ring only.
 //!
 //! | Octets | A record |
 //! | --- | --- |

@@ -7,9 +7,9 @@
 //! | 4 | boot: the number of the mount in which it was written |
 //! | 4 | checksum |
 //!
-//! A page stands in two places. The last checkpoint's pages are never overwritten. A changed page is in one of the slots, or was
-//! written ahead to the region of the *next* checkpoint. A recovery does not read that region until
-//! it has a head, so power may fail at any time.
+//! A page stands in two places. The last checkpoint's pages are never overwritten. A changed page
+//! is in one of the slots, or was written ahead to the region of the *next* checkpoint. A recovery
+//! does not read that region until it has a head, so power may fail at any time.
 //!
 //! No draft outlives a mount. A page may be written with drafts in it: to every later boot they are
 //! free extents, so that a crash can't leak them.
@@ -59,7 +59,8 @@ struct Slot {
 impl Slot {
     const EMPTY: Self = Self { page: None, is_changed: false, last_use: 0, content: [0; BLOCK] };
 
-    /// Reads a page of checkpoint number `generation`, and returns the boot in which it was written.
+    /// Reads a page of checkpoint number `generation`, and returns the boot in which it was
+    /// written.
     async fn fill<C: Card>(
         &mut self,
         medium: &mut Medium<C>,

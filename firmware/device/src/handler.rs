@@ -189,8 +189,8 @@ impl<'s, C: Card> SessionHandler<'s, C> {
 const ENVELOPE: u64 = 2048;
 
 /// Extents of the card that clients can't fill. A full card too must have room to record who got a
-/// message: a recipient that is not recorded gets it again. A new envelope takes an extent, and what
-/// the old one took is free only after the next checkpoint.
+/// message: a recipient that is not recorded gets it again. A new envelope takes an extent, and
+/// what the old one took is free only after the next checkpoint.
 const RESERVED: u64 = 4;
 
 fn reserved<C: Card>(store: &Store<C>) -> u64 {

@@ -56,7 +56,8 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let storage = Storage::new(card);
-    // A card that is busy with its own blocks may take minutes for what it usually does in one second.
+    // A card that is busy with its own blocks may take minutes for what it usually does in one
+    // second.
     let mounted = match select(mount(&storage, &mut memory.settings), feed(board)).await {
         Either::First(mounted) => mounted,
         Either::Second(never) => never,

@@ -162,8 +162,8 @@ async fn copy<C: Card>(
     }
 }
 
-/// The records of an envelope, read as many at once as the buffer holds: each change between reading
-/// and writing costs the card's block buffer a write and a read.
+/// The records of an envelope, read as many at once as the buffer holds: each change between
+/// reading and writing costs the card's block buffer a write and a read.
 struct Records {
     reader: Reader,
     /// What of the buffer is still to be taken.

@@ -65,8 +65,8 @@ impl<C: Card> Shared<'_, C> {
         self.waiting.set(store.messages().saturating_sub(failed));
     }
 
-    /// Whether a message that can't be read is lost for good, and not only now: a fault that passes,
-    /// such as a bad contact, must not condemn a message for ever.
+    /// Whether a message that can't be read is lost for good, and not only now: a fault that
+    /// passes, such as a bad contact, must not condemn a message for ever.
     pub(crate) fn is_lost(&self, id: MessageId) -> bool {
         let mut suspects = self.suspects.borrow_mut();
         match suspects.iter().find(|(suspect, _)| *suspect == id) {

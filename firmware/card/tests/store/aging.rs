@@ -1,4 +1,5 @@
-//! Cards that rot, drop writes, or put them elsewhere: what is read is right, or said to be damaged.
+//! Cards that rot, drop writes, or put them elsewhere: what is read is right, or said to be
+//! damaged.
 
 use embassy_futures::block_on;
 use postern_card::{BLOCK, Fault, Finding, FormatFault, Inspection, Message, format_as};
@@ -122,7 +123,10 @@ fn a_link_of_another_draft_is_not_followed() {
         content[14..16].copy_from_slice(&3_u16.to_le_bytes());
     });
     let found = findings(&card);
-    let is_link = |finding: &Finding| matches!(finding, Finding::Damaged { block, .. } if *block == blocks[3]);
+    let is_link = |finding: &Finding| match finding {
+        Finding::Damaged { block, .. } => *block == blocks[3],
+        _ => false,
+    };
     assert!(found.iter().any(is_link), "{found:?}");
     let is_shared = |finding: &Finding| matches!(finding, Finding::Shared { .. });
     assert!(!found.iter().any(is_shared), "{found:?}");
