@@ -180,7 +180,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.counts.time_unix_s = record.time_unix_s;
             let added = self.add_chain(&record.change).await?;
             self.apply(&record.change).await?;
-            if let Some(last) = added.last.or(record.change.bad) {
+            if let Some(last) = added.last {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }
             replayed.records += 1;
