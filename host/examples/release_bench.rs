@@ -20,10 +20,11 @@ use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::triggers::Triggers;
 use postern::release::Engine;
-use postern_core::wire::params::{Body, Ret};
+use postern_core::wire::params::Body;
 use postern_spool::clock::Clock;
+use postern_spool::conformance::envelope;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Draft, Envelope, Recipient, Spool};
+use postern_spool::{Draft, Envelope, Spool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -98,21 +99,9 @@ async fn deliver(
 }
 
 async fn hold(spool: &Arc<LogSpool>, messages: usize, clock: &Clock) -> Result<(), Box<dyn Error>> {
-    let envelope = Arc::new(Envelope {
-        arrival: clock.timestamp(),
-        client: None,
-        client_port: 0,
-        helo: b"client.example".to_vec(),
-        esmtp: true,
-        tls: false,
-        authenticated: false,
-        smtp_utf8: false,
-        reverse_path: b"ann@sender.example".to_vec(),
-        body: Body::Unstated,
-        ret: Ret::Unstated,
-        envelope_id: Vec::new(),
-        recipients: vec![Recipient::new(b"bob@client.example")],
-    });
+    let arrival = clock.timestamp();
+    let envelope = envelope(&["bob@client.example"]);
+    let envelope = Arc::new(Envelope { arrival, body: Body::Unstated, ..envelope });
     let line = [&[b'x'; 62][..], b"\r\n"].concat();
     let body: Arc<[u8]> = line.repeat(BODY_OCTETS / line.len()).into();
     let mut under_way = JoinSet::new();

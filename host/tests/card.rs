@@ -6,9 +6,10 @@ use std::process::Command;
 
 use postern_card::Store;
 use postern_card_tool::CardFile;
-use postern_core::envelope::{Body, Ret, State};
+use postern_core::envelope::State;
 use postern_core::time::Timestamp;
-use postern_spool::{Envelope, MsgId, Recipient};
+use postern_spool::conformance::envelope;
+use postern_spool::{Envelope, MsgId};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,17 +101,8 @@ fn sent_to(path: &str) -> Envelope {
     Envelope {
         arrival: Timestamp { unix_seconds: 1_795_306_404, known: true },
         client: "192.0.2.1".parse().ok(),
-        client_port: 40_025,
-        helo: b"relay.sender.example".to_vec(),
-        esmtp: true,
         tls: false,
-        authenticated: false,
-        smtp_utf8: false,
-        reverse_path: b"ann@sender.example".to_vec(),
-        body: Body::EightBitMime,
-        ret: Ret::Unstated,
-        envelope_id: Vec::new(),
-        recipients: vec![Recipient::new(path.as_bytes())],
+        ..envelope(&[path])
     }
 }
 

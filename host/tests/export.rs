@@ -5,29 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use postern::export::export;
-use postern_core::envelope::{Body, Ret};
-use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
+use postern_spool::conformance::envelope;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Draft, Envelope, Recipient, Spool};
-
-fn envelope(recipients: &[&str]) -> Envelope {
-    Envelope {
-        arrival: Timestamp { unix_seconds: 1_795_306_665, known: true },
-        client: None,
-        client_port: 0,
-        helo: b"client.example".to_vec(),
-        esmtp: true,
-        tls: false,
-        authenticated: false,
-        smtp_utf8: false,
-        reverse_path: b"ann@sender.example".to_vec(),
-        body: Body::Unstated,
-        ret: Ret::Unstated,
-        envelope_id: Vec::new(),
-        recipients: recipients.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
-    }
-}
+use postern_spool::{Draft, Spool};
 
 #[tokio::test]
 async fn an_export_has_every_message_once_with_its_envelope() {

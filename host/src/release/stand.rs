@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_core::time::Timestamp;
-use postern_core::wire::params::{Body, Ret};
+use postern_core::wire::params::Body;
+use postern_spool::conformance::envelope;
 use postern_spool::memory::MemorySpool;
-use postern_spool::{Draft, Envelope, QueueStats, Recipient};
+use postern_spool::{Draft, Envelope, QueueStats};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -74,21 +75,8 @@ impl<S: Spool> Stand<S> {
 
     /// Holds an empty message for these recipients.
     pub(super) async fn hold(&self, paths: &[String], arrival: Timestamp) {
-        let envelope = Envelope {
-            arrival,
-            client: None,
-            client_port: 0,
-            helo: b"client.example".to_vec(),
-            esmtp: true,
-            tls: false,
-            authenticated: false,
-            smtp_utf8: false,
-            reverse_path: b"ann@sender.example".to_vec(),
-            body: Body::Unstated,
-            ret: Ret::Unstated,
-            envelope_id: Vec::new(),
-            recipients: paths.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
-        };
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let envelope = Envelope { arrival, body: Body::Unstated, ..envelope(&paths) };
         let draft = self.spool.begin(&envelope, None).await.expect("there is room");
         draft.commit().await.expect("it is kept");
     }

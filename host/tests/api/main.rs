@@ -19,9 +19,10 @@ use postern::observe::metrics::Metrics;
 use postern::observe::progress::{Phase, Progress};
 use postern::policy::Policies;
 use postern::receive::triggers::Triggers;
-use postern_core::envelope::{Body as BodyType, Ret, State};
+use postern_core::envelope::State;
 use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
+use postern_spool::conformance::envelope;
 use postern_spool::{Admission, Damage, Domain, Envelope, Held, MsgId, NextTry, Recipient, Status};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,17 +39,7 @@ const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_404, known: true };
 fn held(domain: &str) -> Held {
     let envelope = Envelope {
         arrival: NOW,
-        client: "192.0.2.7".parse().ok(),
-        client_port: 40_025,
-        helo: b"relay.sender.example".to_vec(),
-        esmtp: true,
         tls: false,
-        authenticated: false,
-        smtp_utf8: false,
-        reverse_path: b"ann@sender.example".to_vec(),
-        body: BodyType::EightBitMime,
-        ret: Ret::Unstated,
-        envelope_id: Vec::new(),
         recipients: vec![
             Recipient::new(format!("info@{domain}").as_bytes()),
             Recipient {
@@ -58,6 +49,7 @@ fn held(domain: &str) -> Held {
                 ..Recipient::new(format!("sales@{domain}").as_bytes())
             },
         ],
+        ..envelope(&[])
     };
     let status = Status::Waiting(NextTry::Now);
     let domain = Domain::new(domain);

@@ -27,12 +27,12 @@ use postern::receive::loops::Loops;
 use postern::receive::triggers::Triggers;
 use postern::release::Engine;
 use postern_core::time::Timestamp;
-use postern_core::wire::params::{Body, Ret};
+use postern_core::wire::params::Body;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{
-    Domain, Draft, Envelope, Held, MsgId, NextTry, Pending, QueueStats, Recipient, Spool, Status,
-    Wake,
+    Domain, Draft, Envelope, Held, MsgId, NextTry, Pending, QueueStats, Spool, Status, Wake,
+    conformance,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -228,21 +228,7 @@ impl Server {
 }
 
 fn envelope(recipients: &[&str]) -> Envelope {
-    Envelope {
-        arrival: NOW,
-        client: None,
-        client_port: 0,
-        helo: b"client.example".to_vec(),
-        esmtp: true,
-        tls: false,
-        authenticated: false,
-        smtp_utf8: false,
-        reverse_path: b"ann@sender.example".to_vec(),
-        body: Body::Unstated,
-        ret: Ret::Unstated,
-        envelope_id: Vec::new(),
-        recipients: recipients.iter().map(|path| Recipient::new(path.as_bytes())).collect(),
-    }
+    Envelope { arrival: NOW, body: Body::Unstated, ..conformance::envelope(recipients) }
 }
 
 fn to(address: SocketAddr) -> String {
