@@ -32,6 +32,7 @@ use postern_spool::{Domain, Error, MsgId, Spool, Wake};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use self::verdict::REFUSED_IN_A_ROW;
 use crate::config::DeliverTo;
 use crate::deliver::Connector;
 use crate::net::listener::Terms;
@@ -99,6 +100,9 @@ struct Known {
     /// Domains whose last turn lost its connection behind refusals, nothing taken: is that the
     /// host's fault? The next turn asks before it sends anything.
     in_question: HashSet<Domain>,
+    /// Domains whose hosts have taken mail, and how many messages each may refuse until it is asked
+    /// whether it takes any.
+    trusted: HashMap<Domain, usize>,
     /// A turn was connected, and the spool handed out nothing to it: its disk may be so full that
     /// no delivery could be recorded. Until it does, it is asked before a host is.
     hands_out_nothing: bool,
@@ -229,6 +233,25 @@ impl<S: Spool> Shared<S> {
     /// The host was asked, and has answered.
     fn asked_it(&self, domain: &Domain) {
         self.known().in_question.remove(domain);
+    }
+
+    /// Whether the configuration in force has another host for the domain.
+    fn has_moved(&self, domain: &Domain, host: &DeliverTo) -> bool {
+        self.engine.terms.borrow().policies.of(domain).deliver_to.as_ref() != Some(host)
+    }
+
+    /// The host took a message of the domain.
+    fn took(&self, domain: &Domain) {
+        self.known().trusted.insert(domain.clone(), REFUSED_IN_A_ROW - 1);
+    }
+
+    /// Whether the host is trusted in that so many messages more were at fault that it refused.
+    fn trusts(&self, domain: &Domain, refused: usize) -> bool {
+        let mut known = self.known();
+        let Some(trust) = known.trusted.get_mut(domain) else { return false };
+        let left = trust.checked_sub(refused);
+        *trust = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// The host did not answer MAIL behind the end of a message (RFC 2920 section 3.1).

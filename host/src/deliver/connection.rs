@@ -83,8 +83,10 @@ pub enum Probe {
     Takes,
     /// It does not; its reply.
     Refuses(String),
-    /// It can't tell; its reply, or why there was none.
+    /// It can't tell; its reply.
     Unknown(String),
+    /// There was no reply, and why.
+    Lost(String),
 }
 
 /// A connection to a host that awaits the next message.
@@ -326,7 +328,7 @@ impl Connection<'_> {
                 500.. => Probe::Refuses(answer.to_string()),
                 _ => Probe::Unknown(answer.to_string()),
             },
-            Err(broken) => Probe::Unknown(broken.to_string()),
+            Err(broken) => Probe::Lost(broken.to_string()),
         }
     }
 

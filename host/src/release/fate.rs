@@ -79,6 +79,8 @@ pub(super) struct Outcome {
     pub(super) settled: Settled,
     /// What it says of the host.
     pub(super) whole: Whole,
+    /// The host refused somebody for good.
+    pub(super) refuses: bool,
     pub(super) tally: Tally,
     /// The reply that says most: of a recipient that was not delivered to, if there is one.
     pub(super) reply: String,
@@ -99,7 +101,7 @@ pub(super) fn outcome(claim: &Claim, sent: &Sent, policy: &Policy, now: Timestam
     let settled = Settled { id: claim.id, fates, retry, follow: None };
     let whole = notes.whole(all);
     let reply = most_telling(&settled);
-    Outcome { whole, tally: Tally::of(&settled), reply, settled }
+    Outcome { whole, refuses: notes.refused, tally: Tally::of(&settled), reply, settled }
 }
 
 /// Mail that is too old for another try is not deferred any more.

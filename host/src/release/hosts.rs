@@ -1,6 +1,6 @@
 //! What the engine knows of hosts that it could not reach, and of those that asked for their mail.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -27,18 +27,30 @@ pub(super) enum Plan {
         /// What that turn found.
         why: String,
     },
+    /// Another turn is connected, and the host took no second connection a short while ago.
+    Busy,
 }
 
-/// The hosts with which something is wrong; of all others nothing is kept.
+/// The hosts that turns are connected to, and those with which something is wrong; of all others
+/// nothing is kept.
 #[derive(Debug)]
-pub(super) struct Hosts<H>(HashMap<H, Host>);
+pub(super) struct Hosts<H> {
+    known: HashMap<H, Host>,
+    /// How often a domain was put off.
+    put_offs: u64,
+}
 
 #[derive(Debug, Default)]
 struct Host {
     ladder: Ladder,
     state: State,
-    /// Domains that were put off because the host could not be reached.
-    put_off: BTreeSet<Domain>,
+    /// Domains that were put off because the host could not be reached, each with the number of
+    /// its last time.
+    put_off: BTreeMap<Domain, u64>,
+    /// Connections that are open.
+    connections: u32,
+    /// When it took no more of them.
+    busy: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -55,14 +67,16 @@ enum State {
 
 impl<H: Clone + Eq + Hash> Hosts<H> {
     pub(super) fn new() -> Self {
-        Self(HashMap::new())
+        Self { known: HashMap::new(), put_offs: 0 }
     }
 
     /// Whether a turn of a domain that is tried every `every` may connect to `host`. One that was
     /// released (`asked`) has a try, if not always a ladder.
     pub(super) fn plan(&self, host: &H, every: Duration, asked: bool, now: Instant) -> Plan {
-        let Some(host) = self.0.get(host) else { return Plan::Try { soon: false } };
+        let Some(host) = self.known.get(host) else { return Plan::Try { soon: false } };
+        let is_busy = |busy: Instant| host.connections > 0 && now < busy.after(TRY_INTERVAL);
         match &host.state {
+            _ if host.busy.is_some_and(is_busy) => Plan::Busy,
             State::Waits(until) if now < *until => Plan::Wait(*until),
             State::Down { since, .. } if asked => {
                 let earliest = since.after(TRY_INTERVAL);
@@ -81,7 +95,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
     /// Somebody asked for mail that goes to `host`: when it is tried. `None`: at its next try,
     /// which is to come soon.
     pub(super) fn asked(&mut self, host: &H, now: Instant) -> Option<Instant> {
-        let host = self.0.entry(host.clone()).or_default();
+        let host = self.known.entry(host.clone()).or_default();
         let at = host.ladder.asked(now)?;
         host.state = State::Waits(at);
         Some(at)
@@ -96,7 +110,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         pause: Duration,
         (began, now): (Instant, Instant),
     ) -> Option<Instant> {
-        let host = self.0.entry(host.clone()).or_default();
+        let host = self.known.entry(host.clone()).or_default();
         // Another of its turns has failed since this one began: they are one try.
         if host.ladder.last_failure().is_some_and(|failed| began <= failed) {
             return match host.state {
@@ -112,17 +126,41 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         again
     }
 
+    /// A connection to `host` is open, until [`Hosts::disconnected`].
+    pub(super) fn connected(&mut self, host: &H) {
+        self.known.entry(host.clone()).or_default().connections += 1;
+    }
+
+    /// One that was open is no more.
+    pub(super) fn disconnected(&mut self, host: &H) {
+        if let Some(known) = self.known.get_mut(host) {
+            known.connections = known.connections.saturating_sub(1);
+        }
+        self.forget_idle(host);
+    }
+
+    /// Whether another turn is connected to `host`, which a turn could not reach: it is there, and
+    /// takes no more connections for now.
+    pub(super) fn is_talking(&mut self, host: &H, now: Instant) -> bool {
+        let Some(known) = self.known.get_mut(host).filter(|known| known.connections > 0) else {
+            return false;
+        };
+        known.busy = Some(now);
+        true
+    }
+
     /// Whether the last connection to `host` failed.
     pub(super) fn is_doubtful(&self, host: &H) -> bool {
-        self.0.get(host).is_some_and(|host| host.ladder.last_failure().is_some())
+        self.known.get(host).is_some_and(|host| host.ladder.last_failure().is_some())
     }
 
     /// `domain` is about to be put off because `host` could not be reached; false where it was
     /// reached meanwhile, and nobody would wake the domain.
     pub(super) fn put_off(&mut self, host: &H, domain: &Domain) -> bool {
-        match self.0.get_mut(host) {
+        match self.known.get_mut(host) {
             Some(Host { state: State::Down { .. }, put_off, .. }) => {
-                put_off.insert(domain.clone());
+                self.put_offs += 1;
+                put_off.insert(domain.clone(), self.put_offs);
                 true
             }
             _ => false,
@@ -131,23 +169,34 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
 
     /// `host` was reached: the domains that were put off meanwhile. They are told until
     /// [`Hosts::woken`] says that they were released.
-    pub(super) fn reached(&mut self, host: &H) -> Vec<Domain> {
-        let Some(known) = self.0.get_mut(host) else { return Vec::new() };
+    pub(super) fn reached(&mut self, host: &H) -> Vec<(Domain, u64)> {
+        let Some(known) = self.known.get_mut(host) else { return Vec::new() };
         (known.ladder, known.state) = (Ladder::default(), State::Open);
-        let put_off: Vec<_> = known.put_off.iter().cloned().collect();
-        self.woken(host, &[]);
-        put_off
+        let told = known.put_off.iter().map(|(domain, number)| (domain.clone(), *number)).collect();
+        self.forget_idle(host);
+        told
     }
 
-    /// These domains wait for `host` no more.
-    pub(super) fn woken(&mut self, host: &H, domains: &[Domain]) {
-        let Some(known) = self.0.get_mut(host) else { return };
-        for domain in domains {
-            known.put_off.remove(domain);
+    /// What was told has been released; what was put off again since then waits on.
+    pub(super) fn woken(&mut self, host: &H, told: &[(Domain, u64)]) {
+        let Some(known) = self.known.get_mut(host) else { return };
+        for (domain, number) in told {
+            if known.put_off.get(domain) == Some(number) {
+                known.put_off.remove(domain);
+            }
         }
-        let is_idle = matches!(known.state, State::Open) && !known.ladder.is_running();
-        if is_idle && known.put_off.is_empty() {
-            self.0.remove(host);
+        self.forget_idle(host);
+    }
+
+    fn forget_idle(&mut self, host: &H) {
+        let is_idle = self.known.get(host).is_some_and(|known| {
+            matches!(known.state, State::Open)
+                && !known.ladder.is_running()
+                && known.put_off.is_empty()
+                && known.connections == 0
+        });
+        if is_idle {
+            self.known.remove(host);
         }
     }
 }
@@ -245,14 +294,14 @@ mod tests {
         assert_eq!(hosts.reached(&HOST), []);
         fail(&mut hosts, 0);
         assert!(hosts.put_off(&HOST, &one) && hosts.put_off(&HOST, &one));
-        let told = [one];
-        assert_eq!(hosts.reached(&HOST), told);
+        let told = hosts.reached(&HOST);
+        assert!(told.iter().map(|(domain, _)| domain).eq([&one]));
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(1)), Plan::Try { soon: false });
         assert!(!hosts.put_off(&HOST, &other), "it was reached meanwhile");
         assert_eq!(hosts.reached(&HOST), told, "its release had failed");
         hosts.woken(&HOST, &told);
         assert_eq!(hosts.reached(&HOST), []);
-        assert!(hosts.0.is_empty());
+        assert!(hosts.known.is_empty());
     }
 
     #[test]
@@ -264,7 +313,24 @@ mod tests {
         let told = hosts.reached(&HOST);
         fail(&mut hosts, 1);
         hosts.put_off(&HOST, &other);
+        assert!(hosts.put_off(&HOST, &one), "again");
         hosts.woken(&HOST, &told);
-        assert_eq!(hosts.reached(&HOST), [other]);
+        let left = hosts.reached(&HOST);
+        assert!(left.iter().map(|(domain, _)| domain).eq([&one, &other]));
+    }
+
+    #[test]
+    fn a_host_that_takes_no_second_connection_is_not_away() {
+        let mut hosts = Hosts::new();
+        assert!(!hosts.is_talking(&HOST, at(0)));
+        hosts.connected(&HOST);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(0)), Plan::Try { soon: false });
+        assert!(hosts.is_talking(&HOST, at(0)));
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(4)), Plan::Busy);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(5)), Plan::Try { soon: false });
+        assert!(hosts.is_talking(&HOST, at(5)));
+        hosts.disconnected(&HOST);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(6)), Plan::Try { soon: false });
+        assert!(hosts.known.is_empty());
     }
 }

@@ -117,10 +117,11 @@ pub(super) async fn run<S: Spool>(
             return Ok(End::Done);
         }
     };
-    let has_moved = engine.terms.borrow().policies.of(domain).deliver_to.as_ref() != Some(host);
     let (next, end) = match next {
         // A configuration that came meanwhile names another host, of which this one says nothing.
-        Next::PutOff { .. } | Next::Suspended { .. } if has_moved => (Next::Untried, End::More),
+        Next::PutOff { .. } | Next::Suspended { .. } if shared.has_moved(domain, host) => {
+            (Next::Untried, End::More)
+        }
         next => (next, end),
     };
     match engine.spool.end(turn, next).await {
@@ -173,6 +174,7 @@ impl<S: Spool> Work<'_, S> {
             Plan::Down { left, why } => return self.host_is_away(Retry::In(left), &why).await,
             Plan::Try { soon } => soon,
             Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(until))),
+            Plan::Busy => return Ok((Next::Untried, End::Done)),
         };
         if let Some(end) = self.may_claim().await? {
             return Ok((Next::Untried, end));
@@ -204,13 +206,13 @@ impl<S: Spool> Work<'_, S> {
         };
         // Opening may have taken minutes. A lease that has lapsed is no right to send.
         engine.spool.renew(self.turn, LEASE).await?;
+        let _connected = Connected::new(self.shared, self.host);
         self.reached(connection.address().ip(), connection.takes_utf8()).await?;
         let mut course = Course::default();
-        if self.turn.suspended || self.shared.is_in_question(domain) {
-            match self.ask(&mut connection).await? {
-                Some(finish) => return Ok(finish),
-                None => course.found_sound(),
-            }
+        if (self.turn.suspended || self.shared.is_in_question(domain))
+            && let Some(finish) = self.ask(&mut connection, &mut course).await?
+        {
+            return Ok(finish);
         }
         Delivery::new(self, connection, course).run().await
     }
@@ -230,23 +232,34 @@ impl<S: Spool> Work<'_, S> {
 
     /// Asks the host, before anything is sent, whether it takes mail for the domain at all; what
     /// the turn ends with where it does not.
-    async fn ask(&mut self, connection: &mut Connection<'_>) -> Result<Option<Finish>, Error> {
+    async fn ask(
+        &mut self,
+        connection: &mut Connection<'_>,
+        course: &mut Course,
+    ) -> Result<Option<Finish>, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
         let answer = connection.probe(domain).await;
-        if !matches!(answer, Probe::Unknown(_)) {
-            self.shared.asked_it(domain);
-        }
+        // Whatever it is: where it said nothing, mail finds out more than a second question.
+        self.shared.asked_it(domain);
         match answer {
-            Probe::Takes if self.turn.suspended => {
-                tracing::info!(%domain, %host, "no longer suspended");
+            Probe::Takes => {
+                if self.turn.suspended {
+                    tracing::info!(%domain, %host, "no longer suspended");
+                }
+                course.found_sound();
                 Ok(None)
             }
-            Probe::Takes => Ok(None),
             Probe::Refuses(why) => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
                 Ok(Some(suspended(self.policy, why)))
             }
+            // Only mail can find it out: some hosts defer each address that they cannot verify.
             Probe::Unknown(why) => {
+                tracing::info!(%domain, %host, reason = %why, "it cannot tell: mail is tried");
+                course.asked_in_vain();
+                Ok(None)
+            }
+            Probe::Lost(why) => {
                 let retry = next_try_of_domain(self.policy);
                 self.put_off(retry, &why).await.map(Some)
             }
@@ -260,8 +273,9 @@ impl<S: Spool> Work<'_, S> {
         engine.capabilities.note_smtputf8(self.host, utf8);
         let put_off = self.shared.hosts().reached(self.host);
         // This one is not put off any more; a release would undo what this turn puts off.
-        let others = put_off.iter().filter(|domain| **domain != self.turn.domain);
-        let others: Vec<_> = others.cloned().collect();
+        let others = put_off.iter().map(|(domain, _)| domain);
+        let others: Vec<_> =
+            others.filter(|domain| **domain != self.turn.domain).cloned().collect();
         if !others.is_empty() {
             engine.spool.release(&others, Wake::Delivery).await?;
             engine.metrics.release("delivery");
@@ -288,9 +302,13 @@ impl<S: Spool> Work<'_, S> {
                 return self.put_off(next_try_of_domain(self.policy), &why).await;
             }
         };
+        let now = self.shared.engine.clock.instant();
+        if self.shared.hosts().is_talking(host, now) {
+            tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
+            return Ok((Next::Untried, End::Done));
+        }
         let retry = next_try_of_domain(self.policy);
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
-        let now = self.shared.engine.clock.instant();
         let times = (self.began, now);
         let again = self.shared.hosts().failed(host, (how, &why), pause, times);
         if let Some(again) = again {
@@ -344,6 +362,25 @@ impl<S: Spool> Work<'_, S> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// A connection that is open to a host.
+struct Connected<'t, S: Spool> {
+    shared: &'t Shared<S>,
+    host: &'t DeliverTo,
+}
+
+impl<'t, S: Spool> Connected<'t, S> {
+    fn new(shared: &'t Shared<S>, host: &'t DeliverTo) -> Self {
+        shared.hosts().connected(host);
+        Self { shared, host }
+    }
+}
+
+impl<S: Spool> Drop for Connected<'_, S> {
+    fn drop(&mut self) {
+        self.shared.hosts().disconnected(self.host);
     }
 }
 

@@ -17,7 +17,7 @@ const FULL_PAUSES: [Duration; 4] = [
 /// sender's first message (greylisting) must not be taken for those that take nothing.
 const DEFERRED_IN_A_ROW: u32 = 20;
 /// Messages that a host may refuse in a row, none taken, before it is asked whether it takes any.
-const REFUSED_IN_A_ROW: usize = 3;
+pub(super) const REFUSED_IN_A_ROW: usize = 3;
 
 /// What a reply means for a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub(super) struct Course {
     refused: usize,
     /// The host has said that it takes mail for the domain.
     sound: bool,
+    /// It was asked before anything was sent, and could not tell.
+    asked_in_vain: bool,
 }
 
 impl Course {
@@ -122,6 +124,16 @@ impl Course {
     /// The host takes mail for the domain's postmaster: what it refuses is at fault itself.
     pub(super) const fn found_sound(&mut self) {
         self.sound = true;
+    }
+
+    /// The host was asked before anything was sent, and could not tell.
+    pub(super) const fn asked_in_vain(&mut self) {
+        self.asked_in_vain = true;
+    }
+
+    /// Whether asking the host once more before anything is sent would tell nothing new.
+    pub(super) const fn was_asked_in_vain(&self) -> bool {
+        self.asked_in_vain
     }
 
     /// Whether a message was taken.

@@ -1,6 +1,7 @@
 //! Held mail on its way to hosts that behave, misbehave, or are not there.
 
 mod delivery;
+mod doubt;
 mod failing;
 mod fault;
 mod many;

@@ -83,6 +83,9 @@ pub struct Domain {
     /// It was put off since its host could not be reached; and when that was reached after all.
     pub waits_for_host: bool,
     pub woken: Option<u64>,
+    /// Messages that are kept since its host last took one, which had not shown in that turn that
+    /// it takes any.
+    pub unproved: BTreeSet<usize>,
 }
 
 impl Domain {
@@ -98,6 +101,7 @@ impl Domain {
             asked: None,
             waits_for_host: false,
             woken: None,
+            unproved: BTreeSet::new(),
         }
     }
 }

@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use crate::ledger;
 use crate::world::{State, World};
 
+/// Messages in a row that a host may refuse for good before it is asked, if it took mail before.
+const TRUSTED: usize = 2;
+
 /// A panic that was asked for.
 pub struct Asked;
 
@@ -405,12 +408,20 @@ impl State {
             Fared::Delivered if to.accepted.is_empty() => {
                 self.violated(format!("{path} is recorded as delivered, and no host took it"));
             }
-            Fared::Delivered => to.recorded |= recorded != Recorded::Gone,
+            Fared::Delivered => {
+                to.recorded |= recorded != Recorded::Gone;
+                self.ledger.domains[domain].unproved.clear();
+            }
             Fared::Refused if !refused && !self.is_unsendable(number, domain) => {
                 self.violated(format!("{path} is kept, and nobody refused it: {reply}"));
             }
             Fared::Refused if by_host && !proved => {
-                self.violated(format!("{path} is kept, and its host refuses everything"));
+                let unproved = &mut self.ledger.domains[domain].unproved;
+                unproved.insert(number);
+                if unproved.len() > TRUSTED {
+                    self.violated(format!("{path} is kept, and its host refuses everything"));
+                }
+                self.count("refused");
             }
             Fared::Refused => self.count("refused"),
             Fared::Waiting => self.count("deferred"),
@@ -441,6 +452,8 @@ impl State {
                 let host = format!("h{host} did not say that it takes mail");
                 self.violated(format!("{} is suspended no longer, but {host}", turn.domain));
             }
+            // A panic before the host was reached says nothing of the host.
+            Next::PutOff { why, .. } if why.starts_with(b"a fault of ours") => {}
             Next::PutOff { .. } if !since(self.hosts[host].greeted) => {
                 let of_domain = &mut self.ledger.domains[domain];
                 of_domain.waits_for_host = !of_domain.on_demand;

@@ -89,10 +89,28 @@ impl<'t, S: Spool> Delivery<'t, S> {
         match go {
             Go::On => Ok((Next::More, End::More)),
             Go::End(finish) => {
+                let finish = self.lift(finish);
                 self.connection.quit().await;
                 Ok(finish)
             }
-            Go::Lost(finish) => Ok(finish),
+            Go::Lost(finish) => Ok(self.lift(finish)),
+        }
+    }
+
+    /// A suspension is lifted by a host that takes mail, or says that it does, and by none else.
+    fn lift(&self, finish: Finish) -> Finish {
+        if !self.work.turn.suspended || !self.course.is_suspect() {
+            return finish;
+        }
+        match finish {
+            (Next::PutOff { why, .. }, _) => {
+                suspended(self.work.policy, String::from_utf8_lossy(&why).into_owned())
+            }
+            (Next::Suspended { .. } | Next::Untried, _) => finish,
+            (_, end) if self.messages == 0 => (Next::Untried, end),
+            (Next::Drained | Next::More, _) => {
+                suspended(self.work.policy, "it took none of the mail that was tried".to_owned())
+            }
         }
     }
 
@@ -106,6 +124,10 @@ impl<'t, S: Spool> Delivery<'t, S> {
             // There is no time to ask, or no way to record the answer: those are untried.
             self.held_back.clear();
             return Ok(Go::End((Next::More, End::Done)));
+        }
+        if self.has_moved() {
+            self.held_back.clear();
+            return Ok(Go::End((Next::More, End::More)));
         }
         if self.messages == MESSAGES {
             return Ok(Go::End((Next::More, End::More)));
@@ -138,6 +160,12 @@ impl<'t, S: Spool> Delivery<'t, S> {
         self.judge(&claim, sent, outcome, settle).await
     }
 
+    /// Whether a configuration that came meanwhile gives the domain another host, so that this one
+    /// says nothing of the mail that is left.
+    fn has_moved(&self) -> bool {
+        self.work.shared.has_moved(&self.work.turn.domain, self.work.host)
+    }
+
     /// Decides how the turn goes on after a message.
     async fn judge(
         &mut self,
@@ -146,13 +174,13 @@ impl<'t, S: Spool> Delivery<'t, S> {
         outcome: Outcome,
         settle: &mpsc::Sender<Settled>,
     ) -> Result<Go, Error> {
-        let Outcome { settled, whole, reply, .. } = outcome;
+        let Outcome { settled, whole, refuses, reply, .. } = outcome;
         self.deferred |= whole == Whole::Deferred;
         let had_taken = self.course.has_taken();
         let then = self.course.note(whole);
         let first = whole == Whole::Taken && !had_taken;
-        self.refused |= whole == Whole::Refused;
-        if whole == Whole::Refused && self.course.is_suspect() {
+        self.refused |= refuses;
+        if refuses && self.course.is_suspect() {
             self.held_back.push(settled);
         } else {
             self.settle_held_back(settle).await;
@@ -161,13 +189,15 @@ impl<'t, S: Spool> Delivery<'t, S> {
                 let _why = settle.send(settled).await;
             }
         }
+        if first {
+            self.work.shared.took(&self.work.turn.domain);
+        }
         // Behind the recording: a release that fails ends the turn.
         let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
         if let Some(loss) = sent.loss {
             if self.refused && !self.course.has_taken() {
-                // What is not recorded yet is untried, until the next turn has asked.
-                self.held_back.clear();
-                self.work.shared.ask_first(&self.work.turn.domain);
+                self.work.shared.suspect(&self.work.turn.domain, claim.id);
+                self.hold_no_longer(settle).await;
             }
             return Ok(self.lost(claim, loss, whole));
         }
@@ -177,7 +207,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
             Then::Ask => Ok(match self.ask(settle).await {
                 Probe::Takes => Go::On,
                 Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
-                Probe::Unknown(why) => self.broken(why),
+                Probe::Unknown(why) | Probe::Lost(why) => self.broken(why),
             }),
             Then::PutOff => Ok(Go::End(self.put_off(reply))),
         }
@@ -186,13 +216,20 @@ impl<'t, S: Spool> Delivery<'t, S> {
     /// Decides at the turn's end about what is held back: all that was refused, where that were
     /// few messages, or the host defers the others.
     async fn decide_held_back(&mut self, go: Go, settle: &mpsc::Sender<Settled>) -> Go {
-        match go {
-            Go::End(finish) if !self.held_back.is_empty() => match self.ask(settle).await {
-                Probe::Takes => Go::End(finish),
-                Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
-                Probe::Unknown(_) => Go::Lost(finish),
-            },
-            go => go,
+        let Go::End(finish) = go else { return go };
+        let refused = self.held_back.len();
+        if refused == 0 {
+            return Go::End(finish);
+        }
+        if self.work.shared.trusts(&self.work.turn.domain, refused) {
+            self.course.found_sound();
+            self.settle_held_back(settle).await;
+            return Go::End(finish);
+        }
+        match self.ask(settle).await {
+            Probe::Takes => Go::End(finish),
+            Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
+            Probe::Unknown(_) | Probe::Lost(_) => Go::Lost(finish),
         }
     }
 
@@ -210,15 +247,30 @@ impl<'t, S: Spool> Delivery<'t, S> {
                 // The messages wait on as if they had not been tried.
                 self.held_back.clear();
             }
-            Probe::Unknown(why) => {
+            Probe::Unknown(why) | Probe::Lost(why) => {
                 tracing::info!(%domain, %host, reason = %why, "refusals wait: it cannot tell");
-                for settled in self.held_back.drain(..).map(deferred) {
-                    // As in `judge`.
-                    let _why = settle.send(settled).await;
-                }
+                self.defer_held_back(settle).await;
             }
         }
         answer
+    }
+
+    /// The connection was lost behind refusals, nothing taken. They are untried, until the next
+    /// turn has asked; where that was in vain they wait, or this would go on without end.
+    async fn hold_no_longer(&mut self, settle: &mpsc::Sender<Settled>) {
+        if self.course.was_asked_in_vain() {
+            self.defer_held_back(settle).await;
+        } else {
+            self.held_back.clear();
+            self.work.shared.ask_first(&self.work.turn.domain);
+        }
+    }
+
+    async fn defer_held_back(&mut self, settle: &mpsc::Sender<Settled>) {
+        for settled in self.held_back.drain(..).map(deferred) {
+            // As in `judge`.
+            let _why = settle.send(settled).await;
+        }
     }
 
     /// Hands on what was held back, once the host has shown that it takes mail.

@@ -1,0 +1,199 @@
+//! Hosts of which it is in doubt whether they are at fault, or away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use postern_core::envelope::State;
+use postern_spool::NextTry;
+
+use crate::peer::Peer;
+use crate::{Server, answering, moments, to, within};
+
+/// Longer than any pause of a message or domain.
+const PAUSE: Duration = Duration::from_secs(4 * 60 * 60);
+const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
+
+/// A host that takes one connection at a time from us, and says so to the second.
+async fn one_at_a_time() -> Peer {
+    let (busy, turned_away) = (AtomicBool::new(false), AtomicUsize::new(0));
+    Peer::start(answering(move |line| match line {
+        "" if busy.swap(true, Ordering::Relaxed) => {
+            turned_away.fetch_add(1, Ordering::Relaxed);
+            Some("421 4.7.0 too many connections from you".to_owned())
+        }
+        "QUIT" => {
+            let less = |away: usize| away.checked_sub(1);
+            if turned_away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+                busy.store(false, Ordering::Relaxed);
+            }
+            None
+        }
+        _ => None,
+    }))
+    .await
+}
+
+async fn settle_down(server: &Server) {
+    let mut moments = moments();
+    within(async {
+        for _ in 0..200 {
+            moments.tick().await;
+            let queue = server.queue("b.example").await;
+            if queue.is_none_or(|queue| queue.waiting + queue.under_way == 0) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_connection_that_is_turned_away_does_not_end_the_first() {
+    for rest in ["", "\nretry_every = \"never\""] {
+        let peer = one_at_a_time().await;
+        let rest = format!("{}{rest}", to(peer.address));
+        let mut server = Server::new(&[("b.example", rest)]);
+        for _ in 0..100 {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        server.run();
+        server.release("b.example").await;
+        settle_down(&server).await;
+        assert_eq!(peer.got().len(), 100, "connections: {}", peer.connections());
+    }
+}
+
+/// What a host refuses of a message before it has taken anything, and then closes the connection.
+#[tokio::test]
+async fn a_refusal_of_some_recipients_is_in_doubt_too() {
+    for other in ["421 4.7.0 too many errors", "450 4.2.1 later", "452 4.2.2 over quota"] {
+        let peer = Peer::start(answering(move |line| {
+            let reply = if line.starts_with("RCPT TO:<cid") { other } else { "554 5.7.1 go away" };
+            line.starts_with("RCPT").then(|| reply.to_owned())
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(peer.address))]);
+        let id = server.hold(&["bob@b.example", "cid@b.example"], BODY).await;
+        server.run();
+        let mut moments = moments();
+        for _ in 0..60 {
+            moments.tick().await;
+        }
+        let held = server.held(id).await;
+        let states: Vec<_> = held[0].envelope.recipients.iter().map(|one| one.state).collect();
+        assert_eq!(states, [State::Waiting; 2], "{other}");
+    }
+}
+
+/// Postfix says 450 to each address that it can't verify, and a connection may be lost once.
+#[tokio::test]
+async fn a_host_that_cannot_tell_gets_its_other_mail_though_a_connection_was_lost_once() {
+    let (refused, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+    let peer = Peer::start(answering(move |line| {
+        let word = line.split(' ').next().unwrap_or_default();
+        if line.starts_with("RCPT TO:<postmaster") {
+            return Some("450 4.1.1 unverified address".to_owned());
+        }
+        if line.starts_with("RCPT TO:<gone") {
+            refused.store(true, Ordering::Relaxed);
+            return Some("550 5.1.1 nobody".to_owned());
+        }
+        let loses = matches!(word, "DATA" | "RSET") && refused.load(Ordering::Relaxed);
+        (loses && !lost.swap(true, Ordering::Relaxed)).then(String::new)
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    server.hold(&["gone@b.example"], BODY).await;
+    server.run();
+    server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
+    server.hold(&["bob@b.example"], BODY).await;
+    for _ in 0..6 {
+        server.clock.advance(PAUSE);
+        server.release("b.example").await;
+        let mut moments = moments();
+        for _ in 0..40 {
+            moments.tick().await;
+        }
+    }
+    assert_eq!(peer.got().len(), 1, "connections: {}", peer.connections());
+}
+
+/// A host that was not set up refused us; it is now, and can't tell of its postmaster.
+#[tokio::test]
+async fn a_suspended_host_that_cannot_tell_of_its_postmaster_is_tried_with_mail() {
+    let healed = Arc::new(AtomicBool::new(false));
+    let heals = Arc::clone(&healed);
+    let peer = Peer::start(answering(move |line| {
+        if line.is_empty() && !heals.load(Ordering::Relaxed) {
+            return Some("554 5.3.2 not yet".to_owned());
+        }
+        let unsure = line.starts_with("RCPT TO:<postmaster");
+        unsure.then(|| "450 4.1.1 unverified address".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    server.hold(&["bob@b.example"], BODY).await;
+    server.run();
+    server.wait("b.example", |queue| queue.suspended.is_some()).await;
+    healed.store(true, Ordering::Relaxed);
+    for _ in 0..6 {
+        server.clock.advance(PAUSE);
+        server.release("b.example").await;
+        let mut moments = moments();
+        for _ in 0..40 {
+            moments.tick().await;
+        }
+    }
+    assert_eq!(peer.got().len(), 1, "connections: {}", peer.connections());
+}
+
+/// A host without a postmaster has taken mail before it refuses a message, alone in its turn.
+#[tokio::test]
+async fn a_host_that_takes_mail_is_not_suspended_for_one_refusal() {
+    let peer = Peer::start(answering(|line| {
+        let is_refused =
+            ["RCPT TO:<bad", "RCPT TO:<postmaster"].iter().any(|it| line.starts_with(it));
+        is_refused.then(|| "550 5.1.1 nobody".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    server.run();
+    for (to, taken) in [("bob@b.example", 1), ("bad@b.example", 1), ("bob@b.example", 2)] {
+        server.hold(&[to], BODY).await;
+        settle_down(&server).await;
+        assert_eq!(peer.got().len(), taken, "{to}");
+    }
+    let queue = server.queue("b.example").await.expect("one message is kept");
+    assert_eq!((queue.kept, queue.suspended), (1, None));
+    // The third in a row, none taken between them, is one too many.
+    for refused in 1..=3 {
+        assert_eq!(server.queue("b.example").await.and_then(|queue| queue.suspended), None);
+        server.hold(&["bad@b.example"], BODY).await;
+        server.wait("b.example", |queue| queue.kept > refused || queue.suspended.is_some()).await;
+    }
+    server.wait("b.example", |queue| queue.suspended.is_some() && queue.kept == 3).await;
+}
+
+/// It refuses a recipient, and hangs up; and so it does when it is asked for its postmaster.
+#[tokio::test]
+async fn a_host_that_hangs_up_at_what_it_refuses_gets_its_other_mail() {
+    let peer = Peer::start(answering(|line| {
+        let hangs_up =
+            ["RCPT TO:<bad", "RCPT TO:<postmaster"].iter().any(|it| line.starts_with(it));
+        hangs_up.then(String::new)
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(peer.address))]);
+    server.hold(&["bad@b.example"], BODY).await;
+    server.hold(&["bob@b.example"], BODY).await;
+    server.run();
+    let mut moments = moments();
+    within(async {
+        while peer.got().is_empty() {
+            moments.tick().await;
+            server.clock.advance(PAUSE);
+        }
+    })
+    .await;
+}
