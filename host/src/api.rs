@@ -13,8 +13,8 @@
 //! | `POST /queue/retry?id=`, `?domain=` or `?state=kept` | [`Acted`]; 404 |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
-//! What fails is answered with a [`ErrorBody`]. A query has no other keys than these: a word that is
-//! written wrong must not mean everything.
+//! What fails is answered with an [`ErrorBody`]. A query has no other keys than these: a word that
+//! is written wrong must not mean everything.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

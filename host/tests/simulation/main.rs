@@ -1,5 +1,5 @@
-//! The whole release engine in virtual time, under a seed: hosts that misbehave, a store that fails,
-//! people who interfere, restarts and leaps of the clock, and what must hold all the same.
+//! The whole release engine in virtual time, under a seed: hosts that misbehave, a store that
+//! fails, people who interfere, restarts and leaps of the clock, and what must hold all the same.
 //!
 //! A seed that fails prints itself and the end of its trace. `POSTERN_SEED=7` runs that one alone
 //! and prints all of it; `POSTERN_LONG=1` runs many more.
