@@ -174,14 +174,15 @@ impl<D: Disk> Log<D> {
         Ok(Scan::of(&mut Window::new(&*file)?, head, true)?.listing)
     }
 
-    /// Adds the records that say today what `entry` said; none when nobody needs it.
+    /// Adds the records that say today what `entry` said; none when nobody needs it. What cannot
+    /// be read of it may be needed: that is an error.
     fn copy(&self, number: u32, entry: &Entry<'_>, copies: &mut Vec<Record>) -> io::Result<()> {
         let (kind, id) = (entry.header.kind, entry.header.id);
         let here = |location: Location| is_at(location, number, entry);
         match kind {
             Kind::Put => return self.copy_put(number, entry, copies),
             Kind::Done => {
-                let Some(named) = Named::parse(entry.meta) else { return Ok(()) };
+                let named = Named::parse(entry.meta).ok_or_else(|| unknown(entry))?;
                 let target = u32::try_from(named.number).ok().filter(|target| *target != number);
                 let index = self.shared.index();
                 if target.is_some_and(|target| index.segments.get(target).is_some()) {
@@ -192,7 +193,7 @@ impl<D: Disk> Log<D> {
                 }
             }
             Kind::State | Kind::OldState => {
-                let Some(state) = ItemState::parse(kind, entry.meta) else { return Ok(()) };
+                let state = ItemState::parse(kind, entry.meta).ok_or_else(|| unknown(entry))?;
                 let index = self.shared.index();
                 let item = index.item(&state.domain, id);
                 if item.and_then(|slot| index.slots.state(slot)).is_some_and(here) {
@@ -200,7 +201,8 @@ impl<D: Disk> Log<D> {
                 }
             }
             Kind::Domain | Kind::OldDomain => {
-                let Some((domain, _)) = DomainState::parse(kind, entry.meta) else { return Ok(()) };
+                let parsed = DomainState::parse(kind, entry.meta);
+                let (domain, _) = parsed.ok_or_else(|| unknown(entry))?;
                 let index = self.shared.index();
                 let more = index.queue(&domain).and_then(|queue| queue.more());
                 if let Some(more) = more.filter(|more| more.record.is_some_and(here)) {
@@ -225,7 +227,8 @@ impl<D: Disk> Log<D> {
         if left.is_empty() {
             return Ok(());
         }
-        let Ok((_, mut envelope)) = Envelope::decode(entry.meta) else { return Ok(()) };
+        let decoded = Envelope::decode(entry.meta).map_err(|_| unknown(entry));
+        let (_, mut envelope) = decoded?;
         for recipient in &mut envelope.recipients {
             let domain = recipient.domain();
             if !left.iter().any(|(of, _)| *of == domain) {
@@ -281,6 +284,11 @@ impl<D: Disk> Log<D> {
 
 fn copied((header, bytes): (Header, Vec<u8>)) -> Record {
     Record { operation: 0, settles: None, header, bytes }
+}
+
+fn unknown(entry: &Entry<'_>) -> io::Error {
+    let Header { kind, id, .. } = entry.header;
+    io::Error::other(format!("the {kind:?} of {id} at {} says nothing known", entry.offset))
 }
 
 fn is_at(location: Location, number: u32, entry: &Entry<'_>) -> bool {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::rig::{Model, Rig, TINY};
 use super::sim_disk::{Fault, Loss, Random, SimDisk};
-use crate::conformance::NOW;
+use crate::conformance::{NOW, envelope};
 use crate::log::Options;
 use crate::log::disk::Disk;
+use crate::log::operation::Operation;
+use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::{Claim, Domain, Fate, Filter, Held, MsgId, NextTry, Retry, Settled, Status, Turn};
 
 const ONE: &[&str] = &["a@one.example"];
@@ -257,4 +259,29 @@ fn what_was_copied_out_of_a_segment_that_stays_does_not_come_back() {
         while rig.log.tidy() {}
         assert!(has_first(&rig));
     }
+}
+
+/// The record's checksum is right, the envelope's own is not: it was changed before it was written.
+#[test]
+fn an_envelope_that_cannot_be_copied_keeps_its_segment() {
+    let mut rig = open(&SimDisk::new(Fault::None), TINY);
+    let id = MsgId::now();
+    let mut record = vec![0; RECORD_HEAD];
+    envelope(TWO).encode(id, &mut record);
+    let header = Header::of_meta(Kind::Put, id, record.len() - RECORD_HEAD);
+    *record.last_mut().expect("it has octets") ^= 1;
+    let put = rig.log.commit(vec![Operation::Put(header, record)]);
+    assert!(put.iter().all(Result::is_ok), "{put:?}");
+    for _ in 0..12 {
+        rig.put(&[(ONE, 900)]);
+        rig.settle("one.example", 9, &[delivered()]);
+    }
+    let segments = rig.disk.names().into_iter().filter(|name| name.ends_with(".log"));
+    let segments: Vec<_> = segments.collect();
+    assert!(segments.len() == 2 && has_first(&rig), "others were cleared away: {segments:?}");
+    let damages = rig.shared.damages();
+    let files: Vec<_> = damages.first.iter().map(|damage| &damage.file[..]).collect();
+    assert_eq!((damages.count, &files[..]), (1, &[FIRST][..]), "{damages:?}");
+    assert!(damages.first[0].what.contains(&id.to_string()), "{damages:?}");
+    assert_eq!(rig.shared.message(id).len(), 1, "it was acknowledged");
 }
