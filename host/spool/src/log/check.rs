@@ -11,7 +11,7 @@ use super::report::{Finding, Report};
 
 /// Reads the whole spool in the folder `path` and reports what a start would find, every record
 /// and every body that is not what was written. Beside a running server what is not finished is
-/// no finding, and damage is one if it is found twice.
+/// no finding, damage is one if it is found twice, and what an older version wrote is one at once.
 pub fn check(path: &Path) -> io::Result<Report> {
     let disk = Folder::read_only(path)?;
     let was_in_use = disk.is_in_use()?;
@@ -19,10 +19,15 @@ pub fn check(path: &Path) -> io::Result<Report> {
     if !was_in_use && !disk.is_in_use()? {
         return Ok(report);
     }
-    report.findings.retain(|finding| matches!(finding, Finding::Damaged(_)));
+    let is_kept = |finding: &Finding| matches!(finding, Finding::Damaged(_) | Finding::Old { .. });
+    report.findings.retain(is_kept);
     if report.has_damage() {
         let second = replay(&disk, true)?.report;
-        report.findings.retain(|finding| second.findings.contains(finding));
+        report.findings.retain(|finding| match finding {
+            Finding::Damaged(_) => second.findings.contains(finding),
+            // Meanwhile there may be fewer.
+            _ => true,
+        });
     }
     Ok(report)
 }

@@ -10,6 +10,7 @@ use postern_core::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::conformance::body_of;
+use crate::log::folder::Folder;
 use crate::log::report::Finding;
 use crate::log::{LogReader, LogSpool, Options, check};
 use crate::{Domain, Filter, Held, NextTry, Spool, Status};
@@ -147,4 +148,22 @@ async fn a_closed_spool_of_version_1_is_read_and_written_anew() {
 #[tokio::test]
 async fn a_killed_spool_of_version_1_is_read_and_written_anew() {
     reads("killed").await;
+}
+
+/// The server that holds the lock has not come to them yet.
+#[test]
+fn a_check_beside_a_running_server_says_what_is_old() {
+    let at = fixture("clean");
+    let _server = Folder::open_or_create(at.path()).expect("nobody else uses it");
+    fs::write(at.path().join("drafts/one"), "is not finished").expect("it is new");
+    let old = Finding::Old { segments: 2 };
+    let findings = || check(at.path()).expect("it can be read").findings;
+    assert_eq!(findings(), std::slice::from_ref(&old));
+    let segment = at.path().join("segments/00000001.log");
+    let mut content = fs::read(&segment).expect("readable");
+    content[300] ^= 1;
+    fs::write(&segment, content).expect("it is ours");
+    let findings = findings();
+    assert!(findings.len() == 2 && findings.contains(&old), "{findings:?}");
+    assert!(findings.iter().any(|finding| matches!(finding, Finding::Damaged(_))), "{findings:?}");
 }
