@@ -8,10 +8,15 @@ use super::disk::{Disk, DiskFile, QUARANTINE};
 /// Bytes that are copied at once.
 const PART: u64 = 1 << 20;
 
-/// Moves a file there; its folder is yet to be synced.
+/// Moves a file there; both folders are yet to be synced. A step of its own: a file that was moved
+/// is not found by a second try.
 pub fn put<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
     let own = name.rsplit('/').next().unwrap_or(name);
-    under_a_free_name(own, |free| disk.rename(name, free))?;
+    under_a_free_name(own, |free| disk.rename(name, free))
+}
+
+/// Makes durable what was moved there.
+pub fn sync<D: Disk>(disk: &D) -> io::Result<()> {
     disk.sync_folder(QUARANTINE)
 }
 

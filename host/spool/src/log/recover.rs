@@ -74,7 +74,12 @@ fn repair<D: Disk>(replay: &mut Replay, disk: &D) -> io::Result<()> {
     let is_whole = !replay.report.has_damage() && !replay.report.findings.iter().any(is_torn);
     for name in std::mem::take(&mut replay.unnamed) {
         let name = format!("{BODIES}/{name}");
-        if is_whole { disk.remove(&name)? } else { quarantine::put(disk, &name)? }
+        if is_whole {
+            disk.remove(&name)?;
+        } else {
+            quarantine::put(disk, &name)?;
+            quarantine::sync(disk)?;
+        }
     }
     for name in disk.list(DRAFTS)? {
         disk.remove(&format!("{DRAFTS}/{name}"))?;

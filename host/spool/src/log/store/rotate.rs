@@ -20,6 +20,8 @@ use crate::log::spare::{self, Spare};
 pub(super) enum Dropping {
     /// To remove its file, or to put it aside.
     Segment,
+    /// To make durable that it was put aside.
+    Aside,
     /// To remove its index file.
     Index,
     /// To make that durable.
@@ -260,6 +262,10 @@ impl<D: Disk> Log<D> {
                     true => quarantine::put(disk, &name)?,
                     false => disk.remove(&name)?,
                 }
+                Ok(Some(if is_damaged { Dropping::Aside } else { Dropping::Index }))
+            }
+            Dropping::Aside => {
+                quarantine::sync(disk)?;
                 Ok(Some(Dropping::Index))
             }
             Dropping::Index => {

@@ -1,6 +1,8 @@
 //! When a segment is cleared away, and what its copies say: place is given back as free place
 //! falls, and what was put off stays so, wherever its record stands and however often it is copied.
 
+use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::rig::{Model, Rig, TINY};
@@ -284,4 +286,42 @@ fn an_envelope_that_cannot_be_copied_keeps_its_segment() {
     assert_eq!((damages.count, &files[..]), (1, &[FIRST][..]), "{damages:?}");
     assert!(damages.first[0].what.contains(&id.to_string()), "{damages:?}");
     assert_eq!(rig.shared.message(id).len(), 1, "it was acknowledged");
+}
+
+/// A step that was refused for now is taken again, and finds done what it had done of it.
+#[test]
+fn a_damaged_segment_is_put_aside_whatever_of_that_is_refused_for_now() {
+    const ASIDE: &str = "quarantine/00000001.log";
+    let mut tried = 0;
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::ResourceBusy] {
+        for at in 0.. {
+            let mut rig = open(&SimDisk::new(Fault::None), TINY);
+            (0..10).for_each(|_| rig.put(&[(ONE, 1_000)]));
+            let before = rig.disk.content(FIRST);
+            rig.shared.index().segments.get_mut(1).expect("it is there").damaged = true;
+            let (turn, claims) = rig.claim("one.example", 10).expect("there is mail");
+            settle(&mut rig, &turn, &claims, &delivered(), Retry::Now);
+            let at = rig.disk.operations() + at;
+            rig.disk.set_fault(Fault::Names(at, kind));
+            while rig.log.tidy() {}
+            if rig.disk.operations() <= at {
+                break;
+            }
+            let context = format!("{kind:?} at {at}");
+            assert!(!rig.shared.down.load(Ordering::Acquire), "{context}: that passes");
+            tried += u64::from(rig.disk.has_failed());
+            while rig.log.tidy() {}
+            assert!(!rig.shared.down.load(Ordering::Acquire), "{context}, and once more");
+            for loss in [Loss::Nothing, Loss::All] {
+                let disk = rig.disk.after(loss, Fault::None);
+                let names = disk.names().into_iter().filter(|name| name.ends_with("/00000001.log"));
+                assert_eq!(names.collect::<Vec<_>>(), [ASIDE], "{context}");
+                // That its end was cut off need not be durable.
+                assert!(disk.content(ASIDE).starts_with(&before), "{context}");
+                assert_eq!(held(&open(&disk, TINY)), [], "{context}");
+            }
+        }
+    }
+    println!("operations that were refused: {tried}");
+    assert!(tried >= 8);
 }

@@ -57,6 +57,8 @@ pub enum Fault {
     Busy(u64),
     /// The operation fails, whatever it is.
     Broken(u64),
+    /// The operation, if it changes or syncs a folder's names, is refused so, and does nothing.
+    Names(u64, io::ErrorKind),
 }
 
 /// What is so until it is changed.
@@ -136,6 +138,10 @@ enum Needs {
     /// An inode, a descriptor and an entry of a folder.
     File,
     Sync,
+    /// The names of a folder, to be changed.
+    Names,
+    /// The names of a folder, to be made durable.
+    NamesSync,
     Nothing,
 }
 
@@ -249,6 +255,11 @@ impl SimDisk {
         self.state().free = free;
     }
 
+    /// What goes wrong from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.state().fault = fault;
+    }
+
     /// Changes what is so from now on.
     pub fn set(&self, condition: Condition) {
         self.state().condition = condition;
@@ -283,8 +294,13 @@ impl State {
                 self.is_dead = true;
                 Go::HalfWay(io::ErrorKind::Other)
             }
-            Fault::Sync(at) if at == number && needs == Needs::Sync => {
+            Fault::Sync(at) if at == number && matches!(needs, Needs::Sync | Needs::NamesSync) => {
                 Go::HalfWay(io::ErrorKind::Other)
+            }
+            Fault::Names(at, kind)
+                if at == number && matches!(needs, Needs::Names | Needs::NamesSync) =>
+            {
+                Go::HalfWay(kind)
             }
             Fault::Full(at) if at == number && needs_space => {
                 Go::HalfWay(io::ErrorKind::StorageFull)
@@ -441,29 +457,33 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
-        let go = state.begin(Needs::Nothing)?;
+        let go = state.begin(Needs::Names)?;
         let content = *state.names.get(from).ok_or_else(|| not_found(from))?;
         if state.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        state.name(to, Some(content));
-        state.name(from, None);
+        if !go.is_refused() {
+            state.name(to, Some(content));
+            state.name(from, None);
+        }
         result(go)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
-        let go = state.begin(Needs::Nothing)?;
+        let go = state.begin(Needs::Names)?;
         if !state.names.contains_key(name) {
             return Err(not_found(name));
         }
-        state.name(name, None);
+        if !go.is_refused() {
+            state.name(name, None);
+        }
         result(go)
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         let mut state = self.state();
-        result(state.begin(Needs::Sync)?)?;
+        result(state.begin(Needs::NamesSync)?)?;
         let pending = std::mem::take(&mut state.pending_names);
         let is_inside = |name: &str| name.split('/').next() == Some(folder);
         let (synced, pending): (Vec<_>, _) =
