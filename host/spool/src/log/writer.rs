@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -101,6 +101,18 @@ impl Drop for WriterThread {
     }
 }
 
+/// Tidies until nothing is left of that or `has_work`, and looks once in `every` at the free space:
+/// what is tidied takes some, and gives some back.
+pub(super) fn tidy<D: Disk>(log: &mut Log<D>, every: Duration, mut has_work: impl FnMut() -> bool) {
+    let mut looked = Instant::now();
+    while log.tidy() && !has_work() {
+        if looked.elapsed() >= every {
+            log.look();
+            looked = Instant::now();
+        }
+    }
+}
+
 fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
     let mut operations = Vec::with_capacity(BATCH);
     let mut answers = Vec::with_capacity(BATCH);
@@ -110,9 +122,10 @@ fn run<D: Disk>(mut log: Log<D>, waiting: &Receiver<Job>) {
         // Between two batches a slice at most, so that operations wait for no more. Without a batch
         // it goes on as well: others may have filled the disk, or left it.
         let mut next = None;
-        while next.is_none() && log.tidy() {
+        tidy(&mut log, LOOK, || {
             next = waiting.try_recv().ok();
-        }
+            next.is_some()
+        });
         log.look();
         let first = match next.map_or_else(|| waiting.recv_timeout(LOOK), Ok) {
             Err(RecvTimeoutError::Timeout) => continue,

@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::report::{Finding, Report};
 use crate::log::store::Log;
-use crate::log::{Shared, recover};
-use crate::{Domain, Fate, Filter, Held, Retry, Settled};
+use crate::log::{Shared, recover, writer};
+use crate::{Admission, Domain, Fate, Filter, Held, Retry, Settled};
 
 const FULL: Condition =
     Condition { full: true, no_inodes: false, no_descriptors: false, read_only: false };
@@ -293,5 +293,27 @@ fn an_old_segment_that_is_damaged_is_left_alone() {
         assert!(parts < 100, "{name}: it ends");
         assert_eq!((rig.old(), disk.content(&first) == before), (1, true), "{name}");
         assert_eq!(rig.held(), held, "{name}");
+    }
+}
+
+#[test]
+fn a_conversion_says_while_it_goes_on_how_much_space_is_left() {
+    for (every, is_told) in [(Duration::ZERO, true), (Duration::from_secs(3_600), false)] {
+        let disk = old("clean");
+        let Rig { mut log, shared, .. } = open(&disk).expect("it can be read");
+        let before = *shared.admission.borrow();
+        assert!(matches!(before, Admission::Open { .. }), "{before:?}");
+        let mut told = Vec::new();
+        writer::tidy(&mut log, every, || {
+            disk.set_free(0);
+            told.push(*shared.admission.borrow());
+            told.len() == 3
+        });
+        let last = if is_told { Admission::Full } else { before };
+        assert_eq!(told, [before, last, last]);
+        assert!(shared.index().segments.old() > 0, "it was under way");
+        disk.set_free(1 << 40);
+        writer::tidy(&mut log, every, || false);
+        assert_eq!(shared.index().segments.old(), 0);
     }
 }
