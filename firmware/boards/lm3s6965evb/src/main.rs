@@ -4,6 +4,8 @@
 
 mod reset;
 
+use core::pin::pin;
+
 use cortex_m_rt::entry;
 #[cfg(feature = "defmt")]
 use defmt_semihosting as _;
@@ -64,7 +66,10 @@ async fn application(spawner: Spawner) {
             static_cell::StaticCell::new();
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
     };
-    let _ended = postern_device::run(ethernet, card, &mut Evb, MEMORY.take(), start).await;
+    // Awaited at once, it would be on the stack twice before it is where it stays.
+    let mut evb = Evb;
+    let run = pin!(postern_device::run(ethernet, card, &mut evb, MEMORY.take(), start));
+    let _ended = run.await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);
     reset::restart()
