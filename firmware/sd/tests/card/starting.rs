@@ -48,6 +48,17 @@ fn every_delay_that_is_allowed_is_waited_for() {
 }
 
 #[test]
+fn a_card_that_is_not_busy_is_not_waited_for() {
+    let qemu = Behaviour { answers_at_once: true, ocr_response: 1, csd: None, ..HIGH_CAPACITY };
+    for behaviour in [HIGH_CAPACITY, STANDARD, VERSION_1, qemu] {
+        let begun_ns = now_ns();
+        let _ready = ready(behaviour);
+        let took = Duration::from_nanos(now_ns() - begun_ns);
+        assert!(took < behaviour.initialises_for + Duration::from_millis(10), "{took:?}");
+    }
+}
+
+#[test]
 fn oddities_of_qemu_are_taken() {
     let behaviour = Behaviour { ocr_response: 1, csd: None, says_status: false, ..HIGH_CAPACITY };
     let (mut card, _) = ready(behaviour);
