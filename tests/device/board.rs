@@ -11,6 +11,9 @@ use postern_tests::qemu::silent_firmware;
 
 use crate::rig::{CARD, Rig};
 
+/// Within this a card that is not busy is mounted; one that seems to be is waited for longer.
+const NOT_BUSY_S: f64 = 2.0;
+
 #[test]
 fn it_says_what_led_to_its_start() {
     let begun = Instant::now();
@@ -26,7 +29,16 @@ fn it_says_what_led_to_its_start() {
     assert!(starts[0].starts_with("Power"), "{starts:?}");
     assert!(starts[1].starts_with("Watchdog"), "{starts:?}");
     drop(rig.client());
+    let log = rig.device.log();
+    let mounts_s: Vec<_> = log.iter().filter_map(|line| mounted_s(line)).collect();
+    assert!(mounts_s.len() == 2 && mounts_s.iter().all(|s| *s < NOT_BUSY_S), "{mounts_s:?}");
     rig.end();
+}
+
+/// The time of a start at which its card was mounted, if `line` says so.
+fn mounted_s(line: &str) -> Option<f64> {
+    let (time_s, _) = line.split_once(" INFO card mounted")?;
+    time_s.trim().parse().ok()
 }
 
 #[test]
