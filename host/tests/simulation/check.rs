@@ -81,6 +81,7 @@ impl Story {
             to.free <= *asked && domain.put_off.is_none_or(|put_off| put_off < *asked)
         });
         match asked {
+            Some(asked) if domain.on_demand => Some(free.max(asked + soon)),
             Some(asked) => Some(by_itself.min(free.max(asked + soon))),
             None if domain.on_demand => None,
             None => Some(by_itself),
