@@ -97,3 +97,28 @@ impl AsyncWrite for QuickAck {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::net::sockopt::{set_tcp_quickack, tcp_quickack};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_received_is_acknowledged_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let ours = TcpStream::connect(address).await.expect("it listens");
+        let (mut theirs, _) = listener.accept().await.expect("a connection");
+        let mut ours = QuickAck::new(ours);
+        for _ in 0..3 {
+            set_tcp_quickack(&ours.0, false).expect("a TCP socket");
+            assert!(!tcp_quickack(&ours.0).expect("a TCP socket"));
+            theirs.write_all(b"a reply").await.expect("connected");
+            ours.read_exact(&mut [0; 7]).await.expect("it was sent");
+            assert!(tcp_quickack(&ours.0).expect("a TCP socket"));
+        }
+    }
+}
