@@ -45,8 +45,8 @@ impl Spi {
 }
 
 impl Select {
-    /// Drives it, high at first: nothing is driven before the pin is enabled, and QEMU keeps what is
-    /// written only of a pin that is an output by then.
+    /// Drives it, high at first: nothing is driven before the pin is enabled, and QEMU keeps what
+    /// is written only of a pin that is an output by then.
     pub fn start() -> Self {
         D_DIR.set(1);
         D_DATA_0.write(1);
