@@ -61,6 +61,8 @@ macro_rules! conformance_cases {
                 a_turn_that_lapses_loses_its_claims_and_cannot_settle
                 a_domain_has_no_more_turns_than_its_limit
                 a_turn_that_is_drained_ends_no_release_that_another_goes_on_with
+                a_turn_that_is_drained_ends_its_release_though_some_is_put_off
+                a_turn_that_puts_off_ends_the_release_that_others_go_on_with
                 what_is_not_settled_waits_again_at_once
                 those_who_deliver_hear_of_what_is_due
                 domains_are_due_in_the_order_of_their_waiting

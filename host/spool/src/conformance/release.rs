@@ -100,6 +100,42 @@ pub async fn a_turn_that_is_drained_ends_no_release_that_another_goes_on_with<S:
 }
 
 /// Case.
+pub async fn a_turn_that_is_drained_ends_its_release_though_some_is_put_off<S: Stand>() {
+    let mut stand = S::new();
+    put(stand.spool(), &["bob@client.example"], b"text").await;
+    stand.spool().release(&[client()], Wake::Etrn).await.expect("up");
+    let one = turn(stand.spool(), &client()).await;
+    assert!(one.asked);
+    let claims = claim(stand.spool(), &one).await;
+    let later = deferred(&claims[0], Retry::In(seconds(900)));
+    assert_eq!(settle(stand.spool(), &one, later).await, Recorded::Kept);
+    stand.spool().end(one, Next::Drained).await.expect("up");
+    put(stand.spool(), &["bob@client.example"], b"text").await;
+    for _ in 0..2 {
+        let due = stand.spool().due(None, 10).await.expect("up");
+        assert_eq!((due.len(), due[0].asked), (1, false));
+        stand.reopen();
+    }
+}
+
+/// Case.
+pub async fn a_turn_that_puts_off_ends_the_release_that_others_go_on_with<S: Stand>() {
+    let stand = S::new();
+    let spool = stand.spool();
+    put(spool, &["bob@client.example"], b"text").await;
+    put(spool, &["bob@client.example"], b"text").await;
+    spool.release(&[client()], Wake::Etrn).await.expect("up");
+    let (first, second) = (turn(spool, &client()).await, turn(spool, &client()).await);
+    assert!(first.asked && second.asked);
+    assert_eq!(spool.claim(&first, 1).await.expect("up").len(), 1);
+    spool.end(second, put_off(Retry::In(seconds(900)))).await.expect("up");
+    spool.end(first, Next::More).await.expect("up");
+    assert_eq!(due(spool).await, []);
+    stand.clock().advance(seconds(900));
+    assert!(!turn(spool, &client()).await.asked, "it had its try");
+}
+
+/// Case.
 pub async fn those_who_deliver_hear_of_what_is_due<S: Stand>() {
     let stand = S::new();
     let spool = stand.spool();
