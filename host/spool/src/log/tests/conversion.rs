@@ -317,3 +317,24 @@ fn a_conversion_says_while_it_goes_on_how_much_space_is_left() {
         assert_eq!(shared.index().segments.old(), 0);
     }
 }
+
+#[test]
+fn a_conversion_begins_when_there_is_room_for_all_of_a_segment() {
+    let start = old("clean");
+    let length = {
+        let rig = open(&start.after(Loss::Nothing, Fault::None)).expect("it can be read");
+        let index = rig.shared.index();
+        let first = index.segments.first_old(u64::MAX).expect("there are two");
+        index.segments.get(first).expect("it is there").length
+    };
+    // Besides: one segment that mail never gets, and four for the tidying.
+    let least = length + 5 * TINY.segment_bytes;
+    for (free, begins) in [(least - 1, false), (least, true)] {
+        let disk = start.after(Loss::Nothing, Fault::None);
+        disk.set_free(free);
+        let mut rig = open(&disk).expect("it can be read");
+        rig.convert();
+        assert_eq!(rig.old() < 2, begins, "{free} free for {length}");
+        rig.assert_whole("as far as there is room");
+    }
+}

@@ -168,12 +168,17 @@ fn the_body_of_a_record_that_is_damaged_is_kept_in_the_quarantine() {
 
 #[test]
 fn an_index_file_of_another_segment_is_not_believed() {
-    let (disk, other) = (open(&filled()).disk, open(&filled()).disk);
-    let name = segments(&disk).remove(0).replace(".log", ".idx");
-    let wrong = content(&other, &name);
-    disk.damage(&name, |content| *content = wrong);
-    let rig = open(&disk);
+    let (right, other) = (open(&filled()), open(&filled()));
+    let ids = |rig: &Rig| -> Vec<_> {
+        let held = rig.shared.list(&Filter::default(), None, usize::MAX).items;
+        held.into_iter().map(|held| held.id).collect()
+    };
+    let name = segments(&right.disk).remove(0).replace(".log", ".idx");
+    let wrong = content(&other.disk, &name);
+    right.disk.damage(&name, |content| *content = wrong);
+    let rig = open(&right.disk);
     assert_eq!((held(&rig), &rig.report.findings[..]), (10, &[][..]));
+    assert_eq!(ids(&rig), ids(&right));
 }
 
 #[test]

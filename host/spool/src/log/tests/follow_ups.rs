@@ -4,7 +4,8 @@
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::conformance::{body, envelope};
-use crate::{Domain, Fate, Filter, NewMessage, Retry, Settled};
+use crate::log::record::SEGMENT_HEAD;
+use crate::{Domain, Fate, Filter, NewMessage, Next, Retry, Settled};
 
 const SECTOR: usize = 512;
 
@@ -81,4 +82,33 @@ fn a_follow_up_and_its_settling_are_there_together_wherever_their_write_was_torn
     }
     println!("writes of a settling and its follow-up: torn {torn}, whole {whole}");
     assert!(torn >= 6_000 && whole >= 4);
+}
+
+/// It is written alone: nothing need stand before it, as where it is the first of a segment.
+#[test]
+fn a_follow_up_to_what_is_left_as_it_was_needs_no_record_before_it() {
+    let mut rig = open(SimDisk::new(Fault::None));
+    rig.put(&[(&["a@one.example"], 300)]);
+    let mut follow_ups = 0;
+    while !rig.disk.names().iter().any(|name| name == "segments/00000002.log") {
+        let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+        let follow = NewMessage { envelope: envelope(&["ann@sender.example"]), body: body(7, 900) };
+        let (id, follow) = (claims[0].id, Some(follow));
+        let done = vec![Settled { id, fates: Vec::new(), retry: Retry::Now, follow }];
+        let operation = rig.shared.settling(&turn, done).expect("it goes on");
+        assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
+        rig.shared.end_turn(&turn, &Next::More).expect("it goes on");
+        follow_ups += 1;
+    }
+    let rig = open(rig.disk.after(Loss::All, Fault::None));
+    assert_eq!(rig.report.findings, []);
+    let held = rig.shared.list(&Filter::default(), None, 99).items;
+    let sender = Domain::new("sender.example");
+    let follows: Vec<_> = held.iter().filter(|held| held.domain == sender).collect();
+    assert_eq!((follows.len(), held.len()), (follow_ups, follow_ups + 1));
+    let place = {
+        let index = rig.shared.index();
+        index.slots[index.items_of(follows[follow_ups - 1].id)[0]].put
+    };
+    assert_eq!((place.segment, place.offset as usize), (2, SEGMENT_HEAD));
 }
