@@ -230,7 +230,7 @@ impl<S: Spool> Shared<S> {
         self.known().in_question.contains(domain)
     }
 
-    /// The host was asked, and has answered.
+    /// The host was asked, whatever it said.
     fn asked_it(&self, domain: &Domain) {
         self.known().in_question.remove(domain);
     }

@@ -139,9 +139,9 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         self.forget_idle(host);
     }
 
-    /// Whether another turn is connected to `host`, which a turn could not reach: it is there, and
-    /// takes no more connections for now.
-    pub(super) fn is_talking(&mut self, host: &H, now: Instant) -> bool {
+    /// Notes that a turn could not reach `host`, if another is connected to it: it is there then,
+    /// and takes no more connections for now. False where none is.
+    pub(super) fn took_no_second(&mut self, host: &H, now: Instant) -> bool {
         let Some(known) = self.known.get_mut(host).filter(|known| known.connections > 0) else {
             return false;
         };
@@ -322,13 +322,13 @@ mod tests {
     #[test]
     fn a_host_that_takes_no_second_connection_is_not_away() {
         let mut hosts = Hosts::new();
-        assert!(!hosts.is_talking(&HOST, at(0)));
+        assert!(!hosts.took_no_second(&HOST, at(0)));
         hosts.connected(&HOST);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(0)), Plan::Try { soon: false });
-        assert!(hosts.is_talking(&HOST, at(0)));
+        assert!(hosts.took_no_second(&HOST, at(0)));
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(4)), Plan::Busy);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(5)), Plan::Try { soon: false });
-        assert!(hosts.is_talking(&HOST, at(5)));
+        assert!(hosts.took_no_second(&HOST, at(5)));
         hosts.disconnected(&HOST);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(6)), Plan::Try { soon: false });
         assert!(hosts.known.is_empty());

@@ -303,7 +303,7 @@ impl<S: Spool> Work<'_, S> {
             }
         };
         let now = self.shared.engine.clock.instant();
-        if self.shared.hosts().is_talking(host, now) {
+        if self.shared.hosts().took_no_second(host, now) {
             tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
             return Ok((Next::Untried, End::Done));
         }

@@ -1,14 +1,16 @@
 //! Hosts of which it is in doubt whether they are at fault, or away.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use postern::net::listener::Terms;
 use postern_core::envelope::State;
 use postern_spool::NextTry;
+use tokio::sync::watch;
 
 use crate::peer::Peer;
-use crate::{Server, answering, moments, to, within};
+use crate::{Server, answering, moments, terms, to, within};
 
 /// Longer than any pause of a message or domain.
 const PAUSE: Duration = Duration::from_secs(4 * 60 * 60);
@@ -64,6 +66,32 @@ async fn a_second_connection_that_is_turned_away_does_not_end_the_first() {
     }
 }
 
+/// The message goes within six releases, each given 40 looks: no clock jumps while it is sent.
+async fn goes_once_released(server: &Server, peer: &Peer) {
+    let mut moments = moments();
+    for look in 0..6 * 40 {
+        if !peer.got().is_empty() {
+            break;
+        }
+        if look % 40 == 0 {
+            server.clock.advance(PAUSE);
+            server.release("b.example").await;
+        }
+        moments.tick().await;
+    }
+    assert_eq!(peer.got().len(), 1, "connections: {}", peer.connections());
+}
+
+/// Does to `bad@` and to the postmaster what `reply` says, and takes mail for all others.
+async fn against_some(reply: &'static str) -> Peer {
+    Peer::start(answering(move |line| {
+        let is_meant =
+            ["RCPT TO:<bad", "RCPT TO:<postmaster"].iter().any(|it| line.starts_with(it));
+        is_meant.then(|| reply.to_owned())
+    }))
+    .await
+}
+
 /// What a host refuses of a message before it has taken anything, and then closes the connection.
 #[tokio::test]
 async fn a_refusal_of_some_recipients_is_in_doubt_too() {
@@ -108,15 +136,7 @@ async fn a_host_that_cannot_tell_gets_its_other_mail_though_a_connection_was_los
     server.run();
     server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
     server.hold(&["bob@b.example"], BODY).await;
-    for _ in 0..6 {
-        server.clock.advance(PAUSE);
-        server.release("b.example").await;
-        let mut moments = moments();
-        for _ in 0..40 {
-            moments.tick().await;
-        }
-    }
-    assert_eq!(peer.got().len(), 1, "connections: {}", peer.connections());
+    goes_once_released(&server, &peer).await;
 }
 
 /// A host that was not set up refused us; it is now, and can't tell of its postmaster.
@@ -137,26 +157,13 @@ async fn a_suspended_host_that_cannot_tell_of_its_postmaster_is_tried_with_mail(
     server.run();
     server.wait("b.example", |queue| queue.suspended.is_some()).await;
     healed.store(true, Ordering::Relaxed);
-    for _ in 0..6 {
-        server.clock.advance(PAUSE);
-        server.release("b.example").await;
-        let mut moments = moments();
-        for _ in 0..40 {
-            moments.tick().await;
-        }
-    }
-    assert_eq!(peer.got().len(), 1, "connections: {}", peer.connections());
+    goes_once_released(&server, &peer).await;
 }
 
 /// A host without a postmaster has taken mail before it refuses a message, alone in its turn.
 #[tokio::test]
 async fn a_host_that_takes_mail_is_not_suspended_for_one_refusal() {
-    let peer = Peer::start(answering(|line| {
-        let is_refused =
-            ["RCPT TO:<bad", "RCPT TO:<postmaster"].iter().any(|it| line.starts_with(it));
-        is_refused.then(|| "550 5.1.1 nobody".to_owned())
-    }))
-    .await;
+    let peer = against_some("550 5.1.1 nobody").await;
     let mut server = Server::new(&[("b.example", to(peer.address))]);
     server.run();
     for (to, taken) in [("bob@b.example", 1), ("bad@b.example", 1), ("bob@b.example", 2)] {
@@ -178,12 +185,7 @@ async fn a_host_that_takes_mail_is_not_suspended_for_one_refusal() {
 /// It refuses a recipient, and hangs up; and so it does when it is asked for its postmaster.
 #[tokio::test]
 async fn a_host_that_hangs_up_at_what_it_refuses_gets_its_other_mail() {
-    let peer = Peer::start(answering(|line| {
-        let hangs_up =
-            ["RCPT TO:<bad", "RCPT TO:<postmaster"].iter().any(|it| line.starts_with(it));
-        hangs_up.then(String::new)
-    }))
-    .await;
+    let peer = against_some("").await;
     let mut server = Server::new(&[("b.example", to(peer.address))]);
     server.hold(&["bad@b.example"], BODY).await;
     server.hold(&["bob@b.example"], BODY).await;
@@ -196,4 +198,34 @@ async fn a_host_that_hangs_up_at_what_it_refuses_gets_its_other_mail() {
         }
     })
     .await;
+}
+
+/// A configuration that is read while a turn runs gives the domain another host. What the old one
+/// would refuse from then on is not kept: it goes to the new one.
+#[tokio::test]
+async fn an_old_host_is_sent_nothing_more_and_refuses_nothing() {
+    let (new, moved) = (Peer::start(answering(|_| None)).await, Arc::new(OnceLock::new()));
+    let (came, move_it) = (AtomicUsize::new(0), Arc::clone(&moved));
+    let old = Peer::start(answering(move |line| {
+        if !line.starts_with("RCPT") {
+            return None;
+        }
+        let came = came.fetch_add(1, Ordering::Relaxed);
+        if came == 3 {
+            let (terms, anew): &(watch::Sender<Terms>, Terms) = move_it.get().expect("it is set");
+            terms.send_replace(anew.clone());
+        }
+        (came > 3).then(|| "550 5.1.1 moved away".to_owned())
+    }))
+    .await;
+    let mut server = Server::new(&[("b.example", to(old.address))]);
+    let anew = terms(&[("b.example", to(new.address))]);
+    assert!(moved.set((server.terms.clone(), anew)).is_ok());
+    // Too few for a second turn beside the first.
+    for _ in 0..8 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    server.run();
+    server.wait_empty("b.example").await;
+    assert_eq!((old.got().len(), new.got().len()), (4, 4));
 }
