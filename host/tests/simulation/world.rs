@@ -67,7 +67,7 @@ impl World {
         state
     }
 
-    /// Lets time go on.
+    /// Lets the simulation's time go on, in no time of the machine's.
     pub async fn pass(&self, ms: u64) {
         if ms > 0 {
             tokio::time::sleep_until(Instant::now() + Duration::from_millis(ms)).await;

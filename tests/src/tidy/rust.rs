@@ -196,7 +196,8 @@ pub fn smtp_syntax(source: &Source) -> Vec<String> {
 /// A test that sleeps is slow where it passes and fails where the machine is slower.
 pub fn sleeping_tests(source: &Source) -> Vec<String> {
     matching(source, test_part(source), |word| {
-        word.text == "sleep" && word.before.iter().all(|before| before == ":")
+        let sleeps = matches!(word.text.as_str(), "sleep" | "sleep_until");
+        sleeps && word.before.iter().all(|before| before == ":")
     })
 }
 
@@ -299,6 +300,8 @@ mod tests {
         let sleeps = |path, text| found(sleeping_tests, path, text);
         let sleep = ["fn f() { std::thread::sl", "eep(d) }"].concat();
         assert_eq!(sleeps("tests/a.rs", &sleep), 1);
+        let until = ["async fn f() { tokio::time::sl", "eep_until(at).await }"].concat();
+        assert_eq!(sleeps("tests/a.rs", &until), 1);
         assert_eq!(sleeps("host/src/a.rs", &sleep), 0);
         let in_tests = format!("#[cfg(test)] mod tests {{ {sleep} }}");
         assert_eq!(sleeps("host/src/a.rs", &in_tests), 1);
