@@ -82,6 +82,11 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.map.set(&mut self.medium, head, State::Part).await?;
             self.counts.messages = self.counts.messages.saturating_sub(was_known.into());
             self.counts.flagged = self.counts.flagged.saturating_sub(flagged);
+            if !change.added_flagged {
+                // The next one that fails is news again.
+                let told = &mut self.counts.told.failed;
+                *told = told.saturating_sub(flagged);
+            }
         }
         if change.added.is_some() {
             self.counts.messages += 1;
@@ -98,6 +103,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             generation: self.map.generation,
             boot: self.boot(),
             time_unix_s: self.last_known_time(),
+            told: self.told(),
             change: *change,
         };
         let places = self.medium.geometry.record_blocks(record.sequence);
@@ -144,6 +150,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             time_unix_s: self.last_known_time(),
             messages: self.messages(),
             flagged: self.flagged(),
+            told: self.told(),
             used: self.map.used,
             cursor: self.map.cursor,
             stale: self.map.stale_ahead(),

@@ -16,10 +16,13 @@
 //! | 2 | where the search for a free extent goes on |
 //! | 8 | pages whose first place did not take them: a bit each, page 0 the lowest |
 //! | 8 | the same of the second place |
+//! | 4 | failed messages that the owner has been told of |
+//! | 4 | the boot in which he was told |
 //! | … | zeros |
 //! | 4 | checksum |
 
 use crate::Block;
+use crate::journal::Told;
 use crate::octets::{Put, Take};
 
 /// For each of the two places of a page, the pages that it did not take when they were written
@@ -38,6 +41,7 @@ pub(crate) struct Head {
     pub(crate) used: u32,
     pub(crate) cursor: u16,
     pub(crate) stale: Stale,
+    pub(crate) told: Told,
 }
 
 impl Head {
@@ -52,6 +56,7 @@ impl Head {
         used: 0,
         cursor: 0,
         stale: [0; 2],
+        told: Told { failed: 0, boot: 0 },
     };
 
     pub(crate) fn write(&self, content: &mut Block) {
@@ -65,7 +70,9 @@ impl Head {
             .u32(self.used)
             .u16(self.cursor)
             .u64(self.stale[0])
-            .u64(self.stale[1]);
+            .u64(self.stale[1])
+            .u32(self.told.failed)
+            .u32(self.told.boot);
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -80,6 +87,7 @@ impl Head {
             used: fields.u32()?,
             cursor: fields.u16()?,
             stale: [fields.u64()?, fields.u64()?],
+            told: Told { failed: fields.u32()?, boot: fields.u32()? },
         })
     }
 }
@@ -88,6 +96,7 @@ impl Head {
 mod tests {
     use super::Head;
     use crate::BLOCK;
+    use crate::journal::Told;
 
     #[test]
     fn what_is_written_is_read() {
@@ -101,6 +110,7 @@ mod tests {
             used: 8,
             cursor: 9,
             stale: [1 << 32, 7],
+            told: Told { failed: 3, boot: 2 },
         };
         let mut content = [0; BLOCK];
         head.write(&mut content);

@@ -43,11 +43,11 @@ impl Serial {
         u64::from(self.boot) << 32 | u64::from(self.count)
     }
 
-    fn put(self, fields: &mut Put<'_>) {
+    pub(crate) fn put(self, fields: &mut Put<'_>) {
         fields.u32(self.count).u32(self.boot);
     }
 
-    fn take(fields: &mut Take<'_>) -> Option<Self> {
+    pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
         let count = fields.u32()?;
         Some(Self { count, boot: fields.u32()? })
     }

@@ -14,7 +14,7 @@
 //! | checkpoint, odd | the same again |
 //! | journal | a ring of records |
 //! | journal | the same again |
-//! | post-mortem | reserved for what a device leaves behind when it is reset |
+//! | post-mortem | a ring of records of what a device left behind when it was reset |
 //! | log | reserved for a device's log |
 //! | image, image | reserved for two firmware images |
 //! | extents | the messages |
@@ -198,7 +198,7 @@ impl Geometry {
         self.journals.map(|journal| journal + u32::try_from(index).unwrap_or(0))
     }
 
-    /// The blocks reserved for what a device leaves behind when it is reset.
+    /// The blocks of what a device left behind when it was reset.
     pub fn post_mortem(&self) -> Range<u32> {
         self.post_mortem..self.post_mortem + POST_MORTEM_BLOCKS
     }

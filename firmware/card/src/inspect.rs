@@ -6,7 +6,7 @@ use crate::geometry::PAGES_MAX;
 use crate::map::State;
 use crate::message::{Message, MessageId, Reader};
 use crate::settings::{SETTINGS_MAX, Settings};
-use crate::{Card, Fault, Geometry, Recovery, Store};
+use crate::{Card, Fault, Geometry, PostMortem, Recovery, Store};
 
 /// Extents, and one bit for each.
 const EXTENTS: usize = NO_EXTENT as usize + 1;
@@ -110,6 +110,11 @@ impl<C: Card> Inspection<C> {
     /// The last time that the device knew and noted.
     pub fn last_known_time(&self) -> u64 {
         self.store.last_known_time()
+    }
+
+    /// The post-mortem that mount number `boot` has written, if it is still there.
+    pub async fn post_mortem(&mut self, boot: u32) -> Result<Option<PostMortem>, Fault<C::Error>> {
+        self.store.post_mortem(boot).await
     }
 
     /// How many messages there are.

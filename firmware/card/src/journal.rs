@@ -16,10 +16,13 @@
 //! | 2 | head extent of the removed message; 65,535: none |
 //! | 12, 12 | chains that the next checkpoint frees; 0 extents: none |
 //! | 2 | an extent with a bad block, which is not used again; 65,535: none |
+//! | 4 | failed messages that the owner has been told of |
+//! | 4 | the boot in which he was told |
 //! | … | zeros |
 //! | 4 | checksum |
 //!
-//! A record without any of these says that a mount has taken a boot number.
+//! A record without any of these changes says that a mount has taken a boot number, or that the owner
+//! was told something.
 
 use crate::Block;
 use crate::extent::{Chain, NO_EXTENT, Serial};
@@ -28,6 +31,15 @@ use crate::octets::{Put, Take};
 
 const FLAG_ADDED: u8 = 1;
 const FLAG_REMOVED: u8 = 2;
+
+/// What the owner of a card has been told: the device tells only what is new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Messages that have failed.
+    pub failed: u32,
+    /// The boot in which it was told: crashes before it are known.
+    pub boot: u32,
+}
 
 /// What a record changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +61,8 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// A mount has taken a boot number.
-    pub(crate) const BOOT: Self = Self {
+    /// No message has changed, but what each record says has.
+    pub(crate) const NONE: Self = Self {
         added: None,
         added_flagged: false,
         removed: None,
@@ -61,12 +73,12 @@ impl Change {
 
     /// A block of an extent could not be written.
     pub(crate) fn bad(extent: u16) -> Self {
-        Self { bad: Some(extent), ..Self::BOOT }
+        Self { bad: Some(extent), ..Self::NONE }
     }
 
     /// A message was committed.
     pub(crate) fn commit(added: Chain) -> Self {
-        Self { added: Some(added), ..Self::BOOT }
+        Self { added: Some(added), ..Self::NONE }
     }
 
     /// A message was removed.
@@ -76,7 +88,7 @@ impl Change {
             removed: Some(old.chain.head),
             removed_flagged: old.flagged,
             freed: [Some(old.chain), body],
-            ..Self::BOOT
+            ..Self::NONE
         }
     }
 
@@ -112,6 +124,7 @@ pub(crate) struct Record {
     pub(crate) generation: u32,
     pub(crate) boot: u32,
     pub(crate) time_unix_s: u64,
+    pub(crate) told: Told,
     pub(crate) change: Change,
 }
 
@@ -131,6 +144,7 @@ impl Record {
         fields.u16(change.removed.unwrap_or(NO_EXTENT));
         change.freed.iter().for_each(|chain| put_chain(&mut fields, *chain));
         fields.u16(change.bad.unwrap_or(NO_EXTENT));
+        fields.u32(self.told.failed).u32(self.told.boot);
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -148,7 +162,8 @@ impl Record {
             freed: [take_chain(&mut fields)?, take_chain(&mut fields)?],
             bad: take_extent(&mut fields)?,
         };
-        Some(Self { sequence, generation, boot, time_unix_s, change })
+        let told = Told { failed: fields.u32()?, boot: fields.u32()? };
+        Some(Self { sequence, generation, boot, time_unix_s, told, change })
     }
 }
 
@@ -195,7 +210,7 @@ impl Tip {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Record};
+    use super::{Change, Record, Told};
     use crate::BLOCK;
     use crate::extent::{Chain, Serial};
 
@@ -212,10 +227,11 @@ mod tests {
             bad: None,
         };
         let removed = Change { removed_flagged: true, added_flagged: false, added: None, ..whole };
-        for change in [Change::BOOT, Change::commit(chain(1, 2)), Change::bad(5), whole, removed] {
+        for change in [Change::NONE, Change::commit(chain(1, 2)), Change::bad(5), whole, removed] {
             let (sequence, generation) = (u64::MAX - 1, 12);
             let (boot, time_unix_s) = (3, 1_700_000_000);
-            let record = Record { sequence, generation, boot, time_unix_s, change };
+            let told = Told { failed: 2, boot: 1 };
+            let record = Record { sequence, generation, boot, time_unix_s, told, change };
             let mut content = [0; BLOCK];
             record.write(&mut content);
             assert_eq!(Record::read(&content), Some(record));
@@ -224,11 +240,11 @@ mod tests {
 
     #[test]
     fn the_cost_is_what_is_read() {
-        assert_eq!(Change::BOOT.cost(), 1);
+        assert_eq!(Change::NONE.cost(), 1);
         let chain = Chain { head: 1, extents: 4, serial: Serial::NONE };
         assert_eq!(Change::commit(chain).cost(), 1);
         let freed = [Some(chain), Some(chain)];
-        let change = Change { freed, removed: Some(1), ..Change::BOOT };
+        let change = Change { freed, removed: Some(1), ..Change::NONE };
         assert_eq!((change.freed_extents(), change.cost()), (8, 7));
     }
 }

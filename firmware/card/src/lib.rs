@@ -24,6 +24,7 @@
 //! | `store` | the state of a mounted card, and queries |
 //! | `read`, `change` | reading a message; the journal and checkpoints written |
 //! | `draft`, `mount` | writing a message; recovery |
+//! | `post_mortem` | what a reset leaves behind |
 //! | `format`, `inspect` | a new card; a check without writing |
 //!
 //! No future holds a block: the buffer is in `medium`.
@@ -46,6 +47,7 @@ mod medium;
 mod message;
 mod mount;
 mod octets;
+mod post_mortem;
 mod read;
 mod seal;
 pub mod settings;
@@ -59,7 +61,9 @@ pub use fault::Fault;
 pub use format::{FormatFault, format, format_as};
 pub use geometry::{Geometry, Layout};
 pub use inspect::{Checked, Finding, Inspection};
+pub use journal::Told;
 pub use message::{Message, MessageId, Reader};
 pub use mount::Recovery;
+pub use post_mortem::{CALLS, Cause, Ended, Network, PostMortem};
 pub use store::Store;
 pub use superblock::VERSION;

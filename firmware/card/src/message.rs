@@ -31,6 +31,14 @@ impl MessageId {
         Self { serial: chain.serial, head: chain.head }
     }
 
+    pub(crate) fn new(serial: Serial, head: u16) -> Self {
+        Self { serial, head }
+    }
+
+    pub(crate) fn own_serial(self) -> Serial {
+        self.serial
+    }
+
     pub(crate) fn head(self) -> u16 {
         self.head
     }

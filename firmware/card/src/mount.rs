@@ -89,7 +89,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
         // Serials contain the boot number, so it is on the card before the first draft begins.
         self.has_failed = true;
-        self.log(&Change::BOOT, 0).await?;
+        self.log(&Change::NONE, 0).await?;
         self.has_failed = false;
         Ok(self.recovery(&replayed))
     }
@@ -114,6 +114,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.time_unix_s = head.time_unix_s;
         self.counts.messages = head.messages;
         self.counts.flagged = head.flagged;
+        self.counts.told = head.told;
         Ok(are_both_read)
     }
 
@@ -180,6 +181,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.counts.time_unix_s = record.time_unix_s;
             let added = self.add_chain(&record.change).await?;
             self.apply(&record.change).await?;
+            self.counts.told = record.told;
             if let Some(last) = added.last {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }

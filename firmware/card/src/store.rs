@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::extent::PAYLOAD;
-use crate::journal::Tip;
+use crate::journal::{Change, Tip, Told};
 use crate::map::{Map, State};
 use crate::medium::Medium;
 use crate::message::{Message, MessageId};
@@ -45,6 +45,7 @@ pub(crate) struct Counts {
     pub(crate) time_unix_s: u64,
     pub(crate) messages: u32,
     pub(crate) flagged: u32,
+    pub(crate) told: Told,
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
@@ -54,7 +55,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             medium: Medium::new(card),
             map: Map::new(),
             tip: Tip::new(0),
-            counts: Counts { boot: 0, time_unix_s: 0, messages: 0, flagged: 0 },
+            counts: Counts {
+                boot: 0,
+                time_unix_s: 0,
+                messages: 0,
+                flagged: 0,
+                told: Told { failed: 0, boot: 0 },
+            },
             settings_octets: 0,
             seed: [0; 32],
             drafts: 0,
@@ -134,6 +141,18 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// Notes the time. It goes to the card with what is written next.
     pub fn note_time(&mut self, unix_s: u64) {
         self.counts.time_unix_s = unix_s;
+    }
+
+    /// What the owner has been told.
+    pub fn told(&self) -> Told {
+        self.counts.told
+    }
+
+    /// Notes what the owner has been told. Once this has returned, it is on stable storage.
+    pub async fn note_told(&mut self, told: Told) -> Result<(), Fault<C::Error>> {
+        self.check_ready()?;
+        self.counts.told = told;
+        self.change(&Change::NONE).await
     }
 
     /// How many messages there are.

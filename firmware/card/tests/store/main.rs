@@ -8,6 +8,7 @@ mod healing;
 mod inspection;
 mod life;
 mod long_lives;
+mod post_mortem;
 mod power_cuts;
 mod sim;
 mod world;
