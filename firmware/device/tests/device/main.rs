@@ -5,6 +5,7 @@ mod sim;
 
 mod bad_links;
 mod cards;
+mod links;
 mod power_cuts;
 mod receiving;
 mod relaying;

@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod contents;
+pub mod frames;
 pub mod hop;
+pub mod host;
 pub mod link;
 pub mod messages;
 pub mod servers;

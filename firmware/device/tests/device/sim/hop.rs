@@ -121,10 +121,10 @@ impl Hop {
     /// Opens `port`.
     pub fn arrive(world: &World, port: u16, protocol: Protocol, notes: &Rc<Notes>) -> Self {
         let serve = |_| {
-            let (far, notes) = (world.far, notes.clone());
+            let (host, notes) = (world.far.clone(), notes.clone());
             world.tasks.spawn(async move {
                 loop {
-                    let talk = Talk::accept(far, port).await;
+                    let talk = Talk::accept(&host, port).await;
                     notes.connections.set(notes.connections.get() + 1);
                     let mut server =
                         Server { talk, protocol, notes: &notes, open: None, unheard: Vec::new() };
@@ -138,9 +138,9 @@ impl Hop {
 
     /// Opens `port`, and never says a word.
     pub fn arrive_mute(world: &World, port: u16) -> Self {
-        let far = world.far;
+        let host = world.far.clone();
         let serve = async move {
-            let _talk = Talk::accept(far, port).await;
+            let _talk = Talk::accept(&host, port).await;
             pending().await
         };
         Self(vec![world.tasks.spawn(serve)])

@@ -1,4 +1,4 @@
-//! A cable with two ends, and what goes wrong on it.
+//! A cable between the device and the other hosts, and what goes wrong on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,10 +31,23 @@ pub struct Impairment {
 }
 
 /// An end of a cable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     Device,
     Far,
+    /// One more host, by its number.
+    Other(u8),
+}
+
+impl Side {
+    const fn hardware_address(self) -> [u8; 6] {
+        let last = match self {
+            Self::Device => 2,
+            Self::Far => 1,
+            Self::Other(number) => 10 + number,
+        };
+        [0x02, 0, 0, 0, 0, last]
+    }
 }
 
 /// A cable. A clone is the same one.
@@ -44,16 +57,30 @@ pub struct Cable(Rc<RefCell<State>>);
 struct State {
     random: Random,
     frames: u64,
-    to_device: Way,
-    to_far: Way,
+    ways: BTreeMap<Side, Way>,
+    /// Whether the device's end is plugged in.
+    is_linked: bool,
+    /// Sees each frame that the device sends, whatever becomes of it.
+    tap: Tap,
 }
 
-/// Frames under way, by their time of arrival and their number.
+type Tap = Box<dyn FnMut(&[u8])>;
+
+/// Frames under way to an end, by their time of arrival and their number.
 #[derive(Default)]
 struct Way {
     frames: BTreeMap<(Instant, u64), Vec<u8>>,
     impairment: Impairment,
+    /// Of the last who looked for frames, or at the link's state.
     waker: Option<Waker>,
+}
+
+impl Way {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Cable {
@@ -61,14 +88,15 @@ impl Cable {
         Self(Rc::new(RefCell::new(State {
             random: Random(seed),
             frames: 0,
-            to_device: Way::default(),
-            to_far: Way::default(),
+            ways: BTreeMap::new(),
+            is_linked: true,
+            tap: Box::new(|_| {}),
         })))
     }
 
+    /// Impairs what goes to any end that is there.
     pub fn impair(&self, impairment: Impairment) {
-        self.impair_to(Side::Device, impairment);
-        self.impair_to(Side::Far, impairment);
+        self.0.borrow_mut().ways.values_mut().for_each(|way| way.impairment = impairment);
     }
 
     /// Impairs what goes to one end.
@@ -81,21 +109,44 @@ impl Cable {
         self.0.borrow_mut().way_to(side).frames.clear();
         Plug { cable: self.clone(), side }
     }
+
+    /// Pulls the device's end out, or puts it in again. It sees that.
+    pub fn link(&self, is_linked: bool) {
+        let mut state = self.0.borrow_mut();
+        state.is_linked = is_linked;
+        state.way_to(Side::Device).wake();
+    }
+
+    /// Shows each frame that the device sends to `tap`.
+    pub fn tap(&self, tap: impl FnMut(&[u8]) + 'static) {
+        self.0.borrow_mut().tap = Box::new(tap);
+    }
 }
 
 impl State {
     fn way_to(&mut self, side: Side) -> &mut Way {
-        match side {
-            Side::Device => &mut self.to_device,
-            Side::Far => &mut self.to_far,
-        }
+        self.ways.entry(side).or_default()
     }
 
     fn happens(&mut self, per_cent: u64) -> bool {
         self.random.below(100) < per_cent
     }
 
-    fn send(&mut self, to: Side, mut frame: Vec<u8>) {
+    /// Sends a frame to the end that it is addressed to, or to all others (a group address).
+    fn send(&mut self, from: Side, frame: &[u8]) {
+        if from == Side::Device {
+            (self.tap)(frame);
+        }
+        let is_for = |side: Side| frame[0] & 1 == 1 || frame[..6] == side.hardware_address();
+        let ends: Vec<Side> = self.ways.keys().copied().collect();
+        for to in ends.into_iter().filter(|to| *to != from && is_for(*to)) {
+            if self.is_linked || (from != Side::Device && to != Side::Device) {
+                self.carry(to, frame.to_vec());
+            }
+        }
+    }
+
+    fn carry(&mut self, to: Side, mut frame: Vec<u8>) {
         self.frames += 1;
         let Impairment { lost, doubled, overtaken, corrupted } = self.way_to(to).impairment;
         if self.happens(lost) {
@@ -112,9 +163,7 @@ impl State {
             let number = self.frames * 2 + copy;
             self.way_to(to).frames.insert((arrival, number), frame.clone());
         }
-        if let Some(waker) = self.way_to(to).waker.take() {
-            waker.wake();
-        }
+        self.way_to(to).wake();
     }
 
     /// The next frame, if it has arrived; else `context` will be woken by the next.
@@ -151,8 +200,11 @@ impl Driver for Plug {
         Some(Sending(self))
     }
 
-    fn link_state(&mut self, _context: &mut Context<'_>) -> LinkState {
-        LinkState::Up
+    fn link_state(&mut self, context: &mut Context<'_>) -> LinkState {
+        let mut state = self.cable.0.borrow_mut();
+        state.way_to(self.side).waker = Some(context.waker().clone());
+        let is_up = state.is_linked || self.side != Side::Device;
+        if is_up { LinkState::Up } else { LinkState::Down }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -162,10 +214,7 @@ impl Driver for Plug {
     }
 
     fn hardware_address(&self) -> HardwareAddress {
-        HardwareAddress::Ethernet(match self.side {
-            Side::Device => [0x02, 0, 0, 0, 0, 2],
-            Side::Far => [0x02, 0, 0, 0, 0, 1],
-        })
+        HardwareAddress::Ethernet(self.side.hardware_address())
     }
 }
 
@@ -183,11 +232,7 @@ impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         let mut frame = vec![0; length];
         let filled = fill(&mut frame);
-        let to = match self.0.side {
-            Side::Device => Side::Far,
-            Side::Far => Side::Device,
-        };
-        self.0.cable.0.borrow_mut().send(to, frame);
+        self.0.cable.0.borrow_mut().send(self.0.side, &frame);
         filled
     }
 }

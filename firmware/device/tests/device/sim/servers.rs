@@ -18,7 +18,7 @@ fn socket(world: &World, port: u16) -> UdpSocket<'static> {
     let (receive, send) = (vec![0; PIECE].leak(), vec![0; PIECE].leak());
     let received = vec![PacketMetadata::EMPTY; 8].leak();
     let sent = vec![PacketMetadata::EMPTY; 8].leak();
-    let mut socket = UdpSocket::new(world.far, received, receive, sent, send);
+    let mut socket = UdpSocket::new(world.far.stack, received, receive, sent, send);
     socket.bind(port).expect("the port is free");
     socket
 }

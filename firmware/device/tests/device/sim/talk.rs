@@ -1,19 +1,13 @@
 //! One side of a dialogue, line by line.
 
-use embassy_net::Stack;
-use embassy_net::tcp::{ConnectError, TcpSocket};
-use embassy_time::Duration;
+use embassy_net::tcp::ConnectError;
 
-use super::world::{DEVICE, World};
-
-/// Octets of each of a connection's buffers.
-const BUFFER: usize = 4 << 10;
-/// How long a host waits for one that does not answer at all.
-const PATIENCE: Duration = Duration::from_secs(300);
+use super::host::{Host, Socket};
+use super::world::World;
 
 /// A connection.
 pub struct Talk {
-    socket: TcpSocket<'static>,
+    socket: Socket,
     unread: Vec<u8>,
 }
 
@@ -22,19 +16,19 @@ pub struct Talk {
 pub struct Gone;
 
 impl Talk {
-    fn new(far: Stack<'static>) -> Self {
-        // Leaked: a stack that is never dropped may hold on to them.
-        let (receive, send) = (vec![0; BUFFER].leak(), vec![0; BUFFER].leak());
-        let mut socket = TcpSocket::new(far, receive, send);
-        socket.set_timeout(Some(PATIENCE));
-        socket.set_nagle_enabled(false);
-        Self { socket, unread: Vec::new() }
+    fn new(host: &Host) -> Self {
+        Self { socket: host.socket(), unread: Vec::new() }
     }
 
     /// Connects to the device.
     pub async fn connect(world: &World) -> Result<Self, ConnectError> {
-        let mut talk = Self::new(world.far);
-        talk.socket.connect((DEVICE, 25)).await?;
+        Self::connect_from(&world.far, world).await
+    }
+
+    /// Connects a host to the device.
+    pub async fn connect_from(host: &Host, world: &World) -> Result<Self, ConnectError> {
+        let mut talk = Self::new(host);
+        talk.socket.connect((world.device_at.get(), 25)).await?;
         Ok(talk)
     }
 
@@ -46,8 +40,8 @@ impl Talk {
     }
 
     /// Waits for somebody to connect.
-    pub async fn accept(far: Stack<'static>, port: u16) -> Self {
-        let mut talk = Self::new(far);
+    pub async fn accept(host: &Host, port: u16) -> Self {
+        let mut talk = Self::new(host);
         talk.socket.accept(port).await.expect("the socket is new");
         talk
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use embassy_futures::block_on;
 use embassy_futures::select::{Either, select};
-use embassy_net::{Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::Ipv4Address;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
@@ -17,11 +17,12 @@ use postern_device::{Board, Ended, Memory, Runner, run};
 
 use super::card::SimCard;
 use super::clock;
+use super::host::Host;
 use super::link::{Cable, Plug, Side};
 use super::tasks::{Apart, Task, Tasks};
 use super::timed::{PowerFails, TimedCard};
 
-/// Where the device is.
+/// Where the device is, unless a DHCP server says otherwise.
 pub const DEVICE: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
 /// Where everybody else is: clients, the next hop, the holder, the time server.
 pub const FAR: Ipv4Address = Ipv4Address::new(192, 0, 2, 1);
@@ -42,8 +43,10 @@ pub struct World {
     pub tasks: Tasks,
     pub cable: Cable,
     pub card: SimCard,
-    /// The other hosts' network.
-    pub far: Stack<'static>,
+    /// The host that all others are, unless a test has more.
+    pub far: Host,
+    /// Where the device is.
+    pub device_at: Rc<Cell<Ipv4Address>>,
     /// Microseconds that each block of the card takes longer, from the next start on.
     pub slow_us: Cell<u64>,
     /// The longest time in which the device did not feed its watchdog.
@@ -60,19 +63,17 @@ impl World {
         clock::restart();
         let cable = Cable::new(seed);
         let tasks = Tasks::default();
-        let config = embassy_net::Config::ipv4_static(StaticConfigV4 {
-            address: Ipv4Cidr::new(FAR, 24),
-            gateway: None,
-            dns_servers: Default::default(),
-        });
-        // Leaked: a test has few worlds.
-        let resources = Box::leak(Box::new(StackResources::<64>::new()));
-        let plug = cable.plug(Side::Far);
-        let (far, mut runner) = embassy_net::new(plug, config, resources, seed);
-        tasks.spawn(async move { runner.run().await });
+        let far = Host::new(&tasks, &cable, Side::Far, FAR);
+        let device_at = Rc::new(Cell::new(DEVICE));
         let (longest_unfed, ended) = (Rc::new(Cell::new(Duration::MIN)), Rc::new(Signal::new()));
         let (slow_us, device) = (Cell::new(0), RefCell::new(None));
-        Self { tasks, cable, card, far, slow_us, longest_unfed, device, ended }
+        Self { tasks, cable, card, far, device_at, slow_us, longest_unfed, device, ended }
+    }
+
+    /// One more host: 192.0.2.10 and so on.
+    pub fn host(&self, number: u8) -> Host {
+        let address = Ipv4Address::new(192, 0, 2, 10 + number);
+        Host::new(&self.tasks, &self.cable, Side::Other(number), address)
     }
 
     /// Switches the device on.
