@@ -28,6 +28,11 @@ pub(crate) type Error = tcp::Error;
 
 /// Seconds that a peer may leave our segments unacknowledged (RFC 1122 §4.2.3.5: at least 100).
 const ACKNOWLEDGE_S: u64 = 120;
+/// Seconds of silence after which a peer is asked for a sign of life. smoltcp's time-out counts
+/// from the last segment that came, whether or not any is due: without such questions, a next hop
+/// that thinks for longer than [`ACKNOWLEDGE_S`] (RFC 5321 §4.5.3.2.6 gives it ten minutes) would
+/// lose its connection, and get the message again. Two may be lost.
+const KEEP_ALIVE_S: u64 = 35;
 /// Seconds that a client has to end its handshake: there are few sockets, and who only knocks at
 /// them must not hold them for long.
 const HANDSHAKE_S: u64 = 20;
@@ -91,6 +96,7 @@ impl<'n> Socket<'n> {
     pub(crate) fn new(net: Net<'n>, receive: &'n mut [u8], send: &'n mut [u8]) -> Self {
         let mut socket = TcpSocket::new(net.0, receive, send);
         socket.set_nagle_enabled(false);
+        socket.set_keep_alive(Some(Duration::from_secs(KEEP_ALIVE_S)));
         Self(socket)
     }
 

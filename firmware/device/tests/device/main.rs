@@ -6,6 +6,7 @@ mod sim;
 mod bad_links;
 mod cards;
 mod links;
+mod patience;
 mod power_cuts;
 mod receiving;
 mod relaying;

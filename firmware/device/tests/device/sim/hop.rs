@@ -68,6 +68,8 @@ pub struct Notes {
     pub connections: Cell<u32>,
     /// How long the hop thinks before it answers QUIT.
     pub pause: Cell<Duration>,
+    /// How long it thinks before its verdict on a message.
+    pub ponders: Cell<Duration>,
     answers: RefCell<Answers>,
 }
 
@@ -79,6 +81,7 @@ impl Notes {
             etrns: RefCell::default(),
             connections: Cell::new(0),
             pause: Cell::new(Duration::from_ticks(0)),
+            ponders: Cell::new(Duration::from_ticks(0)),
             answers: RefCell::new(Box::new(|_| None)),
         })
     }
@@ -243,6 +246,7 @@ impl Server<'_> {
             taken.content.extend_from_slice(b"\r\n");
         }
         taken.at = Instant::now();
+        Timer::after(self.notes.ponders.get()).await;
         match self.protocol {
             Protocol::Smtp => self.verdict(taken).await,
             Protocol::Lmtp => self.verdicts(taken).await,

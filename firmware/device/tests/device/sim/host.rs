@@ -18,6 +18,9 @@ const SOCKETS: usize = 64;
 const BUFFER: usize = 4 << 10;
 /// How long a host waits for one that does not answer at all.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often it asks one that has nothing to say for a sign of life: its stack's time-out counts
+/// silence, too.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
 
 /// A host. A clone is the same one.
 #[derive(Clone)]
@@ -51,6 +54,7 @@ impl Host {
             let (receive, send) = (vec![0; BUFFER].leak(), vec![0; BUFFER].leak());
             let mut socket = TcpSocket::new(self.stack, receive, send);
             socket.set_timeout(Some(PATIENCE));
+            socket.set_keep_alive(Some(KEEP_ALIVE));
             socket.set_nagle_enabled(false);
             socket
         });
