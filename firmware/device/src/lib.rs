@@ -35,6 +35,7 @@ pub mod reset;
 mod run;
 mod settle;
 mod shared;
+mod sntp;
 mod spare;
 mod storage;
 mod time_of_day;

@@ -2,20 +2,17 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use embassy_futures::select::{Either, select};
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{self, ConnectError, TcpSocket};
-use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_net::udp::{PacketMetadata, UdpMetadata, UdpSocket};
 use embassy_net::{Config, IpAddress, IpEndpoint, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_net_driver::Driver;
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
 use postern_card::settings::Address;
 use postern_core::drive::Link;
-use sntpc::{NtpContext, NtpTimestampGenerator, NtpUdpSocket};
 
 use crate::budget::SOCKETS;
-use crate::clock;
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources = StackResources<SOCKETS>;
@@ -38,8 +35,13 @@ const KEEP_ALIVE_S: u64 = 35;
 const HANDSHAKE_S: u64 = 20;
 /// Seconds that a peer has to take the rest of a connection that we close.
 const CLOSE_S: u64 = 10;
-/// Seconds that a connection may take to be made, and a name to be looked up.
+/// Seconds that a connection may take to be made.
 const CONNECT_S: u64 = 30;
+/// Seconds that a name may take to be looked up. smoltcp leaves a name server up to 15 before it
+/// asks the next, and there may be three.
+const NAME_S: u64 = 50;
+/// Seconds that a server of datagrams has to answer.
+const ANSWER_S: u64 = 5;
 
 /// The stack.
 #[derive(Clone, Copy)]
@@ -82,7 +84,7 @@ impl<'n> Net<'n> {
     /// none, or none can be found now.
     pub(crate) async fn resolve(&self, host: &str) -> Option<IpAddr> {
         let query = self.0.dns_query(host, DnsQueryType::A);
-        let found = with_timeout(Duration::from_secs(CONNECT_S), query).await.ok()?.ok()?;
+        let found = with_timeout(Duration::from_secs(NAME_S), query).await.ok()?.ok()?;
         found.first().map(|address| IpAddr::from(*address))
     }
 }
@@ -241,59 +243,40 @@ impl<'n> Datagrams<'n> {
         self.0.close();
     }
 
-    /// Asks the SNTP server at `address` for the seconds since 1970-01-01T00:00:00Z.
-    pub(crate) async fn time(&mut self, address: IpAddr) -> Option<u64> {
+    /// Asks `server` a question, and waits for a datagram from there that fills `answer`; what is
+    /// behind that is dropped.
+    pub(crate) async fn ask(
+        &mut self,
+        server: SocketAddr,
+        question: &[u8],
+        answer: &mut [u8],
+    ) -> Option<()> {
         if !self.bind() {
             return None;
         }
-        let server = SocketAddr::new(address, 123);
-        let asked = {
-            let ask = sntpc::get_time(server, &*self, NtpContext::new(Uptime::default()));
-            select(ask, Timer::after_secs(5)).await
+        let server = IpEndpoint::new(address_of(server.ip()), server.port());
+        let exchange = async {
+            self.0.send_to(question, server).await.ok()?;
+            loop {
+                let take = |octets: &[u8], from: UdpMetadata| match octets.get(..answer.len()) {
+                    Some(octets) if from.endpoint == server => {
+                        answer.copy_from_slice(octets);
+                        true
+                    }
+                    _ => false,
+                };
+                if self.0.recv_from_with(take).await {
+                    return Some(());
+                }
+            }
         };
+        let asked = with_timeout(Duration::from_secs(ANSWER_S), exchange).await;
         self.0.close();
-        match asked {
-            Either::First(Ok(time)) => Some(u64::from(time.sec())),
-            Either::First(Err(_)) | Either::Second(()) => None,
-        }
+        asked.ok().flatten()
     }
 
     /// Takes any port: replies to an earlier one must not be read.
     fn bind(&mut self) -> bool {
         self.0.bind(0).is_ok()
-    }
-}
-
-impl NtpUdpSocket for Datagrams<'_> {
-    async fn send_to(&self, octets: &[u8], to: SocketAddr) -> sntpc::Result<usize> {
-        let to = IpEndpoint::new(address_of(to.ip()), to.port());
-        let sent = self.0.send_to(octets, to).await;
-        sent.map(|()| octets.len()).map_err(|_| sntpc::Error::Network)
-    }
-
-    async fn recv_from(&self, octets: &mut [u8]) -> sntpc::Result<(usize, SocketAddr)> {
-        let received = self.0.recv_from(octets).await;
-        let (length, from) = received.map_err(|_| sntpc::Error::Network)?;
-        Ok((length, endpoint(from.endpoint)))
-    }
-}
-
-/// Uptime in place of the time of day: SNTP needs only the difference.
-#[derive(Clone, Copy, Default)]
-struct Uptime {
-    ms: u64,
-}
-
-impl NtpTimestampGenerator for Uptime {
-    fn init(&mut self) {
-        self.ms = clock::now().as_millis();
-    }
-
-    fn timestamp_sec(&self) -> u64 {
-        self.ms / 1000
-    }
-
-    fn timestamp_subsec_micros(&self) -> u32 {
-        u32::try_from(self.ms % 1000 * 1000).unwrap_or(0)
     }
 }

@@ -62,7 +62,8 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         Ok(())
     }
 
-    /// Gives up messages that are too old, while the next hop can't be reached.
+    /// Gives up messages that are too old, while the next hop can't be reached. Only a time that is
+    /// trusted counts, so there were tries before, at least since the device is on.
     pub(crate) async fn expire(&mut self) -> Result<(), Failure> {
         if !self.shared.time_of_day.now().known {
             return Ok(());
@@ -107,9 +108,8 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         message: &Message,
         dialogue: &mut Dialogue<'_, '_>,
     ) -> Result<(), Failure> {
-        if let Age::Expired = self.age(message).await {
-            return self.settle(message, &Fates::default(), true).await;
-        }
+        // Nothing expires untried: what is too old has its last try here.
+        let expired = matches!(self.age(message).await, Age::Expired);
         let transfer = Transfer::new(self.shared, message);
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
         match ended {
@@ -117,7 +117,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => self.unreadable += 1,
             Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
             // The host's verdicts count, even if the connection broke after them.
-            Ok(()) | Err(_) => self.settle(message, &fates, false).await?,
+            Ok(()) | Err(_) => self.settle(message, &fates, expired).await?,
         }
         ended
     }
@@ -161,6 +161,9 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         }
         if !head.arrival.known {
             return Age::Undated;
+        }
+        if !self.shared.time_of_day.is_trusted() {
+            return Age::Young;
         }
         let age_s = now.unix_seconds.saturating_sub(head.arrival.unix_seconds);
         match self.policy.next(1, Some(Duration::from_secs(age_s)), 0) {

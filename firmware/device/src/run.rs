@@ -13,7 +13,6 @@ use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use core::cell::{Cell, RefCell};
-use core::future::pending;
 use core::pin::pin;
 
 use crate::board::{Board, Ended};
@@ -23,11 +22,11 @@ use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
 use crate::outgoing::Outgoing;
 use crate::random::Random;
-use crate::shared::{Shared, SharedDatagrams};
+use crate::shared::Shared;
 use crate::spare::Refusal;
 use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
-use crate::{channel, clock, spare};
+use crate::{channel, sntp, spare};
 
 /// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
@@ -36,10 +35,6 @@ const LOOK_S: u64 = 10;
 /// Seconds until a card that could not be used is tried again: it may have been a bad contact, or
 /// another card may be there by then. Each mount of a card of ours writes to it.
 const AGAIN_S: u64 = 300;
-/// Seconds between two questions for the time of day, and before one that got no answer is asked
-/// again.
-const TIME_EVERY_S: u64 = 6 * 3600;
-const TIME_AGAIN_S: u64 = 60;
 
 /// The name of a device that has no card.
 const NAMELESS: &str = "postern.invalid";
@@ -124,7 +119,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
-    let time = pin!(keep_time(&shared, net, &datagrams));
+    let time = pin!(sntp::run(&shared, net, &datagrams));
     let rest = join3(say_address(net), time, feed(board));
     let tasks = join4(join3(first, second, third), join(one, two), outgoing, rest);
     let failed = async {
@@ -232,34 +227,6 @@ async fn say_address(net: Net<'_>) -> ! {
         net.down().await;
         warning!("the link is down");
     }
-}
-
-/// Asks for the time of day (RFC 5905 §14), at boot and now and then.
-async fn keep_time<C: Card>(
-    shared: &Shared<'_, C>,
-    net: Net<'_>,
-    datagrams: &SharedDatagrams<'_>,
-) -> ! {
-    let server = shared.settings.time_server;
-    while !server.is_empty() {
-        net.up().await;
-        let address = net.resolve(server).await;
-        let time = match address {
-            Some(address) => datagrams.lock().await.time(address).await,
-            None => None,
-        };
-        let pause_s = match time {
-            Some(unix_s) => {
-                shared.time_of_day.set(unix_s, clock::now().as_millis() / 1000);
-                shared.storage.lock().await.store.note_time(unix_s);
-                info!("the time is {=u64}", unix_s);
-                TIME_EVERY_S
-            }
-            None => TIME_AGAIN_S,
-        };
-        Timer::after_secs(pause_s).await;
-    }
-    pending().await
 }
 
 /// Keeps the watchdog still for as long as the tasks beside this one get their turns.

@@ -6,30 +6,132 @@ use postern_core::time::Timestamp;
 
 use crate::clock;
 
+/// An answer that differs by more than this from what was thought needs a second one.
+const DAY_S: u64 = 24 * 3600;
+/// How much two answers may differ that agree.
+const AGREE_S: u64 = 60;
+/// How long a time that was not known before, or jumped, is not trusted with what can't be undone.
+pub(crate) const TRUST_AFTER_S: u64 = 3600;
+
 /// The time of day: from an SNTP server, or else the last time noted on the card plus the uptime,
 /// which is a guess.
 pub(crate) struct TimeOfDay {
+    /// Seconds since 1970-01-01T00:00:00Z before which no answer is believed.
+    earliest_unix_s: u64,
     /// Seconds since 1970-01-01T00:00:00Z at uptime 0.
     boot_unix_s: Cell<u64>,
-    known: Cell<bool>,
+    /// The same by an answer that differs by more than a day.
+    doubtful_unix_s: Cell<Option<u64>>,
+    /// The uptime since when it is known, and did not jump.
+    known_since_s: Cell<Option<u64>>,
+}
+
+/// What an answer is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// It is the time.
+    Taken,
+    /// It would be a jump: another answer is to agree.
+    Doubted,
+    /// It was later than this when the card was written.
+    Refused,
 }
 
 impl TimeOfDay {
     /// Starts at the card's last known time, `unix_s`.
     pub(crate) const fn guess(unix_s: u64) -> Self {
-        Self { boot_unix_s: Cell::new(unix_s), known: Cell::new(false) }
+        Self {
+            earliest_unix_s: unix_s,
+            boot_unix_s: Cell::new(unix_s),
+            doubtful_unix_s: Cell::new(None),
+            known_since_s: Cell::new(None),
+        }
     }
 
-    /// Sets it: at uptime `uptime_s` it was `unix_s`.
-    pub(crate) fn set(&self, unix_s: u64, uptime_s: u64) {
-        self.boot_unix_s.set(unix_s.saturating_sub(uptime_s));
-        self.known.set(true);
+    /// A server says that it is `unix_s` now.
+    pub(crate) fn hear(&self, unix_s: u64) -> Worth {
+        self.weigh(unix_s, uptime_s())
+    }
+
+    fn weigh(&self, unix_s: u64, uptime_s: u64) -> Worth {
+        if unix_s < self.earliest_unix_s {
+            return Worth::Refused;
+        }
+        let boot_unix_s = unix_s.saturating_sub(uptime_s);
+        let jumps = boot_unix_s.abs_diff(self.boot_unix_s.get()) > DAY_S;
+        let agrees = |doubtful: u64| boot_unix_s.abs_diff(doubtful) <= AGREE_S;
+        if jumps && !self.doubtful_unix_s.get().is_some_and(agrees) {
+            self.doubtful_unix_s.set(Some(boot_unix_s));
+            return Worth::Doubted;
+        }
+        self.doubtful_unix_s.set(None);
+        self.boot_unix_s.set(boot_unix_s);
+        if jumps || self.known_since_s.get().is_none() {
+            self.known_since_s.set(Some(uptime_s));
+        }
+        Worth::Taken
     }
 
     /// The time of day.
     pub(crate) fn now(&self) -> Timestamp {
-        let uptime_s = clock::now().as_millis() / 1000;
-        let unix_seconds = self.boot_unix_s.get().saturating_add(uptime_s);
-        Timestamp { unix_seconds, known: self.known.get() }
+        let unix_seconds = self.boot_unix_s.get().saturating_add(uptime_s());
+        Timestamp { unix_seconds, known: self.known_since_s.get().is_some() }
+    }
+
+    /// Whether it has been known for so long, without a jump, that mail may expire by it, and that
+    /// the card may be told.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let trusted = |since_s: u64| uptime_s().saturating_sub(since_s) >= TRUST_AFTER_S;
+        self.known_since_s.get().is_some_and(trusted)
+    }
+}
+
+fn uptime_s() -> u64 {
+    clock::now().as_millis() / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARD: u64 = 1_700_000_000;
+
+    #[test]
+    fn a_time_within_a_day_is_taken_at_once() {
+        let time = TimeOfDay::guess(CARD);
+        assert_eq!(time.weigh(CARD + 100 + DAY_S, 100), Worth::Taken);
+        assert_eq!(time.weigh(CARD + 4_000, 100), Worth::Taken, "and set back by as much");
+    }
+
+    #[test]
+    fn what_was_before_the_card_is_refused() {
+        let time = TimeOfDay::guess(CARD);
+        assert_eq!(time.weigh(CARD - 1, 100), Worth::Refused);
+        assert_eq!(time.weigh(0, 100), Worth::Refused);
+        assert_eq!(time.weigh(CARD, 0), Worth::Taken);
+    }
+
+    #[test]
+    fn a_jump_takes_two_that_agree() {
+        let time = TimeOfDay::guess(CARD);
+        let later = CARD + 400 * DAY_S;
+        assert_eq!(time.weigh(later, 100), Worth::Doubted);
+        assert_eq!(time.weigh(later + 5 * DAY_S, 110), Worth::Doubted, "this is another time");
+        assert_eq!(time.weigh(later + 20, 120), Worth::Doubted, "and this, behind it");
+        assert_eq!(time.known_since_s.get(), None);
+        assert_eq!(time.weigh(later + 40, 140), Worth::Taken);
+        assert_eq!(time.known_since_s.get(), Some(140));
+        // A server that was wrong for a while can be right again.
+        assert_eq!(time.weigh(CARD + 900, 900), Worth::Doubted);
+        assert_eq!(time.weigh(CARD + 960, 960), Worth::Taken);
+        assert_eq!(time.known_since_s.get(), Some(960), "trust begins anew");
+    }
+
+    #[test]
+    fn one_that_is_right_between_two_that_agree_is_no_bridge() {
+        let time = TimeOfDay::guess(CARD);
+        assert_eq!(time.weigh(CARD + 400 * DAY_S, 100), Worth::Doubted);
+        assert_eq!(time.weigh(CARD + 160, 160), Worth::Taken);
+        assert_eq!(time.weigh(CARD + 400 * DAY_S, 220), Worth::Doubted);
     }
 }

@@ -1,6 +1,6 @@
 //! Servers of datagrams: the time, addresses, and somebody who hears wake-up packets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use embassy_net::Ipv4Address;
@@ -25,11 +25,24 @@ fn socket(world: &World, port: u16) -> UdpSocket<'static> {
 
 /// Tells the time (RFC 5905 §7.3): `boot_unix_s` when the world began.
 pub fn tell_time(world: &World, boot_unix_s: u64) {
-    let socket = socket(world, 123);
+    answer_time(world, move |_| Some(boot_unix_s), |_| {});
+}
+
+/// Tells the time, which was `boot` of the question's number when the world began; none: there is
+/// no answer. `change` does what it likes to each.
+pub fn answer_time(
+    world: &World,
+    mut boot: impl FnMut(u32) -> Option<u64> + 'static,
+    change: impl Fn(&mut [u8; 48]) + 'static,
+) -> Rc<Cell<u32>> {
+    let (socket, asked) = (socket(world, 123), Rc::new(Cell::new(0)));
+    let count = Rc::clone(&asked);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
         loop {
             let Ok((48, from)) = socket.recv_from(&mut datagram).await else { continue };
+            let number = asked.replace(asked.get() + 1);
+            let Some(boot_unix_s) = boot(number) else { continue };
             let now = (NTP_EPOCH + boot_unix_s + Instant::now().as_secs()) as u32;
             let mut answer = [0; 48];
             // Version 4, a server, of stratum 1.
@@ -37,9 +50,11 @@ pub fn tell_time(world: &World, boot_unix_s: u64) {
             answer[24..32].copy_from_slice(&datagram[40..48]);
             answer[32..36].copy_from_slice(&now.to_be_bytes());
             answer[40..44].copy_from_slice(&now.to_be_bytes());
+            change(&mut answer);
             socket.send_to(&answer, from).await.expect("there is a way back");
         }
     });
+    count
 }
 
 /// When wake-up packets came, and for whom.
@@ -98,25 +113,46 @@ fn lease_answer(question: &[u8], kind: u8) -> Vec<u8> {
     answer
 }
 
-/// Answers questions for the address of `name`, which is ours, and no others (RFC 1035 §4.1).
+/// Answers questions for the address of `name`, which is ours, and no others.
 pub fn name(world: &World, name: &str) {
+    names(world, name, |_| Some(Ok(FAR)));
+}
+
+/// Why a name has no address (RFC 1035 §4.1.1): there is no such name.
+pub const NO_NAME: u8 = 3;
+
+/// Answers questions for the address of `name` (RFC 1035 §4.1): `answer` of the question's number,
+/// counted from 0, says it, or the code of the error; none: it is not answered. Counts them.
+pub fn names(
+    world: &World,
+    name: &str,
+    mut answer: impl FnMut(u32) -> Option<Result<Ipv4Address, u8>> + 'static,
+) -> Rc<Cell<u32>> {
     let labels =
         name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
     // The root's label, type A, class IN.
-    let asked: Vec<u8> = labels.chain([0, 0, 1, 0, 1]).collect();
-    let socket = socket(world, 53);
+    let wanted: Vec<u8> = labels.chain([0, 0, 1, 0, 1]).collect();
+    let (socket, asked) = (socket(world, 53), Rc::new(Cell::new(0)));
+    let count = Rc::clone(&asked);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
         loop {
             let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
-            if datagram[12..length] != asked {
+            if datagram[12..length] != wanted {
                 continue;
             }
-            // Recursion is available; one question, one answer: the same name, for a minute.
-            let counts = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
-            let answer = [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4];
-            let parts = [&datagram[..2], &counts, &asked, &answer, &FAR.octets()].concat();
-            socket.send_to(&parts, from).await.expect("there is a way back");
+            let number = asked.replace(asked.get() + 1);
+            let Some(said) = answer(number) else { continue };
+            // Recursion is available; one question, one answer or none: the same name, for an hour.
+            let (code, address) = said.map_or_else(|code| (code, None), |found| (0, Some(found)));
+            let counts = [0x81, 0x80 | code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0];
+            let mut packet = [&datagram[..2], &counts, &wanted].concat();
+            if let Some(address) = address {
+                packet.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0x0E, 0x10, 0, 4]);
+                packet.extend(address.octets());
+            }
+            socket.send_to(&packet, from).await.expect("there is a way back");
         }
     });
+    count
 }
