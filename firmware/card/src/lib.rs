@@ -16,7 +16,7 @@
 //! | `card`, `fault`, `octets`, `seal` | the block device, faults, a block's fields and checksum |
 //! | `extent`, `settings` | blocks of messages; what a device is told |
 //! | `text`, `geometry`, `superblock` | what only a format writes, and where everything is |
-//! | `message` | a message's manifest |
+//! | `message`, `label` | a message's manifest; what a firmware image says of itself |
 //! | `journal` | a change since the last checkpoint |
 //! | `checkpoint` | the head of a checkpoint |
 //! | `medium` | the card with one block buffer |
@@ -25,6 +25,7 @@
 //! | `read`, `change` | reading a message; the journal and checkpoints written |
 //! | `draft`, `mount` | writing a message; recovery |
 //! | `post_mortem` | what a reset leaves behind |
+//! | `image` | a firmware image |
 //! | `format`, `inspect` | a new card; a check without writing |
 //!
 //! No future holds a block: the buffer is in `medium`.
@@ -40,8 +41,10 @@ mod extent;
 mod fault;
 mod format;
 mod geometry;
+mod image;
 mod inspect;
 mod journal;
+mod label;
 mod map;
 mod medium;
 mod message;
@@ -60,8 +63,10 @@ pub use draft::Draft;
 pub use fault::Fault;
 pub use format::{FormatFault, format, format_as};
 pub use geometry::{Geometry, Layout};
+pub use image::{IMAGE_PIECE, Image, TRIES_MAX};
 pub use inspect::{Checked, Finding, Inspection};
 pub use journal::Told;
+pub use label::{Label, Stamp};
 pub use message::{Message, MessageId, Reader};
 pub use mount::Recovery;
 pub use post_mortem::{CALLS, Cause, Ended, Network, PostMortem};

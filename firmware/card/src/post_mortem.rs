@@ -9,7 +9,7 @@
 //! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
 //! | 24 | the program that wrote it, filled up with zeros |
 //! | 1 | what reset the device: 1 power, 2 outside, 3 watchdog, 4 panic, 5 itself |
-//! | 1 | why it reset itself: 1 to 5, see [`Ended`]; 0: it did not |
+//! | 1 | why it reset itself: 1 to 7, see [`Ended`]; 0: it did not |
 //! | 1 | its network then: 1 no link, 2 no address, 3 an address; 0: unknown |
 //! | 4 | that address |
 //! | 4 | seconds that it had run; with what follows, 0 when its memory lost it |
@@ -63,6 +63,10 @@ pub enum Ended {
     Stuck,
     /// The network's driver hears nothing any more.
     Deaf,
+    /// There is new firmware in the board's slot, which the reset starts.
+    NewFirmware,
+    /// The firmware on trial did not prove itself; the reset starts the one before.
+    TrialFailed,
 }
 
 /// How far a device's network was up.
@@ -211,8 +215,8 @@ fn cause(number: u8) -> Option<Cause> {
 }
 
 fn ended(number: u8) -> Option<Ended> {
-    use Ended::{CardFailed, CardFound, CardUseless, Deaf, Stuck};
-    let all = [CardFailed, CardFound, CardUseless, Stuck, Deaf];
+    use Ended::{CardFailed, CardFound, CardUseless, Deaf, NewFirmware, Stuck, TrialFailed};
+    let all = [CardFailed, CardFound, CardUseless, Stuck, Deaf, NewFirmware, TrialFailed];
     all.into_iter().find(|ended| *ended as u8 == number)
 }
 

@@ -4,11 +4,16 @@
 //! the block's first 508 octets. With the mark no block of an earlier format is taken for one of
 //! this; with the number no block that the card stored at another's address is taken for it.
 
-use crc::{CRC_32_ISCSI, Crc, Table};
+use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
 use crate::Block;
 
 const CRC32C: &Crc<u32, Table<1>> = &Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
+
+/// The checksum of what is longer than a block, from its beginning.
+pub(crate) fn digest() -> Digest<'static, u32, Table<1>> {
+    CRC32C.digest()
+}
 
 /// What the checksums of one format of a card begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

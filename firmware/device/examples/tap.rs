@@ -30,7 +30,7 @@ use async_io::{Timer, block_on};
 use embassy_net_tuntap::TunTapDevice;
 use embassy_time_driver::TICK_HZ;
 use postern_card::{BLOCK, Block, Card};
-use postern_device::{Board, Ended, Memory, Runner, run};
+use postern_device::{Board, Ended, Label, Memory, Runner, run};
 
 // The tests' clock and executor, of which they use more: this program is one thread too, and moves
 // its own time on.
@@ -106,6 +106,7 @@ fn duration(ticks: u64) -> Duration {
 struct Computer;
 
 impl Board for Computer {
+    const LABEL: Label = Label::new("computer", env!("CARGO_PKG_VERSION"));
     const RAM: usize = usize::MAX;
 
     fn random(&mut self, _octets: &mut [u8]) -> bool {

@@ -1,7 +1,14 @@
 //! What the application wants of a board, besides its network and its card.
 
+use core::hint::black_box;
+
+use postern_card::{Label, Stamp};
+
 /// A board.
 pub trait Board {
+    /// Its name, and the version of its firmware. `postern card` finds it in the image.
+    const LABEL: Label;
+
     /// Bytes of RAM. On a board with no more than [`crate::budget::RAM`] a session's future that
     /// outgrows the budget does not compile.
     const RAM: usize;
@@ -12,7 +19,47 @@ pub trait Board {
 
     /// Puts off the watchdog's reset. It is called each second; the watchdog should wait several.
     fn feed_watchdog(&mut self);
+
+    /// Where it puts new firmware. A board that has no place for one is updated by a probe.
+    fn firmware_slot(&mut self) -> Option<&mut dyn FirmwareSlot> {
+        None
+    }
 }
+
+/// Where a board puts firmware that does not run yet: half of its flash, and what starts it. All
+/// calls block, one for less time than the watchdog waits.
+pub trait FirmwareSlot {
+    /// Octets of the largest firmware that fits.
+    fn octets(&self) -> u32;
+
+    /// Octets that are erased at once.
+    fn erased_at_once(&self) -> u32;
+
+    /// Erases the octets from `offset` on, a multiple of what is erased at once.
+    fn erase(&mut self, offset: u32) -> Result<(), SlotFault>;
+
+    /// Writes octets that were erased. `offset` and their number are multiples of 16; firmware is
+    /// written from its first octet to its last.
+    fn write(&mut self, offset: u32, octets: &[u8]) -> Result<(), SlotFault>;
+
+    /// Reads what was written.
+    fn read(&mut self, offset: u32, octets: &mut [u8]) -> Result<(), SlotFault>;
+
+    /// Makes the next reset start what was written, and each one after it, until it is confirmed,
+    /// what runs now.
+    fn start_at_reset(&mut self) -> Result<(), SlotFault>;
+
+    /// Whether what runs now is on trial.
+    fn is_on_trial(&mut self) -> bool;
+
+    /// Makes each reset start what runs now.
+    fn confirm(&mut self) -> Result<(), SlotFault>;
+}
+
+/// The flash, or what starts a firmware, did not do what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SlotFault;
 
 /// Why the application ended. The board is to be reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,4 +71,16 @@ pub enum Ended {
     CardFound,
     /// There is a card, but not one of ours, or a damaged one; it is tried again, or another.
     CardUseless,
+    /// There is new firmware in the board's slot, which the reset starts.
+    NewFirmware,
+    /// The firmware on trial did not prove itself; the reset starts the one before.
+    TrialFailed,
+}
+
+/// The board's label, and what `postern card` looks for in the image.
+#[inline(never)]
+pub(crate) fn label<B: Board>() -> &'static Label {
+    let stamp: &'static Stamp = const { &Stamp::new(B::LABEL) };
+    // Else the compiler could do without it in memory.
+    &black_box(stamp).label
 }

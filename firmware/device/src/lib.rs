@@ -40,8 +40,10 @@ mod spare;
 mod storage;
 mod time_of_day;
 mod transfer;
+mod update;
 
-pub use board::{Board, Ended};
+pub use board::{Board, Ended, FirmwareSlot, SlotFault};
 pub use memory::Memory;
 pub use net::Runner;
+pub use postern_card::Label;
 pub use run::run;

@@ -75,6 +75,12 @@ impl<'n> Net<'n> {
         self.0.config_v4().map_or(Ipv4Addr::UNSPECIFIED, |config| config.address.address())
     }
 
+    /// Waits until there is a link, and an address on it.
+    pub(crate) async fn linked(&self) {
+        self.0.wait_link_up().await;
+        self.0.wait_config_up().await;
+    }
+
     /// Waits until there is none any more.
     pub(crate) async fn down(&self) {
         self.0.wait_config_down().await;

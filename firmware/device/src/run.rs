@@ -1,7 +1,7 @@
 //! The whole application: its tasks, and what they share.
 
 use embassy_futures::join::{join, join_array, join3, join4};
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
@@ -13,9 +13,10 @@ use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use core::cell::{Cell, RefCell};
+use core::future::pending;
 use core::pin::pin;
 
-use crate::board::{Board, Ended};
+use crate::board::{Board, Ended, label};
 use crate::budget::CHANNELS;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
@@ -26,7 +27,7 @@ use crate::shared::Shared;
 use crate::spare::Refusal;
 use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
-use crate::{channel, sntp, spare};
+use crate::{channel, sntp, spare, update};
 
 /// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
@@ -50,6 +51,8 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
+    let label = label::<B>();
+    info!("Postern {=str} on {=str}", label.version(), label.board());
     let storage = Storage::new(card);
     // A card that is busy with its own blocks may take minutes for what it usually does in one
     // second.
@@ -58,6 +61,7 @@ pub async fn run<'m, D: Driver, C: Card, B: Board>(
         Either::Second(never) => never,
     };
     match mounted {
+        Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
         Ok(()) => with_card(driver, &storage, board, memory, start).await,
         Err(fault) => {
             let Memory { settings, stack, channels, .. } = memory;
@@ -101,6 +105,8 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let shared = share(&settings, storage, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
     let seed = shared.random.u64();
+    let is_on_trial = board.firmware_slot().is_some_and(|slot| slot.is_on_trial());
+    let is_proven = Cell::new(false);
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
     start(runner);
     let mut owners = DatagramOwners::new();
@@ -120,14 +126,25 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
     let time = pin!(sntp::run(&shared, net, &datagrams));
-    let rest = join3(say_address(net), time, feed(board));
+    let rest = join3(say_address(net), time, feed_and_confirm(board, &is_proven));
     let tasks = join4(join3(first, second, third), join(one, two), outgoing, rest);
     let failed = async {
         shared.broken.wait().await;
         Timer::after_secs(GRACE_S).await;
     };
-    select(tasks, failed).await;
-    Ended::CardFailed
+    let trial = async {
+        if is_on_trial {
+            if !update::prove::<_, B>(storage, net).await {
+                return;
+            }
+            is_proven.set(true);
+        }
+        pending().await
+    };
+    match select3(tasks, failed, trial).await {
+        Either3::Third(()) => Ended::TrialFailed,
+        _ => Ended::CardFailed,
+    }
 }
 
 /// After `fault`: returns once a card can be mounted, or after a while if there is one that can't
@@ -232,6 +249,23 @@ async fn say_address(net: Net<'_>) -> ! {
 /// Keeps the watchdog still for as long as the tasks beside this one get their turns.
 async fn feed<B: Board>(board: &mut B) -> ! {
     loop {
+        board.feed_watchdog();
+        Timer::after_secs(1).await;
+    }
+}
+
+/// The same, and confirms firmware on trial once it is proven.
+async fn feed_and_confirm<B: Board>(board: &mut B, is_proven: &Cell<bool>) -> ! {
+    loop {
+        if is_proven.take()
+            && let Some(slot) = board.firmware_slot()
+        {
+            if slot.confirm().is_ok() {
+                info!("this firmware is confirmed");
+            } else {
+                warning!("this firmware can't be confirmed");
+            }
+        }
         board.feed_watchdog();
         Timer::after_secs(1).await;
     }

@@ -13,7 +13,7 @@ use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
-use postern_device::{Board, Memory, Runner};
+use postern_device::{Board, Label, Memory, Runner};
 use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
@@ -41,6 +41,7 @@ fn main() -> ! {
 struct Evb;
 
 impl Board for Evb {
+    const LABEL: Label = Label::new("lm3s6965evb", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 64 * 1024;
 
     fn random(&mut self, _: &mut [u8]) -> bool {

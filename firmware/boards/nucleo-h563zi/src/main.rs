@@ -18,7 +18,7 @@ use embassy_stm32::peripherals::{ETH, ETH_SMA, GPDMA1_CH0, GPDMA1_CH1, RNG};
 use embassy_stm32::rng::{self, Rng};
 use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
-use postern_device::{Board, Memory, Runner};
+use postern_device::{Board, Label, Memory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use reset::Watchdog;
@@ -50,6 +50,7 @@ struct Nucleo {
 }
 
 impl Board for Nucleo {
+    const LABEL: Label = Label::new("nucleo-h563zi", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 640 * 1024;
 
     fn random(&mut self, octets: &mut [u8]) -> bool {

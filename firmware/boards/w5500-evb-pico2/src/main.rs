@@ -16,7 +16,7 @@ use embassy_rp::peripherals::{DMA_CH0, DMA_CH1, DMA_CH2, DMA_CH3, TRNG};
 use embassy_rp::spi::Spi;
 use embassy_rp::trng::{self, Trng};
 use embassy_rp::{bind_interrupts, dma};
-use postern_device::{Board, Memory, Runner};
+use postern_device::{Board, Label, Memory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use ethernet::{Chip, Ethernet};
@@ -41,6 +41,7 @@ struct Pico {
 }
 
 impl Board for Pico {
+    const LABEL: Label = Label::new("w5500-evb-pico2", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 520 * 1024;
 
     fn random(&mut self, octets: &mut [u8]) -> bool {

@@ -14,3 +14,4 @@ mod relaying;
 mod releasing;
 mod time;
 mod time_server;
+mod updating;

@@ -13,7 +13,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
-use postern_device::{Board, Ended, Memory, Runner, run};
+use postern_device::{Board, Ended, Label, Memory, Runner, run};
 
 use super::card::SimCard;
 use super::clock;
@@ -78,14 +78,19 @@ impl World {
 
     /// Switches the device on.
     pub fn switch_on(&self) {
-        self.switch_on_with(self.timed(None));
+        self.switch_on_with(self.timed(None), self.board());
+    }
+
+    /// Switches the device on, with another board in it.
+    pub fn switch_on_board(&self, board: impl Board + 'static) {
+        self.switch_on_with(self.timed(None), board);
     }
 
     /// Switches the device on and waits until its card has no power: it ends there and then.
     pub async fn live_until_power_fails(&self) {
         let power_fails = Rc::new(PowerFails::new());
         let card = self.timed(Some(power_fails.clone()));
-        self.switch_on_with(card);
+        self.switch_on_with(card, self.board());
         power_fails.wait().await;
         self.switch_off();
     }
@@ -94,10 +99,13 @@ impl World {
         TimedCard { card: self.card.clone(), slow_us: self.slow_us.get(), power_fails }
     }
 
-    fn switch_on_with(&self, card: TimedCard) {
+    fn board(&self) -> TestBoard {
+        TestBoard { fed: Instant::now(), longest_unfed: self.longest_unfed.clone() }
+    }
+
+    fn switch_on_with(&self, card: TimedCard, board: impl Board + 'static) {
         self.switch_off();
         let (plug, ended) = (self.cable.plug(Side::Device), self.ended.clone());
-        let board = TestBoard { fed: Instant::now(), longest_unfed: self.longest_unfed.clone() };
         let device = async move { ended.signal(device(plug, card, board).await) };
         let device = self.tasks.spawn(device);
         self.device.replace(Some(device));
@@ -138,7 +146,7 @@ impl World {
 }
 
 /// Runs a device on the host.
-async fn device(plug: Plug, card: TimedCard, mut board: TestBoard) -> Ended {
+async fn device(plug: Plug, card: TimedCard, mut board: impl Board) -> Ended {
     let mut memory = Box::new(Memory::new());
     let started: Signal<NoopRawMutex, Runner<'_, Plug>> = Signal::new();
     let start = |runner| started.signal(runner);
@@ -157,6 +165,7 @@ struct TestBoard {
 }
 
 impl Board for TestBoard {
+    const LABEL: Label = Label::new("test-board", "1");
     const RAM: usize = usize::MAX;
 
     fn random(&mut self, _octets: &mut [u8]) -> bool {
