@@ -1,11 +1,17 @@
-//! The network: every type of embassy-net's is in this file.
+//! The network: every type of embassy-net's and smoltcp's is here.
+
+mod attachment;
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use embassy_futures::poll_once;
+use embassy_futures::select::select;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{self, ConnectError, TcpSocket};
 use embassy_net::udp::{PacketMetadata, UdpMetadata, UdpSocket};
-use embassy_net::{Config, IpAddress, IpEndpoint, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
+use embassy_net::{
+    Config, DhcpConfig, IpAddress, IpEndpoint, Ipv4Cidr, Stack, StackResources, StaticConfigV4,
+};
 use embassy_net_driver::Driver;
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -13,13 +19,14 @@ use postern_card::settings::Address;
 use postern_core::drive::Link;
 
 use crate::budget::SOCKETS;
+use attachment::Attachment;
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources = StackResources<SOCKETS>;
 /// Octets of each socket that the stack keeps.
 pub(crate) const SOCKET: usize = size_of::<StackResources<2>>() - size_of::<StackResources<1>>();
 /// What moves frames between the driver and the sockets; its `run` never ends.
-pub type Runner<'n, D> = embassy_net::Runner<'n, D>;
+pub type Runner<'n, D> = embassy_net::Runner<'n, Attachment<D>>;
 /// What became of a connection that broke.
 pub(crate) type Error = tcp::Error;
 
@@ -35,6 +42,10 @@ const KEEP_ALIVE_S: u64 = 35;
 const HANDSHAKE_S: u64 = 20;
 /// Seconds that a peer has to take the rest of a connection that we close.
 const CLOSE_S: u64 = 10;
+/// Seconds that one has that was sent away.
+const DISMISS_S: u64 = 2;
+/// Any port but 0, which can't be listened at.
+const PORT_OF_NONE: u16 = 1;
 /// Seconds that a connection may take to be made.
 const CONNECT_S: u64 = 30;
 /// Seconds that a name may take to be looked up. smoltcp leaves a name server up to 15 before it
@@ -42,6 +53,9 @@ const CONNECT_S: u64 = 30;
 const NAME_S: u64 = 50;
 /// Seconds that a server of datagrams has to answer.
 const ANSWER_S: u64 = 5;
+
+/// Seconds between two searches for a DHCP server: one that was away serves us soon again.
+const DISCOVER_S: u64 = 5;
 
 /// The stack.
 #[derive(Clone, Copy)]
@@ -55,7 +69,11 @@ pub(crate) fn start<'n, D: Driver>(
     resources: &'n mut Resources,
 ) -> (Net<'n>, Runner<'n, D>) {
     let config = match address {
-        Address::Dhcp => Config::dhcpv4(Default::default()),
+        Address::Dhcp => {
+            let mut dhcp = DhcpConfig::default();
+            dhcp.retry_config.discover_timeout = smoltcp::time::Duration::from_secs(DISCOVER_S);
+            Config::dhcpv4(dhcp)
+        }
         Address::Static { network: (address, prefix), gateway, dns } => {
             Config::ipv4_static(StaticConfigV4 {
                 address: Ipv4Cidr::new(*address, *prefix),
@@ -64,26 +82,26 @@ pub(crate) fn start<'n, D: Driver>(
             })
         }
     };
-    let (stack, runner) = embassy_net::new(driver, config, resources, seed);
+    let (stack, runner) = embassy_net::new(Attachment::new(driver), config, resources, seed);
     (Net(stack), runner)
 }
 
 impl<'n> Net<'n> {
-    /// Waits until there is an address, and returns it.
+    /// Waits until there are a link and an address, and returns that.
     pub(crate) async fn up(&self) -> Ipv4Addr {
-        self.0.wait_config_up().await;
-        self.0.config_v4().map_or(Ipv4Addr::UNSPECIFIED, |config| config.address.address())
+        loop {
+            self.0.wait_link_up().await;
+            self.0.wait_config_up().await;
+            match self.0.config_v4() {
+                Some(config) if self.0.is_link_up() => return config.address.address(),
+                _ => {}
+            }
+        }
     }
 
-    /// Waits until there is a link, and an address on it.
-    pub(crate) async fn linked(&self) {
-        self.0.wait_link_up().await;
-        self.0.wait_config_up().await;
-    }
-
-    /// Waits until there is none any more.
+    /// Waits until one of them is gone.
     pub(crate) async fn down(&self) {
-        self.0.wait_config_down().await;
+        select(self.0.wait_link_down(), self.0.wait_config_down()).await;
     }
 
     /// The address of a host that is named so, or is such an address already; none when it has
@@ -138,6 +156,15 @@ impl<'n> Socket<'n> {
     /// Closes: what was written goes out, and the peer has a while to close too, since a reset
     /// could take from it what it has not read yet.
     pub(crate) async fn close(&mut self) {
+        self.close_within(CLOSE_S).await;
+    }
+
+    /// Closes the connection of one that was sent away: it must not hold its socket for long.
+    pub(crate) async fn dismiss(&mut self) {
+        self.close_within(DISMISS_S).await;
+    }
+
+    async fn close_within(&mut self, seconds: u64) {
         self.0.close();
         let end = async {
             if self.0.flush().await.is_ok() {
@@ -145,13 +172,24 @@ impl<'n> Socket<'n> {
                 while self.0.may_recv() && self.0.read_with(all).await.is_ok() {}
             }
         };
-        let _given_up = with_timeout(Duration::from_secs(CLOSE_S), end).await;
+        let _given_up = with_timeout(Duration::from_secs(seconds), end).await;
         self.reset().await;
     }
 
     async fn reset(&mut self) {
         self.0.abort();
-        let _given_up = with_timeout(Duration::from_secs(1), self.0.flush()).await;
+        if with_timeout(Duration::from_secs(1), self.0.flush()).await.is_err() {
+            self.forget();
+        }
+    }
+
+    /// Drops the connection without a reset to the peer. One that can't leave, since nobody on the
+    /// link has the peer's address, would be tried each second for ever; and smoltcp asks for one
+    /// address a second at most, so that it would find nobody else any more.
+    fn forget(&mut self) {
+        // To listen is what drops it. Nobody can connect: nothing moves before this is closed.
+        let _listens = poll_once(self.0.accept(PORT_OF_NONE));
+        self.0.close();
     }
 }
 

@@ -149,7 +149,7 @@ fn report<E>(unfit: &Unfit<E>) {
 /// The end of a trial: returns once the network is up and the card knows that this firmware works,
 /// and false if that takes too long.
 pub(crate) async fn prove<C: Card, B: Board>(storage: &SharedStorage<C>, net: Net<'_>) -> bool {
-    if let Either::Second(()) = select(net.linked(), Timer::after_secs(TRIAL_S)).await {
+    if let Either::Second(()) = select(net.up(), Timer::after_secs(TRIAL_S)).await {
         warning!("this firmware did not reach the network: the one before is started");
         return false;
     }

@@ -76,3 +76,22 @@ fn a_name_that_does_not_exist_puts_the_mail_off() {
     });
     assert_eq!(hop.count(), 1);
 }
+/// Nothing is remembered of an answer: a host that has moved is found at once. Nor does one that is
+/// not there keep the name server from being found: smoltcp asks for one address a second.
+#[test]
+fn each_connection_looks_the_name_up() {
+    let world = device(&[FAR]);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    let asked =
+        names(&world, "hop.example", |number| Some(Ok(if number == 1 { NOBODY } else { FAR })));
+    world.run(async {
+        send(&world, 1).await;
+        Timer::after_secs(10).await;
+        send(&world, 2).await;
+        Timer::after_secs(60).await;
+        assert_eq!((asked.get(), hop.count()), (2, 1));
+        Timer::after_secs(2 * 3600).await;
+        assert_eq!((asked.get(), hop.connections.get(), hop.count()), (3, 2, 2));
+    });
+}

@@ -34,7 +34,12 @@ impl Talk {
 
     /// Connects to the device, which greets us.
     pub async fn greeted(world: &World) -> Self {
-        let mut talk = Self::connect(world).await.expect("somebody listens");
+        Self::greeted_from(&world.far, world).await
+    }
+
+    /// Connects a host to the device, which greets it.
+    pub async fn greeted_from(host: &Host, world: &World) -> Self {
+        let mut talk = Self::connect_from(host, world).await.expect("somebody listens");
         talk.expect(&[("", "220 "), ("EHLO client.example\r\n", "250 ")]).await;
         talk
     }
