@@ -15,6 +15,7 @@ use postern_core::wire::reply::Reason;
 use postern_core::wire::{NoRoom, Out, Text};
 
 use crate::budget::HELO;
+use crate::clock;
 use crate::log::{info, warning};
 use crate::shared::Shared;
 
@@ -26,6 +27,7 @@ type Said = Vec<u8, 48>;
 pub(crate) struct SessionHandler<'s, C: Card> {
     shared: &'s Shared<'s, C>,
     client: SocketAddr,
+    is_admitted: bool,
     helo: Vec<u8, HELO>,
     esmtp: bool,
     transaction: Transaction,
@@ -51,8 +53,10 @@ struct Open {
 }
 
 impl<'s, C: Card> SessionHandler<'s, C> {
-    pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr) -> Self {
-        Self { shared, client, helo: Vec::new(), esmtp: false, transaction: Transaction::None }
+    /// For `client`, which is served if it is admitted: it may have too many sessions.
+    pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr, is_admitted: bool) -> Self {
+        let (helo, transaction) = (Vec::new(), Transaction::None);
+        Self { shared, client, is_admitted, helo, esmtp: false, transaction }
     }
 
     /// Discards the draft of a transaction that was given up.
@@ -236,6 +240,9 @@ impl Transaction {
 
 impl<C: Card> drive::Handler for SessionHandler<'_, C> {
     async fn connect(&mut self) -> Verdict<'_> {
+        if !self.is_admitted {
+            return Verdict::Close(Reason::TooManySessions, None);
+        }
         Verdict::Accept
     }
 
@@ -335,6 +342,9 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
         let waiting = self.shared.waiting.get();
         if waiting == 0 {
             return EtrnVerdict::NoneWaiting;
+        }
+        if !self.shared.etrn.pass(clock::now()) {
+            return EtrnVerdict::Unable;
         }
         // A run that is on may have failed to connect before the host was up: another follows it.
         self.shared.released.signal(());

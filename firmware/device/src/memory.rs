@@ -5,6 +5,7 @@ use crate::budget::{
     SESSION_OUT, SPARE_RECEIVE, SPARE_SEND, SPARES,
 };
 use crate::net::{DatagramMemory, Resources};
+use core::net::IpAddr;
 use postern_card::settings::SETTINGS_MAX;
 
 /// All buffers of a device. A board has one, in a static: made on the stack, it would be there
@@ -13,6 +14,7 @@ pub struct Memory {
     pub(crate) settings: [u8; SETTINGS_MAX],
     pub(crate) stack: Resources,
     pub(crate) channels: [ChannelMemory; CHANNELS],
+    pub(crate) clients: [Option<IpAddr>; CHANNELS],
     pub(crate) spares: [SpareMemory; SPARES],
     pub(crate) outgoing: OutgoingMemory,
     pub(crate) datagrams: DatagramMemory,
@@ -45,6 +47,7 @@ impl Memory {
             settings: [0; SETTINGS_MAX],
             stack: Resources::new(),
             channels: [const { ChannelMemory::new() }; CHANNELS],
+            clients: [None; CHANNELS],
             spares: [const { SpareMemory::new() }; SPARES],
             outgoing: OutgoingMemory::new(),
             datagrams: DatagramMemory::new(),

@@ -18,9 +18,11 @@ use core::pin::pin;
 
 use crate::board::{Board, Ended, label};
 use crate::budget::CHANNELS;
+use crate::limiter::Limiter;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
+use crate::occupancy::Occupancy;
 use crate::outgoing::Outgoing;
 use crate::random::Random;
 use crate::shared::Shared;
@@ -36,6 +38,11 @@ const LOOK_S: u64 = 10;
 /// Seconds until a card that could not be used is tried again: it may have been a bad contact, or
 /// another card may be there by then. Each mount of a card of ours writes to it.
 const AGAIN_S: u64 = 300;
+
+/// Requests by ETRN that are heeded at once, and the time until the next is: an asker that repeats
+/// himself must not wear the card, or the next hop.
+const ETRN_BURST: u32 = 10;
+const ETRN_EVERY_MS: u64 = 60_000;
 
 /// The name of a device that has no card.
 const NAMELESS: &str = "postern.invalid";
@@ -99,10 +106,12 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     memory: &'m mut Memory,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
-    let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
+    let Memory { settings, stack, channels, clients, spares, outgoing, datagrams } = memory;
     let settings = storage.lock().await.store.settings(settings).await;
     let Ok(settings) = settings else { return Ended::CardFailed };
-    let shared = share(&settings, storage, board).await;
+    let open = usize::from(settings.channels).min(CHANNELS);
+    let occupancy = Occupancy::new(clients.get_mut(..open).unwrap_or_default());
+    let shared = share(&settings, storage, occupancy, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
     let seed = shared.random.u64();
     let is_on_trial = board.firmware_slot().is_some_and(|slot| slot.is_on_trial());
@@ -194,6 +203,7 @@ async fn refuse<'m, D: Driver, B: Board>(
 async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
     storage: &'s SharedStorage<C>,
+    occupancy: Occupancy<'s>,
     board: &mut B,
 ) -> Shared<'s, C> {
     let store = &storage.lock().await.store;
@@ -207,6 +217,8 @@ async fn share<'s, C: Card, B: Board>(
         config,
         time_of_day: TimeOfDay::guess(store.last_known_time()),
         random: Random::new(board, store.seed(), boot),
+        occupancy,
+        etrn: Limiter::new(ETRN_BURST, ETRN_EVERY_MS),
         boot,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
         failed: Cell::new(store.flagged()),
@@ -242,7 +254,7 @@ async fn say_address(net: Net<'_>) -> ! {
         let [a, b, c, d] = address.octets();
         info!("listening at {=u8}.{=u8}.{=u8}.{=u8}", a, b, c, d);
         net.down().await;
-        warning!("the link is down");
+        warning!("not reachable any more");
     }
 }
 

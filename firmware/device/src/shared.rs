@@ -13,8 +13,10 @@ use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
 use crate::dialogue::Failure;
+use crate::limiter::Limiter;
 use crate::log::warning;
 use crate::net::Datagrams;
+use crate::occupancy::Occupancy;
 use crate::random::Random;
 use crate::storage::{SharedStorage, Unreadable};
 use crate::time_of_day::TimeOfDay;
@@ -35,6 +37,9 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) storage: &'s SharedStorage<C>,
     pub(crate) time_of_day: TimeOfDay,
     pub(crate) random: Random,
+    pub(crate) occupancy: Occupancy<'s>,
+    /// Lets ETRN pass: each begins a queue run.
+    pub(crate) etrn: Limiter,
     /// The number of this boot.
     pub(crate) boot: u32,
     /// Messages that wait for the next hop.

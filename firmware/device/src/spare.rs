@@ -48,6 +48,6 @@ pub(crate) async fn run(
     loop {
         socket.accept(PORT).await;
         let _hung_up = socket.write_all(&refusal.0).await;
-        socket.close().await;
+        socket.dismiss().await;
     }
 }

@@ -11,6 +11,7 @@ use postern_card::settings::Protocol;
 use crate::sim::card::Random;
 use crate::sim::contents;
 use crate::sim::hop::{Hop, Notes};
+use crate::sim::host::Host;
 use crate::sim::link::{Cable, Impairment};
 use crate::sim::messages::{numbered, tally};
 use crate::sim::talk::{Gone, Talk};
@@ -31,13 +32,13 @@ struct Sent {
 
 /// One client hands over some messages, and tries until each is taken.
 async fn client(world: &World, number: u64, sent: &RefCell<Sent>) {
-    let mut tries = 0;
+    let (host, mut tries) = (world.host(number as u8), 0);
     for message in 0..MESSAGES {
         loop {
             tries += 1;
             let message_number = number * 1_000 + message * 100 + tries;
             let patience = Duration::from_secs(600);
-            match with_timeout(patience, hand_over(world, message_number)).await {
+            match with_timeout(patience, hand_over(world, &host, message_number)).await {
                 Ok(Ok(true)) => {
                     sent.borrow_mut().acknowledged.push(message_number);
                     break;
@@ -52,8 +53,8 @@ async fn client(world: &World, number: u64, sent: &RefCell<Sent>) {
 }
 
 /// Hands a message over, and returns whether it was taken.
-async fn hand_over(world: &World, number: u64) -> Result<bool, Gone> {
-    let Ok(mut client) = Talk::connect(world).await else { return Ok(false) };
+async fn hand_over(world: &World, host: &Host, number: u64) -> Result<bool, Gone> {
+    let Ok(mut client) = Talk::connect_from(host, world).await else { return Ok(false) };
     if !client.reply().await?.starts_with("220 ") {
         return Ok(false);
     }

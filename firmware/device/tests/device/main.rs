@@ -5,6 +5,7 @@ mod sim;
 
 mod bad_links;
 mod cards;
+mod crowds;
 mod leases;
 mod links;
 mod names;

@@ -23,7 +23,7 @@ const PAIRS: u64 = 150;
 
 /// Hands over some messages; those that get 250 are noted.
 async fn client(world: &World, number: u64, acknowledged: &RefCell<Vec<u64>>) -> Result<(), Gone> {
-    let mut client = Talk::greeted(world).await;
+    let mut client = Talk::greeted_from(&world.host(number as u8), world).await;
     for message in 0..MESSAGES {
         let number = number * 100 + message * 7;
         let reply = client.mail(&["joe@client.example"], &numbered(number)).await?;

@@ -2,6 +2,7 @@
 
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use postern_card::settings::{NextHop, Protocol, Settings};
+use postern_core::envelope::State;
 
 use crate::sim::contents;
 use crate::sim::hop::{Asked, Hop, Notes};
@@ -34,7 +35,7 @@ fn three_are_served_and_the_fourth_hears_why_not() {
     world.run(async {
         let first = Talk::greeted(&world).await;
         let _second = Talk::greeted(&world).await;
-        let mut third = Talk::greeted(&world).await;
+        let mut third = Talk::greeted_from(&world.host(0), &world).await;
         for _ in 0..5 {
             assert!(greeting(&world).await.starts_with("421 "));
         }
@@ -68,11 +69,12 @@ fn without_channels_nobody_listens() {
 fn a_client_that_leaves_without_a_word_frees_its_channel_at_once() {
     let world = device(&settings(), CARD_OCTETS);
     world.run(async {
+        let host = world.host(0);
         for round in 0..4 {
             let clients = [
                 Talk::greeted(&world).await,
                 Talk::greeted(&world).await,
-                Talk::greeted(&world).await,
+                Talk::greeted_from(&host, &world).await,
             ];
             for client in clients {
                 if round % 2 == 0 { client.close().await } else { client.hang_up().await }
@@ -274,4 +276,41 @@ fn on_a_full_card_too_it_is_written_down_who_got_a_message() {
         Timer::after_secs(3 * 3600).await;
         assert_eq!(hop.count() as u64, taken, "joe got each once");
     });
+}
+
+/// What clients can't fill is kept free while a message grows, too.
+#[test]
+fn a_message_that_grows_leaves_room_to_write_down_who_got_another() {
+    let next_hop = NextHop { protocol: Protocol::Lmtp, ..settings().next_hop };
+    let settings = Settings { next_hop, max_message_size: 1 << 20, ..settings() };
+    let world = device(&settings, 512 << 10);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Message(ANN)).then_some("451 4.2.0 not now"));
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE, ANN], &message(0, 2_000)).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        // It takes all that it gets, and does not end.
+        let mut other = Talk::greeted(&world).await;
+        other.expect(&[(MAIL, "250 "), ("RCPT TO:<joe@client.example>\r\n", "250 ")]).await;
+        other.expect(&[("DATA\r\n", "354 ")]).await;
+        other.send(&stuffed(&message(1, 600 << 10))).await.expect("it listens");
+        Timer::after_secs(1).await;
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        client.expect(&[("ETRN client.example\r\n", "25")]).await;
+        Timer::after_secs(10).await;
+        assert_eq!(hop.count(), 1);
+        let states: Vec<State> =
+            contents::held(&world.card)[0].recipients.iter().map(|(_, state)| *state).collect();
+        assert_eq!(states, [State::Delivered, State::Waiting]);
+        other.hang_up().await;
+    });
+}
+
+#[test]
+fn the_watchdog_is_fed_each_second() {
+    let world = device(&settings(), CARD_OCTETS);
+    world.run(Timer::after_secs(3600));
+    let unfed = world.longest_unfed.get().max(world.fed_at.get().elapsed());
+    assert!(unfed <= Duration::from_secs(1), "{} ms", unfed.as_millis());
 }

@@ -87,6 +87,54 @@ fn a_message_that_begins_with_white_space_keeps_its_first_line() {
     });
 }
 
+/// With the first of several in it, the field would show blind copies (RFC 5321 §7.2).
+#[test]
+fn of_several_recipients_the_field_names_none() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE, ANN], [1]).await;
+        Timer::after_secs(1).await;
+        let (field, _) = hop.taken.borrow()[0].split();
+        assert!(!field.contains("for <") && !field.contains("client.example>"), "{field}");
+    });
+}
+
+/// There 552 means too many recipients for one transaction (RFC 5321 §4.5.3.1.10).
+#[test]
+fn a_552_to_a_recipient_puts_him_off() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Recipient(ANN)).then_some("552 5.5.3 too many"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE, ANN], [1]).await;
+        Timer::after_secs(10).await;
+        hop.answer(|_| None);
+        Timer::after_secs(2 * 3600).await;
+    });
+    let taken = hop.taken.borrow();
+    let recipients: Vec<String> = taken.iter().map(|one| one.recipients.concat()).collect();
+    assert_eq!(recipients, [JOE, ANN]);
+}
+
+#[test]
+fn the_card_keeps_the_words_of_a_refusal() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| (asked == Asked::Recipient(ANN)).then_some("550 5.1.1 who is Ann?"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        send(&world, &[JOE, ANN], [1]).await;
+        Timer::after_secs(10).await;
+    });
+    assert_eq!(contents::refusals(&world.card), ["550 5.1.1 who is Ann?"]);
+}
+
 /// A host may refuse a message as soon as it has seen enough of it, and read no more.
 #[test]
 fn a_refusal_within_a_message_is_its_verdict() {

@@ -26,6 +26,25 @@ pub fn held(card: &SimCard) -> Vec<Held> {
     all
 }
 
+/// What was said to those recipients of the first message that were refused.
+pub fn refusals(card: &SimCard) -> Vec<String> {
+    let mut store = mount(card);
+    let first = block_on(store.next(None)).expect("the card works").expect("there is a message");
+    let envelope = read(&mut store, first.envelope()).expect("it can be read");
+    let (mut rest, mut replies) = (envelope.as_slice(), Vec::new());
+    loop {
+        let (record, behind) = Record::take(rest).expect("it is an envelope");
+        rest = behind;
+        match record {
+            Record::Recipient(one) if one.state == State::Refused => {
+                replies.push(String::from_utf8_lossy(one.reply).into_owned());
+            }
+            Record::Head(_) | Record::Recipient(_) => {}
+            Record::End(_) => return replies,
+        }
+    }
+}
+
 /// Octets that one message could take.
 pub fn free(card: &SimCard) -> u64 {
     mount(card).free()

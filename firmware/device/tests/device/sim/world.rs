@@ -51,6 +51,8 @@ pub struct World {
     pub slow_us: Cell<u64>,
     /// The longest time in which the device did not feed its watchdog.
     pub longest_unfed: Rc<Cell<Duration>>,
+    /// When it last did.
+    pub fed_at: Rc<Cell<Instant>>,
     device: RefCell<Option<Task>>,
     ended: Rc<Ending>,
 }
@@ -65,9 +67,10 @@ impl World {
         let tasks = Tasks::default();
         let far = Host::new(&tasks, &cable, Side::Far, FAR);
         let device_at = Rc::new(Cell::new(DEVICE));
+        let fed_at = Rc::new(Cell::new(Instant::now()));
         let (longest_unfed, ended) = (Rc::new(Cell::new(Duration::MIN)), Rc::new(Signal::new()));
         let (slow_us, device) = (Cell::new(0), RefCell::new(None));
-        Self { tasks, cable, card, far, device_at, slow_us, longest_unfed, device, ended }
+        Self { tasks, cable, card, far, device_at, slow_us, longest_unfed, fed_at, device, ended }
     }
 
     /// One more host: 192.0.2.10 and so on.
@@ -100,7 +103,8 @@ impl World {
     }
 
     fn board(&self) -> TestBoard {
-        TestBoard { fed: Instant::now(), longest_unfed: self.longest_unfed.clone() }
+        self.fed_at.set(Instant::now());
+        TestBoard { fed_at: self.fed_at.clone(), longest_unfed: self.longest_unfed.clone() }
     }
 
     fn switch_on_with(&self, card: TimedCard, board: impl Board + 'static) {
@@ -160,7 +164,7 @@ async fn device(plug: Plug, card: TimedCard, mut board: impl Board) -> Ended {
 
 /// A board without a source of randomness.
 struct TestBoard {
-    fed: Instant,
+    fed_at: Rc<Cell<Instant>>,
     longest_unfed: Rc<Cell<Duration>>,
 }
 
@@ -173,9 +177,9 @@ impl Board for TestBoard {
     }
 
     fn feed_watchdog(&mut self) {
-        let unfed = self.fed.elapsed();
+        let unfed = self.fed_at.get().elapsed();
         self.longest_unfed.set(self.longest_unfed.get().max(unfed));
-        self.fed = Instant::now();
+        self.fed_at.set(Instant::now());
     }
 }
 
