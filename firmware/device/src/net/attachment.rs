@@ -2,9 +2,9 @@
 //!
 //! embassy-net drops a DHCP lease as soon as the link is down, and with the address smoltcp drops
 //! all connections without a word. So the driver says that the link is up for a while longer, and
-//! once it is, asks whether the lease still holds, as a host does that starts with an address which
-//! it had before (RFC 2131 §3.2). If the server says no or nothing, the link was down after all, and
-//! a new lease is sought.
+//! once it is, asks whether the lease still holds, as a host does that starts with an address
+//! which it had before (RFC 2131 §3.2). If the server says no or nothing, the link was down after
+//! all, and a new lease is sought.
 
 use core::future::Future;
 use core::net::Ipv4Addr;
