@@ -143,7 +143,7 @@ impl Scan {
     fn take(&mut self, octet: u8) {
         if self.section == Section::Header {
             if self.line_start {
-                self.folded = matches!(octet, b' ' | b'\t') && self.length > 0;
+                self.folded = matches!(octet, b' ' | b'\t');
                 if !self.folded {
                     self.field_end();
                 }

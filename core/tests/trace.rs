@@ -144,6 +144,24 @@ fn a_message_never_goes_on_the_field() {
     }
 }
 
+/// The field's name must end within the octets that a line may have, its colon among them.
+#[test]
+fn a_first_line_is_told_by_its_998_octets() {
+    let name = [b'x'; 998];
+    let with_colon = |length: usize| [&name[..length], b":"].concat();
+    for (octets, expected) in [
+        (name[..997].to_vec(), None),
+        (name.to_vec(), Some(&b"\r\n"[..])),
+        (with_colon(996), Some(b"")),
+        (with_colon(997), Some(b"")),
+        (with_colon(998), Some(b"\r\n")),
+        ([&name[..996], b" "].concat(), None),
+        ([&name[..997], b" "].concat(), Some(b"\r\n")),
+    ] {
+        assert_eq!(separator(&octets), expected, "{} octets", octets.len());
+    }
+}
+
 #[test]
 fn dates_at_the_edges_of_the_calendar() {
     let cases = [

@@ -32,6 +32,8 @@ fn the_header_of_the_message() {
     assert_eq!(content("Subject: a\n f\u{fc}r\n\nplain\n"), Content::Utf8);
     assert_eq!(content("\nf\u{fc}r\n"), Content::Ascii, "no header at all");
     assert_eq!(content("To: \u{fc}"), Content::Utf8, "no end either");
+    assert_eq!(scan(b"To: \x7f\r\n\r\n", 3), Content::Ascii);
+    assert_eq!(scan(b"To: \x80\r\n\r\n", 3), Content::Utf8, "not even that");
 }
 
 #[test]
@@ -52,9 +54,30 @@ fn headers_of_parts() {
     assert_eq!(of(&format!("{within}--c--\n--b\nA: \u{fc}\n\n")), Content::Utf8);
     assert_eq!(of(&format!("{within}--b\n\nx\n--c\nA: \u{fc}\n\n")), Content::Ascii, "it is over");
     assert_eq!(of(&format!("{within}--b--\n\u{fc}\n")), Content::Ascii);
+    assert_eq!(of("--\rb\nA: \u{fc}\n\n"), Content::Ascii, "a CR by itself is no line's end");
+    let message = "--b\nContent-Type: message/rfc822\n";
+    assert_eq!(of(&format!("{message}--b\n\nA: \u{fc}\n")), Content::Ascii, "of the part before");
     let line = "x".repeat(5000);
     assert_eq!(of(&format!("--b\n\n{line}--b\nA: \u{fc}\n\n")), Content::Ascii);
     assert_eq!(of(&format!("--b\n\n{line}\n--b\nA: \u{fc}\n\n")), Content::Utf8);
+}
+
+#[test]
+fn boundaries_that_begin_alike_and_those_that_are_folded() {
+    let inner = "--b\nContent-Type: multipart/mixed; boundary=bc\n\n--bc\n\nx\n--bc--\n";
+    let of = |parameters: &str, parts: &str| content(&(multipart(parameters) + parts));
+    assert_eq!(of("; boundary=b", &format!("{inner}A: \u{fc}\n")), Content::Ascii, "it closes");
+    // A line that goes on in the next is one line of a header, and no boundary.
+    let folded = "-- b\nContent-Type: message/rfc822\n--\n b\n\nA: \u{fc}\n";
+    assert_eq!(of("; boundary=\" b\"", folded), Content::Utf8);
+    // The longest, with its close.
+    let longest = "y".repeat(70);
+    let closed = format!("--{longest}\n\nx\n--{longest}--\n\u{fc}\n");
+    assert_eq!(of(&format!("; boundary={longest}"), &closed), Content::Ascii);
+    // A long field before says nothing of the type.
+    let long = format!("X: {}\n", "z".repeat(2000));
+    let parts = format!("{long}{}--b\nA: \u{fc}\n\n", multipart("; boundary=b"));
+    assert_eq!(content(&parts), Content::Utf8);
 }
 
 #[test]
@@ -93,6 +116,9 @@ fn boundaries_in_all_their_forms() {
         "; boundary=\"\"",
         "; boundary=\"a",
         "; boundary=\"a \"",
+        "; boundary=\"a\t\"",
+        "; boundary=a\u{7f}",
+        "); boundary=a",
         "; boundary=a/b",
         "; boundary=a; boundary=b",
         "; boundary*=us-ascii''a",

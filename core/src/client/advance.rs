@@ -64,7 +64,7 @@ impl Client<'_> {
         match self.state {
             State::Say(word) => self.say(word, input, out),
             State::Await(word) => match self.reply(input) {
-                Ok(Some(reply)) => (reply.length(), self.answered(word, reply, input)),
+                Ok(Some(reply)) => (reply.length(), self.answered(word, reply)),
                 Ok(None) => need(Need::Input),
                 Err(ended) => ended.into(),
             },
@@ -165,12 +165,7 @@ impl Client<'_> {
     }
 
     /// Goes on after the reply to one of the client's own words.
-    fn answered<'i>(
-        &mut self,
-        word: Word,
-        reply: Reply<'i>,
-        input: &[u8],
-    ) -> Option<Next<Reply<'i>>> {
+    fn answered<'i>(&mut self, word: Word, reply: Reply<'i>) -> Option<Next<Reply<'i>>> {
         let done = reply.class() == Class::Completion;
         let required = self.config.tls == TlsPolicy::Required && !self.secure;
         match word {
@@ -188,9 +183,6 @@ impl Client<'_> {
                     && !required =>
             {
                 self.state = State::Say(Word::Helo);
-            }
-            Word::StartTls if done && input.len() > reply.length() => {
-                return Some(Next::End(self.fault(Fault::PlaintextAfterStartTls)));
             }
             Word::StartTls if done => self.state = State::Handshake,
             Word::StartTls if !required => self.state = State::Ready,

@@ -278,6 +278,8 @@ fn a_peer_that_does_not_serve_us() {
         let report = play(CONFIG, &[], &[("", greeting), QUIT]);
         assert_eq!(report, [format!("refused in Greeting: {}", greeting.trim_end())]);
     }
+    let twice = play(CONFIG, &[], &[("", "554 no\r\n554 I said no\r\n"), QUIT]);
+    assert_eq!(twice, ["refused in Greeting: 554 no"], "it hears QUIT whatever else it says");
     let report = play(CONFIG, &[], &[GREETING, (EHLO, "450 later\r\n"), QUIT]);
     assert_eq!(report, ["refused in Hello: 450 later"]);
     let helo = ("HELO mx2.example\r\n", "550 no\r\n");
@@ -398,6 +400,9 @@ fn starttls_as_the_policy_says() {
         ["refused in Hello: 500 what?"],
         "HELO would mean to go without TLS"
     );
+    let helo = ("HELO mx2.example\r\n", "250 peer\r\n");
+    let within = [GREETING, offered, go, (EHLO, "500 what?\r\n"), helo, QUIT];
+    assert_eq!(play(required, &[], &within), ["tls"], "within TLS it does not");
 }
 
 #[test]

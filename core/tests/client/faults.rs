@@ -69,6 +69,10 @@ fn a_reply_that_has_no_meaning_where_it_comes() {
     let script = [greeting, plain, (mail, "250 ok\r\n"), rcpt, ("DATA\r\n", "250 ok\r\n")];
     let fault = "fault: the peer said 250 where that has no meaning";
     assert_eq!(play(CONFIG, &jobs, &script), ["rcpt 0: 250 ok", fault]);
+    let go = ("DATA\r\n", "354 go\r\n");
+    let script = [greeting, plain, (mail, "250 ok\r\n"), rcpt, go, ("1\r\n.\r\n", "354 go on\r\n")];
+    let fault = "fault: the peer said 354 where that has no meaning";
+    assert_eq!(play(CONFIG, &jobs, &script), ["rcpt 0: 250 ok", fault]);
 }
 
 #[test]
@@ -95,6 +99,23 @@ fn plaintext_behind_the_answer_to_starttls_ends_the_connection() {
     assert_eq!(go_on(&mut client, b"220 go\r\n"), Need::Tls);
     let step = client.step(START, b"2", &mut Out::new(&mut buffer));
     assert!(matches!(step.next, Next::End(end) if end == fault));
+}
+
+/// HELO says nothing anew: what EHLO said in clear must not stand for it.
+#[test]
+fn what_was_offered_in_clear_is_not_believed_within_tls() {
+    let config = Config { tls: TlsPolicy::Required, ..CONFIG };
+    let offers = b"220 hi\r\n250-peer\r\n250-SIZE 5\r\n250-ETRN\r\n250 STARTTLS\r\n220 go\r\n";
+    let (mut client, need) = after(offers, config);
+    assert_eq!((need, client.size_limit()), (Need::Tls, Some(5)));
+    client.tls_started().expect("it was asked for");
+    assert_eq!(go_on(&mut client, b""), Need::Input);
+    assert_eq!(go_on(&mut client, b"500 what?\r\n"), Need::Input, "HELO was said");
+    assert_eq!(go_on(&mut client, b"250 peer\r\n"), Need::Transaction);
+    assert_eq!(client.size_limit(), None);
+    let mut buffer = [0; 2000];
+    let etrn = client.etrn(b"b.example", &mut Out::new(&mut buffer));
+    assert_eq!(etrn, Err(CallError::EtrnNotOffered));
 }
 
 #[test]
@@ -227,7 +248,8 @@ fn an_address_cannot_carry_a_command() {
     let (mut client, _) = after(b"220 hi\r\n250-peer\r\n250 DSN\r\n", CONFIG);
     let mut buffer = [0; 2000];
     let mut out = Out::new(&mut buffer);
-    let bad: [&[u8]; 5] = [b"a@b\r\nDATA", b"a@b> SIZE=0", b"a b@c", b"\"a@b", b"\"a\\\"@b"];
+    let bad: [&[u8]; 6] =
+        [b"a@b\r\nDATA", b"a@b> SIZE=0", b"a b@c", b"\"a@b", b"\"a\\\"@b", b"a\\>@b"];
     for reverse_path in bad {
         let mail = Mail { reverse_path, ..MAIL };
         assert_eq!(client.mail(&mail, &mut out), Err(CallError::BadText));

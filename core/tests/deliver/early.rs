@@ -80,6 +80,13 @@ fn a_completion_before_the_end_left_is_a_fault() {
             assert_eq!(ended, fault, "{then:?} {takes}");
         }
     }
+    // Nobody knows how much of what was not flushed has left.
+    let (peer, _) = accepting(105, Then::FlushStuck, 105, "250 taken\r\n");
+    let mut stuck = talk(peer, &Jump::default(), 1300);
+    let mut source = Pieces::new(&[b'x'; 100], 40);
+    run(deliver(&mut stuck, None, &mut source, None)).expect("it is in the output");
+    let ended = run(stuck.next()).expect_err("a fault");
+    assert_eq!(ended, DialogueError::Fault(Fault::Unexpected(250)));
     let (peer, _) = accepting(105, Then::Broken, 105, "250 taken\r\n");
     let mut talk = talk(peer, &Jump::default(), 1300);
     let mut source = Pieces::new(&[b'x'; 100], 40);
