@@ -30,7 +30,7 @@ use async_io::{Timer, block_on};
 use embassy_net_tuntap::TunTapDevice;
 use embassy_time_driver::TICK_HZ;
 use postern_card::{BLOCK, Block, Card};
-use postern_device::{Board, Ended, Label, Memory, Runner, run};
+use postern_device::{Board, Ended, Label, Runner, SmallMemory, run};
 
 // The tests' clock and executor, of which they use more: this program is one thread too, and moves
 // its own time on.
@@ -65,7 +65,7 @@ fn main() -> io::Result<()> {
 /// Runs a device until it wants to be reset.
 async fn device(network: TunTapDevice, card: FileCard) -> Ended {
     // Leaked: it is a static on a board, too.
-    let memory = Box::leak(Box::new(Memory::new()));
+    let memory = Box::leak(Box::new(SmallMemory::new()));
     let (tasks, ended) = (Tasks::default(), Rc::new(Cell::new(None)));
     let (spawner, end) = (tasks.clone(), Rc::clone(&ended));
     tasks.spawn(async move {

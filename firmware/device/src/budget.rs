@@ -11,16 +11,22 @@ use postern_core::wire::path::MAX_PATH;
 /// Bytes of RAM of the smallest board.
 pub const RAM: usize = 64 * 1024;
 
-/// Sessions at once.
+/// Sessions at once on the smallest device.
 pub const CHANNELS: usize = 3;
 /// Sockets that refuse clients while all channels are busy.
 pub const SPARES: usize = 2;
-/// All sockets: channels, spares, the outgoing one, UDP, DNS, DHCP.
-pub const SOCKETS: usize = CHANNELS + SPARES + 4;
+/// All sockets of a device with so many channels: those, spares, the outgoing one, UDP, DNS, DHCP.
+pub const fn sockets(channels: usize) -> usize {
+    channels + SPARES + 4
+}
 
-/// A channel's TCP receive buffer: one segment. With more than two, smoltcp's acknowledgements wait
-/// for its timer, and the transfer is a hundred times slower.
-pub const RECEIVE: usize = 1460;
+/// A channel's TCP receive buffer on the smallest device: one segment. smoltcp acknowledges at once
+/// when more than one segment is unacknowledged, or when the window has doubled, and otherwise only
+/// after 10 ms: with this buffer, each segment that is read doubles it.
+pub const SMALL_WINDOW: usize = 1460;
+/// The same where there is RAM. A client that has several segments under way is acknowledged at
+/// once but for the last of them; one that waits for each acknowledgement sends 140 KiB a second.
+pub const LARGE_WINDOW: usize = 8192;
 /// A channel's TCP send buffer: as many replies as a session gathers before it sends.
 pub const SEND: usize = 256;
 /// A session's input: the longest command line.
@@ -36,14 +42,13 @@ pub const SPARE_SEND: usize = 128;
 
 /// The outgoing TCP socket's receive buffer.
 pub const CLIENT_RECEIVE: usize = 512;
-/// The outgoing TCP socket's send buffer: two pieces. With one, a peer that acknowledges every
-/// second segment (RFC 1122 §4.2.3.2) would delay each piece by 40 ms.
-pub const CLIENT_SEND: usize = 2 * PIECE;
 /// The next hop's longest reply. core reads one of 4,096 octets where there is room.
 pub const CLIENT_IN: usize = 1024;
 /// The client's output.
 pub const CLIENT_OUT: usize = 1536;
-/// A piece of a message on its way from the card, or the Received field in front of it.
+/// A piece of a message on its way from the card, or the Received field in front of it. The
+/// outgoing TCP socket's send buffer has room for two: with one, a peer that acknowledges every
+/// second segment (RFC 1122 §4.2.3.2) would delay each piece by 40 ms.
 pub const PIECE: usize = 1024;
 
 /// One record of an envelope: two names, a path, a reply, and what has a fixed size.
@@ -90,6 +95,6 @@ const _: () = {
         part += 1;
     }
     assert!(total <= RAM, "the parts fit the RAM");
-    assert!(RECEIVE + SEND + SESSION_IN + SESSION_OUT <= CHANNEL);
-    assert!(CLIENT_RECEIVE + CLIENT_SEND + CLIENT_IN + CLIENT_OUT + PIECE <= 8 * 1024);
+    assert!(SMALL_WINDOW + SEND + SESSION_IN + SESSION_OUT <= CHANNEL);
+    assert!(CLIENT_RECEIVE + 2 * PIECE + CLIENT_IN + CLIENT_OUT + PIECE <= 8 * 1024);
 };

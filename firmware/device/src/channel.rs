@@ -1,9 +1,10 @@
 //! A channel: a socket on which one session follows another.
 
 use core::future::pending;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::time::Duration;
 
+use embassy_futures::join::join;
 use postern_card::Card;
 use postern_core::drive::{Buffers, serve};
 use postern_core::session::{Config, Session, Transport};
@@ -11,7 +12,7 @@ use postern_core::wire::Text;
 use postern_core::wire::ehlo::Extension;
 
 use crate::Board;
-use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT};
+use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT, SMALL_WINDOW};
 use crate::handler::SessionHandler;
 use crate::log::info;
 use crate::memory::ChannelMemory;
@@ -44,13 +45,59 @@ const _: () = {
     assert!(SESSION_IN >= config.min_input() && SESSION_OUT >= config.min_out());
 };
 
-/// Bytes that are left for a channel's future.
-const FUTURE: usize = CHANNEL - size_of::<ChannelMemory>() - net::SOCKET;
+/// Bytes that are left for a channel's future on the smallest board.
+const FUTURE: usize = CHANNEL - size_of::<ChannelMemory<SMALL_WINDOW>>() - net::SOCKET;
 
 /// Does not compile for a future that the board has no room for.
-pub(crate) const fn check_budget<B: Board, F>(_: &B, _: &Pin<&mut F>) {
+const fn check_budget<B: Board, F>(_: &Pin<&mut F>) {
     const { assert!(size_of::<F>() <= FUTURE || B::RAM > RAM) }
 }
+
+/// As many channels.
+pub struct Count<const CHANNELS: usize>;
+
+/// Channels that run beside each other.
+pub(crate) trait Channels {
+    /// Runs as many as there are of these memories, from this number on. Each is made where it
+    /// stays: collected in an array first, all of them would lie on the stack.
+    async fn run<B: Board, C: Card, const WINDOW: usize>(
+        shared: &Shared<'_, C>,
+        net: Net<'_>,
+        memory: &mut [ChannelMemory<WINDOW>],
+        number: u8,
+    );
+}
+
+impl Channels for Count<0> {
+    async fn run<B: Board, C: Card, const WINDOW: usize>(
+        _: &Shared<'_, C>,
+        _: Net<'_>,
+        _: &mut [ChannelMemory<WINDOW>],
+        _: u8,
+    ) {
+    }
+}
+
+macro_rules! one_and {
+    ($($channels:literal: 1 + $others:literal;)*) => {$(
+        impl Channels for Count<$channels> {
+            async fn run<B: Board, C: Card, const WINDOW: usize>(
+                shared: &Shared<'_, C>,
+                net: Net<'_>,
+                memory: &mut [ChannelMemory<WINDOW>],
+                number: u8,
+            ) {
+                let Some((first, others)) = memory.split_first_mut() else { return };
+                let first = pin!(run(shared, net, first, number));
+                check_budget::<B, _>(&first);
+                let others = Count::<$others>::run::<B, C, WINDOW>(shared, net, others, number + 1);
+                join(first, pin!(others)).await;
+            }
+        }
+    )*};
+}
+
+one_and!(1: 1 + 0; 2: 1 + 1; 3: 1 + 2; 4: 1 + 3; 5: 1 + 4; 6: 1 + 5; 7: 1 + 6; 8: 1 + 7;);
 
 /// A channel's buffers: nobody else wants them, so they stay lent.
 struct Own<'m> {
@@ -68,10 +115,10 @@ impl Buffers for Own<'_> {
 
 /// Serves one client after another, if the settings open so many channels that number `number`,
 /// counted from 1, is one of them.
-pub(crate) async fn run<C: Card>(
+async fn run<C: Card, const WINDOW: usize>(
     shared: &Shared<'_, C>,
     net: Net<'_>,
-    memory: &mut ChannelMemory,
+    memory: &mut ChannelMemory<WINDOW>,
     number: u8,
 ) -> ! {
     if number > shared.settings.channels {

@@ -45,7 +45,7 @@ mod transfer;
 mod update;
 
 pub use board::{Board, Ended, FirmwareSlot, SlotFault};
-pub use memory::Memory;
+pub use memory::{LargeMemory, Memory, SmallMemory};
 pub use net::Runner;
 pub use postern_card::Label;
 pub use run::run;

@@ -1,27 +1,37 @@
 //! The memory of a device, but for its futures: it is static, and its size is known.
 
-use crate::budget::{
-    CHANNELS, CLIENT_IN, CLIENT_OUT, CLIENT_RECEIVE, CLIENT_SEND, PIECE, RECEIVE, SEND, SESSION_IN,
-    SESSION_OUT, SPARE_RECEIVE, SPARE_SEND, SPARES,
-};
-use crate::net::{DatagramMemory, Resources};
-use core::net::IpAddr;
 use postern_card::settings::SETTINGS_MAX;
 
-/// All buffers of a device. A board has one, in a static: made on the stack, it would be there
-/// twice.
-pub struct Memory {
+use crate::budget::{
+    CLIENT_IN, CLIENT_OUT, CLIENT_RECEIVE, LARGE_WINDOW, PIECE, SEND, SESSION_IN, SESSION_OUT,
+    SMALL_WINDOW, SPARE_RECEIVE, SPARE_SEND, SPARES, sockets,
+};
+use crate::net::{DatagramMemory, Resources};
+
+/// The buffers of a board with 64 KiB of RAM.
+pub type SmallMemory = Memory<3, { sockets(3) }, SMALL_WINDOW, { 2 * PIECE }>;
+/// Those of a board with 512 KiB: eight sessions, and 8 KiB under way each way.
+pub type LargeMemory = Memory<8, { sockets(8) }, LARGE_WINDOW, LARGE_WINDOW>;
+
+/// All buffers of a device with so many channels; [`sockets`] says how many sockets those take.
+/// `WINDOW` is the octets that a client may have under way to us, `UNACKNOWLEDGED` those that we
+/// may to the next hop. A board has one, in a static: made on the stack, it would be there twice.
+pub struct Memory<
+    const CHANNELS: usize,
+    const SOCKETS: usize,
+    const WINDOW: usize,
+    const UNACKNOWLEDGED: usize,
+> {
     pub(crate) settings: [u8; SETTINGS_MAX],
-    pub(crate) stack: Resources,
-    pub(crate) channels: [ChannelMemory; CHANNELS],
-    pub(crate) clients: [Option<IpAddr>; CHANNELS],
+    pub(crate) stack: Resources<SOCKETS>,
+    pub(crate) channels: [ChannelMemory<WINDOW>; CHANNELS],
     pub(crate) spares: [SpareMemory; SPARES],
-    pub(crate) outgoing: OutgoingMemory,
+    pub(crate) outgoing: OutgoingMemory<UNACKNOWLEDGED>,
     pub(crate) datagrams: DatagramMemory,
 }
 
-pub(crate) struct ChannelMemory {
-    pub(crate) receive: [u8; RECEIVE],
+pub(crate) struct ChannelMemory<const WINDOW: usize> {
+    pub(crate) receive: [u8; WINDOW],
     pub(crate) send: [u8; SEND],
     pub(crate) input: [u8; SESSION_IN],
     pub(crate) output: [u8; SESSION_OUT],
@@ -32,22 +42,24 @@ pub(crate) struct SpareMemory {
     pub(crate) send: [u8; SPARE_SEND],
 }
 
-pub(crate) struct OutgoingMemory {
+pub(crate) struct OutgoingMemory<const UNACKNOWLEDGED: usize> {
     pub(crate) receive: [u8; CLIENT_RECEIVE],
-    pub(crate) send: [u8; CLIENT_SEND],
+    pub(crate) send: [u8; UNACKNOWLEDGED],
     pub(crate) input: [u8; CLIENT_IN],
     pub(crate) output: [u8; CLIENT_OUT],
     pub(crate) piece: [u8; PIECE],
 }
 
-impl Memory {
+impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNACKNOWLEDGED: usize>
+    Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>
+{
     /// Empty memory.
     pub const fn new() -> Self {
+        const { assert!(SOCKETS == sockets(CHANNELS), "one for each channel, and the others") };
         Self {
             settings: [0; SETTINGS_MAX],
             stack: Resources::new(),
             channels: [const { ChannelMemory::new() }; CHANNELS],
-            clients: [None; CHANNELS],
             spares: [const { SpareMemory::new() }; SPARES],
             outgoing: OutgoingMemory::new(),
             datagrams: DatagramMemory::new(),
@@ -55,16 +67,18 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNACKNOWLEDGED: usize>
+    Default for Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>
+{
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ChannelMemory {
+impl<const WINDOW: usize> ChannelMemory<WINDOW> {
     const fn new() -> Self {
         Self {
-            receive: [0; RECEIVE],
+            receive: [0; WINDOW],
             send: [0; SEND],
             input: [0; SESSION_IN],
             output: [0; SESSION_OUT],
@@ -78,11 +92,11 @@ impl SpareMemory {
     }
 }
 
-impl OutgoingMemory {
+impl<const UNACKNOWLEDGED: usize> OutgoingMemory<UNACKNOWLEDGED> {
     const fn new() -> Self {
         Self {
             receive: [0; CLIENT_RECEIVE],
-            send: [0; CLIENT_SEND],
+            send: [0; UNACKNOWLEDGED],
             input: [0; CLIENT_IN],
             output: [0; CLIENT_OUT],
             piece: [0; PIECE],

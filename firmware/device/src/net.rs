@@ -18,11 +18,10 @@ use embedded_io_async::{ErrorType, Read, Write};
 use postern_card::settings::Address;
 use postern_core::drive::Link;
 
-use crate::budget::SOCKETS;
 use attachment::Attachment;
 
 /// What the stack keeps of its sockets.
-pub(crate) type Resources = StackResources<SOCKETS>;
+pub(crate) type Resources<const SOCKETS: usize> = StackResources<SOCKETS>;
 /// Octets of each socket that the stack keeps.
 pub(crate) const SOCKET: usize = size_of::<StackResources<2>>() - size_of::<StackResources<1>>();
 /// What moves frames between the driver and the sockets; its `run` never ends.
@@ -62,11 +61,11 @@ const DISCOVER_S: u64 = 5;
 pub(crate) struct Net<'n>(Stack<'n>);
 
 /// Starts the stack; nothing moves before the runner runs.
-pub(crate) fn start<'n, D: Driver>(
+pub(crate) fn start<'n, D: Driver, const SOCKETS: usize>(
     driver: D,
     address: &Address,
     seed: u64,
-    resources: &'n mut Resources,
+    resources: &'n mut Resources<SOCKETS>,
 ) -> (Net<'n>, Runner<'n, D>) {
     let config = match address {
         Address::Dhcp => {

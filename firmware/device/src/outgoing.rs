@@ -44,11 +44,11 @@ struct Room<'n> {
 }
 
 impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
-    pub(crate) fn new(
+    pub(crate) fn new<const UNACKNOWLEDGED: usize>(
         shared: &'o Shared<'s, C>,
         net: Net<'n>,
         datagrams: &'o SharedDatagrams<'n>,
-        memory: &'n mut OutgoingMemory,
+        memory: &'n mut OutgoingMemory<UNACKNOWLEDGED>,
     ) -> Self {
         let OutgoingMemory { receive, send, input, output, piece } = memory;
         let socket = Socket::new(net, receive, send);

@@ -17,7 +17,7 @@ use core::future::pending;
 use core::pin::pin;
 
 use crate::board::{Board, Ended, label};
-use crate::budget::CHANNELS;
+use crate::channel::{Channels, Count};
 use crate::limiter::Limiter;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
@@ -51,13 +51,26 @@ const NAMELESS: &str = "postern.invalid";
 ///
 /// `start` gets the runner of the network stack, and must run it in a task of its own. Each use of
 /// a socket wakes the runner: joined with the users in one task, it would wake itself for ever.
-pub async fn run<'m, D: Driver, C: Card, B: Board>(
+#[allow(private_bounds)] // How channels are joined is no business of the board's.
+pub async fn run<
+    'm,
+    D: Driver,
+    C: Card,
+    B: Board,
+    const CHANNELS: usize,
+    const SOCKETS: usize,
+    const WINDOW: usize,
+    const UNACKNOWLEDGED: usize,
+>(
     driver: D,
     card: C,
     board: &mut B,
-    memory: &'m mut Memory,
+    memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
-) -> Ended {
+) -> Ended
+where
+    Count<CHANNELS>: Channels,
+{
     let label = label::<B>();
     info!("Postern {=str} on {=str}", label.version(), label.board());
     let storage = Storage::new(card);
@@ -99,14 +112,27 @@ async fn mount<C: Card>(
     Ok(())
 }
 
-async fn with_card<'m, D: Driver, C: Card, B: Board>(
+async fn with_card<
+    'm,
+    D: Driver,
+    C: Card,
+    B: Board,
+    const CHANNELS: usize,
+    const SOCKETS: usize,
+    const WINDOW: usize,
+    const UNACKNOWLEDGED: usize,
+>(
     driver: D,
     storage: &SharedStorage<C>,
     board: &mut B,
-    memory: &'m mut Memory,
+    memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
-) -> Ended {
-    let Memory { settings, stack, channels, clients, spares, outgoing, datagrams } = memory;
+) -> Ended
+where
+    Count<CHANNELS>: Channels,
+{
+    let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
+    let mut clients = [None; CHANNELS];
     let settings = storage.lock().await.store.settings(settings).await;
     let Ok(settings) = settings else { return Ended::CardFailed };
     let open = usize::from(settings.channels).min(CHANNELS);
@@ -120,13 +146,8 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     start(runner);
     let mut owners = DatagramOwners::new();
     let datagrams = Mutex::new(Datagrams::new(net, datagrams, &mut owners));
-    // Each future is made where it stays: collected first, all of them would lie on the stack.
     // The channels come first: a connection goes to the first socket that listens.
-    let [first, second, third] = channels;
-    let first = pin!(channel::run(&shared, net, first, 1));
-    channel::check_budget(board, &first);
-    let second = pin!(channel::run(&shared, net, second, 2));
-    let third = pin!(channel::run(&shared, net, third, 3));
+    let sessions = pin!(Count::<CHANNELS>::run::<B, C, WINDOW>(&shared, net, channels, 1));
     // Without channels nobody listens.
     let is_open = settings.channels > 0;
     let [one, two] = spares;
@@ -136,7 +157,7 @@ async fn with_card<'m, D: Driver, C: Card, B: Board>(
     let outgoing = pin!(outgoing.run());
     let time = pin!(sntp::run(&shared, net, &datagrams));
     let rest = join3(say_address(net), time, feed_and_confirm(board, &is_proven));
-    let tasks = join4(join3(first, second, third), join(one, two), outgoing, rest);
+    let tasks = join4(sessions, join(one, two), outgoing, rest);
     let failed = async {
         shared.broken.wait().await;
         Timer::after_secs(GRACE_S).await;
@@ -181,11 +202,18 @@ async fn find<C: Card>(
 }
 
 /// Refuses all clients: there is no card, or none that this program can use.
-async fn refuse<'m, D: Driver, B: Board>(
+async fn refuse<
+    'm,
+    D: Driver,
+    B: Board,
+    const CHANNELS: usize,
+    const SOCKETS: usize,
+    const WINDOW: usize,
+>(
     driver: D,
     board: &mut B,
-    stack: &'m mut net::Resources,
-    channels: &'m mut [ChannelMemory; CHANNELS],
+    stack: &'m mut net::Resources<SOCKETS>,
+    channels: &'m mut [ChannelMemory<WINDOW>; CHANNELS],
     start: impl FnOnce(Runner<'m, D>),
 ) -> ! {
     let seed = Random::new(board, [0; 32], 0).u64();

@@ -12,7 +12,7 @@ use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
 const UNUSED_KEYS: [(&str, &str); 4] = [
-    ("receive.channels_per_address", "a device has too few channels to share them out"),
+    ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.max_errors", "a device bears as many as it was built for"),
     ("receive.max_recipients", "a device takes as many as it was built for"),
     ("receive.tls", "a device offers no STARTTLS"),

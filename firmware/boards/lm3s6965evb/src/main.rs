@@ -13,7 +13,7 @@ use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
-use postern_device::{Board, Label, Memory, Runner};
+use postern_device::{Board, Label, Runner, SmallMemory};
 use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
@@ -24,7 +24,7 @@ defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
 const CLOCKS: Clocks<Divisor> = Clocks { slow: Divisor(126), fast: Divisor(2) };
 
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
-static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+static MEMORY: ConstStaticCell<SmallMemory> = ConstStaticCell::new(SmallMemory::new());
 
 #[entry]
 fn main() -> ! {

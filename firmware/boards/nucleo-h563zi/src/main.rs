@@ -18,7 +18,7 @@ use embassy_stm32::peripherals::{ETH, ETH_SMA, GPDMA1_CH0, GPDMA1_CH1, RNG};
 use embassy_stm32::rng::{self, Rng};
 use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
-use postern_device::{Board, Label, Memory, Runner};
+use postern_device::{Board, Label, LargeMemory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use reset::Watchdog;
@@ -31,7 +31,7 @@ const FRAMES: usize = 4;
 
 static FRAMES_WAITING: ConstStaticCell<PacketQueue<FRAMES, FRAMES>> =
     ConstStaticCell::new(PacketQueue::new());
-static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
 
 bind_interrupts!(struct Interrupts {
     ETH => eth::InterruptHandler;

@@ -16,7 +16,7 @@ use embassy_rp::peripherals::{DMA_CH0, DMA_CH1, DMA_CH2, DMA_CH3, TRNG};
 use embassy_rp::spi::Spi;
 use embassy_rp::trng::{self, Trng};
 use embassy_rp::{bind_interrupts, dma};
-use postern_device::{Board, Label, Memory, Runner};
+use postern_device::{Board, Label, LargeMemory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use ethernet::{Chip, Ethernet};
@@ -25,7 +25,7 @@ use reset::Watchdog;
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
 
-static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
 
 bind_interrupts!(struct Interrupts {
     DMA_IRQ_0 => dma::InterruptHandler<DMA_CH0>, dma::InterruptHandler<DMA_CH1>,

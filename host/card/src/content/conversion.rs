@@ -17,7 +17,7 @@ use postern_config::{
 mod holds;
 
 /// Sessions at once that a device is built for.
-const CHANNELS: u8 = 3;
+const CHANNELS: u8 = 8;
 /// SMTP's port, the one that a device listens on.
 const PORT: u16 = 25;
 /// Bytes of the largest message where the configuration does not say it.

@@ -74,7 +74,7 @@ fn the_least_file_takes_what_suits_a_device() {
     let content = parse(&format!("hostname = \"postern.a.example\"\n{hold}")).expect("sound");
     let settings = content.settings();
     assert_eq!(settings.address, postern_card::settings::Address::Dhcp);
-    assert_eq!((settings.channels, settings.max_message_size), (3, 10 << 20));
+    assert_eq!((settings.channels, settings.max_message_size), (8, 10 << 20));
     assert!(settings.any_recipient && settings.holder.is_none());
     assert_eq!(content.recipients().len(), 0);
     let warned: Vec<_> = content.warnings().iter().map(|warning| &*warning.key).collect();
@@ -105,13 +105,7 @@ level = "loud"
         (1, "hostnam: unknown key; did you mean \"hostname\"?".to_owned()),
         (3, leave_out("receive.tls", "a device offers no STARTTLS")),
         (4, leave_out("receive.max_recipients", "a device takes as many as it was built for")),
-        (
-            5,
-            leave_out(
-                "receive.channels_per_address",
-                "a device has too few channels to share them out",
-            ),
-        ),
+        (5, leave_out("receive.channels_per_address", "a device gives two to one address")),
         (
             7,
             leave_out(
@@ -143,8 +137,8 @@ fn refused(sound: &str, wrong: &str, line: usize, problem: &str) {
 
 #[test]
 fn a_device_receives_within_its_limits() {
-    for wrong in ["channels = 4", "channels = 0"] {
-        refused("channels = 2", wrong, 5, "receive.channels: a device has 1 to 3");
+    for wrong in ["channels = 9", "channels = 0"] {
+        refused("channels = 2", wrong, 5, "receive.channels: a device has 1 to 8");
     }
     let listen = "receive.listen: a device listens on port 25 of its address: leave it out";
     for wrong in ["listen = [\"192.0.2.7:25\"]", "listen = [\"[::]:2525\"]", "listen = []"] {

@@ -13,7 +13,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
-use postern_device::{Board, Ended, Label, Memory, Runner, run};
+use postern_device::{Board, Ended, Label, Runner, SmallMemory, run};
 
 use super::card::SimCard;
 use super::clock;
@@ -151,7 +151,7 @@ impl World {
 
 /// Runs a device on the host.
 async fn device(plug: Plug, card: TimedCard, mut board: impl Board) -> Ended {
-    let mut memory = Box::new(Memory::new());
+    let mut memory = Box::new(SmallMemory::new());
     let started: Signal<NoopRawMutex, Runner<'_, Plug>> = Signal::new();
     let start = |runner| started.signal(runner);
     let application = run(plug, card, &mut board, &mut memory, start);
