@@ -1,4 +1,4 @@
-//! Three sessions at once, for as long as it takes to find what only time brings.
+//! Two sessions at once, for as long as it takes to find what only time brings.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -11,15 +11,15 @@ use postern_tests::network::Client;
 
 use crate::rig::{Rig, long};
 
-/// Sessions at once: all that a device has.
-pub const SESSIONS: usize = 3;
+/// Sessions at once: all that a device gives to one address, which all clients have in QEMU.
+pub const SESSIONS: usize = 2;
 /// Octets of a message.
 const MESSAGE: usize = 8 << 10;
 /// Octets of the card: five minutes fill no more.
 const CARD: u64 = 1 << 30;
 
 #[test]
-fn three_sessions_send_for_a_minute() {
+fn two_sessions_send_for_a_minute() {
     let rig = Rig::with_card(CardImage::make(HOLDING, CARD));
     let time = Duration::from_secs(if long() { 300 } else { 60 });
     let (begun, next) = (Instant::now(), AtomicUsize::new(0));
