@@ -1,13 +1,12 @@
 //! The W5500, which moves whole frames: the network stack is ours, not the chip's.
 
-use embassy_net_wiznet::chip::W5500;
-use embassy_net_wiznet::{Device, Runner, State};
 use embassy_rp::gpio::{Input, Level, Output, Pull};
 use embassy_rp::peripherals::{PIN_17, PIN_20, PIN_21, SPI0};
 use embassy_rp::spi::{Async, Config, Spi};
 use embassy_rp::{Peri, otp};
 use embassy_time::Delay;
 use embedded_hal_bus::spi::ExclusiveDevice;
+use postern_w5500::{Device, Runner, State};
 use static_cell::ConstStaticCell;
 
 /// The chip is good for 33.3 MHz; 25 MHz is what divides ours below it.
@@ -25,7 +24,7 @@ type Selected = ExclusiveDevice<Bus, Output<'static>, Delay>;
 pub type Ethernet = Device<'static>;
 
 /// What moves frames between the chip and the driver.
-pub type Chip = Runner<'static, W5500, Selected, Input<'static>, Output<'static>>;
+pub type Chip = Runner<'static, Selected, Input<'static>, Output<'static>>;
 
 /// How the chip's bus is to be set.
 pub fn bus() -> Config {
@@ -34,8 +33,8 @@ pub fn bus() -> Config {
     config
 }
 
-/// Starts the chip.
-pub async fn start(
+/// The chip on this bus. It starts when what moves its frames runs.
+pub fn new(
     bus: Bus,
     select: Peri<'static, PIN_17>,
     reset: Peri<'static, PIN_20>,
@@ -45,9 +44,7 @@ pub async fn start(
     let Ok(selected) = ExclusiveDevice::new(bus, select, Delay);
     let interrupt = Input::new(interrupt, Pull::Up);
     let reset = Output::new(reset, Level::High);
-    embassy_net_wiznet::new(address(), FRAMES_WAITING.take(), selected, interrupt, reset)
-        .await
-        .expect("the W5500 is soldered to this chip")
+    postern_w5500::new(address(), FRAMES_WAITING.take(), selected, interrupt, reset)
 }
 
 /// The hardware address: locally administered, with 40 bits of the chip's number, which is random.

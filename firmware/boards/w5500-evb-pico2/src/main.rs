@@ -90,7 +90,7 @@ async fn main(spawner: Spawner) -> ! {
         Interrupts,
         ethernet::bus(),
     );
-    let (ethernet, runner) = ethernet::start(bus, p.PIN_17, p.PIN_20, p.PIN_21).await;
+    let (ethernet, runner) = ethernet::new(bus, p.PIN_17, p.PIN_20, p.PIN_21);
     spawner.spawn(chip(runner).expect("it is spawned once"));
 
     let bus = Spi::new(

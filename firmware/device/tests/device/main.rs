@@ -3,6 +3,10 @@
 
 mod sim;
 
+// A W5500, as its driver's tests have it.
+#[path = "../../../w5500/tests/driver/model.rs"]
+mod model;
+
 mod bad_links;
 mod cards;
 mod crowds;
@@ -17,3 +21,4 @@ mod releasing;
 mod time;
 mod time_server;
 mod updating;
+mod w5500;

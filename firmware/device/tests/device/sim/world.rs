@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use embassy_futures::block_on;
 use embassy_futures::select::{Either, select};
 use embassy_net::Ipv4Address;
+use embassy_net_driver::Driver;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
@@ -18,7 +19,7 @@ use postern_device::{Board, Ended, Label, Runner, SmallMemory, run};
 use super::card::SimCard;
 use super::clock;
 use super::host::Host;
-use super::link::{Cable, Plug, Side};
+use super::link::{Cable, Side};
 use super::tasks::{Apart, Task, Tasks};
 use super::timed::{PowerFails, TimedCard};
 
@@ -107,10 +108,19 @@ impl World {
         TestBoard { fed_at: self.fed_at.clone(), longest_unfed: self.longest_unfed.clone() }
     }
 
+    /// Switches the device on, with this driver between it and the cable.
+    pub fn switch_on_behind(&self, driver: impl Driver + 'static) {
+        self.start(driver, self.timed(None), self.board());
+    }
+
     fn switch_on_with(&self, card: TimedCard, board: impl Board + 'static) {
+        self.start(self.cable.plug(Side::Device), card, board);
+    }
+
+    fn start(&self, driver: impl Driver + 'static, card: TimedCard, board: impl Board + 'static) {
         self.switch_off();
-        let (plug, ended) = (self.cable.plug(Side::Device), self.ended.clone());
-        let device = async move { ended.signal(device(plug, card, board).await) };
+        let ended = self.ended.clone();
+        let device = async move { ended.signal(device(driver, card, board).await) };
         let device = self.tasks.spawn(device);
         self.device.replace(Some(device));
     }
@@ -150,11 +160,11 @@ impl World {
 }
 
 /// Runs a device on the host.
-async fn device(plug: Plug, card: TimedCard, mut board: impl Board) -> Ended {
+async fn device<D: Driver>(driver: D, card: TimedCard, mut board: impl Board) -> Ended {
     let mut memory = Box::new(SmallMemory::new());
-    let started: Signal<NoopRawMutex, Runner<'_, Plug>> = Signal::new();
+    let started: Signal<NoopRawMutex, Runner<'_, D>> = Signal::new();
     let start = |runner| started.signal(runner);
-    let application = run(plug, card, &mut board, &mut memory, start);
+    let application = run(driver, card, &mut board, &mut memory, start);
     let network = async { started.wait().await.run().await };
     match select(Apart::new(application), Apart::new(network)).await {
         Either::First(ended) => ended,

@@ -1,0 +1,8 @@
+//! The driver, on a model of the chip.
+
+mod failing;
+mod model;
+mod moving;
+mod noise;
+mod rig;
+mod sim;
