@@ -34,6 +34,10 @@ pub(crate) const START: u8 = 0xFE;
 pub(crate) const START_OF_MANY: u8 = 0xFC;
 /// Ends many data blocks that are written.
 const STOP: u8 = 0xFD;
+/// Octets of a data block's checksum.
+const CHECKSUM: usize = 2;
+/// Octets by which a block is ended whose rest nobody wants.
+const FILL: usize = 8;
 /// Octets within which a command is answered (§7.5.1.1), and one.
 const ANSWER_OCTETS: usize = 9;
 /// How long a block may take to come (§4.6.2.1: 100 ms), with much to spare.
@@ -140,8 +144,8 @@ impl<S: Spi, P: Select> Bus<S, P> {
     /// rest has a wrong checksum, or many. A card that does neither refuses the command.
     pub(crate) fn end_transfer(&mut self) -> Result<(), S> {
         self.exchange(&mut [START])?;
-        for _ in 0..=BLOCK / 8 {
-            self.exchange(&mut [IDLE; 8])?;
+        for _ in 0..(BLOCK + CHECKSUM).div_ceil(FILL) {
+            self.exchange(&mut [IDLE; FILL])?;
         }
         self.exchange(&mut [STOP, IDLE])?;
         self.stop_now()

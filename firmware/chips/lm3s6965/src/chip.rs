@@ -16,21 +16,13 @@ use static_cell::StaticCell;
 
 use crate::ethernet;
 use crate::interrupt::Interrupt;
-use crate::registers::system::{RCC, RCGC0, RCGC1, RCGC2, RIS};
+use crate::registers::system::{
+    BYPASS, DIVIDED_BY_4, ETHERNET, OSCILLATOR, PHY, PLL_LOCKED, PLL_OFF, PORT_A, PORT_D, RCC,
+    RCGC0, RCGC1, RCGC2, RIS, SSI0, WATCHDOG,
+};
 
 /// Clocks a second.
 pub const CLOCK_HZ: u32 = 50_000_000;
-
-/// The crystal of 8 MHz, and the main oscillator that it drives.
-const OSCILLATOR: u32 = 0xE << 6;
-/// The clock is the oscillator's, not the PLL's.
-const BYPASS: u32 = 1 << 11;
-/// The PLL has no power.
-const PLL_OFF: u32 = 1 << 13;
-/// A quarter of the PLL's 200 MHz.
-const DIVIDED_BY_4: u32 = 1 << 22 | 3 << 23;
-/// The PLL runs evenly.
-const PLL_LOCKED: u32 = 1 << 6;
 
 /// Sets the clock, and switches on what the board uses: the watchdog, SSI 0, the ports A and D, and
 /// the Ethernet controller with its PHY.
@@ -39,9 +31,9 @@ pub fn start() {
     RCC.write(OSCILLATOR | BYPASS);
     while RIS.read() & PLL_LOCKED == 0 {}
     RCC.write(OSCILLATOR | DIVIDED_BY_4);
-    RCGC0.set(1 << 3);
-    RCGC1.set(1 << 4);
-    RCGC2.set(1 | 1 << 3 | 1 << 28 | 1 << 30);
+    RCGC0.set(WATCHDOG);
+    RCGC1.set(SSI0);
+    RCGC2.set(PORT_A | PORT_D | ETHERNET | PHY);
 }
 
 /// The handlers, by number. An interrupt without one is never unmasked.

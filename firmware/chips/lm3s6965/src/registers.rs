@@ -38,6 +38,27 @@ pub mod system {
     pub const RCGC0: Register = Register(0x400F_E100);
     pub const RCGC1: Register = Register(0x400F_E104);
     pub const RCGC2: Register = Register(0x400F_E108);
+
+    /// RIS: the PLL runs evenly.
+    pub const PLL_LOCKED: u32 = 1 << 6;
+    /// RCC: the crystal of 8 MHz, and the main oscillator that it drives.
+    pub const OSCILLATOR: u32 = 0xE << 6;
+    /// RCC: the clock is the oscillator's, not the PLL's.
+    pub const BYPASS: u32 = 1 << 11;
+    /// RCC: the PLL has no power.
+    pub const PLL_OFF: u32 = 1 << 13;
+    /// RCC: a quarter of the PLL's 200 MHz.
+    pub const DIVIDED_BY_4: u32 = 1 << 22 | 3 << 23;
+
+    /// RCGC0: the watchdog's clock.
+    pub const WATCHDOG: u32 = 1 << 3;
+    /// RCGC1: the clock of SSI 0.
+    pub const SSI0: u32 = 1 << 4;
+    /// RCGC2: the clocks of ports A and D, of the Ethernet controller and of its PHY.
+    pub const PORT_A: u32 = 1;
+    pub const PORT_D: u32 = 1 << 3;
+    pub const ETHERNET: u32 = 1 << 28;
+    pub const PHY: u32 = 1 << 30;
 }
 
 /// The watchdog (manual, §11).
