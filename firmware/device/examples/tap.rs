@@ -109,8 +109,8 @@ impl Board for Computer {
     const LABEL: Label = Label::new("computer", env!("CARGO_PKG_VERSION"));
     const RAM: usize = usize::MAX;
 
-    fn random(&mut self, _octets: &mut [u8]) -> bool {
-        false
+    fn random(&mut self) -> [u8; 32] {
+        [0; 32]
     }
 
     fn feed_watchdog(&mut self) {}

@@ -13,9 +13,10 @@ pub trait Board {
     /// outgrows the budget does not compile.
     const RAM: usize;
 
-    /// Fills `octets` from a hardware source of randomness, or says that there is none: then the
-    /// card's seed is used, stirred at each boot.
-    fn random(&mut self, octets: &mut [u8]) -> bool;
+    /// What a hardware source of randomness gave, or zeros: the card's seed alone is enough. It is
+    /// asked for once, behind the mount; what may hang is to be read before, so that a device that
+    /// starts again and again does not wear its card out.
+    fn random(&mut self) -> [u8; 32];
 
     /// Puts off the watchdog's reset. It is called each second; the watchdog should wait several.
     fn feed_watchdog(&mut self);

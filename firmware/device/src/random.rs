@@ -1,5 +1,6 @@
 //! Random numbers, and message ids.
 
+use core::array;
 use core::cell::RefCell;
 
 use chacha20::ChaCha8Rng;
@@ -12,11 +13,11 @@ use crate::Board;
 pub(crate) struct Random(RefCell<ChaCha8Rng>);
 
 impl Random {
-    /// Seeded by the hardware, or else by the card's seed. Each boot has a stream of its own, so
-    /// that TCP's sequence numbers differ after a restart.
+    /// Seeded by the hardware and by the card: either is enough. Each boot has a stream of its own,
+    /// so that TCP's sequence numbers differ after a restart.
     pub(crate) fn new(board: &mut impl Board, card_seed: [u8; 32], boot: u32) -> Self {
-        let mut seed = card_seed;
-        board.random(&mut seed);
+        let hardware = board.random();
+        let seed = array::from_fn(|at| card_seed[at] ^ hardware[at]);
         let mut generator = ChaCha8Rng::from_seed(seed);
         generator.set_stream(u64::from(boot));
         Self(RefCell::new(generator))
@@ -39,5 +40,39 @@ impl Random {
         let mut random = [0; 10];
         self.0.borrow_mut().fill_bytes(&mut random);
         Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_card::Label;
+
+    use super::Random;
+    use crate::Board;
+
+    struct Hardware([u8; 32]);
+
+    impl Board for Hardware {
+        const LABEL: Label = Label::new("test", "0");
+        const RAM: usize = usize::MAX;
+
+        fn random(&mut self) -> [u8; 32] {
+            self.0
+        }
+
+        fn feed_watchdog(&mut self) {}
+    }
+
+    fn first(hardware: u8, card: u8, boot: u32) -> u64 {
+        Random::new(&mut Hardware([hardware; 32]), [card; 32], boot).u64()
+    }
+
+    #[test]
+    fn hardware_card_and_boot_each_make_other_numbers() {
+        let all = [first(0, 0, 1), first(0, 9, 1), first(7, 9, 1), first(7, 9, 2)];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{all:?}");
+        }
+        assert_eq!(first(7, 9, 2), all[3]);
     }
 }

@@ -44,8 +44,8 @@ impl Board for Evb {
     const LABEL: Label = Label::new("lm3s6965evb", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 64 * 1024;
 
-    fn random(&mut self, _: &mut [u8]) -> bool {
-        false
+    fn random(&mut self) -> [u8; 32] {
+        [0; 32]
     }
 
     fn feed_watchdog(&mut self) {

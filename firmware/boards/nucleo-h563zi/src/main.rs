@@ -7,21 +7,26 @@
 mod address;
 mod card;
 mod clock;
+mod phy;
+mod random;
 mod reset;
 
 #[cfg(feature = "defmt")]
 use defmt_rtt as _;
 use embassy_executor::Spawner;
-use embassy_stm32::eth::{self, GenericPhy, PacketQueue, Sma};
+use embassy_stm32::eth::{self, PacketQueue, Sma};
 use embassy_stm32::gpio::{Level, Output, Speed};
-use embassy_stm32::peripherals::{ETH, ETH_SMA, GPDMA1_CH0, GPDMA1_CH1, RNG};
-use embassy_stm32::rng::{self, Rng};
+use embassy_stm32::peripherals::{ETH, GPDMA1_CH0, GPDMA1_CH1, RNG};
+use embassy_stm32::rng;
 use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
+use postern_boards::{Chip as _, Stage, enter, restart};
 use postern_device::{Board, Label, LargeMemory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
-use reset::Watchdog;
+use phy::Phy;
+use random::random;
+use reset::Stm32H5;
 
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
@@ -40,12 +45,11 @@ bind_interrupts!(struct Interrupts {
     RNG => rng::InterruptHandler<RNG>;
 });
 
-type Ethernet = eth::Ethernet<'static, ETH, GenericPhy<Sma<'static, ETH_SMA>>>;
+type Ethernet = eth::Ethernet<'static, ETH, Phy>;
 
 /// What the application wants of this board.
 struct Nucleo {
-    random: Rng<'static, RNG>,
-    watchdog: Watchdog,
+    random: [u8; 32],
     led: Output<'static>,
 }
 
@@ -53,14 +57,13 @@ impl Board for Nucleo {
     const LABEL: Label = Label::new("nucleo-h563zi", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 640 * 1024;
 
-    fn random(&mut self, octets: &mut [u8]) -> bool {
-        self.random.fill_bytes(octets);
-        true
+    fn random(&mut self) -> [u8; 32] {
+        self.random
     }
 
     /// The LED changes with it: while it blinks, the tasks get their turns.
     fn feed_watchdog(&mut self) {
-        self.watchdog.feed();
+        Stm32H5::feed_watchdog();
         self.led.toggle();
     }
 }
@@ -75,17 +78,13 @@ async fn main(spawner: Spawner) -> ! {
     let p = embassy_stm32::init(clock::config());
     // Before anything takes its time: a card that is selected hears noise.
     let select = Output::new(p.PD14, Level::High, Speed::Medium);
-    // Before the Ethernet controller, which waits for the PHY's clock for ever.
-    let (watchdog, _cause) = Watchdog::start(p.IWDG);
-    #[cfg(feature = "defmt")]
-    defmt::info!("reset by {}", _cause);
-    let mut board = Nucleo {
-        random: Rng::new(p.RNG, Interrupts),
-        watchdog,
-        led: Output::new(p.PB0, Level::High, Speed::Low),
-    };
+    // Before all that waits for its hardware without end.
+    let start = Stm32H5::start(p.IWDG);
+    let led = Output::new(p.PB0, Level::High, Speed::Low);
+    let mut board = Nucleo { random: random(start, p.RNG, Interrupts).await, led };
 
-    let ethernet = Ethernet::new(
+    enter::<Stm32H5>(Stage::Network);
+    let ethernet = Ethernet::new_with_phy(
         FRAMES_WAITING.take(),
         p.ETH,
         Interrupts,
@@ -97,10 +96,9 @@ async fn main(spawner: Spawner) -> ! {
         p.PB15,
         p.PG11,
         address::hardware(),
-        p.ETH_SMA,
-        p.PA2,
-        p.PC1,
+        phy::new(Sma::new(p.ETH_SMA, p.PA2, p.PC1)),
     );
+    enter::<Stm32H5>(Stage::Application);
 
     let bus =
         Spi::new(p.SPI1, p.PA5, p.PB5, p.PG9, p.GPDMA1_CH0, p.GPDMA1_CH1, Interrupts, card::slow());
@@ -112,5 +110,5 @@ async fn main(spawner: Spawner) -> ! {
     let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);
-    reset::restart()
+    restart::<Stm32H5>()
 }

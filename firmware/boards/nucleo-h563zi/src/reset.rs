@@ -1,93 +1,83 @@
-//! Resets: the watchdog's, a panic's, and what led to the last one.
+//! The watchdog, and what is kept over a reset.
 #![allow(unsafe_code)]
 
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use cortex_m::asm;
 use cortex_m::peripheral::SCB;
-use cortex_m_rt::{ExceptionFrame, exception};
 use embassy_stm32::Peri;
-use embassy_stm32::pac::RCC;
+use embassy_stm32::pac::iwdg::vals::Key;
+use embassy_stm32::pac::{IWDG as REGISTERS, RCC};
 use embassy_stm32::peripherals::IWDG;
 use embassy_stm32::wdg::IndependentWatchdog;
-use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
+use postern_boards::{Chip, Kept, ResetBy, Start};
 
 use crate::clock::CORE_HZ;
 
 /// How long the watchdog waits.
 const TIMEOUT_US: u32 = 8_000_000;
 
-/// Clocks in which a probe reads what was logged last: 0.1 s.
-const READ_CLOCKS: u32 = CORE_HZ / 10;
-
-/// What led to a reset, in memory that start-up leaves as it is.
+/// Words in memory that start-up leaves as it is.
+// SAFETY: the section has no initial content, which cortex-m-rt's script gives no variable, and an
+// atomic word is valid whatever it holds.
 #[used]
-#[unsafe(link_section = ".uninit.SURVIVOR")]
-static SURVIVOR: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".uninit.KEPT")]
+static KEPT: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
 
-/// The watchdog. Only a reset stops it.
-pub struct Watchdog(IndependentWatchdog<'static, IWDG>);
+/// The chip, as far as resets go.
+pub struct Stm32H5;
 
-impl Watchdog {
-    /// Starts it, and takes note of what led to the last reset.
-    pub fn start(watchdog: Peri<'static, IWDG>) -> (Self, Cause) {
-        let cause = cause();
-        let mut watchdog = IndependentWatchdog::new(watchdog, TIMEOUT_US);
-        watchdog.unleash();
-        (Self(watchdog), cause)
-    }
-
-    /// Puts its reset off.
-    pub fn feed(&mut self) {
-        self.0.pet();
-    }
-}
-
-fn cause() -> Cause {
-    let flags = RCC.rsr().read();
-    RCC.rsr().modify(|flags| flags.set_rmvf(true));
-    let survivor = SURVIVOR.swap(RUNNING, Ordering::Relaxed);
-    // Every reset pulls the pin too, and power pulls both: the rarest comes first.
-    if flags.borrstf() {
-        Cause::Power
-    } else if flags.iwdgrstf() {
-        Cause::Watchdog
-    } else if flags.sftrstf() && survivor == PANICKED {
-        Cause::Panic
-    } else if flags.sftrstf() && survivor == RESTARTED {
-        Cause::Restart
-    } else {
-        Cause::Outside
+impl Stm32H5 {
+    /// Starts the watchdog, which only a reset stops, and takes note of what led to the last one.
+    pub fn start(watchdog: Peri<'static, IWDG>) -> Start {
+        IndependentWatchdog::new(watchdog, TIMEOUT_US).unleash();
+        let flags = RCC.rsr().read();
+        RCC.rsr().modify(|flags| flags.set_rmvf(true));
+        // Every reset pulls the pin too, and power pulls both: the rarest comes first.
+        let by = if flags.borrstf() {
+            ResetBy::Power
+        } else if flags.iwdgrstf() {
+            ResetBy::Watchdog
+        } else if flags.sftrstf() {
+            ResetBy::Program
+        } else {
+            ResetBy::Outside
+        };
+        postern_boards::start::<Self>(by)
     }
 }
 
-/// Resets the device since the application wants it.
-pub fn restart() -> ! {
-    SURVIVOR.store(RESTARTED, Ordering::Relaxed);
-    reset()
-}
+impl Chip for Stm32H5 {
+    const CORE_HZ: u32 = CORE_HZ;
 
-fn reset() -> ! {
-    if cfg!(feature = "defmt") {
-        asm::delay(READ_CLOCKS);
+    fn kept(which: Kept) -> u32 {
+        word(which).load(Ordering::Relaxed)
     }
-    SCB::sys_reset()
+
+    fn keep(which: Kept, kept: u32) {
+        word(which).store(kept, Ordering::Relaxed);
+    }
+
+    fn feed_watchdog() {
+        REGISTERS.kr().write(|key| key.set_key(Key::RESET));
+    }
+
+    fn reset() -> ! {
+        SCB::sys_reset()
+    }
 }
 
-/// The core could not go on.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    panic!("hard fault at {:#010x}", frame.pc())
+fn word(which: Kept) -> &'static AtomicU32 {
+    match which {
+        Kept::State => &KEPT[0],
+        Kept::Stage => &KEPT[1],
+    }
 }
 
-/// Logs a panic and resets. One within the log is not logged: the log would panic again.
 #[panic_handler]
 fn panicked(_panic: &PanicInfo<'_>) -> ! {
-    cortex_m::interrupt::disable();
-    if SURVIVOR.swap(PANICKED, Ordering::Relaxed) != PANICKED {
+    postern_boards::panicked::<Stm32H5>(|| {
         #[cfg(feature = "defmt")]
         defmt::error!("{}", defmt::Display2Format(_panic));
-    }
-    reset()
+    })
 }

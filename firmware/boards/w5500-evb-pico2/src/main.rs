@@ -6,6 +6,7 @@
 
 mod card;
 mod ethernet;
+mod random;
 mod reset;
 
 #[cfg(feature = "defmt")]
@@ -14,13 +15,15 @@ use embassy_executor::Spawner;
 use embassy_rp::gpio::{Level, Output};
 use embassy_rp::peripherals::{DMA_CH0, DMA_CH1, DMA_CH2, DMA_CH3, TRNG};
 use embassy_rp::spi::Spi;
-use embassy_rp::trng::{self, Trng};
+use embassy_rp::trng;
 use embassy_rp::{bind_interrupts, dma};
+use postern_boards::{Chip as _, Stage, enter, restart};
 use postern_device::{Board, Label, LargeMemory, Runner};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use ethernet::{Chip, Ethernet};
-use reset::Watchdog;
+use random::random;
+use reset::Rp2350;
 
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
@@ -35,8 +38,7 @@ bind_interrupts!(struct Interrupts {
 
 /// What the application wants of this board.
 struct Pico {
-    random: Trng<'static, TRNG>,
-    watchdog: Watchdog,
+    random: [u8; 32],
     led: Output<'static>,
 }
 
@@ -44,14 +46,13 @@ impl Board for Pico {
     const LABEL: Label = Label::new("w5500-evb-pico2", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 520 * 1024;
 
-    fn random(&mut self, octets: &mut [u8]) -> bool {
-        self.random.blocking_fill_bytes(octets);
-        true
+    fn random(&mut self) -> [u8; 32] {
+        self.random
     }
 
     /// The LED changes with it: while it blinks, the tasks get their turns.
     fn feed_watchdog(&mut self) {
-        self.watchdog.feed();
+        Rp2350::feed_watchdog();
         self.led.toggle();
     }
 }
@@ -71,14 +72,10 @@ async fn main(spawner: Spawner) -> ! {
     let p = embassy_rp::init(Default::default());
     // Before anything takes its time: a card that is selected hears noise.
     let select = Output::new(p.PIN_13, Level::High);
-    let (watchdog, _cause) = Watchdog::start(p.WATCHDOG);
-    #[cfg(feature = "defmt")]
-    defmt::info!("reset by {}", _cause);
-    let mut board = Pico {
-        random: Trng::new(p.TRNG, Interrupts, trng::Config::default()),
-        watchdog,
-        led: Output::new(p.PIN_25, Level::High),
-    };
+    let start = Rp2350::start(p.WATCHDOG);
+    let led = Output::new(p.PIN_25, Level::High);
+    let mut board = Pico { random: random(start, p.TRNG, Interrupts).await, led };
+    enter::<Rp2350>(Stage::Network);
 
     let bus = Spi::new(
         p.SPI0,
@@ -92,6 +89,7 @@ async fn main(spawner: Spawner) -> ! {
     );
     let (ethernet, runner) = ethernet::new(bus, p.PIN_17, p.PIN_20, p.PIN_21);
     spawner.spawn(chip(runner).expect("it is spawned once"));
+    enter::<Rp2350>(Stage::Application);
 
     let bus = Spi::new(
         p.SPI1,
@@ -111,5 +109,5 @@ async fn main(spawner: Spawner) -> ! {
     let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);
-    board.watchdog.restart()
+    restart::<Rp2350>()
 }

@@ -57,8 +57,8 @@ impl<const IS_NEW: bool> Board for Half<IS_NEW> {
     const LABEL: Label = if IS_NEW { NEW } else { OLD };
     const RAM: usize = usize::MAX;
 
-    fn random(&mut self, _octets: &mut [u8]) -> bool {
-        false
+    fn random(&mut self) -> [u8; 32] {
+        [0; 32]
     }
 
     fn feed_watchdog(&mut self) {}

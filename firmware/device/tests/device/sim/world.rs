@@ -182,8 +182,8 @@ impl Board for TestBoard {
     const LABEL: Label = Label::new("test-board", "1");
     const RAM: usize = usize::MAX;
 
-    fn random(&mut self, _octets: &mut [u8]) -> bool {
-        false
+    fn random(&mut self) -> [u8; 32] {
+        [0; 32]
     }
 
     fn feed_watchdog(&mut self) {

@@ -1,4 +1,4 @@
-//! Tells the linker where things go.
+//! Tells the linker where a board's things go. All boards build with this.
 
 use std::env;
 
@@ -10,6 +10,6 @@ fn main() {
     if env::var_os("CARGO_FEATURE_DEFMT").is_some() {
         println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
     }
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../build.rs");
     println!("cargo:rerun-if-changed=memory.x");
 }
