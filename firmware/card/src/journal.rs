@@ -21,8 +21,8 @@
 //! | … | zeros |
 //! | 4 | checksum |
 //!
-//! A record without any of these changes says that a mount has taken a boot number, or that the owner
-//! was told something.
+//! A record without any of these changes says that a mount has taken a boot number, or that the
+//! owner was told something.
 
 use crate::Block;
 use crate::extent::{Chain, NO_EXTENT, Serial};
