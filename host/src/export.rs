@@ -26,6 +26,8 @@ pub struct Exported {
     pub damaged: Vec<(String, String)>,
     /// What else cannot be read, and may have been messages.
     pub unreadable: Vec<String>,
+    /// Folders of the spool that are not there, of which there need be none.
+    pub missing: Vec<String>,
 }
 
 /// A folder that mail is exported into.

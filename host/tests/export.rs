@@ -33,6 +33,13 @@ async fn an_export_has_every_message_once_with_its_envelope() {
     assert_eq!(json["recipients"][1]["path"], "a@b.example");
     let again = export(at.path(), &folder).await;
     assert_eq!(again.expect_err("it is there").kind(), ErrorKind::AlreadyExists);
+    drop(spool);
+    // A copy by a tool that drops empty folders.
+    let removed =
+        ["bodies", "drafts", "quarantine"].map(|name| std::fs::remove_dir(at.path().join(name)));
+    assert!(removed.iter().all(Result::is_ok), "they are empty: {removed:?}");
+    let copied = export(at.path(), &at.path().join("again")).await.expect("a new folder");
+    assert_eq!((copied.messages, copied.unreadable.len(), copied.missing.len()), (300, 0, 3));
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     let file = folder.join(format!("{}.eml", ids[7]));
     assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600), "it is mail");

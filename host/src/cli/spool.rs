@@ -88,8 +88,8 @@ pub(super) fn show_exported(
     exported: &Exported,
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
-    let Exported { messages, damaged, unreadable } = exported;
-    for what in unreadable {
+    let Exported { messages, damaged, unreadable, missing } = exported;
+    for what in missing.iter().chain(unreadable) {
         writeln!(out, "{what}")?;
     }
     for (name, reason) in damaged {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::export::{Exported, Folder, MessageFile, envelope_json};
-use postern_spool::log::LogReader;
+use postern_spool::log::{Finding, LogReader};
 use postern_spool::{Body, Error, MsgId};
 
 /// Items that are looked up at once.
@@ -31,8 +31,12 @@ pub async fn export(spool: &Path, folder: &Path) -> io::Result<Exported> {
             export_message(&reader, id, &folder, &mut exported).await?;
         }
     }
-    for damage in reader.report().damage() {
-        exported.unreadable.push(damage.to_string());
+    for finding in &reader.report().findings {
+        match finding {
+            Finding::Damaged(damage) => exported.unreadable.push(damage.to_string()),
+            Finding::Missing { .. } => exported.missing.push(finding.to_string()),
+            _ => {}
+        }
     }
     Ok(exported)
 }

@@ -11,7 +11,8 @@ use super::report::{Finding, Report};
 
 /// Reads the whole spool in the folder `path` and reports what a start would find, every record
 /// and every body that is not what was written. Beside a running server what is not finished is
-/// no finding, damage is one if it is found twice, and what an older version wrote is one at once.
+/// no finding, what is damaged or missing is one if it is found twice, and what an older version
+/// wrote is one at once.
 pub fn check(path: &Path) -> io::Result<Report> {
     let disk = Folder::read_only(path)?;
     let was_in_use = disk.is_in_use()?;
@@ -19,15 +20,15 @@ pub fn check(path: &Path) -> io::Result<Report> {
     if !was_in_use && !disk.is_in_use()? {
         return Ok(report);
     }
-    let is_kept = |finding: &Finding| matches!(finding, Finding::Damaged(_) | Finding::Old { .. });
-    report.findings.retain(is_kept);
-    if report.has_damage() {
-        let second = replay(&disk, true)?.report;
-        report.findings.retain(|finding| match finding {
-            Finding::Damaged(_) => second.findings.contains(finding),
-            // Meanwhile there may be fewer.
-            _ => true,
-        });
+    let is_lasting = |finding: &Finding| {
+        matches!(finding, Finding::Damaged(_) | Finding::Missing { .. } | Finding::Old { .. })
+    };
+    report.findings.retain(is_lasting);
+    // Of those of an older version there may be fewer meanwhile.
+    let is_old = |finding: &Finding| matches!(finding, Finding::Old { .. });
+    if !report.findings.iter().all(is_old) {
+        let second = replay(&disk, true)?.report.findings;
+        report.findings.retain(|finding| is_old(finding) || second.contains(finding));
     }
     Ok(report)
 }

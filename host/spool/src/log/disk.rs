@@ -37,6 +37,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     /// The names of what is in a folder and no file.
     fn strays(&self, folder: &str) -> io::Result<Vec<String>>;
+    /// The folders that are not there, of a disk that is only read: they count as empty.
+    fn missing(&self) -> io::Result<Vec<&'static str>>;
     /// The size of the disk and what is free of it, in bytes.
     fn space(&self) -> io::Result<Space>;
 }
@@ -98,6 +100,11 @@ impl Trouble {
 /// Whether an error says that there is no space left.
 pub fn is_full(error: &io::Error) -> bool {
     Trouble::of(error) == Trouble::Full
+}
+
+/// Whether an error says that there is no such file.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 impl DiskFile for File {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::disk::{BODIES, DRAFTS, Disk, QUARANTINE, SEGMENTS, Space};
+use super::disk::{BODIES, DRAFTS, Disk, QUARANTINE, SEGMENTS, Space, is_gone};
 
 const FOLDERS: [&str; 4] = [SEGMENTS, BODIES, DRAFTS, QUARANTINE];
 /// Attempts to lock the folder: a check takes the lock for an instant, to see whether it is free.
@@ -49,12 +49,11 @@ impl Folder {
         Ok(Self(Arc::new(Open { root: root.to_owned(), itself, folders })))
     }
 
-    /// Opens the spool's folder to read it, without locking it; an error when it is none.
+    /// Opens the spool's folder to read it, without locking it; an error when it is none. Only the
+    /// segments' folder is never empty: a copy by a tool that drops empty folders lacks others.
     pub fn read_only(root: &Path) -> io::Result<Self> {
-        for folder in FOLDERS {
-            let path = root.join(folder);
-            fs::read_dir(&path).map_err(|error| named(&path, error))?;
-        }
+        let segments = root.join(SEGMENTS);
+        fs::read_dir(&segments).map_err(|error| named(&segments, error))?;
         let itself = File::open(root).map_err(|error| named(root, error))?;
         Ok(Self(Arc::new(Open { root: root.to_owned(), itself, folders: Vec::new() })))
     }
@@ -78,7 +77,11 @@ impl Folder {
     fn names(&self, folder: &str, files: bool) -> io::Result<Vec<String>> {
         self.at(folder, |path| {
             let mut names = Vec::new();
-            for entry in fs::read_dir(path)? {
+            let entries = match fs::read_dir(path) {
+                Err(error) if is_gone(&error) && folder != SEGMENTS => return Ok(names),
+                entries => entries?,
+            };
+            for entry in entries {
                 let entry = entry?;
                 let name = entry.file_name().into_string();
                 if (entry.file_type()?.is_file() && name.is_ok()) == files {
@@ -169,7 +172,7 @@ impl Disk for Folder {
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match fs::symlink_metadata(&to)
                 {
                     Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(path, &to),
+                    Err(error) if is_gone(&error) => fs::rename(path, &to),
                     Err(error) => Err(error),
                 },
                 renamed => Ok(renamed?),
@@ -194,6 +197,18 @@ impl Disk for Folder {
 
     fn strays(&self, folder: &str) -> io::Result<Vec<String>> {
         self.names(folder, false)
+    }
+
+    fn missing(&self) -> io::Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for folder in FOLDERS {
+            match self.at(folder, |path| fs::symlink_metadata(path)) {
+                Err(error) if is_gone(&error) => missing.push(folder),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(missing)
     }
 
     fn space(&self) -> io::Result<Space> {

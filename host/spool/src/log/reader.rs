@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use postern_core::time::Timestamp;
 
-use super::disk::Disk;
+use super::disk::{Disk, is_gone};
 use super::folder::Folder;
 use super::read::LogBody;
 use super::replay::Replay;
@@ -80,7 +80,7 @@ impl<D: Disk> LogReader<D> {
 pub(super) fn replay<D: Disk>(disk: &D, whole: bool) -> io::Result<Replay> {
     for _ in 1..TRIES {
         match Replay::read(disk, whole, UNKNOWN) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_gone(&error) => {}
             read => return read,
         }
     }

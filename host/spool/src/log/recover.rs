@@ -81,7 +81,7 @@ fn repair<D: Disk>(replay: &mut Replay, disk: &D) -> io::Result<()> {
             quarantine::sync(disk)?;
         }
     }
-    for name in disk.list(DRAFTS)? {
+    for name in std::mem::take(&mut replay.drafts) {
         disk.remove(&format!("{DRAFTS}/{name}"))?;
     }
     Ok(())

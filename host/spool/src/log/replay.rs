@@ -15,6 +15,8 @@ use super::{secret, spare};
 use crate::MsgId;
 use postern_core::time::Timestamp;
 
+mod lost;
+
 /// A disk's content.
 #[derive(Debug)]
 pub struct Replay {
@@ -23,11 +25,15 @@ pub struct Replay {
     /// What was found.
     pub report: Report,
     /// The bodies' files that nothing names.
-    pub unnamed: Vec<String>,
+    pub unnamed: BTreeSet<String>,
+    /// The files of messages that were being received.
+    pub drafts: BTreeSet<String>,
     /// The segments that were scanned, for want of an index file.
     pub scanned: Vec<Scanned>,
     /// Files in the segments' folder of which nothing is needed.
     pub leftovers: Vec<String>,
+    /// Segments whose files cannot be opened, and why; of their records their index files tell.
+    lost: Vec<(u32, String)>,
     /// Files that were set aside to become segments.
     pub spares: Vec<String>,
     /// After those of all segments.
@@ -53,6 +59,8 @@ pub struct Scanned {
 #[derive(Clone, Copy)]
 struct Opening {
     number: u32,
+    /// A file has its name, not a folder or a link.
+    is_file: bool,
     is_last: bool,
     whole: bool,
 }
@@ -63,21 +71,30 @@ impl Replay {
         let mut replay = Self {
             index: Index::new(now),
             report: Report::default(),
-            unnamed: Vec::new(),
+            unnamed: BTreeSet::new(),
+            drafts: BTreeSet::new(),
             scanned: Vec::new(),
             leftovers: Vec::new(),
+            lost: Vec::new(),
             spares: Vec::new(),
             next_segment: 1,
             next_batch: 1,
             body_crcs: HashMap::new(),
         };
-        let (numbers, indexes) = replay.sort_names(disk)?;
-        let ahead: Vec<_> = numbers.intersection(&indexes).copied().collect();
+        for folder in disk.missing()? {
+            replay.report.findings.push(Finding::Missing { folder: folder.to_owned() });
+        }
+        let (files, indexes) = replay.sort_names(disk)?;
+        let numbers = files.union(&indexes);
+        let last = numbers.clone().last().copied();
+        let ahead: Vec<_> = indexes.iter().copied().collect();
         segment::load_ahead(disk, &ahead, |loaded| {
-            for &number in &numbers {
-                let is_last = numbers.last() == Some(&number);
+            for &number in numbers {
+                let is_last = last == Some(number);
                 let listing = indexes.contains(&number).then(|| loaded.recv().ok().flatten());
-                replay.open_segment(disk, Opening { number, is_last, whole }, listing)?;
+                let is_file = files.contains(&number);
+                let opening = Opening { number, is_file, is_last, whole };
+                replay.open_segment(disk, opening, listing)?;
             }
             Ok(())
         })?;
@@ -86,16 +103,17 @@ impl Replay {
             replay.report.findings.push(Finding::Old { segments });
         }
         replay.index.end_replay();
+        replay.find_lost();
         replay.find_bodies(disk, whole)?;
-        let drafts = disk.list(DRAFTS)?.len() as u64;
-        replay.unfinished(DRAFTS, drafts);
+        replay.drafts = replay.messages_in(disk, DRAFTS)?;
+        replay.unfinished(DRAFTS, replay.drafts.len() as u64);
         for folder in [SEGMENTS, BODIES, DRAFTS, QUARANTINE] {
             for name in disk.strays(folder)? {
                 replay.report.findings.push(Finding::Stray { name: format!("{folder}/{name}") });
             }
         }
         (replay.report.messages, replay.report.body_bytes) = replay.index.messages();
-        replay.report.segments = numbers.len() as u64;
+        replay.report.segments = files.len() as u64;
         Ok(replay)
     }
 
@@ -117,8 +135,6 @@ impl Replay {
                 self.report.findings.push(Finding::Stray { name: path });
             }
         }
-        let alone = indexes.difference(&numbers).map(|number| super::segment::index_name(*number));
-        self.leftovers.extend(alone);
         Ok((numbers, indexes))
     }
 
@@ -129,13 +145,16 @@ impl Replay {
         opening: Opening,
         listing: Option<Option<Listing>>,
     ) -> io::Result<()> {
-        let Opening { number, is_last, whole } = opening;
+        let Opening { number, is_file, is_last, whole } = opening;
         let has_index = listing.is_some();
         let name = segment_name(number);
-        let file = match disk.open(&name) {
-            Err(error) if Trouble::of(&error) == Trouble::Failed && !is_gone(&error) => {
-                self.damaged(Damage::of_file(&name, error));
-                return Ok(());
+        let opened = match is_file {
+            true => disk.open(&name),
+            false => Err(io::ErrorKind::NotFound.into()),
+        };
+        let file = match opened {
+            Err(error) if Trouble::of(&error) == Trouble::Failed => {
+                return self.lose_segment(disk, number, listing, error);
             }
             opened => opened?,
         };
@@ -247,8 +266,7 @@ impl Replay {
 
     /// Looks whether each body that has a file of its own is there. `whole`: and what it was.
     fn find_bodies<D: Disk>(&mut self, disk: &D, whole: bool) -> io::Result<()> {
-        let names = disk.list(BODIES)?;
-        let mut unnamed: BTreeSet<String> = names.into_iter().collect();
+        let mut unnamed = self.messages_in(disk, BODIES)?;
         let mut lost = Vec::new();
         let own = self.index.slots.iter().filter(|item| item.flags.has(Flags::OWN_FILE));
         let own: BTreeMap<_, _> = own.map(|item| (item.id, item.body_len())).collect();
@@ -270,8 +288,12 @@ impl Replay {
             self.damaged(damage);
             slots.into_iter().for_each(|slot| self.index.mark_damaged(slot));
         }
-        self.unnamed = unnamed.into_iter().collect();
-        self.unfinished(BODIES, self.unnamed.len() as u64);
+        self.unfinished(BODIES, unnamed.len() as u64);
+        if !unnamed.is_empty() && disk.list(SEGMENTS)?.is_empty() {
+            let what = "is empty, though the files of bodies are there";
+            self.damaged(Damage::of_file(SEGMENTS, what));
+        }
+        self.unnamed = unnamed;
         Ok(())
     }
 
@@ -284,10 +306,6 @@ impl Replay {
             self.report.findings.push(Finding::Unfinished { folder: folder.to_owned(), files });
         }
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The records that a file is too short for.

@@ -59,6 +59,12 @@ pub enum Finding {
         /// How many.
         files: u64,
     },
+    /// A folder that is not there, as in a copy by a tool that drops empty ones. It counts as
+    /// empty, and a start makes it.
+    Missing {
+        /// The folder.
+        folder: String,
+    },
     /// Something that is not the spool's, and is left alone.
     Stray {
         /// Its name in the spool's folder.
@@ -130,6 +136,12 @@ impl fmt::Display for Finding {
             Self::Damaged(damage) => damage.fmt(f),
             Self::Unfinished { folder, files } => {
                 write!(f, "{folder}: {files} files of messages that were never finished")
+            }
+            Self::Missing { folder } => {
+                write!(
+                    f,
+                    "{folder}: no such folder; it counts as empty, and the next start makes it"
+                )
             }
             Self::Stray { name } => write!(f, "{name}: nothing that the spool knows; left alone"),
             Self::Old { segments } => write!(

@@ -2,24 +2,25 @@
 
 use std::io::{self, IoSlice};
 
-use super::disk::{Disk, DiskFile, SEGMENTS, is_full};
+use super::disk::{Disk, DiskFile, SEGMENTS, is_full, is_gone};
 use super::segment::{UNFINISHED, remove_if_there};
 
 /// The key's file, in the segments' folder.
 pub const NAME: &str = "secret";
 
-/// Reads the key, or makes it. On a disk that is full it is good until the next start.
+/// Reads the key, or makes it. If it cannot be stored it is good until the next start.
 pub fn read_or_make<D: Disk>(disk: &D) -> io::Result<[u8; 32]> {
     let name = format!("{SEGMENTS}/{NAME}");
     let mut secret = [0; 32];
     match disk.open(&name).and_then(|file| file.read_at(&mut secret, 0)) {
         Ok(()) => return Ok(secret),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if is_gone(&error) => {}
         Err(error) => tracing::warn!(%error, "the spool's key cannot be read; a new one is made"),
     }
     fill_random(&mut secret)?;
     match store(disk, &name, &secret) {
-        Err(error) if is_full(&error) => {
+        // A folder that has its name is none of the spool's.
+        Err(error) if is_full(&error) || error.kind() == io::ErrorKind::AlreadyExists => {
             tracing::warn!(%error, "the spool's new key is not stored");
             Ok(secret)
         }

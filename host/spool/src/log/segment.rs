@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use crc32c::{crc32c, crc32c_append};
 
-use super::disk::{Disk, DiskFile, SEGMENTS};
+use super::disk::{Disk, DiskFile, SEGMENTS, is_gone};
 use super::meta::{DomainState, ItemState, Named};
 use super::record::{Header, Kind, RECORD_HEAD, SEGMENT_HEAD, SegmentHead};
 use crate::{Domain, Envelope};
@@ -305,8 +305,13 @@ impl<F: DiskFile> Loading<F> {
 
 /// Removes a file, if there is one.
 pub fn remove_if_there<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
-    match disk.remove(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+    if_there(disk.remove(name))
+}
+
+/// What was done with a file that need not be there. A folder in its place is none of the spool's.
+pub fn if_there(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::IsADirectory => Ok(()),
+        done => done,
     }
 }

@@ -49,7 +49,14 @@ pub fn adopt<D: Disk>(
 ) -> io::Result<Option<Spare<D::File>>> {
     let mut greatest: Option<Spare<D::File>> = None;
     for name in names {
-        let file = disk.edit(name)?;
+        let file = match disk.edit(name) {
+            // A run by another user left it. It has nothing that is needed.
+            Err(error) if Trouble::of(&error) == Trouble::Failed => {
+                disk.remove(name)?;
+                continue;
+            }
+            opened => opened?,
+        };
         let capacity = file.length()?;
         let best = greatest.as_ref().map_or(least, |spare| spare.capacity + 1);
         if capacity >= best {

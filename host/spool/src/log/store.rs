@@ -250,11 +250,12 @@ impl<D: Disk> Log<D> {
             return false;
         }
         if let Some(current) = self.current.as_mut().filter(|current| current.index.has_part()) {
-            let written = current.index.write_part(&self.shared.disk);
-            return !matches!(
-                written.map_err(|error| self.sorted(&error)),
-                Err(Failure::Uncertain)
-            );
+            return match current.index.write_part(&self.shared.disk) {
+                // What has its name is none of the spool's: the next start scans the segment.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+                Err(error) => self.sorted(&error) != Failure::Uncertain,
+                Ok(()) => true,
+            };
         }
         let tidied = match self.tidying.take() {
             Some(tidying) => self.go_on_tidying(tidying).map(|()| true),

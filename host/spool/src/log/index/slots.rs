@@ -228,10 +228,14 @@ impl Slots {
         old
     }
 
+    /// The numbers of all items.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.by_id.iter().flatten().flat_map(|&first| self.ring(first))
+    }
+
     /// All items.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
-        let firsts = self.by_id.iter().flatten().flat_map(|&first| self.ring(first));
-        firsts.map(|slot| &self[slot])
+        self.numbers().map(|slot| &self[slot])
     }
 }
 

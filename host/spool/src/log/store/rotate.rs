@@ -12,7 +12,7 @@ use crate::log::operation::Failure;
 use crate::log::quarantine;
 use crate::log::record::{SEGMENT_HEAD, SegmentHead};
 use crate::log::report::Finding;
-use crate::log::segment::{LAST_SEGMENT, index_name, remove_if_there, segment_name};
+use crate::log::segment::{LAST_SEGMENT, if_there, index_name, remove_if_there, segment_name};
 use crate::log::spare::{self, Spare};
 
 /// What comes next where a segment is removed: each may take milliseconds.
@@ -258,9 +258,10 @@ impl<D: Disk> Log<D> {
                 let index = self.shared.index();
                 let is_damaged = index.segments.get(number).is_some_and(|segment| segment.damaged);
                 drop(index);
+                // It may be lost already.
                 match is_damaged {
-                    true => quarantine::put(disk, &name)?,
-                    false => disk.remove(&name)?,
+                    true => if_there(quarantine::put(disk, &name))?,
+                    false => remove_if_there(disk, &name)?,
                 }
                 Ok(Some(if is_damaged { Dropping::Aside } else { Dropping::Index }))
             }

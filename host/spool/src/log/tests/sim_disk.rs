@@ -505,6 +505,10 @@ impl Disk for SimDisk {
         Ok(Vec::new())
     }
 
+    fn missing(&self) -> io::Result<Vec<&'static str>> {
+        Ok(Vec::new())
+    }
+
     fn space(&self) -> io::Result<Space> {
         let state = self.state();
         let Condition { full, no_inodes, .. } = state.condition;
