@@ -15,6 +15,9 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Heard by nobody: a file that is as long as the process may make it (RLIMIT_FSIZE) is a full
+    /// disk, and by default the end of the process.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -23,6 +26,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

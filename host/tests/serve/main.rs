@@ -1,6 +1,7 @@
 //! The whole server, as a process: mail in by SMTP, held, released by ETRN, and out again.
 
 use std::fs;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 mod place;
 mod stop;
 
-use place::{AWAY, END, Place, Talk, hold};
+use place::{AWAY, END, PATIENCE, Place, Talk, hold};
 
 #[test]
 fn mail_is_held_until_etrn_releases_it_to_its_host() {
@@ -82,6 +83,51 @@ fn the_configuration_is_read_again_on_sighup() {
     let problem = server.logged("the configuration stays as it was");
     assert!(problem["problem"].as_str().is_some_and(|text| text.contains("line 1")), "{problem}");
     assert!(server.rcpt("sales@client.example").starts_with("250 "));
+    server.stop();
+}
+
+/// Of one server that greets by one name and says EHLO by another, hosts think ill.
+#[test]
+fn a_hostname_that_changed_is_said_in_greetings_and_in_ehlo() {
+    let client = Place::new(&hold(AWAY, "\"any\""));
+    let home = client.serve();
+    let holder = Place::new(&hold(&home.address.to_string(), "\"any\""));
+    let server = holder.serve();
+    server.send("info@client.example");
+    let file = holder.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    let text = text.replace("mx2.provider.example", "mx9.provider.example");
+    fs::write(&file, text).expect("a file");
+    server.signal(Signal::HUP);
+    server.logged("the configuration was read again");
+    assert!(Talk::with(server.address).say("HELO a.example").contains("mx9.provider.example"));
+    holder.run(&["queue", "release", "client.example"]);
+    home.logged("accepted");
+    assert_eq!(client.queue()[0]["helo"], "mx9.provider.example");
+    server.stop();
+    home.stop();
+}
+
+/// Where it was the end of the process, a limit that somebody set was an outage.
+#[test]
+fn a_limit_of_the_size_of_files_refuses_mail_and_ends_nothing() {
+    let place = Place::new(&hold(AWAY, "\"any\""));
+    let server = place.serve();
+    server.send("info@client.example");
+    server.limit_file_size(Some(1));
+    let text = format!("Subject: hello{END}{END}Hello!{END}.");
+    let mail = ["EHLO a.example", "MAIL FROM:<>", "RCPT TO:<info@client.example>", "DATA", &text];
+    let said = server.say(&mail);
+    assert!(said[4].starts_with("452 4.3.1 "), "{said:?}");
+    let health = place.command(&["health"]).output().expect("the command starts");
+    assert_eq!(health.status.code(), Some(1), "it says so");
+    server.limit_file_size(None);
+    let end = Instant::now() + PATIENCE;
+    while server.say(&mail[..2])[1].starts_with("452 ") {
+        assert!(Instant::now() < end, "it does not come back");
+    }
+    server.send("info@client.example");
+    assert_eq!(place.queue().len(), 2);
     server.stop();
 }
 

@@ -73,7 +73,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 /// What an error of the disk means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// No byte or no inode is free. It passes once something is removed.
+    /// No byte or no inode is free, or a quota or the process's limit of a file's size leaves none.
+    /// It passes once something is removed, or the limit raised.
     Full,
     /// The process or the system is short of descriptors or memory. It passes by itself.
     Busy,
@@ -87,7 +88,7 @@ impl Trouble {
         use io::ErrorKind::*;
         use rustix::io::Errno;
         match error.kind() {
-            StorageFull | QuotaExceeded => Self::Full,
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full,
             ResourceBusy | OutOfMemory | Interrupted | WouldBlock => Self::Busy,
             _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => Self::Busy,
@@ -157,4 +158,40 @@ fn write_zeros(file: &File, length: u64) -> io::Result<()> {
         offset += part as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_system_is_full_or_busy_or_a_failed_disk() {
+        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+        let busy = [
+            Errno::INTR,
+            Errno::AGAIN,
+            Errno::NOMEM,
+            Errno::BUSY,
+            Errno::NFILE,
+            Errno::MFILE,
+            Errno::NOBUFS,
+        ];
+        for number in 1..=133 {
+            let errno = Errno::from_raw_os_error(number);
+            let expected = match errno {
+                errno if full.contains(&errno) => Trouble::Full,
+                errno if busy.contains(&errno) => Trouble::Busy,
+                _ => Trouble::Failed,
+            };
+            assert_eq!(Trouble::of(&errno.into()), expected, "{errno:?}");
+            // A folder's errors say where, and mean the same.
+            let named = super::super::folder::named("spool".as_ref(), errno.into());
+            assert_eq!(Trouble::of(&named), expected, "{errno:?}, with its name");
+        }
+        for errno in [Errno::IO, Errno::ROFS, Errno::NODEV, Errno::STALE, Errno::PERM] {
+            assert_eq!(Trouble::of(&errno.into()), Trouble::Failed, "{errno:?}");
+        }
+    }
 }

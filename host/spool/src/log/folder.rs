@@ -139,7 +139,7 @@ fn lock(itself: &File, root: &Path) -> io::Result<()> {
 }
 
 /// The same error, saying where.
-fn named(path: &Path, error: io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: io::Error) -> io::Error {
     let kind = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => io::ErrorKind::ResourceBusy,
         _ => error.kind(),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::Shared;
 use super::disk::{Disk, Space};
@@ -18,10 +19,16 @@ const STEP: u64 = 64 << 10;
 /// Files that must still fit.
 const FILES: u64 = 8;
 
+/// How long the disk counts as full after a record found no space where it says that some is free:
+/// no quota and no limit of the process is in its numbers.
+const FULL_FOR: Duration = Duration::from_secs(10);
+
 /// What is promised in all.
 #[derive(Debug, Default)]
 pub struct Promises {
     promised: AtomicU64,
+    /// Until when the disk counts as full, in milliseconds of the clock.
+    full_until: AtomicU64,
 }
 
 impl<D: Disk> Shared<D> {
@@ -31,6 +38,13 @@ impl<D: Disk> Shared<D> {
             Ok(space) => self.tell_admission(self.free_for_mail(space)),
             Err(_) => self.set_admission(Admission::Unavailable),
         }
+    }
+
+    /// A record found no space, whatever the disk says.
+    pub(super) fn note_full(&self) {
+        let until = self.clock.instant().after(FULL_FOR).as_millis();
+        self.promises.full_until.store(until, Ordering::Relaxed);
+        self.set_admission(Admission::Full);
     }
 
     /// Bytes that new mail may take: one segment is kept free, to be set aside when the spare one
@@ -60,7 +74,9 @@ impl<D: Disk> Shared<D> {
         let was_full = *self.admission.borrow() == Admission::Full;
         let enough = STEP + OVERHEAD + if was_full { self.options.segment_bytes / 4 } else { 0 };
         let others = self.promises.promised.load(Ordering::Relaxed).min(free / 2);
-        self.set_admission(match free >= enough {
+        let full_until = self.promises.full_until.load(Ordering::Relaxed);
+        let is_over = self.clock.instant().as_millis() >= full_until;
+        self.set_admission(match free >= enough && is_over {
             true => Admission::Open { room: (free - others).saturating_sub(OVERHEAD) },
             false => Admission::Full,
         });

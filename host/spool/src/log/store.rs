@@ -191,6 +191,9 @@ impl<D: Disk> Log<D> {
     /// be found by the next start.
     fn take_back(&mut self, start: u64, error: io::Error) -> Failure {
         let failure = self.sorted(&error);
+        if failure == Failure::Full {
+            self.shared.note_full();
+        }
         let Some(current) = self.current.as_mut().filter(|_| failure != Failure::Uncertain) else {
             return failure;
         };

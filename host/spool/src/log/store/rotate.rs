@@ -87,11 +87,15 @@ impl<D: Disk> Log<D> {
         if self.fits(length, purpose) {
             return Ok(());
         }
-        match self.begin_segment(purpose) {
-            Ok(()) if self.fits(length, purpose) => Ok(()),
-            Ok(()) => Err(Failure::Full),
-            Err(error) => Err(self.sorted(&error)),
+        let failure = match self.begin_segment(purpose) {
+            Ok(()) if self.fits(length, purpose) => return Ok(()),
+            Ok(()) => Failure::Full,
+            Err(error) => self.sorted(&error),
+        };
+        if failure == Failure::Full {
+            self.shared.note_full();
         }
+        Err(failure)
     }
 
     /// What an error means after which nothing was written.

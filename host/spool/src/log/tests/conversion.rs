@@ -16,8 +16,13 @@ use crate::log::store::Log;
 use crate::log::{Shared, recover, writer};
 use crate::{Admission, Domain, Fate, Filter, Held, Retry, Settled};
 
-const FULL: Condition =
-    Condition { full: true, no_inodes: false, no_descriptors: false, read_only: false };
+const FULL: Condition = Condition {
+    full: true,
+    over_quota: false,
+    no_inodes: false,
+    no_descriptors: false,
+    read_only: false,
+};
 const NO_INODES: Condition = Condition { full: false, no_inodes: true, ..FULL };
 const WELL: Condition = Condition { full: false, ..FULL };
 

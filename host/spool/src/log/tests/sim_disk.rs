@@ -66,6 +66,8 @@ pub enum Fault {
 pub struct Condition {
     /// No byte is free.
     pub full: bool,
+    /// No byte is free, and the disk says that there are many: a quota.
+    pub over_quota: bool,
     /// No inode is free.
     pub no_inodes: bool,
     /// No descriptor is free.
@@ -278,7 +280,8 @@ impl State {
         }
         let number = self.operations;
         self.operations += 1;
-        let Condition { full, no_inodes, no_descriptors, read_only } = self.condition;
+        let Condition { full, over_quota, no_inodes, no_descriptors, read_only } = self.condition;
+        let full = full || over_quota;
         if read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
@@ -523,7 +526,8 @@ impl SimFile {
         let length = state.contents[self.content].seen.len();
         let is_set_aside =
             matches!(&change, Change::Write(offset, octets) if offset + octets.len() <= length);
-        let needs = if state.condition.full && is_set_aside { Needs::Nothing } else { needs };
+        let is_full = state.condition.full || state.condition.over_quota;
+        let needs = if is_full && is_set_aside { Needs::Nothing } else { needs };
         let go = state.begin(needs)?;
         let content = &mut state.contents[self.content];
         let change = match (change, &go) {

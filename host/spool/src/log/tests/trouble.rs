@@ -11,11 +11,18 @@ use crate::conformance::{NOW, body, envelope};
 use crate::log::report::Finding;
 use crate::log::{LogSpool, Options};
 use crate::{
-    Admission, Claim, Domain, Draft, Error, Fate, Recorded, Refuse, Retry, Settled, Spool, Turn,
+    Admission, Claim, CommitError, Domain, Draft, Error, Fate, Recorded, Refuse, Retry, Settled,
+    Spool, Turn,
 };
 
-const FULL: Condition =
-    Condition { full: true, no_inodes: false, no_descriptors: false, read_only: false };
+const FULL: Condition = Condition {
+    full: true,
+    over_quota: false,
+    no_inodes: false,
+    no_descriptors: false,
+    read_only: false,
+};
+const OVER_QUOTA: Condition = Condition { full: false, over_quota: true, ..FULL };
 const NO_INODES: Condition = Condition { full: false, no_inodes: true, ..FULL };
 const NO_DESCRIPTORS: Condition = Condition { full: false, no_descriptors: true, ..FULL };
 const WELL: Condition = Condition { full: false, ..FULL };
@@ -247,4 +254,32 @@ fn full_does_not_flap() {
     assert!(matches!(look(enough), Admission::Open { .. }));
     assert_eq!(rig.shared.admission.borrow().refuses(Some(1 << 40)), Some(Refuse::Full));
     assert!(matches!(look(enough), Admission::Open { .. }), "one large message fills no disk");
+}
+
+/// Seen as a healthy server that took each message to its end and then refused it.
+#[tokio::test]
+async fn a_quota_that_the_disk_does_not_tell_of_is_full_and_passes() {
+    let disk = filled().disk.after(Loss::All, Fault::None);
+    let clock = Clock::manual(NOW);
+    let (spool, _) = LogSpool::open_on(disk.clone(), TINY, clock.clone()).expect("it can be read");
+    let put = async |seed| {
+        let mut draft = spool.begin(&envelope(ONE), None).await.expect("the disk says so");
+        draft.write(&body(seed, 900)).await.expect("there is memory");
+        draft.commit().await
+    };
+    disk.set(OVER_QUOTA);
+    let full = Err(CommitError::Refused(Refuse::Full));
+    assert_eq!(put(1).await, full, "no segment can be made");
+    assert_eq!(may_take(&spool, 0), Some(Refuse::Full), "the next hears it at MAIL");
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(may_take(&spool, 0), None, "one tries it");
+    assert_eq!(put(2).await, full);
+    assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
+    disk.set(WELL);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(may_take(&spool, 0), None);
+    assert!(put(3).await.is_ok());
+    assert_eq!(spool.damages().count, 0);
 }
