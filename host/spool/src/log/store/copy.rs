@@ -23,7 +23,7 @@ const SLICE_BYTES: u64 = 256 << 10;
 const SLICE_RECORDS: usize = 2_000;
 
 /// Bytes of an index file that are read at once.
-const SLICE_INDEX_BYTES: usize = 2 << 20;
+const SLICE_INDEX_BYTES: usize = 512 << 10;
 
 /// A segment that is being cleared away.
 pub(super) enum Tidying<F> {
@@ -119,7 +119,7 @@ impl<D: Disk> Log<D> {
     /// removes the segment. One that cannot be read whole stays where it is.
     fn copy_slice(&mut self, mut tidying: Copying) -> io::Result<()> {
         let mut records = Vec::new();
-        let (mut length, mut is_done) = (0, true);
+        let (mut length, mut from, mut is_done) = (0, tidying.from, true);
         for (count, (entry, next)) in tidying.listing.entries_from(tidying.from).enumerate() {
             if length >= SLICE_BYTES || count == SLICE_RECORDS {
                 is_done = false;
@@ -130,8 +130,16 @@ impl<D: Disk> Log<D> {
                 return self.leave(tidying.number, &error);
             }
             length += records[before..].iter().map(|copy| copy.header.record_len()).sum::<u64>();
-            tidying.from = next;
+            from = next;
         }
+        // A new segment takes several syncs: they are a slice by themselves.
+        let is_short = length <= self.shared.options.segment_bytes / 4;
+        if is_short && length > 0 && !self.fits(length, Purpose::Copy) {
+            self.make_room(length, Purpose::Copy).map_err(failed)?;
+            self.tidying = Some(Tidying::Copying(tidying));
+            return Ok(());
+        }
+        tidying.from = from;
         self.write_copies(records)?;
         self.tidying = Some(match is_done {
             true => Tidying::Dropping(tidying.number, Dropping::Segment),
@@ -154,12 +162,8 @@ impl<D: Disk> Log<D> {
     fn write_copies(&mut self, records: Vec<Record>) -> io::Result<()> {
         let mut results = [Ok(Answer::new())];
         self.write(records, &mut results, Some(Purpose::Copy));
-        match results {
-            [Ok(_)] => Ok(()),
-            [Err(Failure::Busy)] => Err(io::ErrorKind::ResourceBusy.into()),
-            // A disk that failed has stopped the log already.
-            [Err(_)] => Err(io::ErrorKind::StorageFull.into()),
-        }
+        let [result] = results;
+        result.map(drop).map_err(failed)
     }
 
     fn mark_of(&self, number: u32) -> u64 {
@@ -279,6 +283,14 @@ impl<D: Disk> Log<D> {
         let state = ItemState::parse(header.kind, &meta);
         let state = state.ok_or_else(|| io::Error::other(format!("no state of {id}")))?;
         Ok(copied(state.record(id)))
+    }
+}
+
+fn failed(failure: Failure) -> io::Error {
+    match failure {
+        Failure::Busy => io::ErrorKind::ResourceBusy.into(),
+        // A disk that failed has stopped the log already.
+        _ => io::ErrorKind::StorageFull.into(),
     }
 }
 

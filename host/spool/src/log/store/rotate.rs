@@ -183,10 +183,11 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Bytes of an index file that are written at once.
+    /// Bytes of an index file that are written, and synced, at once: operations wait for so long.
     fn index_part(&self) -> usize {
+        const MOST: usize = 512 << 10;
         let whole = usize::try_from(self.shared.options.segment_bytes).unwrap_or(usize::MAX);
-        whole / 32
+        MOST.min(whole / 32)
     }
 
     /// Writes the head of the next segment into a spare file, durably, and gives it its name.
