@@ -57,6 +57,8 @@ pub struct Filter {
     pub domain: Option<Domain>,
     /// Of this message.
     pub id: Option<MsgId>,
+    /// Behind this one, in the order of domain and id: who acts on very many goes on from there.
+    pub after: Option<Cursor>,
     /// In this state.
     pub state: Option<StateFilter>,
     /// Arrived as long ago as this, or longer. False where the arrival or the time is not known.
@@ -110,6 +112,13 @@ pub struct Listing {
 pub struct Cursor {
     pub(crate) domain: Domain,
     pub(crate) id: MsgId,
+}
+
+impl From<(Domain, MsgId)> for Cursor {
+    /// Behind this item.
+    fn from((domain, id): (Domain, MsgId)) -> Self {
+        Self { domain, id }
+    }
 }
 
 impl fmt::Display for Cursor {

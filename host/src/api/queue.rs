@@ -328,10 +328,12 @@ fn of_domain(domain: &Domain) -> Filter {
 /// Does it to all, a commit for each so many.
 async fn act<S: Spool>(spool: &S, filter: &Filter, action: Action) -> Result<Acted, Refusal> {
     let (mut items, mut domains) = (0, BTreeSet::new());
+    let mut filter = filter.clone();
     loop {
-        let done = spool.act(filter, action, PAGE).await?;
+        let done = spool.act(&filter, action, PAGE).await?;
         let last = done.len() < PAGE;
         items += done.len() as u64;
+        filter.after = done.last().cloned().map(Cursor::from);
         domains.extend(done.into_iter().map(|(domain, _)| domain));
         if last {
             return Ok(Acted { items, domains: domains.len() as u64 });

@@ -51,7 +51,16 @@ pub async fn a_list_has_what_its_filter_names<S: Stand>() {
         (Filter { id: Some(other), ..filter.clone() }, vec![other]),
         (Filter { id: Some(other), domain: Some(client()), ..filter.clone() }, vec![]),
         (Filter { older: Some(seconds(60)), ..filter.clone() }, vec![refused_id, other]),
-        (Filter { younger: Some(seconds(60)), ..filter }, vec![young]),
+        (Filter { younger: Some(seconds(60)), ..filter.clone() }, vec![young]),
+        (
+            Filter { after: Some((client(), refused_id).into()), ..filter.clone() },
+            vec![young, other],
+        ),
+        (Filter { after: Some((client(), young).into()), ..filter.clone() }, vec![other]),
+        (
+            Filter { id: Some(other), after: Some((Domain::new("z"), other).into()), ..filter },
+            vec![],
+        ),
         (state(StateFilter::Kept), vec![refused_id]),
         (state(StateFilter::Refused), vec![refused_id]),
         (state(StateFilter::Waiting), vec![young, other]),

@@ -61,6 +61,7 @@ impl<D: Disk> Shared<D> {
     /// Up to `max` items that `filter` names, behind `after`.
     fn find(&self, filter: &Filter, after: Option<Cursor>, max: usize) -> Found {
         let now = self.clock.timestamp();
+        let after = after.max(filter.after.clone());
         let mut found = Found { items: Vec::new(), next: after };
         if let Some(id) = filter.id {
             let index = self.index();
@@ -169,17 +170,28 @@ impl<D: Disk> Shared<D> {
             self.index().item(&domain, id)?;
             return Some(ItemChange { id, domain, left: Left::Nothing, follow: None });
         }
-        let (is_put_off, is_held) = {
+        let (is_put_off, is_held, is_kept) = {
             let index = self.index();
             let item = &index.slots[index.item(&domain, id)?];
-            (item.until != 0, item.flags.has(Flags::HELD))
+            let kept = Flags::REFUSED.with(Flags::EXPIRED, true);
+            (item.until != 0, item.flags.has(Flags::HELD), item.flags.has(kept))
         };
+        // Most are as they are to be: those are not read.
+        let may_change = match action {
+            Action::Remove => true,
+            Action::Retry => is_kept || is_put_off,
+            Action::Hold => !is_held,
+            Action::Unhold => is_held,
+        };
+        if !may_change {
+            return None;
+        }
         let mut read = self.read_item(&domain, id).ok()?;
         let (is_changed, held) = match action {
             Action::Remove => return None,
             Action::Retry => (revive(&mut read.envelope.recipients) || is_put_off, None),
-            Action::Hold => (!is_held, Some(true)),
-            Action::Unhold => (is_held, Some(false)),
+            Action::Hold => (true, Some(true)),
+            Action::Unhold => (true, Some(false)),
         };
         if !is_changed {
             return None;

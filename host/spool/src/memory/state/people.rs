@@ -65,6 +65,7 @@ impl State {
         is_in_state
             && filter.domain.as_ref().is_none_or(|domain| *domain == key.0)
             && filter.id.is_none_or(|id| id == key.1)
+            && filter.after.as_ref().is_none_or(|after| (&after.domain, after.id) < (&key.0, key.1))
             && filter.older.is_none_or(|older| age.is_some_and(|age| age >= older))
             && filter.younger.is_none_or(|younger| age.is_some_and(|age| age < younger))
     }
