@@ -1,9 +1,10 @@
 //! What clients are told, by the policy of the domain that they write to.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use postern::config::Config;
 use postern::net::listener::{Reception, Terms, bind};
@@ -15,14 +16,39 @@ use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Services;
 use postern::receive::triggers::Triggers;
+use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{Domain, MsgId, Spool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 const END: &str = "\r\n";
+
+fn terms(config: Config) -> Terms {
+    let policies = Arc::new(Policies::new(&config));
+    let hostname = config.hostname().as_str().into();
+    Terms { config: Arc::new(config), policies, hostname, tls: None }
+}
+
+/// With a spool in `folder`.
+fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
+    let metrics = Metrics::default();
+    let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+    let spool = LogSpool::open(folder, options, clock.clone()).expect("an empty spool opens").0;
+    Services {
+        loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+        own: Token::new().expect("random numbers"),
+        spool: Arc::new(spool),
+        releases: Releases::new(clock.clone(), metrics.clone(), Triggers::default()),
+        refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
+        metrics,
+        capabilities: Arc::new(Capabilities::new(clock.clone())),
+        clock,
+    }
+}
 
 /// A server that receives, and delivers nothing.
 struct Server {
@@ -38,32 +64,16 @@ impl Server {
     fn start(holds: &str) -> Self {
         let source = format!("hostname = \"mx2.provider.example\"\n{holds}");
         let config = Config::parse(Path::new("postern.toml"), &source).expect("sound");
-        let policies = Arc::new(Policies::new(&config));
-        let hostname = config.hostname().as_str().into();
-        let terms = Terms { config: Arc::new(config), policies, hostname, tls: None };
         let runtime = Runtime::new().expect("a runtime");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (clock, metrics) = (Clock::system(), Metrics::default());
-        let options = Options { segment_bytes: 4 << 20, ..Options::default() };
-        let spool = LogSpool::open(folder.path(), options, clock.clone());
-        let capabilities = Arc::new(Capabilities::new(clock.clone()));
-        let spool = spool.expect("an empty spool opens").0;
-        let loops = Arc::new(Loops::new(spool.secret(), clock.clone()));
-        let services = Services {
-            loops: Arc::clone(&loops),
-            own: Token::new().expect("random numbers"),
-            spool: Arc::new(spool),
-            releases: Releases::new(clock.clone(), metrics.clone(), Triggers::default()),
-            refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
-            metrics,
-            clock,
-            capabilities: Arc::clone(&capabilities),
-        };
+        let services = services(folder.path(), Clock::system());
+        let (loops, capabilities) = (services.loops.clone(), services.capabilities.clone());
         let (stop, stopping) = watch::channel(false);
         let _entered = runtime.enter();
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let reception = Reception::new(Arc::new(services), watch::channel(terms).1, stopping);
+        let terms = watch::channel(terms(config)).1;
+        let reception = Reception::new(Arc::new(services), terms, stopping);
         runtime.spawn(Arc::new(reception).receive(listener));
         drop(_entered);
         Self { address, capabilities, loops, _stop: stop, _runtime: runtime, _folder: folder }
@@ -239,4 +249,46 @@ fn mail_in_a_circle_is_refused_at_its_second_return() {
     assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
     assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
     assert!(server.loops.suspends(&domain).is_some(), "three different messages");
+}
+
+/// Lines of the log, as they are written.
+#[derive(Clone, Default)]
+struct LogLines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for LogLines {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no holder panics").extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A machine that is out of descriptors must not fill its disk with that.
+#[tokio::test(start_paused = true)]
+async fn connections_that_cannot_be_accepted_are_a_line_a_minute() {
+    let lines = LogLines::default();
+    let writer = lines.clone();
+    let log =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(log);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config::parse(Path::new("postern.toml"), "hostname = \"mx2.example\"");
+    let clock = Clock::of_tokio(Timestamp { unix_seconds: 1_800_000_000, known: true });
+    let services = Arc::new(services(folder.path(), clock));
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    // Each accept fails at once from now on.
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("it listens");
+    let terms = watch::channel(terms(config.expect("sound"))).1;
+    let (_stop, stopping) = watch::channel(false);
+    let reception = Arc::new(Reception::new(services, terms, stopping));
+    let receiving = timeout(Duration::from_secs(150), reception.receive(listener));
+    assert!(receiving.await.is_err(), "it goes on");
+    let text = lines.0.lock().expect("no holder panics").clone();
+    let text = String::from_utf8(text).expect("a log of text");
+    let unlogged = text.lines().filter_map(|line| line.split("unlogged=").nth(1)?.parse().ok());
+    let unlogged: Vec<u32> = unlogged.collect();
+    assert!(matches!(unlogged[..], [0, 500..=600, 500..=600]), "{text}");
 }
