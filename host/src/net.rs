@@ -1,6 +1,7 @@
 //! The network: one stream for both sides, TLS, listeners and channels.
 
 pub(crate) mod channels;
+pub(crate) mod descriptors;
 pub mod listener;
 pub mod stream;
 pub mod tls_client;

@@ -14,10 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{Control, router};
+use crate::net::descriptors;
 use crate::observe::rate::Limiter;
 
 /// Connections at once; more wait until one has ended.
 const CONNECTIONS: usize = 64;
+/// Descriptors that these connections leave free.
+const SPOOL_RESERVED: u64 = descriptors::RESERVED / 2;
 /// How long a request may take to come.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take from its begin to the last byte of its answer.
@@ -45,6 +48,8 @@ pub async fn serve<S: Spool>(
             () = &mut end => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                // Clients that ask nothing take none that the spool needs.
+                Ok((stream, _)) if descriptors::are_fewer_than(SPOOL_RESERVED, &stream) => {}
                 Ok((stream, _)) => drop(connections.spawn(converse(stream, router.clone()))),
                 Err(error) => {
                     if let Some(unlogged) = failures.pass((), clock.instant()) {

@@ -17,7 +17,7 @@ use postern_spool::{Domain, MsgId};
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::connector::{Connector, Stream};
+use super::connector::{Connector, Stream, is_ours};
 use super::link::{Link, PlainClock};
 use crate::config::{self, DeliverTo, Host};
 use crate::net::tls_client::Tls;
@@ -74,6 +74,8 @@ pub enum Failed {
     Refused,
     /// It is we.
     Ourselves,
+    /// We have no descriptor or no memory for a connection: nothing was found out about it.
+    Short,
 }
 
 /// What a host says when it is asked whether it takes mail for a domain.
@@ -145,11 +147,17 @@ impl NotOpen {
         Self { failed, why: why.to_string() }
     }
 
+    fn from_io(error: &io::Error, what: impl fmt::Display) -> Self {
+        let failed = if is_ours(error) { Failed::Short } else { Failed::Absent };
+        Self::new(failed, format_args!("{what}: {error}"))
+    }
+
     /// What two addresses come to. Only those that all refuse us are a host that does.
     fn and(self, next: Self) -> Self {
         let failed = match (self.failed, next.failed) {
             (one, other) if one == other => one,
             (Failed::Ourselves, _) | (_, Failed::Ourselves) => Failed::Ourselves,
+            (Failed::Short, _) | (_, Failed::Short) => Failed::Short,
             (Failed::Absent, Failed::Absent) => Failed::Absent,
             _ => Failed::TurnedAway,
         };
@@ -279,19 +287,21 @@ impl<'c> Open<'c> {
             Host::Name(name) => name.as_str(),
         };
         let found = self.connector.look_up(name, to.port).await;
-        found.map_err(|error| {
-            NotOpen::new(Failed::Absent, format_args!("looking up {name}: {error}"))
-        })
+        found.map_err(|error| NotOpen::from_io(&error, format_args!("looking up {name}")))
     }
 
     async fn stream(&self, address: SocketAddr) -> Result<Stream, NotOpen> {
         let connect = timeout(self.connect_timeout, self.connector.connect(address));
-        let reason = match connect.await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", self.connect_timeout.as_secs()),
-        };
-        Err(NotOpen::new(Failed::Absent, format_args!("connecting to {address}: {reason}")))
+        let connected = connect.await;
+        let what = format_args!("connecting to {address}");
+        match connected {
+            Ok(connected) => connected.map_err(|error| NotOpen::from_io(&error, what)),
+            Err(_) => {
+                let seconds = self.connect_timeout.as_secs();
+                let why = format_args!("{what}: no answer within {seconds} s");
+                Err(NotOpen::new(Failed::Absent, why))
+            }
+        }
     }
 }
 
@@ -373,7 +383,7 @@ mod tests {
 
     #[test]
     fn only_addresses_that_all_refuse_are_a_host_that_does() {
-        use Failed::{Absent, Ourselves, Refused, TurnedAway};
+        use Failed::{Absent, Ourselves, Refused, Short, TurnedAway};
         let and = |one, other| NotOpen::new(one, "one").and(NotOpen::new(other, "other"));
         for (one, other, both, why) in [
             (Refused, Refused, Refused, "other"),
@@ -382,6 +392,7 @@ mod tests {
             (TurnedAway, Absent, TurnedAway, "one"),
             (Absent, Absent, Absent, "one"),
             (Absent, Ourselves, Ourselves, "other"),
+            (Refused, Short, Short, "other"),
         ] {
             assert_eq!(and(one, other), NotOpen::new(both, why), "{one:?} and {other:?}");
         }

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
+
+use crate::net::descriptors;
 
 /// What can be read and written.
 pub trait ReadWrite: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -23,8 +26,15 @@ pub trait Connector: Send + Sync {
     /// The addresses of the host `name`, in the order in which they are to be tried.
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>>;
 
-    /// A stream to what listens at `address`.
+    /// A stream to what listens at `address`. Where we are short of something ourselves, the error
+    /// is one that [`is_ours`].
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream>;
+}
+
+/// Whether `error` is for want of descriptors or memory here, and says nothing of the host.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    let is_short = |errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS);
+    error.kind() == io::ErrorKind::OutOfMemory || Errno::from_io_error(error).is_some_and(is_short)
 }
 
 /// TCP, and the system's resolver.
@@ -39,6 +49,9 @@ impl Connector for Tcp {
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
+            if descriptors::are_fewer_than(descriptors::RESERVED, &stream) {
+                return Err(Errno::MFILE.into());
+            }
             // Whole groups of commands are written at once: nothing is gained by waiting.
             let _slower = stream.set_nodelay(true);
             let stream: Stream = Box::new(QuickAck::new(stream));

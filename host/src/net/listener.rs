@@ -1,5 +1,6 @@
 //! Listeners, channels, and the sessions on them.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::net::channels::Channels;
+use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
@@ -85,9 +87,21 @@ impl<S: Spool> Reception<S> {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, client)) => {
                         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-                        sessions.spawn(Arc::clone(&self).attend(stream, client));
+                        let is_short = self.is_short_of_descriptors(&stream);
+                        let open = Open::count(&self.services.metrics.sessions_open);
+                        let session = Arc::clone(&self).attend(stream, client, is_short, open);
+                        if is_short {
+                            self.log_failure("descriptors run short");
+                            // One at a time: each has taken one of those that are left.
+                            report(tokio::spawn(session).await);
+                        } else {
+                            sessions.spawn(session);
+                        }
                     }
-                    Err(error) => self.wait_after(&error).await,
+                    Err(error) => {
+                        self.log_failure(error);
+                        sleep(ACCEPT_RETRY).await;
+                    }
                 },
                 Some(ended) = sessions.join_next() => report(ended),
                 () = told(&mut stop) => break,
@@ -105,25 +119,40 @@ impl<S: Spool> Reception<S> {
         }
     }
 
-    async fn wait_after(&self, error: &io::Error) {
+    /// Whether a session on `stream` would take what is left to others. Each session that is open
+    /// may need another descriptor for a message that does not fit in memory.
+    fn is_short_of_descriptors(&self, stream: &TcpStream) -> bool {
+        let sessions = u64::try_from(self.services.metrics.sessions_open.get()).unwrap_or(0);
+        descriptors::are_fewer_than(descriptors::RESERVED + sessions, stream)
+    }
+
+    fn log_failure(&self, error: impl Display) {
         if let Some(unlogged) = self.failures.pass((), self.services.clock.instant()) {
             tracing::warn!(%error, unlogged, "no connection could be accepted");
         }
-        sleep(ACCEPT_RETRY).await;
     }
 
     /// One client, from its connection to its end.
-    async fn attend(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
+    async fn attend(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        is_short: bool,
+        _open: Open,
+    ) {
         let terms = self.terms.borrow().clone();
-        let admission = self.channels.admit(client.ip(), &terms.config.receive);
+        let admission = match is_short {
+            true => Err(Reason::Busy),
+            false => self.channels.admit(client.ip(), &terms.config.receive),
+        };
         let metrics = &self.services.metrics;
         let turned_away = admission.as_ref().err().copied();
         match turned_away {
             None => drop(metrics.sessions.inc()),
             Some(Reason::TooManySessions) => metrics.session_refused("address"),
+            Some(_) if is_short => metrics.session_refused("descriptors"),
             Some(_) => metrics.session_refused("channels"),
         }
-        let _open = Open::count(&metrics.sessions_open);
         let handler = SessionHandler::new(
             Arc::clone(&self.services),
             Arc::clone(&terms.policies),
@@ -181,16 +210,16 @@ impl<S: Spool> Reception<S> {
 }
 
 /// A session that is counted until this is dropped, also by a panic.
-struct Open<'m>(&'m Gauge);
+struct Open(Gauge);
 
-impl<'m> Open<'m> {
-    fn count(open: &'m Gauge) -> Self {
+impl Open {
+    fn count(open: &Gauge) -> Self {
         open.inc();
-        Self(open)
+        Self(open.clone())
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }

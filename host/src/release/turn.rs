@@ -301,6 +301,10 @@ impl<S: Spool> Work<'_, S> {
                 tracing::error!(%domain, %host, reason = %why, "no delivery");
                 return self.put_off(next_try_of_domain(self.policy), &why).await;
             }
+            Failed::Short => {
+                tracing::warn!(%domain, %host, reason = %why, "no delivery: tried again soon");
+                return Ok((Next::Untried, End::Done));
+            }
         };
         let now = self.shared.engine.clock.instant();
         if self.shared.hosts().took_no_second(host, now) {

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 mod place;
+mod short;
 mod stop;
 
 use place::{AWAY, END, PATIENCE, Place, Talk, hold};

@@ -147,8 +147,24 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), signal).expect("it runs");
+        kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id")
+    }
+
+    /// Lets the server have so much of `resource`; none: as much as this process.
+    pub fn limit(&self, resource: Resource, current: Option<u64>) {
+        let Rlimit { current: ours, maximum } = getrlimit(resource);
+        let limit = Rlimit { current: current.or(ours), maximum };
+        prlimit(Some(self.pid()), resource, limit).expect("it runs");
+    }
+
+    /// How many descriptors the server has open.
+    pub fn descriptors(&self) -> u64 {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs");
+        open.count() as u64
     }
 
     /// Files may not be longer than so many bytes; none: as long as the system lets them.
@@ -172,12 +188,17 @@ impl Server {
     }
 
     pub fn send(&self, path: &str) {
+        let said = self.offer(path);
+        let codes: Vec<_> = said.iter().map(|reply| &reply[..3]).collect();
+        assert_eq!(codes, ["250", "250", "250", "354", "250", "221"], "{said:?}");
+    }
+
+    /// Sends a message; the reply to each command.
+    pub fn offer(&self, path: &str) -> Vec<String> {
         let rcpt = format!("RCPT TO:<{path}>");
         let text = format!("Subject: hello{END}{END}Hello!{END}.");
         let mail = "MAIL FROM:<ann@sender.example>";
-        let said = self.say(&["EHLO sender.example", mail, &rcpt, "DATA", &text, "QUIT"]);
-        let codes: Vec<_> = said.iter().map(|reply| &reply[..3]).collect();
-        assert_eq!(codes, ["250", "250", "250", "354", "250", "221"], "{said:?}");
+        self.say(&["EHLO sender.example", mail, &rcpt, "DATA", &text, "QUIT"])
     }
 
     pub fn stop(self) {

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::place::{AWAY, END, PATIENCE, Place, Server, Talk, hold};
 
 /// A control client that has said half of its request.
-fn half_a_request(place: &Place) -> UnixStream {
+pub fn half_a_request(place: &Place) -> UnixStream {
     let mut client = UnixStream::connect(place.path("control")).expect("the server listens");
     client.write_all(b"GET /hea").expect("the server listens");
     client

@@ -1,0 +1,65 @@
+//! A server that is short of something the system limits, and what comes back by itself.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::process::Resource;
+
+use crate::place::{AWAY, END, PATIENCE, Place, Talk, hold};
+use crate::stop::half_a_request;
+
+/// What a new client is greeted with.
+fn greeting(server: SocketAddr) -> (TcpStream, String) {
+    let stream = TcpStream::connect(server).expect("the system takes the connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let mut line = String::new();
+    let _reset = BufReader::new(&stream).read_line(&mut line);
+    (stream, line)
+}
+
+/// Whoever connects and connects takes no descriptors of the control socket's, nor of the spool's.
+#[test]
+fn clients_leave_descriptors_to_those_that_must_go_on() {
+    let place = Place::new(&hold(AWAY, "\"any\""));
+    let server = place.serve();
+    let mut talk = Talk::with(server.address);
+    server.limit(Resource::Nofile, Some(server.descriptors() + 40));
+    let clients: Vec<_> = (0..60).map(|_| greeting(server.address)).collect();
+    let served = clients.iter().filter(|(_, line)| line.starts_with("220 ")).count();
+    assert!((5..20).contains(&served), "{served} are served");
+    let last = &clients.last().expect("there are 60").1;
+    assert!(last.starts_with("421 "), "{last}");
+    place.run(&["health"]);
+
+    // Nor do those that ask and ask.
+    let asking: Vec<_> = (0..40).map(|_| half_a_request(&place)).collect();
+    for line in ["EHLO a.example", "MAIL FROM:<>", "RCPT TO:<info@client.example>"] {
+        assert!(talk.say(line).starts_with("250 "));
+    }
+    assert!(talk.say("DATA").starts_with("354 "));
+    let large = format!("Subject: large{END}{END}{}.", format!("text{END}").repeat(100_000));
+    assert!(talk.say(&large).starts_with("250 "));
+    drop((clients, asking));
+    // Their sessions end one by one.
+    let served_again = (0..10_000).any(|_| greeting(server.address).1.starts_with("220 "));
+    assert!(served_again);
+    assert_eq!(place.queue().len(), 1);
+    server.stop();
+}
+
+/// It is not the host's fault, and is not charged to it.
+#[test]
+fn a_delivery_that_finds_no_descriptor_goes_as_soon_as_there_is_one() {
+    let client = Place::new(&hold(AWAY, "[\"info\"]"));
+    let home = client.serve();
+    let holder = Place::new(&hold(&home.address.to_string(), "[\"info\"]"));
+    let server = holder.serve();
+    server.send("info@client.example");
+    server.limit(Resource::Nofile, Some(server.descriptors() + 12));
+    holder.run(&["queue", "release", "client.example"]);
+    server.logged("no delivery: tried again soon");
+    server.limit(Resource::Nofile, None);
+    home.logged("accepted");
+    server.stop();
+    home.stop();
+}
