@@ -5,45 +5,59 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal as Sent;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The log's last line is written in this time, or not at all.
 const LOG_TIME: Duration = Duration::from_millis(100);
 
+/// Signals that would end the process if it did not know them. Tools that rotate logs, and people,
+/// send the first two to whatever serves; a write that a limit of the system forbids (LimitFSIZE of
+/// systemd) sends the last, and fails as well, which is answered where it was tried.
+const IGNORED: [Sent; 7] =
+    [Sent::USR1, Sent::USR2, Sent::ALARM, Sent::VTALARM, Sent::PROF, Sent::IO, Sent::XFSZ];
+
 /// The signals, heard from when this is made until it is dropped.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// No more of the processor's time is to be used (LimitCPU of systemd); SIGKILL follows.
+    cpu_limit: Signal,
     hang_up: Signal,
-    /// Heard by nobody: a file that is as long as the process may make it (RLIMIT_FSIZE) is a full
-    /// disk, and by default the end of the process.
-    _file_size: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
+        let hear = |sent: Sent| signal(SignalKind::from_raw(sent.as_raw()));
+        for sent in IGNORED {
+            // What was heard once never ends the process again.
+            drop(hear(sent)?);
+        }
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+            terminate: hear(Sent::TERM)?,
+            interrupt: hear(Sent::INT)?,
+            cpu_limit: hear(Sent::XCPU)?,
+            hang_up: hear(Sent::HUP)?,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT.
+    /// Waits for a signal to stop.
     pub(super) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.cpu_limit.recv() => {}
         }
     }
 
     /// Waits for any: whether it was SIGHUP.
     pub(super) async fn any(&mut self) -> bool {
+        let Self { terminate, interrupt, cpu_limit, hang_up } = self;
         tokio::select! {
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => false,
-            _ = self.hang_up.recv() => true,
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+            _ = cpu_limit.recv() => false,
+            _ = hang_up.recv() => true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 
-use rustix::process::Resource;
+use rustix::process::{Resource, Signal};
 
 use crate::place::{AWAY, END, PATIENCE, Place, Talk, hold};
 use crate::stop::half_a_request;
@@ -62,4 +62,42 @@ fn a_delivery_that_finds_no_descriptor_goes_as_soon_as_there_is_one() {
     home.logged("accepted");
     server.stop();
     home.stop();
+}
+
+/// LimitFSIZE of systemd is one. The system says so by a signal, too.
+#[test]
+fn a_limit_on_files_is_a_full_disk_until_it_is_lifted() {
+    let place = Place::new(&hold(AWAY, "\"any\""));
+    let server = place.serve();
+    server.limit(Resource::Fsize, Some(1));
+    for _ in 0..3 {
+        let said = server.offer("info@client.example");
+        assert!(said[4].starts_with("452 "), "{said:?}");
+    }
+    server.limit(Resource::Fsize, None);
+    server.send("info@client.example");
+    assert_eq!(place.queue().len(), 1);
+    server.stop();
+}
+
+#[test]
+fn signals_that_mean_nothing_here_end_nothing() {
+    let place = Place::new(&hold(AWAY, "\"any\""));
+    let server = place.serve();
+    let signals = [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::XFSZ,
+        Signal::PIPE,
+    ];
+    for signal in signals {
+        server.signal(signal);
+    }
+    server.send("info@client.example");
+    server.signal(Signal::XCPU);
+    server.ended();
 }
