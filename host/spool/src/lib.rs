@@ -91,6 +91,8 @@ pub trait Spool: Send + Sync + 'static {
     /// Leases a turn of `domain`, if it has something to deliver now that no turn without a claim
     /// will claim, and fewer than `limit` turns under way, those of other nodes included. A turn
     /// that was neither renewed nor ended in time lapses: what it claimed can be claimed by others.
+    ///
+    /// None, too, while no settling could be recorded for want of space: see [`Spool::claim`].
     fn turn(
         &self,
         domain: &Domain,

@@ -57,19 +57,16 @@ impl<D: Disk> Spool for LogSpool<D> {
         lease: Duration,
     ) -> Result<Option<Turn>, Error> {
         self.check_up()?;
+        if !self.can_settle().await? {
+            return Ok(None);
+        }
         Ok(self.shared.begin_turn(domain, limit, lease))
     }
 
     async fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
         self.check_up()?;
-        if !self.shared.can_settle() {
-            match self.commit(Operation::Room).await {
-                Err(Error::Full) => return Ok(Vec::new()),
-                answered => answered?,
-            };
-            if !self.shared.can_settle() {
-                return Ok(Vec::new());
-            }
+        if !self.can_settle().await? {
+            return Ok(Vec::new());
         }
         let turn = turn.clone();
         self.with(move |shared| shared.claim(&turn, max)).await?
@@ -188,6 +185,17 @@ impl<D: Disk> Spool for LogSpool<D> {
 }
 
 impl<D: Disk> LogSpool<D> {
+    /// Whether what becomes of messages could be recorded; makes room for it where it can.
+    async fn can_settle(&self) -> Result<bool, Error> {
+        if self.shared.can_settle() {
+            return Ok(true);
+        }
+        match self.commit(Operation::Room).await {
+            Err(Error::Full) => Ok(false),
+            answered => answered.map(|_| self.shared.can_settle()),
+        }
+    }
+
     /// Records changes of items that no turn has claimed, and says of which. One that was changed
     /// since it was read, if only by its record being copied, is read and tried `again`.
     async fn change(

@@ -11,8 +11,8 @@ use crate::conformance::{NOW, body, envelope};
 use crate::log::report::Finding;
 use crate::log::{LogSpool, Options};
 use crate::{
-    Admission, Claim, CommitError, Domain, Draft, Error, Fate, Recorded, Refuse, Retry, Settled,
-    Spool, Turn,
+    Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, Recorded, Refuse, Retry,
+    Settled, Spool, Turn,
 };
 
 const FULL: Condition = Condition {
@@ -170,7 +170,12 @@ async fn nothing_is_claimed_that_could_not_be_settled() {
     let (spool, report) =
         LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
     assert!(report.findings.contains(&Finding::NoReserve), "{report}");
-    assert_eq!(claim(&spool).await.1, []);
+    let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
+    assert_eq!(spool.turn(&domain, 100, lease).await, Ok(None), "it would connect for nothing");
+    // One that began before.
+    let turn = spool.shared.begin_turn(&domain, 100, lease).expect("there is mail");
+    assert_eq!(spool.claim(&turn, 1).await, Ok(Vec::new()));
+    assert_eq!(spool.end(turn, Next::Untried).await, Ok(Ended::Done));
     assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
     disk.set(WELL);
     let (turn, claims) = claim(&spool).await;
