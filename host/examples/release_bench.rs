@@ -15,7 +15,7 @@ use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
-use postern::policy::{Capabilities, Policies};
+use postern::policy::Capabilities;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::triggers::Triggers;
@@ -66,12 +66,7 @@ async fn deliver(
          deliver_to = \"{host}\"\n"
     );
     let config = Config::parse(Path::new("bench.toml"), &text).map_err(|_| "the configuration")?;
-    let terms = Terms {
-        policies: Policies::new(&config).into(),
-        hostname: config.hostname().as_str().into(),
-        config: config.into(),
-        tls: None,
-    };
+    let terms = Terms::new(config, None);
     let engine = Engine {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use postern::config::Config;
 use postern::net::listener::{Reception, Terms, bind};
 use postern::observe::metrics::Metrics;
-use postern::policy::{Capabilities, Policies};
+use postern::policy::Capabilities;
 use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
@@ -26,12 +26,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 const END: &str = "\r\n";
-
-fn terms(config: Config) -> Terms {
-    let policies = Arc::new(Policies::new(&config));
-    let hostname = config.hostname().as_str().into();
-    Terms { config: Arc::new(config), policies, hostname, tls: None }
-}
 
 /// With a spool in `folder`.
 fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
@@ -72,7 +66,7 @@ impl Server {
         let _entered = runtime.enter();
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let terms = watch::channel(terms(config)).1;
+        let terms = watch::channel(Terms::new(config, None)).1;
         let reception = Reception::new(Arc::new(services), terms, stopping);
         runtime.spawn(Arc::new(reception).receive(listener));
         drop(_entered);
@@ -281,7 +275,7 @@ async fn connections_that_cannot_be_accepted_are_a_line_a_minute() {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     // Each accept fails at once from now on.
     rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("it listens");
-    let terms = watch::channel(terms(config.expect("sound"))).1;
+    let terms = watch::channel(Terms::new(config.expect("sound"))).1;
     let (_stop, stopping) = watch::channel(false);
     let reception = Arc::new(Reception::new(services, terms, stopping));
     let receiving = timeout(Duration::from_secs(150), reception.receive(listener));

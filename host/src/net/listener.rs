@@ -50,6 +50,18 @@ pub struct Terms {
     pub tls: Option<TlsAcceptor>,
 }
 
+impl Terms {
+    /// What `config` means; `tls`: what its `receive.tls` names.
+    pub fn new(config: Config, tls: Option<TlsAcceptor>) -> Self {
+        Self {
+            policies: Policies::new(&config).into(),
+            hostname: config.hostname().as_str().into(),
+            config: config.into(),
+            tls,
+        }
+    }
+}
+
 /// What is shared by all listeners.
 pub struct Reception<S> {
     /// The sessions' way into the spool.

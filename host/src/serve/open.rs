@@ -16,7 +16,6 @@ use crate::api::socket;
 use crate::config::{Config, Listener};
 use crate::net::listener::{Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
-use crate::policy::Policies;
 
 /// The folder in the spool's that holds a self-signed certificate.
 const OWN_TLS: &str = "tls";
@@ -98,12 +97,8 @@ pub(super) fn terms(config: Config) -> Result<Terms, TlsError> {
     let hostname = config.hostname();
     let own = config.spool.path.join(OWN_TLS);
     let tls = config.receive.tls.as_ref().map(|tls| acceptor(tls, &hostname, &own));
-    Ok(Terms {
-        tls: tls.transpose()?,
-        hostname: hostname.as_str().into(),
-        policies: Policies::new(&config).into(),
-        config: config.into(),
-    })
+    let tls = tls.transpose()?;
+    Ok(Terms::new(config, tls))
 }
 
 /// Each session and each message on its way has files open; what the system gives at first is too

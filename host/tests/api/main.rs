@@ -17,7 +17,6 @@ use postern::escape::is_plain;
 use postern::net::listener::Terms;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::{Phase, Progress};
-use postern::policy::Policies;
 use postern::receive::triggers::Triggers;
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
@@ -75,9 +74,7 @@ fn terms() -> Terms {
     };
     let source = ["a.example", "b.example", "client.example"].map(hold).concat();
     let config = Config::parse(Path::new("postern.toml"), &source).expect("a configuration");
-    let policies = Policies::new(&config).into();
-    let hostname = "mx2.provider.example".into();
-    Terms { tls: None, hostname, policies, config: config.into() }
+    Terms::new(config, None)
 }
 
 impl Server {
