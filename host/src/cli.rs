@@ -16,6 +16,10 @@ use tokio::runtime::Builder;
 use crate::config::{self, Config, Problem};
 use crate::observe::log;
 use crate::serve::serve;
+use card::CardCommand;
+use etrn::EtrnCommand;
+use queue::QueueCommand;
+use spool::SpoolCommand;
 use terminal::Plain;
 
 mod card;
@@ -53,15 +57,15 @@ enum Command {
     Config(ConfigCommand),
     /// The mail that a running server holds
     #[command(subcommand)]
-    Queue(queue::Command),
+    Queue(QueueCommand),
     /// The spool as it is on the disk, whether or not a server uses it
     #[command(subcommand)]
-    Spool(spool::Command),
+    Spool(SpoolCommand),
     /// A device's memory card, or its image in a file
     #[command(subcommand)]
-    Card(card::Command),
+    Card(CardCommand),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
-    Etrn(etrn::Command),
+    Etrn(EtrnCommand),
     /// Whether all is well with the running server
     Health(Format),
     /// The version

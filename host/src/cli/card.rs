@@ -17,7 +17,7 @@ mod create;
 mod show;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CardCommand {
     /// Put a device's settings on a card; what was on it is lost
     Create {
         /// Make a file of this size, such as "64 MiB"
@@ -53,7 +53,7 @@ pub(super) enum Command {
     },
 }
 
-impl Command {
+impl CardCommand {
     pub(super) fn run(&self, config: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match self {
             Self::Create { size, force, card } => {

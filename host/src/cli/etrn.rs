@@ -16,7 +16,7 @@ use postern_spool::clock::Clock;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
-pub(super) struct Command {
+pub(super) struct EtrnCommand {
     /// The holder: a host name, an IPv4 address or an [IPv6 address], with :PORT unless that is 25
     #[arg(value_parser = parse_holder)]
     host: DeliverTo,
@@ -38,7 +38,7 @@ fn parse_holder(text: &str) -> Result<DeliverTo, String> {
     }
 }
 
-impl Command {
+impl EtrnCommand {
     pub(super) async fn run(&self, out: &mut impl Write) -> Result<Verdict, CommandError> {
         let asked = self.ask().await;
         let answer =

@@ -27,7 +27,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 const WITHOUT_YES: usize = 100;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum QueueCommand {
     /// List the messages held; with --json, one object a line
     List {
         /// Of this domain only
@@ -55,7 +55,8 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Try again what was refused, has expired or was put off
+    /// Try again what was refused, has expired or was put off; a domain whose mail goes only when
+    /// it is asked for is asked for by this
     Retry {
         #[command(flatten)]
         what: Retried,
@@ -167,7 +168,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl Command {
+impl QueueCommand {
     pub(super) async fn run(
         &self,
         socket: &Path,

@@ -13,7 +13,7 @@ use crate::export::export;
 use postern_spool::log::{Damage, Report, check};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum SpoolCommand {
     /// Read the whole spool and report what is not as it was written; changes nothing
     Check(Format),
     /// Write each message as ID.eml, and its envelope as ID.json, into a new folder
@@ -23,7 +23,7 @@ pub(super) enum Command {
     },
 }
 
-impl Command {
+impl SpoolCommand {
     pub(super) fn run(&self, spool: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match self {
             Self::Check(format) => {
