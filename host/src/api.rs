@@ -29,6 +29,7 @@ use postern_core::time::Instant;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::config::RetryEvery;
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, Metrics, SpoolState};
 use crate::observe::progress::Progress;
@@ -101,6 +102,13 @@ impl<S> Opened<S> {
     fn has_hold(&self, domain: &Domain) -> bool {
         self.terms.borrow().config.held(domain.as_str().as_bytes()).is_some()
     }
+
+    /// Whether its mail goes only when somebody asks for it.
+    fn waits_to_be_asked(&self, domain: &Domain) -> bool {
+        let terms = self.terms.borrow();
+        let policy = terms.policies.of(domain);
+        policy.deliver_to.is_some() && policy.retry_every == RetryEvery::Never
+    }
 }
 
 fn router<S: Spool>(control: Control<S>) -> Router {
@@ -118,7 +126,7 @@ fn router<S: Spool>(control: Control<S>) -> Router {
         .with_state(Arc::new(control))
 }
 
-type Shared<S> = State<Arc<Control<S>>>;
+type ControlState<S> = State<Arc<Control<S>>>;
 /// A request's query, or why it is none.
 type Asked<Q> = Result<Query<Q>, QueryRejection>;
 
@@ -128,7 +136,7 @@ type Asked<Q> = Result<Query<Q>, QueryRejection>;
 struct Nothing {}
 
 async fn metrics<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<Nothing>,
 ) -> Result<Response, Refusal> {
     query?;

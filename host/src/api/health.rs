@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use postern_core::time::Instant;
 use postern_spool::{Admission, Damage, Spool, Totals};
 
-use super::{Asked, Health, Nothing, OPENING, Problem, Refusal, Shared};
+use super::{Asked, ControlState, Health, Nothing, OPENING, Problem, Refusal};
 
 /// Items that may wait for a person before that is a problem.
 const KEPT_MAX: u64 = 1000;
@@ -39,7 +39,7 @@ impl Shortage {
 }
 
 pub(super) async fn health<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<Nothing>,
 ) -> Result<Response, Refusal> {
     query?;

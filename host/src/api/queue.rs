@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::extract::{Path, State};
 use postern_spool::{
-    Action, Cursor, Domain, Filter, Listing, MsgId, QueueStats, Spool, StateFilter, Wake,
+    Action, Cursor, Domain, Filter, Held, Listing, MsgId, QueueStats, Spool, StateFilter, Wake,
 };
 use serde::Deserialize;
 
 use super::{
-    Acted, Asked, Connection, Item, Items, Message, Nothing, Opened, PAGE, Queue, Queues, Refusal,
-    Released, ReleasedDomain, Shared,
+    Acted, Asked, Connection, ControlState, Item, Items, Message, Nothing, Opened, PAGE, Queue,
+    Queues, Refusal, Released, ReleasedDomain,
 };
 
 /// Items that the spool is asked for at once.
@@ -83,7 +83,7 @@ fn parse_state(text: &str) -> Result<StateFilter, Refusal> {
 }
 
 pub(super) async fn domains<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<PageQuery>,
 ) -> Result<Json<Queues>, Refusal> {
     let query = query?.0;
@@ -96,7 +96,7 @@ pub(super) async fn domains<S: Spool>(
 }
 
 pub(super) async fn list<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<ListQuery>,
 ) -> Result<Json<Items>, Refusal> {
     let query = query?.0;
@@ -148,7 +148,7 @@ impl<'s, S: Spool> QueuesOf<'s, S> {
 }
 
 pub(super) async fn show<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     Path(id): Path<String>,
     query: Asked<Nothing>,
 ) -> Result<Json<Message>, Refusal> {
@@ -171,7 +171,7 @@ pub(super) async fn show<S: Spool>(
 }
 
 pub(super) async fn release<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<ReleaseQuery>,
 ) -> Result<Json<Released>, Refusal> {
     let opened = control.opened()?;
@@ -230,7 +230,7 @@ async fn release_domains<S: Spool>(
 }
 
 pub(super) async fn remove<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     Path(id): Path<String>,
     query: Asked<Nothing>,
 ) -> Result<Json<Acted>, Refusal> {
@@ -241,45 +241,58 @@ pub(super) async fn remove<S: Spool>(
         return Err(Refusal::no_message(id));
     }
     tracing::info!(%id, items = acted.items, "removed by a person");
-    Ok(Json(acted))
+    Ok(Json(acted.into()))
 }
 
 pub(super) async fn retry<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<ActQuery>,
 ) -> Result<Json<Acted>, Refusal> {
     let opened = control.opened()?;
     let spool = &*opened.spool;
     let meant = query?.0.meant()?;
-    let filter = match &meant {
+    let (filter, meant) = match meant {
         Meant::Message(id) => {
-            known(spool, *id).await?;
-            of_message(*id)
+            let items = known(spool, id).await?.into_iter();
+            (of_message(id), items.map(|item| item.domain).collect())
         }
-        Meant::Domain(domain) if !opened.has_hold(domain) => return Err(Refusal::no_hold(domain)),
-        Meant::Domain(domain) => of_domain(domain),
-        Meant::State(state) => Filter { state: Some(*state), ..Filter::default() },
+        Meant::Domain(domain) if !opened.has_hold(&domain) => {
+            return Err(Refusal::no_hold(&domain));
+        }
+        Meant::Domain(domain) => (of_domain(&domain), BTreeSet::from([domain])),
+        Meant::State(state) => {
+            (Filter { state: Some(state), ..Filter::default() }, BTreeSet::new())
+        }
     };
-    let acted = act(spool, &filter, Action::Retry).await?;
-    if let Meant::Domain(domain) = meant {
-        control.triggers.asked(&domain);
-        spool.release(std::slice::from_ref(&domain), Wake::Operator).await?;
-        control.triggers.released(&domain);
+    let is_domain = filter.domain.is_some();
+    let mut acted = act(spool, &filter, Action::Retry).await?;
+    let domains = meant.union(&acted.domains);
+    // What goes only when its domain is asked for would go nowhere by itself.
+    let asked: Vec<_> =
+        domains.filter(|domain| is_domain || opened.waits_to_be_asked(domain)).cloned().collect();
+    asked.iter().for_each(|domain| control.triggers.asked(domain));
+    spool.release(&asked, Wake::Operator).await?;
+    for domain in &asked {
+        control.triggers.released(domain);
         control.metrics.release("operator");
     }
+    if filter.id.is_some() && acted.items == 0 {
+        // It waited already, and was not asked for.
+        acted = Done { items: asked.len() as u64, domains: asked.into_iter().collect() };
+    }
     tracing::info!(items = acted.items, "to be tried again, by a person");
-    Ok(Json(acted))
+    Ok(Json(acted.into()))
 }
 
 pub(super) async fn hold<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<ActQuery>,
 ) -> Result<Json<Acted>, Refusal> {
     hold_back(control.opened()?, query?.0.meant()?, true).await
 }
 
 pub(super) async fn unhold<S: Spool>(
-    State(control): Shared<S>,
+    State(control): ControlState<S>,
     query: Asked<ActQuery>,
 ) -> Result<Json<Acted>, Refusal> {
     hold_back(control.opened()?, query?.0.meant()?, false).await
@@ -295,7 +308,7 @@ async fn hold_back<S: Spool>(
     let acted = match meant {
         Meant::Message(id) => {
             known(spool, id).await?;
-            act(spool, &of_message(id), action).await?
+            act(spool, &of_message(id), action).await?.into()
         }
         Meant::Domain(domain) => {
             // Of a name that is written wrong nothing is to be kept.
@@ -312,9 +325,9 @@ async fn hold_back<S: Spool>(
     Ok(Json(acted))
 }
 
-async fn known<S: Spool>(spool: &S, id: MsgId) -> Result<(), Refusal> {
+async fn known<S: Spool>(spool: &S, id: MsgId) -> Result<Vec<Held>, Refusal> {
     let items = spool.message(id).await?;
-    if items.is_empty() { Err(Refusal::no_message(id)) } else { Ok(()) }
+    if items.is_empty() { Err(Refusal::no_message(id)) } else { Ok(items) }
 }
 
 fn of_message(id: MsgId) -> Filter {
@@ -325,18 +338,31 @@ fn of_domain(domain: &Domain) -> Filter {
     Filter { domain: Some(domain.clone()), ..Filter::default() }
 }
 
+/// What an action was done to.
+#[derive(Default)]
+struct Done {
+    items: u64,
+    domains: BTreeSet<Domain>,
+}
+
+impl From<Done> for Acted {
+    fn from(Done { items, domains }: Done) -> Self {
+        Self { items, domains: domains.len() as u64 }
+    }
+}
+
 /// Does it to all, a commit for each so many.
-async fn act<S: Spool>(spool: &S, filter: &Filter, action: Action) -> Result<Acted, Refusal> {
-    let (mut items, mut domains) = (0, BTreeSet::new());
+async fn act<S: Spool>(spool: &S, filter: &Filter, action: Action) -> Result<Done, Refusal> {
+    let mut all = Done::default();
     let mut filter = filter.clone();
     loop {
         let done = spool.act(&filter, action, PAGE).await?;
         let last = done.len() < PAGE;
-        items += done.len() as u64;
+        all.items += done.len() as u64;
         filter.after = done.last().cloned().map(Cursor::from);
-        domains.extend(done.into_iter().map(|(domain, _)| domain));
+        all.domains.extend(done.into_iter().map(|(domain, _)| domain));
         if last {
-            return Ok(Acted { items, domains: domains.len() as u64 });
+            return Ok(all);
         }
     }
 }

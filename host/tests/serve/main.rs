@@ -187,6 +187,23 @@ fn what_was_refused_is_kept_until_it_is_tried_again_by_hand() {
     home.stop();
 }
 
+/// A domain whose mail goes only when it is asked for is asked for by that.
+#[test]
+fn a_message_that_a_person_wants_to_go_goes() {
+    let client = Place::new(&hold(AWAY, "[\"info\"]"));
+    let home = client.serve();
+    let holder = Place::new(&hold(&home.address.to_string(), "[\"info\"]"));
+    let server = holder.serve();
+    server.send("info@client.example");
+    let waits = holder.queue();
+    let id = waits[0]["id"].as_str().expect("an id");
+    let retried = holder.run(&["queue", "retry", id]);
+    assert_eq!(retried, "1 message(s) of 1 domain(s) to be tried again\n");
+    home.logged("accepted");
+    server.stop();
+    home.stop();
+}
+
 #[test]
 fn what_is_held_back_stays_when_it_is_asked_for() {
     let client = Place::new(&hold(AWAY, "\"any\""));
