@@ -151,6 +151,26 @@ mod tests {
         Config::parse(Path::new("postern.toml"), source).expect("a sound configuration")
     }
 
+    /// Who sends SIGHUP while the files are read has changed them since, or may have.
+    #[tokio::test]
+    async fn what_changes_while_it_is_read_is_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("postern.toml");
+        let (old, new) = ("hostname = \"old.example\"\n", "hostname = \"new.example\"\n");
+        let in_force = watch::Sender::new(terms(config(old)).expect("it has no TLS"));
+        let started = Arc::clone(&in_force.borrow().config);
+        let mut reload = Reload::new(file.clone(), started, in_force.clone());
+        std::fs::write(&file, old).expect("a file");
+        reload.begin();
+        std::fs::write(&file, new).expect("a file");
+        reload.begin();
+        reload.finish().await;
+        assert!(reload.reading.is_some(), "it is read once more");
+        reload.finish().await;
+        assert_eq!(&*in_force.borrow().hostname, "new.example");
+        assert!(reload.reading.is_none(), "and not for ever");
+    }
+
     #[test]
     fn what_vanished_while_it_was_written_stays() {
         let folder = tempfile::tempdir().expect("a folder");

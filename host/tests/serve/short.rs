@@ -30,6 +30,8 @@ fn clients_leave_descriptors_to_those_that_must_go_on() {
     let last = &clients.last().expect("there are 60").1;
     assert!(last.starts_with("421 "), "{last}");
     place.run(&["health"]);
+    let logged = server.logged("no connection could be accepted");
+    assert_eq!(logged["error"], "descriptors run short");
 
     // Nor do those that ask and ask.
     let asking: Vec<_> = (0..40).map(|_| half_a_request(&place)).collect();
