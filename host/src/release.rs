@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use postern_core::time::Instant;
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, MsgId, Spool, Wake};
+use postern_spool::{Domain, Error, MsgId, Spool, Turn, Wake};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -80,7 +80,7 @@ pub struct Engine<S> {
 }
 
 /// The engine and what its turns know of each other.
-struct Shared<S> {
+struct EngineState<S> {
     engine: Engine<S>,
     hosts: Mutex<Hosts<DeliverTo>>,
     known: Mutex<Known>,
@@ -100,9 +100,12 @@ struct Known {
     /// Domains whose last turn lost its connection behind refusals, nothing taken: is that the
     /// host's fault? The next turn asks before it sends anything.
     in_question: HashSet<Domain>,
-    /// Domains whose hosts have taken mail, and how many messages each may refuse until it is asked
-    /// whether it takes any.
-    trusted: HashMap<Domain, usize>,
+    /// Domains whose hosts have taken mail: which host, and how many messages it may refuse until it
+    /// is asked whether it takes any.
+    trusted: HashMap<Domain, (DeliverTo, usize)>,
+    /// Messages of domains without a timer that broke a connection and are tried once more, with the
+    /// epoch in which they are.
+    once_more: HashMap<Domain, (u64, HashSet<MsgId>)>,
     /// A turn was connected, and the spool handed out nothing to it: its disk may be so full that
     /// no delivery could be recorded. Until it does, it is asked before a host is.
     hands_out_nothing: bool,
@@ -115,8 +118,9 @@ struct Known {
 struct Failing {
     /// Its host took nothing.
     refusing: bool,
-    /// Connections in a row that its host broke.
+    /// Connections in a row that its host broke, in which epoch of the domain.
     breaks: u32,
+    epoch: u64,
 }
 
 impl<S: Spool> Engine<S> {
@@ -124,7 +128,7 @@ impl<S: Spool> Engine<S> {
     /// under way come to their final reply.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let (more, wanted) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EngineState {
             engine: self,
             hosts: Mutex::new(Hosts::new()),
             known: Mutex::default(),
@@ -144,7 +148,7 @@ impl<S: Spool> Engine<S> {
     }
 }
 
-impl<S: Spool> Shared<S> {
+impl<S: Spool> EngineState<S> {
     fn hosts(&self) -> MutexGuard<'_, Hosts<DeliverTo>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,10 +199,14 @@ impl<S: Spool> Shared<S> {
         }
     }
 
-    /// Counts a connection that the domain's host broke; how many it broke in a row.
-    fn broke(&self, domain: &Domain) -> u32 {
+    /// Counts a connection that the domain's host broke; how many it broke in a row since the domain
+    /// was last released.
+    fn broke(&self, turn: &Turn) -> u32 {
         let mut known = self.known();
-        let failing = known.failing.entry(domain.clone()).or_default();
+        let failing = known.failing.entry(turn.domain.clone()).or_default();
+        if failing.epoch != turn.epoch {
+            (failing.epoch, failing.breaks) = (turn.epoch, 0);
+        }
         failing.breaks += 1;
         failing.breaks
     }
@@ -240,16 +248,39 @@ impl<S: Spool> Shared<S> {
         self.engine.terms.borrow().policies.of(domain).deliver_to.as_ref() != Some(host)
     }
 
+    /// Whether a message that broke the turn's connection has not done so since the domain was last
+    /// released.
+    fn goes_once_more(&self, turn: &Turn, id: MsgId) -> bool {
+        let mut known = self.known();
+        let (epoch, messages) = known.once_more.entry(turn.domain.clone()).or_default();
+        if *epoch != turn.epoch {
+            (*epoch, *messages) = (turn.epoch, HashSet::new());
+        }
+        messages.insert(id)
+    }
+
+    /// The domain has another host: what its former one came to says nothing of it.
+    fn has_moved_from(&self, domain: &Domain, former: Option<&DeliverTo>) {
+        if let Some(former) = former {
+            self.hosts().forget(former, domain);
+        }
+        let mut known = self.known();
+        known.failing.remove(domain);
+        known.released.remove(domain);
+        known.suspects.remove(domain);
+        known.in_question.remove(domain);
+    }
+
     /// The host took a message of the domain.
-    fn took(&self, domain: &Domain) {
-        self.known().trusted.insert(domain.clone(), REFUSED_IN_A_ROW - 1);
+    fn took(&self, domain: &Domain, host: &DeliverTo) {
+        self.known().trusted.insert(domain.clone(), (host.clone(), REFUSED_IN_A_ROW - 1));
     }
 
     /// Whether the host is trusted in that so many messages more were at fault that it refused.
-    fn trusts(&self, domain: &Domain, refused: usize) -> bool {
+    fn trusts(&self, domain: &Domain, host: &DeliverTo, refused: usize) -> bool {
         let mut known = self.known();
-        let Some(trust) = known.trusted.get_mut(domain) else { return false };
-        let left = trust.checked_sub(refused);
+        let Some((trusted, trust)) = known.trusted.get_mut(domain) else { return false };
+        let left = trust.checked_sub(refused).filter(|_| trusted == host);
         *trust = left.unwrap_or_default();
         left.is_some()
     }

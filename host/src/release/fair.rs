@@ -39,8 +39,8 @@ pub(super) enum Standing {
 /// The right to one connection. It knows what it was counted for, whatever the configuration says
 /// by the time that it ends.
 #[derive(Debug)]
-#[must_use = "a turn is over when its token is handed to `end`"]
-pub(super) struct Token<H> {
+#[must_use = "a turn is over when its permit is handed to `end`"]
+pub(super) struct Permit<H> {
     pub(super) domain: Domain,
     pub(super) host: H,
     standing: Standing,
@@ -122,7 +122,7 @@ impl<H: Clone + Eq + Hash> Turns<H> {
     }
 
     /// Begins the next turn, if there may be one.
-    pub(super) fn start(&mut self) -> Option<Token<H>> {
+    pub(super) fn start(&mut self) -> Option<Permit<H>> {
         if self.running >= self.limits.all {
             return None;
         }
@@ -138,7 +138,7 @@ impl<H: Clone + Eq + Hash> Turns<H> {
     }
 
     /// Begins a turn at the first host of this standing.
-    fn start_at(&mut self, standing: Standing) -> Option<Token<H>> {
+    fn start_at(&mut self, standing: Standing) -> Option<Permit<H>> {
         while let Some(host) = self.listed(standing).pop_front() {
             let Some(at_host) = self.hosts.get_mut(&host) else { continue };
             if at_host.standing != standing || !at_host.listed {
@@ -153,7 +153,7 @@ impl<H: Clone + Eq + Hash> Turns<H> {
             self.last = standing;
             self.running += 1;
             self.running_doubtful += u32::from(standing == Standing::Doubtful);
-            return Some(Token { domain, host, standing });
+            return Some(Permit { domain, host, standing });
         }
         None
     }
@@ -177,8 +177,8 @@ impl<H: Clone + Eq + Hash> Turns<H> {
     }
 
     /// Ends a turn.
-    pub(super) fn end(&mut self, token: Token<H>) {
-        let Token { domain, host, standing } = token;
+    pub(super) fn end(&mut self, permit: Permit<H>) {
+        let Permit { domain, host, standing } = permit;
         self.running -= 1;
         self.running_doubtful -= u32::from(standing == Standing::Doubtful);
         if let Some(at_host) = self.hosts.get_mut(&host) {
@@ -271,12 +271,12 @@ mod tests {
     }
 
     /// Starts all that may start.
-    fn start_all(turns: &mut ByName) -> Vec<Token<&'static str>> {
+    fn start_all(turns: &mut ByName) -> Vec<Permit<&'static str>> {
         std::iter::from_fn(|| turns.start()).collect()
     }
 
-    fn names(tokens: &[Token<&'static str>]) -> Vec<String> {
-        tokens.iter().map(|token| token.domain.to_string()).collect()
+    fn names(permits: &[Permit<&'static str>]) -> Vec<String> {
+        permits.iter().map(|permit| permit.domain.to_string()).collect()
     }
 
     #[test]
@@ -304,8 +304,8 @@ mod tests {
         let running = start_all(&mut turns);
         assert_eq!(names(&running), ["a", "d", "b"]);
         assert!(!turns.is_running(&Domain::new("c")));
-        for token in running {
-            turns.end(token);
+        for permit in running {
+            turns.end(permit);
         }
         assert_eq!(names(&start_all(&mut turns)), ["c"]);
     }
@@ -349,9 +349,9 @@ mod tests {
         assert!(!ask(&mut turns, "a", "old"));
         assert!(ask(&mut turns, "a", "new"));
         let running = start_all(&mut turns);
-        assert_eq!(running.iter().map(|token| token.host).collect::<Vec<_>>(), ["new"]);
-        for token in running {
-            turns.end(token);
+        assert_eq!(running.iter().map(|permit| permit.host).collect::<Vec<_>>(), ["new"]);
+        for permit in running {
+            turns.end(permit);
         }
         assert!(turns.hosts.is_empty() && turns.domains.is_empty(), "{turns:?}");
     }
@@ -418,25 +418,25 @@ mod tests {
             turns.ask(&Domain::new(&format!("d{nth}")), &nth);
         }
         loop {
-            while let Some(token) = turns.start() {
-                let lasts = match token.host {
+            while let Some(permit) = turns.start() {
+                let lasts = match permit.host {
                     5 => 300_000,
                     host if host % 10 == 0 => 30_000,
                     _ => random.u64(1..=200),
                 };
-                under_way.insert((now + lasts, token.host), token);
+                under_way.insert((now + lasts, permit.host), permit);
                 seen.turns += 1;
             }
             let at_once = u32::try_from(under_way.len()).expect("a few");
             seen.most_at_once = seen.most_at_once.max(at_once);
-            let Some(((at, host), token)) = under_way.pop_first() else { return seen };
+            let Some(((at, host), permit)) = under_way.pop_first() else { return seen };
             now = at;
             let failed = host == 5 || host % 10 == 0;
             turns.judge(&host, if failed { Standing::Doubtful } else { Standing::Sound });
             if !failed {
                 seen.last_sound = seen.last_sound.max(now);
             }
-            turns.end(token);
+            turns.end(permit);
         }
     }
 

@@ -86,6 +86,15 @@ pub(super) struct Outcome {
     pub(super) reply: String,
 }
 
+impl Outcome {
+    /// What counts where the host is not the domain's any more: whom it took the message for.
+    pub(super) fn keep_taken_only(&mut self) {
+        self.settled.fates.retain(|(_, fate)| fate.state() == State::Delivered);
+        self.settled.retry = Retry::Now;
+        self.tally = Tally::of(&self.settled);
+    }
+}
+
 /// What is to be recorded of `claim` when it came to `sent`.
 pub(super) fn outcome(claim: &Claim, sent: &Sent, policy: &Policy, now: Timestamp) -> Outcome {
     let next = next_try(policy, claim.envelope.arrival, now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use postern_core::time::Instant;
 use postern_spool::Domain;
 
-use super::ladder::{Failed, Ladder, TRY_INTERVAL};
+use super::ladder::{Ladder, Missed, TRY_INTERVAL};
 
 /// Whether a turn may connect to its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
     pub(super) fn failed(
         &mut self,
         host: &H,
-        (how, why): (Failed, &str),
+        (how, why): (Missed, &str),
         pause: Duration,
         (began, now): (Instant, Instant),
     ) -> Option<Instant> {
@@ -167,6 +167,21 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         }
     }
 
+    /// `domain` waits for `host`, as was found before a restart.
+    pub(super) fn recall(&mut self, host: &H, domain: &Domain) {
+        self.put_offs += 1;
+        let host = self.known.entry(host.clone()).or_default();
+        host.put_off.insert(domain.clone(), self.put_offs);
+    }
+
+    /// `domain` waits for `host` no more.
+    pub(super) fn forget(&mut self, host: &H, domain: &Domain) {
+        if let Some(known) = self.known.get_mut(host) {
+            known.put_off.remove(domain);
+        }
+        self.forget_idle(host);
+    }
+
     /// `host` was reached: the domains that were put off meanwhile. They are told until
     /// [`Hosts::woken`] says that they were released.
     pub(super) fn reached(&mut self, host: &H) -> Vec<(Domain, u64)> {
@@ -213,7 +228,7 @@ mod tests {
     }
 
     fn fail(hosts: &mut Hosts<&str>, seconds: u64) -> Option<Instant> {
-        hosts.failed(&HOST, (Failed::Absent, "refused"), EVERY, (at(seconds), at(seconds)))
+        hosts.failed(&HOST, (Missed::Absent, "refused"), EVERY, (at(seconds), at(seconds)))
     }
 
     fn down(left: u64) -> Plan {
@@ -258,7 +273,7 @@ mod tests {
         let mut hosts = Hosts::new();
         hosts.asked(&HOST, at(0));
         let mut fails = |began, now| {
-            let how = (Failed::Absent, "no answer");
+            let how = (Missed::Absent, "no answer");
             hosts.failed(&HOST, how, EVERY, (at(began), at(now)))
         };
         assert_eq!(fails(0, 10), Some(at(11)));
@@ -331,6 +346,20 @@ mod tests {
         assert!(hosts.took_no_second(&HOST, at(5)));
         hosts.disconnected(&HOST);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(6)), Plan::Try { soon: false });
+        assert!(hosts.known.is_empty());
+    }
+
+    #[test]
+    fn who_waited_before_a_restart_is_told_until_he_moves_away() {
+        let mut hosts = Hosts::new();
+        let [one, other] = ["one.example", "other.example"].map(Domain::new);
+        hosts.recall(&HOST, &one);
+        hosts.recall(&HOST, &other);
+        assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Try { soon: false });
+        hosts.forget(&HOST, &one);
+        let told = hosts.reached(&HOST);
+        assert!(told.iter().map(|(domain, _)| domain).eq([&other]));
+        hosts.forget(&HOST, &other);
         assert!(hosts.known.is_empty());
     }
 }

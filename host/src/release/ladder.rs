@@ -31,7 +31,7 @@ pub(super) const TRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum Missed {
     /// It was refused, the host is unreachable, or nothing answered.
     Absent,
     /// The host is there and gave 421, or no greeting.
@@ -83,7 +83,7 @@ impl Ladder {
 
     /// A try failed: how long to wait before the next. `None`: until the timer's, or until
     /// somebody asks.
-    pub(super) fn failed(&mut self, how: Failed, now: Instant) -> Option<Duration> {
+    pub(super) fn failed(&mut self, how: Missed, now: Instant) -> Option<Duration> {
         self.failed = Some(now);
         let forgotten = self.asked.is_some_and(|asked| now >= asked.after(ASKED_FOR));
         if self.state == State::Running(0) && forgotten {
@@ -91,11 +91,11 @@ impl Ladder {
         }
         let (state, pause) = match (self.state, how) {
             (State::Idle, _) => (State::Idle, None),
-            (State::Running(step), Failed::Absent) => match PAUSES.get(step) {
+            (State::Running(step), Missed::Absent) => match PAUSES.get(step) {
                 Some(pause) => (State::Running(step + 1), Some(*pause)),
                 None => (State::Over, None),
             },
-            (State::Running(_), Failed::TurnedAway) => (State::LastTry, Some(TURNED_AWAY_PAUSE)),
+            (State::Running(_), Missed::TurnedAway) => (State::LastTry, Some(TURNED_AWAY_PAUSE)),
             (State::LastTry | State::Over, _) => (State::Over, None),
         };
         self.state = state;
@@ -126,7 +126,7 @@ mod tests {
         Instant::from_millis(seconds * 1000)
     }
 
-    fn pauses(ladder: &mut Ladder, how: Failed) -> Vec<u64> {
+    fn pauses(ladder: &mut Ladder, how: Missed) -> Vec<u64> {
         let failed = || ladder.failed(how, at(100)).map(|pause| pause.as_secs());
         std::iter::from_fn(failed).collect()
     }
@@ -135,21 +135,21 @@ mod tests {
     fn a_host_that_asked_is_tried_again_soon() {
         let mut ladder = Ladder::default();
         assert_eq!(ladder.asked(at(100)), Some(at(100)));
-        assert_eq!(pauses(&mut ladder, Failed::Absent), [1, 2, 5, 10, 30, 60, 120]);
+        assert_eq!(pauses(&mut ladder, Missed::Absent), [1, 2, 5, 10, 30, 60, 120]);
     }
 
     #[test]
     fn one_that_did_not_ask_waits_for_the_timer() {
-        assert_eq!(pauses(&mut Ladder::default(), Failed::Absent), [0_u64; 0]);
-        assert_eq!(pauses(&mut Ladder::default(), Failed::TurnedAway), [0_u64; 0]);
+        assert_eq!(pauses(&mut Ladder::default(), Missed::Absent), [0_u64; 0]);
+        assert_eq!(pauses(&mut Ladder::default(), Missed::TurnedAway), [0_u64; 0]);
     }
 
     #[test]
     fn one_that_turns_us_away_is_tried_once_more() {
         let mut ladder = Ladder::default();
         ladder.asked(at(100));
-        assert_eq!(ladder.failed(Failed::Absent, at(100)), Some(Duration::from_secs(1)));
-        assert_eq!(pauses(&mut ladder, Failed::TurnedAway), [60]);
+        assert_eq!(ladder.failed(Missed::Absent, at(100)), Some(Duration::from_secs(1)));
+        assert_eq!(pauses(&mut ladder, Missed::TurnedAway), [60]);
         assert!(!ladder.is_running());
     }
 
@@ -157,9 +157,9 @@ mod tests {
     fn an_asking_that_needed_no_connection_is_forgotten() {
         let mut ladder = Ladder::default();
         ladder.asked(at(0));
-        assert_eq!(ladder.failed(Failed::Absent, at(300)), None);
+        assert_eq!(ladder.failed(Missed::Absent, at(300)), None);
         assert_eq!(ladder.asked(at(310)), Some(at(310)));
-        assert_eq!(ladder.failed(Failed::Absent, at(310)), Some(Duration::from_secs(1)));
+        assert_eq!(ladder.failed(Missed::Absent, at(310)), Some(Duration::from_secs(1)));
     }
 
     #[test]
@@ -167,27 +167,27 @@ mod tests {
         let mut ladder = Ladder::default();
         ladder.asked(at(0));
         assert_eq!(ladder.asked(at(86_400)), None, "its next try is now");
-        assert_eq!(ladder.failed(Failed::Absent, at(86_401)), Some(Duration::from_secs(1)));
+        assert_eq!(ladder.failed(Missed::Absent, at(86_401)), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn asking_again_does_not_start_it_anew() {
         let mut ladder = Ladder::default();
         ladder.asked(at(100));
-        assert_eq!(ladder.failed(Failed::Absent, at(100)), Some(Duration::from_secs(1)));
+        assert_eq!(ladder.failed(Missed::Absent, at(100)), Some(Duration::from_secs(1)));
         assert_eq!(ladder.asked(at(100)), None);
-        assert_eq!(pauses(&mut ladder, Failed::Absent), [2, 5, 10, 30, 60, 120]);
+        assert_eq!(pauses(&mut ladder, Missed::Absent), [2, 5, 10, 30, 60, 120]);
     }
 
     #[test]
     fn behind_a_failed_ladder_each_asking_gives_one_try_in_5_s() {
         let mut ladder = Ladder::default();
         ladder.asked(at(0));
-        pauses(&mut ladder, Failed::Absent);
+        pauses(&mut ladder, Missed::Absent);
         for (asked, tried) in [(101, 105), (105, 105), (112, 112)] {
             assert_eq!(ladder.asked(at(asked)), Some(at(tried)), "asked at {asked}");
         }
-        assert_eq!(ladder.failed(Failed::Absent, at(112)), None);
+        assert_eq!(ladder.failed(Missed::Absent, at(112)), None);
         assert_eq!(ladder.asked(at(113)), Some(at(117)));
     }
 
@@ -195,20 +195,20 @@ mod tests {
     fn a_host_that_asks_again_much_later_has_a_ladder_again() {
         let mut ladder = Ladder::default();
         ladder.asked(at(0));
-        pauses(&mut ladder, Failed::Absent);
+        pauses(&mut ladder, Missed::Absent);
         // The timer's tries.
-        assert_eq!(ladder.failed(Failed::Absent, at(1700)), None);
+        assert_eq!(ladder.failed(Missed::Absent, at(1700)), None);
         assert_eq!(ladder.asked(at(1799)), Some(at(1799)));
-        assert_eq!(ladder.failed(Failed::Absent, at(1799)), None);
+        assert_eq!(ladder.failed(Missed::Absent, at(1799)), None);
         assert_eq!(ladder.asked(at(1800)), Some(at(1804)));
-        assert_eq!(ladder.failed(Failed::Absent, at(1804)), Some(Duration::from_secs(1)));
+        assert_eq!(ladder.failed(Missed::Absent, at(1804)), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn a_try_of_the_timers_counts_for_the_5_s_too() {
         let mut ladder = Ladder::default();
-        assert_eq!(ladder.failed(Failed::Absent, at(100)), None);
+        assert_eq!(ladder.failed(Missed::Absent, at(100)), None);
         assert_eq!(ladder.asked(at(102)), Some(at(105)), "and then a ladder runs");
-        assert_eq!(pauses(&mut ladder, Failed::Absent), [1, 2, 5, 10, 30, 60, 120]);
+        assert_eq!(pauses(&mut ladder, Missed::Absent), [1, 2, 5, 10, 30, 60, 120]);
     }
 }

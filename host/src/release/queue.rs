@@ -1,5 +1,7 @@
 //! The engine's loop: it hears what is due and what was asked for, and starts turns.
 
+mod changes;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::fair::{Limits, Standing, Token, Turns};
+use super::fair::{Limits, Permit, Standing, Turns};
 use super::turn::{self, End};
-use super::{Panicked, Shared, contained};
+use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::net::listener::Terms;
+use crate::policy::Policies;
 use crate::receive::triggers::Wanted;
 
 /// How often the spool is asked what is due: its hints only make it quicker.
@@ -27,31 +30,42 @@ const FEW: usize = 100;
 const PAGE: usize = 1000;
 
 /// A turn that ended.
-struct Ended {
-    token: Token<DeliverTo>,
+struct EndedTurn {
+    permit: Permit<DeliverTo>,
     end: End,
 }
 
 pub(super) struct Queue<S> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<EngineState<S>>,
     stopping: watch::Receiver<bool>,
     turns: Turns<DeliverTo>,
-    running: JoinSet<Ended>,
+    running: JoinSet<EndedTurn>,
     /// The last of those that are due which was looked at.
     seen: Option<Due>,
     /// No more than [`FEW`] domains were due when all were looked at.
     are_few: bool,
     /// Domains that were due while they had a turn: it may have claimed for the last time.
     due_meanwhile: HashSet<Domain>,
+    /// Domains that have no turn before the next poll.
+    resting: HashSet<Domain>,
     /// Hosts that are closed, and when they open; the number only tells them apart.
     closed: BTreeMap<(Instant, u64), DeliverTo>,
     number: u64,
     /// Domains that mail is held for and the configuration does not know, already warned of.
     unknown: HashSet<Domain>,
+    /// What was in force when it was last looked at.
+    policies: Arc<Policies>,
+    /// Domains whose host is another now, and whose mail may wait for the former one.
+    moved: BTreeSet<Domain>,
+    /// The next whole look takes what was asked for as if it just were: before a restart, or of
+    /// another host.
+    asks_anew: bool,
+    /// It is known which domains wait for hosts since before the start.
+    has_recalled: bool,
 }
 
 impl<S: Spool> Queue<S> {
-    pub(super) fn new(shared: Arc<Shared<S>>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(shared: Arc<EngineState<S>>, stopping: watch::Receiver<bool>) -> Self {
         let terms = shared.engine.terms.borrow().clone();
         let limits = &terms.config.release;
         let all = limits.connections.get();
@@ -64,9 +78,14 @@ impl<S: Spool> Queue<S> {
             seen: None,
             are_few: true,
             due_meanwhile: HashSet::new(),
+            resting: HashSet::new(),
             closed: BTreeMap::new(),
             number: 0,
             unknown: HashSet::new(),
+            policies: terms.policies,
+            moved: BTreeSet::new(),
+            asks_anew: true,
+            has_recalled: false,
         }
     }
 
@@ -88,9 +107,15 @@ impl<S: Spool> Queue<S> {
                 biased;
                 () = shared.engine.triggers.changed() => {}
                 () = opens => self.open(),
-                // Their hosts may be others now.
-                Ok(()) = terms.changed() => self.look_at_all().await,
+                Ok(()) = terms.changed() => {
+                    self.note_moves();
+                    self.release_moved().await;
+                    self.look_at_all().await;
+                }
                 _ = poll.tick() => {
+                    self.resting.clear();
+                    self.recall().await;
+                    self.release_moved().await;
                     if polls % POLLS_PER_ROUND == 0 {
                         self.seen = None;
                     }
@@ -148,6 +173,10 @@ impl<S: Spool> Queue<S> {
                 Err(error) => return tracing::error!(%error, "cannot tell what is due"),
             };
             let is_last = due.len() < PAGE;
+            if self.asks_anew {
+                let asked = due.iter().filter(|due| due.asked);
+                self.asked(asked.map(|due| due.domain.clone()).collect());
+            }
             let terms = self.terms();
             for due in &due {
                 let never = terms.policies.of(&due.domain).retry_every == RetryEvery::Never;
@@ -159,6 +188,7 @@ impl<S: Spool> Queue<S> {
             domains += due.len();
             self.seen = due.into_iter().next_back().or(self.seen.take());
             if is_last {
+                self.asks_anew = false;
                 if is_round {
                     self.are_few = domains <= FEW;
                 }
@@ -173,6 +203,9 @@ impl<S: Spool> Queue<S> {
 
     /// Queues a domain that is due, behind the turn that it may have.
     fn want(&mut self, terms: &Terms, domain: &Domain) {
+        if self.resting.contains(domain) {
+            return;
+        }
         if self.turns.is_running(domain) {
             self.due_meanwhile.insert(domain.clone());
         } else {
@@ -244,45 +277,50 @@ impl<S: Spool> Queue<S> {
     }
 
     fn start_turns(&mut self) {
-        while let Some(token) = self.turns.start() {
+        while let Some(permit) = self.turns.start() {
             let terms = self.terms();
-            let host = &terms.policies.of(&token.domain).deliver_to;
-            if host.as_ref() != Some(&token.host) {
-                let domain = token.domain.clone();
-                self.turns.end(token);
+            let host = &terms.policies.of(&permit.domain).deliver_to;
+            if host.as_ref() != Some(&permit.host) {
+                let domain = permit.domain.clone();
+                self.turns.end(permit);
                 self.ask_under(&terms, &domain);
                 continue;
             }
             let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
             self.running.spawn(async move {
-                let (domain, host) = (&token.domain, &token.host);
+                let (domain, host) = (&permit.domain, &permit.host);
                 let end = match contained(turn::run(&shared, domain, host, stopping)).await {
                     Ok(Ok(end)) => end,
                     Ok(Err(error)) => {
                         tracing::error!(%domain, %error, "the spool failed during a delivery");
-                        End::Done
+                        End::AtNextPoll
                     }
                     Err(Panicked) => {
                         tracing::error!(%domain, "a fault of ours ended a turn");
-                        End::Done
+                        End::AtNextPoll
                     }
                 };
-                Ended { token, end }
+                EndedTurn { permit, end }
             });
         }
     }
 
-    fn end(&mut self, Ended { token, end }: Ended) {
-        let (domain, host) = (token.domain.clone(), token.host.clone());
+    fn end(&mut self, EndedTurn { permit, end }: EndedTurn) {
+        let (domain, host) = (permit.domain.clone(), permit.host.clone());
         let doubtful = self.shared.hosts().is_doubtful(&host);
         self.turns.judge(&host, if doubtful { Standing::Doubtful } else { Standing::Sound });
         if let End::HostWaits(until) = end {
             self.close(&host, until);
         }
-        self.turns.end(token);
+        self.turns.end(permit);
         let due = self.due_meanwhile.remove(&domain);
-        if end != End::Done || due {
-            self.ask(&domain);
+        match end {
+            // Its own hint, that it gave something back, would bring it back at once.
+            End::AtNextPoll => {
+                self.resting.insert(domain);
+            }
+            End::Done if !due => {}
+            End::Done | End::More | End::HostWaits(_) => self.ask(&domain),
         }
     }
 }

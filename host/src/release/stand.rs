@@ -14,14 +14,13 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::Config;
 use crate::deliver::Tcp;
-use crate::policy::Policies;
 
 pub(super) const NOW: Timestamp = Timestamp { unix_seconds: 1_795_306_665, known: true };
 
 pub(super) struct Stand<S> {
     pub(super) clock: Clock,
     pub(super) spool: Arc<S>,
-    pub(super) shared: Arc<Shared<S>>,
+    pub(super) shared: Arc<EngineState<S>>,
     pub(super) terms: watch::Sender<Terms>,
     pub(super) stopping: watch::Sender<bool>,
     _more: mpsc::UnboundedReceiver<Domain>,
@@ -34,12 +33,7 @@ pub(super) fn terms(domains: impl IntoIterator<Item = (String, String)>) -> Term
         text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
     }
     let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
-    Terms {
-        policies: Policies::new(&config).into(),
-        hostname: config.hostname().as_str().into(),
-        config: config.into(),
-        tls: None,
-    }
+    Terms::new(config, None)
 }
 
 impl Stand<MemorySpool> {
@@ -68,7 +62,7 @@ impl<S: Spool> Stand<S> {
         };
         let (more, wanted) = mpsc::unbounded_channel();
         let hosts = Mutex::new(Hosts::new());
-        let shared = Arc::new(Shared { engine, hosts, known: Mutex::default(), more });
+        let shared = Arc::new(EngineState { engine, hosts, known: Mutex::default(), more });
         let stopping = watch::Sender::new(false);
         Self { clock, spool, shared, terms, stopping, _more: wanted }
     }

@@ -6,7 +6,9 @@ mod settling;
 use std::time::Duration;
 
 use postern_core::time::Instant;
-use postern_spool::{Claim, Domain, Ended, Error, Fate, Next, Retry, Settled, Spool, Turn, Wake};
+use postern_spool::{
+    Claim, Domain, Ended, Error, Fate, Next, NextTry, Retry, Settled, Spool, Turn, Wake,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -15,7 +17,7 @@ use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::ladder;
 use super::verdict::Course;
-use super::{Panicked, Shared, contained};
+use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::deliver::{Connection, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
@@ -44,6 +46,8 @@ pub(super) enum End {
     More,
     /// The host is tried again at this time.
     HostWaits(Instant),
+    /// It failed for reasons of ours: what it gave back is due, and not tried before the next poll.
+    AtNextPoll,
 }
 
 /// What to do with the spool's turn, and what that means for the next.
@@ -51,7 +55,7 @@ type Finish = (Next, End);
 
 /// A domain's mail on its way.
 struct Work<'t, S> {
-    shared: &'t Shared<S>,
+    shared: &'t EngineState<S>,
     hostname: &'t str,
     policy: &'t Policy,
     host: &'t DeliverTo,
@@ -67,7 +71,7 @@ struct Work<'t, S> {
 /// # Errors
 /// When the spool fails.
 pub(super) async fn run<S: Spool>(
-    shared: &Shared<S>,
+    shared: &EngineState<S>,
     domain: &Domain,
     host: &DeliverTo,
     stopping: watch::Receiver<bool>,
@@ -104,7 +108,7 @@ pub(super) async fn run<S: Spool>(
             }
             Ok(Err(error)) => {
                 tracing::error!(%domain, %error, "the spool failed during a delivery");
-                (Next::Untried, End::Done)
+                (Next::Untried, End::AtNextPoll)
             }
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
@@ -122,6 +126,9 @@ pub(super) async fn run<S: Spool>(
         Next::PutOff { .. } | Next::Suspended { .. } if shared.has_moved(domain, host) => {
             (Next::Untried, End::More)
         }
+        Next::More | Next::Drained if policy.retry_every == RetryEvery::Never => {
+            (still_asked(&*engine.spool, domain, next).await, end)
+        }
         next => (next, end),
     };
     match engine.spool.end(turn, next).await {
@@ -130,6 +137,19 @@ pub(super) async fn run<S: Spool>(
         Ok(Ended::Released) => Ok(if end == End::Done { End::More } else { end }),
         Err(Error::Stale) => Ok(End::Done),
         Err(error) => Err(error),
+    }
+}
+
+/// What a turn of a domain that goes only when asked for ends with: it is still asked for while
+/// something of it can go now, or at a time of its own, and no longer. What comes then waits.
+async fn still_asked<S: Spool>(spool: &S, domain: &Domain, next: Next) -> Next {
+    let Ok(Some(queue)) = spool.queue(domain).await else { return next };
+    match queue.next_try {
+        // The turn that has it decides, or this one gives it back.
+        _ if queue.under_way > 0 => next,
+        NextTry::At(_) => Next::More,
+        NextTry::WhenAsked => Next::Drained,
+        NextTry::Now => next,
     }
 }
 
@@ -291,8 +311,8 @@ impl<S: Spool> Work<'_, S> {
         let (domain, host) = (&self.turn.domain, self.host);
         self.step.replied(why.as_bytes());
         let how = match failed {
-            Failed::Absent => ladder::Failed::Absent,
-            Failed::TurnedAway => ladder::Failed::TurnedAway,
+            Failed::Absent => ladder::Missed::Absent,
+            Failed::TurnedAway => ladder::Missed::TurnedAway,
             Failed::Refused => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: the host refuses us");
                 return Ok(suspended(self.policy, why));
@@ -303,7 +323,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Failed::Short => {
                 tracing::warn!(%domain, %host, reason = %why, "no delivery: tried again soon");
-                return Ok((Next::Untried, End::Done));
+                return Ok((Next::Untried, End::AtNextPoll));
             }
         };
         let now = self.shared.engine.clock.instant();
@@ -371,12 +391,12 @@ impl<S: Spool> Work<'_, S> {
 
 /// A connection that is open to a host.
 struct Connected<'t, S: Spool> {
-    shared: &'t Shared<S>,
+    shared: &'t EngineState<S>,
     host: &'t DeliverTo,
 }
 
 impl<'t, S: Spool> Connected<'t, S> {
-    fn new(shared: &'t Shared<S>, host: &'t DeliverTo) -> Self {
+    fn new(shared: &'t EngineState<S>, host: &'t DeliverTo) -> Self {
         shared.hosts().connected(host);
         Self { shared, host }
     }

@@ -39,7 +39,7 @@ async fn one_at_a_time() -> Peer {
 async fn settle_down(server: &Server) {
     let mut moments = moments();
     within(async {
-        for _ in 0..200 {
+        for _ in 0..4000 {
             moments.tick().await;
             let queue = server.queue("b.example").await;
             if queue.is_none_or(|queue| queue.waiting + queue.under_way == 0) {
@@ -201,31 +201,64 @@ async fn a_host_that_hangs_up_at_what_it_refuses_gets_its_other_mail() {
 }
 
 /// A configuration that is read while a turn runs gives the domain another host. What the old one
-/// would refuse from then on is not kept: it goes to the new one.
+/// refuses from then on is not kept: it goes to the new one, also what is under way just then.
 #[tokio::test]
 async fn an_old_host_is_sent_nothing_more_and_refuses_nothing() {
-    let (new, moved) = (Peer::start(answering(|_| None)).await, Arc::new(OnceLock::new()));
-    let (came, move_it) = (AtomicUsize::new(0), Arc::clone(&moved));
-    let old = Peer::start(answering(move |line| {
-        if !line.starts_with("RCPT") {
-            return None;
+    for (refuses_from, goes_to_old) in [(4, 4), (3, 3)] {
+        let (new, moved) = (Peer::start(answering(|_| None)).await, Arc::new(OnceLock::new()));
+        let (came, move_it) = (AtomicUsize::new(0), Arc::clone(&moved));
+        let old = Peer::start(answering(move |line| {
+            if !line.starts_with("RCPT") {
+                return None;
+            }
+            let came = came.fetch_add(1, Ordering::Relaxed);
+            if came == 3 {
+                let (terms, anew): &(watch::Sender<Terms>, Terms) =
+                    move_it.get().expect("it is set");
+                terms.send_replace(anew.clone());
+            }
+            (came >= refuses_from).then(|| "550 5.1.1 moved away".to_owned())
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(old.address))]);
+        let anew = terms(&[("b.example", to(new.address))]);
+        assert!(moved.set((server.terms.clone(), anew)).is_ok());
+        // Too few for a second turn beside the first.
+        for _ in 0..8 {
+            server.hold(&["bob@b.example"], BODY).await;
         }
-        let came = came.fetch_add(1, Ordering::Relaxed);
-        if came == 3 {
-            let (terms, anew): &(watch::Sender<Terms>, Terms) = move_it.get().expect("it is set");
-            terms.send_replace(anew.clone());
+        server.run();
+        server.wait_empty("b.example").await;
+        assert_eq!((old.got().len(), new.got().len()), (goes_to_old, 8 - goes_to_old));
+    }
+}
+
+/// The host was asked once whether it takes mail, and it does.
+#[tokio::test]
+async fn a_host_that_was_asked_is_not_asked_at_each_turn() {
+    let lost = AtomicBool::new(false);
+    let peer = Peer::start(answering(move |line| match line {
+        "RCPT TO:<gone@b.example>" => Some("550 5.1.1 nobody".to_owned()),
+        "RCPT TO:<cid@b.example>" => {
+            let is_lost = !lost.swap(true, Ordering::Relaxed);
+            is_lost.then(|| "421 4.7.0 closing".to_owned())
         }
-        (came > 3).then(|| "550 5.1.1 moved away".to_owned())
+        _ => None,
     }))
     .await;
-    let mut server = Server::new(&[("b.example", to(old.address))]);
-    let anew = terms(&[("b.example", to(new.address))]);
-    assert!(moved.set((server.terms.clone(), anew)).is_ok());
-    // Too few for a second turn beside the first.
-    for _ in 0..8 {
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    server.hold(&["gone@b.example", "cid@b.example"], BODY).await;
+    server.wait("b.example", |queue| queue.kept == 1).await;
+    let asked = || {
+        let commands = peer.commands();
+        commands.iter().filter(|line| line.starts_with("RCPT TO:<postmaster")).count()
+    };
+    let before = asked();
+    assert!(before > 0, "{:?}", peer.commands());
+    for taken in 2..=3 {
         server.hold(&["bob@b.example"], BODY).await;
+        peer.wait(|peer| peer.got().len() == taken).await;
+        server.wait("b.example", |queue| queue.waiting + queue.under_way == 0).await;
     }
-    server.run();
-    server.wait_empty("b.example").await;
-    assert_eq!((old.got().len(), new.got().len()), (4, 4));
+    assert_eq!(asked(), before);
 }

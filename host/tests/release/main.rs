@@ -5,6 +5,7 @@ mod doubt;
 mod failing;
 mod fault;
 mod many;
+mod moved;
 mod odd_spool;
 mod peer;
 mod schedule;
@@ -22,7 +23,7 @@ use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
-use postern::policy::{Capabilities, Policies};
+use postern::policy::Capabilities;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::triggers::Triggers;
@@ -74,12 +75,7 @@ fn terms(domains: &[(&str, String)]) -> Terms {
         text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
     }
     let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
-    Terms {
-        policies: Policies::new(&config).into(),
-        hostname: config.hostname().as_str().into(),
-        config: config.into(),
-        tls: None,
-    }
+    Terms::new(config, None)
 }
 
 impl Server {

@@ -93,6 +93,42 @@ async fn only_when_asked_means_only_when_asked() {
     assert_eq!(asked.got().len(), 1);
 }
 
+/// Whoever asked is there, and a link breaks now and then: once more, and then not before he asks.
+#[tokio::test]
+async fn what_goes_when_asked_and_broke_the_connection_has_one_more_try() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&tries);
+    let peer = Peer::start(answering(move |line| {
+        let is_poison = line.starts_with("RCPT TO:<poison");
+        let nth = if is_poison { counter.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        (is_poison && nth < 5).then(String::new)
+    }))
+    .await;
+    let never = format!("{}\nretry_every = \"never\"", to(peer.address));
+    let server = Server::start(&[("b.example", never)]);
+    server.hold(&["poison@b.example"], BODY).await;
+    server.hold(&["bob@b.example"], BODY).await;
+    for asked in 1..=2 {
+        server.release("b.example").await;
+        let queue =
+            server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
+        assert!(queue.asked, "it still is");
+        assert_eq!(tries.load(Ordering::Relaxed), 2 * asked - 1);
+        server.wait("b.example", |queue| queue.waiting == 1 && queue.under_way == 0).await;
+        assert_eq!(peer.got().len(), 1, "the other went");
+        server.clock.advance(Duration::from_secs(60));
+        server.wait("b.example", |queue| queue.next_try == NextTry::WhenAsked).await;
+        assert_eq!(tries.load(Ordering::Relaxed), 2 * asked);
+        // What comes from now on waits as well.
+        server.wait("b.example", |queue| !queue.asked).await;
+    }
+    server.release("b.example").await;
+    server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
+    server.clock.advance(Duration::from_secs(60));
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 2);
+}
+
 #[tokio::test]
 async fn a_message_that_breaks_the_connection_holds_up_no_other() {
     let peer =
@@ -143,6 +179,32 @@ async fn what_is_put_off_is_not_brought_back_by_each_delivery() {
     server.wait("b.example", |queue| queue.waiting == 1).await;
     let tries = tries.load(Ordering::Relaxed);
     assert!(tries <= 3, "once, and again when the first delivery succeeded: {tries}");
+}
+
+/// The turn that finds the host well releases its domain, and ends: what it put off would be due.
+#[tokio::test]
+async fn what_is_put_off_behind_a_release_stays_put_off() {
+    let (tries, well) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counter, is_well) = (Arc::clone(&tries), Arc::clone(&well));
+    let peer = Peer::start(answering(move |line| {
+        let is_slow = line == "RCPT TO:<slow@b.example>";
+        counter.fetch_add(usize::from(is_slow), Ordering::Relaxed);
+        let is_bad = line.starts_with("RCPT") && is_well.load(Ordering::Relaxed) == 0;
+        (is_slow || is_bad).then(|| "450 4.2.1 later".to_owned())
+    }))
+    .await;
+    let server = Server::start(&[("b.example", to(peer.address))]);
+    server.hold(&["bob@b.example"], BODY).await;
+    server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
+    well.store(1, Ordering::Relaxed);
+    let domain = Domain::new("b.example");
+    server.spool.hold(&domain, true).await.expect("the spool works");
+    server.hold(&["bob@b.example"], BODY).await;
+    server.hold(&["slow@b.example"], BODY).await;
+    server.spool.hold(&domain, false).await.expect("the spool works");
+    server.wait("b.example", |queue| (queue.waiting, queue.under_way) == (1, 0)).await;
+    server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
+    assert_eq!((peer.got().len(), tries.load(Ordering::Relaxed)), (2, 1));
 }
 
 #[tokio::test]
@@ -292,7 +354,7 @@ async fn a_raised_expire_after_revives_what_expired() {
 }
 
 /// A peer that stops at `at`, tells that it did, and goes on when it is told.
-fn gated(at: &'static str, then: Option<&'static str>) -> (Behaviour, Arc<Notify>, Sender<()>) {
+pub fn gated(at: &'static str, then: Option<&'static str>) -> (Behaviour, Arc<Notify>, Sender<()>) {
     let reached = Arc::new(Notify::new());
     let (gate, closed) = std::sync::mpsc::channel();
     let (told, closed) = (Arc::clone(&reached), Mutex::new(Some(closed)));

@@ -185,10 +185,15 @@ impl Story {
             let hosts = state.hosts.len();
             let (host, now) = (state.luck.usize(..hosts), state.now);
             let moves = state.luck.bool();
+            let was_well = state.hosts[state.ledger.domains[domain].host].mood == Mood::Well;
             let of_domain = &mut state.ledger.domains[domain];
             (of_domain.delayed, of_domain.waits_for_host) = (now, false);
             of_domain.changed = now;
-            of_domain.put_off = Some(now);
+            let is_over = of_domain.put_off.is_none_or(|at| at + minutes(25) < now) && was_well;
+            // What its former host put off counts no more; a turn there that waits for an answer
+            // still has its messages.
+            let goes = moves && host != of_domain.host && !of_domain.on_demand && is_over;
+            of_domain.put_off = if goes { None } else { Some(now) };
             if moves {
                 of_domain.host = host;
             } else {

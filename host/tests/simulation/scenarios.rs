@@ -130,6 +130,71 @@ fn mail_that_waits_to_be_asked_for_goes_by_a_timer_that_is_set_later() {
     });
 }
 
+/// The answer to ETRN was given: its tries come, whenever the server is killed.
+#[test]
+fn who_asked_before_a_crash_is_waited_for_behind_it() {
+    for step in [0, 1, 2, 4, 9, 20, 50, 110] {
+        in_virtual_time(async {
+            let mut story = story(vec![Address::Serves], true, "");
+            story.world.lock().hosts[0].mood = Mood::Absent;
+            story.receive_many(1, Nature::Plain).await;
+            story.ask(0).await;
+            story.pass(step * SECOND).await;
+            story.restart(true).await;
+            story.pass(5 * SECOND).await;
+            assert!(story.tally("address refused") >= 3, "killed after {step} s");
+            story.world.lock().hosts[0].mood = Mood::Well;
+            story.pass(minutes(1)).await;
+            assert_eq!(story.tally("taken"), 1, "killed after {step} s");
+            story.assert_well();
+        });
+    }
+}
+
+/// One domain reaches its host after a crash: all that waited for that before go as well. And no
+/// number of crashes makes the timer's tries more.
+#[test]
+fn who_waits_for_a_host_is_known_behind_a_crash() {
+    in_virtual_time(async {
+        let names = ["d0.example", "d1.example", "d2.example"];
+        let domains = names.map(|name| Domain::new(name.to_owned(), 0, false));
+        let limits = Limits { all: 10, per_host: 1, hold: "" };
+        let hosts = vec![host(vec![Address::Serves])];
+        let mut story = Story::new(0, hosts, domains.into(), limits);
+        story.world.lock().hosts[0].mood = Mood::Absent;
+        for domain in 0..3 {
+            story.receive(&[(domain, Nature::Plain)], BODY.to_vec(), false).await;
+        }
+        story.pass(10 * SECOND).await;
+        let tries = story.tally("address refused");
+        for _ in 0..10 {
+            story.restart(true).await;
+            story.pass(10 * SECOND).await;
+        }
+        assert_eq!(story.tally("address refused"), tries);
+        story.world.lock().hosts[0].mood = Mood::Well;
+        story.ask(0).await;
+        story.pass(30 * SECOND).await;
+        assert_eq!(story.tally("taken"), 3);
+        story.assert_well();
+    });
+}
+
+/// The store has no body for a while, and the host nothing to do with it.
+#[test]
+fn a_body_that_is_away_makes_no_connections_without_end() {
+    in_virtual_time(async {
+        let mut story = plain();
+        story.world.lock().faults.bodiless = minutes(2);
+        story.receive_many(1, Nature::Plain).await;
+        story.pass(minutes(3)).await;
+        let tries = story.tally("no body");
+        assert!((2..=30).contains(&tries), "at each look: {tries}");
+        assert_eq!(story.tally("taken"), 1);
+        story.assert_well();
+    });
+}
+
 #[test]
 fn the_second_address_serves_where_the_first_refuses() {
     in_virtual_time(async {

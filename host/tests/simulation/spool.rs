@@ -32,6 +32,8 @@ pub struct Faults {
     pub full: u64,
     /// No settling is recorded.
     pub unsettled: u64,
+    /// No body can be read.
+    pub bodiless: u64,
     /// Calls take up to 3 s.
     pub slow: u64,
     /// A turn's lease is lost at its next settling, or at its next renewal.
@@ -243,7 +245,14 @@ impl Spool for SimSpool {
 
     async fn body(&self, id: MsgId) -> Result<MemoryBody, Error> {
         self.pass(Call::Other).await?;
-        self.world.lock().opened(id);
+        {
+            let mut state = self.world.lock();
+            if state.now < state.faults.bodiless {
+                state.count("no body");
+                return Err(GONE_FOR);
+            }
+            state.opened(id);
+        }
         self.inner.body(id).await
     }
 

@@ -10,7 +10,7 @@ use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
-use postern::policy::{Capabilities, Policies};
+use postern::policy::Capabilities;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::triggers::Triggers;
@@ -164,7 +164,6 @@ impl Story {
             state.ledger.life += 1;
             state.delay_all(0);
             state.forget_woken();
-            state.ledger.domains.iter_mut().for_each(|domain| domain.waits_for_host = false);
             state.hosts.iter_mut().for_each(|host| host.allow_more(20));
         }
         let inner = self.spool.inner.after_crash();
@@ -268,12 +267,7 @@ fn terms(world: &World, limits: Limits) -> Terms {
         );
     }
     let config = Config::parse(Path::new("simulation.toml"), &text).expect("a configuration");
-    Terms {
-        policies: Policies::new(&config).into(),
-        hostname: config.hostname().as_str().into(),
-        config: config.into(),
-        tls: None,
-    }
+    Terms::new(config, None)
 }
 
 /// Hosts and domains as the seed has them. The first two hosts never misbehave.

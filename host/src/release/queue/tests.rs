@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::super::stand::{NOW, Stand, terms};
 use super::super::turn::End;
-use super::{Ended, Queue};
+use super::{EndedTurn, Queue};
 
 const DOMAINS: usize = 10_000;
 
@@ -71,10 +71,10 @@ async fn a_release_that_a_turn_came_too_early_for_leads_to_another() {
     let triggers = &stand.shared.engine.triggers;
     triggers.asked(&domain);
     queue.heed(triggers.take()).await;
-    let token = queue.turns.start().expect("it has its turn");
+    let permit = queue.turns.start().expect("it has its turn");
     triggers.released(&domain);
     queue.heed(triggers.take()).await;
-    queue.end(Ended { token, end: End::Done });
+    queue.end(EndedTurn { permit, end: End::Done });
     assert!(queue.turns.is_waiting(&domain));
 }
 
@@ -82,9 +82,9 @@ async fn a_release_that_a_turn_came_too_early_for_leads_to_another() {
 #[tokio::test]
 async fn no_turn_begins_at_a_host_that_waits_before_its_time() {
     let Looked { stand, mut queue, _folder } = looked(1, "").await;
-    let token = queue.turns.start().expect("it is due");
+    let permit = queue.turns.start().expect("it is due");
     let until = stand.clock.instant().after(Duration::from_secs(1));
-    queue.end(Ended { token, end: End::HostWaits(until) });
+    queue.end(EndedTurn { permit, end: End::HostWaits(until) });
     assert!(queue.turns.is_waiting(&Domain::new(&name(0))));
     assert!(queue.turns.start().is_none());
     stand.clock.advance(Duration::from_millis(999));

@@ -1,8 +1,11 @@
 //! The messages of a turn, over its connection.
 
-use std::collections::VecDeque;
+mod held_back;
 
-use postern_spool::{Claim, Error, Fate, Next, Retry, Settled, Spool};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use postern_spool::{Claim, Error, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
 use super::settling::{Trouble, UNSETTLED, settle_all};
@@ -18,6 +21,8 @@ const BATCH: usize = 10;
 /// Connections that a host may break in a row, nothing taken, before its domain is put off. It may
 /// be one message that it cannot take, and those behind that one must not wait for it.
 const BREAKS: u32 = 3;
+/// Before the one more try of a message that broke a connection and goes only when asked for.
+const ONCE_MORE: Duration = Duration::from_secs(60);
 
 pub(super) struct Delivery<'t, S> {
     work: Work<'t, S>,
@@ -81,7 +86,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
             go = self.step(&settle, trouble).await?;
         }
         go = self.decide_held_back(go, &settle).await;
-        if self.deferred && !self.course.has_taken() {
+        if self.deferred && !self.course.has_taken() && !self.has_moved() {
             let is_broken = matches!(go, Go::Lost(_));
             self.work.shared.refusing(&self.work.turn.domain, is_broken);
         }
@@ -155,9 +160,33 @@ impl<'t, S: Spool> Delivery<'t, S> {
             });
         }
         let now = self.work.shared.engine.clock.timestamp();
-        let outcome = outcome(&claim, &sent, self.work.policy, now);
+        let mut outcome = outcome(&claim, &sent, self.work.policy, now);
+        self.try_once_more(&claim, &sent, &mut outcome);
+        let has_moved = self.has_moved();
+        if has_moved {
+            outcome.keep_taken_only();
+        }
         self.report(&claim, &outcome);
+        if has_moved {
+            self.held_back.clear();
+            record(outcome.settled, settle).await;
+            let finish = (Next::More, End::More);
+            return Ok(if sent.loss.is_none() { Go::End(finish) } else { Go::Lost(finish) });
+        }
         self.judge(&claim, sent, outcome, settle).await
+    }
+
+    /// A message that broke the connection, and would wait until its domain is asked for again, has
+    /// one more try: links break, and whoever asked is there.
+    fn try_once_more(&self, claim: &Claim, sent: &Sent, outcome: &mut Outcome) {
+        let is_broken = matches!(sent.loss, Some(Loss::Broken(_) | Loss::Unanswered(_)));
+        let retry = &mut outcome.settled.retry;
+        if is_broken
+            && *retry == Retry::WhenAsked
+            && self.work.shared.goes_once_more(self.work.turn, claim.id)
+        {
+            *retry = Retry::In(ONCE_MORE);
+        }
     }
 
     /// Whether a configuration that came meanwhile gives the domain another host, so that this one
@@ -184,13 +213,10 @@ impl<'t, S: Spool> Delivery<'t, S> {
             self.held_back.push(settled);
         } else {
             self.settle_held_back(settle).await;
-            if !settled.fates.is_empty() {
-                // A receiver that is gone has said why; the next step sees that it is.
-                let _why = settle.send(settled).await;
-            }
+            record(settled, settle).await;
         }
         if first {
-            self.work.shared.took(&self.work.turn.domain);
+            self.work.shared.took(&self.work.turn.domain, self.work.host);
         }
         // Behind the recording: a release that fails ends the turn.
         let released = first && self.work.shared.delivered(&self.work.turn.domain).await?;
@@ -213,77 +239,6 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
     }
 
-    /// Decides at the turn's end about what is held back: all that was refused, where that were
-    /// few messages, or the host defers the others.
-    async fn decide_held_back(&mut self, go: Go, settle: &mpsc::Sender<Settled>) -> Go {
-        let Go::End(finish) = go else { return go };
-        let refused = self.held_back.len();
-        if refused == 0 {
-            return Go::End(finish);
-        }
-        if self.work.shared.trusts(&self.work.turn.domain, refused) {
-            self.course.found_sound();
-            self.settle_held_back(settle).await;
-            return Go::End(finish);
-        }
-        match self.ask(settle).await {
-            Probe::Takes => Go::End(finish),
-            Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
-            Probe::Unknown(_) | Probe::Lost(_) => Go::Lost(finish),
-        }
-    }
-
-    /// Messages were refused, and none was taken: is it they, or the host?
-    async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Probe {
-        let (domain, host) = (&self.work.turn.domain, self.work.host);
-        let answer = self.connection.probe(domain).await;
-        match &answer {
-            Probe::Takes => {
-                self.course.found_sound();
-                self.settle_held_back(settle).await;
-            }
-            Probe::Refuses(why) => {
-                tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
-                // The messages wait on as if they had not been tried.
-                self.held_back.clear();
-            }
-            Probe::Unknown(why) | Probe::Lost(why) => {
-                tracing::info!(%domain, %host, reason = %why, "refusals wait: it cannot tell");
-                self.defer_held_back(settle).await;
-            }
-        }
-        answer
-    }
-
-    /// The connection was lost behind refusals, nothing taken. They are untried, until the next
-    /// turn has asked; where that was in vain they wait, or this would go on without end.
-    async fn hold_no_longer(&mut self, settle: &mpsc::Sender<Settled>) {
-        if self.course.was_asked_in_vain() {
-            self.defer_held_back(settle).await;
-        } else {
-            self.held_back.clear();
-            self.work.shared.ask_first(&self.work.turn.domain);
-        }
-    }
-
-    async fn defer_held_back(&mut self, settle: &mpsc::Sender<Settled>) {
-        for settled in self.held_back.drain(..).map(deferred) {
-            // As in `judge`.
-            let _why = settle.send(settled).await;
-        }
-    }
-
-    /// Hands on what was held back, once the host has shown that it takes mail.
-    async fn settle_held_back(&mut self, settle: &mpsc::Sender<Settled>) {
-        if self.course.is_suspect() {
-            return;
-        }
-        for settled in self.held_back.drain(..) {
-            // As in `judge`.
-            let _why = settle.send(settled).await;
-        }
-    }
-
     fn lost(&self, claim: &Claim, loss: Loss, whole: Whole) -> Go {
         let shared = self.work.shared;
         let domain = &self.work.turn.domain;
@@ -295,9 +250,9 @@ impl<'t, S: Spool> Delivery<'t, S> {
             }
             Loss::Unreadable(error) => {
                 tracing::error!(id = %claim.id, %domain, %error, "unreadable");
-                // Of a spool that is not there for now, more is asked at the next poll.
+                // Of a spool that is not there for now, more is asked later.
                 let lasting = matches!(error, Error::Damaged(_) | Error::Gone);
-                return if lasting { more } else { Go::Lost((Next::More, End::Done)) };
+                return if lasting { more } else { Go::Lost((Next::More, End::AtNextPoll)) };
             }
             Loss::Closing(why) | Loss::Broken(why) | Loss::Unanswered(why) | Loss::Early(why) => {
                 why
@@ -315,7 +270,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
     /// The host broke the connection, or what was asked over it: the next turn goes on with other
     /// messages, unless that happens again and again.
     fn broken(&self, why: String) -> Go {
-        let breaks = self.work.shared.broke(&self.work.turn.domain);
+        let breaks = self.work.shared.broke(self.work.turn);
         let again = (Next::More, End::More);
         Go::Lost(if breaks < BREAKS { again } else { self.put_off(why) })
     }
@@ -381,16 +336,10 @@ impl<'t, S: Spool> Delivery<'t, S> {
     }
 }
 
-/// What was refused, when the host cannot tell whether it takes any mail: it waits, and for longer
-/// than the domain does, whose next turn must not begin, and end, with it again.
-fn deferred(mut settled: Settled) -> Settled {
-    for (_, fate) in &mut settled.fates {
-        if let Fate::Refused(reply) = fate {
-            *fate = Fate::Deferred(std::mem::take(reply));
-        }
+/// Hands on what became of a message, if anything did.
+async fn record(settled: Settled, settle: &mpsc::Sender<Settled>) {
+    if !settled.fates.is_empty() {
+        // A receiver that is gone has said why; the next step sees that it is.
+        let _why = settle.send(settled).await;
     }
-    if let Retry::In(pause) = &mut settled.retry {
-        *pause = pause.saturating_mul(2);
-    }
-    settled
 }

@@ -1,10 +1,16 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
-use postern_spool::{Domain, NextTry, Spool, Wake};
+use postern_spool::{Domain, Next, NextTry, Spool, Wake};
 
+use rustix::io::Errno;
+
+use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, listener, terms, to};
-use super::{End, run};
+use super::{End, LEASE, Work, run};
+use crate::deliver::{Connecting, Connector, Stream};
 
 /// Expiry in a turn is by batches.
 #[tokio::test]
@@ -84,4 +90,58 @@ async fn a_host_that_the_domain_has_no_more_puts_nothing_off() {
     let (end, ()) = tokio::join!(turn, moves);
     assert_eq!(end, Ok(End::More));
     assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
+}
+
+/// Another turn reached it between the plan and its end: nobody would wake the domain.
+#[tokio::test]
+async fn a_domain_is_not_put_off_for_a_host_that_was_reached_meanwhile() {
+    let (_there, address) = listener().await;
+    let stand = Stand::new(terms([("b.example".to_owned(), to(address))]));
+    stand.hold(&["bob@b.example".to_owned()], NOW).await;
+    let domain = Domain::new("b.example");
+    let host = stand.host(&domain);
+    let turn = stand.spool.turn(&domain, 1, LEASE).await.expect("the spool works");
+    let turn = turn.expect("there is mail");
+    let (terms, began) = (stand.terms.borrow().clone(), stand.clock.instant());
+    let work = Work {
+        shared: &stand.shared,
+        hostname: &terms.hostname,
+        policy: terms.policies.of(&domain),
+        host: &host,
+        turn: &turn,
+        stopping: stand.stopping.subscribe(),
+        step: &stand.shared.engine.progress.begin(&domain, &host, began),
+        began,
+    };
+    let down = Plan::Down { left: Duration::from_secs(60), why: "refused".to_owned() };
+    assert_eq!(work.run(down).await, Ok((Next::Untried, End::More)));
+}
+
+/// Has no descriptor.
+struct Short;
+
+impl Connector for Short {
+    fn look_up<'c>(&'c self, _: &'c str, _: u16) -> Connecting<'c, Vec<SocketAddr>> {
+        Box::pin(async { Err(Errno::MFILE.into()) })
+    }
+
+    fn connect(&self, _: SocketAddr) -> Connecting<'_, Stream> {
+        Box::pin(async { Err(Errno::MFILE.into()) })
+    }
+}
+
+#[tokio::test]
+async fn want_of_ours_is_charged_to_no_host() {
+    for deliver_to in ["deliver_to = \"h.example:25\"", "deliver_to = \"192.0.2.1:25\""] {
+        let mut stand = Stand::new(terms([("b.example".to_owned(), deliver_to.to_owned())]));
+        let shared = Arc::get_mut(&mut stand.shared).expect("nobody else has it");
+        shared.engine.connector = Arc::new(Short);
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let domain = Domain::new("b.example");
+        let host = stand.host(&domain);
+        let end = run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await;
+        assert_eq!(end, Ok(End::AtNextPoll));
+        assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
+        assert!(!stand.shared.hosts().is_doubtful(&host));
+    }
 }

@@ -1,0 +1,83 @@
+//! What a restart, or another configuration, changes for mail that waits.
+
+use std::sync::Arc;
+
+use postern_spool::{Domain, Error, NextTry, Spool, Wake};
+
+use super::{PAGE, Queue};
+use crate::config::RetryEvery;
+
+impl<S: Spool> Queue<S> {
+    /// Notes, from a configuration that came, which domains have another host.
+    pub(super) fn note_moves(&mut self) {
+        let policies = self.terms().policies;
+        let former = std::mem::replace(&mut self.policies, Arc::clone(&policies));
+        for policy in policies.held() {
+            let Some(name) = &policy.domain else { continue };
+            let domain = Domain::new(name.as_str());
+            let host = &former.of(&domain).deliver_to;
+            if *host == policy.deliver_to {
+                continue;
+            }
+            self.shared.has_moved_from(&domain, host.as_ref());
+            self.asks_anew = true;
+            if policy.retry_every != RetryEvery::Never {
+                self.moved.insert(domain);
+            }
+        }
+    }
+
+    /// Releases to their new hosts what the former ones put off, or refused as a whole. What goes
+    /// only when asked for waits for that.
+    pub(super) async fn release_moved(&mut self) {
+        while !self.moved.is_empty() {
+            let domains: Vec<_> = self.moved.iter().take(PAGE).cloned().collect();
+            let pending = match self.shared.engine.spool.release(&domains, Wake::Operator).await {
+                Ok(pending) => pending,
+                // It said so itself, and stays so.
+                Err(Error::Stopped) => return,
+                Err(error) => return tracing::error!(%error, "no release to a new host yet"),
+            };
+            for domain in &domains {
+                self.moved.remove(domain);
+            }
+            let messages: u64 = pending.iter().map(|pending| pending.waiting).sum();
+            let domains = domains.len();
+            tracing::info!(domains, messages, trigger = "configuration", "released");
+        }
+    }
+
+    /// Learns after a start which domains wait: one of them that reaches its host wakes the others
+    /// that have the same. What a host put off for reasons of its own is among them, and has one
+    /// try more.
+    pub(super) async fn recall(&mut self) {
+        if self.has_recalled {
+            return;
+        }
+        let mut after: Option<Domain> = None;
+        loop {
+            let queues = match self.shared.engine.spool.queues(after.as_ref(), PAGE).await {
+                Ok(queues) => queues,
+                // It said so itself, and stays so.
+                Err(Error::Stopped) => return,
+                Err(error) => return tracing::error!(%error, "cannot tell who waits for whom"),
+            };
+            let is_last = queues.len() < PAGE;
+            for queue in &queues {
+                let policy = self.policies.of(&queue.domain);
+                let waits = matches!(queue.next_try, NextTry::At(_)) && queue.suspended.is_none();
+                if let Some(host) = &policy.deliver_to
+                    && policy.retry_every != RetryEvery::Never
+                    && waits
+                {
+                    self.shared.hosts().recall(host, &queue.domain);
+                }
+            }
+            after = queues.into_iter().next_back().map(|queue| queue.domain);
+            if is_last {
+                self.has_recalled = true;
+                return;
+            }
+        }
+    }
+}
