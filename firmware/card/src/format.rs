@@ -12,6 +12,8 @@ use crate::{BLOCK, Block, Card, text};
 
 /// The first checkpoint's number.
 const GENERATION: u32 = 1;
+/// The first text's.
+const REVISION: u32 = 1;
 
 /// Why a card was not formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +89,11 @@ pub async fn format_as<'r, C: Card>(
     writer.flush().await?;
     let settings_octets = writer.write_settings(settings).await?;
     let recipient_blocks = writer.write_recipients(recipients).await?;
-    let geometry = Geometry::new(writer.card.blocks(), layout, recipient_blocks);
+    let text_blocks = text::RECIPIENTS_FROM + recipient_blocks;
+    let geometry = Geometry::new(writer.card.blocks(), layout, text_blocks);
     let geometry = geometry.ok_or(FormatFault::TooSmall)?;
-    for index in text::SETTINGS_FROM..text::RECIPIENTS_FROM + recipient_blocks {
-        writer.copy(geometry.text_blocks(index)).await?;
+    for index in text::SETTINGS_FROM..text_blocks {
+        writer.copy(geometry.text_places(index)).await?;
     }
     for sequence in 0..u64::from(geometry.journal_blocks) {
         for block in geometry.record_blocks(sequence) {
@@ -99,10 +102,17 @@ pub async fn format_as<'r, C: Card>(
     }
     writer.write_checkpoint(&geometry, now_unix_s).await?;
     writer.flush().await?;
-    let created_unix_s = now_unix_s;
-    let superblock = Superblock { geometry, settings_octets, seed, created_unix_s };
+    let superblock = Superblock {
+        geometry,
+        revision: REVISION,
+        recipient_blocks,
+        settings_octets,
+        seed,
+        created_unix_s: now_unix_s,
+        is_guard: false,
+    };
     writer.mark = Mark::SUPERBLOCK;
-    let [first, second] = geometry.text_blocks(Superblock::BLOCK);
+    let [first, second] = geometry.text_places(Superblock::BLOCK);
     for block in [second, first] {
         writer.write(block, |content| superblock.write(content)).await?;
         writer.flush().await?;
@@ -170,7 +180,7 @@ impl<C: Card> Writer<'_, C> {
         let length = settings.encode(&mut octets).ok_or(FormatFault::SettingsTooLong)?;
         let mut rest = octets.get(..length).unwrap_or(&[]);
         for block in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
-            self.write(block, |content| rest = text::fill(content, rest)).await?;
+            self.write(block, |content| rest = text::fill(REVISION, content, rest)).await?;
         }
         u16::try_from(length).map_err(|_| FormatFault::SettingsTooLong)
     }
@@ -186,11 +196,11 @@ impl<C: Card> Writer<'_, C> {
             if address.len() > text::ADDRESS_MAX {
                 return Err(FormatFault::RecipientTooLong { index });
             }
-            if !text::push_recipient(&mut self.content, address) {
+            if !text::push_recipient(REVISION, &mut self.content, address) {
                 self.write_content(block).await?;
                 block += 1;
                 self.content.fill(0);
-                text::push_recipient(&mut self.content, address);
+                text::push_recipient(REVISION, &mut self.content, address);
             }
         }
         self.write_content(block).await?;

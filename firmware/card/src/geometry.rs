@@ -6,7 +6,7 @@
 //!
 //! | Region | Blocks |
 //! | --- | --- |
-//! | text | the superblock, the settings, the list of recipients; only a format writes them |
+//! | text | the superblock, the settings, the list of recipients; a device only reads them |
 //! | text | the same again; it begins at a power of two, where it is found without the first |
 //! | checkpoint, even | its head and the pages of the extent map |
 //! | checkpoint, even | the same again |
@@ -20,8 +20,6 @@
 //! | extents | the messages |
 
 use core::ops::Range;
-
-use crate::text;
 
 /// Extents of a card at most: their numbers, and one for "none", fit in 16 bits.
 const EXTENTS_MAX: u32 = 65_535;
@@ -83,8 +81,8 @@ pub struct Geometry {
     pub blocks: u32,
     /// Its sizes.
     pub layout: Layout,
-    /// Blocks of the list of recipients.
-    pub recipient_blocks: u32,
+    /// Blocks that superblock, settings and recipients may take together.
+    pub text_blocks: u32,
     /// How many extents there are.
     pub extents: u16,
     /// How many pages the map has.
@@ -111,7 +109,7 @@ impl Geometry {
             image_blocks: 0,
             log_blocks: 0,
         },
-        recipient_blocks: 0,
+        text_blocks: 0,
         extents: 0,
         pages: 0,
         second_text: 0,
@@ -124,8 +122,9 @@ impl Geometry {
         extents_from: 0,
     };
 
-    /// Divides a card; none when it is too small, or the sizes can't be.
-    pub(crate) fn new(blocks: u32, layout: Layout, recipient_blocks: u32) -> Option<Self> {
+    /// Divides a card, for a text of at least `text_blocks`; none when it is too small, or the
+    /// sizes can't be.
+    pub(crate) fn new(blocks: u32, layout: Layout, text_blocks: u32) -> Option<Self> {
         let Layout { unit_blocks, extent_blocks, page_extents, .. } = layout;
         let is_possible = unit_blocks > 0
             && (2..=EXTENT_BLOCKS.1).contains(&extent_blocks)
@@ -136,12 +135,12 @@ impl Geometry {
         let in_units = |blocks: u32| blocks.div_ceil(unit_blocks).checked_mul(unit_blocks);
         let extents_bound = (blocks / extent_blocks).min(EXTENTS_MAX);
         let pages_bound = extents_bound.div_ceil(u32::from(page_extents));
-        let text_blocks = text::RECIPIENTS_FROM.checked_add(recipient_blocks)?;
         let checkpoint_blocks = in_units(1 + pages_bound)?;
         let journal_blocks = in_units(JOURNAL_BLOCKS)?;
         let image_blocks = in_units(layout.image_blocks)?;
-        let second_text = in_units(text_blocks)?.checked_next_power_of_two()?;
-        let mut end = second_text.checked_add(in_units(text_blocks)?)?;
+        let text_blocks = in_units(text_blocks)?;
+        let second_text = text_blocks.checked_next_power_of_two()?;
+        let mut end = second_text.checked_add(text_blocks)?;
         let mut region = |blocks: u32| {
             let from = end;
             end = end.checked_add(blocks)?;
@@ -162,7 +161,7 @@ impl Geometry {
         Some(Self {
             blocks,
             layout,
-            recipient_blocks,
+            text_blocks,
             extents: u16::try_from(extents).ok()?,
             pages: u8::try_from(pages).ok()?,
             second_text,
@@ -177,7 +176,7 @@ impl Geometry {
     }
 
     /// Both places of block number `index` of the text; number 0 is the superblock.
-    pub fn text_blocks(&self, index: u32) -> [u32; 2] {
+    pub fn text_places(&self, index: u32) -> [u32; 2] {
         [index, self.second_text.saturating_add(index)]
     }
 
@@ -254,7 +253,8 @@ mod tests {
 
     fn divided(mebibytes: u32) -> Geometry {
         let blocks = mebibytes * 2_048;
-        Geometry::new(blocks, Layout::for_card(blocks), 10).expect("a card of this size will do")
+        Geometry::new(blocks, Layout::for_card(blocks), text::RECIPIENTS_FROM + 10)
+            .expect("a card of this size will do")
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
             // Each region as its first block, and the one behind its last.
             let regions = [
                 (0, text::RECIPIENTS_FROM + 10),
-                (card.text_blocks(0)[1], card.text_blocks(text::RECIPIENTS_FROM + 10)[1]),
+                (card.text_places(0)[1], card.text_places(text::RECIPIENTS_FROM + 10)[1]),
                 (first, card.page_blocks(0, card.pages)[0]),
                 (second, card.page_blocks(0, card.pages)[1]),
                 (odd[0], card.page_blocks(1, card.pages)[0]),
@@ -284,7 +284,7 @@ mod tests {
             ];
             assert!(regions.iter().all(|(from, to)| from.is_multiple_of(unit) && from <= to));
             assert!(regions.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{regions:?}");
-            assert!(card.text_blocks(0)[1].is_power_of_two());
+            assert!(card.text_places(0)[1].is_power_of_two());
             assert!(card.extent_block(card.extents - 1, card.last_index()) < card.blocks);
             assert_eq!(card.extents_of(card.pages), 0);
             let told_of: u32 = (0..card.pages).map(|page| u32::from(card.extents_of(page))).sum();
@@ -297,14 +297,14 @@ mod tests {
         let card = divided(1_024);
         assert_eq!((card.extents, card.pages, card.layout.extent_blocks), (62_464, 32, 32));
         let largest = Layout::for_card(u32::MAX);
-        let card = Geometry::new(u32::MAX, largest, 0).expect("2 TiB can be divided");
+        let card = Geometry::new(u32::MAX, largest, 5).expect("2 TiB can be divided");
         assert_eq!((card.extents, card.layout.extent_blocks), (65_534, 65_536));
     }
 
     #[test]
     fn what_is_too_small_is_refused() {
-        assert!(Geometry::new(511, Layout::for_card(511), 0).is_some());
-        assert!(Geometry::new(100, Layout::for_card(100), 0).is_none());
+        assert!(Geometry::new(511, Layout::for_card(511), 4).is_some());
+        assert!(Geometry::new(100, Layout::for_card(100), 4).is_none());
         assert!(Geometry::new(2_048, Layout::for_card(2_048), 2_000).is_none());
         assert!(Geometry::new(2_048, Layout::for_card(2_048), u32::MAX).is_none());
     }

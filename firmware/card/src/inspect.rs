@@ -6,7 +6,7 @@ use crate::geometry::PAGES_MAX;
 use crate::map::State;
 use crate::message::{Message, MessageId, Reader};
 use crate::settings::{SETTINGS_MAX, Settings};
-use crate::{Card, Fault, Geometry, PostMortem, Recovery, Store};
+use crate::{Card, Fault, Geometry, Image, PostMortem, Recovery, Store, text};
 
 /// Extents, and one bit for each.
 const EXTENTS: usize = NO_EXTENT as usize + 1;
@@ -41,8 +41,9 @@ pub enum Finding {
         /// The block.
         block: u32,
     },
-    /// A block of the superblock, the settings or the recipients is damaged in one of its two
-    /// places: the device reads the other. Another fault there would be the end of the card.
+    /// A block of the superblock, the settings or the recipients is damaged, or from before an
+    /// update that was cut off, in one of its two places: the device reads the other. Another fault
+    /// there would be the end of the card.
     Copy {
         /// The block.
         block: u32,
@@ -132,6 +133,15 @@ impl<C: Card> Inspection<C> {
         self.store.free()
     }
 
+    /// The firmware image that was put on the card last, and how often a device was about to start
+    /// it without it proving itself.
+    pub async fn image(&mut self) -> Result<Option<(Image, u8)>, Fault<C::Error>> {
+        match self.store.image().await? {
+            Some(image) => Ok(Some((image, self.store.image_tries(&image).await?))),
+            None => Ok(None),
+        }
+    }
+
     /// The message behind `after`, or the first.
     pub async fn next(
         &mut self,
@@ -183,14 +193,17 @@ impl<C: Card> Inspection<C> {
     async fn check_text(&mut self, report: &mut impl FnMut(Finding)) {
         let geometry = self.geometry();
         for index in 0..self.store.recipient_blocks().end {
-            let places = geometry.text_blocks(index);
+            let (places, revision) = (geometry.text_places(index), self.store.text.revision);
             let mut damaged = [false; 2];
             for (place, damaged) in places.into_iter().zip(&mut damaged) {
                 *damaged = if index == 0 {
-                    self.store.medium.superblock(place).await.is_err()
+                    let found = self.store.medium.superblock(place).await;
+                    found.is_ok_and(|found| found.revision == revision)
                 } else {
-                    self.store.medium.load(place).await.is_err()
+                    let found = self.store.medium.load(place).await;
+                    found.is_ok_and(|content| text::is_of(revision, content))
                 };
+                *damaged = !*damaged;
             }
             match damaged {
                 [true, false] => report(Finding::Copy { block: places[0] }),

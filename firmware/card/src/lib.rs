@@ -26,7 +26,9 @@
 //! | `draft`, `mount` | writing a message; recovery |
 //! | `post_mortem` | what a reset leaves behind |
 //! | `image` | a firmware image |
-//! | `format`, `inspect` | a new card; a check without writing |
+//! | `format`, `update` | a new card; new settings on one that holds mail |
+//! | `inspect` | a check without writing |
+//! | `salvage` | a card's blocks, told apart one by one |
 //!
 //! No future holds a block: the buffer is in `medium`.
 #![no_std]
@@ -52,11 +54,13 @@ mod mount;
 mod octets;
 mod post_mortem;
 mod read;
+pub mod salvage;
 mod seal;
 pub mod settings;
 mod store;
 mod superblock;
 mod text;
+mod update;
 
 pub use card::{BLOCK, Block, Card};
 pub use draft::Draft;

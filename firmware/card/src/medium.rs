@@ -62,24 +62,40 @@ impl<C: Card> Medium<C> {
         self.sealed.card.blocks()
     }
 
-    /// Empties the buffer, makes the card ready, and finds the superblock: block 0, or its copy if
-    /// that was damaged.
+    /// Empties the buffer, makes the card ready, and finds the superblock: block 0, or the copy if
+    /// that is newer, or block 0 damaged. What is not ours at all is damage only if the copy says
+    /// so.
     pub(crate) async fn restart(&mut self) -> Result<Superblock, Fault<C::Error>> {
         self.held = Held::Nothing;
         self.sealed.reads = 0;
         self.sealed.card.start().await.map_err(Fault::Card)?;
         let fault = match self.superblock(Superblock::BLOCK).await {
-            Err(fault @ (Fault::Card(_) | Fault::Damaged { .. })) => fault,
-            found => return found,
+            Err(fault @ (Fault::Card(_) | Fault::Damaged { .. } | Fault::NotOurs)) => fault,
+            Err(fault) => return Err(fault),
+            Ok(first) => return Ok(self.newer(first).await),
         };
+        let wants_guard = matches!(fault, Fault::NotOurs);
         let places = (0..u32::BITS).map(|exponent| 1 << exponent);
         let blocks = self.card_blocks();
         for place in places.take_while(|place| *place < blocks) {
-            if let Ok(found) = self.superblock(place).await {
-                return Ok(found);
+            match self.superblock(place).await {
+                Ok(found) if found.is_guard || !wants_guard => return Ok(found),
+                _ => {}
             }
         }
         Err(fault)
+    }
+
+    /// The superblock `first`, or the second one if an update has written that and not yet this.
+    async fn newer(&mut self, first: Superblock) -> Superblock {
+        let [home, copy] = first.geometry.text_places(Superblock::BLOCK);
+        match self.superblock(copy).await {
+            Ok(second) if second.is_newer(&first) => second,
+            _ => {
+                self.sealed.home = home;
+                first
+            }
+        }
     }
 
     /// The superblock that stands in block number `block`.
@@ -147,6 +163,14 @@ impl<C: Card> Medium<C> {
         self.sealed.write(block, &mut self.buffer).await?;
         self.held = Held::Block(block);
         Ok(())
+    }
+
+    /// Seals the buffer as a superblock and writes it.
+    pub(crate) async fn write_superblock(&mut self, block: u32) -> Result<(), Fault<C::Error>> {
+        let mark = core::mem::replace(&mut self.sealed.mark, Mark::SUPERBLOCK);
+        let written = self.sealed.write(block, &mut self.buffer).await;
+        self.sealed.mark = mark;
+        written
     }
 
     /// Seals the buffer and writes it to two places. It fails when neither takes it.

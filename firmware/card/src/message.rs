@@ -102,6 +102,16 @@ impl Message {
         Reader { serial, at, left, damaged: self.damaged }
     }
 
+    /// The serial of the draft that has the message: its own, unless the envelope was replaced.
+    pub fn body_serial(&self) -> u64 {
+        self.body.serial.number()
+    }
+
+    /// Where the message begins in that draft: the block, and the octet in it.
+    pub fn body_from(&self) -> (u32, usize) {
+        (self.body_from.sequence, usize::from(self.body_from.offset))
+    }
+
     /// Reads all that is stored of it; each block is in one of the two.
     pub(crate) fn stored(&self) -> [Reader; 2] {
         let (mut envelope, mut body) = (self.envelope(), self.body());

@@ -3,6 +3,8 @@
 use crate::checkpoint::Head;
 use crate::journal::{Change, Record, Tip};
 use crate::map::State;
+use crate::store::Text;
+use crate::superblock::Superblock;
 use crate::{Block, Card, Fault, Store};
 
 /// How a mount went.
@@ -104,8 +106,10 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         }
         self.medium.geometry = superblock.geometry;
         self.medium.sealed.mark = superblock.mark();
-        self.settings_octets = superblock.settings_octets;
+        let Superblock { revision, recipient_blocks, settings_octets, .. } = superblock;
+        self.text = Text { revision, recipient_blocks, settings_octets };
         self.seed = superblock.seed;
+        self.created_unix_s = superblock.created_unix_s;
         (self.drafts, self.reserved, self.pending, self.unread_records) = (0, 0, 0, 0);
         let (head, are_both_read) = self.last_checkpoint().await?;
         self.map.restart(&head);

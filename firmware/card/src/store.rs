@@ -8,7 +8,7 @@ use crate::map::{Map, State};
 use crate::medium::Medium;
 use crate::message::{Message, MessageId};
 use crate::settings::{SETTINGS_MAX, Settings, SettingsFault};
-use crate::{Card, Fault, text};
+use crate::{Block, Card, Fault, text};
 
 /// The messages on a card, and the settings.
 ///
@@ -22,8 +22,10 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) map: Map<PAGES>,
     pub(crate) tip: Tip,
     pub(crate) counts: Counts,
-    pub(crate) settings_octets: u16,
+    pub(crate) text: Text,
     pub(crate) seed: [u8; 32],
+    /// When the card was formatted.
+    pub(crate) created_unix_s: u64,
     /// Drafts begun in this boot.
     pub(crate) drafts: u32,
     /// Extents that drafts may still take.
@@ -36,6 +38,14 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) unread_records: u32,
     /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
+}
+
+/// What the superblock says of the settings and the recipients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text {
+    pub(crate) revision: u32,
+    pub(crate) recipient_blocks: u32,
+    pub(crate) settings_octets: u16,
 }
 
 /// Totals, which each record changes.
@@ -62,8 +72,9 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 flagged: 0,
                 told: Told { failed: 0, boot: 0 },
             },
-            settings_octets: 0,
+            text: Text { revision: 0, recipient_blocks: 0, settings_octets: 0 },
             seed: [0; 32],
+            created_unix_s: 0,
             drafts: 0,
             reserved: 0,
             pending: 0,
@@ -87,15 +98,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let block = text::SETTINGS_FROM;
         let mut room = octets.as_mut_slice();
         for index in text::SETTINGS_FROM..text::RECIPIENTS_FROM {
-            let places = self.medium.geometry.text_blocks(index);
-            let text = text::read(self.medium.load_either(places, &|_| true).await?).unwrap_or(&[]);
+            let text = self.text_block(index).await?;
             let Some((here, rest)) = room.split_at_mut_checked(text.len()) else {
                 return Err(Fault::Damaged { block });
             };
             here.copy_from_slice(text);
             room = rest;
         }
-        let settings = octets.get(..usize::from(self.settings_octets));
+        let settings = octets.get(..usize::from(self.text.settings_octets));
         Settings::decode(settings.ok_or(Fault::Damaged { block })?).map_err(|fault| match fault {
             SettingsFault::Damaged => Fault::Damaged { block },
             SettingsFault::Unknown(key) => Fault::UnknownSetting(key),
@@ -107,18 +117,24 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     pub async fn is_recipient(&mut self, address: &[u8]) -> Result<bool, Fault<C::Error>> {
         self.check_ready()?;
         for index in self.recipient_blocks() {
-            let places = self.medium.geometry.text_blocks(index);
-            let text = text::read(self.medium.load_either(places, &|_| true).await?);
-            if text::has_recipient(text.unwrap_or(&[]), address) {
+            if text::has_recipient(self.text_block(index).await?, address) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    /// What block number `index` of the text holds.
+    async fn text_block(&mut self, index: u32) -> Result<&[u8], Fault<C::Error>> {
+        let (places, revision) = (self.medium.geometry.text_places(index), self.text.revision);
+        let is_right = |content: &Block| text::is_of(revision, content);
+        let content = self.medium.load_either(places, &is_right).await?;
+        Ok(text::read(content).unwrap_or(&[]))
+    }
+
     /// The numbers of the recipients' blocks in the text.
     pub(crate) fn recipient_blocks(&self) -> Range<u32> {
-        let blocks = self.medium.geometry.recipient_blocks;
+        let blocks = self.text.recipient_blocks;
         text::RECIPIENTS_FROM..text::RECIPIENTS_FROM.saturating_add(blocks)
     }
 

@@ -14,10 +14,13 @@
 //! | 2 | extents of a page |
 //! | 4 | blocks of each of two firmware images |
 //! | 4 | blocks of the log |
+//! | 4 | blocks that the text may take: superblock, settings, recipients |
+//! | 4 | revision of the text |
 //! | 4 | blocks of the list of recipients |
 //! | 2 | octets of the settings |
 //! | 32 | the seed: octets that no other card has |
-//! | 8 | when it was written, seconds since 1970-01-01T00:00:00Z |
+//! | 8 | when the card was formatted, seconds since 1970-01-01T00:00:00Z |
+//! | 1 | 1 in the copy while an update writes block 0: that may then hold anything |
 //! | … | zeros |
 //! | 4 | checksum |
 
@@ -37,9 +40,14 @@ const WRITER: &str = concat!("postern-card ", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Superblock {
     pub(crate) geometry: Geometry,
+    /// That of the text behind it: it rises with each update.
+    pub(crate) revision: u32,
+    pub(crate) recipient_blocks: u32,
     pub(crate) settings_octets: u16,
     pub(crate) seed: [u8; 32],
     pub(crate) created_unix_s: u64,
+    /// Whether this is the copy, and an update is about to write block 0.
+    pub(crate) is_guard: bool,
 }
 
 impl Superblock {
@@ -50,10 +58,16 @@ impl Superblock {
         Mark::new(&self.seed, self.created_unix_s)
     }
 
+    /// Whether this one is of the same card and format as `other`, with a newer text behind it.
+    pub(crate) fn is_newer(&self, other: &Self) -> bool {
+        (self.mark(), self.geometry) == (other.mark(), other.geometry)
+            && self.revision > other.revision
+    }
+
     pub(crate) fn write(&self, content: &mut Block) {
         let mut writer = [0; WRITER_OCTETS];
         Put::new(&mut writer).octets(WRITER.as_bytes());
-        let Geometry { blocks, layout, recipient_blocks, .. } = self.geometry;
+        let Geometry { blocks, layout, text_blocks, .. } = self.geometry;
         Put::new(content)
             .octets(&MAGIC)
             .u16(VERSION)
@@ -64,10 +78,13 @@ impl Superblock {
             .u16(layout.page_extents)
             .u32(layout.image_blocks)
             .u32(layout.log_blocks)
-            .u32(recipient_blocks)
+            .u32(text_blocks)
+            .u32(self.revision)
+            .u32(self.recipient_blocks)
             .u16(self.settings_octets)
             .octets(&self.seed)
-            .u64(self.created_unix_s);
+            .u64(self.created_unix_s)
+            .u8(self.is_guard.into());
     }
 
     /// Reads what stands in block number `block`.
@@ -99,9 +116,12 @@ impl Superblock {
         let geometry = Geometry::new(blocks, layout, fields.u32()?)?;
         Some(Self {
             geometry,
+            revision: fields.u32()?,
+            recipient_blocks: fields.u32()?,
             settings_octets: fields.u16()?,
             seed: fields.octets()?,
             created_unix_s: fields.u64()?,
+            is_guard: fields.u8()? != 0,
         })
     }
 }
@@ -120,9 +140,16 @@ mod tests {
     use crate::{BLOCK, Block, Fault};
 
     fn written() -> (Superblock, Block) {
-        let geometry = Geometry::new(4_096, Layout::for_card(4_096), 3).expect("a card of 2 MiB");
-        let (settings_octets, seed, created_unix_s) = (77, [9; 32], 1_700_000_000);
-        let superblock = Superblock { geometry, settings_octets, seed, created_unix_s };
+        let geometry = Geometry::new(4_096, Layout::for_card(4_096), 7).expect("a card of 2 MiB");
+        let superblock = Superblock {
+            geometry,
+            revision: 3,
+            recipient_blocks: 2,
+            settings_octets: 77,
+            seed: [9; 32],
+            created_unix_s: 1_700_000_000,
+            is_guard: true,
+        };
         let mut content = [0; BLOCK];
         superblock.write(&mut content);
         Mark::SUPERBLOCK.seal(0, &mut content);

@@ -95,7 +95,7 @@ fn a_block_that_was_written_elsewhere_is_not_taken_for_the_right_one() {
     let addresses: Vec<String> = (0..60).map(|n| format!("mailbox-{n}@client.example")).collect();
     let card = with_recipients(&addresses, None).expect("it can be formatted");
     // The recipients' first two blocks, behind the superblock and the settings.
-    let [first, second] = [4, 5].map(|index| geometry(&card).text_blocks(index));
+    let [first, second] = [4, 5].map(|index| geometry(&card).text_places(index));
     for lie in [Lie::Misplaced, Lie::Repeated] {
         // The mirror of the second block goes where the first block was.
         let card = with_recipients(&addresses, Some((second[1], lie(first[0]))));

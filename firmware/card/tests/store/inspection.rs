@@ -81,14 +81,14 @@ fn a_damaged_block_of_the_text_is_found() {
     // The superblock, three blocks of settings, and the list.
     for index in 0..5 {
         let card = card.copy();
-        let [first, second] = geometry(&card).text_blocks(index);
+        let [first, second] = geometry(&card).text_places(index);
         card.change(first, |content| content[100] ^= 1);
         assert_eq!(findings(&card), [Finding::Copy { block: first }]);
         card.change(first, |content| content[100] ^= 1);
         card.change(second, |content| content[100] ^= 1);
         assert_eq!(findings(&card), [Finding::Copy { block: second }]);
     }
-    for block in geometry(&card).text_blocks(4) {
+    for block in geometry(&card).text_places(4) {
         card.change(block, |content| content[100] ^= 1);
     }
     assert_eq!(findings(&card), [Finding::Recipients { block: 4 }]);

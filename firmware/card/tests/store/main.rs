@@ -11,4 +11,5 @@ mod long_lives;
 mod post_mortem;
 mod power_cuts;
 mod sim;
+mod updates;
 mod world;
