@@ -3,8 +3,12 @@
 
 mod content;
 mod file;
+mod firmware;
 mod held;
+mod salvage;
 
 pub use content::CardContent;
 pub use file::CardFile;
+pub use firmware::Firmware;
 pub use held::{CardMessage, next, reason};
+pub use salvage::{Fate, Found, Salvage};
