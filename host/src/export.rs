@@ -2,6 +2,7 @@
 //! for byte, and the envelope as `<name>.json`.
 
 mod card;
+mod salvage;
 mod spool;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use postern_spool::{Envelope, MsgId, Recipient};
 
 pub use card::export as export_card;
+pub use salvage::{Salvaged, salvage};
 pub use spool::export;
 
 /// What an export wrote.
@@ -60,7 +62,12 @@ impl Folder {
     fn remove(&self, name: &str) -> io::Result<()> {
         for extension in ["json", "damaged"] {
             let path = self.path(name, extension);
-            fs::remove_file(&path).map_err(|error| at(&path, &error))?;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(at(&path, &error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

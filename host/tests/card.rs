@@ -334,3 +334,173 @@ fn what_cannot_be_a_card_is_refused() {
     let (code, _, _) = setup.run(&["create", "--force", "card"]);
     assert_eq!(code, 0);
 }
+
+/// The messages that `card show` lists, by id.
+fn ids(setup: &Setup) -> Vec<String> {
+    let shown = setup.json(&["show", "card"]);
+    let messages = shown["messages"].as_array().expect("a list");
+    messages.iter().map(|message| message["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn messages_are_removed_by_id_or_because_they_failed() {
+    let setup = Setup::with_card();
+    let mut put = Vec::new();
+    for mark in ["one", "two", "three"] {
+        put.push(setup.put("info@client.example", &body(mark)).await.to_string());
+    }
+    let (code, out, err) = setup.run(&["remove", "card", &put[1], "nobody"]);
+    let refused = "postern: card: holds no message nobody: nothing is removed\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", refused));
+    assert_eq!(ids(&setup), put);
+    let (code, out, _) = setup.run(&["remove", "card", &put[1]]);
+    let gone = format!(
+        "{} from <ann@sender.example> to info@client.example\n1 message(s) removed\n",
+        put[1]
+    );
+    assert_eq!((code, out), (0, gone));
+    assert_eq!(ids(&setup), [put[0].clone(), put[2].clone()]);
+    let (code, out, _) = setup.run(&["remove", "card", "--failed"]);
+    assert_eq!((code, out.as_str()), (0, "0 message(s) removed\n"));
+    setup.damage(b"relay.sender.example");
+    let (code, out, _) = setup.run(&["remove", "card", "--failed"]);
+    assert_eq!((code, out.as_str()), (0, "unreadable-1\n1 message(s) removed\n"));
+    assert_eq!(ids(&setup), [put[2].clone()]);
+    let (code, _, err) = setup.run(&["remove", "card"]);
+    assert!(code == 2 && err.contains("--failed"), "{err}");
+}
+
+#[tokio::test]
+async fn more_than_a_hundred_messages_are_removed_when_that_is_meant() {
+    let setup = Setup::new(SOUND);
+    setup.run(&["create", "--size", "8 MiB", "card"]);
+    for _ in 0..101 {
+        setup.put("info@client.example", b"x").await;
+    }
+    let all = ids(&setup);
+    let names: Vec<&str> = all.iter().map(String::as_str).collect();
+    let (code, _, err) = setup.run(&[&["remove", "card"], names.as_slice()].concat());
+    let refused = "postern: card: that is 101 messages: say --yes if it is meant\n";
+    assert_eq!((code, err.as_str(), ids(&setup).len()), (1, refused, 101));
+    let (code, out, _) = setup.run(&[&["remove", "card", "--yes"], names.as_slice()].concat());
+    assert!(code == 0 && out.ends_with("101 message(s) removed\n"));
+    assert_eq!(ids(&setup).len(), 0);
+}
+
+#[tokio::test]
+async fn settings_change_and_mail_stays() {
+    let setup = Setup::with_card();
+    let id = setup.put("info@client.example", &body("one")).await.to_string();
+    setup.configure(&SOUND.replace("postern.client", "box.client"));
+    let (code, out, err) = setup.run(&["update", "card"]);
+    let told = "card: new settings, 1 message(s) kept\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, told, ""));
+    let shown = setup.json(&["show", "card"]);
+    assert_eq!(shown["settings"]["hostname"], "box.client.example");
+    assert_eq!(ids(&setup), [id.clone()]);
+    let (code, out, _) = setup.run(&["check", "card"]);
+    assert!(code == 0, "{out}");
+    // Nobody is told of what is wrong by a change of half of it.
+    setup.configure(&SOUND.replace("192.0.2.0/24", "192.0.2.0/99"));
+    let (code, _, err) = setup.run(&["update", "card"]);
+    assert!(code == 2 && err.contains("etrn_from"), "{err}");
+    // Another domain: what waits is told.
+    setup.configure(&SOUND.replace("hold.\"client.example\"", "hold.\"other.example\""));
+    let (code, out, err) = setup.run(&["update", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let told = "warning: 1 message(s) for client.example, which these settings do not hold, wait \
+        on the card; they go to 192.0.2.25\n";
+    assert!(out.contains(told), "{out}");
+    assert_eq!(ids(&setup), [id]);
+}
+
+/// The ELF file of a firmware for this board.
+fn image(board: &str, version: &str) -> Vec<u8> {
+    let name = |name: &str| [name.as_bytes(), &vec![0; 24 - name.len()]].concat();
+    let flash = [vec![7; 5_000], b"POSTERN firmware".to_vec(), name(board), name(version)].concat();
+    let mut file = vec![0; 52];
+    file[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
+    file[16..21].copy_from_slice(&[2, 0, 40, 0, 1]);
+    file[28..32].copy_from_slice(&52_u32.to_le_bytes());
+    file[40..52].copy_from_slice(&[52, 0, 32, 0, 1, 0, 40, 0, 0, 0, 0, 0]);
+    let length = flash.len() as u32;
+    for field in [1, 84, 0x1000_0000, 0x1000_0000, length, length, 5, 4] {
+        file.extend(u32::to_le_bytes(field));
+    }
+    [file, flash].concat()
+}
+
+#[tokio::test]
+async fn firmware_is_put_on_a_card_beside_its_mail() {
+    let setup = Setup::new(SOUND);
+    let file = |name: &str, octets: &[u8]| fs::write(setup.path(name), octets).expect("a file");
+    file("one", &image("some-board", "1.0"));
+    let (code, out, err) = setup.run(&["create", "--size", "64 MiB", "--firmware", "one", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let told = "card: firmware 1.0 for some-board, 5.0 KiB; a some-board that runs another version \
+        tries it at its next start\n";
+    assert!(out.ends_with(told), "{out}");
+    let id = setup.put("info@client.example", &body("one")).await.to_string();
+    file("two", &image("some-board", "1.1"));
+    let (code, _, err) = setup.run(&["update", "--firmware", "two", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let shown = setup.json(&["show", "card"]);
+    let wanted = serde_json::json!(
+        { "board": "some-board", "version": "1.1", "octets": 5072, "tries": 0 }
+    );
+    assert_eq!(shown["firmware"], wanted);
+    assert_eq!(ids(&setup), [id]);
+
+    file("other", &image("other-board", "1.2"));
+    file("short", &image("some-board", "1.2")[..4_000]);
+    file("foreign", b"#!/bin/sh");
+    for (name, why) in [
+        ("other", "card: has firmware for some-board, and this is for other-board: --force puts"),
+        ("short", "short: is cut short: a segment is not there"),
+        ("foreign", "foreign: is no ELF file"),
+        ("missing", "missing: No such file"),
+    ] {
+        let (code, out, err) = setup.run(&["update", "--firmware", name, "card"]);
+        assert_eq!((code, out.as_str()), (1, ""), "{name}");
+        assert!(err.starts_with(&format!("postern: {why}")), "{err}");
+    }
+    assert_eq!(setup.json(&["show", "card"])["firmware"], wanted);
+    let (code, _, _) = setup.run(&["update", "--firmware", "other", "--force", "card"]);
+    let board = &setup.json(&["show", "card"])["firmware"]["board"];
+    assert_eq!((code, board.as_str()), (0, Some("other-board")));
+    let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "--firmware", "one", "small"]);
+    assert!(code == 1 && err.contains("needs a card of 64 MiB"), "{err}");
+    assert!(!setup.path("small").exists());
+}
+
+#[tokio::test]
+async fn mail_is_salvaged_from_a_card_that_nothing_else_reads() {
+    let setup = Setup::with_card();
+    let first = setup.put("info@client.example", &body("one")).await;
+    let second = setup.put("sales@client.example", &body("two")).await;
+    let (code, _, _) = setup.run(&["remove", "card", &second.to_string()]);
+    assert_eq!(code, 0);
+    let (code, out, err) = setup.run(&["salvage", "card", "--to", "sound"]);
+    let told = "1 message(s) exported, 0 damaged\n1 message(s) that were delivered, removed or \
+        never acknowledged: gone/\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, told, ""));
+    // Superblocks, settings, checkpoints, journal: all in front of the mail.
+    let mut octets = fs::read(setup.path("card")).expect("the card");
+    let mail = octets.windows(14).position(|here| here == b"Subject: hello").expect("mail");
+    octets[..mail / 16_384 * 16_384 - 512].fill(0x5A);
+    fs::write(setup.path("card"), &octets).expect("the card");
+    let (code, _, err) = setup.run(&["export", "card", "mail"]);
+    assert!(code == 1 && err.contains("not formatted by Postern"), "{err}");
+    let (code, out, _) = setup.run(&["salvage", "card", "--to", "mail"]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("2 message(s) exported, 0 damaged\n"), "{out}");
+    assert!(out.contains("the card can't say what it holds"), "{out}");
+    for (id, mark) in [(first, "one"), (second, "two")] {
+        let read = fs::read(setup.path("mail").join(format!("{id}.eml")));
+        assert_eq!(read.expect("the message"), body(mark));
+    }
+    assert_eq!(fs::read(setup.path("card")).expect("the card"), octets, "nothing is changed");
+    fs::write(setup.path("card"), [0x5A; 8192]).expect("the card");
+    let (code, _, err) = setup.run(&["salvage", "card", "--to", "none"]);
+    assert_eq!((code, err.as_str()), (1, "postern: card: has nothing of Postern's on it\n"));
+}

@@ -2,44 +2,64 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_card::{BLOCK, Fault, Inspection, format};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::super::table::size as shown;
 use super::super::{CommandError, Verdict};
-use super::{failed, inspect};
+use super::{failed, inspect, update};
 use crate::config::ByteSize;
 use postern_card_tool::CardContent;
 use postern_card_tool::{CardFile, reason};
 use postern_spool::clock::Clock;
 
-/// Formats the card at `path` with what `config` says. Where nothing is, a file of `size` is made.
+/// How a card is to be made.
+pub(super) struct Request<'r> {
+    /// The size of a file that is made.
+    pub(super) size: Option<ByteSize>,
+    /// Whether mail on it may be lost.
+    pub(super) force: bool,
+    /// The firmware that goes on it.
+    pub(super) firmware: &'r Option<PathBuf>,
+}
+
+/// Formats the card at `path` with what `config` says. Where nothing is, a file is made.
 pub(super) async fn create(
     config: &Path,
     path: &Path,
-    size: Option<ByteSize>,
-    force: bool,
+    request: Request<'_>,
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
+    let Request { size, force, firmware } = request;
     let is_new =
         matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
     let octets = if is_new { size_of_new(path, size)? } else { size_of_old(path, size)? };
     let content = CardContent::load(config, octets).map_err(CommandError::Config)?;
+    let firmware = firmware.as_deref().map(update::load).transpose()?;
     if !is_new && !force {
         refuse_mail(path).await?;
     }
     let card = if is_new { CardFile::make(path, octets) } else { CardFile::write(path) };
     let mut card = card.map_err(|error| failed(path, error))?;
-    if let Err(failure) = write(&mut card, path, &content).await {
+    let mut written = write(&mut card, path, &content).await;
+    drop(card);
+    if let (Ok(()), Some(firmware)) = (&written, &firmware) {
+        written = update::put(firmware, path, false).await;
+    }
+    if let Err(failure) = written {
         if is_new {
             // It would be in the way of the next attempt; the failure to tell of is this one.
             let _still_there = fs::remove_file(path);
         }
         return Err(failure);
     }
-    show(path, &content, out).await
+    show(path, &content, out).await?;
+    if let Some(firmware) = &firmware {
+        update::say(firmware, path, out)?;
+    }
+    Ok(Verdict::Well)
 }
 
 fn size_of_new(path: &Path, size: Option<ByteSize>) -> Result<u64, CommandError> {
@@ -99,7 +119,7 @@ async fn show(
     path: &Path,
     content: &CardContent,
     out: &mut impl Write,
-) -> Result<Verdict, CommandError> {
+) -> Result<(), CommandError> {
     let (inspection, _) = inspect(path).await?;
     for warning in content.warnings() {
         writeln!(out, "warning: {warning}")?;
@@ -113,5 +133,5 @@ async fn show(
     };
     let path = path.display();
     writeln!(out, "{path}: {card}, {free} for mail; {domains} domain(s), {recipients}")?;
-    Ok(Verdict::Well)
+    Ok(())
 }

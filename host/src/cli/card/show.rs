@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use postern_card::settings::{SETTINGS_MAX, Settings};
-use postern_card::{BLOCK, Fault, Inspection};
+use postern_card::{BLOCK, Fault, Image, Inspection, TRIES_MAX};
 use serde_json::{Value, json};
 
 use super::super::table::{foreign, paths, size, span, table};
@@ -14,6 +14,7 @@ use crate::export::envelope_json;
 use postern_card_tool::{CardFile, CardMessage, next, reason};
 use postern_spool::clock::Clock;
 
+mod resets;
 mod settings;
 
 /// Shows what is on the card at `path`.
@@ -25,17 +26,29 @@ pub(super) async fn show(
     let (mut card, _) = inspect(path).await?;
     let stopped = |fault| failed(path, reason(&fault));
     let all = held(&mut card).await.map_err(stopped)?;
+    let resets = resets::last(&mut card).await.map_err(stopped)?;
+    let image = card.image().await.map_err(stopped)?;
     let mut octets = [0; SETTINGS_MAX];
     let settings = card.settings(&mut octets).await.map_err(stopped)?;
     if format.json {
-        writeln!(out, "{}", as_json(&card, &settings, &all))?;
+        let mut shown = as_json(&card, &settings, &all);
+        shown["firmware"] = image.map_or(Value::Null, firmware_json);
+        shown["resets"] = resets.iter().map(|reset| resets::as_json(reset, &all)).collect();
+        writeln!(out, "{shown}")?;
         return Ok(Verdict::Well);
     }
-    let rows = [facts(&card), settings::rows(&settings)].concat();
+    let mut facts = facts(&card);
+    facts.extend(image.map(|image| ["Firmware".to_owned(), firmware(image)]));
+    let rows = [facts, settings::rows(&settings)].concat();
     out.write_all(table(&rows).as_bytes())?;
     if !all.is_empty() {
         let heads = ["ID", "STATUS", "AGE", "SIZE", "FROM", "TO"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(heads).chain(all.iter().map(row)).collect();
+        write!(out, "\n{}", table(&rows))?;
+    }
+    if !resets.is_empty() {
+        let rows = resets.iter().map(|reset| resets::row(reset, &all));
+        let rows: Vec<_> = std::iter::once(resets::heads()).chain(rows).collect();
         write!(out, "\n{}", table(&rows))?;
     }
     Ok(Verdict::Well)
@@ -61,6 +74,26 @@ fn facts(card: &Inspection<CardFile>) -> Vec<[String; 2]> {
         row("Messages", format!("{messages}, of them {flagged} for a person")),
         row("Starts", card.boot().to_string()),
     ]
+}
+
+/// The firmware on the card, and how often it was started in vain.
+fn firmware((image, tries): (Image, u8)) -> String {
+    let (board, version) = (image.label.board(), image.label.version());
+    let tried = match tries {
+        0 => String::new(),
+        TRIES_MAX => format!(", failed {tries} times: not tried again"),
+        _ => format!(", tried {tries} time(s)"),
+    };
+    format!("{version} for {board}, {}{tried}", size(image.octets().into()))
+}
+
+fn firmware_json((image, tries): (Image, u8)) -> Value {
+    json!({
+        "board": image.label.board(),
+        "version": image.label.version(),
+        "octets": image.octets(),
+        "tries": tries,
+    })
 }
 
 /// One message in a list.
