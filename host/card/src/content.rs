@@ -68,7 +68,7 @@ impl CardContent {
     }
 
     /// The addresses that mail is taken for, unless it is taken for any.
-    pub fn recipients(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub fn recipients(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.recipients.iter().map(Vec::as_slice)
     }
 
