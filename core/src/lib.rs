@@ -69,6 +69,7 @@ pub mod client;
 #[cfg(feature = "drive")]
 pub mod drive;
 pub mod envelope;
+pub mod ladder;
 pub mod notice;
 pub mod retry;
 pub mod session;

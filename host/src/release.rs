@@ -10,7 +10,6 @@ mod expiry;
 mod fair;
 mod fate;
 mod hosts;
-mod ladder;
 mod queue;
 #[cfg(test)]
 mod stand;

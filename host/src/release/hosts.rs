@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
+use postern_core::ladder::{Ladder, Missed, TRY_INTERVAL};
 use postern_core::time::Instant;
 use postern_spool::Domain;
-
-use super::ladder::{Ladder, Missed, TRY_INTERVAL};
 
 /// Whether a turn may connect to its host.
 #[derive(Debug, Clone, PartialEq, Eq)]

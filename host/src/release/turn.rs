@@ -5,6 +5,7 @@ mod settling;
 
 use std::time::Duration;
 
+use postern_core::ladder;
 use postern_core::time::Instant;
 use postern_spool::{
     Claim, Domain, Ended, Error, Fate, Next, NextTry, Retry, Settled, Spool, Turn, Wake,
@@ -15,7 +16,6 @@ use tokio::time::sleep;
 use self::delivery::Delivery;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
-use super::ladder;
 use super::verdict::Course;
 use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
