@@ -65,6 +65,7 @@
 //! ```
 #![no_std]
 
+pub mod agenda;
 pub mod client;
 #[cfg(feature = "drive")]
 pub mod drive;

@@ -52,8 +52,24 @@ impl Policy {
     }
 }
 
-/// `pause` scaled into 90 % to 110 % of itself by `random`.
-fn jittered(pause: Duration, random: u32) -> Duration {
+/// The pause behind so many attempts in a row that found nobody there: 1, 2, 5, 10, 20, 50 …
+/// minutes. Who knows a longest one takes the shorter of the two.
+///
+/// For a small box that is back after a power cut in a second, while its router and its neighbours
+/// need minutes.
+pub fn growing(failures: u32) -> Duration {
+    let step = failures.saturating_sub(1);
+    let mantissa: u64 = match step % 3 {
+        0 => 1,
+        1 => 2,
+        _ => 5,
+    };
+    let minutes = mantissa.saturating_mul(10_u64.saturating_pow(step / 3));
+    Duration::from_secs(minutes.saturating_mul(60))
+}
+
+/// `pause` scaled into 90 % to 110 % of itself by `random`, a uniformly distributed value.
+pub fn jittered(pause: Duration, random: u32) -> Duration {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     let spread_ms = pause_ms / 5;
     let offset_ms = (u128::from(spread_ms) * u128::from(random)) >> u32::BITS;

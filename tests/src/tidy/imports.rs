@@ -10,13 +10,14 @@ use super::Source;
 use super::rust::product;
 
 /// What a module of the core may not know: `wire <- session, client <- drive`.
-const FORBIDDEN: [(&str, &[&str]); 7] = [
+const FORBIDDEN: [(&str, &[&str]); 8] = [
     ("wire", &["session", "client", "drive", "envelope", "retry", "trace"]),
     ("session", &["client", "drive", "envelope", "retry"]),
     ("client", &["session", "drive", "retry"]),
     ("envelope", &["session", "client", "drive"]),
     ("retry", &["session", "client", "drive", "wire"]),
     ("ladder", &["session", "client", "drive", "wire", "envelope"]),
+    ("agenda", &["session", "client", "drive", "wire", "envelope"]),
     ("trace", &["session", "client", "drive"]),
 ];
 

@@ -1,0 +1,316 @@
+//! What a carrier with one queue connects for, and when.
+//!
+//! All mail goes to one next hop. Perhaps a holder is asked for mail (ETRN), and perhaps somebody
+//! is told of mail that failed. Pure: the caller tells what happened and when, and asks what is due
+//! next. It does one thing at a time.
+//!
+//! ```
+//! use core::time::Duration;
+//! use postern_core::agenda::{Agenda, Cause, Outcome, Rules, Stand};
+//! use postern_core::retry::Every;
+//! use postern_core::time::Instant;
+//!
+//! let at = |s: u64| Instant::from_millis(s * 1000);
+//! let rules = Rules { retry: Every::Interval(Duration::from_secs(1800)), wake_up: None };
+//! let mut agenda = Agenda::new(rules, Stand::default(), at(0));
+//! assert_eq!(agenda.next(Stand::default()), None);
+//!
+//! // A message has come. The next hop takes it, and says 450 to one of its recipients.
+//! let due = agenda.next(Stand { waiting: 1, fresh: true, failed: 0 }).expect("a queue run");
+//! assert_eq!(due.cause, Cause::Arrived);
+//! agenda.run_ended(due.cause, Outcome::Done { put_off: true }, at(9), 1 << 31);
+//! let due = agenda.next(Stand { waiting: 1, fresh: false, failed: 0 }).expect("another");
+//! assert_eq!((due.cause, due.at.as_millis()), (Cause::PutOff, 1_808_999));
+//! ```
+
+use core::time::Duration;
+
+use crate::ladder::{Failed, Ladder, TRY_INTERVAL};
+use crate::retry::{Every, growing, jittered};
+use crate::time::Instant;
+
+/// From one notice to the next at least: messages that fail together are told of together.
+pub const NOTICE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long what had failed before the start waits for a notice, unless more fails. It was told of
+/// then, as a rule, and what restarts again and again must not tell of it each time. Also the
+/// longest pause before a notice that was refused is tried again.
+pub const OLD_NOTICE_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// From a try that found nobody there to the next that a link which has come up causes.
+const LINK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What was configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How often the next hop is tried without being asked.
+    pub retry: Every,
+    /// From one answer of the holder to the next request; none: there is no holder.
+    pub wake_up: Option<Duration>,
+}
+
+/// What the caller counts; asked for with each question, so that nothing is known twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stand {
+    /// Messages that wait for the next hop.
+    pub waiting: u32,
+    /// Whether some of them came since a queue run went through all that waited.
+    pub fresh: bool,
+    /// Messages that somebody is to be told of; 0 where nobody is.
+    pub failed: u32,
+}
+
+/// Why something is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The next hop asked for its mail.
+    Asked,
+    /// The holder is to be asked for ours.
+    WakeUp,
+    /// The next hop did not serve us, or was not there.
+    Retry,
+    /// The next hop put off some messages, and their pause is over.
+    PutOff,
+    /// Mail has come.
+    Arrived,
+    /// Mail has failed, and nobody was told.
+    Notice,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// When; it may be past.
+    pub at: Instant,
+    /// Why. [`Cause::WakeUp`] means a request to the holder, anything else a queue run.
+    pub cause: Cause,
+}
+
+/// What a queue run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went through all that it was to try.
+    Done {
+        /// Whether some messages have to wait.
+        put_off: bool,
+    },
+    /// The next hop did not serve us.
+    Failed {
+        /// How.
+        how: Failed,
+        /// Whether it took, or refused for good, any message before.
+        moved: bool,
+    },
+}
+
+/// When a carrier connects.
+#[derive(Debug)]
+pub struct Agenda {
+    rules: Rules,
+    ladder: Ladder,
+    /// The next run through all mail; never: only what comes, or when asked.
+    run: Due,
+    /// How the last run failed. While one is due again, new mail waits with the rest.
+    away: Option<Failed>,
+    /// Runs that failed since somebody was there, without those of the ladder.
+    failures: u32,
+    /// Whether the last run failed, and the next one is not one of a few that follow soon.
+    is_long_away: bool,
+    /// When the last run ended.
+    idle_since: Instant,
+    wake_up_at: Instant,
+    /// When the last request ended.
+    wake_up_tried: Instant,
+    /// Requests that the holder did not answer, in a row.
+    unanswered: u32,
+    /// The count that was told last.
+    told: u32,
+    /// When that count is told again.
+    remind_at: Instant,
+    /// When another may be told at the earliest.
+    notice_at: Instant,
+    /// Notices that were refused, in a row.
+    unheard: u32,
+}
+
+const NEVER: Due = Due { at: Instant::FAR, cause: Cause::Retry };
+
+impl Agenda {
+    /// After a start: what waits is tried, and the holder asked, at once; but nobody is told again
+    /// at once of what had failed before.
+    pub const fn new(rules: Rules, stand: Stand, now: Instant) -> Self {
+        let run = match rules.retry {
+            Every::Interval(_) => Due { at: now, cause: Cause::Retry },
+            Every::Never => NEVER,
+        };
+        let wake_up_at = if rules.wake_up.is_some() { now } else { Instant::FAR };
+        Self {
+            rules,
+            ladder: Ladder::new(),
+            run,
+            away: None,
+            failures: 0,
+            is_long_away: false,
+            idle_since: now,
+            wake_up_at,
+            wake_up_tried: now,
+            unanswered: 0,
+            told: stand.failed,
+            remind_at: now.after(OLD_NOTICE_AFTER),
+            notice_at: now,
+            unheard: 0,
+        }
+    }
+
+    /// What is due next. It changes only with `stand`, and behind the calls below.
+    pub fn next(&self, stand: Stand) -> Option<Due> {
+        let of_mail = [self.run, self.arrived(stand)].into_iter().filter(|_| stand.waiting > 0);
+        let wake_up = Due { at: self.wake_up_at, cause: Cause::WakeUp };
+        let others = [wake_up, self.notice(stand)];
+        // What has been due for longest: so none is overtaken for ever.
+        let next = of_mail.chain(others).min_by_key(|due| due.at);
+        next.filter(|due| due.at < Instant::FAR)
+    }
+
+    fn arrived(&self, stand: Stand) -> Due {
+        let goes = stand.fresh && self.away.is_none() && self.rules.retry != Every::Never;
+        Due { at: if goes { self.idle_since } else { Instant::FAR }, cause: Cause::Arrived }
+    }
+
+    /// Where mail goes on demand only, notices go with it.
+    fn notice(&self, stand: Stand) -> Due {
+        let at = match (self.rules.retry, self.away) {
+            (Every::Never, _) => Instant::FAR,
+            (Every::Interval(_), None) => self.notice_at(stand),
+            (Every::Interval(_), Some(_)) => self.notice_at(stand).max(self.run.at),
+        };
+        Due { at, cause: Cause::Notice }
+    }
+
+    fn notice_at(&self, stand: Stand) -> Instant {
+        match stand.failed {
+            0 => Instant::FAR,
+            failed if failed == self.told => self.notice_at.max(self.remind_at),
+            _ => self.notice_at,
+        }
+    }
+
+    /// Whether a connection that is open now is to take a notice along.
+    pub fn wants_notice(&self, stand: Stand, now: Instant) -> bool {
+        now >= self.notice_at(stand)
+    }
+
+    /// Whether the next hop has been away for so long that what is too old may be given up: mail
+    /// is not while a few more tries follow soon.
+    pub const fn is_long_away(&self) -> bool {
+        self.is_long_away
+    }
+
+    /// The next hop asked for its mail, or a person for it to be sent.
+    pub fn asked(&mut self, stand: Stand, now: Instant) {
+        // The run before has taken what was asked for.
+        if stand.waiting == 0 {
+            return;
+        }
+        if let Some(at) = self.ladder.asked(now) {
+            let at = at.max(self.idle_since.after(TRY_INTERVAL));
+            if at < self.run.at {
+                self.run = Due { at, cause: Cause::Asked };
+            }
+        }
+    }
+
+    /// Our link was down, and is up again: whoever was not there may be now.
+    pub fn link_up(&mut self, now: Instant) {
+        if self.away == Some(Failed::Absent) && self.run.at < Instant::FAR {
+            let at = now.max(self.idle_since.after(LINK_INTERVAL));
+            self.run.at = self.run.at.min(at);
+        }
+        if self.unanswered > 0 {
+            let at = now.max(self.wake_up_tried.after(LINK_INTERVAL));
+            self.wake_up_at = self.wake_up_at.min(at);
+        }
+    }
+
+    /// The queue run that was due for `cause` is over. `random` is one uniformly distributed value.
+    pub fn run_ended(&mut self, cause: Cause, outcome: Outcome, now: Instant, random: u32) {
+        self.idle_since = now;
+        match outcome {
+            Outcome::Done { put_off } => self.was_served(cause, put_off, now, random),
+            Outcome::Failed { how, moved } => self.was_not_served(cause, how, moved, now, random),
+        }
+    }
+
+    fn was_served(&mut self, cause: Cause, put_off: bool, now: Instant, random: u32) {
+        (self.ladder, self.away) = (Ladder::new(), None);
+        (self.failures, self.is_long_away) = (0, false);
+        let next = match self.rules.retry {
+            Every::Interval(every) if put_off => {
+                Due { at: now.after(jittered(every, random)), cause: Cause::PutOff }
+            }
+            Every::Interval(_) | Every::Never => NEVER,
+        };
+        // A run through what had come leaves what was put off before where it is.
+        let is_of_all = !matches!(cause, Cause::Arrived | Cause::Notice);
+        if is_of_all || next.at < self.run.at {
+            self.run = next;
+        }
+    }
+
+    fn was_not_served(
+        &mut self,
+        cause: Cause,
+        how: Failed,
+        moved: bool,
+        now: Instant,
+        random: u32,
+    ) {
+        if moved {
+            self.failures = 0;
+            if self.ladder.is_running() || cause == Cause::Asked {
+                self.ladder = Ladder::new();
+                let _at_once = self.ladder.asked(now);
+            }
+        }
+        self.away = Some(how);
+        let soon = self.ladder.failed(how, now);
+        let (next, is_long_away) = match (soon, self.rules.retry) {
+            (Some(pause), _) => (Due { at: now.after(pause), cause: Cause::Asked }, false),
+            (None, Every::Never) => (NEVER, true),
+            (None, Every::Interval(every)) => {
+                self.failures = self.failures.saturating_add(1);
+                // One that turns us away after it has taken some was reached over a poor link.
+                let pause = match how {
+                    Failed::TurnedAway if !moved => every,
+                    Failed::TurnedAway | Failed::Absent => growing(self.failures).min(every),
+                };
+                let at = now.after(jittered(pause, random));
+                (Due { at, cause: Cause::Retry }, pause == every)
+            }
+        };
+        (self.run, self.is_long_away) = (next, is_long_away);
+    }
+
+    /// The request to the holder is over; whether it answered, whatever it said.
+    pub fn wake_up_ended(&mut self, answered: bool, now: Instant, random: u32) {
+        let Some(every) = self.rules.wake_up else { return };
+        self.wake_up_tried = now;
+        self.unanswered = if answered { 0 } else { self.unanswered.saturating_add(1) };
+        let pause = match self.unanswered {
+            // Not sooner: a holder may count how often it is asked.
+            0 => every,
+            unanswered => jittered(growing(unanswered).min(every), random),
+        };
+        self.wake_up_at = now.after(pause);
+    }
+
+    /// A notice of `stand` was taken by the next hop, or refused.
+    pub fn notice_ended(&mut self, taken: bool, stand: Stand, now: Instant) {
+        if taken {
+            (self.told, self.remind_at, self.unheard) = (stand.failed, Instant::FAR, 0);
+            self.notice_at = now.after(NOTICE_INTERVAL);
+        } else {
+            let pause = NOTICE_INTERVAL.saturating_mul(2_u32.saturating_pow(self.unheard));
+            self.unheard = self.unheard.saturating_add(1);
+            self.notice_at = now.after(pause.min(OLD_NOTICE_AFTER));
+        }
+    }
+}
