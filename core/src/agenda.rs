@@ -25,7 +25,7 @@
 
 use core::time::Duration;
 
-use crate::ladder::{Failed, Ladder, TRY_INTERVAL};
+use crate::ladder::{Ladder, Missed, TRY_INTERVAL};
 use crate::retry::{Every, growing, jittered};
 use crate::time::Instant;
 
@@ -95,7 +95,7 @@ pub enum Outcome {
     /// The next hop did not serve us.
     Failed {
         /// How.
-        how: Failed,
+        how: Missed,
         /// Whether it took, or refused for good, any message before.
         moved: bool,
     },
@@ -109,7 +109,7 @@ pub struct Agenda {
     /// The next run through all mail; never: only what comes, or when asked.
     run: Due,
     /// How the last run failed. While one is due again, new mail waits with the rest.
-    away: Option<Failed>,
+    away: Option<Missed>,
     /// Runs that failed since somebody was there, without those of the ladder.
     failures: u32,
     /// Whether the last run failed, and the next one is not one of a few that follow soon.
@@ -220,7 +220,7 @@ impl Agenda {
 
     /// Our link was down, and is up again: whoever was not there may be now.
     pub fn link_up(&mut self, now: Instant) {
-        if self.away == Some(Failed::Absent) && self.run.at < Instant::FAR {
+        if self.away == Some(Missed::Absent) && self.run.at < Instant::FAR {
             let at = now.max(self.idle_since.after(LINK_INTERVAL));
             self.run.at = self.run.at.min(at);
         }
@@ -258,7 +258,7 @@ impl Agenda {
     fn was_not_served(
         &mut self,
         cause: Cause,
-        how: Failed,
+        how: Missed,
         moved: bool,
         now: Instant,
         random: u32,
@@ -279,8 +279,8 @@ impl Agenda {
                 self.failures = self.failures.saturating_add(1);
                 // One that turns us away after it has taken some was reached over a poor link.
                 let pause = match how {
-                    Failed::TurnedAway if !moved => every,
-                    Failed::TurnedAway | Failed::Absent => growing(self.failures).min(every),
+                    Missed::TurnedAway if !moved => every,
+                    Missed::TurnedAway | Missed::Absent => growing(self.failures).min(every),
                 };
                 let at = now.after(jittered(pause, random));
                 (Due { at, cause: Cause::Retry }, pause == every)

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use postern_core::retry::{Every, Next, Policy};
+use postern_core::retry::{Every, Next, Policy, growing};
 use proptest::prelude::*;
 
 const HALF_HOUR: Duration = Duration::from_secs(30 * 60);
@@ -40,6 +40,14 @@ fn the_age_decides_to_the_millisecond() {
     assert_ne!(POLICY.next(9, Some(just_before), 0), Next::GiveUp);
     assert_eq!(POLICY.next(9, Some(FIVE_DAYS), 0), Next::GiveUp);
     assert_ne!(POLICY.next(9, None, 0), Next::GiveUp, "nothing expires while the time is unknown");
+}
+
+#[test]
+fn growing_pauses_are_those_of_a_ruler() {
+    let minutes: Vec<u64> = (1..=7).map(|failures| growing(failures).as_secs() / 60).collect();
+    assert_eq!(minutes, [1, 2, 5, 10, 20, 50, 100]);
+    assert!(growing(u32::MAX) > growing(30), "and never overflow");
+    assert_eq!(growing(0), growing(1));
 }
 
 proptest! {

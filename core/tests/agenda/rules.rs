@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_core::agenda::{Agenda, Cause, Due, Outcome, Rules, Stand};
-use postern_core::ladder::Failed;
+use postern_core::ladder::Missed;
 use postern_core::retry::Every;
 use postern_core::time::Instant;
 
@@ -28,7 +28,7 @@ fn on_demand() -> Agenda {
     agenda(Every::Never)
 }
 
-const fn failed(how: Failed) -> Outcome {
+const fn failed(how: Missed) -> Outcome {
     Outcome::Failed { how, moved: false }
 }
 
@@ -59,22 +59,22 @@ fn what_waits_at_the_start_is_tried_unless_it_goes_on_demand() {
 #[test]
 fn a_host_that_is_away_is_tried_after_growing_pauses_up_to_the_interval() {
     let mut agenda = agenda(Every::Interval(EVERY));
-    let pauses = pauses(&mut agenda, failed(Failed::Absent), 8);
+    let pauses = pauses(&mut agenda, failed(Missed::Absent), 8);
     assert_eq!(pauses, [0, 60, 120, 300, 600, 1200, 1800, 1800]);
     let mut hurried = self::agenda(Every::Interval(Duration::from_secs(30)));
-    assert_eq!(self::pauses(&mut hurried, failed(Failed::Absent), 3), [0, 30, 30]);
+    assert_eq!(self::pauses(&mut hurried, failed(Missed::Absent), 3), [0, 30, 30]);
 }
 
 #[test]
 fn one_that_turns_us_away_is_left_alone_for_the_interval() {
     let mut agenda = agenda(Every::Interval(EVERY));
-    assert_eq!(pauses(&mut agenda, failed(Failed::TurnedAway), 3), [0, 1800, 1800]);
+    assert_eq!(pauses(&mut agenda, failed(Missed::TurnedAway), 3), [0, 1800, 1800]);
 }
 
 #[test]
 fn one_that_has_taken_some_over_a_poor_link_is_tried_again_soon() {
     let mut agenda = agenda(Every::Interval(EVERY));
-    let moved = Outcome::Failed { how: Failed::TurnedAway, moved: true };
+    let moved = Outcome::Failed { how: Missed::TurnedAway, moved: true };
     assert_eq!(pauses(&mut agenda, moved, 3), [0, 60, 60]);
 }
 
@@ -87,7 +87,7 @@ fn new_mail_goes_at_once_unless_the_host_did_not_serve_us() {
     assert_eq!(agenda.next(fresh).map(|due| due.cause), Some(Cause::Arrived));
     agenda.run_ended(Cause::Arrived, Outcome::Done { put_off: true }, at(100), MIDDLE);
     assert_eq!(next(&agenda), Some((Cause::PutOff, 1810)), "what was put off first keeps its time");
-    agenda.run_ended(Cause::Arrived, failed(Failed::TurnedAway), at(200), MIDDLE);
+    agenda.run_ended(Cause::Arrived, failed(Missed::TurnedAway), at(200), MIDDLE);
     assert_eq!(agenda.next(fresh).map(|due| due.cause), Some(Cause::Retry), "all of it waits");
     agenda.run_ended(Cause::Retry, Outcome::Done { put_off: false }, at(2000), MIDDLE);
     assert_eq!(next(&agenda), None, "all of it went");
@@ -100,8 +100,8 @@ fn a_host_that_asks_is_tried_by_the_ladder() {
         agenda.run_ended(Cause::Retry, Outcome::Done { put_off: false }, at(0), MIDDLE);
         agenda.asked(waiting(1), at(100));
         assert_eq!(next(&agenda), Some((Cause::Asked, 100)));
-        agenda.run_ended(Cause::Asked, failed(Failed::Absent), at(100), MIDDLE);
-        let tries = pauses(&mut agenda, failed(Failed::Absent), 7);
+        agenda.run_ended(Cause::Asked, failed(Missed::Absent), at(100), MIDDLE);
+        let tries = pauses(&mut agenda, failed(Missed::Absent), 7);
         assert_eq!(tries[1..], [2, 5, 10, 30, 60, 120]);
         let over = at(100 + 1 + 2 + 5 + 10 + 30 + 60 + 120);
         assert_eq!(agenda.next(waiting(1)).map(|due| due.at.millis_since(over) / 1000), then);
@@ -113,9 +113,9 @@ fn a_connection_that_broke_behind_a_message_begins_the_ladder_anew() {
     let mut agenda = on_demand();
     agenda.asked(waiting(5), at(100));
     for now in [100, 101] {
-        agenda.run_ended(Cause::Asked, failed(Failed::Absent), at(now), MIDDLE);
+        agenda.run_ended(Cause::Asked, failed(Missed::Absent), at(now), MIDDLE);
     }
-    let moved = Outcome::Failed { how: Failed::Absent, moved: true };
+    let moved = Outcome::Failed { how: Missed::Absent, moved: true };
     agenda.run_ended(Cause::Asked, moved, at(110), MIDDLE);
     assert_eq!(next(&agenda), Some((Cause::Asked, 111)));
 }
@@ -148,7 +148,7 @@ fn too_old_mail_is_given_up_only_when_no_try_follows_soon() {
     let mut agenda = agenda(Every::Interval(EVERY));
     let mut given_up = Vec::new();
     for now in 1..=6 {
-        agenda.run_ended(Cause::Retry, failed(Failed::Absent), at(now * 2000), MIDDLE);
+        agenda.run_ended(Cause::Retry, failed(Missed::Absent), at(now * 2000), MIDDLE);
         given_up.push(agenda.is_long_away());
     }
     assert_eq!(given_up, [false, false, false, false, false, true]);
@@ -158,10 +158,10 @@ fn too_old_mail_is_given_up_only_when_no_try_follows_soon() {
     let mut agenda = on_demand();
     agenda.asked(waiting(1), at(10));
     for now in 0..7 {
-        agenda.run_ended(Cause::Asked, failed(Failed::Absent), at(20 + now), MIDDLE);
+        agenda.run_ended(Cause::Asked, failed(Missed::Absent), at(20 + now), MIDDLE);
         assert!(!agenda.is_long_away());
     }
-    agenda.run_ended(Cause::Asked, failed(Failed::Absent), at(30), MIDDLE);
+    agenda.run_ended(Cause::Asked, failed(Missed::Absent), at(30), MIDDLE);
     assert!(agenda.is_long_away());
 }
 
@@ -171,14 +171,14 @@ fn a_link_that_comes_up_causes_a_try_a_minute_at_most() {
     let mut agenda = Agenda::new(rules, waiting(1), at(0));
     agenda.link_up(at(0));
     for now in [1000, 2000, 3000, 4000, 5000] {
-        agenda.run_ended(Cause::Retry, failed(Failed::Absent), at(now), MIDDLE);
+        agenda.run_ended(Cause::Retry, failed(Missed::Absent), at(now), MIDDLE);
         agenda.wake_up_ended(false, at(now), MIDDLE);
     }
     assert_eq!(next(&agenda), Some((Cause::Retry, 6200)));
     agenda.link_up(at(5010));
     assert_eq!(next(&agenda), Some((Cause::Retry, 5060)));
     assert_eq!(agenda.next(waiting(0)), Some(Due { at: at(5060), cause: Cause::WakeUp }));
-    agenda.run_ended(Cause::Retry, failed(Failed::TurnedAway), at(5060), MIDDLE);
+    agenda.run_ended(Cause::Retry, failed(Missed::TurnedAway), at(5060), MIDDLE);
     agenda.wake_up_ended(true, at(5060), MIDDLE);
     agenda.link_up(at(5200));
     assert_eq!(next(&agenda), Some((Cause::Retry, 6860)), "who was there is left alone");
@@ -245,7 +245,7 @@ fn a_notice_that_is_refused_is_tried_again_after_longer_and_longer() {
 #[test]
 fn a_notice_waits_for_a_host_that_is_away_and_is_no_reason_to_call_one_that_goes_on_demand() {
     let mut away = agenda(Every::Interval(EVERY));
-    away.run_ended(Cause::Arrived, failed(Failed::TurnedAway), at(100), MIDDLE);
+    away.run_ended(Cause::Arrived, failed(Missed::TurnedAway), at(100), MIDDLE);
     assert_eq!(away.next(told(1)).map(|due| due.at.as_millis().div_ceil(1000)), Some(1900));
     let on_demand = on_demand();
     assert_eq!(on_demand.next(told(1)), None);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postern_core::agenda::{Agenda, Cause, Outcome, Rules, Stand};
-use postern_core::ladder::Failed;
+use postern_core::ladder::Missed;
 use postern_core::retry::Every;
 use postern_core::time::Instant;
 
@@ -185,8 +185,8 @@ impl World {
                 let put_off = tried.map(|mail| mail.1 = true).count() > 0;
                 Outcome::Done { put_off }
             }
-            Hop::TurnsAway => Outcome::Failed { how: Failed::TurnedAway, moved: false },
-            Hop::Away => Outcome::Failed { how: Failed::Absent, moved: false },
+            Hop::TurnsAway => Outcome::Failed { how: Missed::TurnedAway, moved: false },
+            Hop::Away => Outcome::Failed { how: Missed::Absent, moved: false },
         };
         let is_served = matches!(outcome, Outcome::Done { .. });
         if is_served && self.agenda.wants_notice(self.stand(), Instant::from_millis(begun)) {

@@ -55,7 +55,7 @@ pub struct Settings<'s> {
     pub holder: Option<Holder<'s>>,
     /// The hardware address that is woken before a delivery.
     pub wake_on_lan: Option<[u8; 6]>,
-    /// Who is told, once a day, of mail that was refused or expired; empty: nobody.
+    /// Who is told, once a change, of mail that was refused or expired; empty: nobody.
     pub failed_to: &'s str,
     /// The SNTP server that tells the time (RFC 5905 §14); empty: none.
     pub time_server: &'s str,

@@ -227,8 +227,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         if self.has_failed { Err(Fault::Failed) } else { Ok(()) }
     }
 
-    /// The message of this id.
-    pub(crate) async fn find(&mut self, id: MessageId) -> Result<Message, Fault<C::Error>> {
+    /// The message of this id; [`Fault::NoSuchMessage`] when it was removed or replaced.
+    pub async fn find(&mut self, id: MessageId) -> Result<Message, Fault<C::Error>> {
         self.check_ready()?;
         let is_message = self.medium.geometry.has_extent(id.head())
             && self.map.state(&mut self.medium, id.head()).await? == State::Head;

@@ -39,6 +39,10 @@ pub(crate) enum Failure {
     TimedOut,
     /// The host does not serve us, by a reply with this code.
     Refused(u16),
+    /// It gave its verdict on a message before that had ended. The connection is of no further use.
+    RefusedEarly,
+    /// It does not offer what it was to be asked for.
+    NotOffered,
     /// What the host said makes no sense there, or ended the dialogue.
     Nonsense,
     /// The message can't be read from the card.
@@ -70,14 +74,17 @@ impl From<Unsent<Self, Answer, Error>> for Failure {
     }
 }
 
-/// What is kept of each reply: its code.
+/// What is kept of each reply.
 pub(crate) struct Answer {
     pub(crate) code: u16,
+    /// Whether it is said of one mailbox (RFC 3463 §3.3), so that the host may take other mail.
+    pub(crate) is_of_mailbox: bool,
 }
 
 impl From<Reply<'_>> for Answer {
     fn from(reply: Reply<'_>) -> Self {
-        Self { code: reply.code() }
+        let is_of_mailbox = reply.enhanced().is_some_and(|status| status.subject == 2);
+        Self { code: reply.code(), is_of_mailbox }
     }
 }
 

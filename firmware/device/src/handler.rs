@@ -149,7 +149,8 @@ impl<'s, C: Card> SessionHandler<'s, C> {
     async fn keep(&mut self) -> Result<(), Fault<C::Error>> {
         let mut storage = self.shared.storage.lock().await;
         let draft = self.transaction.take_draft().expect("core ends a message that was begun");
-        storage.store.commit(draft).await?;
+        let id = storage.store.commit(draft).await?;
+        self.shared.fresh.borrow_mut().add(id);
         self.shared.recount(&storage.store);
         self.shared.arrived.signal(());
         Ok(())

@@ -24,6 +24,7 @@ mod channel;
 mod clock;
 mod connector;
 mod dialogue;
+mod fresh;
 mod handler;
 mod limiter;
 mod memory;

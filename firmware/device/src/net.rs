@@ -98,6 +98,11 @@ impl<'n> Net<'n> {
         }
     }
 
+    /// Whether there are both.
+    pub(crate) fn is_up(&self) -> bool {
+        self.0.is_link_up() && self.0.is_config_up()
+    }
+
     /// Waits until one of them is gone.
     pub(crate) async fn down(&self) {
         select(self.0.wait_link_down(), self.0.wait_config_down()).await;

@@ -1,48 +1,36 @@
 //! Telling somebody of the mail that stays on the card.
 
-use core::time::Duration;
-
 use postern_card::Card;
-use postern_core::client::{Mail, Need, Recipient};
-use postern_core::drive::deliver::Turn;
+use postern_core::client::{Event, Mail, Need, Recipient};
+use postern_core::drive::deliver::{Sent, Turn};
 use postern_core::envelope::{Body, Notify, Ret};
 use postern_core::notice::Notice;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{Out, Text};
 
-use crate::dialogue::{Dialogue, Failure};
-use crate::log::info;
+use crate::dialogue::{Answer, Dialogue, Failure, text};
+use crate::log::{info, warning};
 use crate::shared::Shared;
 use crate::transfer::Content;
 
-/// How often at most.
-pub(crate) const EVERY: Duration = Duration::from_secs(24 * 3600);
-
-/// Whether there is anything to tell, and anybody to be told.
-pub(crate) fn is_wanted<C: Card>(shared: &Shared<'_, C>) -> bool {
-    !shared.settings.failed_to.is_empty() && shared.failed.get() > 0
-}
-
-/// Sends the notice over a connection to the next hop. It has no sender, so that it is never
-/// answered (RFC 5321 §4.5.5), and nothing is kept of it: the next one says the same.
+/// Sends the notice over a connection to the next hop, and returns whether that took it. It has no
+/// sender, so that it is never answered (RFC 5321 §4.5.5), and nothing is kept of it: the next one
+/// says the same.
 pub(crate) async fn send<C: Card>(
     shared: &Shared<'_, C>,
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let length = compose(shared, piece)?;
     let to = Recipient {
         forward_path: shared.settings.failed_to.as_bytes(),
         params: RcptParams { notify: Notify::NEVER, orcpt: None },
     };
-    let mut begun = false;
+    let (mut begun, mut taken) = (false, false);
     loop {
         let turn = dialogue.next().await?;
         let answered = match turn {
-            Turn::Need(Need::Transaction) if begun => {
-                info!("told of the mail that failed");
-                return Ok(());
-            }
+            Turn::Need(Need::Transaction) if begun => return Ok(taken),
             Turn::Need(Need::Transaction) => {
                 begun = true;
                 dialogue.call(|client, out| client.mail(&mail(length), out))
@@ -52,15 +40,42 @@ pub(crate) async fn send<C: Card>(
             }
             Turn::Need(Need::Recipient { .. }) => dialogue.call(|client, _| client.rcpt_end()),
             Turn::Need(Need::Body) => {
-                // What it says of the notice is nothing to us, and a refusal ends the dialogue.
                 let mut text = Content::text(shared, piece, length);
-                let _answer = dialogue.send_message(&mut text).await?;
+                if let Sent::Refused(event) = dialogue.send_message(&mut text).await? {
+                    return Ok(is_taken(&event, dialogue));
+                }
                 Ok(())
             }
             Turn::Need(_) => return Err(Failure::Nonsense),
-            Turn::Event(_) => Ok(()),
+            Turn::Event(event) => {
+                taken = is_taken(&event, dialogue);
+                Ok(())
+            }
         };
         answered.map_err(|_| Failure::Nonsense)?;
+    }
+}
+
+/// Whether the next hop took the notice so far, by what it said last.
+fn is_taken(event: &Event<Answer>, dialogue: &Dialogue<'_, '_>) -> bool {
+    match event {
+        Event::Message(Answer { code, .. })
+        | Event::Delivered { reply: Answer { code, .. }, .. }
+            if code / 100 == 2 =>
+        {
+            info!("told of the mail that failed");
+            true
+        }
+        Event::MailRefused(reply)
+        | Event::Recipient { reply, .. }
+        | Event::Message(reply)
+        | Event::Delivered { reply, .. } => {
+            if reply.code / 100 != 2 {
+                warning!("the notice was refused: {=[u8]:a}", text(dialogue).as_slice());
+            }
+            false
+        }
+        Event::Greeting(_) | Event::Etrn(_) => false,
     }
 }
 

@@ -5,9 +5,10 @@ use core::time::Duration;
 use embassy_futures::select::{Either4, select4};
 use postern_card::Card;
 use postern_card::settings::{self, Holder};
-use postern_core::client::{Event, Need, Protocol};
+use postern_core::agenda::{Agenda, Cause, Due, Outcome, Rules, Stand};
+use postern_core::client::{CallError, Event, Need, Protocol};
 use postern_core::drive::deliver;
-use postern_core::retry::{Every, Next, Policy};
+use postern_core::retry::{Every, Policy};
 use postern_core::time::Instant;
 
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::log::info;
 use crate::memory::OutgoingMemory;
 use crate::net::{Net, Socket};
 use crate::notice;
-use crate::queue_run::QueueRun;
+use crate::queue_run::{QueueRun, Scope};
 use crate::shared::{Shared, SharedDatagrams};
 
 /// The one task that connects to others.
@@ -26,14 +27,9 @@ pub(crate) struct Outgoing<'o, 's, 'n, C: Card> {
     net: Net<'n>,
     connector: Connector<'o, 'n>,
     room: Room<'n>,
-    /// Queue runs in a row that did not deliver what they should.
-    attempts: u32,
-    /// When the next hop is tried again by itself.
-    retry_at: Instant,
-    /// When the holder is asked next.
-    ask_at: Instant,
-    /// When the next notice may be sent.
-    notice_at: Instant,
+    agenda: Agenda,
+    /// What the next run through all goes over.
+    all: Scope,
 }
 
 /// Octets for the client.
@@ -52,88 +48,67 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
     ) -> Self {
         let OutgoingMemory { receive, send, input, output, piece } = memory;
         let socket = Socket::new(net, receive, send);
-        let start = Instant::from_millis(0);
-        let when = |wanted: bool| if wanted { start } else { Instant::FAR };
+        let wake_up = shared.settings.holder.as_ref().map(|holder| seconds(holder.every_s));
+        let rules = Rules { retry: policy(shared).every, wake_up };
         Self {
             shared,
             net,
             connector: Connector { net, datagrams, socket },
             room: Room { input, output, piece },
-            attempts: 0,
-            retry_at: when(shared.settings.retry_every_s.is_some()),
-            ask_at: when(shared.settings.holder.is_some()),
-            notice_at: start,
+            agenda: Agenda::new(rules, stand(shared), clock::now()),
+            all: Scope::FIRST,
         }
     }
 
-    /// Connects when mail arrives or is asked for, and when a retry or an ETRN is due.
+    /// Connects when the agenda says so.
     pub(crate) async fn run(&mut self) -> ! {
         loop {
-            self.net.up().await;
+            if !self.net.is_up() {
+                self.net.up().await;
+                self.agenda.link_up(clock::now());
+            }
             let shared = self.shared;
-            let (arrived, released) = (shared.arrived.wait(), shared.released.wait());
-            let (retry, ask) = (clock::until(self.release_at()), clock::until(self.ask_at));
-            match select4(released, ask, retry, arrived).await {
-                // The run before has taken this message, or what was asked for.
-                Either4::First(()) | Either4::Fourth(()) if shared.waiting.get() == 0 => {}
-                Either4::First(()) | Either4::Third(()) => self.release().await,
-                Either4::Second(()) => self.ask_holder().await,
-                // While a retry is due later, or mail goes on demand only, new mail waits too.
-                Either4::Fourth(()) if self.attempts == 0 && self.retries() => {
-                    self.release().await;
-                }
-                Either4::Fourth(()) => {}
+            let due = self.agenda.next(stand(shared));
+            let wait = clock::until(due.map_or(Instant::FAR, |due| due.at));
+            let asked = shared.released.wait();
+            match select4(wait, asked, shared.arrived.wait(), self.net.down()).await {
+                Either4::First(()) => match due {
+                    Some(Due { cause: Cause::WakeUp, .. }) => self.ask_holder().await,
+                    Some(Due { cause, .. }) => self.release(cause).await,
+                    None => {}
+                },
+                Either4::Second(()) => self.agenda.asked(stand(shared), clock::now()),
+                // What came is counted already.
+                Either4::Third(()) | Either4::Fourth(()) => {}
             }
         }
     }
 
-    fn retries(&self) -> bool {
-        self.shared.settings.retry_every_s.is_some()
-    }
-
-    /// When the next hop is to be connected to, though nobody asks.
-    fn release_at(&self) -> Instant {
-        if self.shared.waiting.get() > 0 {
-            self.retry_at
-        } else if notice::is_wanted(self.shared) {
-            self.retry_at.max(self.notice_at)
-        } else {
-            Instant::FAR
-        }
-    }
-
-    /// Makes a queue run, and sets when the next one is due.
-    async fn release(&mut self) {
+    /// Makes a queue run.
+    async fn release(&mut self, cause: Cause) {
         self.shared.releasing.set(true);
-        let run = self.run_queue().await;
+        let outcome = self.run_queue(cause).await;
         self.shared.releasing.set(false);
-        if let Err(failure) = run {
-            info!("the next hop did not take the mail: {}", failure);
+        self.agenda.run_ended(cause, outcome, clock::now(), self.shared.random.u32());
+        if self.agenda.is_long_away() {
+            let policy = policy(self.shared);
+            let mut run = QueueRun::new(self.shared, policy, Scope::FIRST, self.room.piece);
+            // A fault of the card ends this boot; what can't be read stays.
+            let _faulty = run.expire().await;
         }
-        self.attempts = if run == Ok(true) { 0 } else { self.attempts.saturating_add(1) };
-        self.retry_at = match self.policy().next(self.attempts, None, self.shared.random.u32()) {
-            Next::After(pause) => clock::now().after(pause),
-            Next::WhenAsked | Next::GiveUp => Instant::FAR,
-        };
     }
 
-    fn policy(&self) -> Policy {
-        let settings = self.shared.settings;
-        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
-        let every = settings.retry_every_s.map_or(Every::Never, |s| Every::Interval(seconds(s)));
-        Policy { every, expire_after: seconds(settings.expire_after_s) }
-    }
-
-    /// Tries everything once, and returns whether the next run need not be put off.
-    async fn run_queue(&mut self) -> Result<bool, Failure> {
-        let (shared, policy) = (self.shared, self.policy());
+    /// Tries what is to be tried for this cause, once.
+    async fn run_queue(&mut self, cause: Cause) -> Outcome {
+        let shared = self.shared;
+        let is_fresh = matches!(cause, Cause::Arrived | Cause::Notice);
+        let is_listed = shared.fresh.borrow().is_complete();
+        let scope = if is_fresh && is_listed { Scope::Fresh } else { self.all };
         let Room { input, output, piece } = &mut self.room;
-        let mut run = QueueRun::new(shared, policy, piece);
-        loop {
+        let mut run = QueueRun::new(shared, policy(shared), scope, piece);
+        let passed = loop {
             if let Err(failure) = self.connector.reach_next_hop(shared.settings).await {
-                // What is too old is given up even when nobody can be reached.
-                run.expire().await?;
-                return Err(failure);
+                break Err(failure);
             }
             let protocol = match shared.settings.next_hop.protocol {
                 settings::Protocol::Smtp => Protocol::Smtp,
@@ -142,34 +117,44 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
             let (socket, hostname) = (&mut self.connector.socket, shared.config.hostname);
             let mut dialogue = dialogue::begin(socket, hostname, protocol, input, output);
             match run.pass_on(&mut dialogue).await {
-                Ok(()) => {
-                    let is_clear = run.end().await;
-                    let told = tell(shared, &mut self.notice_at, &mut dialogue, piece).await;
+                Ok(passed) => {
+                    let (outcome, all) = run.end(Ok(passed)).await;
+                    tell(shared, &mut self.agenda, &mut dialogue, piece).await;
                     dialogue.quit().await;
                     self.connector.socket.close().await;
-                    return told.map(|()| is_clear);
+                    self.all = all;
+                    return outcome;
                 }
-                // The host drops the message that was not ended. The next connection goes on behind
-                // it.
-                Err(Failure::Unreadable) => self.connector.socket.close().await,
+                // The host drops a message that was not ended.
                 Err(failure) => {
                     self.connector.socket.close().await;
-                    // Over a poor link each run may deliver a few messages of a long queue: that
-                    // is no reason to wait longer.
-                    return if run.has_moved() { Ok(true) } else { Err(failure) };
+                    if let Some(passed) = run.connection_failed(failure).await {
+                        break passed;
+                    }
                 }
             }
+        };
+        if let Err(failure) = passed {
+            info!("the next hop did not take the mail: {}", failure);
         }
+        let (outcome, all) = run.end(passed).await;
+        self.all = all;
+        outcome
     }
 
     /// Asks the holder for all that it holds for us.
     async fn ask_holder(&mut self) {
         let Some(holder) = &self.shared.settings.holder else { return };
-        if let Err(failure) = self.ask(holder).await {
-            info!("the holder was not asked: {}", failure);
-        }
+        let answered = match self.ask(holder).await {
+            Ok(()) => true,
+            Err(failure) => {
+                info!("the holder was not asked: {}", failure);
+                // One that can't be asked can't be in a minute either.
+                failure == Failure::NotOffered
+            }
+        };
         self.connector.socket.close().await;
-        self.ask_at = clock::now().after(Duration::from_secs(u64::from(holder.every_s)));
+        self.agenda.wake_up_ended(answered, clock::now(), self.shared.random.u32());
     }
 
     async fn ask(&mut self, holder: &Holder<'_>) -> Result<(), Failure> {
@@ -183,7 +168,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
                 deliver::Turn::Need(Need::Transaction) => {
                     let Some(name) = names.next() else { break };
                     let asked = dialogue.call(|client, out| client.etrn(name.as_bytes(), out));
-                    asked.map_err(|_| Failure::Refused(502))?;
+                    asked.map_err(|_: CallError| Failure::NotOffered)?;
                 }
                 deliver::Turn::Event(Event::Etrn(_)) => {
                     info!("the holder says {=[u8]:a}", dialogue::text(&dialogue).as_slice());
@@ -199,16 +184,38 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
     }
 }
 
-/// Tells of what failed, if it is time to.
+/// What there is to do, in numbers.
+fn stand<C: Card>(shared: &Shared<'_, C>) -> Stand {
+    let failed = if shared.settings.failed_to.is_empty() { 0 } else { shared.failed.get() };
+    let fresh = !shared.fresh.borrow().is_empty();
+    let waiting = shared.waiting.get().saturating_add(shared.doubtful.get());
+    Stand { waiting, fresh, failed }
+}
+
+fn policy<C: Card>(shared: &Shared<'_, C>) -> Policy {
+    let settings = shared.settings;
+    let every = settings.retry_every_s.map_or(Every::Never, |s| Every::Interval(seconds(s)));
+    Policy { every, expire_after: seconds(settings.expire_after_s) }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+/// Tells of what failed, if it is time to, over a connection to the next hop.
 async fn tell<C: Card>(
     shared: &Shared<'_, C>,
-    not_before: &mut Instant,
+    agenda: &mut Agenda,
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
-) -> Result<(), Failure> {
-    if notice::is_wanted(shared) && clock::now() >= *not_before {
-        notice::send(shared, dialogue, piece).await?;
-        *not_before = clock::now().after(notice::EVERY);
+) {
+    let stand = stand(shared);
+    if !agenda.wants_notice(stand, clock::now()) {
+        return;
     }
-    Ok(())
+    let taken = notice::send(shared, dialogue, piece).await.unwrap_or_else(|failure| {
+        info!("a notice was not sent: {}", failure);
+        false
+    });
+    agenda.notice_ended(taken, stand, clock::now());
 }

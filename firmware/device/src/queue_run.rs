@@ -1,103 +1,266 @@
-//! A queue run: everything that waits is tried once, oldest first.
+//! A queue run: what waits is tried once, oldest first.
 
-use core::time::Duration;
+use core::cell::Cell;
 
 use postern_card::{Card, Fault, Message, MessageId};
-use postern_core::envelope::Record;
-use postern_core::retry::{Next, Policy};
+use postern_core::agenda::Outcome;
+use postern_core::client::{Event, Need};
+use postern_core::drive::deliver::Turn;
+use postern_core::ladder::Missed;
+use postern_core::retry::Policy;
 
 use crate::dialogue::{Dialogue, Failure};
 use crate::log::warning;
 use crate::settle::{Settled, settle};
 use crate::shared::Shared;
 use crate::storage::Unreadable;
-use crate::transfer::{Fates, Transfer, is_between_messages, record};
+use crate::transfer::{Fates, Transfer, is_between_messages};
+
+/// Messages that the next hop may put off in a row, each as a whole, before it is left alone: it
+/// would hardly take the rest of a long queue.
+const PUT_OFF_IN_A_ROW: u32 = 20;
+/// Connections in a row over which no message was delivered or given up, before a run ends: one
+/// message that breaks its connection must not hold up those behind it.
+const FRUITLESS_IN_A_ROW: u32 = 3;
+
+/// What a run tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All that waits, from behind this message on; from the first where there is none.
+    All { behind: Option<MessageId> },
+    /// What no run has gone over.
+    Fresh,
+}
+
+impl Scope {
+    /// All, from the first message on.
+    pub(crate) const FIRST: Self = Self::All { behind: None };
+}
 
 /// A queue run. It may take several connections: each goes on behind what was tried.
 pub(crate) struct QueueRun<'t, 's, C: Card> {
     shared: &'t Shared<'s, C>,
     policy: Policy,
+    scope: Scope,
     piece: &'t mut [u8],
     /// The message that was tried last.
     last: Option<MessageId>,
+    /// The message that is tried next, once it is known.
+    next: Option<Message>,
     /// The first serial that a rewritten message got in this run.
     rewritten: u64,
     /// Messages that can't be read and are not flagged, or that were set aside.
     unreadable: u32,
-    /// Whether no message that was tried has to wait for the next run.
-    is_clear: bool,
+    /// Those of them that may be read another time.
+    doubtful: u32,
+    /// Whether a message that was tried has to wait for another run.
+    put_off: bool,
+    put_off_in_a_row: u32,
     /// Whether a message was delivered or given up.
+    has_moved: bool,
+    connection: Connection,
+    /// Connections of no use, in a row.
+    fruitless: u32,
+}
+
+/// What a connection was good for.
+#[derive(Default)]
+struct Connection {
+    /// Whether a message was tried.
+    has_begun: bool,
+    /// Whether one was delivered or given up.
     has_moved: bool,
 }
 
-/// How old a message is.
-enum Age {
-    Young,
-    /// It came while the time of day was not known.
-    Undated,
-    Expired,
+/// How far a run got over a connection that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    All,
+    /// The next hop puts off everything: it has been asked often enough.
+    Enough,
 }
 
 impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
-    pub(crate) fn new(shared: &'t Shared<'s, C>, policy: Policy, piece: &'t mut [u8]) -> Self {
-        let (last, rewritten) = (None, u64::MAX);
-        let (is_clear, has_moved) = (true, false);
-        Self { shared, policy, piece, last, rewritten, unreadable: 0, is_clear, has_moved }
-    }
-
-    /// Whether a message was delivered or given up.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.has_moved
+    pub(crate) fn new(
+        shared: &'t Shared<'s, C>,
+        policy: Policy,
+        scope: Scope,
+        piece: &'t mut [u8],
+    ) -> Self {
+        let last = match scope {
+            Scope::All { behind } => {
+                shared.fresh.borrow_mut().clear();
+                behind
+            }
+            Scope::Fresh => None,
+        };
+        Self {
+            shared,
+            policy,
+            scope,
+            piece,
+            last,
+            next: None,
+            rewritten: u64::MAX,
+            unreadable: 0,
+            doubtful: 0,
+            put_off: false,
+            put_off_in_a_row: 0,
+            has_moved: false,
+            connection: Connection::default(),
+            fruitless: 0,
+        }
     }
 
     /// Tries all messages behind those that were tried before.
-    pub(crate) async fn pass_on(&mut self, dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
-        while let Some(message) = self.next().await? {
+    pub(crate) async fn pass_on(
+        &mut self,
+        dialogue: &mut Dialogue<'_, '_>,
+    ) -> Result<Passed, Failure> {
+        self.connection = Connection::default();
+        // A message is taken up only once somebody is there to hear of it.
+        greet(dialogue).await?;
+        while let Some(message) = self.take().await? {
+            self.connection.has_begun = true;
             match self.deliver(&message, dialogue).await {
                 // Its envelope could not be read, and no command was sent for it.
                 Err(Failure::Unreadable) if is_between_messages(dialogue) => {}
                 delivered => delivered?,
             }
+            if self.put_off_in_a_row >= PUT_OFF_IN_A_ROW {
+                return Ok(Passed::Enough);
+            }
         }
-        Ok(())
+        Ok(Passed::All)
     }
 
-    /// Gives up messages that are too old, while the next hop can't be reached. Only a time that is
-    /// trusted counts, so there were tries before, at least since the device is on.
+    /// The connection failed. `None`: the run goes on over another; else it is over, and so it
+    /// went.
+    pub(crate) async fn connection_failed(
+        &mut self,
+        failure: Failure,
+    ) -> Option<Result<Passed, Failure>> {
+        if self.connection.has_moved {
+            self.fruitless = 0;
+        } else if failure != Failure::Unreadable {
+            self.fruitless += 1;
+        }
+        let is_over = failure == Failure::Card || !self.connection.has_begun;
+        if is_over || self.fruitless == FRUITLESS_IN_A_ROW {
+            return Some(Err(failure));
+        }
+        match self.find().await {
+            Ok(None) => Some(Ok(Passed::All)),
+            Ok(next) => {
+                self.next = next;
+                None
+            }
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    /// Gives up messages that are too old, and tries none.
     pub(crate) async fn expire(&mut self) -> Result<(), Failure> {
         if !self.shared.time_of_day.now().known {
             return Ok(());
         }
-        while let Some(message) = self.next().await? {
-            match self.age(&message).await {
-                Age::Young => {}
-                Age::Undated => self.settle(&message, &Fates::default(), false).await?,
-                Age::Expired => self.settle(&message, &Fates::default(), true).await?,
-            }
+        while let Some(message) = self.take().await? {
+            self.settle(&message, &Fates::default(), true).await?;
         }
         Ok(())
     }
 
-    /// Ends a run in which all was tried, and returns whether no message has to wait for the next.
-    pub(crate) async fn end(self) -> bool {
-        self.shared.unreadable.set(self.unreadable);
+    /// Ends a run, and returns what it came to, and behind which message the next one through all
+    /// goes on.
+    pub(crate) async fn end(self, passed: Result<Passed, Failure>) -> (Outcome, Scope) {
+        let count = |known: &Cell<u32>, found: u32| {
+            known.set(match self.scope {
+                Scope::FIRST if passed == Ok(Passed::All) => found,
+                Scope::All { .. } => known.get().max(found),
+                Scope::Fresh => known.get().saturating_add(found),
+            });
+        };
+        count(&self.shared.unreadable, self.unreadable);
+        count(&self.shared.doubtful, self.doubtful);
         self.shared.recount(&self.shared.storage.lock().await.store);
-        self.is_clear
+        let (scope, moved) = (self.scope, self.has_moved);
+        // What stands before the message that a run began behind waits for the next.
+        let from_within = matches!(scope, Scope::All { behind: Some(_) });
+        match passed {
+            Ok(Passed::All) => {
+                let put_off = self.put_off || self.doubtful > 0 || from_within;
+                (Outcome::Done { put_off }, Scope::FIRST)
+            }
+            Ok(Passed::Enough) | Err(_) => {
+                let how = match passed {
+                    Err(Failure::NoAddress | Failure::NoConnection) => Missed::Absent,
+                    _ => Missed::TurnedAway,
+                };
+                (Outcome::Failed { how, moved }, Scope::All { behind: self.last })
+            }
+        }
+    }
+
+    async fn take(&mut self) -> Result<Option<Message>, Failure> {
+        match self.next.take() {
+            None => self.find().await,
+            next => Ok(next),
+        }
     }
 
     /// The next message that is to be tried.
-    async fn next(&mut self) -> Result<Option<Message>, Failure> {
+    async fn find(&mut self) -> Result<Option<Message>, Failure> {
+        match self.scope {
+            Scope::Fresh => self.find_fresh().await,
+            Scope::All { .. } => loop {
+                if let Some(message) = self.find_of_all().await? {
+                    return Ok(Some(message));
+                }
+                // The next hop takes mail: what it was spared of at the last time may come now.
+                let from_within = matches!(self.scope, Scope::All { behind: Some(_) });
+                if !from_within || !self.has_moved {
+                    return Ok(None);
+                }
+                self.scope = Scope::FIRST;
+                (self.last, self.unreadable, self.doubtful) = (None, 0, 0);
+            },
+        }
+    }
+
+    async fn find_of_all(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             let next = self.shared.storage.lock().await.store.next(self.last).await;
             let next = next.map_err(|fault| self.shared.failure(&fault))?;
             self.last = next.map(|message| message.id).or(self.last);
             match next {
-                // A message that was rewritten in this run was tried in it.
+                // A message that was rewritten in this run was tried in it. Where a new one is
+                // passed over as well, it stays a fresh one.
                 Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
                 Some(message) if self.shared.set_aside.borrow().contains(&message.id) => {
                     self.unreadable += 1;
                 }
-                other => return Ok(other),
+                other => {
+                    if let Some(message) = other {
+                        self.shared.fresh.borrow_mut().remove(message.id);
+                    }
+                    return Ok(other);
+                }
+            }
+        }
+    }
+
+    async fn find_fresh(&mut self) -> Result<Option<Message>, Failure> {
+        loop {
+            let Some(id) = self.shared.fresh.borrow().first() else { return Ok(None) };
+            self.shared.fresh.borrow_mut().remove(id);
+            match self.shared.storage.lock().await.store.find(id).await {
+                Ok(message) if !message.flagged => return Ok(Some(message)),
+                Ok(_) | Err(Fault::NoSuchMessage) => {}
+                Err(fault) => match self.shared.failure(&fault) {
+                    // A run through all counts it.
+                    Failure::Unreadable => self.put_off = true,
+                    failure => return Err(failure),
+                },
             }
         }
     }
@@ -108,30 +271,41 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         message: &Message,
         dialogue: &mut Dialogue<'_, '_>,
     ) -> Result<(), Failure> {
-        // Nothing expires untried: what is too old has its last try here.
-        let expired = matches!(self.age(message).await, Age::Expired);
         let transfer = Transfer::new(self.shared, message);
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
         match ended {
-            // It is tried again in each run until then, and holds up no other.
-            Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => self.unreadable += 1,
+            // It is tried again in each run through all until then, and holds up no other.
+            Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => {
+                self.unreadable += 1;
+                self.doubtful += 1;
+            }
             Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
-            // The host's verdicts count, even if the connection broke after them.
-            Ok(()) | Err(_) => self.settle(message, &fates, expired).await?,
+            // The host's verdicts count, even if the connection broke after them. It was tried, so
+            // it may be too old now.
+            Ok(()) | Err(_) => self.settle(message, &fates, true).await?,
+        }
+        if fates.is_final() {
+            self.put_off_in_a_row = 0;
+        } else if fates.put_off {
+            self.put_off_in_a_row += 1;
         }
         ended
     }
 
+    /// Records what became of a message; `expires`: what waits on is given up if it is too old.
     async fn settle(
         &mut self,
         message: &Message,
         fates: &Fates,
-        expired: bool,
+        expires: bool,
     ) -> Result<(), Failure> {
-        match settle(self.shared, message, fates, expired, self.piece).await {
+        let policy = expires.then_some(&self.policy);
+        match settle(self.shared, message, fates, policy, self.piece).await {
             Ok(Settled { waiting, rewritten }) => {
-                self.is_clear &= !waiting;
-                self.has_moved |= !waiting || rewritten.is_some();
+                self.put_off |= waiting;
+                let has_moved = !waiting || rewritten.is_some();
+                self.has_moved |= has_moved;
+                self.connection.has_moved |= has_moved;
                 self.rewritten = rewritten.map_or(u64::MAX, MessageId::serial).min(self.rewritten);
                 Ok(())
             }
@@ -150,25 +324,15 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             },
         }
     }
+}
 
-    async fn age(&self, message: &Message) -> Age {
-        let mut storage = self.shared.storage.lock().await;
-        let record = record(&mut storage, &mut message.envelope()).await;
-        let Ok(Record::Head(head)) = record else { return Age::Young };
-        let now = self.shared.time_of_day.now();
-        if !now.known {
-            return Age::Young;
-        }
-        if !head.arrival.known {
-            return Age::Undated;
-        }
-        if !self.shared.time_of_day.is_trusted() {
-            return Age::Young;
-        }
-        let age_s = now.unix_seconds.saturating_sub(head.arrival.unix_seconds);
-        match self.policy.next(1, Some(Duration::from_secs(age_s)), 0) {
-            Next::GiveUp => Age::Expired,
-            Next::After(_) | Next::WhenAsked => Age::Young,
+/// Goes on to where a message can be begun.
+async fn greet(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
+    loop {
+        match dialogue.next().await? {
+            Turn::Need(Need::Transaction) => return Ok(()),
+            Turn::Event(Event::Greeting(_)) => {}
+            Turn::Need(_) | Turn::Event(_) => return Err(Failure::Nonsense),
         }
     }
 }

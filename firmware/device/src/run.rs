@@ -18,6 +18,7 @@ use core::pin::pin;
 
 use crate::board::{Board, Ended, label};
 use crate::channel::{Channels, Count};
+use crate::fresh::Fresh;
 use crate::limiter::Limiter;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
@@ -249,8 +250,10 @@ async fn share<'s, C: Card, B: Board>(
         etrn: Limiter::new(ETRN_BURST, ETRN_EVERY_MS),
         boot,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
+        fresh: RefCell::new(Fresh::new()),
         failed: Cell::new(store.flagged()),
         unreadable: Cell::new(0),
+        doubtful: Cell::new(0),
         set_aside: RefCell::new(Vec::new()),
         suspects: RefCell::new(Vec::new()),
         releasing: Cell::new(false),

@@ -1,9 +1,11 @@
 //! Recording on the card what became of a message.
 
 use core::ops::Range;
+use core::time::Duration;
 
 use postern_card::{Card, Draft, Fault, Message, MessageId, Reader, Store};
 use postern_core::envelope::{Head, Recipient, Record, State, put_end};
+use postern_core::retry::{Next, Policy};
 use postern_core::time::Timestamp;
 use postern_core::wire::Out;
 
@@ -31,6 +33,8 @@ pub(crate) struct Settled {
 struct Left {
     /// Whether the envelope has to be replaced.
     changed: bool,
+    /// Whether the message is too old to wait on.
+    expired: bool,
     waiting: u32,
     /// Recipients that will never be delivered.
     failed: u32,
@@ -38,16 +42,16 @@ struct Left {
 
 /// Records what became of `message`. When all its recipients have it, it is removed. While some
 /// wait, its envelope is replaced. When none waits and some were refused or expired, it stays on
-/// the card, flagged, for a person.
+/// the card, flagged, for a person. By `policy`, if there is one, it may have expired.
 pub(crate) async fn settle<C: Card>(
     shared: &Shared<'_, C>,
     message: &Message,
     fates: &Fates,
-    expired: bool,
+    policy: Option<&Policy>,
     piece: &mut [u8],
 ) -> Result<Settled, Unreadable<C::Error>> {
     let mut storage = shared.storage.lock().await;
-    let left = count(shared, &mut storage, message, fates, expired).await?;
+    let left = count(shared, &mut storage, message, fates, policy).await?;
     let mut settled = Settled { waiting: left.waiting > 0, rewritten: None };
     if left.waiting == 0 && left.failed == 0 {
         storage.store.remove(message.id).await?;
@@ -57,6 +61,7 @@ pub(crate) async fn settle<C: Card>(
             warning!("{=u32} recipients of a message failed for good", left.failed);
         }
         let flagged = !settled.waiting;
+        let expired = left.expired;
         for left in (0..TRIES).rev() {
             let id = rewrite(shared, &mut storage, message, fates, expired, flagged, piece).await;
             match id {
@@ -77,16 +82,19 @@ async fn count<C: Card>(
     storage: &mut Storage<C>,
     message: &Message,
     fates: &Fates,
-    expired: bool,
+    policy: Option<&Policy>,
 ) -> Result<Left, Unreadable<C::Error>> {
     let mut left = Left::default();
     let mut records = Records::new(message.envelope());
     let mut index = 0;
     loop {
         match records.next(&mut storage.store, &mut storage.buffer).await? {
-            Record::Head(head) => left.changed |= arrival(shared, &head) != head.arrival,
+            Record::Head(head) => {
+                left.changed |= arrival(shared, &head) != head.arrival;
+                left.expired = policy.is_some_and(|policy| is_expired(shared, &head, policy));
+            }
             Record::Recipient(recipient) => {
-                let state = state_after(&recipient, index, fates, expired);
+                let state = state_after(&recipient, index, fates, left.expired);
                 index += 1;
                 left.changed |= state != recipient.state;
                 left.waiting += u32::from(state == State::Waiting);
@@ -196,6 +204,16 @@ impl Records {
         self.ahead.start = self.ahead.end - rest.len();
         Ok(record)
     }
+}
+
+/// Whether a message has reached the age at which it is given up. One without a time of arrival
+/// has no age yet, and by a time that is in doubt none has.
+fn is_expired<C: Card>(shared: &Shared<'_, C>, head: &Head<'_>, policy: &Policy) -> bool {
+    let time = &shared.time_of_day;
+    let age = time.now().unix_seconds.saturating_sub(head.arrival.unix_seconds);
+    let is_known = time.is_trusted() && head.arrival.known;
+    let age = is_known.then_some(Duration::from_secs(age));
+    policy.next(1, age, 0) == Next::GiveUp
 }
 
 /// The arrival of a message. If the time of day was a guess then, and is known now, its age counts

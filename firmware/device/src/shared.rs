@@ -13,6 +13,7 @@ use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
 use crate::dialogue::Failure;
+use crate::fresh::Fresh;
 use crate::limiter::Limiter;
 use crate::log::warning;
 use crate::net::Datagrams;
@@ -44,10 +45,14 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) boot: u32,
     /// Messages that wait for the next hop.
     pub(crate) waiting: Cell<u32>,
+    /// Those of them that no queue run has gone over.
+    pub(crate) fresh: RefCell<Fresh>,
     /// Messages that need a person: the flagged ones, and the unreadable ones.
     pub(crate) failed: Cell<u32>,
     /// Messages that can't be read and are not flagged, or that were set aside.
     pub(crate) unreadable: Cell<u32>,
+    /// Those of them that may be read another time.
+    pub(crate) doubtful: Cell<u32>,
     /// Messages that are not offered again in this boot: who got them could not be recorded.
     pub(crate) set_aside: RefCell<Vec<MessageId, LISTED>>,
     /// Messages that could not be read, and when that was first.

@@ -23,6 +23,8 @@ pub(crate) struct Fates {
     pub(crate) refused: u128,
     /// The last refusal.
     pub(crate) refusal: Vec<u8, REPLY>,
+    /// Whether the host put off some, and not because of their mailboxes.
+    pub(crate) put_off: bool,
 }
 
 impl Fates {
@@ -30,6 +32,11 @@ impl Fates {
     pub(crate) fn unreadable() -> Self {
         let refusal = b"The card can't read it".iter().copied().collect();
         Self { refused: !0, refusal, ..Self::default() }
+    }
+
+    /// Whether any recipient need not be asked about again.
+    pub(crate) fn is_final(&self) -> bool {
+        self.delivered | self.refused != 0
     }
 }
 
@@ -162,6 +169,7 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
         let mut content = Content { shared, front, body, piece };
         if let Sent::Refused(event) = dialogue.send_message(&mut content).await? {
             self.note(event, dialogue);
+            return Err(Failure::RefusedEarly);
         }
         Ok(())
     }
@@ -189,25 +197,25 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
     }
 
     fn note(&mut self, event: Event<Answer>, dialogue: &Dialogue<'_, '_>) {
-        let (recipients, code) = match event {
-            Event::MailRefused(Answer { code }) => (!0, code),
+        let (recipients, reply) = match event {
+            Event::MailRefused(reply) => (!0, reply),
             Event::Recipient { index, reply } if reply.code / 100 == 2 => {
                 self.accepted |= nth_of(self.asked, index);
                 return;
             }
             Event::Recipient { index, reply } | Event::Delivered { index, reply } => {
-                (nth_of(self.asked, index), reply.code)
+                (nth_of(self.asked, index), reply)
             }
-            Event::Message(Answer { code }) => (self.accepted, code),
+            Event::Message(reply) => (self.accepted, reply),
             Event::Greeting(_) | Event::Etrn(_) => return,
         };
-        match code / 100 {
+        match reply.code / 100 {
             2 => self.fates.delivered |= recipients,
             5 => {
                 self.fates.refused |= recipients;
                 self.fates.refusal = text(dialogue);
             }
-            _ => {}
+            _ => self.fates.put_off |= !reply.is_of_mailbox,
         }
     }
 }

@@ -15,6 +15,7 @@ mod links;
 mod names;
 mod patience;
 mod power_cuts;
+mod putting_off;
 mod receiving;
 mod relaying;
 mod releasing;

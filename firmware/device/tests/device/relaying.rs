@@ -342,22 +342,6 @@ fn a_hop_that_is_away_is_tried_at_the_interval_and_gets_all_at_once() {
 }
 
 #[test]
-fn nobody_listening_is_no_different() {
-    let world = World::new(card(CARD_OCTETS, &settings()), 1);
-    let hop = Notes::new();
-    world.switch_on();
-    world.run(async {
-        send(&world, &[JOE], 1..4).await;
-        Timer::after_secs(300).await;
-        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
-        Timer::after_secs(1_200).await;
-        assert_eq!(hop.connections.get(), 0);
-        Timer::after_secs(600).await;
-        assert!(has(&hop, 1..4));
-    });
-}
-
-#[test]
 fn a_message_put_off_by_the_hop_does_not_stop_those_behind_it() {
     let world = World::new(card(CARD_OCTETS, &settings()), 1);
     let hop = Notes::new();
@@ -508,7 +492,7 @@ fn an_envelope_is_rewritten_a_buffers_worth_at_a_time() {
         Timer::after_secs(10).await;
         let before = (world.card.operations(), world.card.reads());
         Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
-        Timer::after_secs(2_500).await;
+        Timer::after_secs(120).await;
         assert!(hop.count() >= 99, "{}", hop.count());
         let (operations, reads) =
             (world.card.operations() - before.0, world.card.reads() - before.1);

@@ -11,8 +11,8 @@ use crate::conformance::{NOW, body, envelope};
 use crate::log::report::Finding;
 use crate::log::{LogSpool, Options};
 use crate::{
-    Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, Recorded, Refuse, Retry,
-    Settled, Spool, Turn,
+    Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, Recorded, Refuse,
+    Retry, Settled, Spool, Turn,
 };
 
 const FULL: Condition = Condition {
