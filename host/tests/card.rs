@@ -437,7 +437,7 @@ async fn firmware_is_put_on_a_card_beside_its_mail() {
     file("one", &image("some-board", "1.0"));
     let (code, out, err) = setup.run(&["create", "--size", "64 MiB", "--firmware", "one", "card"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    let told = "card: firmware 1.0 for some-board, 5.0 KiB; a some-board that runs another version \
+    let told = "card: firmware 1.0 for some-board, 4.9 KiB; a some-board that runs another version \
         tries it at its next start\n";
     assert!(out.ends_with(told), "{out}");
     let id = setup.put("info@client.example", &body("one")).await.to_string();
