@@ -124,7 +124,7 @@ fn a_new_card_has_the_settings_of_its_file() {
     for expected in [
         ["hostname", "postern.client.example"].as_slice(),
         &["Messages", "0,", "of", "them", "0", "for", "a", "person"],
-        &["receive.channels", "3"],
+        &["receive.channels", "8"],
         &["receive.max_message_size", "10", "MiB"],
         &["hold.deliver_to", "lmtp://192.0.2.25:24"],
         &["hold.retry_every", "30m"],
