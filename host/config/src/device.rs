@@ -24,7 +24,7 @@ pub struct Device {
     pub time_server: Option<Host> => Example("\"time.provider.example\""),
     /// The hardware address that is sent a Wake-on-LAN packet before a delivery. Absent: none.
     pub wake_on_lan: Option<HardwareAddress> => Example("\"02:00:00:00:00:01\""),
-    /// Who is told, once a change, of mail that was refused for good or has expired. Absent: nobody.
+    /// Who is told, once a change, of mail that was refused for good or expired. Absent: nobody.
     pub failed_to: Option<Address> => Example("\"postmaster@client.example\""),
 }
 }
