@@ -99,11 +99,11 @@ struct Known {
     /// Domains whose last turn lost its connection behind refusals, nothing taken: is that the
     /// host's fault? The next turn asks before it sends anything.
     in_question: HashSet<Domain>,
-    /// Domains whose hosts have taken mail: which host, and how many messages it may refuse until it
-    /// is asked whether it takes any.
+    /// Domains whose hosts have taken mail: which host, and how many messages it may refuse until
+    /// it is asked whether it takes any.
     trusted: HashMap<Domain, (DeliverTo, usize)>,
-    /// Messages of domains without a timer that broke a connection and are tried once more, with the
-    /// epoch in which they are.
+    /// Messages of domains without a timer that broke a connection and are tried once more, with
+    /// the epoch in which they are.
     once_more: HashMap<Domain, (u64, HashSet<MsgId>)>,
     /// A turn was connected, and the spool handed out nothing to it: its disk may be so full that
     /// no delivery could be recorded. Until it does, it is asked before a host is.
@@ -198,8 +198,8 @@ impl<S: Spool> EngineState<S> {
         }
     }
 
-    /// Counts a connection that the domain's host broke; how many it broke in a row since the domain
-    /// was last released.
+    /// Counts a connection that the domain's host broke; how many it broke in a row since the
+    /// domain was last released.
     fn broke(&self, turn: &Turn) -> u32 {
         let mut known = self.known();
         let failing = known.failing.entry(turn.domain.clone()).or_default();
