@@ -397,7 +397,7 @@ async fn settings_change_and_mail_stays() {
     assert_eq!((code, out.as_str(), err.as_str()), (0, told, ""));
     let shown = setup.json(&["show", "card"]);
     assert_eq!(shown["settings"]["hostname"], "box.client.example");
-    assert_eq!(ids(&setup), [id.clone()]);
+    assert_eq!(ids(&setup), std::slice::from_ref(&id));
     let (code, out, _) = setup.run(&["check", "card"]);
     assert!(code == 0, "{out}");
     // Nobody is told of what is wrong by a change of half of it.
