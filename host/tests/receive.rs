@@ -275,7 +275,7 @@ async fn connections_that_cannot_be_accepted_are_a_line_a_minute() {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     // Each accept fails at once from now on.
     rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("it listens");
-    let terms = watch::channel(Terms::new(config.expect("sound"))).1;
+    let terms = watch::channel(Terms::new(config.expect("sound"), None)).1;
     let (_stop, stopping) = watch::channel(false);
     let reception = Arc::new(Reception::new(services, terms, stopping));
     let receiving = timeout(Duration::from_secs(150), reception.receive(listener));

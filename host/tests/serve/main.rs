@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use serde_json::Value;
 
 mod place;
@@ -109,20 +109,20 @@ fn a_hostname_that_changed_is_said_in_greetings_and_in_ehlo() {
     home.stop();
 }
 
-/// Where it was the end of the process, a limit that somebody set was an outage.
+/// LimitFSIZE of systemd is one. Where it was the end of the process, a limit was an outage.
 #[test]
 fn a_limit_of_the_size_of_files_refuses_mail_and_ends_nothing() {
     let place = Place::new(&hold(AWAY, "\"any\""));
     let server = place.serve();
     server.send("info@client.example");
-    server.limit_file_size(Some(1));
+    server.limit(Resource::Fsize, Some(1));
     let text = format!("Subject: hello{END}{END}Hello!{END}.");
     let mail = ["EHLO a.example", "MAIL FROM:<>", "RCPT TO:<info@client.example>", "DATA", &text];
     let said = server.say(&mail);
     assert!(said[4].starts_with("452 4.3.1 "), "{said:?}");
     let health = place.command(&["health"]).output().expect("the command starts");
     assert_eq!(health.status.code(), Some(1), "it says so");
-    server.limit_file_size(None);
+    server.limit(Resource::Fsize, None);
     let end = Instant::now() + PATIENCE;
     while server.say(&mail[..2])[1].starts_with("452 ") {
         assert!(Instant::now() < end, "it does not come back");

@@ -167,14 +167,6 @@ impl Server {
         open.count() as u64
     }
 
-    /// Files may not be longer than so many bytes; none: as long as the system lets them.
-    pub fn limit_file_size(&self, bytes: Option<u64>) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let maximum = getrlimit(Resource::Fsize).maximum;
-        let limit = Rlimit { current: bytes.or(maximum), maximum };
-        prlimit(pid, Resource::Fsize, limit).expect("the process is ours");
-    }
-
     /// Says each line and hears its reply, of which it returns the last line.
     pub fn say(&self, lines: &[&str]) -> Vec<String> {
         let mut talk = Talk::with(self.address);

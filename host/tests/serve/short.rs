@@ -66,22 +66,6 @@ fn a_delivery_that_finds_no_descriptor_goes_as_soon_as_there_is_one() {
     home.stop();
 }
 
-/// LimitFSIZE of systemd is one. The system says so by a signal, too.
-#[test]
-fn a_limit_on_files_is_a_full_disk_until_it_is_lifted() {
-    let place = Place::new(&hold(AWAY, "\"any\""));
-    let server = place.serve();
-    server.limit(Resource::Fsize, Some(1));
-    for _ in 0..3 {
-        let said = server.offer("info@client.example");
-        assert!(said[4].starts_with("452 "), "{said:?}");
-    }
-    server.limit(Resource::Fsize, None);
-    server.send("info@client.example");
-    assert_eq!(place.queue().len(), 1);
-    server.stop();
-}
-
 #[test]
 fn signals_that_mean_nothing_here_end_nothing() {
     let place = Place::new(&hold(AWAY, "\"any\""));
