@@ -1,9 +1,12 @@
 //! Domains whose host is another, by a configuration that is read while the server runs.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use postern::net::listener::Terms;
 use postern_core::envelope::State;
 use postern_spool::NextTry;
+use tokio::sync::watch;
 
 use crate::peer::Peer;
 use crate::{Server, answering, dead_address, moments, plain_peer, terms, to, within};
@@ -108,6 +111,34 @@ async fn an_old_host_suspends_nothing() {
     server.wait_empty("b.example").await;
     let asks = |line: &String| line.starts_with("RCPT TO:<postmaster");
     assert!(!new.commands().iter().any(asks), "{:?}", new.commands());
+}
+
+/// An old host that is asked whether it takes any mail, and says so when the domain has moved: what
+/// it refused before is not refused for good, but goes to the new one.
+#[tokio::test]
+async fn what_an_old_host_refused_goes_to_the_new_one_though_it_takes_other_mail() {
+    // Three are asked about in the midst of a turn, two at its end.
+    for messages in [3, 2] {
+        let new = plain_peer().await;
+        let configured = Arc::new(OnceLock::<watch::Sender<Terms>>::new());
+        let (configure, anew) = (Arc::clone(&configured), terms(&[("b.example", to(new.address))]));
+        let old = Peer::start(answering(move |line| {
+            if line.starts_with("RCPT TO:<postmaster") {
+                configure.get().expect("it is set").send_replace(anew.clone());
+                return None;
+            }
+            line.starts_with("RCPT").then(|| "550 5.1.1 moved away".to_owned())
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(old.address))]);
+        assert!(configured.set(server.terms.clone()).is_ok());
+        for _ in 0..messages {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        server.run();
+        server.wait_empty("b.example").await;
+        assert_eq!((old.got().len(), new.got().len()), (0, messages));
+    }
 }
 
 /// The old host is reached for another domain: those that moved away are none of its.

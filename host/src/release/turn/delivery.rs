@@ -231,9 +231,10 @@ impl<'t, S: Spool> Delivery<'t, S> {
             Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
             Then::GoOn => Ok(Go::On),
             Then::Ask => Ok(match self.ask(settle).await {
-                Probe::Takes => Go::On,
-                Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
-                Probe::Unknown(why) | Probe::Lost(why) => self.broken(why),
+                Ok(Probe::Takes) => Go::On,
+                Ok(Probe::Refuses(why)) => Go::End(suspended(self.work.policy, why)),
+                Ok(Probe::Unknown(why) | Probe::Lost(why)) => self.broken(why),
+                Err(moved) => moved,
             }),
             Then::PutOff => Ok(Go::End(self.put_off(reply))),
         }

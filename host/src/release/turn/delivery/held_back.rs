@@ -1,9 +1,9 @@
 //! Refusals of which it is in doubt whether they are the host's fault.
 
-use postern_spool::{Fate, Retry, Settled, Spool};
+use postern_spool::{Fate, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
-use super::super::suspended;
+use super::super::{End, suspended};
 use super::{Delivery, Go, record};
 use crate::deliver::Probe;
 
@@ -16,22 +16,37 @@ impl<S: Spool> Delivery<'_, S> {
         if refused == 0 {
             return Go::End(finish);
         }
+        if self.has_moved() {
+            self.held_back.clear();
+            return Go::End((Next::More, End::More));
+        }
         if self.work.shared.trusts(&self.work.turn.domain, self.work.host, refused) {
             self.course.found_sound();
             self.settle_held_back(settle).await;
             return Go::End(finish);
         }
         match self.ask(settle).await {
-            Probe::Takes => Go::End(finish),
-            Probe::Refuses(why) => Go::End(suspended(self.work.policy, why)),
-            Probe::Unknown(_) | Probe::Lost(_) => Go::Lost(finish),
+            Ok(Probe::Takes) => Go::End(finish),
+            Ok(Probe::Refuses(why)) => Go::End(suspended(self.work.policy, why)),
+            Ok(Probe::Unknown(_) | Probe::Lost(_)) => Go::Lost(finish),
+            Err(moved) => moved,
         }
     }
 
     /// Messages were refused, and none was taken: is it they, or the host?
-    pub(super) async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Probe {
+    ///
+    /// # Errors
+    /// The domain has another host since a configuration that came before the answer, which says
+    /// nothing of that one: how the turn ends. What was held back is untried.
+    pub(super) async fn ask(&mut self, settle: &mpsc::Sender<Settled>) -> Result<Probe, Go> {
         let (domain, host) = (&self.work.turn.domain, self.work.host);
         let answer = self.connection.probe(domain).await;
+        if self.has_moved() {
+            self.held_back.clear();
+            let finish = (Next::More, End::More);
+            let is_open = matches!(answer, Probe::Takes | Probe::Refuses(_));
+            return Err(if is_open { Go::End(finish) } else { Go::Lost(finish) });
+        }
         match &answer {
             Probe::Takes => {
                 self.course.found_sound();
@@ -47,7 +62,7 @@ impl<S: Spool> Delivery<'_, S> {
                 self.defer_held_back(settle).await;
             }
         }
-        answer
+        Ok(answer)
     }
 
     /// The connection was lost behind refusals, nothing taken. They are untried, until the next
