@@ -151,9 +151,9 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Does `action` to up to `max` of the items that `filter` names, in the order of the list, in
     /// one commit, and says to which. What it need not be done to is passed over, as is what is
-    /// being delivered, except by [`Action::Remove`]. Where fewer than `max` are told, that was
-    /// all. After [`Error::Full`] it may have been done to some; called again, it is done to the
-    /// others.
+    /// being delivered, except by [`Action::Remove`]. It may tell fewer than `max` though there are
+    /// more, as where a delivery took some meanwhile; where it tells none, that was all. After
+    /// [`Error::Full`] it may have been done to some; called again, it is done to the others.
     fn act(
         &self,
         filter: &Filter,

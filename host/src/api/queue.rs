@@ -357,12 +357,11 @@ async fn act<S: Spool>(spool: &S, filter: &Filter, action: Action) -> Result<Don
     let mut filter = filter.clone();
     loop {
         let done = spool.act(&filter, action, PAGE).await?;
-        let last = done.len() < PAGE;
+        if done.is_empty() {
+            return Ok(all);
+        }
         all.items += done.len() as u64;
         filter.after = done.last().cloned().map(Cursor::from);
         all.domains.extend(done.into_iter().map(|(domain, _)| domain));
-        if last {
-            return Ok(all);
-        }
     }
 }

@@ -185,10 +185,10 @@ async fn each<S: Spool>(
     let mut messages = 0;
     loop {
         let done = engine.spool.act(filter, action, BATCH).await?;
-        messages += done.len();
-        done.iter().for_each(|(_, id)| note(*id));
-        if done.len() < BATCH {
+        if done.is_empty() {
             return Ok(messages);
         }
+        messages += done.len();
+        done.iter().for_each(|(_, id)| note(*id));
     }
 }

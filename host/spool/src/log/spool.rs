@@ -119,19 +119,27 @@ impl<D: Disk> Spool for LogSpool<D> {
         action: Action,
         max: usize,
     ) -> Result<Vec<(Domain, MsgId)>, Error> {
-        let mut changes = Vec::new();
         let mut after: Option<Cursor> = None;
         loop {
-            let (filter, room) = (filter.clone(), max - changes.len());
-            let find = self.with(move |shared| shared.changes(&filter, action, after, room));
-            let (found, next) = find.await?;
-            changes.extend(found);
-            after = next;
-            if after.is_none() || changes.len() == max {
-                break;
+            let mut changes = Vec::new();
+            loop {
+                let (filter, room) = (filter.clone(), max - changes.len());
+                let find = self.with(move |shared| shared.changes(&filter, action, after, room));
+                let (found, next) = find.await?;
+                changes.extend(found);
+                after = next;
+                if after.is_none() || changes.len() == max {
+                    break;
+                }
+            }
+            let again =
+                move |shared: &Shared<D>, domain, id| shared.item_action(domain, id, action);
+            let changed = self.change(changes, again).await?;
+            // Deliveries may have taken all of them meanwhile, and none of those behind.
+            if after.is_none() || !changed.is_empty() {
+                return Ok(changed);
             }
         }
-        self.change(changes, move |shared, domain, id| shared.item_action(domain, id, action)).await
     }
 
     async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
