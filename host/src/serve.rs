@@ -242,7 +242,7 @@ async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut si
     };
     tokio::select! {
         () = ended => {}
-        () = signals.stop() => {
+        () = signals.cut() => {
             tracing::warn!("stopping at once");
             exit_within(CUT_TIMEOUT);
             work.shutdown().await;
@@ -252,6 +252,6 @@ async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut si
     }
     tokio::select! {
         () = spool.close() => {}
-        () = signals.stop() => exit_within(CUT_TIMEOUT),
+        () = signals.cut() => exit_within(CUT_TIMEOUT),
     }
 }

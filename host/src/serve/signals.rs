@@ -21,7 +21,8 @@ const IGNORED: [Sent; 7] =
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// No more of the processor's time is to be used (LimitCPU of systemd); SIGKILL follows.
+    /// No more of the processor's time is to be used (LimitCPU of systemd): it comes with each
+    /// second of it from then on, and SIGKILL follows.
     cpu_limit: Signal,
     hang_up: Signal,
 }
@@ -47,6 +48,14 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.cpu_limit.recv() => {}
+        }
+    }
+
+    /// Waits for a signal to cut a stop short. SIGXCPU is none: it repeats itself.
+    pub(super) async fn cut(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 

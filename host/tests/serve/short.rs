@@ -84,6 +84,25 @@ fn signals_that_mean_nothing_here_end_nothing() {
         server.signal(signal);
     }
     server.send("info@client.example");
+    server.stop();
+}
+
+/// Where LimitCPU of systemd is used up, its signal comes again with each second that is used.
+#[test]
+fn a_limit_of_the_processors_time_is_a_stop_that_it_does_not_cut_short() {
+    let place = Place::new(&hold(AWAY, "\"any\""));
+    let server = place.serve();
+    let mut talk = Talk::with(server.address);
+    for line in ["EHLO a.example", "MAIL FROM:<>", "RCPT TO:<info@client.example>"] {
+        assert!(talk.say(line).starts_with("250 "));
+    }
+    assert!(talk.say("DATA").starts_with("354 "));
     server.signal(Signal::XCPU);
+    server.logged("stopping: transactions that run may end");
+    server.signal(Signal::XCPU);
+    // The control API is served by what would be cut off: it has seen the signal.
+    let health = place.command(&["health"]).output().expect("the command starts");
+    assert_eq!(health.status.code(), Some(1));
+    assert!(talk.say(&format!("Subject: hello{END}{END}.")).starts_with("250 "));
     server.ended();
 }
