@@ -73,6 +73,7 @@ pub mod envelope;
 pub mod ladder;
 pub mod notice;
 pub mod retry;
+pub mod schedule;
 pub mod session;
 pub mod time;
 pub mod trace;
