@@ -23,6 +23,8 @@
 //! - [`envelope`] is what is stored of a transaction, the same bytes on a card and on a disk.
 //! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again;
 //!   [`utf8`] tells whether a message needs SMTPUTF8.
+//! - [`listener`], [`schedule`] and [`wakeup`] are for a host that is not always there: when it
+//!   listens, when it may raise its link, and when it asks its holders for mail.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
 //! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
 //!
@@ -71,6 +73,7 @@ pub mod client;
 pub mod drive;
 pub mod envelope;
 pub mod ladder;
+pub mod listener;
 pub mod notice;
 pub mod retry;
 pub mod schedule;
@@ -78,6 +81,7 @@ pub mod session;
 pub mod time;
 pub mod trace;
 pub mod utf8;
+pub mod wakeup;
 pub mod wire;
 
 #[doc = include_str!("../CARRIER.md")]

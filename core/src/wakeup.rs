@@ -1,0 +1,123 @@
+//! When a holder is asked for our mail, and by which of its names.
+//!
+//! Pure: the caller asks what is due, sends that wake-up (ETRN, RFC 1985; ATRN, RFC 2645; an
+//! e-mail to a special account), and tells what came of it. Each holder has [`Requests`] of its
+//! own, since each holds mail of its own.
+//!
+//! ```
+//! use core::time::Duration;
+//! use postern_core::time::Instant;
+//! use postern_core::wakeup::{Answer, Requests, Rules};
+//!
+//! let at = |s: u64| Instant::from_millis(s * 1000);
+//! let rules = Rules { every: Duration::from_secs(3600), names: 2 };
+//! let mut requests = Requests::new(rules, None, at(0));
+//! assert_eq!((requests.next().name, requests.next().at), (0, at(0)));
+//! // 459: the other name is asked at once. It says 253.
+//! requests.ended(Answer::Refused, at(1), 0);
+//! assert_eq!((requests.next().name, requests.next().at), (1, at(1)));
+//! requests.ended(Answer::Comes, at(2), 0);
+//! assert_eq!((requests.next().name, requests.next().at), (0, at(3602)));
+//! ```
+
+use core::time::Duration;
+
+use crate::retry::{growing, jittered};
+use crate::time::Instant;
+
+/// From a request that nobody answered to the next that a link which has come up causes.
+const LINK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What was configured of one holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// From one answer to the next request.
+    pub every: Duration,
+    /// How many names it has; they are tried in order.
+    pub names: usize,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Mail comes: 250, 252 or 253, roles that turned, or an e-mail that was taken.
+    Comes,
+    /// Nothing waits: 251 or 453.
+    NoneWaiting,
+    /// Not by this name: 458, 459 or 5yz.
+    Refused,
+    /// There was no connection, no reply, or none that means anything.
+    Missing,
+}
+
+/// The next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// When; it may be past.
+    pub at: Instant,
+    /// Which of the names, from 0.
+    pub name: usize,
+    /// Whether a person asked for it. Any other waits for a window of the schedule.
+    pub is_urgent: bool,
+}
+
+/// The requests to one holder.
+#[derive(Debug)]
+pub struct Requests {
+    rules: Rules,
+    due: Due,
+    /// When the last request ended.
+    tried: Instant,
+    /// Whether a name of this round gave no answer.
+    is_missed: bool,
+    /// Rounds without an answer, in a row.
+    unanswered: u32,
+}
+
+impl Requests {
+    /// After a start, `since_answer` after the holder's last answer, if one is known.
+    pub fn new(rules: Rules, since_answer: Option<Duration>, now: Instant) -> Self {
+        let rest = since_answer.map_or(Duration::ZERO, |since| rules.every.saturating_sub(since));
+        let due = Due { at: now.after(rest), name: 0, is_urgent: false };
+        Self { rules, due, tried: now, is_missed: false, unanswered: 0 }
+    }
+
+    /// What is due next.
+    pub const fn next(&self) -> Due {
+        self.due
+    }
+
+    /// A person wants it asked now, whatever the schedule says.
+    pub fn request(&mut self, now: Instant) {
+        self.due.at = self.due.at.min(now);
+        self.due.is_urgent = true;
+    }
+
+    /// The link was down, and is up: who did not answer may do so now.
+    pub fn link_up(&mut self, now: Instant) {
+        if self.unanswered > 0 {
+            let at = now.max(self.tried.after(LINK_INTERVAL));
+            self.due.at = self.due.at.min(at);
+        }
+    }
+
+    /// The request that was due is over. `random` is one uniformly distributed value.
+    pub fn ended(&mut self, answer: Answer, now: Instant, random: u32) {
+        self.tried = now;
+        let is_settled = matches!(answer, Answer::Comes | Answer::NoneWaiting);
+        self.is_missed = !is_settled && (self.is_missed || answer == Answer::Missing);
+        let name = self.due.name.saturating_add(1);
+        if !is_settled && name < self.rules.names {
+            (self.due.name, self.due.at) = (name, now);
+            return;
+        }
+        self.unanswered = if self.is_missed { self.unanswered.saturating_add(1) } else { 0 };
+        self.is_missed = false;
+        let pause = match self.unanswered {
+            // Not sooner: a holder may count how often it is asked.
+            0 => self.rules.every,
+            unanswered => jittered(growing(unanswered).min(self.rules.every), random),
+        };
+        self.due = Due { at: now.after(pause), name: 0, is_urgent: false };
+    }
+}

@@ -1,0 +1,120 @@
+//! The listener, mode by mode.
+
+use std::time::Duration;
+
+use postern_core::listener::{Listener, Mode, State};
+use postern_core::time::Instant;
+
+const IDLE: Duration = Duration::from_secs(60);
+const SCHEDULED: Mode = Mode::Scheduled { idle: IDLE };
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_millis(seconds * 1000)
+}
+
+#[test]
+fn always_and_off_are_what_they_say_whatever_the_link_does() {
+    for (mode, state) in [(Mode::Always, State::Open), (Mode::Off, State::Closed)] {
+        let mut listener = Listener::new(mode, 3);
+        assert_eq!(listener.state(at(0)), state);
+        listener.link(true);
+        listener.wake_up(at(1));
+        listener.window_ended();
+        assert_eq!((listener.state(at(9999)), listener.deadline()), (state, Instant::FAR));
+    }
+}
+
+#[test]
+fn without_channels_nothing_listens_in_any_mode() {
+    for mode in [Mode::Always, Mode::OnLink, SCHEDULED, Mode::Off] {
+        let mut listener = Listener::new(mode, 0);
+        listener.link(true);
+        listener.wake_up(at(0));
+        assert_eq!(listener.state(at(1)), State::Closed);
+        assert!(!listener.has_free_channel());
+    }
+}
+
+#[test]
+fn on_link_is_open_while_the_link_is_up_and_ends_its_transactions_behind() {
+    let mut listener = Listener::new(Mode::OnLink, 3);
+    assert_eq!(listener.state(at(0)), State::Closed);
+    listener.link(true);
+    assert_eq!(listener.state(at(1_000_000)), State::Open);
+    listener.session_began();
+    listener.link(false);
+    assert_eq!(listener.state(at(1_000_001)), State::Draining);
+    listener.session_ended(at(1_000_002), true);
+    assert_eq!(listener.state(at(1_000_002)), State::Closed);
+}
+
+#[test]
+fn a_scheduled_one_is_open_before_the_wake_up_and_while_mail_is_expected() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.link(true);
+    assert_eq!(listener.state(at(0)), State::Closed, "a link is no reason");
+    listener.wake_up(at(10));
+    assert_eq!((listener.state(at(10)), listener.deadline()), (State::Open, at(70)));
+    listener.expect(at(11), at(311));
+    assert_eq!((listener.state(at(310)), listener.deadline()), (State::Open, at(311)));
+    assert_eq!(listener.state(at(311)), State::Closed);
+}
+
+#[test]
+fn the_first_session_ends_the_waiting_and_then_idle_alone_decides() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(10));
+    listener.expect(at(11), at(311));
+    listener.session_began();
+    assert_eq!(listener.deadline(), Instant::FAR);
+    assert_eq!(listener.state(at(5000)), State::Open, "a session is there");
+    listener.session_ended(at(20), true);
+    assert_eq!(listener.deadline(), at(80));
+}
+
+#[test]
+fn two_holders_are_waited_for_by_the_later_promise() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.expect(at(1), at(301));
+    listener.wake_up(at(2));
+    listener.expect(at(3), at(103));
+    assert_eq!(listener.deadline(), at(301));
+}
+
+#[test]
+fn mail_to_be_discarded_is_no_activity() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    for now in [50, 59, 100] {
+        listener.session_began();
+        listener.session_ended(at(now), false);
+    }
+    assert_eq!(listener.deadline(), at(60));
+    assert_eq!(listener.state(at(100)), State::Closed);
+}
+
+#[test]
+fn when_the_window_ends_transactions_end_and_nobody_is_let_in() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.expect(at(1), at(301));
+    listener.session_began();
+    listener.window_ended();
+    assert_eq!(listener.state(at(2)), State::Draining);
+    listener.session_ended(at(3), true);
+    assert_eq!(listener.state(at(3)), State::Closed);
+    listener.expect(at(4), at(304));
+    assert_eq!(listener.state(at(4)), State::Open, "an answer that came late promises mail");
+}
+
+#[test]
+fn channels_bound_the_sessions() {
+    let mut listener = Listener::new(Mode::Always, 2);
+    listener.session_began();
+    assert!(listener.has_free_channel());
+    listener.session_began();
+    assert!(!listener.has_free_channel());
+    listener.session_ended(at(1), true);
+    assert!(listener.has_free_channel());
+}

@@ -1,0 +1,6 @@
+//! The host that is not always there: its listener and its requests rule by rule, and both over a
+//! year in which links, holders and clocks fail.
+
+mod listener;
+mod requests;
+mod years;
