@@ -43,15 +43,16 @@ pub struct Tcp;
 
 impl Connector for Tcp {
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>> {
-        Box::pin(async move { Ok(lookup_host((name, port)).await?.collect()) })
+        Box::pin(async move {
+            descriptors::leave_reserved()?;
+            Ok(lookup_host((name, port)).await?.collect())
+        })
     }
 
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {
         Box::pin(async move {
+            descriptors::leave_reserved()?;
             let stream = TcpStream::connect(address).await?;
-            if descriptors::are_fewer_than(descriptors::RESERVED, &stream) {
-                return Err(Errno::MFILE.into());
-            }
             // Whole groups of commands are written at once: nothing is gained by waiting.
             let _slower = stream.set_nodelay(true);
             let stream: Stream = Box::new(QuickAck::new(stream));

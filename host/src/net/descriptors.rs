@@ -1,7 +1,10 @@
 //! The process's file descriptors, of which some are left to those that must go on.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 /// Descriptors that sessions and deliveries leave free, for the spool, the log and whoever asks how
@@ -14,6 +17,16 @@ pub(crate) fn are_fewer_than(left: u64, newest: &impl AsFd) -> bool {
     let last = u64::try_from(newest.as_fd().as_raw_fd()).unwrap_or_default();
     let limit = getrlimit(Resource::Nofile).current;
     limit.is_some_and(|limit| last + 1 + left > limit)
+}
+
+/// Whether a delivery may open a descriptor, before it does: what fails for want of one says
+/// nothing of a host, and a resolver does not tell that from a name that it cannot find.
+///
+/// # Errors
+/// [`RESERVED`] or fewer are free.
+pub(crate) fn leave_reserved() -> io::Result<()> {
+    let newest = UnixDatagram::unbound()?;
+    if are_fewer_than(RESERVED, &newest) { Err(Errno::MFILE.into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

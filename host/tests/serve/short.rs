@@ -1,7 +1,7 @@
 //! A server that is short of something the system limits, and what comes back by itself.
 
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::process::{Resource, Signal};
 
@@ -64,6 +64,25 @@ fn a_delivery_that_finds_no_descriptor_goes_as_soon_as_there_is_one() {
     home.logged("accepted");
     server.stop();
     home.stop();
+}
+
+/// Neither for the look-up nor for the connection is one of the last descriptors used.
+#[test]
+fn a_delivery_counts_the_descriptors_before_it_needs_one() {
+    let home = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    home.set_nonblocking(true).expect("a listener");
+    let address = home.local_addr().expect("it is bound").to_string();
+    for host in [&address[..], "no-such-host.invalid:25"] {
+        let place = Place::new(&hold(host, "\"any\""));
+        let server = place.serve();
+        server.send("info@client.example");
+        server.limit(Resource::Nofile, Some(server.descriptors() + 12));
+        place.run(&["queue", "release", "client.example"]);
+        server.logged("no delivery: tried again soon");
+        server.stop();
+    }
+    let error = home.accept().expect_err("it was not connected to");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
