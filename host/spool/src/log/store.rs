@@ -90,9 +90,12 @@ impl<D: Disk> Log<D> {
             results.push(result);
         }
         self.write(records, &mut results, None);
-        for number in needs_room {
-            let reserved = self.ensure_reserve().map(|()| Answer::new());
-            results[number] = reserved.map_err(|error| self.sorted(&error));
+        if !needs_room.is_empty() {
+            // Once for all of them: on a full disk it may write until there is no space.
+            let reserved = self.ensure_reserve().map_err(|error| self.sorted(&error));
+            for number in needs_room {
+                results[number] = reserved.map(|()| Answer::new());
+            }
         }
         self.note_reserve();
         let mut index = self.shared.index();

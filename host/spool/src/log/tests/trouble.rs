@@ -8,6 +8,7 @@ use super::rig::{Model, Rig, TINY};
 use super::sim_disk::{Condition, Fault, Loss, SimDisk};
 use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
+use crate::log::operation::{Failure, Operation};
 use crate::log::report::Finding;
 use crate::log::{LogSpool, Options};
 use crate::{
@@ -148,6 +149,22 @@ fn without_a_spare(rig: &Rig) -> SimDisk {
         disk.remove(name).expect("it is there");
     }
     disk
+}
+
+/// A spare file that finds no space may have been written for seconds: with many domains due, all
+/// else waited for one such for each.
+#[test]
+fn on_a_full_disk_room_is_looked_for_once_however_many_ask() {
+    let operations = [1, 50].map(|asking| {
+        let disk = without_a_spare(&filled());
+        disk.set(FULL);
+        let mut rig = Rig::open(disk.clone(), Model::default()).expect("it can be read");
+        let before = disk.operations();
+        let answers = rig.log.commit((0..asking).map(|_| Operation::Room).collect());
+        assert!(answers.iter().all(|answer| *answer == Err(Failure::Full)), "{answers:?}");
+        disk.operations() - before
+    });
+    assert_eq!(operations[0], operations[1]);
 }
 
 async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
