@@ -72,6 +72,17 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether a message of this name was written.
+    fn has(&self, name: &str) -> bool {
+        ["eml", "damaged"].iter().any(|extension| self.path(name, extension).exists())
+    }
+
+    /// Leaves what was written of a message under a name that no mail program opens, if it can be.
+    fn give_up(&self, name: &str) {
+        // The failure to tell of is the one before.
+        let _there_is_none = fs::rename(self.path(name, "eml"), self.path(name, "damaged"));
+    }
+
     fn path(&self, name: &str, extension: &str) -> PathBuf {
         self.0.join(format!("{name}.{extension}"))
     }

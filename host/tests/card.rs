@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use postern_card::Store;
-use postern_card_tool::CardFile;
+use postern::export;
+use postern_card::{BLOCK, Store};
+use postern_card_tool::{CardFile, Salvage};
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
 use postern_spool::conformance::envelope;
@@ -503,4 +504,26 @@ async fn mail_is_salvaged_from_a_card_that_nothing_else_reads() {
     fs::write(setup.path("card"), [0x5A; 8192]).expect("the card");
     let (code, _, err) = setup.run(&["salvage", "card", "--to", "none"]);
     assert_eq!((code, err.as_str()), (1, "postern: card: has nothing of Postern's on it\n"));
+}
+
+#[tokio::test]
+async fn one_message_that_cannot_be_written_ends_no_salvage() {
+    let setup = Setup::with_card();
+    let id = setup.put("info@client.example", &body("one")).await;
+    let open = async || {
+        let card = CardFile::read(&setup.path("card")).expect("the card");
+        Salvage::open(card).await.expect("a message is there")
+    };
+    let (mut salvage, again) = (open().await, (open().await, open().await));
+    // The same name thrice: a second one has another, and the third has none.
+    salvage.found.extend(again.0.found.into_iter().chain(again.1.found));
+    let other = salvage.found[1].second_name();
+    let salvaged = export::salvage(&mut salvage, &setup.path("mail")).await.expect("a folder");
+    assert_eq!((salvaged.held.messages, salvaged.held.damaged.len()), (2, 0));
+    let [told] = &salvaged.held.unreadable[..] else { panic!("{:?}", salvaged.held) };
+    assert!(told.starts_with(&format!("{other} could not be written: ")), "{told}");
+    for name in [id.to_string(), other] {
+        let read = fs::read(setup.path("mail").join(format!("{name}.eml")));
+        assert_eq!(read.expect("the message"), body("one"));
+    }
 }

@@ -36,6 +36,8 @@ pub struct Found {
     pub octets: Option<u64>,
     /// Its id and envelope, or why they can't be read.
     pub envelope: Result<(MsgId, Envelope), String>,
+    /// The draft that has the envelope.
+    envelope_serial: u64,
     content: Part,
 }
 
@@ -46,6 +48,11 @@ impl Found {
             Ok((id, _)) => id.to_string(),
             Err(_) => format!("unreadable-{:x}", self.content.serial),
         }
+    }
+
+    /// What it is called when another has the same id.
+    pub fn second_name(&self) -> String {
+        format!("{}-{:x}", self.name(), self.content.serial)
     }
 }
 
@@ -114,10 +121,12 @@ impl<C: Card<Error = io::Error>> Salvage<C> {
             let last = messages[0];
             let listed = messages.iter().find(|it| held.is_some_and(|held| held.has(it))).copied();
             let is_complete = held.is_some_and(|held| held.is_complete);
+            // One that is listed and can't be read may be the last envelope of this one.
+            let is_absence_sure = held.is_some_and(|held| held.is_complete && held.damaged == 0);
             let fate = match listed {
                 Some(_) => Fate::Held,
                 None if self.index.removed.contains(&last.id.serial()) => Fate::Gone,
-                None if is_complete && !self.index.may_be_lost(last.id.serial()) => Fate::Gone,
+                None if is_absence_sure && !self.index.may_be_lost(last.id.serial()) => Fate::Gone,
                 None => Fate::Unknown,
             };
             // A list that lacks changes may have an envelope that was replaced since.
@@ -131,7 +140,14 @@ impl<C: Card<Error = io::Error>> Salvage<C> {
             let envelope = self.envelope(&message).await;
             let octets = message.message_octets;
             let content = Part { serial: message.body_serial(), from: message.body_from(), octets };
-            self.found.push(Found { fate, octets: Some(octets), envelope, content });
+            let envelope_serial = message.id.serial();
+            self.found.push(Found {
+                fate,
+                octets: Some(octets),
+                envelope,
+                envelope_serial,
+                content,
+            });
         }
     }
 
@@ -159,8 +175,33 @@ impl<C: Card<Error = io::Error>> Salvage<C> {
             let from = (1 + u32::try_from(blocks).unwrap_or(u32::MAX), offset);
             let content = Part { serial, from, octets: (octets.len() - length) as u64 };
             let envelope = decode(&octets[..length]);
-            self.found.push(Found { fate: Fate::Unknown, octets: None, envelope, content });
+            let orphan = Found {
+                fate: Fate::Unknown,
+                octets: None,
+                envelope,
+                envelope_serial: serial,
+                content,
+            };
+            if !self.is_envelope_only(&orphan) {
+                self.found.push(orphan);
+            }
         }
+    }
+
+    /// Whether what was found without a first block is an envelope of a message whose content was
+    /// found. If it is later than that message's, it says who has got the message since.
+    fn is_envelope_only(&mut self, orphan: &Found) -> bool {
+        let Ok((id, envelope)) = &orphan.envelope else { return false };
+        let is_same = |found: &&mut Found| found.envelope.as_ref().is_ok_and(|(it, _)| it == id);
+        if orphan.content.octets > 0 {
+            return false;
+        }
+        let Some(message) = self.found.iter_mut().find(is_same) else { return false };
+        if message.envelope_serial < orphan.envelope_serial {
+            message.envelope = Ok((*id, envelope.clone()));
+            message.envelope_serial = orphan.envelope_serial;
+        }
+        true
     }
 
     async fn envelope(&mut self, message: &Message) -> Result<(MsgId, Envelope), String> {

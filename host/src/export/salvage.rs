@@ -6,7 +6,7 @@ use std::path::Path;
 use postern_card::Card;
 use postern_card_tool::{Fate, Found, Salvage};
 
-use super::{Exported, Folder, envelope_json};
+use super::{Exported, Folder, MessageFile, envelope_json};
 
 /// The folder, in that of a salvage, for what was delivered or removed before.
 const GONE: &str = "gone";
@@ -22,7 +22,10 @@ pub struct Salvaged {
 
 /// Writes each message that was found on a card into `folder`, which is made if it is missing, and
 /// must be empty. Those that the card no longer holds go into a folder `gone` in it, if they are
-/// whole.
+/// whole. One that can't be written costs no other: it is told among what is unreadable.
+///
+/// # Errors
+/// Those of making the folders.
 pub async fn salvage<C: Card<Error = io::Error>>(
     card: &mut Salvage<C>,
     folder: &Path,
@@ -33,7 +36,7 @@ pub async fn salvage<C: Card<Error = io::Error>>(
     let (gone, held): (Vec<_>, Vec<_>) = found.into_iter().partition(|it| it.fate == Fate::Gone);
     let into = Folder::make(folder)?;
     for message in held {
-        write(card, &message, &into, &mut salvaged.held).await?;
+        write(card, &message, &into, &mut salvaged.held).await;
     }
     if gone.is_empty() {
         return Ok(salvaged);
@@ -41,13 +44,14 @@ pub async fn salvage<C: Card<Error = io::Error>>(
     let into = Folder::make(&folder.join(GONE))?;
     for message in gone {
         let damaged = unlisted.damaged.len();
-        write(card, &message, &into, &mut unlisted).await?;
-        if unlisted.damaged.len() > damaged {
+        write(card, &message, &into, &mut unlisted).await;
+        for (name, _) in unlisted.damaged.drain(damaged..) {
             // Overwritten in part, as it should be in time.
-            into.remove(&message.name())?;
+            into.remove(&name)?;
         }
     }
     salvaged.gone = unlisted.messages;
+    salvaged.held.unreadable.append(&mut unlisted.unreadable);
     Ok(salvaged)
 }
 
@@ -56,8 +60,26 @@ async fn write<C: Card<Error = io::Error>>(
     message: &Found,
     folder: &Folder,
     exported: &mut Exported,
+) {
+    let name = if folder.has(&message.name()) { message.second_name() } else { message.name() };
+    let written = match folder.begin(&name) {
+        Ok(file) => {
+            let written = fill(file, card, message, exported).await;
+            written.inspect_err(|_| folder.give_up(&name))
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        exported.unreadable.push(format!("{name} could not be written: {error}"));
+    }
+}
+
+async fn fill<C: Card<Error = io::Error>>(
+    mut file: MessageFile<'_>,
+    card: &mut Salvage<C>,
+    message: &Found,
+    exported: &mut Exported,
 ) -> io::Result<()> {
-    let mut file = folder.begin(&message.name())?;
     let damage = card.content(message, |octets| file.write(octets)).await?;
     match &message.envelope {
         Ok((id, envelope)) => {

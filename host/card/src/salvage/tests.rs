@@ -277,12 +277,35 @@ async fn each_block_that_is_destroyed_costs_its_own_message_only() {
             expect(&found, &held, &hit, &format!("block {block}"));
             let back = found.iter().any(|(fate, it)| it.id == gone && *fate == Fate::Held);
             assert!(!back, "block {block} brings back what was removed");
+            let is_filed_as_gone =
+                found.iter().any(|(fate, it)| it.id != gone && *fate == Fate::Gone);
+            assert!(!is_filed_as_gone, "block {block} makes what is held one that is gone");
+            let ids: HashSet<_> = found.iter().map(|(_, sample)| sample.id).collect();
+            assert_eq!(ids.len(), found.len(), "block {block} makes two of a message");
             cases += 1;
         }
         hits += hit.len();
     }
     assert!(cases > BLOCKS && hits > 20, "{cases} cases, {hits} of them in messages");
     println!("{cases} cases, {hits} blocks of messages");
+}
+
+#[tokio::test]
+async fn a_message_whose_last_manifest_is_gone_keeps_its_recipients_states() {
+    let (card, held, _) = lived_in().await;
+    let salvage = open(&card).await;
+    let settled = salvage.index.messages.iter().find(|it| it.body_serial() != it.id.serial());
+    let serial = settled.expect("one has a second envelope").id.serial();
+    let manifest = salvage.index.block(serial, 0).expect("it is there");
+    card.destroy(manifest, None);
+    let mut salvage = open(&card).await;
+    let found: Vec<_> = std::mem::take(&mut salvage.found)
+        .into_iter()
+        .filter(|found| found.name() == held[1].id.to_string())
+        .collect();
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found.fate, found.octets), (Fate::Unknown, Some(4_000)));
+    expect(&whole(&card).await, &held, &[], "a manifest is gone");
 }
 
 /// The blocks in front of all messages that are not empty.
