@@ -198,6 +198,15 @@ async fn a_message_that_was_refused_is_shown_as_kept() {
     let (code, _, _) = setup.run(&["export", "card", "mail"]);
     let exported = fs::read(setup.path("mail").join(format!("{id}.eml")));
     assert_eq!((code, exported.expect("the message")), (0, body("one")));
+    // Its manifest is the block in front of the envelope: whether it is flagged can't be told.
+    let mut octets = fs::read(setup.path("card")).expect("the card");
+    let reply = octets.windows(17).position(|here| here == b"550 5.1.1 unknown");
+    octets[(reply.expect("it is there") / BLOCK - 1) * BLOCK + 100] ^= 0xFF;
+    fs::write(setup.path("card"), octets).expect("the card");
+    assert_eq!(setup.json(&["show", "card"])["flagged"], 1);
+    let (code, out, _) = setup.run(&["remove", "card", "--failed"]);
+    assert_eq!((code, out.as_str()), (0, "unreadable-1\n1 message(s) removed\n"));
+    assert_eq!(setup.json(&["show", "card"])["flagged"], 0);
 }
 
 #[tokio::test]

@@ -29,6 +29,21 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.change(&Change::remove(&old)).await
     }
 
+    /// Counts the flagged messages anew, after damaged ones were removed: of those, nobody knows
+    /// whether they were flagged. Once this has returned, the count is on stable storage.
+    pub async fn recount_flagged(&mut self) -> Result<(), Fault<C::Error>> {
+        let (mut flagged, mut last) = (0, None);
+        while let Some(message) = self.next(last).await? {
+            flagged += u32::from(message.flagged);
+            last = Some(message.id);
+        }
+        let gone = self.counts.flagged.saturating_sub(flagged);
+        self.counts.flagged = flagged;
+        // The next one that fails is news again.
+        self.counts.told.failed = self.counts.told.failed.saturating_sub(gone);
+        self.checkpoint().await
+    }
+
     /// Makes sure that `extents` can be reserved, by a checkpoint if that frees enough.
     pub(crate) async fn make_room(&mut self, extents: u32) -> Result<(), Fault<C::Error>> {
         let free = self.free_extents();

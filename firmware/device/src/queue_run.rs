@@ -53,6 +53,10 @@ pub(crate) struct QueueRun<'t, 's, C: Card> {
     unreadable: u32,
     /// Those of them that may be read another time.
     doubtful: u32,
+    /// Messages that were flagged before this run.
+    flagged: u32,
+    /// Those of them that it has met.
+    met: u32,
     /// Whether a message that was tried has to wait for another run.
     put_off: bool,
     put_off_in_a_row: u32,
@@ -104,6 +108,8 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             rewritten: u64::MAX,
             unreadable: 0,
             doubtful: 0,
+            flagged: shared.flagged.get(),
+            met: 0,
             put_off: false,
             put_off_in_a_row: 0,
             has_moved: false,
@@ -182,6 +188,9 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         };
         count(&self.shared.unreadable, self.unreadable);
         count(&self.shared.doubtful, self.doubtful);
+        if (self.scope, passed) == (Scope::FIRST, Ok(Passed::All)) {
+            self.shared.unmet.set(self.flagged.saturating_sub(self.met));
+        }
         self.shared.recount(&self.shared.storage.lock().await.store);
         let (scope, moved) = (self.scope, self.has_moved);
         // What stands before the message that a run began behind waits for the next.
@@ -222,7 +231,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                     return Ok(None);
                 }
                 self.scope = Scope::FIRST;
-                (self.last, self.unreadable, self.doubtful) = (None, 0, 0);
+                (self.last, self.unreadable, self.doubtful, self.met) = (None, 0, 0, 0);
             },
         }
     }
@@ -235,7 +244,8 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             match next {
                 // A message that was rewritten in this run was tried in it. Where a new one is
                 // passed over as well, it stays a fresh one.
-                Some(message) if message.flagged || message.id.serial() >= self.rewritten => {}
+                Some(message) if message.id.serial() >= self.rewritten => {}
+                Some(message) if message.flagged => self.met += 1,
                 Some(message) if self.shared.set_aside.borrow().contains(&message.id) => {
                     self.unreadable += 1;
                 }

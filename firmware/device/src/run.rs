@@ -254,6 +254,8 @@ async fn share<'s, C: Card, B: Board>(
         failed: Cell::new(store.flagged()),
         unreadable: Cell::new(0),
         doubtful: Cell::new(0),
+        flagged: Cell::new(store.flagged()),
+        unmet: Cell::new(0),
         set_aside: RefCell::new(Vec::new()),
         suspects: RefCell::new(Vec::new()),
         releasing: Cell::new(false),

@@ -53,6 +53,11 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) unreadable: Cell<u32>,
     /// Those of them that may be read another time.
     pub(crate) doubtful: Cell<u32>,
+    /// Flagged messages by the store's count.
+    pub(crate) flagged: Cell<u32>,
+    /// Those of them that no run through all has met: their manifests can't be read, so that they
+    /// are among the unreadable ones, too.
+    pub(crate) unmet: Cell<u32>,
     /// Messages that are not offered again in this boot: who got them could not be recorded.
     pub(crate) set_aside: RefCell<Vec<MessageId, LISTED>>,
     /// Messages that could not be read, and when that was first.
@@ -70,7 +75,9 @@ pub(crate) struct Shared<'s, C: Card> {
 impl<C: Card> Shared<'_, C> {
     /// Takes the counts of messages from the store, after it has changed.
     pub(crate) fn recount(&self, store: &Store<C>) {
-        let failed = store.flagged().saturating_add(self.unreadable.get());
+        let flagged = store.flagged().saturating_sub(self.unmet.get());
+        let failed = flagged.saturating_add(self.unreadable.get());
+        self.flagged.set(store.flagged());
         self.failed.set(failed);
         self.waiting.set(store.messages().saturating_sub(failed));
     }

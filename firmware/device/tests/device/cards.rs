@@ -8,7 +8,7 @@ use postern_device::Ended;
 
 use crate::sim::card::{Call, SimCard};
 use crate::sim::contents::{self, damage};
-use crate::sim::hop::{Hop, Notes};
+use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::messages::message;
 use crate::sim::servers::lease;
 use crate::sim::talk::{Talk, stuffed};
@@ -296,6 +296,38 @@ fn a_manifest_that_cant_be_read_stops_nobody() {
     damage(&world.card, envelope - 1);
     others_go_on(&world);
     assert_eq!(contents::held(&world.card).len(), 1);
+}
+
+#[test]
+fn a_flagged_message_that_cant_be_read_any_more_hides_no_other() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    hop.answer(|asked| matches!(asked, Asked::Recipient(_)).then_some("550 5.1.1 who?"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    let send = async |number| {
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE], &message(number, 2_000)).await;
+        assert!(reply.is_ok_and(|reply| reply.starts_with("250 ")));
+        Timer::after_secs(30).await;
+    };
+    world.switch_on();
+    world.run(send(1));
+    world.switch_off();
+    assert!(contents::held(&world.card)[0].is_flagged);
+    for envelope in contents::blocks_with(&world.card, &["sender@origin.example", JOE]) {
+        damage(&world.card, envelope - 1);
+    }
+    hop.answer(|asked| matches!(asked, Asked::Recipient(_)).then_some("451 4.2.1 later"));
+    world.switch_on();
+    world.run(async {
+        send(2).await;
+        // Until the first one is given up.
+        Timer::after_secs(5 * 3600).await;
+        assert_eq!(hop.count(), 0);
+        hop.answer(|_| None);
+        Timer::after_secs(3 * 3600).await;
+        assert_eq!(hop.count(), 1, "the one that waits is tried again and again");
+    });
 }
 
 #[test]

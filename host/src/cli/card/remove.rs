@@ -42,6 +42,10 @@ pub(super) async fn remove(
         removed.map_err(|fault| failed(path, format!("{}: {}", held.name(), reason(&fault))))?;
         writeln!(out, "{}", line(held))?;
     }
+    if chosen.iter().any(|held| held.message.damaged) {
+        let counted = store.recount_flagged().await;
+        counted.map_err(|fault| failed(path, reason(&fault)))?;
+    }
     writeln!(out, "{} message(s) removed", chosen.len())?;
     Ok(Verdict::Well)
 }
