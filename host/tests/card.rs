@@ -481,6 +481,12 @@ async fn firmware_is_put_on_a_card_beside_its_mail() {
     let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "--firmware", "one", "small"]);
     assert!(code == 1 && err.contains("needs a card of 64 MiB"), "{err}");
     assert!(!setup.path("small").exists());
+    let (code, _, _) = setup.run(&["create", "--size", "1 MiB", "small"]);
+    assert_eq!(code, 0);
+    let before = fs::read(setup.path("small")).expect("the card");
+    let (code, _, err) = setup.run(&["create", "--force", "--firmware", "one", "small"]);
+    assert!(code == 1 && err.contains("needs a card of 64 MiB"), "{err}");
+    assert_eq!(fs::read(setup.path("small")).expect("the card"), before, "it is as it was");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@
 
 use core::ops::Range;
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Layout};
 use crate::label::Label;
 use crate::octets::{Put, Take};
 use crate::{Block, Card, Fault, Store, seal};
@@ -102,11 +102,18 @@ fn region(geometry: &Geometry, number: u8) -> Range<u32> {
     geometry.images().get(usize::from(number)).cloned().unwrap_or_default()
 }
 
+impl Layout {
+    /// Octets that an image may have; 0 when there is no room for one.
+    pub fn image_octets_max(&self) -> u32 {
+        let blocks = self.image_blocks.saturating_sub(DATA_FROM);
+        blocks.saturating_mul(IMAGE_PIECE as u32)
+    }
+}
+
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// Octets that an image may have; 0 when the card is too small for one.
     pub fn image_octets_max(&self) -> u32 {
-        let blocks = self.medium.geometry.layout.image_blocks.saturating_sub(DATA_FROM);
-        blocks.saturating_mul(IMAGE_PIECE as u32)
+        self.medium.geometry.layout.image_octets_max()
     }
 
     /// The image that was put on the card last. Whether it is whole, [`Store::is_image_whole`]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use postern_card::{BLOCK, Fault, Inspection, format};
+use postern_card::{BLOCK, Fault, Inspection, Layout, format};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::super::table::size as shown;
@@ -38,6 +38,10 @@ pub(super) async fn create(
     let octets = if is_new { size_of_new(path, size)? } else { size_of_old(path, size)? };
     let content = CardContent::load(config, octets).map_err(CommandError::Config)?;
     let firmware = firmware.as_deref().map(update::load).transpose()?;
+    if let Some(firmware) = &firmware {
+        let blocks = u32::try_from(octets / BLOCK as u64).unwrap_or(u32::MAX);
+        update::check_room(firmware, path, Layout::for_card(blocks).image_octets_max())?;
+    }
     if !is_new && !force {
         refuse_mail(path).await?;
     }

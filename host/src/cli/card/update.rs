@@ -90,10 +90,9 @@ pub(super) fn load(image: &Path) -> Result<Firmware, CommandError> {
     Firmware::load(image).map_err(|why| failed(image, why))
 }
 
-/// Puts firmware on a card. Until all of it is there, the card has the one from before.
-pub(super) async fn put(firmware: &Firmware, path: &Path, force: bool) -> Result<(), CommandError> {
-    let mut store = mount(path).await?;
-    let (room, needed) = (store.image_octets_max(), firmware.octets.len());
+/// Refuses firmware that a card with this room for it, in octets, can't have.
+pub(super) fn check_room(firmware: &Firmware, path: &Path, room: u32) -> Result<(), CommandError> {
+    let needed = firmware.octets.len();
     if room == 0 {
         return Err(failed(path, "is too small for firmware, which needs a card of 64 MiB"));
     }
@@ -101,6 +100,13 @@ pub(super) async fn put(firmware: &Firmware, path: &Path, force: bool) -> Result
         let (needed, room) = (size(needed as u64), size(room.into()));
         return Err(failed(path, format!("has {room} for firmware, and this is {needed}")));
     }
+    Ok(())
+}
+
+/// Puts firmware on a card. Until all of it is there, the card has the one from before.
+pub(super) async fn put(firmware: &Firmware, path: &Path, force: bool) -> Result<(), CommandError> {
+    let mut store = mount(path).await?;
+    check_room(firmware, path, store.image_octets_max())?;
     let before = store.image().await.map_err(|fault| failed(path, reason(&fault)))?;
     if let Some(before) = before.filter(|it| it.label.board() != firmware.label.board() && !force) {
         let (board, other) = (before.label.board(), firmware.label.board());
