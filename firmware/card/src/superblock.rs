@@ -6,7 +6,7 @@
 //! | Octets | The superblock |
 //! | --- | --- |
 //! | 8 | `POSTERN` and `c` |
-//! | 2 | version: 2 |
+//! | 2 | version: 3 |
 //! | 24 | what wrote it, filled up with zeros |
 //! | 4 | blocks of the card |
 //! | 4 | blocks of a unit |
@@ -30,7 +30,7 @@ use crate::seal::Mark;
 use crate::{Block, Fault};
 
 /// The version written; only this one is read.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"POSTERNc";
 const WRITER_OCTETS: usize = 24;
@@ -175,8 +175,8 @@ mod tests {
             Superblock::read::<()>(0, &content).map(|_| ())
         };
         let damaged = Err(Fault::Damaged { block: 0 });
-        assert_eq!(with(&[(8, 1)], true), Err(Fault::OtherVersion(1)));
-        assert_eq!(with(&[(8, 3)], true), Err(Fault::OtherVersion(3)));
+        assert_eq!(with(&[(8, 2)], true), Err(Fault::OtherVersion(2)));
+        assert_eq!(with(&[(8, 4)], true), Err(Fault::OtherVersion(4)));
         assert_eq!(with(&[(0, b'Q')], true), Err(Fault::NotOurs));
         assert_eq!(with(&[(0, b'Q'), (1, b'Q')], false), Err(Fault::NotOurs));
         for rotten in [0, 8, 34, 100, 511] {
