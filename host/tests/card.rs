@@ -398,6 +398,22 @@ async fn more_than_a_hundred_messages_are_removed_when_that_is_meant() {
 }
 
 #[tokio::test]
+async fn an_update_sets_a_card_from_the_future_right() {
+    let setup = Setup::with_card();
+    let mount = async || {
+        let card = CardFile::write(&setup.path("card")).expect("the card");
+        let Ok((store, _)) = Store::mount(card).await else { panic!("the card is sound") };
+        store
+    };
+    let future = 1 << 40;
+    mount().await.set_time(future).await.expect("the card works");
+    assert_eq!(mount().await.last_known_time(), future);
+    let (code, _, err) = setup.run(&["update", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!((1..future).contains(&mount().await.last_known_time()));
+}
+
+#[tokio::test]
 async fn settings_change_and_mail_stays() {
     let setup = Setup::with_card();
     let id = setup.put("info@client.example", &body("one")).await.to_string();

@@ -159,6 +159,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.time_unix_s = unix_s;
     }
 
+    /// Sets the time, which may be earlier than the one before. Once this has returned, it is on
+    /// stable storage.
+    pub async fn set_time(&mut self, unix_s: u64) -> Result<(), Fault<C::Error>> {
+        self.check_ready()?;
+        self.note_time(unix_s);
+        self.change(&Change::NONE).await
+    }
+
     /// What the owner has been told.
     pub fn told(&self) -> Told {
         self.counts.told

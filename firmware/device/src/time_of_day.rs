@@ -10,6 +10,9 @@ use crate::clock;
 const DAY_S: u64 = 24 * 3600;
 /// How much two answers may differ that agree.
 const AGREE_S: u64 = 60;
+/// Answers from before the card's time that must agree before one is believed, and over how long:
+/// the PC that wrote the card may have been ahead, and no server ever says so.
+const EARLIER_ANSWERS: u32 = 8;
 /// How long a time that was not known before, or jumped, is not trusted with what can't be undone.
 pub(crate) const TRUST_AFTER_S: u64 = 3600;
 
@@ -17,13 +20,25 @@ pub(crate) const TRUST_AFTER_S: u64 = 3600;
 /// which is a guess.
 pub(crate) struct TimeOfDay {
     /// Seconds since 1970-01-01T00:00:00Z before which no answer is believed.
-    earliest_unix_s: u64,
+    earliest_unix_s: Cell<u64>,
+    /// The last answers from before that.
+    earlier: Cell<Option<Earlier>>,
     /// Seconds since 1970-01-01T00:00:00Z at uptime 0.
     boot_unix_s: Cell<u64>,
     /// The same by an answer that differs by more than a day.
     doubtful_unix_s: Cell<Option<u64>>,
     /// The uptime since when it is known, and did not jump.
     known_since_s: Cell<Option<u64>>,
+}
+
+/// Answers that agree with each other.
+#[derive(Debug, Clone, Copy)]
+struct Earlier {
+    /// Seconds since 1970-01-01T00:00:00Z at uptime 0, by the last of them.
+    boot_unix_s: u64,
+    /// The uptime at the first.
+    since_s: u64,
+    count: u32,
 }
 
 /// What an answer is worth.
@@ -33,7 +48,7 @@ pub(crate) enum Worth {
     Taken,
     /// It would be a jump: another answer is to agree.
     Doubted,
-    /// It was later than this when the card was written.
+    /// It was later than this when the card was written: many are to agree, for a day.
     Refused,
 }
 
@@ -41,7 +56,8 @@ impl TimeOfDay {
     /// Starts at the card's last known time, `unix_s`.
     pub(crate) const fn guess(unix_s: u64) -> Self {
         Self {
-            earliest_unix_s: unix_s,
+            earliest_unix_s: Cell::new(unix_s),
+            earlier: Cell::new(None),
             boot_unix_s: Cell::new(unix_s),
             doubtful_unix_s: Cell::new(None),
             known_since_s: Cell::new(None),
@@ -54,10 +70,11 @@ impl TimeOfDay {
     }
 
     fn weigh(&self, unix_s: u64, uptime_s: u64) -> Worth {
-        if unix_s < self.earliest_unix_s {
-            return Worth::Refused;
-        }
         let boot_unix_s = unix_s.saturating_sub(uptime_s);
+        if unix_s < self.earliest_unix_s.get() {
+            return self.weigh_earlier(unix_s, uptime_s);
+        }
+        self.earlier.set(None);
         let jumps = boot_unix_s.abs_diff(self.boot_unix_s.get()) > DAY_S;
         let agrees = |doubtful: u64| boot_unix_s.abs_diff(doubtful) <= AGREE_S;
         if jumps && !self.doubtful_unix_s.get().is_some_and(agrees) {
@@ -69,6 +86,23 @@ impl TimeOfDay {
         if jumps || self.known_since_s.get().is_none() {
             self.known_since_s.set(Some(uptime_s));
         }
+        Worth::Taken
+    }
+
+    fn weigh_earlier(&self, unix_s: u64, uptime_s: u64) -> Worth {
+        let boot_unix_s = unix_s.saturating_sub(uptime_s);
+        let agrees = |it: &Earlier| boot_unix_s.abs_diff(it.boot_unix_s) <= AGREE_S;
+        let before = self.earlier.get().filter(agrees);
+        let (since_s, count) = before.map_or((uptime_s, 1), |it| (it.since_s, it.count + 1));
+        if count < EARLIER_ANSWERS || uptime_s.saturating_sub(since_s) < DAY_S {
+            self.earlier.set(Some(Earlier { boot_unix_s, since_s, count }));
+            return Worth::Refused;
+        }
+        self.earlier.set(None);
+        self.doubtful_unix_s.set(None);
+        self.earliest_unix_s.set(unix_s);
+        self.boot_unix_s.set(boot_unix_s);
+        self.known_since_s.set(Some(uptime_s));
         Worth::Taken
     }
 
@@ -109,6 +143,34 @@ mod tests {
         assert_eq!(time.weigh(CARD - 1, 100), Worth::Refused);
         assert_eq!(time.weigh(0, 100), Worth::Refused);
         assert_eq!(time.weigh(CARD, 0), Worth::Taken);
+    }
+
+    #[test]
+    fn a_card_from_the_future_is_outvoted_within_a_day() {
+        let time = TimeOfDay::guess(CARD);
+        let truth = |uptime_s: u64| CARD - 400 * DAY_S + uptime_s;
+        let hours = |hours: u64| hours * 3_600;
+        for hour in 0..20 {
+            assert_eq!(time.weigh(truth(hours(hour)), hours(hour)), Worth::Refused);
+        }
+        // Another time is no vote for this one, and it begins anew.
+        assert_eq!(time.weigh(CARD - 10 * DAY_S, hours(20)), Worth::Refused);
+        for hour in 21..45 {
+            assert_eq!(time.weigh(truth(hours(hour)), hours(hour)), Worth::Refused);
+        }
+        assert_eq!(time.known_since_s.get(), None);
+        assert_eq!(time.weigh(truth(hours(45)), hours(45)), Worth::Taken);
+        assert_eq!(time.known_since_s.get(), Some(hours(45)), "trust begins anew");
+        assert_eq!(time.weigh(truth(hours(46)), hours(46)), Worth::Taken, "and it stays so");
+    }
+
+    #[test]
+    fn seven_answers_outvote_no_card() {
+        let time = TimeOfDay::guess(CARD);
+        for answer in 0..7 {
+            assert_eq!(time.weigh(1_000 + answer * DAY_S, answer * DAY_S), Worth::Refused);
+        }
+        assert_eq!(time.weigh(1_000 + 7 * DAY_S, 7 * DAY_S), Worth::Taken);
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use postern_card::Fault;
+use postern_card::{Fault, Store};
 use postern_core::envelope::State;
 
 use super::super::table::size;
 use super::super::{CommandError, Verdict};
 use super::{failed, inspect, mount};
 use postern_card_tool::{CardContent, CardFile, Firmware, next, reason};
+use postern_spool::clock::Clock;
 
 /// Changes the settings and recipients on the card at `path` to those of `config`. Until all of
 /// them are there, the card has those from before.
@@ -25,6 +26,7 @@ pub(super) async fn settings(
     let mut store = mount(path).await?;
     let updated = store.update(&content.settings(), content.recipients()).await;
     updated.map_err(|fault| failed(path, fault))?;
+    set_time(&mut store, path).await?;
     for warning in content.warnings() {
         writeln!(out, "warning: {warning}")?;
     }
@@ -114,7 +116,18 @@ pub(super) async fn put(firmware: &Firmware, path: &Path, force: bool) -> Result
         return Err(failed(path, why));
     }
     let put = store.put_image(firmware.label, &firmware.octets).await;
-    put.map(|_| ()).map_err(|fault| failed(path, reason(&fault)))
+    put.map_err(|fault| failed(path, reason(&fault)))?;
+    set_time(&mut store, path).await
+}
+
+/// Notes the time on a card: a device believes no time server that says less.
+async fn set_time(store: &mut Store<CardFile>, path: &Path) -> Result<(), CommandError> {
+    let now = Clock::system().timestamp();
+    if !now.known {
+        return Ok(());
+    }
+    let set = store.set_time(now.unix_seconds).await;
+    set.map_err(|fault| failed(path, reason(&fault)))
 }
 
 /// Says what a device does with firmware that was put on the card at `path`.
