@@ -377,7 +377,7 @@ async fn messages_are_removed_by_id_or_because_they_failed() {
     assert_eq!((code, out.as_str()), (0, "unreadable-1\n1 message(s) removed\n"));
     assert_eq!(ids(&setup), [put[2].clone()]);
     let (code, _, err) = setup.run(&["remove", "card"]);
-    assert!(code == 2 && err.contains("--failed"), "{err}");
+    assert!(code == 2 && err.contains("<ID>..."), "{err}");
 }
 
 #[tokio::test]
