@@ -81,6 +81,12 @@ fn repair<D: Disk>(replay: &mut Replay, disk: &D) -> io::Result<()> {
             quarantine::sync(disk)?;
         }
     }
+    // Behind the bodies: a start that does not find these any more removes what nothing names.
+    for name in replay.aside.drain(..) {
+        quarantine::put(disk, &name)?;
+        quarantine::sync(disk)?;
+        disk.sync_folder(SEGMENTS)?;
+    }
     for name in std::mem::take(&mut replay.drafts) {
         disk.remove(&format!("{DRAFTS}/{name}"))?;
     }

@@ -32,6 +32,8 @@ pub struct Replay {
     pub scanned: Vec<Scanned>,
     /// Files in the segments' folder of which nothing is needed.
     pub leftovers: Vec<String>,
+    /// Index files that are not right and whose segments are missing, to be put aside.
+    pub aside: Vec<String>,
     /// Segments whose files cannot be opened, and why; of their records their index files tell.
     lost: Vec<(u32, String)>,
     /// Files that were set aside to become segments.
@@ -75,6 +77,7 @@ impl Replay {
             drafts: BTreeSet::new(),
             scanned: Vec::new(),
             leftovers: Vec::new(),
+            aside: Vec::new(),
             lost: Vec::new(),
             spares: Vec::new(),
             next_segment: 1,

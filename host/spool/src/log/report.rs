@@ -39,9 +39,10 @@ impl Report {
 pub enum Finding {
     /// Bytes of the log's end that were not finished when the last run was killed. No message
     /// that was answered with 250 is in them, unless the disk is damaged besides. They are cut off
-    /// and kept in the quarantine.
+    /// and kept in the quarantine. So is all of an index file that is not right and whose segment
+    /// is missing.
     Torn {
-        /// The segment's file.
+        /// The segment's file, or the index file.
         file: String,
         /// Where they begin.
         offset: u64,

@@ -196,7 +196,7 @@ impl Listing {
     }
 
     /// The stored index of segment `number`; none when it is missing or not right.
-    fn load<D: Disk>(disk: &D, number: u32) -> Option<Self> {
+    pub fn load<D: Disk>(disk: &D, number: u32) -> Option<Self> {
         let mut loading = Loading::begin(disk, number, None)?;
         while loading.read_some(usize::MAX)? {}
         loading.finish()

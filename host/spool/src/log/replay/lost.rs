@@ -5,7 +5,7 @@ use std::io;
 
 use super::Replay;
 use crate::MsgId;
-use crate::log::disk::{Disk, is_gone};
+use crate::log::disk::{Disk, DiskFile, Trouble, is_gone};
 use crate::log::report::{Damage, Finding};
 use crate::log::segment::{Listing, index_name, segment_name};
 
@@ -19,23 +19,19 @@ impl Replay {
         listing: Option<Option<Listing>>,
         error: io::Error,
     ) -> io::Result<()> {
-        let (name, index_name) = (segment_name(number), index_name(number));
+        let name = segment_name(number);
         let is_gone = is_gone(&error);
-        // The server that uses the spool may have removed both meanwhile.
-        if is_gone && disk.open(&index_name).is_err() {
-            return Err(error);
-        }
         let what = if is_gone { "is missing".to_owned() } else { error.to_string() };
-        let Some(listing) = listing.flatten() else {
-            match is_gone {
-                // It was removed before the power went, and its index file, which is not synced,
-                // was not.
-                true => self.leftovers.push(index_name),
-                false => self.damaged(Damage::of_file(&name, what)),
+        let listing = match listing.flatten() {
+            listing if is_gone => self.listing_of_gone(disk, number, listing, error)?,
+            None => {
+                self.damaged(Damage::of_file(&name, &what));
+                None
             }
-            return Ok(());
+            listing => listing,
         };
         self.next_segment = number + 1;
+        let Some(listing) = listing else { return Ok(()) };
         self.index.segments.add(number, listing.head().mark, 0);
         if let Some(segment) = self.index.segments.get_mut(number) {
             segment.damaged = true;
@@ -43,6 +39,42 @@ impl Replay {
         self.apply(&listing);
         self.lost.push((number, what));
         Ok(())
+    }
+
+    /// What was in segment `number`, whose file is not there. None where its index file cannot
+    /// tell: that is reported, and keeps the bodies that only this segment may have named.
+    fn listing_of_gone<D: Disk>(
+        &mut self,
+        disk: &D,
+        number: u32,
+        listing: Option<Listing>,
+        gone: io::Error,
+    ) -> io::Result<Option<Listing>> {
+        let name = index_name(number);
+        let opened = match disk.open(&name) {
+            // The server that uses the spool may have removed both meanwhile.
+            Err(error) if is_gone(&error) => return Err(gone),
+            Err(error) if Trouble::of(&error) == Trouble::Busy => return Err(error),
+            opened => opened,
+        };
+        // Descriptors may have been short when it was to be read before.
+        let Some(listing) = listing.or_else(|| Listing::load(disk, number)) else {
+            match opened {
+                Err(error) => {
+                    let what = format!("cannot be opened, and its segment is missing: {error}");
+                    self.damaged(Damage::of_file(&name, what));
+                }
+                // The segment was removed before the power went, and its index file, which is not
+                // synced, was not: or both are lost.
+                Ok(file) => {
+                    let (file, octets) = (name.clone(), file.length()?);
+                    self.report.findings.push(Finding::Torn { file, offset: 0, octets });
+                    self.aside.push(name);
+                }
+            }
+            return Ok(None);
+        };
+        Ok(Some(listing))
     }
 
     /// Names what was held in lost segments. One of which nothing was held may have been removed

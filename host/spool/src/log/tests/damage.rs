@@ -1,5 +1,7 @@
 //! What was durable and is not right any more: reported and kept, whatever else is lost.
 
+use std::io::ErrorKind;
+
 use super::power_cuts::live;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
@@ -237,4 +239,31 @@ fn a_check_changes_nothing() {
     assert_eq!(disk.operations(), 0);
     let found = Replay::read(&disk, false, NOW).expect("it can be read").report;
     assert_eq!(report, found);
+}
+
+/// One file that nobody can open kept the whole spool from being opened.
+#[test]
+fn an_index_file_that_cannot_be_opened_beside_no_segment_is_reported_and_stops_no_start() {
+    let (log, index) = ("segments/00000001.log", "segments/00000001.idx");
+    for error in [ErrorKind::Other, ErrorKind::PermissionDenied] {
+        let disk = filled();
+        // A start makes the index file.
+        drop(open(&disk));
+        disk.remove(log).expect("it is there");
+        disk.close_off(index, error);
+        for _ in 0..2 {
+            let rig = open(&disk);
+            let files: Vec<_> = rig.report.damage().map(|damage| &damage.file[..]).collect();
+            assert_eq!(files, [index], "{}", rig.report);
+            assert!((1..10).contains(&held(&rig)), "the other segments are read");
+            assert!(disk.names().contains(&index.to_owned()), "it is kept");
+        }
+    }
+    // That passes: the next start may read it.
+    let disk = filled();
+    drop(open(&disk));
+    disk.remove(log).expect("it is there");
+    disk.close_off(index, ErrorKind::ResourceBusy);
+    let opened = Rig::open(disk, Model::default());
+    assert_eq!(opened.err().map(|error| error.kind()), Some(ErrorKind::ResourceBusy));
 }

@@ -222,6 +222,36 @@ async fn bodies_whose_segments_are_all_gone_are_kept() {
     assert_eq!(kept, body(1, 5_000));
 }
 
+/// The same where one segment is missing, and its index file says nothing.
+#[tokio::test]
+async fn bodies_that_only_a_lost_segment_named_are_kept() {
+    let spoils: [fn(&mut Vec<u8>); 2] = [|index| index.clear(), |index| index[40] ^= 1];
+    for spoil in spoils {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path();
+        let (spool, _) = open(path);
+        let id = put(&spool, ONE, &body(1, 5_000)).await;
+        drop(spool);
+        remove(&path.join("segments/00000001.log"));
+        let index = path.join("segments/00000001.idx");
+        let mut content = fs::read(&index).expect("it is there");
+        spoil(&mut content);
+        fs::write(&index, &content).expect("it is ours");
+        let is_torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
+        let checked = check(path).expect("it can be read");
+        assert!(checked.findings.iter().any(is_torn), "{checked}");
+        let (_, report) = open(path);
+        assert!(report.findings.iter().any(is_torn), "{report}");
+        for _ in 0..2 {
+            let kept = fs::read(path.join(format!("quarantine/{id}"))).expect("it was put aside");
+            assert_eq!(kept, body(1, 5_000));
+            let kept = fs::read(path.join("quarantine/00000001.idx"));
+            assert_eq!(kept.expect("it was put aside"), content);
+            assert_eq!(open(path).1.findings, []);
+        }
+    }
+}
+
 #[tokio::test]
 async fn files_that_nobody_knows_are_named_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder for the test");

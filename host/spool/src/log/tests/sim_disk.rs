@@ -102,6 +102,8 @@ struct State {
     free: u64,
     /// What cannot be read, by file.
     unreadable: Vec<(usize, std::ops::Range<usize>)>,
+    /// What cannot be opened, by name, and the error.
+    unopenable: BTreeMap<String, io::ErrorKind>,
     /// The file whose last change was under way when the power went.
     under_way: Option<usize>,
     is_dead: bool,
@@ -163,6 +165,7 @@ impl SimDisk {
             condition: Condition::default(),
             free: 1 << 40,
             unreadable: Vec::new(),
+            unopenable: BTreeMap::new(),
             under_way: None,
             is_dead: false,
             has_failed: false,
@@ -250,6 +253,11 @@ impl SimDisk {
         let mut state = self.state();
         let content = state.names[name];
         state.unreadable.push((content, range));
+    }
+
+    /// Has a file fail to be opened with this error.
+    pub fn close_off(&self, name: &str, error: io::ErrorKind) {
+        self.state().unopenable.insert(name.to_owned(), error);
     }
 
     /// Has the disk say that so many bytes are free.
@@ -446,6 +454,9 @@ impl Disk for SimDisk {
         let state = self.state();
         if state.condition.no_descriptors {
             return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        if let Some(error) = state.unopenable.get(name) {
+            return Err((*error).into());
         }
         let content = *state.names.get(name).ok_or_else(|| not_found(name))?;
         Ok(SimFile { disk: self.clone(), content })
