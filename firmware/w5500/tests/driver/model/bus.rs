@@ -92,7 +92,7 @@ impl SpiDevice for ModelSpi {
             return Err(ErrorKind::Other);
         }
         self.pass(TRANSACTION_NS);
-        self.model.with(|chip| chip.transactions += 1);
+        self.model.with(|chip| chip.select());
         for operation in operations {
             match operation {
                 Operation::Write(octets) => {
