@@ -5,6 +5,9 @@
 //! once it is, asks whether the lease still holds, as a host does that starts with an address
 //! which it had before (RFC 2131 §3.2). If the server says no or nothing, the link was down after
 //! all, and a new lease is sought.
+//!
+//! smoltcp asks anew as soon as a server refuses. One that refuses what it has offered would be
+//! asked as often as frames go to and fro, so that its offers are not heard for a while then.
 
 use core::future::Future;
 use core::net::Ipv4Addr;
@@ -27,6 +30,8 @@ const HOLD: Duration = Duration::from_secs(60);
 /// How long a server has to confirm it, and how often it is asked.
 const CONFIRM: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long no offer is heard after one was not kept: smoltcp seeks another after 10 s.
+const UNHEARD: Duration = Duration::from_secs(8);
 
 /// A driver that holds its lease.
 pub struct Attachment<D> {
@@ -53,6 +58,10 @@ struct Lease {
     /// The transaction of our question.
     asked: u32,
     confirmed: Option<bool>,
+    /// An offer was heard, and not yet decided on.
+    is_offered: bool,
+    /// Until when no offer is heard.
+    unheard_until: Instant,
 }
 
 impl<D: Driver> Attachment<D> {
@@ -62,7 +71,14 @@ impl<D: Driver> Attachment<D> {
             // Without a lease nothing is held.
             _ => EthernetAddress::BROADCAST,
         };
-        let lease = Lease { host, address: None, asked: 0, confirmed: None };
+        let lease = Lease {
+            host,
+            address: None,
+            asked: 0,
+            confirmed: None,
+            is_offered: false,
+            unheard_until: Instant::MIN,
+        };
         Self { driver, lease, phase: Phase::Attached, was_up: false }
     }
 
@@ -178,8 +194,29 @@ fn wake_at(time: Instant, context: &mut Context<'_>) {
 }
 
 impl Lease {
-    /// Looks at a frame that came.
-    fn see(&mut self, frame: &[u8]) -> Option<()> {
+    /// Looks at a frame that came, and returns whether the stack is to have it.
+    fn see(&mut self, frame: &[u8]) -> bool {
+        let Some((kind, ours, address)) = self.message(frame) else { return true };
+        match kind {
+            DhcpMessageType::Offer if Instant::now() < self.unheard_until => return false,
+            DhcpMessageType::Offer => self.is_offered = true,
+            DhcpMessageType::Ack if ours => self.confirmed = Some(self.address == Some(address)),
+            DhcpMessageType::Ack => {
+                self.is_offered = false;
+                self.address = Some(address);
+            }
+            DhcpMessageType::Nak if ours => self.confirmed = Some(false),
+            DhcpMessageType::Nak if self.is_offered => {
+                self.is_offered = false;
+                self.unheard_until = Instant::now() + UNHEARD;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// The kind of a DHCP message to us, whether it answers our question, and its address for us.
+    fn message(&self, frame: &[u8]) -> Option<(DhcpMessageType, bool, Ipv4Addr)> {
         let frame = EthernetFrame::new_checked(frame).ok()?;
         if frame.ethertype() != EthernetProtocol::Ipv4 {
             return None;
@@ -194,19 +231,9 @@ impl Lease {
         }
         let message = DhcpPacket::new_checked(datagram.payload()).ok()?;
         let message = DhcpRepr::parse(&message).ok()?;
-        if message.client_hardware_address != self.host {
-            return None;
-        }
         let ours = message.transaction_id == self.asked;
-        match message.message_type {
-            DhcpMessageType::Ack if ours => {
-                self.confirmed = Some(self.address == Some(message.your_ip));
-            }
-            DhcpMessageType::Ack => self.address = Some(message.your_ip),
-            DhcpMessageType::Nak if ours => self.confirmed = Some(false),
-            _ => {}
-        }
-        Some(())
+        let is_to_us = message.client_hardware_address == self.host;
+        is_to_us.then_some((message.message_type, ours, message.your_ip))
     }
 }
 
@@ -265,8 +292,9 @@ impl<T: RxToken> RxToken for Seen<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, take: F) -> R {
         let Self { token, lease } = self;
         token.consume(|frame| {
-            let _none_of_its = lease.see(frame);
-            take(frame)
+            // The stack passes over an empty frame.
+            let seen = if lease.see(frame) { frame } else { &mut [] };
+            take(seen)
         })
     }
 }

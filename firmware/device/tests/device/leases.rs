@@ -24,6 +24,8 @@ struct Server {
     answers: Cell<bool>,
     /// Whether it knows of leases that it gave before.
     remembers: Cell<bool>,
+    /// Whether what it offers may be requested.
+    keeps_offers: Cell<bool>,
     /// Requests that it was sent, but for those of a new lease.
     asked: Cell<u32>,
     refused: Cell<u32>,
@@ -40,6 +42,7 @@ impl Server {
             lease_s: Cell::new(86_400),
             answers: Cell::new(true),
             remembers: Cell::new(true),
+            keeps_offers: Cell::new(true),
             asked: Cell::new(0),
             refused: Cell::new(0),
         });
@@ -79,7 +82,7 @@ impl Server {
                 return None;
             }
         }
-        if wanted == self.address.get().octets() {
+        if wanted == self.address.get().octets() && self.keeps_offers.get() {
             return Some(ACKNOWLEDGE);
         }
         self.refused.set(self.refused.get() + 1);
@@ -240,5 +243,27 @@ fn a_lease_that_ran_out_is_taken_again_when_the_server_is_back() {
         server.answers.set(true);
         let served = served(&world).await;
         assert!(served < SERVED, "{} ms", served.as_millis());
+    });
+}
+
+/// smoltcp asks anew at once when it is refused.
+#[test]
+fn a_server_that_refuses_what_it_offers_is_not_asked_without_a_pause() {
+    let (world, server) = device();
+    server.keeps_offers.set(false);
+    let asked = Rc::new(Cell::new(0));
+    let asks = asked.clone();
+    world.cable.tap(move |frame| {
+        // From port 68 to port 67 of UDP.
+        let is_dhcp = frame.get(23) == Some(&17) && frame.get(34..38) == Some(&[0, 68, 0, 67]);
+        asks.set(asks.get() + u32::from(is_dhcp));
+    });
+    world.run(async {
+        Timer::after_secs(600).await;
+        println!("{} questions in 10 minutes, {} refused", asked.get(), server.refused.get());
+        assert!((20..=300).contains(&asked.get()), "{} questions in 10 minutes", asked.get());
+        server.keeps_offers.set(true);
+        Timer::after_secs(20).await;
+        Talk::greeted(&world).await.close().await;
     });
 }
