@@ -12,14 +12,14 @@
 //!
 //! let at = |s: u64| Instant::from_millis(s * 1000);
 //! let rules = Rules { retry: Every::Interval(Duration::from_secs(1800)), wake_up: None };
-//! let mut agenda = Agenda::new(rules, Stand::default(), at(0));
+//! let mut agenda = Agenda::new(rules, at(0));
 //! assert_eq!(agenda.next(Stand::default()), None);
 //!
 //! // A message has come. The next hop takes it, and says 450 to one of its recipients.
-//! let due = agenda.next(Stand { waiting: 1, fresh: true, failed: 0 }).expect("a queue run");
+//! let due = agenda.next(Stand { waiting: 1, fresh: true, news: false }).expect("a queue run");
 //! assert_eq!(due.cause, Cause::Arrived);
 //! agenda.run_ended(due.cause, Outcome::Done { put_off: true }, at(9), 1 << 31);
-//! let due = agenda.next(Stand { waiting: 1, fresh: false, failed: 0 }).expect("another");
+//! let due = agenda.next(Stand { waiting: 1, fresh: false, news: false }).expect("another");
 //! assert_eq!((due.cause, due.at.as_millis()), (Cause::PutOff, 1_808_999));
 //! ```
 
@@ -31,10 +31,8 @@ use crate::time::Instant;
 
 /// From one notice to the next at least: messages that fail together are told of together.
 pub const NOTICE_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long what had failed before the start waits for a notice, unless more fails. It was told of
-/// then, as a rule, and what restarts again and again must not tell of it each time. Also the
-/// longest pause before a notice that was refused is tried again.
-pub const OLD_NOTICE_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The longest pause before a notice that was refused is tried again.
+const NOTICE_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// From a try that found nobody there to the next that a link which has come up causes.
 const LINK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -54,8 +52,8 @@ pub struct Stand {
     pub waiting: u32,
     /// Whether some of them came since a queue run went through all that waited.
     pub fresh: bool,
-    /// Messages that somebody is to be told of; 0 where nobody is.
-    pub failed: u32,
+    /// Whether somebody is to be told of what he was not told before.
+    pub news: bool,
 }
 
 /// Why something is due.
@@ -71,7 +69,7 @@ pub enum Cause {
     PutOff,
     /// Mail has come.
     Arrived,
-    /// Mail has failed, and nobody was told.
+    /// There is news, and nobody was told.
     Notice,
 }
 
@@ -121,10 +119,6 @@ pub struct Agenda {
     wake_up_tried: Instant,
     /// Requests that the holder did not answer, in a row.
     unanswered: u32,
-    /// The count that was told last.
-    told: u32,
-    /// When that count is told again.
-    remind_at: Instant,
     /// When another may be told at the earliest.
     notice_at: Instant,
     /// Notices that were refused, in a row.
@@ -134,9 +128,8 @@ pub struct Agenda {
 const NEVER: Due = Due { at: Instant::FAR, cause: Cause::Retry };
 
 impl Agenda {
-    /// After a start: what waits is tried, and the holder asked, at once; but nobody is told again
-    /// at once of what had failed before.
-    pub const fn new(rules: Rules, stand: Stand, now: Instant) -> Self {
+    /// After a start: what waits is tried, and the holder asked, at once.
+    pub const fn new(rules: Rules, now: Instant) -> Self {
         let run = match rules.retry {
             Every::Interval(_) => Due { at: now, cause: Cause::Retry },
             Every::Never => NEVER,
@@ -153,8 +146,6 @@ impl Agenda {
             wake_up_at,
             wake_up_tried: now,
             unanswered: 0,
-            told: stand.failed,
-            remind_at: now.after(OLD_NOTICE_AFTER),
             notice_at: now,
             unheard: 0,
         }
@@ -186,11 +177,7 @@ impl Agenda {
     }
 
     fn notice_at(&self, stand: Stand) -> Instant {
-        match stand.failed {
-            0 => Instant::FAR,
-            failed if failed == self.told => self.notice_at.max(self.remind_at),
-            _ => self.notice_at,
-        }
+        if stand.news { self.notice_at } else { Instant::FAR }
     }
 
     /// Whether a connection that is open now is to take a notice along.
@@ -302,15 +289,15 @@ impl Agenda {
         self.wake_up_at = now.after(pause);
     }
 
-    /// A notice of `stand` was taken by the next hop, or refused.
-    pub fn notice_ended(&mut self, taken: bool, stand: Stand, now: Instant) {
+    /// A notice was taken by the next hop, or refused.
+    pub fn notice_ended(&mut self, taken: bool, now: Instant) {
         if taken {
-            (self.told, self.remind_at, self.unheard) = (stand.failed, Instant::FAR, 0);
+            self.unheard = 0;
             self.notice_at = now.after(NOTICE_INTERVAL);
         } else {
             let pause = NOTICE_INTERVAL.saturating_mul(2_u32.saturating_pow(self.unheard));
             self.unheard = self.unheard.saturating_add(1);
-            self.notice_at = now.after(pause.min(OLD_NOTICE_AFTER));
+            self.notice_at = now.after(pause.min(NOTICE_PAUSE_MAX));
         }
     }
 }

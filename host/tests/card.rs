@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use postern::export;
-use postern_card::{BLOCK, Store};
+use postern_card::{BLOCK, Cause, Network, PostMortem, Store};
 use postern_card_tool::{CardFile, Salvage};
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
@@ -557,4 +557,39 @@ async fn one_message_that_cannot_be_written_ends_no_salvage() {
         let read = fs::read(setup.path("mail").join(format!("{name}.eml")));
         assert_eq!(read.expect("the message"), body("one"));
     }
+}
+
+#[tokio::test]
+async fn what_reset_a_device_is_shown() {
+    let setup = Setup::with_card();
+    assert_eq!(setup.json(&["show", "card"])["resets"], Value::Array(Vec::new()));
+    for crashes in 0..3 {
+        let card = CardFile::write(&setup.path("card")).expect("the card");
+        let Ok((mut store, _)) = Store::mount(card).await else { panic!("the card is sound") };
+        let mut reset = PostMortem::new(if crashes == 0 { Cause::Power } else { Cause::Panic });
+        reset.set_program("0.1.0", "evb");
+        reset.network = (crashes > 0).then(|| Network::Up([192, 0, 2, 7].into()));
+        (reset.crashes, reset.uptime_s, reset.set_aside) = (crashes, 7200 * crashes, crashes == 2);
+        reset.calls = [0x1000_F00D * crashes.min(1), 0, 0, 0];
+        store.write_post_mortem(&reset).await.expect("the card works");
+    }
+    let (_, out, _) = setup.run(&["show", "card"]);
+    let lines: Vec<String> = out
+        .lines()
+        .skip_while(|line| !line.starts_with("START"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "START RESET BY AFTER NETWORK PROGRAM NOTE",
+            "3 panic 4h 192.0.2.7 0.1.0 evb crash 2 in a row, at 0x1000f00d",
+            "2 panic 2h 192.0.2.7 0.1.0 evb at 0x1000f00d",
+            "1 power ? ? 0.1.0 evb",
+        ]
+    );
+    let shown = setup.json(&["show", "card"]);
+    assert_eq!(shown["resets"][0]["set_aside"], true);
+    assert_eq!(shown["resets"][1]["ran_seconds"], 7200);
+    assert_eq!(shown["resets"][2]["network"], Value::Null);
 }

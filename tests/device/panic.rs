@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use postern_card::{Cause, Network};
 use postern_tests::card::CardImage;
 use postern_tests::device::HOLDING;
 use postern_tests::qemu::firmware;
@@ -38,6 +39,12 @@ fn it_says_where_and_starts_again() {
     assert!(panic.contains("[0x"), "{panic}");
     rig.device.wait_for("the reset", |lines| line(lines, "reset by Panic"));
     drop(rig.client());
+    let reset = rig.cut_power().last_reset();
+    assert_eq!((reset.cause, reset.crashes), (Cause::Panic, 1), "{reset:?}");
+    // The core was at rest, or about to.
+    assert!(fault.contains(&format!("{:#x}", reset.calls[0])), "{fault}: {reset:?}");
+    assert!(reset.calls[1] != 0 && matches!(reset.network, Some(Network::Up(_))), "{reset:?}");
+    assert!(reset.program().ends_with(" lm3s6965evb"), "{reset:?}");
 }
 
 /// QEMU's end of the GDB remote protocol.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use embassy_futures::block_on;
-use postern_card::{Inspection, Message, format};
+use postern_card::{Inspection, Message, PostMortem, format};
 use postern_card_tool::{self as card, CardContent, CardFile};
 use postern_spool::{Envelope, MsgId};
 use tempfile::TempDir;
@@ -63,6 +63,20 @@ impl CardImage {
     /// When anything on it is damaged, lost or there twice.
     pub fn messages(&self) -> Vec<Stored> {
         block_on(messages(&self.path()))
+    }
+
+    /// What the device left behind at its last reset.
+    ///
+    /// # Panics
+    /// When it left nothing.
+    pub fn last_reset(&self) -> PostMortem {
+        let card = CardFile::read(&self.path()).expect("the image is there");
+        let Ok((mut card, _)) = block_on(Box::pin(Inspection::open(card))) else {
+            panic!("what is on the card can't be read")
+        };
+        let boot = card.boot();
+        let found = block_on(card.post_mortem(boot)).expect("the image is a file");
+        found.expect("each start says what was before it")
     }
 }
 

@@ -21,7 +21,7 @@ fn waiting(messages: u32) -> Stand {
 }
 
 fn agenda(retry: Every) -> Agenda {
-    Agenda::new(Rules { retry, wake_up: None }, Stand::default(), at(0))
+    Agenda::new(Rules { retry, wake_up: None }, at(0))
 }
 
 fn on_demand() -> Agenda {
@@ -168,7 +168,7 @@ fn too_old_mail_is_given_up_only_when_no_try_follows_soon() {
 #[test]
 fn a_link_that_comes_up_causes_a_try_a_minute_at_most() {
     let rules = Rules { retry: Every::Interval(EVERY), wake_up: Some(Duration::from_secs(DAY_S)) };
-    let mut agenda = Agenda::new(rules, waiting(1), at(0));
+    let mut agenda = Agenda::new(rules, at(0));
     agenda.link_up(at(0));
     for now in [1000, 2000, 3000, 4000, 5000] {
         agenda.run_ended(Cause::Retry, failed(Missed::Absent), at(now), MIDDLE);
@@ -189,7 +189,7 @@ fn a_link_that_comes_up_causes_a_try_a_minute_at_most() {
 fn a_holder_that_does_not_answer_is_asked_again_soon() {
     let every = Duration::from_secs(DAY_S);
     let rules = Rules { retry: Every::Never, wake_up: Some(every) };
-    let mut agenda = Agenda::new(rules, Stand::default(), at(0));
+    let mut agenda = Agenda::new(rules, at(0));
     let mut pauses = Vec::new();
     for answered in [false, false, false, false, true, false] {
         let Due { at, cause } = agenda.next(Stand::default()).expect("there is a holder");
@@ -201,32 +201,20 @@ fn a_holder_that_does_not_answer_is_asked_again_soon() {
     assert_eq!(pauses, [1, 2, 5, 10, 24 * 60, 1]);
 }
 
-fn told(failed: u32) -> Stand {
-    Stand { failed, ..Stand::default() }
-}
+const NEWS: Stand = Stand { waiting: 0, fresh: false, news: true };
 
 #[test]
-fn a_notice_is_sent_once_a_change() {
+fn a_notice_is_sent_when_there_is_news_and_at_most_once_an_hour() {
     let mut agenda = agenda(Every::Interval(EVERY));
-    assert_eq!(agenda.next(told(0)), None);
-    assert_eq!(agenda.next(told(1)).map(|due| due.cause), Some(Cause::Notice));
-    assert!(agenda.wants_notice(told(1), at(10)));
-    agenda.notice_ended(true, told(1), at(10));
-    assert!(!agenda.wants_notice(told(1), at(365 * DAY_S)), "nothing has changed");
-    assert_eq!(agenda.next(told(1)), None);
-    let next = agenda.next(told(2)).expect("it has");
+    assert_eq!(agenda.next(Stand::default()), None);
+    assert_eq!(agenda.next(NEWS), Some(Due { at: at(0), cause: Cause::Notice }));
+    assert!(agenda.wants_notice(NEWS, at(10)));
+    agenda.notice_ended(true, at(10));
+    assert!(!agenda.wants_notice(Stand::default(), at(365 * DAY_S)), "nothing is new");
+    assert_eq!(agenda.next(Stand::default()), None);
+    let next = agenda.next(NEWS).expect("something is");
     assert_eq!(next, Due { at: at(3610), cause: Cause::Notice });
-    assert!(!agenda.wants_notice(told(2), at(3609)) && agenda.wants_notice(told(2), at(3610)));
-}
-
-#[test]
-fn what_had_failed_before_the_start_is_told_after_a_day_or_with_more() {
-    let rules = Rules { retry: Every::Interval(EVERY), wake_up: None };
-    let mut agenda = Agenda::new(rules, told(3), at(50));
-    assert_eq!(agenda.next(told(3)).map(|due| due.at), Some(at(50 + DAY_S)));
-    assert_eq!(agenda.next(told(4)).map(|due| due.at), Some(at(50)));
-    agenda.notice_ended(true, told(4), at(60));
-    assert_eq!(agenda.next(told(4)), None);
+    assert!(!agenda.wants_notice(NEWS, at(3609)) && agenda.wants_notice(NEWS, at(3610)));
 }
 
 #[test]
@@ -234,9 +222,9 @@ fn a_notice_that_is_refused_is_tried_again_after_longer_and_longer() {
     let mut agenda = agenda(Every::Interval(EVERY));
     let mut hours = Vec::new();
     for _ in 0..7 {
-        let now = agenda.next(told(1)).expect("it was not told").at;
-        agenda.notice_ended(false, told(1), now);
-        let next = agenda.next(told(1)).expect("it still was not").at;
+        let now = agenda.next(NEWS).expect("it was not told").at;
+        agenda.notice_ended(false, now);
+        let next = agenda.next(NEWS).expect("it still was not").at;
         hours.push(next.millis_since(now) / 3_600_000);
     }
     assert_eq!(hours, [1, 2, 4, 8, 16, 24, 24]);
@@ -246,8 +234,8 @@ fn a_notice_that_is_refused_is_tried_again_after_longer_and_longer() {
 fn a_notice_waits_for_a_host_that_is_away_and_is_no_reason_to_call_one_that_goes_on_demand() {
     let mut away = agenda(Every::Interval(EVERY));
     away.run_ended(Cause::Arrived, failed(Missed::TurnedAway), at(100), MIDDLE);
-    assert_eq!(away.next(told(1)).map(|due| due.at.as_millis().div_ceil(1000)), Some(1900));
+    assert_eq!(away.next(NEWS).map(|due| due.at.as_millis().div_ceil(1000)), Some(1900));
     let on_demand = on_demand();
-    assert_eq!(on_demand.next(told(1)), None);
-    assert!(on_demand.wants_notice(told(1), at(10)), "but it goes along");
+    assert_eq!(on_demand.next(NEWS), None);
+    assert!(on_demand.wants_notice(NEWS, at(10)), "but it goes along");
 }

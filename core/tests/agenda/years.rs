@@ -77,7 +77,7 @@ impl World {
         let wake_up =
             (random.below(4) > 0).then(|| Duration::from_secs(600 + random.below(DAY / SECOND)));
         let rules = Rules { retry, wake_up };
-        let agenda = Agenda::new(rules, Stand::default(), Instant::from_millis(0));
+        let agenda = Agenda::new(rules, Instant::from_millis(0));
         Self {
             random,
             agenda,
@@ -106,7 +106,8 @@ impl World {
 
     fn stand(&self) -> Stand {
         let fresh = self.mail.iter().any(|(_, tried)| !tried);
-        Stand { waiting: self.mail.len() as u32, fresh, failed: self.failed }
+        let news = self.failed > self.told.last().map_or(0, |(_, count)| *count);
+        Stand { waiting: self.mail.len() as u32, fresh, news }
     }
 
     fn every_ms(&self) -> Option<u64> {
@@ -198,14 +199,13 @@ impl World {
     }
 
     fn notice(&mut self) {
-        let stand = self.stand();
         let taken = self.random.below(3) > 0;
         if taken {
-            self.told.push((self.now, stand.failed));
+            self.told.push((self.now, self.failed));
         } else {
             self.refused_notices.push(self.now);
         }
-        self.agenda.notice_ended(taken, stand, self.instant());
+        self.agenda.notice_ended(taken, self.instant());
     }
 
     /// A run has a reason, and none comes too often.

@@ -39,6 +39,18 @@ impl MessageId {
         self.serial
     }
 
+    /// It as three words, none of which may be lost.
+    pub fn words(self) -> [u32; 3] {
+        [self.serial.boot, self.serial.count, self.head.into()]
+    }
+
+    /// The one that [`MessageId::words`] made these of; none of three zeros.
+    pub fn from_words([boot, count, head]: [u32; 3]) -> Option<Self> {
+        let serial = Serial { boot, count };
+        let head = u16::try_from(head).ok()?;
+        (serial != Serial::NONE).then_some(Self { serial, head })
+    }
+
     pub(crate) fn head(self) -> u16 {
         self.head
     }

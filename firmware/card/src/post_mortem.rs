@@ -9,7 +9,7 @@
 //! | 8 | the last known time, seconds since 1970-01-01T00:00:00Z |
 //! | 24 | the program that wrote it, filled up with zeros |
 //! | 1 | what reset the device: 1 power, 2 outside, 3 watchdog, 4 panic, 5 itself |
-//! | 1 | why it reset itself: 1 to 7, see [`Ended`]; 0: it did not |
+//! | 1 | why it reset itself: its number in [`Ended`]; 0: it did not |
 //! | 1 | its network then: 1 no link, 2 no address, 3 an address; 0: unknown |
 //! | 4 | that address |
 //! | 4 | seconds that it had run; with what follows, 0 when its memory lost it |
@@ -28,7 +28,7 @@ use crate::message::MessageId;
 use crate::octets::{Put, Take};
 use crate::{Block, Card, Fault, Store};
 
-/// Octets of a program's name and version.
+/// Octets of a program's version and board.
 const PROGRAM_OCTETS: usize = 24;
 /// Calls that are noted of a panic.
 pub const CALLS: usize = 4;
@@ -59,14 +59,21 @@ pub enum Ended {
     CardFound,
     /// There is a card, but not one of ours, or a damaged one; it is tried again, or another.
     CardUseless,
-    /// The store was locked for too long: somebody waits for what never comes.
-    Stuck,
     /// The network's driver hears nothing any more.
     Deaf,
     /// There is new firmware in the board's slot, which the reset starts.
     NewFirmware,
     /// The firmware on trial did not prove itself; the reset starts the one before.
     TrialFailed,
+}
+
+impl Ended {
+    /// The reason that has this number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        use Ended::{CardFailed, CardFound, CardUseless, Deaf, NewFirmware, TrialFailed};
+        let all = [CardFailed, CardFound, CardUseless, Deaf, NewFirmware, TrialFailed];
+        all.into_iter().find(|ended| *ended as u8 == code)
+    }
 }
 
 /// How far a device's network was up.
@@ -78,6 +85,28 @@ pub enum Network {
     NoAddress,
     /// It had this address.
     Up(Ipv4Addr),
+}
+
+impl Network {
+    /// Its number, 0 when it is not known, and the address.
+    pub fn encode(network: Option<Self>) -> (u8, Ipv4Addr) {
+        match network {
+            None => (0, Ipv4Addr::UNSPECIFIED),
+            Some(Self::NoLink) => (1, Ipv4Addr::UNSPECIFIED),
+            Some(Self::NoAddress) => (2, Ipv4Addr::UNSPECIFIED),
+            Some(Self::Up(address)) => (3, address),
+        }
+    }
+
+    /// What [`Network::encode`] has made two numbers of.
+    pub fn decode(number: u8, address: Ipv4Addr) -> Option<Self> {
+        match number {
+            1 => Some(Self::NoLink),
+            2 => Some(Self::NoAddress),
+            3 => Some(Self::Up(address)),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of a reset, and of the time before it.
@@ -105,7 +134,7 @@ pub struct PostMortem {
     pub strikes: u32,
     /// Whether it was set aside for that.
     pub set_aside: bool,
-    /// What wrote it, by name and version, filled up with zeros.
+    /// What wrote it, by version and board, filled up with zeros.
     pub program: [u8; PROGRAM_OCTETS],
 }
 
@@ -128,12 +157,13 @@ impl PostMortem {
         }
     }
 
-    /// Sets what wrote it; of its octets, 24 are kept.
-    pub fn set_program(&mut self, program: &str) {
-        self.program.iter_mut().zip(program.bytes()).for_each(|(kept, octet)| *kept = octet);
+    /// Sets what wrote it: its version, and its board. 24 octets are kept.
+    pub fn set_program(&mut self, version: &str, board: &str) {
+        let program = version.bytes().chain(*b" ").chain(board.bytes());
+        self.program.iter_mut().zip(program).for_each(|(kept, octet)| *kept = octet);
     }
 
-    /// What wrote it, by name and version.
+    /// What wrote it, by version and board.
     pub fn program(&self) -> &str {
         let name = self.program.split(|octet| *octet == 0).next().unwrap_or(&[]);
         core::str::from_utf8(name).unwrap_or_default()
@@ -145,12 +175,7 @@ impl PostMortem {
     }
 
     fn write(&self, content: &mut Block) {
-        let (network, address) = match self.network {
-            None => (0, Ipv4Addr::UNSPECIFIED),
-            Some(Network::NoLink) => (1, Ipv4Addr::UNSPECIFIED),
-            Some(Network::NoAddress) => (2, Ipv4Addr::UNSPECIFIED),
-            Some(Network::Up(address)) => (3, address),
-        };
+        let (network, address) = Network::encode(self.network);
         let mut fields = Put::new(content);
         fields
             .u32(self.boot)
@@ -176,14 +201,8 @@ impl PostMortem {
         let (boot, time_unix_s) = (fields.u32()?, fields.u64()?);
         let program = fields.octets()?;
         let cause = cause(fields.u8()?)?;
-        let ended = ended(fields.u8()?);
-        let (network, address) = (fields.u8()?, fields.octets::<4>()?);
-        let network = match network {
-            1 => Some(Network::NoLink),
-            2 => Some(Network::NoAddress),
-            3 => Some(Network::Up(address.into())),
-            _ => None,
-        };
+        let ended = Ended::from_code(fields.u8()?);
+        let network = Network::decode(fields.u8()?, fields.octets::<4>()?.into());
         let (uptime_s, crashes) = (fields.u32()?, fields.u32()?);
         let mut calls = [0; CALLS];
         for call in &mut calls {
@@ -212,12 +231,6 @@ impl PostMortem {
 fn cause(number: u8) -> Option<Cause> {
     use Cause::{Outside, Panic, Power, Restart, Watchdog};
     [Power, Outside, Watchdog, Panic, Restart].into_iter().find(|cause| *cause as u8 == number)
-}
-
-fn ended(number: u8) -> Option<Ended> {
-    use Ended::{CardFailed, CardFound, CardUseless, Deaf, NewFirmware, Stuck, TrialFailed};
-    let all = [CardFailed, CardFound, CardUseless, Stuck, Deaf, NewFirmware, TrialFailed];
-    all.into_iter().find(|ended| *ended as u8 == number)
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
@@ -279,8 +292,8 @@ mod tests {
             set_aside: true,
             ..PostMortem::new(Cause::Panic)
         };
-        panic.set_program("postern 0.1.0 on a board of which the name is long");
-        assert_eq!(panic.program(), "postern 0.1.0 on a board");
+        panic.set_program("0.1.0", "board-of-a-long-name");
+        assert_eq!(panic.program(), "0.1.0 board-of-a-long-na");
         let no_link = Some(Network::NoLink);
         let restart = PostMortem { network: no_link, ..PostMortem::new(Cause::Restart) };
         for post_mortem in [panic, restart, PostMortem::new(Cause::Power)] {

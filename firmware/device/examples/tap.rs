@@ -30,7 +30,8 @@ use async_io::{Timer, block_on};
 use embassy_net_tuntap::TunTapDevice;
 use embassy_time_driver::TICK_HZ;
 use postern_card::{BLOCK, Block, Card};
-use postern_device::{Board, Ended, Label, Runner, SmallMemory, run};
+use postern_device::reset::{Cause, LastReset, Survivor};
+use postern_device::{Board, Ended, Label, Runner, SmallMemory, Status, run};
 
 // The tests' clock and executor, of which they use more: this program is one thread too, and moves
 // its own time on.
@@ -69,7 +70,8 @@ async fn device(network: TunTapDevice, card: FileCard) -> Ended {
     let (tasks, ended) = (Tasks::default(), Rc::new(Cell::new(None)));
     let (spawner, end) = (tasks.clone(), Rc::clone(&ended));
     tasks.spawn(async move {
-        let mut board = Computer;
+        let survivor = Box::leak(Box::new(Survivor::new()));
+        let mut board = Computer { last_reset: survivor.begin(Cause::Power) };
         let start = |mut runner: Runner<'static, TunTapDevice>| {
             spawner.spawn(async move { runner.run().await });
         };
@@ -103,7 +105,9 @@ fn duration(ticks: u64) -> Duration {
 }
 
 /// A computer has neither a watchdog nor, as far as this program knows, randomness.
-struct Computer;
+struct Computer {
+    last_reset: LastReset,
+}
 
 impl Board for Computer {
     const LABEL: Label = Label::new("computer", env!("CARGO_PKG_VERSION"));
@@ -113,7 +117,15 @@ impl Board for Computer {
         [0; 32]
     }
 
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {}
+
+    fn show(&mut self, status: Status, lit: bool) {
+        println!("{status:?}: {}", if lit { "lit" } else { "dark" });
+    }
 }
 
 /// A card's image in a file.

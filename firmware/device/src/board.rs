@@ -2,7 +2,11 @@
 
 use core::hint::black_box;
 
+pub use postern_card::Ended;
 use postern_card::{Label, Stamp};
+
+use crate::reset::LastReset;
+use crate::status::Status;
 
 /// A board.
 pub trait Board {
@@ -18,8 +22,15 @@ pub trait Board {
     /// starts again and again does not wear its card out.
     fn random(&mut self) -> [u8; 32];
 
+    /// What [`crate::reset::Survivor::begin`] found at the start.
+    fn last_reset(&self) -> LastReset;
+
     /// Puts off the watchdog's reset. It is called each second; the watchdog should wait several.
     fn feed_watchdog(&mut self);
+
+    /// Shows a person how things stand: by a LED, which is to be `lit` or dark until the next call,
+    /// or in words. It is called when either has changed.
+    fn show(&mut self, status: Status, lit: bool);
 
     /// Where it puts new firmware. A board that has no place for one is updated by a probe.
     fn firmware_slot(&mut self) -> Option<&mut dyn FirmwareSlot> {
@@ -61,22 +72,6 @@ pub trait FirmwareSlot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SlotFault;
-
-/// Why the application ended. The board is to be reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Ended {
-    /// The card could not be written to, or read; or it was pulled out.
-    CardFailed,
-    /// There was no valid card at boot, and now there is one.
-    CardFound,
-    /// There is a card, but not one of ours, or a damaged one; it is tried again, or another.
-    CardUseless,
-    /// There is new firmware in the board's slot, which the reset starts.
-    NewFirmware,
-    /// The firmware on trial did not prove itself; the reset starts the one before.
-    TrialFailed,
-}
 
 /// The board's label, and what `postern card` looks for in the image.
 #[inline(never)]

@@ -23,8 +23,11 @@ pub mod budget;
 mod channel;
 mod clock;
 mod connector;
+mod counted;
+mod deaf;
 mod dialogue;
 mod fresh;
+mod guarded;
 mod handler;
 mod limiter;
 mod memory;
@@ -40,13 +43,21 @@ mod settle;
 mod shared;
 mod sntp;
 mod spare;
+mod status;
 mod storage;
 mod time_of_day;
 mod transfer;
 mod update;
+mod watch;
+
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/device/sim/clock.rs"]
+mod test_clock;
 
 pub use board::{Board, Ended, FirmwareSlot, SlotFault};
 pub use memory::{LargeMemory, Memory, SmallMemory};
 pub use net::Runner;
 pub use postern_card::Label;
 pub use run::run;
+pub use status::Status;

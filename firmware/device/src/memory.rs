@@ -1,5 +1,7 @@
 //! The memory of a device, but for its futures: it is static, and its size is known.
 
+use core::cell::Cell;
+
 use postern_card::settings::SETTINGS_MAX;
 
 use crate::budget::{
@@ -28,6 +30,8 @@ pub struct Memory<
     pub(crate) spares: [SpareMemory; SPARES],
     pub(crate) outgoing: OutgoingMemory<UNACKNOWLEDGED>,
     pub(crate) datagrams: DatagramMemory,
+    /// How many frames have come.
+    pub(crate) frames: Cell<u32>,
 }
 
 pub(crate) struct ChannelMemory<const WINDOW: usize> {
@@ -63,6 +67,7 @@ impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNA
             spares: [const { SpareMemory::new() }; SPARES],
             outgoing: OutgoingMemory::new(),
             datagrams: DatagramMemory::new(),
+            frames: Cell::new(0),
         }
     }
 }

@@ -12,12 +12,15 @@ use embassy_net::udp::{PacketMetadata, UdpMetadata, UdpSocket};
 use embassy_net::{
     Config, DhcpConfig, IpAddress, IpEndpoint, Ipv4Cidr, Stack, StackResources, StaticConfigV4,
 };
-use embassy_net_driver::Driver;
+use embassy_net_driver::{Driver, HardwareAddress};
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
+use heapless::String;
+use postern_card::Network;
 use postern_card::settings::Address;
 use postern_core::drive::Link;
 
+use crate::counted::Counted;
 use attachment::Attachment;
 
 /// What the stack keeps of its sockets.
@@ -25,7 +28,7 @@ pub(crate) type Resources<const SOCKETS: usize> = StackResources<SOCKETS>;
 /// Octets of each socket that the stack keeps.
 pub(crate) const SOCKET: usize = size_of::<StackResources<2>>() - size_of::<StackResources<1>>();
 /// What moves frames between the driver and the sockets; its `run` never ends.
-pub type Runner<'n, D> = embassy_net::Runner<'n, Attachment<D>>;
+pub type Runner<'n, D> = embassy_net::Runner<'n, Attachment<Counted<'n, D>>>;
 /// What became of a connection that broke.
 pub(crate) type Error = tcp::Error;
 
@@ -62,7 +65,7 @@ pub(crate) struct Net<'n>(Stack<'n>);
 
 /// Starts the stack; nothing moves before the runner runs.
 pub(crate) fn start<'n, D: Driver, const SOCKETS: usize>(
-    driver: D,
+    driver: Counted<'n, D>,
     address: &Address,
     seed: u64,
     resources: &'n mut Resources<SOCKETS>,
@@ -71,6 +74,7 @@ pub(crate) fn start<'n, D: Driver, const SOCKETS: usize>(
         Address::Dhcp => {
             let mut dhcp = DhcpConfig::default();
             dhcp.retry_config.discover_timeout = smoltcp::time::Duration::from_secs(DISCOVER_S);
+            dhcp.hostname = Some(device_name(driver.hardware_address()));
             Config::dhcpv4(dhcp)
         }
         Address::Static { network: (address, prefix), gateway, dns } => {
@@ -85,7 +89,47 @@ pub(crate) fn start<'n, D: Driver, const SOCKETS: usize>(
     (Net(stack), runner)
 }
 
+/// The name that a DHCP server shows (RFC 2132 §3.14): with the end of the hardware address, which
+/// may stand on the box.
+fn device_name<const N: usize>(address: HardwareAddress) -> String<N> {
+    let mut name = String::new();
+    // There is room for it.
+    let _ = name.push_str("postern-");
+    if let HardwareAddress::Ethernet([.., high, low]) = address {
+        for octet in [high, low] {
+            for digit in [octet >> 4, octet & 0xF] {
+                let _ = name.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+            }
+        }
+    }
+    name
+}
+
 impl<'n> Net<'n> {
+    /// How far it is up.
+    pub(crate) fn network(&self) -> Network {
+        match self.0.config_v4() {
+            _ if !self.has_link() => Network::NoLink,
+            None => Network::NoAddress,
+            Some(config) => Network::Up(config.address.address()),
+        }
+    }
+
+    /// Whether there is a link.
+    pub(crate) fn has_link(&self) -> bool {
+        self.0.is_link_up()
+    }
+
+    /// Where other networks are reached.
+    pub(crate) fn gateway(&self) -> Option<IpAddr> {
+        self.0.config_v4()?.gateway.map(IpAddr::from)
+    }
+
+    /// Who is asked for names first.
+    pub(crate) fn name_server(&self) -> Option<IpAddr> {
+        self.0.config_v4()?.dns_servers.first().copied().map(IpAddr::from)
+    }
+
     /// Waits until there are a link and an address, and returns that.
     pub(crate) async fn up(&self) -> Ipv4Addr {
         loop {
@@ -287,6 +331,19 @@ impl<'n> Datagrams<'n> {
             let everybody = (Ipv4Addr::BROADCAST, 9);
             let _not_up = self.0.send_to(&packet, everybody).await;
             self.0.flush().await;
+        }
+        self.0.close();
+    }
+
+    /// Sends an octet to the discard port (RFC 863) of `address`, for what comes back: an answer to
+    /// ARP's question where that is, or that the port is closed. An empty datagram would count as
+    /// sent while it waits for that answer, and be gone.
+    pub(crate) async fn knock(&mut self, address: IpAddr) {
+        if self.bind() {
+            let discard = IpEndpoint::new(address_of(address), 9);
+            let _not_up = self.0.send_to(&[0], discard).await;
+            // It is held back until ARP is answered, if it ever is.
+            let _given_up = with_timeout(Duration::from_secs(1), self.0.flush()).await;
         }
         self.0.close();
     }

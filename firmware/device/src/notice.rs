@@ -1,26 +1,56 @@
-//! Telling somebody of the mail that stays on the card.
+//! Telling somebody of the mail that stays on the card, and of the device's own faults.
 
-use postern_card::Card;
+use postern_card::{Card, Cause, Fault, PostMortem, Store, Told};
 use postern_core::client::{Event, Mail, Need, Recipient};
 use postern_core::drive::deliver::{Sent, Turn};
 use postern_core::envelope::{Body, Notify, Ret};
-use postern_core::notice::Notice;
+use postern_core::notice::{Crash, Notice};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{Out, Text};
 
 use crate::dialogue::{Answer, Dialogue, Failure, text};
 use crate::log::{info, warning};
+use crate::reset::STRIKES;
 use crate::shared::Shared;
 use crate::transfer::Content;
 
-/// Sends the notice over a connection to the next hop, and returns whether that took it. It has no
-/// sender, so that it is never answered (RFC 5321 §4.5.5), and nothing is kept of it: the next one
-/// says the same.
+/// Whether there is news, and anybody to be told.
+pub(crate) fn is_wanted<C: Card>(shared: &Shared<'_, C>) -> bool {
+    let is_news = shared.failed.get() > shared.told.get().failed || crash(shared).is_some();
+    is_news && !shared.settings.failed_to.is_empty()
+}
+
+/// The last crash, if it was not told.
+fn crash<'s, C: Card>(shared: &'s Shared<'_, C>) -> Option<&'s PostMortem> {
+    let told = shared.told.get().boot;
+    shared.crash.as_ref().filter(|crash| crash.boot > told)
+}
+
+/// The last crash on the card that is worth a notice, if it was not told. Of crashes in a row the
+/// first is, and then when there are twice as many, and when a message is set aside.
+pub(crate) async fn find_crash<C: Card>(
+    store: &mut Store<C>,
+) -> Result<Option<PostMortem>, Fault<C::Error>> {
+    let is_worth = |it: &PostMortem| it.crashes.is_power_of_two() || it.strikes == STRIKES;
+    let last = store.boot();
+    let first = last.saturating_sub(store.post_mortems() - 1).max(store.told().boot + 1);
+    for boot in (first..=last).rev() {
+        let found = store.post_mortem(boot).await?;
+        if let Some(found) = found.filter(|it| it.is_crash() && is_worth(it)) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Sends the notice over a connection to the next hop, and returns whether that took it; then the
+/// card knows that it was told. It has no sender, so that it is never answered (RFC 5321 §4.5.5).
 pub(crate) async fn send<C: Card>(
     shared: &Shared<'_, C>,
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
 ) -> Result<bool, Failure> {
+    let told = Told { failed: shared.failed.get(), boot: shared.boot };
     let length = compose(shared, piece)?;
     let to = Recipient {
         forward_path: shared.settings.failed_to.as_bytes(),
@@ -30,7 +60,9 @@ pub(crate) async fn send<C: Card>(
     loop {
         let turn = dialogue.next().await?;
         let answered = match turn {
-            Turn::Need(Need::Transaction) if begun => return Ok(taken),
+            Turn::Need(Need::Transaction) if begun => {
+                return Ok(note(shared, told, taken).await);
+            }
             Turn::Need(Need::Transaction) => {
                 begun = true;
                 dialogue.call(|client, out| client.mail(&mail(length), out))
@@ -42,7 +74,8 @@ pub(crate) async fn send<C: Card>(
             Turn::Need(Need::Body) => {
                 let mut text = Content::text(shared, piece, length);
                 if let Sent::Refused(event) = dialogue.send_message(&mut text).await? {
-                    return Ok(is_taken(&event, dialogue));
+                    let taken = is_taken(&event, dialogue);
+                    return Ok(note(shared, told, taken).await);
                 }
                 Ok(())
             }
@@ -63,7 +96,7 @@ fn is_taken(event: &Event<Answer>, dialogue: &Dialogue<'_, '_>) -> bool {
         | Event::Delivered { reply: Answer { code, .. }, .. }
             if code / 100 == 2 =>
         {
-            info!("told of the mail that failed");
+            info!("told what is wrong");
             true
         }
         Event::MailRefused(reply)
@@ -77,6 +110,14 @@ fn is_taken(event: &Event<Answer>, dialogue: &Dialogue<'_, '_>) -> bool {
         }
         Event::Greeting(_) | Event::Etrn(_) => false,
     }
+}
+
+/// Keeps what was told, if it was `taken`.
+async fn note<C: Card>(shared: &Shared<'_, C>, told: Told, taken: bool) -> bool {
+    if taken {
+        shared.note_told(&mut shared.storage.lock().await.store, told).await;
+    }
+    taken
 }
 
 const fn mail(length: usize) -> Mail<'static> {
@@ -101,9 +142,23 @@ fn compose<C: Card>(shared: &Shared<'_, C>, piece: &mut [u8]) -> Result<usize, F
     let id = shared.random.id(known, shared.boot).hyphenated().encode_lower(&mut id);
     let to = Text::new(shared.settings.failed_to.as_bytes()).ok_or(Failure::Nonsense)?;
     let id = Text::new(id.as_bytes()).ok_or(Failure::Nonsense)?;
-    let notice =
-        Notice { hostname: shared.config.hostname, to, id, failed: shared.failed.get(), time };
+    let (hostname, failed) = (shared.config.hostname, shared.failed.get());
+    let crash = crash(shared).and_then(told);
+    let notice = Notice { hostname, to, id, failed, crash, time };
     let mut out = Out::new(piece);
     notice.write(&mut out).map_err(|_| Failure::Nonsense)?;
     Ok(out.len())
+}
+
+/// What is told of a crash.
+fn told(crash: &PostMortem) -> Option<Crash<'_>> {
+    let cause = if crash.cause == Cause::Panic { "a panic" } else { "the watchdog" };
+    Some(Crash {
+        cause,
+        program: Text::new(crash.program().as_bytes())?,
+        uptime_s: crash.uptime_s,
+        count: crash.crashes,
+        calls: crash.calls,
+        set_aside: crash.set_aside,
+    })
 }

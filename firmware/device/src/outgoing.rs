@@ -1,4 +1,4 @@
-//! What a device connects for: delivering mail, asking its holder by ETRN, notices of failed mail.
+//! What a device connects for: delivering mail, asking its holder by ETRN, notices of what is wrong.
 
 use core::time::Duration;
 
@@ -55,7 +55,7 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
             net,
             connector: Connector { net, datagrams, socket },
             room: Room { input, output, piece },
-            agenda: Agenda::new(rules, stand(shared), clock::now()),
+            agenda: Agenda::new(rules, clock::now()),
             all: Scope::FIRST,
         }
     }
@@ -186,10 +186,9 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
 
 /// What there is to do, in numbers.
 fn stand<C: Card>(shared: &Shared<'_, C>) -> Stand {
-    let failed = if shared.settings.failed_to.is_empty() { 0 } else { shared.failed.get() };
     let fresh = !shared.fresh.borrow().is_empty();
     let waiting = shared.waiting.get().saturating_add(shared.doubtful.get());
-    Stand { waiting, fresh, failed }
+    Stand { waiting, fresh, news: notice::is_wanted(shared) }
 }
 
 fn policy<C: Card>(shared: &Shared<'_, C>) -> Policy {
@@ -202,20 +201,19 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds))
 }
 
-/// Tells of what failed, if it is time to, over a connection to the next hop.
+/// Tells what is wrong, if it is time to, over a connection to the next hop.
 async fn tell<C: Card>(
     shared: &Shared<'_, C>,
     agenda: &mut Agenda,
     dialogue: &mut Dialogue<'_, '_>,
     piece: &mut [u8],
 ) {
-    let stand = stand(shared);
-    if !agenda.wants_notice(stand, clock::now()) {
+    if !agenda.wants_notice(stand(shared), clock::now()) {
         return;
     }
     let taken = notice::send(shared, dialogue, piece).await.unwrap_or_else(|failure| {
         info!("a notice was not sent: {}", failure);
         false
     });
-    agenda.notice_ended(taken, stand, clock::now());
+    agenda.notice_ended(taken, clock::now());
 }

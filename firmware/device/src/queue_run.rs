@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use postern_card::{Card, Fault, Message, MessageId};
+use postern_card::{Card, Fault, Message, MessageId, PostMortem, Store, Told};
 use postern_core::agenda::Outcome;
 use postern_core::client::{Event, Need};
 use postern_core::drive::deliver::Turn;
@@ -11,6 +11,7 @@ use postern_core::retry::Policy;
 
 use crate::dialogue::{Dialogue, Failure};
 use crate::log::warning;
+use crate::reset::STRIKES;
 use crate::settle::{Settled, settle};
 use crate::shared::Shared;
 use crate::storage::Unreadable;
@@ -82,6 +83,32 @@ pub(crate) enum Passed {
     All,
     /// The next hop puts off everything: it has been asked often enough.
     Enough,
+}
+
+/// Sets the message aside with which the device crashed each of the last times: it is flagged, for
+/// a person. If the device crashes with that too, the message is left as it is, and not offered in
+/// this boot.
+pub(crate) async fn set_aside<C: Card>(
+    shared: &Shared<'_, C>,
+    past: &PostMortem,
+    piece: &mut [u8],
+) {
+    let Some(id) = past.message.filter(|_| past.strikes >= STRIKES) else { return };
+    warning!("a message is set aside: crashes with it in a row: {=u32}", past.strikes);
+    if past.strikes > STRIKES {
+        shared.set_aside(id);
+        return;
+    }
+    shared.survivor.sending(Some(id));
+    let message = shared.storage.lock().await.store.find(id).await;
+    // Otherwise it was settled before the crash.
+    if let Ok(message) = message
+        && !message.flagged
+        && settle(shared, &message, &Fates::set_aside(), None, piece).await.is_err()
+    {
+        shared.set_aside(id);
+    }
+    shared.survivor.sending(None);
 }
 
 impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
@@ -179,19 +206,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
     /// Ends a run, and returns what it came to, and behind which message the next one through all
     /// goes on.
     pub(crate) async fn end(self, passed: Result<Passed, Failure>) -> (Outcome, Scope) {
-        let count = |known: &Cell<u32>, found: u32| {
-            known.set(match self.scope {
-                Scope::FIRST if passed == Ok(Passed::All) => found,
-                Scope::All { .. } => known.get().max(found),
-                Scope::Fresh => known.get().saturating_add(found),
-            });
-        };
-        count(&self.shared.unreadable, self.unreadable);
-        count(&self.shared.doubtful, self.doubtful);
-        if (self.scope, passed) == (Scope::FIRST, Ok(Passed::All)) {
-            self.shared.unmet.set(self.flagged.saturating_sub(self.met));
-        }
-        self.shared.recount(&self.shared.storage.lock().await.store);
+        self.count(passed).await;
         let (scope, moved) = (self.scope, self.has_moved);
         // What stands before the message that a run began behind waits for the next.
         let from_within = matches!(scope, Scope::All { behind: Some(_) });
@@ -207,6 +222,37 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                 };
                 (Outcome::Failed { how, moved }, Scope::All { behind: self.last })
             }
+        }
+    }
+
+    /// Counts what was found.
+    async fn count(&self, passed: Result<Passed, Failure>) {
+        let went_through_all = self.scope == Scope::FIRST && passed == Ok(Passed::All);
+        let count = |known: &Cell<u32>, found: u32| {
+            known.set(match self.scope {
+                _ if went_through_all => found,
+                Scope::All { .. } => known.get().max(found),
+                Scope::Fresh => known.get().saturating_add(found),
+            });
+        };
+        count(&self.shared.unreadable, self.unreadable);
+        count(&self.shared.doubtful, self.doubtful);
+        if went_through_all {
+            self.shared.unmet.set(self.flagged.saturating_sub(self.met));
+        }
+        let store = &mut self.shared.storage.lock().await.store;
+        self.shared.recount(store);
+        if went_through_all {
+            self.lower_told(store).await;
+        }
+    }
+
+    /// What had failed, and was told, may have been removed, or read after all: the next one that
+    /// fails is news.
+    async fn lower_told(&self, store: &mut Store<C>) {
+        let (failed, told) = (self.shared.failed.get(), self.shared.told.get());
+        if failed < told.failed {
+            self.shared.note_told(store, Told { failed, ..told }).await;
         }
     }
 
@@ -281,8 +327,21 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         message: &Message,
         dialogue: &mut Dialogue<'_, '_>,
     ) -> Result<(), Failure> {
+        // If the device does not survive it, the next start knows which it was.
+        self.shared.survivor.sending(Some(message.id));
         let transfer = Transfer::new(self.shared, message);
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
+        let settled = self.settle_transfer(message, &fates, ended).await;
+        self.shared.survivor.sending(None);
+        settled.and(ended)
+    }
+
+    async fn settle_transfer(
+        &mut self,
+        message: &Message,
+        fates: &Fates,
+        ended: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         match ended {
             // It is tried again in each run through all until then, and holds up no other.
             Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => {
@@ -292,14 +351,14 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             Err(Failure::Unreadable) => self.settle(message, &Fates::unreadable(), false).await?,
             // The host's verdicts count, even if the connection broke after them. It was tried, so
             // it may be too old now.
-            Ok(()) | Err(_) => self.settle(message, &fates, true).await?,
+            Ok(()) | Err(_) => self.settle(message, fates, true).await?,
         }
         if fates.is_final() {
             self.put_off_in_a_row = 0;
         } else if fates.put_off {
             self.put_off_in_a_row += 1;
         }
-        ended
+        Ok(())
     }
 
     /// Records what became of a message; `expires`: what waits on is given up if it is too old.

@@ -48,7 +48,10 @@ mod tests {
     use postern_card::Label;
 
     use super::Random;
-    use crate::Board;
+    use crate::reset::{Cause, LastReset, Survivor};
+    use crate::{Board, Status};
+
+    static SURVIVOR: Survivor = Survivor::new();
 
     struct Hardware([u8; 32]);
 
@@ -60,7 +63,13 @@ mod tests {
             self.0
         }
 
+        fn last_reset(&self) -> LastReset {
+            SURVIVOR.begin(Cause::Power)
+        }
+
         fn feed_watchdog(&mut self) {}
+
+        fn show(&mut self, _: Status, _: bool) {}
     }
 
     fn first(hardware: u8, card: u8, boot: u32) -> u64 {

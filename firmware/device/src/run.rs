@@ -1,14 +1,14 @@
 //! The whole application: its tasks, and what they share.
 
 use embassy_futures::join::{join, join_array, join3, join4};
-use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_futures::select::{Either, Either4, select, select4};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Timer;
+use embassy_time::{Instant, Timer};
 use heapless::Vec;
 use postern_card::settings::{Address, SETTINGS_MAX, Settings};
-use postern_card::{Card, Fault};
+use postern_card::{Card, Ended, Fault, Label, PostMortem};
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
@@ -16,21 +16,28 @@ use core::cell::{Cell, RefCell};
 use core::future::pending;
 use core::pin::pin;
 
-use crate::board::{Board, Ended, label};
+use crate::board::{Board, label};
 use crate::channel::{Channels, Count};
+use crate::counted::Counted;
+use crate::deaf::until_deaf;
 use crate::fresh::Fresh;
+use crate::guarded::Guarded;
 use crate::limiter::Limiter;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
 use crate::occupancy::Occupancy;
 use crate::outgoing::Outgoing;
+use crate::queue_run::set_aside;
 use crate::random::Random;
+use crate::reset::{STRIKES, pause_s};
 use crate::shared::Shared;
 use crate::spare::Refusal;
+use crate::status::{CardCondition, Condition};
 use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
-use crate::{channel, sntp, spare, update};
+use crate::watch::{Health, watch};
+use crate::{channel, notice, sntp, spare, update};
 
 /// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
@@ -74,25 +81,51 @@ where
 {
     let label = label::<B>();
     info!("Postern {=str} on {=str}", label.version(), label.board());
-    let storage = Storage::new(card);
-    // A card that is busy with its own blocks may take minutes for what it usually does in one
-    // second.
-    let mounted = match select(mount(&storage, &mut memory.settings), feed(board)).await {
-        Either::First(mounted) => mounted,
-        Either::Second(never) => never,
-    };
-    match mounted {
-        Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
-        Ok(()) => with_card(driver, &storage, board, memory, start).await,
-        Err(fault) => {
-            let Memory { settings, stack, channels, .. } = memory;
-            let refuse = refuse(driver, board, stack, channels, start);
-            match select(find(&storage, settings, fault), refuse).await {
-                Either::First(ended) => ended,
-                Either::Second(never) => never,
-            }
+    let (last, started) = (board.last_reset(), Instant::now());
+    let calls = Cell::new(0);
+    let storage = Storage::shared(Guarded::new(card, &calls));
+    let mounted = {
+        // A card that is busy with its own blocks may take minutes for what it usually does in one
+        // second.
+        let mounted = pin!(begin(&storage, &mut memory.settings, last.post_mortem, label));
+        match select(mounted, watch(board, started, &Cell::new(false), &|| Condition::STARTING))
+            .await
+        {
+            Either::First(mounted) => mounted,
+            Either::Second(never) => never,
         }
+    };
+    let ended = match mounted {
+        Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
+        Ok(()) => with_card(driver, &storage, &calls, board, started, memory, start).await,
+        Err(fault) => without_card(driver, &storage, fault, board, started, memory, start).await,
+    };
+    last.survivor.ending(ended);
+    ended
+}
+
+/// Waits a while if the device has crashed, mounts the card, and notes there what reset the device.
+async fn begin<C: Card>(
+    storage: &SharedStorage<C>,
+    octets: &mut [u8; SETTINGS_MAX],
+    mut past: PostMortem,
+    label: &Label,
+) -> Result<(), Fault<C::Error>> {
+    if past.crashes > 0 {
+        warning!(
+            "crashes in a row: {=u32}, the last one after {=u32} s",
+            past.crashes,
+            past.uptime_s
+        );
+        Timer::after_secs(pause_s(past.crashes)).await;
     }
+    mount(storage, octets).await?;
+    past.set_program(label.version(), label.board());
+    past.set_aside = past.strikes >= STRIKES;
+    if storage.lock().await.store.write_post_mortem(&past).await.is_err() {
+        warning!("the card does not take what is known of the last reset");
+    }
+    Ok(())
 }
 
 /// Mounts the card, on which there must be settings that can be read.
@@ -125,14 +158,16 @@ async fn with_card<
 >(
     driver: D,
     storage: &SharedStorage<C>,
+    calls: &Cell<u32>,
     board: &mut B,
+    started: Instant,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended
 where
     Count<CHANNELS>: Channels,
 {
-    let Memory { settings, stack, channels, spares, outgoing, datagrams } = memory;
+    let Memory { settings, stack, channels, spares, outgoing, datagrams, frames } = memory;
     let mut clients = [None; CHANNELS];
     let settings = storage.lock().await.store.settings(settings).await;
     let Ok(settings) = settings else { return Ended::CardFailed };
@@ -141,6 +176,8 @@ where
     let shared = share(&settings, storage, occupancy, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
     let seed = shared.random.u64();
+    let frames: &Cell<u32> = frames;
+    let driver = Counted::new(driver, frames);
     let is_on_trial = board.firmware_slot().is_some_and(|slot| slot.is_on_trial());
     let is_proven = Cell::new(false);
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
@@ -154,10 +191,17 @@ where
     let [one, two] = spares;
     let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, is_open));
     let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
+    set_aside(&shared, &board.last_reset().post_mortem, &mut outgoing.piece).await;
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
     let time = pin!(sntp::run(&shared, net, &datagrams));
-    let rest = join3(say_address(net), time, feed_and_confirm(board, &is_proven));
+    let health = Health::new(calls);
+    let look = || Condition {
+        card: shared.condition(),
+        network: Some(net.network()),
+        is_healthy: health.look(storage),
+    };
+    let rest = join3(say_address(net), time, watch(board, started, &is_proven, &look));
     let tasks = join4(sessions, join(one, two), outgoing, rest);
     let failed = async {
         shared.broken.wait().await;
@@ -172,9 +216,44 @@ where
         }
         pending().await
     };
-    match select3(tasks, failed, trial).await {
-        Either3::Third(()) => Ended::TrialFailed,
+    let deaf = until_deaf(frames, net, &datagrams, &settings);
+    match select4(tasks, failed, trial, deaf).await {
+        Either4::Third(()) => Ended::TrialFailed,
+        Either4::Fourth(()) => {
+            warning!("no frame comes in any more");
+            Ended::Deaf
+        }
         _ => Ended::CardFailed,
+    }
+}
+
+/// Refuses all clients until there is a card that can be mounted, or one that can't be used was
+/// there for a while.
+async fn without_card<
+    'm,
+    D: Driver,
+    C: Card,
+    B: Board,
+    const CHANNELS: usize,
+    const SOCKETS: usize,
+    const WINDOW: usize,
+    const UNACKNOWLEDGED: usize,
+>(
+    driver: D,
+    storage: &SharedStorage<C>,
+    fault: Fault<C::Error>,
+    board: &mut B,
+    started: Instant,
+    memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
+    start: impl FnOnce(Runner<'m, D>),
+) -> Ended {
+    let Memory { settings, stack, channels, frames, .. } = memory;
+    let condition = Cell::new(CardCondition::Starting);
+    let refuse =
+        refuse(Counted::new(driver, frames), &condition, board, started, stack, channels, start);
+    match select(find(storage, settings, fault, &condition), refuse).await {
+        Either::First(ended) => ended,
+        Either::Second(never) => never,
     }
 }
 
@@ -184,9 +263,11 @@ async fn find<C: Card>(
     storage: &SharedStorage<C>,
     octets: &mut [u8; SETTINGS_MAX],
     fault: Fault<C::Error>,
+    condition: &Cell<CardCondition>,
 ) -> Ended {
     let mut fault = fault;
     report(&fault);
+    condition.set(CardCondition::None);
     while let Fault::Card(_) = fault {
         Timer::after_secs(LOOK_S).await;
         match mount(storage, octets).await {
@@ -198,6 +279,7 @@ async fn find<C: Card>(
             }
         }
     }
+    condition.set(CardCondition::Useless);
     Timer::after_secs(AGAIN_S).await;
     Ended::CardUseless
 }
@@ -211,8 +293,10 @@ async fn refuse<
     const SOCKETS: usize,
     const WINDOW: usize,
 >(
-    driver: D,
+    driver: Counted<'m, D>,
+    condition: &Cell<CardCondition>,
     board: &mut B,
+    started: Instant,
     stack: &'m mut net::Resources<SOCKETS>,
     channels: &'m mut [ChannelMemory<WINDOW>; CHANNELS],
     start: impl FnOnce(Runner<'m, D>),
@@ -226,7 +310,11 @@ async fn refuse<
         let ChannelMemory { receive, send, .. } = channel;
         spare::run(&refusal, net, receive, send, true)
     });
-    join3(join_array(channels), say_address(net), feed(board)).await.1
+    let look =
+        || Condition { card: condition.get(), network: Some(net.network()), is_healthy: true };
+    join3(join_array(channels), say_address(net), watch(board, started, &Cell::new(false), &look))
+        .await
+        .1
 }
 
 async fn share<'s, C: Card, B: Board>(
@@ -235,7 +323,9 @@ async fn share<'s, C: Card, B: Board>(
     occupancy: Occupancy<'s>,
     board: &mut B,
 ) -> Shared<'s, C> {
-    let store = &storage.lock().await.store;
+    let store = &mut storage.lock().await.store;
+    // Without it, a crash is not told; the card fails with what comes next.
+    let crash = notice::find_crash(store).await.unwrap_or_default();
     let boot = store.boot();
     let hostname = Text::new(settings.hostname.as_bytes()).or(Text::new(NAMELESS.as_bytes()));
     let mut config = channel::config(hostname.expect("a constant, and printable"));
@@ -249,6 +339,7 @@ async fn share<'s, C: Card, B: Board>(
         occupancy,
         etrn: Limiter::new(ETRN_BURST, ETRN_EVERY_MS),
         boot,
+        survivor: board.last_reset().survivor,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),
         fresh: RefCell::new(Fresh::new()),
         failed: Cell::new(store.flagged()),
@@ -256,6 +347,8 @@ async fn share<'s, C: Card, B: Board>(
         doubtful: Cell::new(0),
         flagged: Cell::new(store.flagged()),
         unmet: Cell::new(0),
+        told: Cell::new(store.told()),
+        crash,
         set_aside: RefCell::new(Vec::new()),
         suspects: RefCell::new(Vec::new()),
         releasing: Cell::new(false),
@@ -276,6 +369,9 @@ fn report<E: core::fmt::Debug>(fault: &Fault<E>) {
             warning!("setting {=u8} of the card needs a newer program than this", *key);
         }
         Fault::Damaged { block } => warning!("block {=u32} of the card is damaged", *block),
+        Fault::TooSmall { blocks } => {
+            warning!("the card has fewer than the {=u32} blocks that it was made with", *blocks);
+        }
         _ => warning!("there is no card, or it does not answer"),
     }
 }
@@ -288,30 +384,5 @@ async fn say_address(net: Net<'_>) -> ! {
         info!("listening at {=u8}.{=u8}.{=u8}.{=u8}", a, b, c, d);
         net.down().await;
         warning!("not reachable any more");
-    }
-}
-
-/// Keeps the watchdog still for as long as the tasks beside this one get their turns.
-async fn feed<B: Board>(board: &mut B) -> ! {
-    loop {
-        board.feed_watchdog();
-        Timer::after_secs(1).await;
-    }
-}
-
-/// The same, and confirms firmware on trial once it is proven.
-async fn feed_and_confirm<B: Board>(board: &mut B, is_proven: &Cell<bool>) -> ! {
-    loop {
-        if is_proven.take()
-            && let Some(slot) = board.firmware_slot()
-        {
-            if slot.confirm().is_ok() {
-                info!("this firmware is confirmed");
-            } else {
-                warning!("this firmware can't be confirmed");
-            }
-        }
-        board.feed_watchdog();
-        Timer::after_secs(1).await;
     }
 }

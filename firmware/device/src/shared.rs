@@ -8,7 +8,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use heapless::Vec;
 use postern_card::settings::Settings;
-use postern_card::{Card, Fault, MessageId, Store};
+use postern_card::{Card, Fault, MessageId, PostMortem, Store, Told};
 use postern_core::session::Config;
 use postern_core::wire::reply::Reason;
 
@@ -19,6 +19,8 @@ use crate::log::warning;
 use crate::net::Datagrams;
 use crate::occupancy::Occupancy;
 use crate::random::Random;
+use crate::reset::Survivor;
+use crate::status::CardCondition;
 use crate::storage::{SharedStorage, Unreadable};
 use crate::time_of_day::TimeOfDay;
 
@@ -43,6 +45,8 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) etrn: Limiter,
     /// The number of this boot.
     pub(crate) boot: u32,
+    /// What is known after the next reset.
+    pub(crate) survivor: &'static Survivor,
     /// Messages that wait for the next hop.
     pub(crate) waiting: Cell<u32>,
     /// Those of them that no queue run has gone over.
@@ -62,6 +66,10 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) set_aside: RefCell<Vec<MessageId, LISTED>>,
     /// Messages that could not be read, and when that was first.
     pub(crate) suspects: RefCell<Vec<(MessageId, Instant), LISTED>>,
+    /// What the owner was told.
+    pub(crate) told: Cell<Told>,
+    /// The last crash that is worth telling, and was not when the device started.
+    pub(crate) crash: Option<PostMortem>,
     /// Whether a queue run is on.
     pub(crate) releasing: Cell<bool>,
     /// A message has come.
@@ -80,6 +88,19 @@ impl<C: Card> Shared<'_, C> {
         self.flagged.set(store.flagged());
         self.failed.set(failed);
         self.waiting.set(store.messages().saturating_sub(failed));
+    }
+
+    /// Keeps what the owner was told, over a restart too unless the card fails.
+    pub(crate) async fn note_told(&self, store: &mut Store<C>, told: Told) {
+        self.told.set(told);
+        if let Err(fault) = store.note_told(told).await {
+            self.note(&fault);
+        }
+    }
+
+    /// How its card stands.
+    pub(crate) fn condition(&self) -> CardCondition {
+        CardCondition::Mounted { waiting: self.waiting.get(), failed: self.failed.get() }
     }
 
     /// Whether a message that can't be read is lost for good, and not only now: a fault that

@@ -1,7 +1,9 @@
 //! The store, and a buffer for records of envelopes.
 
+use core::cell::Cell;
+
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
+use embassy_sync::mutex::{Mutex, MutexGuard};
 use postern_card::{Card, Fault, Store};
 use postern_core::envelope;
 
@@ -15,13 +17,32 @@ pub(crate) struct Storage<C: Card> {
 }
 
 /// The storage, shared by all tasks.
-pub(crate) type SharedStorage<C> = Mutex<NoopRawMutex, Storage<C>>;
+pub(crate) struct SharedStorage<C: Card> {
+    storage: Mutex<NoopRawMutex, Storage<C>>,
+    /// How often it was locked.
+    locked: Cell<u32>,
+}
+
+impl<C: Card> SharedStorage<C> {
+    /// Waits until nobody else has it.
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, NoopRawMutex, Storage<C>> {
+        let storage = self.storage.lock().await;
+        self.locked.set(self.locked.get().wrapping_add(1));
+        storage
+    }
+
+    /// A number that changes whenever somebody gets it; none while nobody has it.
+    pub(crate) fn locked(&self) -> Option<u32> {
+        self.storage.try_lock().is_err().then(|| self.locked.get())
+    }
+}
 
 impl<C: Card> Storage<C> {
     /// Storage with a store that is not mounted yet. It is mounted where it stays: returned from a
     /// mount, it would be on the stack too.
-    pub(crate) const fn new(card: C) -> SharedStorage<C> {
-        Mutex::new(Self { store: Store::new(card), buffer: [0; RECORD] })
+    pub(crate) const fn shared(card: C) -> SharedStorage<C> {
+        let storage = Self { store: Store::new(card), buffer: [0; RECORD] };
+        SharedStorage { storage: Mutex::new(storage), locked: Cell::new(0) }
     }
 }
 

@@ -30,7 +30,16 @@ pub(crate) struct Fates {
 impl Fates {
     /// Of a message that the card can't give back.
     pub(crate) fn unreadable() -> Self {
-        let refusal = b"The card can't read it".iter().copied().collect();
+        Self::refused_for("The card can't read it")
+    }
+
+    /// Of a message that the device does not survive.
+    pub(crate) fn set_aside() -> Self {
+        Self::refused_for("The device failed each time while it had this in hand")
+    }
+
+    fn refused_for(why: &str) -> Self {
+        let refusal = why.bytes().take(REPLY).collect();
         Self { refused: !0, refusal, ..Self::default() }
     }
 

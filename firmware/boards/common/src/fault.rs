@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use cortex_m::peripheral::SCB;
+#[cfg(target_os = "none")]
+use cortex_m_common::note_fault;
 
 /// CCR: below its limit the stack may be used by the handler of a hard fault (Armv8-M Architecture
 /// Reference Manual, D1.2.9: STKOFHFNMIGN). Without it, the handler that is to tell of a full stack
@@ -37,5 +39,6 @@ unsafe extern "C" fn HardFault() -> ! {
 
 #[cfg(target_os = "none")]
 extern "C" fn report(pc: u32) -> ! {
+    note_fault(pc);
     panic!("hard fault at {pc:#010x}")
 }

@@ -9,4 +9,4 @@ mod fault;
 mod reset;
 
 pub use entropy::entropy;
-pub use reset::{Chip, Kept, ResetBy, Stage, Start, enter, panicked, restart, start};
+pub use reset::{Chip, ResetBy, Stage, Start, enter, panicked, restart, start};

@@ -6,6 +6,7 @@ mod reset;
 
 use core::pin::pin;
 
+use cortex_m_common::OneCore;
 use cortex_m_rt::entry;
 #[cfg(feature = "defmt")]
 use defmt_semihosting as _;
@@ -13,7 +14,8 @@ use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
-use postern_device::{Board, Label, Runner, SmallMemory};
+use postern_device::reset::LastReset;
+use postern_device::{Board, Label, Runner, SmallMemory, Status};
 use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
@@ -24,21 +26,25 @@ defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
 const CLOCKS: Clocks<Divisor> = Clocks { slow: Divisor(126), fast: Divisor(2) };
 
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
-static MEMORY: ConstStaticCell<SmallMemory> = ConstStaticCell::new(SmallMemory::new());
+static MEMORY: ConstStaticCell<OneCore<SmallMemory>> =
+    ConstStaticCell::new(OneCore(SmallMemory::new()));
 
 #[entry]
 fn main() -> ! {
     chip::start();
-    let _cause = reset::cause();
+    let last_reset = reset::begin();
     reset::watch();
     clock::start(cortex_m::Peripherals::take().expect("they are taken once").SYST);
     #[cfg(feature = "defmt")]
-    defmt::info!("reset by {}", _cause);
-    chip::run(|spawner| spawner.spawn(application(spawner).expect("it is spawned once")))
+    defmt::info!("reset by {}", last_reset.post_mortem.cause);
+    let spawn = |spawner| application(spawner, last_reset).expect("it is spawned once");
+    chip::run(|spawner| spawner.spawn(spawn(spawner)))
 }
 
 /// What the application wants of this board, which has no source of randomness.
-struct Evb;
+struct Evb {
+    last_reset: LastReset,
+}
 
 impl Board for Evb {
     const LABEL: Label = Label::new("lm3s6965evb", env!("CARGO_PKG_VERSION"));
@@ -48,9 +54,16 @@ impl Board for Evb {
         [0; 32]
     }
 
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {
         reset::feed();
     }
+
+    /// QEMU has no LED: the log says it.
+    fn show(&mut self, _: Status, _: bool) {}
 }
 
 #[embassy_executor::task]
@@ -59,7 +72,7 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 }
 
 #[embassy_executor::task]
-async fn application(spawner: Spawner) {
+async fn application(spawner: Spawner, last_reset: LastReset) {
     let ethernet = Ethernet::start(FRAMES.take());
     let card = SdCard::new(Spi::start(), Select::start(), CLOCKS);
     let start = |runner| {
@@ -68,8 +81,8 @@ async fn application(spawner: Spawner) {
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
     };
     // Awaited at once, it would be on the stack twice before it is where it stays.
-    let mut evb = Evb;
-    let run = pin!(postern_device::run(ethernet, card, &mut evb, MEMORY.take(), start));
+    let mut evb = Evb { last_reset };
+    let run = pin!(postern_device::run(ethernet, card, &mut evb, &mut MEMORY.take().0, start));
     let _ended = run.await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);

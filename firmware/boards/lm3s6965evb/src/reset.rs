@@ -1,31 +1,33 @@
 //! Resets: the watchdog's, a panic's, and what led to the last one.
+#![allow(unsafe_code)]
 
 use core::panic::PanicInfo;
 
+use cortex_m::interrupt;
 use cortex_m::peripheral::SCB;
-use cortex_m::{asm, interrupt};
-#[cfg(feature = "defmt")]
-use lm3s6965::chip;
-use lm3s6965::chip::CLOCK_HZ;
+use cortex_m_common::calls;
 pub use lm3s6965::reset::feed;
-use lm3s6965::reset::{set_survivor, survivor, was_from_outside};
-use postern_device::reset::{Cause, PANICKED, RESTARTED, RUNNING};
+use lm3s6965::reset::was_from_outside;
+use postern_device::reset::{Cause, LastReset, Mark, Survivor};
 
 /// Seconds after which the watchdog warns, and after as many more resets the chip.
 const WATCHDOG_S: u32 = 8;
 
+/// Memory that start-up leaves as it is.
+#[used]
+#[unsafe(link_section = ".uninit.SURVIVOR")]
+static SURVIVOR: Survivor = Survivor::new();
+
 /// Takes note of what led to the last reset. To be called once, before [`watch`]. In QEMU a reset
 /// from outside counts as the watchdog's: the register that tells does not say anything there.
-pub fn cause() -> Cause {
-    let (outside, survivor) = (was_from_outside(), survivor());
-    set_survivor(RUNNING);
-    match survivor {
-        PANICKED => Cause::Panic,
-        RESTARTED => Cause::Restart,
-        RUNNING if outside => Cause::Outside,
-        RUNNING => Cause::Watchdog,
-        _ => Cause::Power,
-    }
+pub fn begin() -> LastReset {
+    SURVIVOR.begin(match (SURVIVOR.mark(), was_from_outside()) {
+        (None, _) => Cause::Power,
+        (Some(Mark::Panicked), _) => Cause::Panic,
+        (Some(Mark::Restarted), _) => Cause::Restart,
+        (Some(Mark::Running), true) => Cause::Outside,
+        (Some(Mark::Running), false) => Cause::Watchdog,
+    })
 }
 
 /// Starts the watchdog.
@@ -35,28 +37,19 @@ pub fn watch() {
 
 /// Resets the device since the application wants it.
 pub fn restart() -> ! {
-    set_survivor(RESTARTED);
+    SURVIVOR.restarting();
     SCB::sys_reset()
 }
 
-/// Seconds between a panic and the reset: a device that panics at its start must not wear its card
-/// out, which notes each start.
-const PAUSE_S: u32 = 5;
-
-/// Logs where a panic came from, waits a while, and resets. Its text would cost 25 KiB of flash;
-/// what is logged are addresses in the image that also decodes the log: `addr2line -ipfCe IMAGE`.
+/// Notes and logs where a panic came from, and resets. Its text would cost 25 KiB of flash; what is
+/// logged are addresses in the image that also decodes the log: `addr2line -ipfCe IMAGE`.
 #[panic_handler]
 fn panicked(_: &PanicInfo<'_>) -> ! {
     interrupt::disable();
     // One within the log is not logged: the log would panic again.
-    if survivor() != PANICKED {
-        set_survivor(PANICKED);
+    if SURVIVOR.panicked(calls()) {
         #[cfg(feature = "defmt")]
-        defmt::error!("panic, by calls at {=[?]:#x}", chip::calls());
-    }
-    for _ in 0..PAUSE_S {
-        feed();
-        asm::delay(CLOCK_HZ);
+        defmt::error!("panic, by calls at {=[?]:#x}", calls::<8>());
     }
     SCB::sys_reset()
 }

@@ -11,6 +11,7 @@ mod phy;
 mod random;
 mod reset;
 
+use cortex_m_common::OneCore;
 #[cfg(feature = "defmt")]
 use defmt_rtt as _;
 use embassy_executor::Spawner;
@@ -21,7 +22,8 @@ use embassy_stm32::rng;
 use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
 use postern_boards::{Chip as _, Stage, enter, restart};
-use postern_device::{Board, Label, LargeMemory, Runner};
+use postern_device::reset::LastReset;
+use postern_device::{Board, Label, LargeMemory, Runner, Status};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use phy::Phy;
@@ -36,7 +38,8 @@ const FRAMES: usize = 4;
 
 static FRAMES_WAITING: ConstStaticCell<PacketQueue<FRAMES, FRAMES>> =
     ConstStaticCell::new(PacketQueue::new());
-static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
+static MEMORY: ConstStaticCell<OneCore<LargeMemory>> =
+    ConstStaticCell::new(OneCore(LargeMemory::new()));
 
 bind_interrupts!(struct Interrupts {
     ETH => eth::InterruptHandler;
@@ -51,6 +54,7 @@ type Ethernet = eth::Ethernet<'static, ETH, Phy>;
 struct Nucleo {
     random: [u8; 32],
     led: Output<'static>,
+    last_reset: LastReset,
 }
 
 impl Board for Nucleo {
@@ -61,10 +65,16 @@ impl Board for Nucleo {
         self.random
     }
 
-    /// The LED changes with it: while it blinks, the tasks get their turns.
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {
         Stm32H5::feed_watchdog();
-        self.led.toggle();
+    }
+
+    fn show(&mut self, _: Status, lit: bool) {
+        self.led.set_level(lit.into());
     }
 }
 
@@ -80,8 +90,11 @@ async fn main(spawner: Spawner) -> ! {
     let select = Output::new(p.PD14, Level::High, Speed::Medium);
     // Before all that waits for its hardware without end.
     let start = Stm32H5::start(p.IWDG);
-    let led = Output::new(p.PB0, Level::High, Speed::Low);
-    let mut board = Nucleo { random: random(start, p.RNG, Interrupts).await, led };
+    let mut board = Nucleo {
+        random: random(start, p.RNG, Interrupts).await,
+        led: Output::new(p.PB0, Level::High, Speed::Low),
+        last_reset: start.last_reset,
+    };
 
     enter::<Stm32H5>(Stage::Network);
     let ethernet = Ethernet::new_with_phy(
@@ -107,7 +120,7 @@ async fn main(spawner: Spawner) -> ! {
         static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
     };
-    let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
+    let _ended = postern_device::run(ethernet, card, &mut board, &mut MEMORY.take().0, start).await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);
     restart::<Stm32H5>()

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use cortex_m::peripheral::SCB;
 use embassy_stm32::Peri;
@@ -10,19 +9,20 @@ use embassy_stm32::pac::iwdg::vals::Key;
 use embassy_stm32::pac::{IWDG as REGISTERS, RCC};
 use embassy_stm32::peripherals::IWDG;
 use embassy_stm32::wdg::IndependentWatchdog;
-use postern_boards::{Chip, Kept, ResetBy, Start};
+use postern_boards::{Chip, ResetBy, Start};
+use postern_device::reset::Survivor;
 
 use crate::clock::CORE_HZ;
 
 /// How long the watchdog waits.
 const TIMEOUT_US: u32 = 8_000_000;
 
-/// Words in memory that start-up leaves as it is.
-// SAFETY: the section has no initial content, which cortex-m-rt's script gives no variable, and an
-// atomic word is valid whatever it holds.
+/// Memory that start-up leaves as it is.
+// SAFETY: the section has no initial content, which cortex-m-rt's script gives no variable, and
+// atomic words are valid whatever they hold.
 #[used]
-#[unsafe(link_section = ".uninit.KEPT")]
-static KEPT: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
+#[unsafe(link_section = ".uninit.SURVIVOR")]
+static SURVIVOR: Survivor = Survivor::new();
 
 /// The chip, as far as resets go.
 pub struct Stm32H5;
@@ -50,12 +50,8 @@ impl Stm32H5 {
 impl Chip for Stm32H5 {
     const CORE_HZ: u32 = CORE_HZ;
 
-    fn kept(which: Kept) -> u32 {
-        word(which).load(Ordering::Relaxed)
-    }
-
-    fn keep(which: Kept, kept: u32) {
-        word(which).store(kept, Ordering::Relaxed);
+    fn survivor() -> &'static Survivor {
+        &SURVIVOR
     }
 
     fn feed_watchdog() {
@@ -64,13 +60,6 @@ impl Chip for Stm32H5 {
 
     fn reset() -> ! {
         SCB::sys_reset()
-    }
-}
-
-fn word(which: Kept) -> &'static AtomicU32 {
-    match which {
-        Kept::State => &KEPT[0],
-        Kept::Stage => &KEPT[1],
     }
 }
 

@@ -9,6 +9,7 @@ mod ethernet;
 mod random;
 mod reset;
 
+use cortex_m_common::OneCore;
 #[cfg(feature = "defmt")]
 use defmt_rtt as _;
 use embassy_executor::Spawner;
@@ -18,7 +19,8 @@ use embassy_rp::spi::Spi;
 use embassy_rp::trng;
 use embassy_rp::{bind_interrupts, dma};
 use postern_boards::{Chip as _, Stage, enter, restart};
-use postern_device::{Board, Label, LargeMemory, Runner};
+use postern_device::reset::LastReset;
+use postern_device::{Board, Label, LargeMemory, Runner, Status};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use ethernet::{Chip, Ethernet};
@@ -28,7 +30,8 @@ use reset::Rp2350;
 #[cfg(feature = "defmt")]
 defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
 
-static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
+static MEMORY: ConstStaticCell<OneCore<LargeMemory>> =
+    ConstStaticCell::new(OneCore(LargeMemory::new()));
 
 bind_interrupts!(struct Interrupts {
     DMA_IRQ_0 => dma::InterruptHandler<DMA_CH0>, dma::InterruptHandler<DMA_CH1>,
@@ -40,6 +43,7 @@ bind_interrupts!(struct Interrupts {
 struct Pico {
     random: [u8; 32],
     led: Output<'static>,
+    last_reset: LastReset,
 }
 
 impl Board for Pico {
@@ -50,10 +54,16 @@ impl Board for Pico {
         self.random
     }
 
-    /// The LED changes with it: while it blinks, the tasks get their turns.
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {
         Rp2350::feed_watchdog();
-        self.led.toggle();
+    }
+
+    fn show(&mut self, _: Status, lit: bool) {
+        self.led.set_level(lit.into());
     }
 }
 
@@ -73,8 +83,11 @@ async fn main(spawner: Spawner) -> ! {
     // Before anything takes its time: a card that is selected hears noise.
     let select = Output::new(p.PIN_13, Level::High);
     let start = Rp2350::start(p.WATCHDOG);
-    let led = Output::new(p.PIN_25, Level::High);
-    let mut board = Pico { random: random(start, p.TRNG, Interrupts).await, led };
+    let mut board = Pico {
+        random: random(start, p.TRNG, Interrupts).await,
+        led: Output::new(p.PIN_25, Level::High),
+        last_reset: start.last_reset,
+    };
     enter::<Rp2350>(Stage::Network);
 
     let bus = Spi::new(
@@ -106,7 +119,7 @@ async fn main(spawner: Spawner) -> ! {
         static RUNNER: StaticCell<Runner<'static, Ethernet>> = StaticCell::new();
         spawner.spawn(network(RUNNER.init(runner)).expect("it is spawned once"));
     };
-    let _ended = postern_device::run(ethernet, card, &mut board, MEMORY.take(), start).await;
+    let _ended = postern_device::run(ethernet, card, &mut board, &mut MEMORY.take().0, start).await;
     #[cfg(feature = "defmt")]
     defmt::warn!("restart: {}", _ended);
     restart::<Rp2350>()

@@ -1,4 +1,4 @@
-//! The watchdog, and what it keeps over a reset.
+//! The watchdog, and what is kept over a reset.
 #![allow(unsafe_code)]
 
 use core::panic::PanicInfo;
@@ -8,13 +8,21 @@ use embassy_rp::Peri;
 use embassy_rp::peripherals::WATCHDOG;
 use embassy_rp::watchdog::{ResetReason, Watchdog};
 use embassy_time::Duration;
-use postern_boards::{Chip, Kept, ResetBy, Start};
+use postern_boards::{Chip, ResetBy, Start};
+use postern_device::reset::Survivor;
 
 /// How long the watchdog waits.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The chip's watchdog, with its scratch registers.
+/// The chip, as far as resets go.
 pub struct Rp2350;
+
+/// Memory that start-up leaves as it is.
+// SAFETY: the section has no initial content, which cortex-m-rt's script gives no variable, and
+// atomic words are valid whatever they hold.
+#[used]
+#[unsafe(link_section = ".uninit.SURVIVOR")]
+static SURVIVOR: Survivor = Survivor::new();
 
 impl Rp2350 {
     /// Starts the watchdog, and takes note of what led to the last reset.
@@ -34,12 +42,8 @@ impl Rp2350 {
 impl Chip for Rp2350 {
     const CORE_HZ: u32 = 150_000_000;
 
-    fn kept(which: Kept) -> u32 {
-        watchdog().get_scratch(register(which))
-    }
-
-    fn keep(which: Kept, word: u32) {
-        watchdog().set_scratch(register(which), word);
+    fn survivor() -> &'static Survivor {
+        &SURVIVOR
     }
 
     fn feed_watchdog() {
@@ -51,14 +55,6 @@ impl Chip for Rp2350 {
         loop {
             asm::nop();
         }
-    }
-}
-
-/// The scratch registers survive all but the loss of power. The boot ROM uses the last four.
-fn register(which: Kept) -> usize {
-    match which {
-        Kept::State => 0,
-        Kept::Stage => 1,
     }
 }
 

@@ -36,11 +36,11 @@ fn what_is_found_in_its_place_is_none() {
     let (mut store, _) = mount(&card);
     let mut sent = PostMortem { network: Some(Network::NoLink), ..PostMortem::new(Cause::Panic) };
     sent.message = Some(put(&mut store, Sample::new(1, 200, 500)).expect("there is room"));
-    sent.set_program("postern 0.1.0");
+    sent.set_program("0.1.0", "evb");
     block_on(store.write_post_mortem(&sent)).expect("the card works");
     let found = block_on(store.post_mortem(1)).expect("the card works").expect("it is there");
     assert_eq!((found.message, found.network, found.boot), (sent.message, sent.network, 1));
-    assert_eq!((found.program(), found.is_crash()), ("postern 0.1.0", true));
+    assert_eq!((found.program(), found.is_crash()), ("0.1.0 evb", true));
     let geometry = block_on(Inspection::open(card.copy())).ok().expect("it is sound").0.geometry();
     card.rot(geometry.post_mortem().start + 1, 77);
     let (mut store, recovery) = mount(&card);

@@ -1,14 +1,10 @@
 //! The chip's core: its clock, its interrupt handlers, and the loop that all tasks run on.
 #![allow(unsafe_code)]
 
-#[cfg(feature = "defmt")]
-use core::array;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::asm;
-#[cfg(feature = "defmt")]
-use cortex_m::register::msp;
 use cortex_m_rt::{ExceptionFrame, exception};
 use embassy_executor::Spawner;
 use embassy_executor::raw::Executor;
@@ -47,29 +43,11 @@ static INTERRUPTS: [Option<extern "C" fn()>; 43] = {
 
 /// The core could not go on.
 #[exception]
-unsafe fn HardFault(_frame: &ExceptionFrame) -> ! {
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    cortex_m_common::note_fault(frame.pc());
     #[cfg(feature = "defmt")]
-    defmt::error!("hard fault at {=u32:#x}", _frame.pc());
+    defmt::error!("hard fault at {=u32:#x}", frame.pc());
     panic!("hard fault")
-}
-
-/// Where the calls were made that have not returned, the last one first, and zeros behind them: by
-/// those words of the stack that look like return addresses. Some of them may be left from calls
-/// that have returned.
-#[cfg(feature = "defmt")]
-pub fn calls() -> [u32; 8] {
-    unsafe extern "C" {
-        static __stext: u32;
-        static __etext: u32;
-        static _stack_start: u32;
-    }
-    let code = (&raw const __stext).addr() as u32..(&raw const __etext).addr() as u32;
-    let stack = msp::read() as usize..(&raw const _stack_start).addr();
-    // SAFETY: aligned words between the stack's pointer and its beginning (memory.x).
-    let words = stack.step_by(4).map(|word| unsafe { (word as *const u32).read_volatile() });
-    let mut returns = words.filter(|word| word & 1 == 1 && code.contains(word));
-    // A step back, into the call itself: behind it, another line may begin.
-    array::from_fn(|_| returns.next().map_or(0, |address| address - 3))
 }
 
 /// A task was woken since the last round.

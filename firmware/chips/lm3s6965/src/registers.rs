@@ -25,9 +25,6 @@ impl Register {
     }
 }
 
-/// The word behind what the linker uses of the memory (memory.x).
-pub const SURVIVOR: Register = Register(0x2000_FFFC);
-
 /// System control (manual, §6).
 pub mod system {
     use super::Register;

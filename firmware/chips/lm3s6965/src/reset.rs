@@ -1,18 +1,8 @@
-//! Resets: the watchdog, and what is left of the time before one.
+//! Resets: the watchdog, and what led to one.
 
 use crate::chip::CLOCK_HZ;
+use crate::registers::system;
 use crate::registers::watchdog::{CTL, ICR, LOAD};
-use crate::registers::{SURVIVOR, system};
-
-/// The word of the memory that resets leave as it is; without power it gets lost.
-pub fn survivor() -> u32 {
-    SURVIVOR.read()
-}
-
-/// Sets the word that resets leave as it is.
-pub fn set_survivor(word: u32) {
-    SURVIVOR.write(word);
-}
 
 /// Whether the last reset was the pin's, or a drop of the voltage's. In QEMU none is. To be asked
 /// once: the answer is forgotten with it.

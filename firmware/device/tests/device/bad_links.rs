@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use embassy_futures::join::join_array;
+use embassy_futures::select::select;
 use embassy_time::{Duration, Timer, with_timeout};
 use postern_card::settings::Protocol;
+use postern_device::Ended;
 
 use crate::sim::card::Random;
 use crate::sim::contents;
@@ -85,6 +87,14 @@ async fn outages(cable: Cable, seed: u64) {
     cable.impair(bad(seed));
 }
 
+/// After outages one behind the other, a device may think its driver deaf.
+async fn restarts(world: &World) {
+    loop {
+        assert_eq!(world.ended().await, Ended::Deaf);
+        world.restart();
+    }
+}
+
 fn survive(seed: u64) -> usize {
     let world = World::new(card(CARD_OCTETS, &settings()), seed);
     world.tasks.spawn(outages(world.cable.clone(), seed));
@@ -93,8 +103,11 @@ fn survive(seed: u64) -> usize {
     world.switch_on();
     world.run(async {
         let clients: [u64; CLIENTS as usize] = std::array::from_fn(|number| number as u64 + 1);
-        join_array(clients.map(|number| client(&world, number, &sent))).await;
-        Timer::after_secs(4 * 3600).await;
+        let mail = async {
+            join_array(clients.map(|number| client(&world, number, &sent))).await;
+            Timer::after_secs(4 * 3600).await;
+        };
+        select(mail, restarts(&world)).await;
     });
     let (tally, sent) = (tally(&hop.taken.borrow()), sent.borrow());
     for number in &sent.acknowledged {

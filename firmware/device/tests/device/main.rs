@@ -9,11 +9,13 @@ mod model;
 
 mod bad_links;
 mod cards;
+mod crashes;
 mod crowds;
 mod leases;
 mod links;
 mod names;
 mod patience;
+mod people;
 mod power_cuts;
 mod putting_off;
 mod receiving;

@@ -107,7 +107,7 @@ fn nothing_expires_while_the_time_is_unknown() {
 }
 
 #[test]
-fn a_notice_tells_how_many_failed_and_when() {
+fn one_notice_tells_of_what_failed_since_the_last() {
     let settings = Settings { failed_to: "root@admin.example", ..timed() };
     let world = World::new(card(CARD_OCTETS, &settings), 4);
     let hop = Notes::new();
@@ -119,21 +119,52 @@ fn a_notice_tells_how_many_failed_and_when() {
     tell_time(&world, BOOT);
     world.switch_on();
     world.run(async {
-        for day in 0..3 {
-            send(&world, day).await;
-            Timer::after_secs(DAY_S).await;
-        }
+        Timer::after_secs(10).await;
+        send(&world, 0).await;
+        Timer::after_secs(3_000).await;
+        // Two more within the hour are told in one, when it is over.
+        send(&world, 1).await;
+        send(&world, 2).await;
+        Timer::after_secs(30 * DAY_S).await;
+        assert_eq!(hop.count(), 2);
+        // It knows that after a restart too.
+        world.switch_on();
+        Timer::after_secs(2 * DAY_S).await;
+        assert_eq!(hop.count(), 2);
+        send(&world, 3).await;
+        Timer::after_secs(3600).await;
     });
     let taken = hop.taken.borrow();
-    let days: Vec<u64> = taken.iter().map(|notice| notice.at.as_secs() / DAY_S).collect();
-    assert_eq!(days, [0, 1, 2]);
+    let text = |index: usize| String::from_utf8_lossy(&taken[index].content).into_owned();
+    let told = [0, 1, 2].map(text);
+    let counts: Vec<_> = told.iter().filter_map(|text| text.split("too long: ").nth(1)).collect();
+    assert_eq!(counts.len(), 3);
+    assert!(counts.iter().zip(["1\r", "3\r", "4\r"]).all(|(text, n)| text.starts_with(n)));
     assert_eq!(
         (taken[0].from.as_str(), taken[0].recipients.concat().as_str()),
         ("", "root@admin.example")
     );
-    let text = String::from_utf8(taken[2].content.clone()).expect("it is ASCII");
-    assert!(text.starts_with("Date: Sun, 4 Jan 2026 "), "{text}");
-    assert!(text.contains("or waited for too long: 3\r\n"), "{text}");
+    assert!(told[2].starts_with("Date: Tue, 3 Feb 2026 "), "{}", told[2]);
+}
+
+#[test]
+fn a_notice_that_is_refused_was_not_told() {
+    let settings = Settings { failed_to: "root@admin.example", ..timed() };
+    let world = World::new(card(CARD_OCTETS, &settings), 4);
+    let hop = Notes::new();
+    hop.answer(|asked| matches!(asked, Asked::Data).then_some("550 5.7.1 no"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(10).await;
+        send(&world, 1).await;
+        Timer::after_secs(3_000).await;
+        hop.answer(|_| None);
+        Timer::after_secs(3_600).await;
+        assert_eq!(hop.count(), 1);
+        Timer::after_secs(DAY_S).await;
+        assert_eq!(hop.count(), 1);
+    });
 }
 
 #[test]

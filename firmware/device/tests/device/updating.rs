@@ -7,12 +7,13 @@ use embassy_futures::block_on;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use postern_card::settings::{Address, Settings};
 use postern_card::{BLOCK, IMAGE_PIECE, Layout, Stamp, Store, format_as};
-use postern_device::{Board, Ended, FirmwareSlot, Label, SlotFault};
+use postern_device::reset::LastReset;
+use postern_device::{Board, Ended, FirmwareSlot, Label, SlotFault, Status};
 
 use crate::sim::card::{Call, SimCard};
 use crate::sim::servers::lease;
 use crate::sim::talk::Talk;
-use crate::sim::world::{CARD_OCTETS, CREATED, World, settings};
+use crate::sim::world::{CARD_OCTETS, CREATED, World, power_on, settings};
 
 const OLD: Label = Label::new("some-board", "1.0");
 const NEW: Label = Label::new("some-board", "1.1");
@@ -51,6 +52,13 @@ impl Flash {
 /// A board that runs the old firmware, or the new one.
 struct Half<const IS_NEW: bool> {
     flash: Rc<RefCell<Flash>>,
+    last_reset: LastReset,
+}
+
+impl<const IS_NEW: bool> Half<IS_NEW> {
+    fn new(flash: &Rc<RefCell<Flash>>) -> Self {
+        Self { flash: flash.clone(), last_reset: power_on() }
+    }
 }
 
 impl<const IS_NEW: bool> Board for Half<IS_NEW> {
@@ -61,7 +69,13 @@ impl<const IS_NEW: bool> Board for Half<IS_NEW> {
         [0; 32]
     }
 
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {}
+
+    fn show(&mut self, _: Status, _: bool) {}
 
     fn firmware_slot(&mut self) -> Option<&mut dyn FirmwareSlot> {
         Some(self)
@@ -183,7 +197,7 @@ impl Bench {
     /// Starts the old firmware; returns why it ended, or none when it works.
     async fn start_old(&self) -> Option<Ended> {
         self.flash.borrow_mut().is_on_trial = false;
-        self.world.switch_on_board(Half::<false> { flash: self.flash.clone() });
+        self.world.switch_on_board(Half::<false>::new(&self.flash));
         self.outcome(Duration::from_secs(5)).await
     }
 
@@ -191,7 +205,7 @@ impl Bench {
     async fn start_new(&self, patience: Duration) -> Option<Ended> {
         assert!(self.flash.take_start());
         self.flash.borrow_mut().is_on_trial = true;
-        self.world.switch_on_board(Half::<true> { flash: self.flash.clone() });
+        self.world.switch_on_board(Half::<true>::new(&self.flash));
         self.outcome(patience).await
     }
 
@@ -226,7 +240,7 @@ fn new_firmware_is_tried_and_confirmed_and_stays() {
         assert_eq!(tries(&bench.world.card), 0);
         Talk::greeted(&bench.world).await;
         // It is the running one now.
-        bench.world.switch_on_board(Half::<true> { flash: bench.flash.clone() });
+        bench.world.switch_on_board(Half::<true>::new(&bench.flash));
         assert_eq!(bench.outcome(Duration::from_secs(5)).await, None);
         assert!(!bench.flash.take_start());
         assert_eq!(bench.flash.borrow().confirmed, 1);
@@ -330,8 +344,8 @@ fn a_card_that_fails_meanwhile_starts_nothing_that_was_not_noted() {
     put(&card, NEW);
     let bench = Bench::new(card);
     bench.world.run(async {
-        // Behind the two writes of the mount.
-        bench.world.card.fail(Call::Write, 2, 3);
+        // Behind the two writes of the mount, and the post-mortem's.
+        bench.world.card.fail(Call::Write, 3, 3);
         assert_eq!(bench.start_old().await, None);
         assert!(!bench.flash.take_start() && !bench.world.card.fail_no_more());
         assert_eq!(bench.start_old().await, Some(Ended::NewFirmware));

@@ -90,7 +90,7 @@ fn mail_goes_in_and_out_by_it() {
 async fn trouble(chip: Model) {
     chip.with(|chip| chip.faults.is_noise_rare = true);
     for round in 0..6 {
-        chip.with(|chip| chip.set_noise(300));
+        chip.with(|chip| chip.set_noise(100));
         Timer::after_secs(30).await;
         chip.with(|chip| chip.set_noise(0));
         chip.with(|chip| match round {
@@ -138,7 +138,7 @@ fn no_trouble_with_the_chip_costs_mail() {
         (acknowledged, counts)
     });
     println!("{} of 200 messages acknowledged; {counts:?}", acknowledged.len());
-    assert!(acknowledged.len() > 100 && counts.resets >= 4 && counts.flips > 100, "{counts:?}");
+    assert!(acknowledged.len() > 100 && counts.resets >= 4 && counts.flips > 50, "{counts:?}");
     let tally = tally(&hop.taken.borrow());
     for number in &acknowledged {
         assert!(tally.contains_key(number), "message {number} was acknowledged");

@@ -1,7 +1,7 @@
 //! What a card holds, seen from outside the device.
 
 use embassy_futures::block_on;
-use postern_card::{BLOCK, Card, Message, Reader, Store};
+use postern_card::{BLOCK, Card, Inspection, Message, PostMortem, Reader, Store};
 use postern_core::envelope::{Record, State};
 
 use super::card::SimCard;
@@ -43,6 +43,18 @@ pub fn refusals(card: &SimCard) -> Vec<String> {
             Record::End(_) => return replies,
         }
     }
+}
+
+/// What the device has left behind of its last resets, the oldest first.
+pub fn post_mortems(card: &SimCard) -> Vec<PostMortem> {
+    let copy = card.copy();
+    copy.power_on();
+    let Ok((mut inspection, _)) = block_on(Inspection::open(copy)) else {
+        panic!("the card can't be inspected")
+    };
+    let boots = 1..=inspection.boot();
+    let found = boots.filter_map(|boot| block_on(inspection.post_mortem(boot)).ok().flatten());
+    found.collect()
 }
 
 /// Octets that one message could take.

@@ -1,5 +1,6 @@
 //! A card that takes its time, so that sessions meet at it.
 
+use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
 
@@ -22,12 +23,21 @@ pub struct TimedCard {
     pub card: SimCard,
     /// Microseconds that each block takes longer.
     pub slow_us: u64,
+    /// Whether no call ends any more: an interrupt got lost.
+    pub hangs: Rc<Cell<bool>>,
     /// Told when power fails: then the device stops dead where it is. Without it the card was only
     /// pulled out, and the device goes on.
     pub power_fails: Option<Rc<PowerFails>>,
 }
 
 impl TimedCard {
+    async fn take_time(&self, us: u64) {
+        if self.hangs.get() {
+            pending::<()>().await;
+        }
+        Timer::after_micros(us).await;
+    }
+
     async fn outcome<T>(&self, outcome: Result<T, SimFault>) -> Result<T, SimFault> {
         if let (Err(SimFault::Off), Some(power_fails)) = (&outcome, &self.power_fails) {
             power_fails.signal(());
@@ -45,19 +55,19 @@ impl Card for TimedCard {
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), SimFault> {
-        Timer::after_micros(READ_US + self.slow_us).await;
+        self.take_time(READ_US + self.slow_us).await;
         let read = self.card.read(block, content).await;
         self.outcome(read).await
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), SimFault> {
-        Timer::after_micros(WRITE_US + self.slow_us).await;
+        self.take_time(WRITE_US + self.slow_us).await;
         let written = self.card.write(block, content).await;
         self.outcome(written).await
     }
 
     async fn flush(&mut self) -> Result<(), SimFault> {
-        Timer::after_micros(WRITE_US).await;
+        self.take_time(WRITE_US).await;
         let flushed = self.card.flush().await;
         self.outcome(flushed).await
     }

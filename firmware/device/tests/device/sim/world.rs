@@ -14,7 +14,8 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
-use postern_device::{Board, Ended, Label, Runner, SmallMemory, run};
+use postern_device::reset::{Cause, LastReset, Survivor};
+use postern_device::{Board, Ended, Label, Runner, SmallMemory, Status, run};
 
 use super::card::SimCard;
 use super::clock;
@@ -50,10 +51,17 @@ pub struct World {
     pub device_at: Rc<Cell<Ipv4Address>>,
     /// Microseconds that each block of the card takes longer, from the next start on.
     pub slow_us: Cell<u64>,
+    /// Whether no call of the card ends any more.
+    pub hangs: Rc<Cell<bool>>,
     /// The longest time in which the device did not feed its watchdog.
     pub longest_unfed: Rc<Cell<Duration>>,
     /// When it last did.
     pub fed_at: Rc<Cell<Instant>>,
+    /// When the device has shown what.
+    pub shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
+    /// What the next start finds to have reset the device.
+    pub cause: Cell<Cause>,
+    survivor: Cell<&'static Survivor>,
     device: RefCell<Option<Task>>,
     ended: Rc<Ending>,
 }
@@ -67,11 +75,22 @@ impl World {
         let cable = Cable::new(seed);
         let tasks = Tasks::default();
         let far = Host::new(&tasks, &cable, Side::Far, FAR);
-        let device_at = Rc::new(Cell::new(DEVICE));
-        let fed_at = Rc::new(Cell::new(Instant::now()));
-        let (longest_unfed, ended) = (Rc::new(Cell::new(Duration::MIN)), Rc::new(Signal::new()));
-        let (slow_us, device) = (Cell::new(0), RefCell::new(None));
-        Self { tasks, cable, card, far, device_at, slow_us, longest_unfed, fed_at, device, ended }
+        Self {
+            tasks,
+            cable,
+            card,
+            far,
+            device_at: Rc::new(Cell::new(DEVICE)),
+            slow_us: Cell::new(0),
+            hangs: Rc::default(),
+            longest_unfed: Rc::new(Cell::new(Duration::MIN)),
+            fed_at: Rc::new(Cell::new(Instant::now())),
+            shown: Rc::default(),
+            cause: Cell::new(Cause::Power),
+            survivor: Cell::new(survivor()),
+            device: RefCell::new(None),
+            ended: Rc::new(Signal::new()),
+        }
     }
 
     /// One more host: 192.0.2.10 and so on.
@@ -100,12 +119,18 @@ impl World {
     }
 
     fn timed(&self, power_fails: Option<Rc<PowerFails>>) -> TimedCard {
-        TimedCard { card: self.card.clone(), slow_us: self.slow_us.get(), power_fails }
+        let (card, hangs) = (self.card.clone(), self.hangs.clone());
+        TimedCard { card, slow_us: self.slow_us.get(), hangs, power_fails }
     }
 
     fn board(&self) -> TestBoard {
         self.fed_at.set(Instant::now());
-        TestBoard { fed_at: self.fed_at.clone(), longest_unfed: self.longest_unfed.clone() }
+        TestBoard {
+            fed_at: self.fed_at.clone(),
+            longest_unfed: self.longest_unfed.clone(),
+            shown: self.shown.clone(),
+            last_reset: self.survivor.get().begin(self.cause.get()),
+        }
     }
 
     /// Switches the device on, with this driver between it and the cable.
@@ -131,6 +156,29 @@ impl World {
             self.tasks.end(device);
         }
         self.ended.reset();
+    }
+
+    /// Switches the device on again as its board does after a panic, whose last call was at `call`.
+    pub fn panic(&self, call: u32) {
+        self.switch_off();
+        self.survivor.get().panicked([call, 0, 0, 0]);
+        self.cause.set(Cause::Panic);
+        self.switch_on();
+    }
+
+    /// Switches the device on again as its board does when the application has ended.
+    pub fn restart(&self) {
+        self.survivor.get().restarting();
+        self.cause.set(Cause::Restart);
+        self.switch_on();
+    }
+
+    /// Switches the device on after it had no power for a while.
+    pub fn power_cycle(&self) {
+        self.switch_off();
+        self.survivor.set(survivor());
+        self.cause.set(Cause::Power);
+        self.switch_on();
     }
 
     /// Waits until the device wants to be reset.
@@ -176,6 +224,18 @@ async fn device<D: Driver>(driver: D, card: TimedCard, mut board: impl Board) ->
 struct TestBoard {
     fed_at: Rc<Cell<Instant>>,
     longest_unfed: Rc<Cell<Duration>>,
+    shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
+    last_reset: LastReset,
+}
+
+/// What a board finds that was without power.
+pub fn power_on() -> LastReset {
+    survivor().begin(Cause::Power)
+}
+
+/// Memory that has lost what it held. Leaked: a test has few of them.
+fn survivor() -> &'static Survivor {
+    Box::leak(Box::new(Survivor::new()))
 }
 
 impl Board for TestBoard {
@@ -186,10 +246,18 @@ impl Board for TestBoard {
         [0; 32]
     }
 
+    fn last_reset(&self) -> LastReset {
+        self.last_reset
+    }
+
     fn feed_watchdog(&mut self) {
         let unfed = self.fed_at.get().elapsed();
         self.longest_unfed.set(self.longest_unfed.get().max(unfed));
         self.fed_at.set(Instant::now());
+    }
+
+    fn show(&mut self, status: Status, lit: bool) {
+        self.shown.borrow_mut().push((Instant::now(), status, lit));
     }
 }
 

@@ -102,7 +102,6 @@ fn why(ended: Ended) -> &'static str {
         Ended::CardFailed => "the card failed or was pulled out",
         Ended::CardFound => "a card was put in",
         Ended::CardUseless => "the card could not be used",
-        Ended::Stuck => "the store was locked for too long",
         Ended::Deaf => "the network heard nothing",
         Ended::NewFirmware => "new firmware",
         Ended::TrialFailed => "new firmware did not reach the network",
@@ -131,8 +130,8 @@ mod tests {
             calls: [0x1234, 0xABCD, 0, 0],
             ..PostMortem::new(Cause::Panic)
         };
-        panic.set_program("postern 0.1.0");
-        let wanted = ["7", "panic", "1d", "192.0.2.7", "postern 0.1.0"];
+        panic.set_program("0.1.0", "evb");
+        let wanted = ["7", "panic", "1d", "192.0.2.7", "0.1.0 evb"];
         let told = row(&panic, &[]);
         assert_eq!(told[..5], wanted.map(str::to_owned));
         assert_eq!(told[5], "crash 2 in a row, at 0x1234 0xabcd");
