@@ -74,7 +74,7 @@ pub struct Part {
 
 /// Bytes of one channel: its buffers, its socket and its future. On a board with no more than
 /// [`RAM`] a larger future does not compile.
-pub const CHANNEL: usize = 5376;
+pub const CHANNEL: usize = 5632;
 
 /// The parts.
 pub const PARTS: [Part; 7] = [
