@@ -124,7 +124,7 @@ fn seeds() {
         }
     }
     println!("{tally:#?}");
-    let moods = Mood::BAD.iter().chain([&Mood::SLOW]).map(|(_, name)| (*name, 2));
+    let moods = Mood::BAD.iter().chain([&Mood::SLOW]).map(|(_, name)| (*name, 1));
     let calls = ["store away", "disk full", "settlings fail", "store slow"].map(|name| (name, 5));
     for (what, floor) in FLOORS.into_iter().chain(moods).chain(calls) {
         let count = tally.get(what).copied().unwrap_or(0);
