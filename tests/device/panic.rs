@@ -3,7 +3,7 @@
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use postern_card::{Cause, Network};
+use postern_card::Cause;
 use postern_tests::card::CardImage;
 use postern_tests::device::HOLDING;
 use postern_tests::qemu::firmware;
@@ -43,7 +43,8 @@ fn it_says_where_and_starts_again() {
     assert_eq!((reset.cause, reset.crashes), (Cause::Panic, 1), "{reset:?}");
     // The core was at rest, or about to.
     assert!(fault.contains(&format!("{:#x}", reset.calls[0])), "{fault}: {reset:?}");
-    assert!(reset.calls[1] != 0 && matches!(reset.network, Some(Network::Up(_))), "{reset:?}");
+    // The network is as it was when it was last looked at.
+    assert!(reset.calls[1] != 0 && reset.network.is_some(), "{reset:?}");
     assert!(reset.program().ends_with(" lm3s6965evb"), "{reset:?}");
 }
 

@@ -80,7 +80,7 @@ pub const CHANNEL: usize = 5632;
 pub const PARTS: [Part; 7] = [
     Part { name: "channels", bytes: CHANNELS * CHANNEL },
     Part { name: "spare sockets", bytes: SPARES * 768 },
-    Part { name: "outgoing client", bytes: 9 * 1024 },
+    Part { name: "outgoing client", bytes: 11 * 1024 },
     Part { name: "store", bytes: 3 * 1024 },
     Part { name: "network stack, settings", bytes: 6 * 1024 },
     Part { name: "board: frames, log, executor", bytes: 4 * 1024 },
