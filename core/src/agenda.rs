@@ -15,6 +15,8 @@
 //! let mut agenda = Agenda::new(rules, at(0));
 //! assert_eq!(agenda.next(Stand::default()), None);
 //!
+//! // What waited at the start has gone.
+//! agenda.run_ended(Cause::Retry, Outcome::Done { put_off: false }, at(1), 1 << 31);
 //! // A message has come. The next hop takes it, and says 450 to one of its recipients.
 //! let due = agenda.next(Stand { waiting: 1, fresh: true, news: false }).expect("a queue run");
 //! assert_eq!(due.cause, Cause::Arrived);
