@@ -10,6 +10,7 @@ use core::net::IpAddr;
 use embassy_time::{Instant, Timer};
 use postern_card::settings::Settings;
 
+use crate::log::warning;
 use crate::net::Net;
 use crate::shared::SharedDatagrams;
 
@@ -41,6 +42,7 @@ pub(crate) async fn until_deaf(
         let neighbour = neighbour(net, settings);
         let was_asked = heard != 0 && neighbour.is_some();
         if silence_s >= if was_asked { DEAF_S } else { NEVER_S } {
+            warning!("no frame comes in any more");
             return;
         }
         if let Some(neighbour) = neighbour.filter(|_| silence_s >= ASK_S) {

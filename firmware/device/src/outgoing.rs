@@ -1,4 +1,5 @@
-//! What a device connects for: delivering mail, asking its holder by ETRN, notices of what is wrong.
+//! What a device connects for: delivering mail, asking its holder by ETRN, and notices of what is
+//! wrong.
 
 use core::time::Duration;
 

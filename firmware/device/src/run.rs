@@ -203,28 +203,36 @@ where
     };
     let rest = join3(say_address(net), time, watch(board, started, &is_proven, &look));
     let tasks = join4(sessions, join(one, two), outgoing, rest);
-    let failed = async {
-        shared.broken.wait().await;
-        Timer::after_secs(GRACE_S).await;
-    };
-    let trial = async {
-        if is_on_trial {
-            if !update::prove::<_, B>(storage, net).await {
-                return;
-            }
-            is_proven.set(true);
-        }
-        pending().await
-    };
+    let failed = card_failed(&shared);
+    let trial = trial_failed::<_, B>(is_on_trial, &is_proven, storage, net);
     let deaf = until_deaf(frames, net, &datagrams, &settings);
     match select4(tasks, failed, trial, deaf).await {
         Either4::Third(()) => Ended::TrialFailed,
-        Either4::Fourth(()) => {
-            warning!("no frame comes in any more");
-            Ended::Deaf
-        }
+        Either4::Fourth(()) => Ended::Deaf,
         _ => Ended::CardFailed,
     }
+}
+
+/// Returns a while after the card failed: clients are told until then.
+async fn card_failed<C: Card>(shared: &Shared<'_, C>) {
+    shared.broken.wait().await;
+    Timer::after_secs(GRACE_S).await;
+}
+
+/// Returns if this program is on trial, and does not prove itself in time.
+async fn trial_failed<C: Card, B: Board>(
+    is_on_trial: bool,
+    is_proven: &Cell<bool>,
+    storage: &SharedStorage<C>,
+    net: Net<'_>,
+) {
+    if is_on_trial {
+        if !update::prove::<_, B>(storage, net).await {
+            return;
+        }
+        is_proven.set(true);
+    }
+    pending().await
 }
 
 /// Refuses all clients until there is a card that can be mounted, or one that can't be used was

@@ -7,10 +7,10 @@
 //!
 //! SPI has no checksum and the chip no other sign of trouble than what its registers hold. So
 //! nothing that it says is taken for true: a length must fit, a pointer must be where it was left,
-//! the settings must still be those that were written. What does not fit costs the frames that wait
-//! in the chip, or a reset of the chip, and never a panic or a wait without end. A wrong bit in what
-//! a frame carries is for the checksum of its protocol to find: TCP's finds one, and may miss two
-//! that cancel out.
+//! the settings must still be those that were written. What does not fit costs the frames that
+//! wait in the chip, or a reset of the chip, and never a panic or a wait without end. A wrong bit
+//! in what a frame carries is for the checksum of its protocol to find: TCP's finds one, and may
+//! miss two that cancel out.
 //!
 //! Sections are those of the W5500's data sheet, version 1.1.0.
 #![no_std]
