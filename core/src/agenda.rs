@@ -22,7 +22,7 @@
 //! assert_eq!(due.cause, Cause::Arrived);
 //! agenda.run_ended(due.cause, Outcome::Done { put_off: true }, at(9), 1 << 31);
 //! let due = agenda.next(Stand { waiting: 1, fresh: false, news: false }).expect("another");
-//! assert_eq!((due.cause, due.at.as_millis()), (Cause::PutOff, 1_808_999));
+//! assert_eq!((due.cause, due.at.as_millis()), (Cause::PutOff, 1_809_000));
 //! ```
 
 use core::time::Duration;
