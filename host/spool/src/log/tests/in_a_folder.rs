@@ -19,9 +19,9 @@ const SMALL: Options = Options {
     inline_bytes: 1 << 10,
 };
 
-const ONE: &[&str] = &["a@one.example"];
+pub(super) const ONE: &[&str] = &["a@one.example"];
 
-fn open(path: &Path) -> (LogSpool, Report) {
+pub(super) fn open(path: &Path) -> (LogSpool, Report) {
     LogSpool::open(path, SMALL, Clock::manual(NOW)).expect("it can be opened")
 }
 

@@ -7,25 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::clock::Clock;
-use crate::conformance::{NOW, body, body_of, put};
+use super::in_a_folder::{ONE, open};
+use crate::conformance::{body, body_of, put};
 use crate::log::report::{Finding, Report};
-use crate::log::{LogReader, LogSpool, Options, check};
+use crate::log::{LogReader, check};
 use crate::{Action, Filter, MsgId, Spool, StateFilter};
-
-/// Segments of a few messages each.
-const SMALL: Options = Options {
-    segment_bytes: 6 << 10,
-    memory_bytes: 64 << 10,
-    draft_bytes: 4 << 10,
-    inline_bytes: 1 << 10,
-};
-
-const ONE: &[&str] = &["a@one.example"];
-
-fn open(path: &Path) -> (LogSpool, Report) {
-    LogSpool::open(path, SMALL, Clock::manual(NOW)).expect("it can be opened")
-}
 
 fn missing(report: &Report) -> Vec<&str> {
     let folders = report.findings.iter().map(|finding| match finding {
