@@ -16,10 +16,10 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use crate::place::{AWAY, END, PATIENCE, Place, Server, Talk, hold};
 
-/// A control client that has said half of its request.
+/// A control client that has said half of its request, or was sent away before.
 pub fn half_a_request(place: &Place) -> UnixStream {
     let mut client = UnixStream::connect(place.path("control")).expect("the server listens");
-    client.write_all(b"GET /hea").expect("the server listens");
+    let _sent_away = client.write_all(b"GET /hea");
     client
 }
 
@@ -119,7 +119,8 @@ fn never_read(stream: &mut impl Write) -> ErrorKind {
 #[test]
 fn a_client_that_never_reads_loses_its_channel() {
     let place = Place::new("");
-    place.configure_with("idle_timeout = \"1s\"\ntls = \"self-signed\"\n", "");
+    // Longer than a busy machine takes for a handshake.
+    place.configure_with("idle_timeout = \"5s\"\ntls = \"self-signed\"\n", "");
     let server = place.serve();
     let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     let connect = || {
