@@ -1,9 +1,11 @@
 //! `postern etrn` against a holder that follows a script.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::process::Command;
 use std::thread;
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 const END: &str = "\r\n";
 
@@ -90,9 +92,11 @@ fn wrong_usage_and_an_absent_holder_are_told_apart() {
     let (code, text) = run("lmtp://127.0.0.1:25");
     assert_eq!(code, Some(2));
     assert!(text.contains("LMTP has no ETRN"), "{text}");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let place = free.local_addr().expect("an address").to_string();
-    drop(free);
+    // Bound, and not listening: nobody else gets the port meanwhile.
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let place = SocketAddr::try_from(getsockname(&socket).expect("it is bound"));
+    let place = place.expect("an address of IP").to_string();
     let (code, text) = run(&place);
     assert_eq!(code, Some(1));
     let why = format!("postern: {place}: connecting to {place}: ");

@@ -9,7 +9,7 @@ use postern_core::wire::params::Body;
 use postern_spool::conformance::envelope;
 use postern_spool::memory::MemorySpool;
 use postern_spool::{Draft, Envelope, QueueStats};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::config::Config;
@@ -89,6 +89,14 @@ pub(super) async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
+}
+
+/// Where nobody listens, nor does anybody else meanwhile: the port is taken.
+pub(super) fn away() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = socket.local_addr().expect("it is bound");
+    (socket, address)
 }
 
 pub(super) fn to(address: SocketAddr) -> String {

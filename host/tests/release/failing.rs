@@ -19,8 +19,8 @@ use postern_spool::memory::{Call, MemorySpool};
 use postern_spool::{Domain, Draft, Error, NextTry, QueueStats, Spool, Wake};
 use tokio::sync::watch;
 
-use crate::peer::{Behaviour, Peer};
-use crate::{NOW, answering, dead_address, envelope, moments, plain_peer, terms, to, within};
+use crate::peer::{Away, Behaviour, Peer};
+use crate::{NOW, answering, envelope, moments, plain_peer, terms, to, within};
 
 pub async fn hold(spool: &impl Spool) {
     hold_for(spool, "bob@b.example").await;
@@ -176,17 +176,17 @@ async fn wait_put_off(spool: &MemorySpool, domains: usize) {
 /// A host is there again, and the domains that wait for it could not be told.
 #[tokio::test]
 async fn a_release_that_fails_wakes_the_other_domains_of_the_host_later() {
-    let address = dead_address().await;
+    let away = Away::new();
     let clock = Clock::manual(NOW);
     let spool = Arc::new(MemorySpool::new(clock.clone()));
-    let domains = ["b.example", "c.example"].map(|domain| (domain, to(address)));
+    let domains = ["b.example", "c.example"].map(|domain| (domain, to(away.address)));
     let (_terms, watched) = watch::channel(terms(&domains));
     let (_stop, stopping) = watch::channel(false);
     hold_for(&*spool, "bob@b.example").await;
     hold_for(&*spool, "cid@c.example").await;
     let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
     wait_put_off(&spool, 2).await;
-    let peer = Peer::start_at(address, Behaviour::default()).await;
+    let peer = Peer::start_at(away, Behaviour::default()).await;
     clock.advance(Duration::from_secs(5));
     // The first release is the test's own.
     spool.fail(Call::Release, 1, Error::Unavailable { after: Duration::ZERO });
@@ -200,15 +200,15 @@ async fn a_release_that_fails_wakes_the_other_domains_of_the_host_later() {
 /// It would bring back what the present turn puts off.
 #[tokio::test]
 async fn a_host_that_is_reached_again_does_not_release_the_domain_that_found_it() {
-    let address = dead_address().await;
+    let away = Away::new();
     let clock = Clock::manual(NOW);
     let spool = Arc::new(MemorySpool::new(clock.clone()));
-    let (_terms, watched) = watch::channel(terms(&[("b.example", to(address))]));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(away.address))]));
     let (_stop, stopping) = watch::channel(false);
     hold(&*spool).await;
     let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
     wait_put_off(&spool, 1).await;
-    let peer = Peer::start_at(address, Behaviour::default()).await;
+    let peer = Peer::start_at(away, Behaviour::default()).await;
     clock.advance(Duration::from_secs(34 * 60));
     hold(&*spool).await;
     wait_empty(&*spool).await;

@@ -9,7 +9,7 @@ use postern_spool::{Domain, MsgId, NextTry, Status};
 use tokio::sync::watch;
 
 use crate::peer::{Behaviour, Peer};
-use crate::{NOW, Server, answering, moments, plain_peer, to, within};
+use crate::{NOW, Server, answering, plain_peer, to, within};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 
@@ -43,7 +43,7 @@ async fn a_host_that_refuses_even_its_postmaster_is_suspended_and_its_mail_waits
     assert_eq!(mails, 4, "three messages and the question");
 
     // The question is put again, and no message with it, until it takes mail again.
-    server.clock.advance(Duration::from_secs(34 * 60));
+    server.pass(Duration::from_secs(34 * 60));
     peer.wait(|peer| peer.commands().iter().filter(|line| *line == "MAIL FROM:<>").count() == 2)
         .await;
     server.wait("b.example", |queue| queue.suspended.is_some()).await;
@@ -207,18 +207,8 @@ async fn a_try_that_reaches_nobody_lifts_no_suspension() {
     server.release("b.example").await;
     peer.wait(|peer| peer.connections() == 2).await;
     // The next try is the ladder's: the turn before it has ended.
-    let looks = tokio::spawn({
-        let clock = server.clock.clone();
-        let mut moments = moments();
-        async move {
-            loop {
-                moments.tick().await;
-                clock.advance(Duration::from_millis(500));
-            }
-        }
-    });
-    peer.wait(|peer| peer.connections() == 3).await;
-    looks.abort();
+    let third = peer.wait(|peer| peer.connections() == 3);
+    server.as_time_goes_by(Duration::from_millis(500), third).await;
     let queue = server.queue("b.example").await.expect("it has mail");
     assert!(queue.suspended.is_some(), "{queue:?}");
     assert_eq!((queue.waiting + queue.under_way, queue.kept), (3, 0));
@@ -287,7 +277,7 @@ async fn a_host_that_defers_everything_is_left_alone_until_it_takes_something() 
     // A turn whose lease ended by the clock's leap would send its message again.
     server.wait("b.example", |queue| queue.under_way == 0).await;
     busy.store(false, Ordering::Relaxed);
-    server.clock.advance(Duration::from_secs(34 * 60));
+    server.pass(Duration::from_secs(34 * 60));
     server.wait_empty("b.example").await;
     assert_eq!(peer.got().len(), 100);
 }

@@ -8,8 +8,8 @@ use postern_core::envelope::State;
 use postern_spool::NextTry;
 use tokio::sync::watch;
 
-use crate::peer::Peer;
-use crate::{Server, answering, dead_address, moments, plain_peer, terms, to, within};
+use crate::peer::{Away, Behaviour, Peer};
+use crate::{Server, answering, plain_peer, terms, to, within};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 
@@ -24,12 +24,12 @@ async fn what_the_old_host_put_off_goes_to_the_new_one_at_once() {
     }))
     .await;
     let never = |to: String| format!("{to}\nretry_every = \"never\"");
-    let (new, dead) = (plain_peer().await, dead_address().await);
+    let (new, dead) = (plain_peer().await, Away::new());
     let server = Server::start(&[
-        ("away.example", to(dead)),
+        ("away.example", to(dead.address)),
         ("refused.example", to(refuses.address)),
         ("full.example", to(defers.address)),
-        ("asks.example", never(to(dead))),
+        ("asks.example", never(to(dead.address))),
     ]);
     let names = ["away.example", "refused.example", "full.example"];
     for name in names.iter().chain(&["asks.example"]) {
@@ -144,32 +144,24 @@ async fn what_an_old_host_refused_goes_to_the_new_one_though_it_takes_other_mail
 /// The old host is reached for another domain: those that moved away are none of its.
 #[tokio::test]
 async fn a_domain_that_moved_is_not_woken_by_its_old_host() {
-    let (old, new) = (dead_address().await, dead_address().await);
-    let server = Server::start(&[("b.example", to(old)), ("c.example", to(old))]);
+    let (old, new) = (Away::new(), Away::new());
+    let server = Server::start(&[("b.example", to(old.address)), ("c.example", to(old.address))]);
     server.hold(&["bob@b.example"], BODY).await;
     server.hold(&["cid@c.example"], BODY).await;
     for name in ["b.example", "c.example"] {
         server.wait_put_off(name).await;
     }
-    server.clock.advance(Duration::from_secs(10));
-    server.terms.send_replace(terms(&[("b.example", to(new)), ("c.example", to(old))]));
+    server.pass(Duration::from_secs(10));
+    let anew = [("b.example", to(new.address)), ("c.example", to(old.address))];
+    server.terms.send_replace(terms(&anew));
     let moved = |queue: &postern_spool::QueueStats| {
         let answer = String::from_utf8_lossy(&queue.last_answer).into_owned();
-        answer.contains(&new.to_string()) && matches!(queue.next_try, NextTry::At(_))
+        answer.contains(&new.address.to_string()) && matches!(queue.next_try, NextTry::At(_))
     };
     // Its new host is tried again and again for a few minutes, as one that asked.
-    let mut moments = moments();
-    let put_off = within(async {
-        loop {
-            match server.queue("b.example").await.filter(moved) {
-                Some(queue) => return queue.next_try,
-                None => moments.tick().await,
-            };
-            server.clock.advance(Duration::from_secs(1));
-        }
-    })
-    .await;
-    let peer = Peer::start_at(old, crate::peer::Behaviour::default()).await;
+    let put_off = server.wait("b.example", moved);
+    let put_off = server.as_time_goes_by(Duration::from_secs(1), put_off).await.next_try;
+    let peer = Peer::start_at(old, Behaviour::default()).await;
     server.release("c.example").await;
     server.wait_empty("c.example").await;
     assert_eq!(peer.got().len(), 1);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -59,6 +59,21 @@ struct Inner {
     acceptor: TlsAcceptor,
 }
 
+/// Where nobody listens until a peer does, and nobody else meanwhile: the port is taken.
+pub struct Away {
+    socket: TcpSocket,
+    pub address: SocketAddr,
+}
+
+impl Away {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = socket.local_addr().expect("it is bound");
+        Self { socket, address }
+    }
+}
+
 /// A running peer; it ends when it is dropped.
 pub struct Peer {
     pub address: SocketAddr,
@@ -68,12 +83,11 @@ pub struct Peer {
 
 impl Peer {
     pub async fn start(behaviour: Behaviour) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), behaviour).await
+        Self::start_at(Away::new(), behaviour).await
     }
 
-    pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+    pub async fn start_at(Away { socket, address }: Away, behaviour: Behaviour) -> Self {
+        let listener = socket.listen(1024).expect("nobody else has the port");
         let inner = Arc::new(Inner {
             behaviour,
             seen: Mutex::default(),

@@ -10,29 +10,29 @@ use postern_core::time::Timestamp;
 use postern_spool::{Domain, Envelope, NextTry, Spool, Status, Wake};
 use tokio::sync::Notify;
 
-use crate::peer::{Behaviour, Peer};
-use crate::{NOW, Server, answering, dead_address, envelope, plain_peer, terms, to, within};
+use crate::peer::{Away, Behaviour, Peer};
+use crate::{NOW, Server, answering, envelope, plain_peer, terms, to, within};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 const DAY: u64 = 24 * 60 * 60;
 
 #[tokio::test]
 async fn a_host_that_was_away_gets_everything_when_it_asks() {
-    let address = dead_address().await;
-    let server = Server::start(&[("b.example", to(address))]);
+    let away = Away::new();
+    let server = Server::start(&[("b.example", to(away.address))]);
     let first = server.hold(&["bob@b.example"], BODY).await;
     let pause = server.wait_put_off("b.example").await - NOW.unix_seconds;
     assert!((27 * 60..=33 * 60).contains(&pause), "30 min ± 10 %: {pause} s");
     let queue = server.queue("b.example").await.expect("it has mail");
     let answer = String::from_utf8_lossy(&queue.last_answer).into_owned();
-    assert!(answer.starts_with(&format!("connecting to {address}: ")), "{answer}");
+    assert!(answer.starts_with(&format!("connecting to {}: ", away.address)), "{answer}");
     let held = server.held(first).await;
     assert_eq!(held[0].envelope.recipients[0].attempts, 0, "nobody was asked about it");
 
     for _ in 0..4 {
         server.hold(&["bob@b.example"], BODY).await;
     }
-    let peer = Peer::start_at(address, Behaviour::default()).await;
+    let peer = Peer::start_at(away, Behaviour::default()).await;
     server.clock.advance(Duration::from_secs(5));
     server.release("b.example").await;
     server.wait_empty("b.example").await;
@@ -62,11 +62,11 @@ async fn a_host_that_asked_too_early_is_tried_again_soon() {
 
 #[tokio::test]
 async fn mail_arriving_for_a_waiting_domain_waits_too() {
-    let address = dead_address().await;
-    let server = Server::start(&[("b.example", to(address))]);
+    let away = Away::new();
+    let server = Server::start(&[("b.example", to(away.address))]);
     server.hold(&["bob@b.example"], BODY).await;
     server.wait_put_off("b.example").await;
-    let peer = Peer::start_at(address, Behaviour::default()).await;
+    let peer = Peer::start_at(away, Behaviour::default()).await;
     let second = server.hold(&["bob@b.example"], BODY).await;
     let held = server.held(second).await;
     assert_eq!(held[0].envelope.recipients[0].attempts, 0);
@@ -116,7 +116,7 @@ async fn what_goes_when_asked_and_broke_the_connection_has_one_more_try() {
         assert_eq!(tries.load(Ordering::Relaxed), 2 * asked - 1);
         server.wait("b.example", |queue| queue.waiting == 1 && queue.under_way == 0).await;
         assert_eq!(peer.got().len(), 1, "the other went");
-        server.clock.advance(Duration::from_secs(60));
+        server.pass(Duration::from_secs(60));
         server.wait("b.example", |queue| queue.next_try == NextTry::WhenAsked).await;
         assert_eq!(tries.load(Ordering::Relaxed), 2 * asked);
         // What comes from now on waits as well.
@@ -124,7 +124,7 @@ async fn what_goes_when_asked_and_broke_the_connection_has_one_more_try() {
     }
     server.release("b.example").await;
     server.wait("b.example", |queue| matches!(queue.next_try, NextTry::At(_))).await;
-    server.clock.advance(Duration::from_secs(60));
+    server.pass(Duration::from_secs(60));
     server.wait_empty("b.example").await;
     assert_eq!(peer.got().len(), 2);
 }
@@ -256,10 +256,11 @@ async fn a_domain_with_many_messages_has_several_connections() {
 
 #[tokio::test]
 async fn mail_expires_at_the_try_that_fails_too_late() {
-    let server = Server::start(&[("b.example", to(dead_address().await))]);
+    let away = Away::new();
+    let server = Server::start(&[("b.example", to(away.address))]);
     let id = server.hold(&["bob@b.example"], BODY).await;
     server.wait_put_off("b.example").await;
-    server.clock.advance(Duration::from_secs(5 * DAY));
+    server.pass(Duration::from_secs(5 * DAY));
     server.wait("b.example", |queue| queue.kept == 1).await;
     let held = server.held(id).await;
     assert_eq!(held[0].status, Status::Kept);
@@ -273,7 +274,8 @@ async fn mail_expires_at_the_try_that_fails_too_late() {
 async fn nothing_expires_untried() {
     let peer = plain_peer().await;
     let never = |to: String| format!("{to}\nretry_every = \"never\"");
-    let dead = never(to(dead_address().await));
+    let away = Away::new();
+    let dead = never(to(away.address));
     let mut server = Server::new(&[("b.example", dead), ("c.example", never(to(peer.address)))]);
     let aged = |domain: &str, age: u64, known| Envelope {
         arrival: Timestamp { unix_seconds: NOW.unix_seconds - age, known },
@@ -335,7 +337,8 @@ async fn a_host_that_is_configured_anew_ends_nothing() {
 /// Mail that expired comes back where it is held for longer now.
 #[tokio::test]
 async fn a_raised_expire_after_revives_what_expired() {
-    let address = dead_address().await;
+    let away = Away::new();
+    let address = away.address;
     let held_for = |days: u32| format!("{}\nexpire_after = \"{days}d\"", to(address));
     let mut server = Server::new(&[("b.example", held_for(5))]);
     let arrival = Timestamp { unix_seconds: NOW.unix_seconds - 6 * DAY, known: true };
@@ -344,7 +347,7 @@ async fn a_raised_expire_after_revives_what_expired() {
     server.run();
     server.wait("b.example", |queue| queue.kept == 1).await;
     server.stop().await;
-    let peer = Peer::start_at(address, Behaviour::default()).await;
+    let peer = Peer::start_at(away, Behaviour::default()).await;
     server.stop.send_replace(false);
     server.terms.send_replace(terms(&[("b.example", held_for(9))]));
     server.clock.advance(Duration::from_secs(34 * 60));

@@ -8,15 +8,14 @@ use postern_spool::{Domain, Next, NextTry, Spool, Wake};
 use rustix::io::Errno;
 
 use super::super::hosts::Plan;
-use super::super::stand::{NOW, Stand, listener, terms, to};
+use super::super::stand::{NOW, Stand, away, listener, terms, to};
 use super::{End, LEASE, Work, run};
 use crate::deliver::{Connecting, Connector, Stream};
 
 /// Expiry in a turn is by batches.
 #[tokio::test]
 async fn all_that_is_too_old_expires_in_the_turn_that_finds_the_host_away() {
-    let (gone, address) = listener().await;
-    drop(gone);
+    let (_away, address) = away();
     let stand = Stand::new(terms([("b.example".to_owned(), to(address))]));
     let days_ago = |days: u64| Timestamp { unix_seconds: NOW.unix_seconds - days * 86_400, ..NOW };
     for _ in 0..150 {
@@ -55,8 +54,7 @@ async fn a_release_during_a_turn_that_delivers_nothing_leads_to_another_turn() {
 /// While a host that asked is waited for, its turns end with the time of its next try.
 #[tokio::test]
 async fn a_host_that_asked_and_is_away_is_waited_for() {
-    let (gone, address) = listener().await;
-    drop(gone);
+    let (_away, address) = away();
     let stand = Stand::new(terms([("b.example".to_owned(), to(address))]));
     stand.hold(&["bob@b.example".to_owned()], NOW).await;
     let domain = Domain::new("b.example");
