@@ -124,9 +124,9 @@ fn a_card_can_be_pulled_out_and_put_in_again() {
         let mut life = Life::new(&card, 4, LARGEST);
         life.live(steps).expect("the card works");
         card.pull_out(true);
-        let gone = Err(Fault::Card(SimFault::Off));
+        let gone = Err(Fault::Card(SimFault::Out));
         assert_eq!(put(&mut life.store, Sample::new(1, 100, 100)).map(|_| ()), gone);
-        let Err((out, Fault::Card(SimFault::Off))) = block_on(Store::mount(card.clone())) else {
+        let Err((out, Fault::Card(SimFault::Out))) = block_on(Store::mount(card.clone())) else {
             panic!("a card that is out can't be mounted")
         };
         out.pull_out(false);

@@ -29,8 +29,10 @@ impl Random {
 /// Why the simulated card did nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SimFault {
-    /// There is no power, or no card.
+    /// There is no power.
     Off,
+    /// There is no card.
+    Out,
     /// There is no such block.
     Outside,
     /// A block can't be read: its writing was cut, or it is bad.
@@ -71,6 +73,7 @@ struct State {
     operations: u64,
     cut_at: Option<u64>,
     is_off: bool,
+    is_out: bool,
     /// The calls that fail, how many of their kind come before, and how many they are.
     failing: Option<(Call, u64, u64)>,
     unreadable: HashSet<u32>,
@@ -101,6 +104,7 @@ impl SimCard {
             operations: 0,
             cut_at: None,
             is_off: false,
+            is_out: false,
             failing: None,
             unreadable: HashSet::new(),
             unwritable: HashSet::new(),
@@ -140,7 +144,7 @@ impl SimCard {
 
     /// Takes the card out, or puts it in again, with power on: what it has in its cache stays.
     pub fn pull_out(&self, is_out: bool) {
-        self.state.borrow_mut().is_off = is_out;
+        self.state.borrow_mut().is_out = is_out;
     }
 
     /// Brings power back, and no cut is to come. Returns whether there had been one.
@@ -297,6 +301,9 @@ impl State {
     fn check(&self, block: u32) -> Result<(), SimFault> {
         if self.is_off {
             return Err(SimFault::Off);
+        }
+        if self.is_out {
+            return Err(SimFault::Out);
         }
         if block < self.blocks { Ok(()) } else { Err(SimFault::Outside) }
     }

@@ -25,3 +25,4 @@ mod time;
 mod time_server;
 mod updating;
 mod w5500;
+mod weather;

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod contents;
+pub mod dhcp;
 pub mod frames;
 pub mod hop;
 pub mod host;

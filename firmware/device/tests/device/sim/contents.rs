@@ -26,6 +26,21 @@ pub fn held(card: &SimCard) -> Vec<Held> {
     all
 }
 
+/// The same, each with the number in its subject, if that can be read.
+pub fn numbered(card: &SimCard) -> Vec<(Option<u64>, Held)> {
+    let mut store = mount(card);
+    let mut last = None;
+    let mut number = || {
+        let message = block_on(store.next(last)).expect("the card works")?;
+        last = Some(message.id);
+        let content = read(&mut store, message.body()).unwrap_or_default();
+        let subject = String::from_utf8_lossy(&content);
+        Some(subject.lines().next().and_then(|line| line.rsplit(' ').next()?.parse().ok()))
+    };
+    let numbers: Vec<_> = std::iter::from_fn(&mut number).collect();
+    numbers.into_iter().zip(held(card)).collect()
+}
+
 /// What was said to those recipients of the first message that were refused.
 pub fn refusals(card: &SimCard) -> Vec<String> {
     let mut store = mount(card);

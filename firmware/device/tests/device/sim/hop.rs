@@ -70,6 +70,8 @@ pub struct Notes {
     pub pause: Cell<Duration>,
     /// How long it thinks before its verdict on a message.
     pub ponders: Cell<Duration>,
+    /// Whether it hangs up when it has taken a message, and does not say so.
+    pub is_silent: Cell<bool>,
     answers: RefCell<Answers>,
 }
 
@@ -82,6 +84,7 @@ impl Notes {
             connections: Cell::new(0),
             pause: Cell::new(Duration::from_ticks(0)),
             ponders: Cell::new(Duration::from_ticks(0)),
+            is_silent: Cell::new(false),
             answers: RefCell::new(Box::new(|_| None)),
         })
     }
@@ -258,7 +261,7 @@ impl Server<'_> {
         if reply.starts_with('2') {
             self.notes.take(taken, &mut self.unheard);
         }
-        self.say(reply).await
+        self.say_verdict(reply).await
     }
 
     /// One for each recipient (RFC 2033 §4.2); who is refused has not got it.
@@ -269,9 +272,13 @@ impl Server<'_> {
                 let recipients = vec![recipient.clone()];
                 self.notes.take(Taken { recipients, ..taken.clone() }, &mut self.unheard);
             }
-            self.say(reply).await?;
+            self.say_verdict(reply).await?;
         }
         Ok(())
+    }
+
+    async fn say_verdict(&mut self, reply: &'static str) -> Result<(), Gone> {
+        if self.notes.is_silent.get() { Err(Gone) } else { self.say(reply).await }
     }
 }
 

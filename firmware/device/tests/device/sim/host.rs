@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
+use embassy_futures::poll_once;
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
-use embassy_time::Duration;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Instant, with_deadline};
 
 use super::link::{Cable, Side};
 use super::tasks::Tasks;
@@ -21,13 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How often it asks one that has nothing to say for a sign of life: its stack's time-out counts
 /// silence, too.
 const KEEP_ALIVE: Duration = Duration::from_secs(90);
+/// How long the reset of a connection that was left may take to leave.
+const RESET: Duration = Duration::from_secs(1);
+/// Any port but 0, which can't be listened at.
+const PORT_OF_NONE: u16 = 1;
 
 /// A host. A clone is the same one.
 #[derive(Clone)]
 pub struct Host {
     pub stack: Stack<'static>,
-    /// Sockets that are not in use, those that were closed longest ago first.
-    idle: Rc<RefCell<VecDeque<TcpSocket<'static>>>>,
+    sockets: Rc<Sockets>,
+}
+
+/// Sockets that are not in use, those that were closed longest ago first.
+struct Sockets {
+    idle: RefCell<VecDeque<TcpSocket<'static>>>,
+    /// Those whose connection was left, and until when its reset may take to leave.
+    left: RefCell<VecDeque<(Instant, TcpSocket<'static>)>>,
+    leaves: Signal<NoopRawMutex, ()>,
 }
 
 impl Host {
@@ -43,12 +57,16 @@ impl Host {
         let seed = address.to_bits().into();
         let (stack, mut runner) = embassy_net::new(cable.plug(side), config, resources, seed);
         tasks.spawn(async move { runner.run().await });
-        Self { stack, idle: Rc::default() }
+        let (idle, left) = (RefCell::default(), RefCell::default());
+        let sockets = Rc::new(Sockets { idle, left, leaves: Signal::new() });
+        let sweeps = sockets.clone();
+        tasks.spawn(async move { sweeps.sweep().await });
+        Self { stack, sockets }
     }
 
     /// A socket that is in no connection.
     pub fn socket(&self) -> Socket {
-        let idle = self.idle.borrow_mut().pop_front();
+        let idle = self.sockets.idle.borrow_mut().pop_front();
         let socket = idle.unwrap_or_else(|| {
             // Leaked: a stack that is never dropped may hold on to them.
             let (receive, send) = (vec![0; BUFFER].leak(), vec![0; BUFFER].leak());
@@ -58,14 +76,37 @@ impl Host {
             socket.set_nagle_enabled(false);
             socket
         });
-        Socket { socket: Some(socket), idle: self.idle.clone() }
+        Socket { socket: Some(socket), sockets: self.sockets.clone() }
+    }
+}
+
+impl Sockets {
+    /// Drops connections whose reset can't leave, since nobody has the peer's address any more.
+    /// smoltcp would try each for ever, and asks for one address a second at most: this host would
+    /// find nobody else.
+    async fn sweep(&self) -> ! {
+        loop {
+            self.leaves.wait().await;
+            while let Some((until, mut socket)) = self.next_left() {
+                if with_deadline(until, socket.flush()).await.is_err() {
+                    // To listen is what drops it.
+                    let _listens = poll_once(socket.accept(PORT_OF_NONE));
+                    socket.close();
+                }
+                self.idle.borrow_mut().push_back(socket);
+            }
+        }
+    }
+
+    fn next_left(&self) -> Option<(Instant, TcpSocket<'static>)> {
+        self.left.borrow_mut().pop_front()
     }
 }
 
 /// A socket of a host's, which gets it back, and resets the connection if it is open yet.
 pub struct Socket {
     socket: Option<TcpSocket<'static>>,
-    idle: Rc<RefCell<VecDeque<TcpSocket<'static>>>>,
+    sockets: Rc<Sockets>,
 }
 
 impl Deref for Socket {
@@ -86,7 +127,8 @@ impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(mut socket) = self.socket.take() {
             socket.abort();
-            self.idle.borrow_mut().push_back(socket);
+            self.sockets.left.borrow_mut().push_back((Instant::now() + RESET, socket));
+            self.sockets.leaves.signal(());
         }
     }
 }

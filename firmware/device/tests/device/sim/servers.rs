@@ -126,27 +126,33 @@ pub const NO_NAME: u8 = 3;
 pub fn names(
     world: &World,
     name: &str,
+    answer: impl FnMut(u32) -> Option<Result<Ipv4Address, u8>> + 'static,
+) -> Rc<Cell<u32>> {
+    all_names(world, &[name], answer)
+}
+
+/// The same for each of `names`.
+pub fn all_names(
+    world: &World,
+    names: &[&str],
     mut answer: impl FnMut(u32) -> Option<Result<Ipv4Address, u8>> + 'static,
 ) -> Rc<Cell<u32>> {
-    let labels =
-        name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
-    // The root's label, type A, class IN.
-    let wanted: Vec<u8> = labels.chain([0, 0, 1, 0, 1]).collect();
+    let known: Vec<Vec<u8>> = names.iter().map(|name| question_for(name)).collect();
     let (socket, asked) = (socket(world, 53), Rc::new(Cell::new(0)));
     let count = Rc::clone(&asked);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
         loop {
             let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
-            if datagram[12..length] != wanted {
+            let Some(wanted) = known.iter().find(|known| datagram[12..length] == ***known) else {
                 continue;
-            }
+            };
             let number = asked.replace(asked.get() + 1);
             let Some(said) = answer(number) else { continue };
             // Recursion is available; one question, one answer or none: the same name, for an hour.
             let (code, address) = said.map_or_else(|code| (code, None), |found| (0, Some(found)));
             let counts = [0x81, 0x80 | code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0];
-            let mut packet = [&datagram[..2], &counts, &wanted].concat();
+            let mut packet = [&datagram[..2], &counts, wanted].concat();
             if let Some(address) = address {
                 packet.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0x0E, 0x10, 0, 4]);
                 packet.extend(address.octets());
@@ -155,4 +161,11 @@ pub fn names(
         }
     });
     count
+}
+
+fn question_for(name: &str) -> Vec<u8> {
+    let labels =
+        name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    // The root's label, type A, class IN.
+    labels.chain([0, 0, 1, 0, 1]).collect()
 }

@@ -59,6 +59,8 @@ pub struct World {
     pub fed_at: Rc<Cell<Instant>>,
     /// When the device has shown what.
     pub shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
+    /// Told when power fails at a call of the card, from the next start on.
+    pub power_fails: RefCell<Option<Rc<PowerFails>>>,
     /// What the next start finds to have reset the device.
     pub cause: Cell<Cause>,
     survivor: Cell<&'static Survivor>,
@@ -86,6 +88,7 @@ impl World {
             longest_unfed: Rc::new(Cell::new(Duration::MIN)),
             fed_at: Rc::new(Cell::new(Instant::now())),
             shown: Rc::default(),
+            power_fails: RefCell::new(None),
             cause: Cell::new(Cause::Power),
             survivor: Cell::new(survivor()),
             device: RefCell::new(None),
@@ -101,25 +104,26 @@ impl World {
 
     /// Switches the device on.
     pub fn switch_on(&self) {
-        self.switch_on_with(self.timed(None), self.board());
+        self.switch_on_with(self.timed(), self.board());
     }
 
     /// Switches the device on, with another board in it.
     pub fn switch_on_board(&self, board: impl Board + 'static) {
-        self.switch_on_with(self.timed(None), board);
+        self.switch_on_with(self.timed(), board);
     }
 
     /// Switches the device on and waits until its card has no power: it ends there and then.
     pub async fn live_until_power_fails(&self) {
         let power_fails = Rc::new(PowerFails::new());
-        let card = self.timed(Some(power_fails.clone()));
-        self.switch_on_with(card, self.board());
+        self.power_fails.replace(Some(power_fails.clone()));
+        self.switch_on();
         power_fails.wait().await;
         self.switch_off();
     }
 
-    fn timed(&self, power_fails: Option<Rc<PowerFails>>) -> TimedCard {
+    fn timed(&self) -> TimedCard {
         let (card, hangs) = (self.card.clone(), self.hangs.clone());
+        let power_fails = self.power_fails.borrow().clone();
         TimedCard { card, slow_us: self.slow_us.get(), hangs, power_fails }
     }
 
@@ -135,7 +139,7 @@ impl World {
 
     /// Switches the device on, with this driver between it and the cable.
     pub fn switch_on_behind(&self, driver: impl Driver + 'static) {
-        self.start(driver, self.timed(None), self.board());
+        self.start(driver, self.timed(), self.board());
     }
 
     fn switch_on_with(&self, card: TimedCard, board: impl Board + 'static) {
@@ -170,6 +174,12 @@ impl World {
     pub fn restart(&self) {
         self.survivor.get().restarting();
         self.cause.set(Cause::Restart);
+        self.switch_on();
+    }
+
+    /// Switches the device on again as its board does when the watchdog has reset it.
+    pub fn bite(&self) {
+        self.cause.set(Cause::Watchdog);
         self.switch_on();
     }
 

@@ -1,0 +1,140 @@
+//! What must have become of each message: what clients were told, and what the next hop took.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use embassy_time::Instant;
+use postern_core::envelope::State;
+
+use crate::sim::contents::Held;
+use crate::sim::hop::Taken;
+use crate::sim::messages::numbered;
+
+/// What a client knows of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Acknowledged,
+    /// The end was sent, and nothing came back, or that nobody knows.
+    Unknown,
+    /// It was not taken, or its end was not sent.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Message {
+    fate: Fate,
+    at: Instant,
+    recipients: Vec<&'static str>,
+}
+
+/// What is known of all messages, each by its number.
+#[derive(Default)]
+pub struct Ledger {
+    messages: BTreeMap<u64, Message>,
+    /// Which of what the next hop took has come to whom, in order.
+    copies: BTreeMap<(u64, String), Vec<usize>>,
+    /// What of that was looked at.
+    seen: usize,
+    /// Whom the next hop refused for good.
+    refused: BTreeSet<(u64, String)>,
+    /// Messages that came again, since the device had not heard that they were taken.
+    pub again: u64,
+    /// Notices of what is wrong.
+    pub notices: u64,
+}
+
+impl Ledger {
+    /// A new message, whose end is not sent yet.
+    pub fn begin(&mut self, recipients: &[&'static str]) -> u64 {
+        let number = self.messages.len() as u64;
+        let recipients = recipients.to_vec();
+        let message = Message { fate: Fate::Refused, at: Instant::now(), recipients };
+        self.messages.insert(number, message);
+        number
+    }
+
+    pub fn learn(&mut self, number: u64, fate: Fate) {
+        let message = self.messages.get_mut(&number).expect("it was begun");
+        (message.fate, message.at) = (fate, Instant::now());
+    }
+
+    /// Looks at what the next hop has taken since the last time; it need not keep the contents.
+    pub fn see(&mut self, taken: &mut [Taken]) -> Result<(), String> {
+        for index in self.seen..taken.len() {
+            self.seen = index + 1;
+            if taken[index].from.is_empty() {
+                self.notices += 1;
+                continue;
+            }
+            let number = number_of(&taken[index].from).ok_or("a sender that nobody is")?;
+            let message = self.messages.get(&number).ok_or("a message that nobody sent")?;
+            if message.fate == Fate::Refused {
+                return Err(format!("m{number} came, and was not taken from its client"));
+            }
+            if taken[index].message() != numbered(number) {
+                return Err(format!("m{number} did not come whole"));
+            }
+            for to in taken[index].recipients.clone() {
+                if !message.recipients.contains(&to.as_str()) {
+                    return Err(format!("m{number} is not for {to}"));
+                }
+                let copies = self.copies.entry((number, to.clone())).or_default();
+                if let Some(before) = copies.last() {
+                    if taken[*before].is_heard {
+                        return Err(format!("m{number} came to {to} again without cause"));
+                    }
+                    self.again += 1;
+                }
+                copies.push(index);
+            }
+            taken[index].content = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// What was acknowledged before `since`, and has neither come nor been refused.
+    pub fn open(&self, since: Instant) -> Vec<(u64, &'static str)> {
+        let is_due = |message: &Message| message.fate == Fate::Acknowledged && message.at < since;
+        let messages = self.messages.iter().filter(|(_, message)| is_due(message));
+        let recipients = messages.flat_map(|(number, message)| {
+            message.recipients.iter().map(|recipient| (*number, *recipient))
+        });
+        recipients.filter(|(number, to)| !self.is_settled(*number, to)).collect()
+    }
+
+    fn is_settled(&self, number: u64, to: &str) -> bool {
+        let key = (number, to.to_owned());
+        self.copies.contains_key(&key) || self.refused.contains(&key)
+    }
+
+    /// What is on the card must be what has not come.
+    pub fn check_card(&self, held: &[(Option<u64>, Held)]) -> Result<(), String> {
+        let open = self.open(Instant::now());
+        if !open.is_empty() {
+            return Err(format!("{open:?} neither came nor is on the card for a reason"));
+        }
+        for (number, message) in held {
+            for (to, state) in &message.recipients {
+                let key = (number.ok_or("a message without its number")?, to.clone());
+                let is_right = match state {
+                    State::Delivered => self.copies.contains_key(&key),
+                    State::Refused => self.refused.contains(&key),
+                    _ => false,
+                };
+                if !is_right {
+                    return Err(format!("m{} is on the card, for {to}: {state:?}", key.0));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who sends a message.
+pub fn sender(number: u64) -> String {
+    format!("m{number}@origin.example")
+}
+
+/// Whose number a sender is.
+pub fn number_of(sender: &str) -> Option<u64> {
+    sender.strip_prefix('m')?.split('@').next()?.parse().ok()
+}
