@@ -3,7 +3,7 @@
 //! A host that asks is there, but its own server may still be starting, or its link still coming
 //! up. So its next tries come sooner than the timer's: a ladder of growing pauses, one a host,
 //! which nothing starts anew while it runs. Whoever asks again and again makes us connect no more
-//! often than once in 5 s.
+//! often than once in 5 s, or, by wake-ups, once in 60 s.
 
 use core::time::Duration;
 
@@ -28,6 +28,9 @@ const ASKED_FOR: Duration = Duration::from_secs(5 * 60);
 const LADDER_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// Between two tries at least.
 pub const TRY_INTERVAL: Duration = Duration::from_secs(5);
+/// The same where a wake-up is all that tells that the host is there: what connects to us, or sends
+/// us mail, may do so for ever without its mail server.
+pub const WAKEUP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,19 +73,31 @@ impl Ladder {
     /// The host asked for its mail, or a person for it: when it is to be tried. `None` while a
     /// ladder runs already.
     pub fn asked(&mut self, now: Instant) -> Option<Instant> {
-        match self.state {
+        self.tried_in(TRY_INTERVAL, now)
+    }
+
+    /// The same for a wake-up: mail or a connection from where the host is. Once a ladder has
+    /// failed, these bring one try a minute.
+    pub fn woken(&mut self, now: Instant) -> Option<Instant> {
+        self.tried_in(WAKEUP_INTERVAL, now)
+    }
+
+    /// Begins a ladder, or behind one that failed a try `interval` after the last.
+    fn tried_in(&mut self, interval: Duration, now: Instant) -> Option<Instant> {
+        let interval = match self.state {
             // No try came between: it is still at its beginning.
             State::Running(0) => {
                 self.asked = Some(now);
                 return None;
             }
             State::Running(_) | State::LastTry => return None,
-            State::Over if !self.is_long_over(now) => {}
+            State::Over if !self.is_long_over(now) => interval,
             State::Idle | State::Over => {
                 (self.state, self.asked) = (State::Running(0), Some(now));
+                TRY_INTERVAL
             }
-        }
-        let earliest = self.failed.map_or(now, |failed| failed.after(TRY_INTERVAL));
+        };
+        let earliest = self.failed.map_or(now, |failed| failed.after(interval));
         Some(earliest.max(now))
     }
 

@@ -94,3 +94,24 @@ fn a_try_of_the_timers_counts_for_the_5_s_too() {
     assert_eq!(ladder.asked(at(102)), Some(at(105)), "and then a ladder runs");
     assert_eq!(pauses(&mut ladder, Missed::Absent), [1, 2, 5, 10, 30, 60, 120]);
 }
+
+#[test]
+fn behind_a_ladder_that_failed_a_wake_up_brings_one_try_a_minute() {
+    let mut ladder = Ladder::default();
+    assert_eq!(ladder.woken(at(100)), Some(at(100)));
+    assert_eq!(pauses(&mut ladder, Missed::Absent), [1, 2, 5, 10, 30, 60, 120]);
+    assert_eq!(ladder.woken(at(101)), Some(at(160)));
+    assert_eq!(ladder.woken(at(150)), Some(at(160)));
+    assert_eq!(ladder.asked(at(101)), Some(at(105)), "an ETRN is quicker");
+    assert_eq!(ladder.failed(Missed::Absent, at(160)), None);
+    assert_eq!(ladder.woken(at(300)), Some(at(300)));
+    assert_eq!(ladder.woken(at(1900)), Some(at(1900)), "half an hour later the next one begins");
+    assert!(ladder.is_running());
+}
+
+#[test]
+fn the_first_wake_up_behind_a_failure_waits_no_minute() {
+    let mut ladder = Ladder::default();
+    assert_eq!(ladder.failed(Missed::Absent, at(100)), None);
+    assert_eq!(ladder.woken(at(101)), Some(at(105)));
+}

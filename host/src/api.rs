@@ -10,6 +10,7 @@
 //! | `GET /queue/{id}` | [`Message`]; 404 |
 //! | `DELETE /queue/{id}` | [`Acted`]; 404 |
 //! | `POST /queue/release?domain=` | [`Released`]; without a domain: all that have mail; 404 |
+//! | `POST /link-up?domain=` | [`Released`], nothing where nothing waits; 404 |
 //! | `POST /queue/retry?id=`, `?domain=` or `?state=kept` | [`Acted`]; 404 |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
@@ -40,6 +41,7 @@ use postern_spool::{Domain, Error, MsgId, ParseIdError, Spool};
 pub mod client;
 mod connection;
 mod health;
+mod link;
 mod queue;
 pub mod socket;
 mod view;
@@ -118,6 +120,7 @@ fn router<S: Spool>(control: Control<S>) -> Router {
         .route("/domains", get(queue::domains::<S>))
         .route("/queue", get(queue::list::<S>))
         .route("/queue/release", post(queue::release::<S>))
+        .route("/link-up", post(link::up::<S>))
         .route("/queue/retry", post(queue::retry::<S>))
         .route("/queue/hold", post(queue::hold::<S>))
         .route("/queue/unhold", post(queue::unhold::<S>))

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use tokio::runtime::Builder;
 
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, DomainName, Problem};
 use crate::observe::log;
 use crate::serve::serve;
 use card::CardCommand;
@@ -66,6 +66,9 @@ enum Command {
     Card(CardCommand),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
     Etrn(EtrnCommand),
+    /// Tell a running server that a domain's host is there: its mail is delivered now. For a hook
+    /// of RADIUS, pppd or WireGuard
+    LinkUp(LinkUp),
     /// Whether all is well with the running server
     Health(Format),
     /// The version
@@ -76,6 +79,14 @@ enum Command {
 enum ConfigCommand {
     /// Print a whole configuration file: every key with its purpose and default
     Default,
+}
+
+#[derive(Debug, Args)]
+struct LinkUp {
+    /// The client domain
+    domain: DomainName,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// How a command answers.
@@ -172,6 +183,10 @@ impl Cli {
             Command::Spool(command) => command.run(&load(&self.config)?.spool.path, out),
             Command::Card(command) => command.run(&self.config, out),
             Command::Etrn(command) => wait_for(command.run(out)),
+            Command::LinkUp(LinkUp { domain, format }) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(queue::link_up(&socket, domain, *format, out))
+            }
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::health(&socket, *format, out))

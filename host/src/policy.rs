@@ -20,6 +20,7 @@ use crate::config::{
 
 pub use capabilities::Capabilities;
 use etrn_names::EtrnNames;
+use networks::ByNetwork;
 pub use networks::Networks;
 pub(crate) use networks::network;
 
@@ -34,6 +35,8 @@ pub struct Policies {
     etrn_names: EtrnNames,
     /// Whoever may release anything.
     askers: Networks,
+    /// Whose connections release which domains.
+    connecting: ByNetwork,
     hostname: DomainName,
     /// Who gets mail for this host's own postmaster; `None`: nothing is held.
     postmaster: Option<Vec<u8>>,
@@ -58,6 +61,8 @@ pub struct Policy {
     pub smtputf8: SmtpUtf8,
     /// Who may ask for its mail by ETRN.
     pub etrn_from: Networks,
+    /// Whether a connection from somewhere releases it.
+    pub is_released_on_connect: bool,
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
     subaddress: Subaddress,
@@ -95,6 +100,7 @@ impl Policy {
             quota: hold.quota.map(|quota| quota.0),
             smtputf8: hold.smtputf8,
             etrn_from: Networks::new(&hold.etrn_from),
+            is_released_on_connect: !hold.release_on_connect.is_empty(),
             recipients: Some(hold.recipients.clone()),
             subaddress: hold.subaddress.clone(),
         }
@@ -111,6 +117,7 @@ impl Policy {
             quota: None,
             smtputf8: SmtpUtf8::Auto,
             etrn_from: Networks::default(),
+            is_released_on_connect: false,
             recipients: None,
             subaddress: Subaddress::none(),
         }
@@ -143,6 +150,7 @@ impl Policies {
             not_held: Policy::not_held(),
             etrn_names: EtrnNames::new(config),
             askers: Networks::new(config.hold.values().flat_map(|hold| &hold.etrn_from)),
+            connecting: connecting(config),
             hostname: config.hostname(),
             postmaster: postmaster.map(String::into_bytes),
         }
@@ -192,6 +200,13 @@ impl Policies {
         Ok(Taken { path, policy })
     }
 
+    /// The domains whose mail an SMTP session with `client`, its address folded, releases, in the
+    /// order of their names.
+    pub fn released_on_connect(&self, client: IpAddr) -> Vec<&DomainName> {
+        let found = self.connecting.find(client).into_iter();
+        found.filter_map(|index| self.held.get(index)?.domain.as_ref()).collect()
+    }
+
     /// The domains whose mail `client`, its address folded, may release by naming `node`, in the
     /// order of their names.
     pub fn released_by(&self, node: &Node<'_>, client: IpAddr) -> Vec<&DomainName> {
@@ -204,6 +219,15 @@ impl Policies {
         let allowed = policies.filter(|policy| policy.etrn_from.contains(client));
         allowed.filter_map(|policy| policy.domain.as_ref()).collect()
     }
+}
+
+/// Whose connections release which domains, by their indices.
+fn connecting(config: &Config) -> ByNetwork {
+    let mut connecting = ByNetwork::default();
+    for (index, hold) in config.hold.values().enumerate() {
+        hold.release_on_connect.iter().for_each(|network| connecting.add(network, index));
+    }
+    connecting
 }
 
 /// `mailbox` with its domain written as `domain`, unless it is already; `None`: too long for a path

@@ -4,8 +4,10 @@ pub mod etrn;
 pub mod greeting;
 pub mod loops;
 pub mod refusals;
+pub(crate) mod releases;
 pub mod session;
 pub mod triggers;
+pub mod wakeups;
 
 use postern_spool::{Domain, Error, Spool};
 

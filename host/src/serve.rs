@@ -24,6 +24,7 @@ use crate::receive::loops::Loops;
 use crate::receive::refusals::Refusals;
 use crate::receive::session::Services;
 use crate::receive::triggers::Triggers;
+use crate::receive::wakeups::Wakeups;
 use crate::release::Engine;
 use postern_spool::Spool;
 use postern_spool::clock::Clock;
@@ -194,11 +195,13 @@ impl<S: Spool> Server<S> {
         let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
         let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
         let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
+        let wakeups = Wakeups::new(self.clock.clone(), metrics.clone(), triggers.clone());
         let services = Services {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             releases: Releases::new(self.clock.clone(), metrics, triggers),
+            wakeups: Arc::new(wakeups),
             loops: Arc::clone(&loops),
             own: self.own.clone(),
             capabilities: Arc::clone(&capabilities),

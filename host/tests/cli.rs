@@ -9,7 +9,7 @@ hostname = "mx2.provider.example"
 [hold."client.example"]
 recipients = ["info"]
 deliver_to = "mail.client.example:25"
-etrn_from = ["192.0.2.0/24"]
+etrn_from = ["2001:db8::/48"]
 "#;
 
 fn postern(folder: &Path, arguments: &[&str]) -> Output {

@@ -16,6 +16,7 @@ use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Services;
 use postern::receive::triggers::Triggers;
+use postern::receive::wakeups::Wakeups;
 use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
@@ -29,14 +30,15 @@ const END: &str = "\r\n";
 
 /// With a spool in `folder`.
 fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
-    let metrics = Metrics::default();
+    let (metrics, triggers) = (Metrics::default(), Triggers::default());
     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
     let spool = LogSpool::open(folder, options, clock.clone()).expect("an empty spool opens").0;
     Services {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         own: Token::new().expect("random numbers"),
         spool: Arc::new(spool),
-        releases: Releases::new(clock.clone(), metrics.clone(), Triggers::default()),
+        releases: Releases::new(clock.clone(), metrics.clone(), triggers.clone()),
+        wakeups: Arc::new(Wakeups::new(clock.clone(), metrics.clone(), triggers)),
         refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
         metrics,
         capabilities: Arc::new(Capabilities::new(clock.clone())),

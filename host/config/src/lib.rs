@@ -19,6 +19,7 @@ mod file;
 mod lines;
 mod recipients;
 mod settings;
+mod triggers;
 mod values;
 mod warnings;
 mod written;
@@ -128,6 +129,9 @@ pub struct Hold {
     pub etrn_from: Vec<IpNet> => Default("[]"),
     /// What an ETRN may name besides the domain and the host of deliver_to.
     pub etrn_names: Vec<DomainName> => Default("[]"),
+    /// The networks and addresses whose SMTP sessions, whatever they are for, release the domain,
+    /// unless its host was tried within the last minute: of a host that just came back.
+    pub release_on_connect: Vec<IpNet> => Default("[]"),
     /// How often delivery is tried, 10 % more or less; "never": only when asked.
     pub retry_every: RetryEvery => Default("\"30m\""),
     /// How long mail is kept before it is given up, flagged, and left to a person.

@@ -251,8 +251,8 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         (
             "wakeup_address = \"wake\"",
             "wakeup_address: unknown key; known are recipients, \
-            deliver_to, etrn_from, etrn_names, retry_every, expire_after, on_refusal, kept_for, \
-            quota, subaddress, smtputf8",
+            deliver_to, etrn_from, etrn_names, release_on_connect, retry_every, expire_after, \
+            on_refusal, kept_for, quota, subaddress, smtputf8",
         ),
         (
             "kept_for = \"ever\"",

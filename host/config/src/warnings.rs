@@ -2,11 +2,21 @@
 
 use std::path::Path;
 
-use super::{Config, DeliverTo, DomainName, Hold, Host, Listener, Problem, Recipients, RetryEvery};
+use super::triggers::Shared;
+use super::{Config, DeliverTo, DomainName, Hold, Host, Listener, Problem, Recipients};
 
 impl Config {
     /// What is risky in this configuration, which was read from `file`.
     pub fn warnings(&self, file: &Path) -> Vec<Problem> {
+        self.warnings_with(&Shared::of(self), file)
+    }
+
+    /// The same for the server that runs on this machine.
+    pub fn warnings_here(&self, file: &Path) -> Vec<Problem> {
+        self.warnings_with(&Shared::of(self).with_this_machines(), file)
+    }
+
+    fn warnings_with(&self, shared: &Shared, file: &Path) -> Vec<Problem> {
         let mut found = Vec::new();
         self.warn_of_receiving(&mut |key, reason| found.push((key.to_owned(), reason)));
         for (domain, hold) in &self.hold {
@@ -14,6 +24,7 @@ impl Config {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
             };
             hold.warn(domain, &mut warn);
+            hold.warn_of_triggers(shared, &mut warn);
             if hold.quota.is_some_and(|quota| quota.0 < self.receive.max_message_size.0) {
                 warn("quota", "is less than receive.max_message_size, for one message".to_owned());
             }
@@ -73,19 +84,6 @@ impl Hold {
         }
         if self.recipients.count(domain) == Some(0) {
             warn("recipients", "names nobody of this domain: only postmaster is taken".to_owned());
-        }
-        if self.etrn_from.is_empty() {
-            let reason = match self.retry_every {
-                RetryEvery::Every(_) => {
-                    "is empty: nobody may release this domain by ETRN; it \
-                    waits for the timer"
-                }
-                RetryEvery::Never => {
-                    "is empty and retry_every is \"never\": only `postern queue \
-                    release` releases this domain"
-                }
-            };
-            warn("etrn_from", reason.to_owned());
         }
     }
 }

@@ -14,6 +14,8 @@ pub type Reply = Vec<u8>;
 pub enum Wake {
     /// ETRN (RFC 1985).
     Etrn,
+    /// Mail to its wake-up address, a connection from where its host is, or its link's coming up.
+    Wakeup,
     /// The domain's host took a message, so it is there.
     Delivery,
     /// A person.

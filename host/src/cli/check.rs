@@ -16,7 +16,7 @@ pub(super) fn check(
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
     let (warnings, held) = match read(file) {
-        Ok(config) => (config.warnings(file), config.hold.len()),
+        Ok(config) => (config.warnings_here(file), config.hold.len()),
         Err(errors) if format.json => {
             writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
             return Ok(Verdict::Misconfigured);

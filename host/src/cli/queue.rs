@@ -1,4 +1,4 @@
-//! `postern queue` and `postern health`: questions to a running server.
+//! `postern queue`, `link-up` and `health`: questions to a running server.
 
 use std::fmt;
 use std::io::Write;
@@ -219,6 +219,18 @@ impl QueueCommand {
         }
         Ok(Verdict::Well)
     }
+}
+
+/// Tells the server at `socket` that the link of a domain's host came up.
+pub(super) async fn link_up(
+    socket: &Path,
+    domain: &DomainName,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Verdict, CommandError> {
+    let answer = request(socket, Method::POST, &format!("/link-up?domain={domain}")).await?;
+    answered(&answer, format, out, |released: Released| show::released(&released))?;
+    Ok(Verdict::Well)
 }
 
 /// Asks whether all is well with the server at `socket`.

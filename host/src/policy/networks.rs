@@ -1,5 +1,6 @@
 //! Sets of addresses.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -34,6 +35,43 @@ impl Networks {
         let before = behind.checked_sub(1).and_then(|index| self.ranges.get(index));
         before.is_some_and(|(_, last)| address <= *last)
     }
+}
+
+/// What the networks that an address is in stand for, found without a walk through all networks.
+#[derive(Debug, Default)]
+pub(super) struct ByNetwork {
+    /// By first address and length of the prefix, IPv4 networks in `::ffff:0:0/96`.
+    indices: HashMap<(u128, u8), Vec<usize>>,
+    lengths: BTreeSet<u8>,
+}
+
+impl ByNetwork {
+    /// `index` is one of those that `network` stands for. The same network again changes nothing.
+    pub(super) fn add(&mut self, network: &IpNet, index: usize) {
+        let length = network.prefix_len() + if network.addr().is_ipv4() { 96 } else { 0 };
+        self.lengths.insert(length);
+        let indices = self.indices.entry((prefix(number(network.addr()), length), length));
+        let indices = indices.or_default();
+        if indices.last() != Some(&index) {
+            indices.push(index);
+        }
+    }
+
+    /// What the networks of `address` stand for, in order, each once.
+    pub(super) fn find(&self, address: IpAddr) -> Vec<usize> {
+        let address = number(address);
+        let keys = self.lengths.iter().map(|length| (prefix(address, *length), *length));
+        let found = keys.filter_map(|key| self.indices.get(&key));
+        let mut found: Vec<_> = found.flatten().copied().collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// The first `length` bits of `address`.
+fn prefix(address: u128, length: u8) -> u128 {
+    address & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
 /// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
@@ -74,5 +112,27 @@ mod tests {
         let all: Vec<IpNet> = vec!["::/0".parse().expect("a network")];
         assert!(Networks::new(&all).contains(Ipv6Addr::from_bits(u128::MAX).into()));
         assert!(!Networks::default().contains("192.0.2.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn an_address_stands_for_what_all_of_its_networks_do() {
+        let mut index = ByNetwork::default();
+        let all = ["192.0.2.0/24", "192.0.2.0/28", "192.0.2.7/32", "2001:db8::/32", "::/0"];
+        for (number, network) in all.iter().enumerate() {
+            index.add(&network.parse().expect("a network"), number);
+        }
+        index.add(&"192.0.2.7/32".parse().expect("a network"), 0);
+        for (address, expected) in [
+            ("192.0.2.7", &[0, 1, 2, 4][..]),
+            ("192.0.2.8", &[0, 1, 4]),
+            ("192.0.2.16", &[0, 4]),
+            ("192.0.3.0", &[4]),
+            ("2001:db8::7", &[3, 4]),
+            ("2001:db9::", &[4]),
+        ] {
+            assert_eq!(index.find(address.parse().expect("an address")), expected, "{address}");
+        }
+        let none = ByNetwork::default().find("192.0.2.7".parse().expect("an address"));
+        assert!(none.is_empty());
     }
 }

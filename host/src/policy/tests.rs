@@ -125,6 +125,31 @@ fn a_subtree_is_all_that_is_at_or_under_a_name() {
 }
 
 #[test]
+fn a_connection_releases_the_domains_that_list_its_network() {
+    let list = |networks: &str| format!("release_on_connect = [{networks}]");
+    let source = [
+        hold("b.example", &list("\"198.51.100.0/28\", \"2001:db8::/48\", \"198.51.100.7\"")),
+        hold("a.example", &list("\"198.51.100.7\"")),
+        hold("none.example", ""),
+    ];
+    let policies = policies(&source.concat());
+    for (client, expected) in [
+        ("198.51.100.7", &["a.example", "b.example"][..]),
+        ("198.51.100.8", &["b.example"]),
+        ("2001:db8::1:2", &["b.example"]),
+        ("198.51.100.16", &[]),
+        ("192.0.2.1", &[]),
+    ] {
+        let client = client.parse().expect("an address");
+        let domains = policies.released_on_connect(client);
+        let domains: Vec<_> = domains.iter().map(|domain| domain.as_str()).collect();
+        assert_eq!(domains, expected, "{client}");
+    }
+    let listing = |name| policies.of(&Domain::new(name)).is_released_on_connect;
+    assert!(listing("a.example") && !listing("none.example"));
+}
+
+#[test]
 fn a_host_lacks_utf8_when_the_key_or_its_last_answer_says_so() {
     let clock = Clock::manual(Timestamp { unix_seconds: 1_795_306_665, known: true });
     let capabilities = Capabilities::new(clock);

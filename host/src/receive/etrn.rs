@@ -6,12 +6,13 @@ use std::time::Duration;
 use postern_core::session::EtrnVerdict;
 use postern_core::wire::etrn::Node;
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Error, Pending, QueueStats, Spool, Wake};
+use postern_spool::{Domain, Error, Pending, QueueStats, Spool};
 
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
 use crate::policy::network;
+use crate::receive::releases::{Trigger, release};
 use crate::receive::triggers::Triggers;
 
 /// Messages that a 253 counts; more are only said to be pending.
@@ -66,30 +67,14 @@ impl Releases {
 
     /// Releases those that have something to deliver.
     async fn start<S: Spool>(&self, spool: &S, domains: &[&DomainName]) -> Result<Found, Error> {
+        let domains = domains.iter().map(|domain| Domain::new(domain.as_str())).collect();
+        let told = (&self.triggers, &self.metrics);
         let mut found = Found::default();
-        let (mut waiting, mut queues) = (Vec::new(), Vec::new());
-        for domain in domains {
-            let domain = Domain::new(domain.as_str());
-            let Some(queue) = spool.queue(&domain).await? else { continue };
-            // Mail that is only kept is nothing to write a release for.
-            if queue.waiting + queue.under_way > 0 {
-                found.running |= queue.asked;
-                if !queue.held {
-                    self.triggers.asked(&domain);
-                }
-                waiting.push(domain);
-                queues.push(queue);
-            }
-        }
-        let released = spool.release(&waiting, Wake::Etrn).await?;
-        waiting.iter().for_each(|domain| self.triggers.released(domain));
-        for (queue, pending) in queues.iter().zip(released) {
+        for (queue, pending) in release(spool, domains, Trigger::Etrn, told).await? {
+            found.running |= queue.asked;
             // Told is what waited. The release may have begun its delivery already.
-            let QueueStats { waiting, under_way, .. } = *queue;
+            let QueueStats { waiting, under_way, .. } = queue;
             found.add(&Pending { waiting, under_way, ..pending });
-            if !pending.held {
-                self.metrics.release("etrn");
-            }
         }
         Ok(found)
     }

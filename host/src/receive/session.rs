@@ -20,6 +20,7 @@ use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
 use crate::receive::loops::{Loops, Scan};
 use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
+use crate::receive::wakeups::Wakeups;
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, Refuse, Spool};
 
@@ -37,6 +38,8 @@ pub struct Services<S> {
     pub clock: Clock,
     /// Releases by ETRN.
     pub releases: Releases,
+    /// Releases by wake-ups.
+    pub wakeups: Arc<Wakeups>,
     /// What finds mail that comes back.
     pub loops: Arc<Loops>,
     /// What tells us from others.
@@ -319,6 +322,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else {
+            let Services { spool, wakeups, .. } = &*self.services;
+            let client = self.client.ip();
+            wakeups.connected(spool, client, self.policies.released_on_connect(client));
             return Verdict::AcceptWith(self.services.own.greeting());
         };
         let word = match reason {

@@ -8,6 +8,8 @@ use postern_core::ladder::{Ladder, Missed, TRY_INTERVAL};
 use postern_core::time::Instant;
 use postern_spool::Domain;
 
+use crate::receive::triggers::Ask;
+
 /// Whether a turn may connect to its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -93,9 +95,15 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
 
     /// Somebody asked for mail that goes to `host`: when it is tried. `None`: at its next try,
     /// which is to come soon.
-    pub(super) fn asked(&mut self, host: &H, now: Instant) -> Option<Instant> {
+    pub(super) fn asked(&mut self, host: &H, ask: Ask, now: Instant) -> Option<Instant> {
         let host = self.known.entry(host.clone()).or_default();
-        let at = host.ladder.asked(now)?;
+        let at = match ask {
+            Ask::Named => host.ladder.asked(now),
+            Ask::Woken => host.ladder.woken(now),
+        }?;
+        if matches!(host.state, State::Waits(until) if now < until && until <= at) {
+            return None;
+        }
         host.state = State::Waits(at);
         Some(at)
     }
@@ -258,19 +266,19 @@ mod tests {
     #[test]
     fn a_ladder_is_the_hosts_and_two_turns_that_fail_at_once_are_one_step() {
         let mut hosts = Hosts::new();
-        assert_eq!(hosts.asked(&HOST, at(0)), Some(at(0)));
+        assert_eq!(hosts.asked(&HOST, Ask::Named, at(0)), Some(at(0)));
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Try { soon: true });
         assert_eq!(fail(&mut hosts, 0), Some(at(1)));
         assert_eq!(fail(&mut hosts, 0), Some(at(1)));
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(0)), Plan::Wait(at(1)));
-        assert_eq!(hosts.asked(&HOST, at(0)), None);
+        assert_eq!(hosts.asked(&HOST, Ask::Named, at(0)), None);
         assert_eq!(fail(&mut hosts, 1), Some(at(3)));
     }
 
     #[test]
     fn turns_that_began_before_another_failed_are_the_same_try() {
         let mut hosts = Hosts::new();
-        hosts.asked(&HOST, at(0));
+        hosts.asked(&HOST, Ask::Named, at(0));
         let mut fails = |began, now| {
             let how = (Missed::Absent, "no answer");
             hosts.failed(&HOST, how, EVERY, (at(began), at(now)))
@@ -283,7 +291,7 @@ mod tests {
     #[test]
     fn a_host_is_doubtful_once_it_has_failed_and_not_because_it_asked() {
         let mut hosts = Hosts::new();
-        hosts.asked(&HOST, at(0));
+        hosts.asked(&HOST, Ask::Named, at(0));
         assert!(!hosts.is_doubtful(&HOST));
         fail(&mut hosts, 0);
         assert!(hosts.is_doubtful(&HOST));
@@ -295,9 +303,27 @@ mod tests {
     fn asking_ends_the_wait_for_the_timer() {
         let mut hosts = Hosts::new();
         fail(&mut hosts, 0);
-        assert_eq!(hosts.asked(&HOST, at(2)), Some(at(5)));
+        assert_eq!(hosts.asked(&HOST, Ask::Named, at(2)), Some(at(5)));
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(4)), Plan::Wait(at(5)));
         assert_eq!(hosts.plan(&HOST, EVERY, false, at(5)), Plan::Try { soon: true });
+    }
+
+    #[test]
+    fn a_wake_up_puts_off_no_try_that_an_etrn_asked_for() {
+        let mut hosts = Hosts::new();
+        hosts.asked(&HOST, Ask::Woken, at(0));
+        let pauses = std::iter::from_fn(|| fail(&mut hosts, 300)).take(1).count();
+        assert_eq!(pauses, 0, "five minutes later it is no ladder any more");
+        hosts.asked(&HOST, Ask::Woken, at(305));
+        for second in [305, 306, 308, 313, 323, 353, 413] {
+            assert!(fail(&mut hosts, second).is_some());
+        }
+        assert_eq!(fail(&mut hosts, 533), None);
+        assert_eq!(hosts.asked(&HOST, Ask::Woken, at(534)), Some(at(593)));
+        assert_eq!(hosts.asked(&HOST, Ask::Woken, at(540)), None, "it waits already");
+        assert_eq!(hosts.asked(&HOST, Ask::Named, at(534)), Some(at(538)));
+        assert_eq!(hosts.asked(&HOST, Ask::Woken, at(534)), None);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(534)), Plan::Wait(at(538)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::net::listener::Terms;
 use crate::policy::Policies;
-use crate::receive::triggers::Wanted;
+use crate::receive::triggers::{Ask, Wanted};
 
 /// How often the spool is asked what is due: its hints only make it quicker.
 const POLL: Duration = Duration::from_secs(5);
@@ -175,7 +175,7 @@ impl<S: Spool> Queue<S> {
             let is_last = due.len() < PAGE;
             if self.asks_anew {
                 let asked = due.iter().filter(|due| due.asked);
-                self.asked(asked.map(|due| due.domain.clone()).collect());
+                self.asked(asked.map(|due| (due.domain.clone(), Ask::Named)).collect());
             }
             let terms = self.terms();
             for due in &due {
@@ -228,15 +228,15 @@ impl<S: Spool> Queue<S> {
     }
 
     /// These domains are released for their own sake: their hosts are there, or about to be.
-    fn asked(&mut self, domains: BTreeSet<Domain>) {
+    fn asked(&mut self, domains: BTreeMap<Domain, Ask>) {
         if domains.is_empty() {
             return;
         }
         let terms = self.terms();
-        for domain in domains {
+        for (domain, ask) in domains {
             let Some(host) = &terms.policies.of(&domain).deliver_to else { continue };
             let now = self.shared.engine.clock.instant();
-            let tried = self.shared.hosts().asked(host, now);
+            let tried = self.shared.hosts().asked(host, ask, now);
             match tried {
                 Some(at) if at > now => self.close(host, at),
                 Some(_) => self.turns.open(host),

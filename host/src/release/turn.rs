@@ -214,6 +214,9 @@ impl<S: Spool> Work<'_, S> {
             mail_behind: self.shared.takes_mail_behind(self.host),
             step: Some(self.step),
         };
+        if self.policy.is_released_on_connect {
+            engine.triggers.tried(domain, self.began);
+        }
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {
             biased;

@@ -256,6 +256,8 @@ async fn a_query_with_an_unknown_key_is_refused() {
         (Method::GET, "/queue?state=lost"),
         (Method::GET, "/domains?domain=a.example"),
         (Method::POST, "/queue/release?domian=a.example"),
+        (Method::POST, "/link-up"),
+        (Method::POST, "/link-up?domain=a.example&address=192.0.2.1"),
         (Method::POST, "/queue/retry"),
         (Method::POST, "/queue/retry?domain=a.example&state=kept"),
         (Method::POST, "/queue/hold?state=kept"),
@@ -355,6 +357,21 @@ async fn a_domain_or_all_are_released() {
     let page = ask(&server.socket(), Method::GET, "/metrics").await.expect("an answer").body;
     assert!(page.contains("postern_releases_total{trigger=\"operator\"} 3"), "{page}");
     assert!(page.contains("domain=\"a.example\",state=\"waiting\"} 1"), "{page}");
+}
+
+#[tokio::test]
+async fn a_link_that_came_up_releases_what_waits_for_its_host() {
+    let server = Server::start(vec![held("a.example"), held("gone.example")]);
+    let (code, text) = server.command(&["link-up", "A.example"]).await;
+    let line = "a.example: 1 message(s) released, 0 already on their way\n";
+    assert_eq!((code, text.as_str()), (0, line));
+    let (code, text) = server.command(&["link-up", "b.example"]).await;
+    assert_eq!((code, text.as_str()), (0, "nothing waits\n"), "a hook is not to fail for that");
+    let (code, text) = server.command(&["link-up", "gone.example"]).await;
+    assert_eq!(code, 1);
+    assert!(text.starts_with("postern: gone.example has no [hold] table"), "{text}");
+    let page = ask(&server.socket(), Method::GET, "/metrics").await.expect("an answer").body;
+    assert!(page.contains("postern_releases_total{trigger=\"link\"} 1"), "{page}");
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ impl Spool for Told {
     }
 
     async fn release(&self, domains: &[Domain], why: Wake) -> Result<Vec<Pending>, Error> {
-        assert_eq!(why, Wake::Operator);
+        assert!(matches!(why, Wake::Operator | Wake::Wakeup), "{why:?}");
         self.runs()?;
         let pending = domains.iter().map(|domain| {
             let stats = self.stats(domain);

@@ -9,6 +9,7 @@ mod moved;
 mod odd_spool;
 mod peer;
 mod schedule;
+mod wakeups;
 
 use std::future::Future;
 use std::net::SocketAddr;

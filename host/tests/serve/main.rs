@@ -9,6 +9,7 @@ use serde_json::Value;
 mod place;
 mod short;
 mod stop;
+mod wakeups;
 
 use place::{AWAY, END, PATIENCE, Place, Talk, hold};
 

@@ -16,6 +16,7 @@ use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Services;
 use postern::receive::triggers::Triggers;
+use postern::receive::wakeups::Wakeups;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{Body as _, Filter, Held, Spool};
@@ -68,7 +69,9 @@ impl Server {
         let (spool, _) = spool.expect("an empty spool opens");
         let spool = Arc::new(spool);
         let metrics = Metrics::default();
-        let releases = Releases::new(clock.clone(), metrics.clone(), Triggers::default());
+        let triggers = Triggers::default();
+        let wakeups = Wakeups::new(clock.clone(), metrics.clone(), triggers.clone());
+        let releases = Releases::new(clock.clone(), metrics.clone(), triggers);
         let capabilities = Arc::new(Capabilities::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone(), metrics.clone()));
         let services = Services {
@@ -78,6 +81,7 @@ impl Server {
             metrics,
             clock,
             releases,
+            wakeups: Arc::new(wakeups),
             capabilities,
             refusals,
         };

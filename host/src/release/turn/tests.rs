@@ -11,6 +11,7 @@ use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, away, listener, terms, to};
 use super::{End, LEASE, Work, run};
 use crate::deliver::{Connecting, Connector, Stream};
+use crate::receive::triggers::Ask;
 
 /// Expiry in a turn is by batches.
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn a_host_that_asked_and_is_away_is_waited_for() {
     let domain = Domain::new("b.example");
     let host = stand.host(&domain);
     let now = stand.clock.instant();
-    stand.shared.hosts().asked(&host, now);
+    stand.shared.hosts().asked(&host, Ask::Named, now);
     let again = now.after(Duration::from_secs(1));
     for _ in 0..2 {
         let end = run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await;

@@ -1,0 +1,133 @@
+//! What releases a domain besides the timer, and what `postern check` says of it.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::{Config, Hold, RetryEvery};
+
+/// Prefixes shorter than these are more than one provider has.
+const NARROWEST: (u8, u8) = (8, 20);
+
+/// Addresses that strangers may seem to come from.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Ours, where the configuration names them: a proxy on this machine may be behind them.
+    own: Vec<IpAddr>,
+    /// Our gateways: behind a published port of Docker's, every client has its gateway's.
+    gateways: Vec<IpAddr>,
+}
+
+impl Shared {
+    /// Those that `config` tells of.
+    pub(super) fn of(config: &Config) -> Self {
+        let own = config.receive.listen.iter().map(SocketAddr::ip).collect();
+        Self { own, gateways: Vec::new() }
+    }
+
+    /// With those of the machine that this runs on.
+    pub(super) fn with_this_machines(self) -> Self {
+        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        Self { gateways: gateways(&routes), ..self }
+    }
+
+    /// Why `network` may hold more than was meant.
+    fn risk(&self, network: &IpNet) -> Option<String> {
+        let (four, six) = NARROWEST;
+        let narrowest = if network.addr().is_ipv4() { four } else { six };
+        if network.prefix_len() < narrowest {
+            return Some(format!("{network} is everybody, or nearly: write the client's networks"));
+        }
+        if let Some(gateway) = self.gateways.iter().find(|gateway| network.contains(*gateway)) {
+            return Some(format!(
+                "{network} has {gateway}, this machine's gateway: behind a proxy, such as that of \
+                 Docker's published ports, every client may come from there"
+            ));
+        }
+        self.own.iter().find(|own| *network == IpNet::from(**own)).map(|own| {
+            format!("{own} is this server's own address: a proxy's clients come from there")
+        })
+    }
+}
+
+/// The gateways of the default routes in a file such as `/proc/net/route`.
+fn gateways(routes: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (destination, gateway) = (fields.next()?, fields.next()?);
+        // The address as it is in memory, written as one number.
+        let gateway = u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes();
+        let gateway = Ipv4Addr::from(gateway);
+        (destination == "00000000" && !gateway.is_unspecified()).then_some(gateway.into())
+    };
+    routes.lines().filter_map(gateway).collect()
+}
+
+impl Hold {
+    /// What is risky about who may release the domain.
+    pub(super) fn warn_of_triggers(&self, shared: &Shared, warn: &mut dyn FnMut(&str, String)) {
+        if self.etrn_from.is_empty() && self.release_on_connect.is_empty() {
+            warn("etrn_from", self.nobody_asks().to_owned());
+        }
+        for (key, networks) in
+            [("etrn_from", &self.etrn_from), ("release_on_connect", &self.release_on_connect)]
+        {
+            for risk in networks.iter().filter_map(|network| shared.risk(network)) {
+                warn(key, risk);
+            }
+        }
+    }
+
+    fn nobody_asks(&self) -> &'static str {
+        match self.retry_every {
+            RetryEvery::Every(_) => {
+                "is empty: nobody may release this domain by ETRN; it waits for the timer"
+            }
+            RetryEvery::Never => {
+                "is empty and retry_every is \"never\": only `postern queue release` and \
+                 `postern link-up` release this domain"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &[&str]) -> Vec<IpAddr> {
+        text.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn a_network_that_strangers_may_come_from_is_a_risk() {
+        let shared =
+            Shared { own: addresses(&["198.51.100.7"]), gateways: addresses(&["172.17.0.1"]) };
+        for (network, why) in [
+            ("0.0.0.0/0", "everybody"),
+            ("128.0.0.0/7", "everybody"),
+            ("::/0", "everybody"),
+            ("2001::/16", "everybody"),
+            ("172.16.0.0/12", "172.17.0.1, this machine's gateway"),
+            ("198.51.100.7/32", "this server's own address"),
+        ] {
+            let risk = shared.risk(&network.parse().expect("a network")).expect(network);
+            assert!(risk.contains(why), "{network}: {risk}");
+        }
+        for network in ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", "198.51.100.0/28"] {
+            assert_eq!(shared.risk(&network.parse().expect("a network")), None, "{network}");
+        }
+    }
+
+    #[test]
+    fn a_default_routes_gateway_is_read_as_the_kernel_writes_it() {
+        let number = u32::from_ne_bytes([172, 17, 0, 1]);
+        let routes = format!(
+            "Iface\tDestination\tGateway \tFlags\neth0\t00000000\t{number:08X}\t0003\n\
+             eth0\t000011AC\t00000000\t0001\nppp0\t00000000\t00000000\t0001\n"
+        );
+        assert_eq!(gateways(&routes), addresses(&["172.17.0.1"]));
+        assert_eq!(gateways(""), addresses(&[]));
+    }
+}

@@ -1,0 +1,71 @@
+//! Releases of domains whose hosts ask for them, in whatever way.
+
+use postern_spool::{Domain, Error, Pending, QueueStats, Spool, Wake};
+
+use crate::observe::metrics::Metrics;
+use crate::receive::triggers::Triggers;
+
+/// What releases a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// ETRN (RFC 1985).
+    Etrn,
+    /// A session with somebody from where its host is.
+    Connection,
+    /// Its link came up, as a hook of that says.
+    Link,
+}
+
+impl Trigger {
+    /// The word for it in the log and the metrics.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Etrn => "etrn",
+            Self::Connection => "connection",
+            Self::Link => "link",
+        }
+    }
+
+    const fn wake(self) -> Wake {
+        match self {
+            Self::Etrn => Wake::Etrn,
+            Self::Connection | Self::Link => Wake::Wakeup,
+        }
+    }
+}
+
+/// Releases those of `domains` that have something to deliver: mail that is only kept is nothing to
+/// write a release for. Durable before it returns; says what waited, and what a release found.
+///
+/// # Errors
+/// The spool's. Some domains may be released all the same.
+pub(crate) async fn release<S: Spool>(
+    spool: &S,
+    domains: Vec<Domain>,
+    trigger: Trigger,
+    (triggers, metrics): (&Triggers, &Metrics),
+) -> Result<Vec<(QueueStats, Pending)>, Error> {
+    let (mut waiting, mut queues) = (Vec::new(), Vec::new());
+    for domain in domains {
+        let Some(queue) = spool.queue(&domain).await? else { continue };
+        if queue.waiting + queue.under_way == 0 {
+            continue;
+        }
+        match trigger {
+            _ if queue.held => {}
+            Trigger::Etrn | Trigger::Link => triggers.asked(&domain),
+            Trigger::Connection => triggers.woken(&domain),
+        }
+        waiting.push(domain);
+        queues.push(queue);
+    }
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let released = spool.release(&waiting, trigger.wake()).await?;
+    waiting.iter().for_each(|domain| triggers.released(domain));
+    for _ in released.iter().filter(|pending| !pending.held) {
+        metrics.release(trigger.word());
+    }
+    Ok(queues.into_iter().zip(released).collect())
+}
