@@ -25,7 +25,7 @@ pub struct TimedCard {
     pub slow_us: u64,
     /// Whether no call ends any more: an interrupt got lost.
     pub hangs: Rc<Cell<bool>>,
-    /// Told when power fails: then the device stops dead where it is. Without it the device goes on.
+    /// Told when power fails: then the device stops dead where it is. Without it, it goes on.
     pub power_fails: Option<Rc<PowerFails>>,
 }
 
