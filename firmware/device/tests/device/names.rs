@@ -8,10 +8,7 @@ use crate::sim::hop::{Hop, Notes};
 use crate::sim::messages::message;
 use crate::sim::servers::{NO_NAME, names};
 use crate::sim::talk::Talk;
-use crate::sim::world::{CARD_OCTETS, DEVICE, FAR, HOP_PORT, World, card, settings};
-
-/// Where nobody is.
-const NOBODY: Ipv4Address = Ipv4Address::new(192, 0, 2, 99);
+use crate::sim::world::{CARD_OCTETS, DEVICE, FAR, HOP_PORT, NOBODY, World, card, settings};
 
 /// A device with mail for `hop.example` and with these name servers.
 fn device(dns: &[Ipv4Address]) -> World {

@@ -9,6 +9,7 @@
 mod faults;
 mod ledger;
 mod mail;
+mod servers;
 mod story;
 
 use std::collections::BTreeMap;
@@ -22,21 +23,44 @@ const SEEDS: u64 = 20;
 const SEEDS_LONG: u64 = 2000;
 
 /// What happens at least so often, for [`SEEDS`]: what does not is not tested.
-const FLOORS: [(&str, u64); 14] = [
-    ("acknowledged", 25_000),
+const FLOORS: [(&str, u64); 37] = [
+    ("DHCP not answered", 30_000),
+    ("ETRN refused", 90),
+    ("SERVFAIL", 600),
+    ("a wrong address", 700),
+    ("a wrong time", 20),
+    ("acknowledged", 20_000),
     ("all went on", 500),
-    ("came again behind a lost verdict", 20),
+    ("another address", 80),
+    ("asked", 80),
+    ("broken off", 500),
+    ("came again behind a lost verdict", 700),
+    ("greeted with 421", 100),
+    ("holder asked", 4_000),
+    ("holder was away", 100),
+    ("hop ponders", 90),
+    ("hop was away", 80),
+    ("hop was mute", 90),
+    ("kiss of death", 20),
     ("lease", 5_000),
+    ("lease refused", 20_000),
     ("left within a message", 1_000),
-    ("link flapped", 2_000),
-    ("link was bad", 400),
-    ("link was down", 400),
-    ("no answer to a message", 150),
-    ("nothing came through", 400),
-    ("power cut", 400),
-    ("power cut at a write", 300),
-    ("restarted: Deaf", 150),
+    ("link flapped", 700),
+    ("link was bad", 80),
+    ("link was down", 70),
+    ("message put off by the hop", 1_000),
+    ("name not answered", 3_000),
+    ("no answer to a message", 30),
+    ("no such name", 700),
+    ("nothing came through", 90),
+    ("notice", 30),
+    ("power cut", 80),
+    ("power cut at a write", 70),
+    ("recipient put off", 1_000),
+    ("recipient refused", 100),
+    ("restarted: Deaf", 60),
     ("served again", 1_000),
+    ("time not told", 20),
 ];
 
 type Tally = BTreeMap<String, u64>;

@@ -144,12 +144,14 @@ impl Hop {
 
     /// Opens `port`, and never says a word.
     pub fn arrive_mute(world: &World, port: u16) -> Self {
-        let host = world.far.clone();
-        let serve = async move {
-            let _talk = Talk::accept(&host, port).await;
-            pending().await
+        let serve = |_| {
+            let host = world.far.clone();
+            world.tasks.spawn(async move {
+                let _talk = Talk::accept(&host, port).await;
+                pending().await
+            })
         };
-        Self(vec![world.tasks.spawn(serve)])
+        Self((0..SOCKETS).map(serve).collect())
     }
 
     /// Goes away: nobody listens, and who is connected hears no more.

@@ -26,6 +26,8 @@ use super::timed::{PowerFails, TimedCard};
 
 /// Where the device is, unless a DHCP server says otherwise.
 pub const DEVICE: Ipv4Address = Ipv4Address::new(192, 0, 2, 2);
+/// Where nobody is.
+pub const NOBODY: Ipv4Address = Ipv4Address::new(192, 0, 2, 99);
 /// Where everybody else is: clients, the next hop, the holder, the time server.
 pub const FAR: Ipv4Address = Ipv4Address::new(192, 0, 2, 1);
 /// Where the next hop listens.

@@ -35,7 +35,7 @@ pub struct Ledger {
     /// What of that was looked at.
     seen: usize,
     /// Whom the next hop refused for good.
-    refused: BTreeSet<(u64, String)>,
+    pub refused: BTreeSet<(u64, String)>,
     /// Messages that came again, since the device had not heard that they were taken.
     pub again: u64,
     /// Notices of what is wrong.
@@ -101,6 +101,10 @@ impl Ledger {
         recipients.filter(|(number, to)| !self.is_settled(*number, to)).collect()
     }
 
+    fn is_acknowledged(&self, number: u64) -> bool {
+        self.messages.get(&number).is_some_and(|message| message.fate == Fate::Acknowledged)
+    }
+
     fn is_settled(&self, number: u64, to: &str) -> bool {
         let key = (number, to.to_owned());
         self.copies.contains_key(&key) || self.refused.contains(&key)
@@ -111,6 +115,15 @@ impl Ledger {
         let open = self.open(Instant::now());
         if !open.is_empty() {
             return Err(format!("{open:?} neither came nor is on the card for a reason"));
+        }
+        let held_for = held.iter().flat_map(|(number, message)| {
+            message.recipients.iter().map(|(to, _)| (number.unwrap_or(u64::MAX), to.clone()))
+        });
+        let held_for: BTreeSet<_> = held_for.collect();
+        if let Some(lost) = self.refused.iter().find(|key| {
+            self.is_acknowledged(key.0) && !self.copies.contains_key(key) && !held_for.contains(key)
+        }) {
+            return Err(format!("{lost:?} is refused, and not on the card"));
         }
         for (number, message) in held {
             for (to, state) in &message.recipients {

@@ -13,22 +13,20 @@ use postern_card::settings::{Address, Holder, List, NextHop, Protocol, Settings}
 use super::Tally;
 use super::faults::Fault;
 use super::ledger::Ledger;
+use super::servers::{Counts, Moods};
 use crate::sim::card::Random;
 use crate::sim::contents;
 use crate::sim::dhcp::Server;
 use crate::sim::hop::{Hop, Notes};
 use crate::sim::host::Host;
-use crate::sim::servers::{all_names, tell_time};
 use crate::sim::tasks::Apart;
 use crate::sim::timed::PowerFails;
-use crate::sim::world::{FAR, HOLDER_PORT, HOP_PORT, World, card, settings};
+use crate::sim::world::{HOLDER_PORT, HOP_PORT, World, card, settings};
 
 const HOUR_S: u64 = 3600;
 const WEEKS: Duration = Duration::from_secs(21 * 24 * HOUR_S);
 const CARD_OCTETS: u32 = 4 << 20;
 const LEASE_S: u32 = 2 * 3600;
-/// 2026-01-02T03:04:05Z.
-const BOOT: u64 = 1_767_323_045;
 /// The longest time from the last fault until somebody is served.
 const SERVED: Duration = Duration::from_secs(60);
 /// The longest time until what waits then has gone on: the timer's half an hour, twice.
@@ -55,6 +53,11 @@ pub struct Story {
     pub hop: Rc<Notes>,
     pub holder: Rc<Notes>,
     pub dhcp: Rc<Server>,
+    pub moods: Rc<Moods>,
+    pub protocol: Protocol,
+    /// The next hop and the holder, while they are there.
+    pub hop_here: RefCell<Option<Hop>>,
+    pub holder_here: RefCell<Option<Hop>>,
     pub power_fails: Rc<PowerFails>,
     /// Who tries whether he is served.
     probe: Host,
@@ -63,7 +66,7 @@ pub struct Story {
     seed: u64,
     random: RefCell<Random>,
     trace: RefCell<Vec<String>>,
-    tally: RefCell<Tally>,
+    tally: Counts,
     /// Whether nothing fails, and has not for a while.
     is_calm: Cell<bool>,
 }
@@ -89,11 +92,11 @@ impl Story {
         dhcp.lease_s.set(LEASE_S);
         let power_fails = Rc::new(PowerFails::new());
         world.power_fails.replace(Some(power_fails.clone()));
-        tell_time(&world, BOOT);
-        let names = ["hop.example", "holder.example", "time.example"];
-        all_names(&world, &names, |_| Some(Ok(FAR)));
-        Hop::arrive(&world, HOP_PORT, protocol, &hop);
-        Hop::arrive(&world, HOLDER_PORT, Protocol::Smtp, &holder);
+        let tally = Counts::default();
+        let moods = Moods::new(&world, &tally);
+        moods.guide(&hop, &holder);
+        let hop_here = Hop::arrive(&world, HOP_PORT, protocol, &hop);
+        let holder_here = Hop::arrive(&world, HOLDER_PORT, Protocol::Smtp, &holder);
         let probe = world.host(9);
         Self {
             world,
@@ -102,12 +105,16 @@ impl Story {
             hop,
             holder,
             dhcp,
+            moods,
+            protocol,
+            hop_here: RefCell::new(Some(hop_here)),
+            holder_here: RefCell::new(Some(holder_here)),
             power_fails,
             is_on: Cell::new(true),
             seed,
             random: RefCell::new(Random(seed)),
             trace: RefCell::default(),
-            tally: RefCell::default(),
+            tally,
             is_calm: Cell::new(false),
         }
     }
@@ -131,6 +138,7 @@ impl Story {
         let ledger = self.ledger.borrow();
         self.add("came again behind a lost verdict", ledger.again);
         self.add("notice", ledger.notices);
+        self.add("holder asked", self.holder.etrns.borrow().len() as u64);
         self.add("lease", self.dhcp.leases.get().into());
         Outcome { trace: self.trace.take(), tally: self.tally.take() }
     }
@@ -206,7 +214,10 @@ impl Story {
     }
 
     fn see(&self) {
-        let seen = self.ledger.borrow_mut().see(&mut self.hop.taken.borrow_mut());
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.refused.extend(self.moods.refused.take());
+        let seen = ledger.see(&mut self.hop.taken.borrow_mut());
+        drop(ledger);
         if let Err(violation) = seen {
             self.violated(&violation);
         }
