@@ -4,14 +4,20 @@
 //! The host that a domain's mail goes to is configured, not found by MX, and stands for that domain
 //! alone. TLS is opportunistic (RFC 7435): it keeps listeners out, no certificate is verified, and
 //! a host with which TLS does not work gets the mail in clear, as it would without STARTTLS.
+//!
+//! Where a domain's mail goes into a Maildir, that folder stands for the host.
 
 mod answer;
 mod connection;
 mod connector;
+mod destination;
 mod link;
+mod maildir;
 mod transfer;
 
 pub use answer::Answer;
 pub use connection::{Connection, Failed, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, ReadWrite, Stream, Tcp};
+pub use destination::Destination;
+pub use maildir::check as check_maildir;
 pub use transfer::{Loss, Sent, Stage, Verdict};

@@ -14,8 +14,8 @@ use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox};
 use postern_spool::Domain;
 
 use crate::config::{
-    Config, DeliverTo, DomainName, Hold, KeptFor, NotTaken, Recipients, RetryEvery, SmtpUtf8,
-    Subaddress, is_postmaster,
+    Config, DeliverTo, DomainName, FileMode, Group, Hold, KeptFor, NotTaken, Recipients,
+    RetryEvery, SmtpUtf8, Subaddress, folder_name, is_postmaster,
 };
 
 pub use capabilities::Capabilities;
@@ -63,9 +63,20 @@ pub struct Policy {
     pub etrn_from: Networks,
     /// Whether a connection from somewhere releases it.
     pub is_released_on_connect: bool,
+    /// What its files are, where it goes into a Maildir.
+    pub files: Files,
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
     subaddress: Subaddress,
+}
+
+/// To whom files in a Maildir are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// Their permissions.
+    pub mode: FileMode,
+    /// Their group; `None`: the system's choice.
+    pub group: Option<Group>,
 }
 
 /// A recipient that mail is taken for.
@@ -89,6 +100,13 @@ pub enum Refusal {
     Routed,
 }
 
+impl Files {
+    /// What `hold` says of them.
+    pub const fn of(hold: &Hold) -> Self {
+        Self { mode: hold.maildir_mode, group: hold.maildir_group }
+    }
+}
+
 impl Policy {
     fn new(domain: &DomainName, hold: &Hold) -> Self {
         Self {
@@ -101,6 +119,7 @@ impl Policy {
             smtputf8: hold.smtputf8,
             etrn_from: Networks::new(&hold.etrn_from),
             is_released_on_connect: !hold.release_on_connect.is_empty(),
+            files: Files::of(hold),
             recipients: Some(hold.recipients.clone()),
             subaddress: hold.subaddress.clone(),
         }
@@ -118,9 +137,19 @@ impl Policy {
             smtputf8: SmtpUtf8::Auto,
             etrn_from: Networks::default(),
             is_released_on_connect: false,
+            files: Files { mode: FileMode::PRIVATE, group: None },
             recipients: None,
             subaddress: Subaddress::none(),
         }
+    }
+
+    /// The folder of the recipient that mail is held under as `path`, where each has his own;
+    /// `None`: he is not listed (any more).
+    pub fn folder(&self, path: &[u8]) -> Option<String> {
+        let at = path.iter().rposition(|octet| *octet == b'@')?;
+        let (recipients, domain) = (self.recipients.as_ref()?, self.domain.as_ref()?);
+        let listed = recipients.listed(path.get(..at)?, domain, &self.subaddress)?;
+        folder_name(&listed).map(str::to_owned)
     }
 
     /// Whether its host is known not to take internationalized mail.

@@ -51,6 +51,27 @@ fn what_hurts_is_said_and_is_no_error() {
 }
 
 #[test]
+fn a_maildir_is_looked_at_before_mail_waits_for_it() {
+    let mail = tempfile::tempdir().expect("a folder");
+    let path = mail.path().display().to_string();
+    let source = SOUND.replace("mail.client.example:25", &format!("maildir:{path}"));
+    let (code, out, _) = run(&source, &["check"]);
+    let expected = format!(
+        "warning: postern.toml: hold.\"client.example\".deliver_to: mail would wait: opening \
+         {path}/tmp: No such file or directory (os error 2)\n"
+    );
+    assert!(code == 0 && out.starts_with(&expected), "{out}");
+    let each = source.replace(&path, &format!("{path}/{{user}}"));
+    for sub in ["tmp", "new", "cur"] {
+        fs::create_dir(mail.path().join(sub)).expect("a folder");
+    }
+    for source in [source, each] {
+        let (_, out, _) = run(&source, &["check"]);
+        assert_eq!(out, "postern.toml: no errors, 1 domain(s) held\n");
+    }
+}
+
+#[test]
 fn every_error_is_said_once_and_the_exit_code_is_2() {
     let wrong = SOUND.replace("hostname", "hostnam").replace("[\"info\"]", "\"ask\"");
     let expected = "postern.toml:2: hostnam: unknown key; did you mean \"hostname\"?\n\

@@ -18,8 +18,10 @@ const UNUSED_KEYS: [(&str, &str); 4] = [
     ("receive.tls", "a device offers no STARTTLS"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
-const UNUSED_IN_HOLDS: [(&str, &str); 5] = [
+const UNUSED_IN_HOLDS: [(&str, &str); 7] = [
     ("kept_for", "a device keeps what it has until its card is exported"),
+    ("maildir_group", "a device has no Maildir"),
+    ("maildir_mode", "a device has no Maildir"),
     ("quota", "a device takes what its card has room for"),
     ("release_on_connect", "a device is released by ETRN only"),
     ("smtputf8", "a device offers no SMTPUTF8"),

@@ -12,6 +12,7 @@ use tracing::Level;
 
 mod address_set;
 mod default_file;
+mod deliver_to;
 mod device;
 mod domain_name;
 mod fault;
@@ -26,6 +27,9 @@ mod written;
 
 pub use address_set::{AddressSet, is_postmaster};
 pub use default_file::default_file;
+pub use deliver_to::{
+    DeliverTo, Endpoint, FileMode, Group, MaildirPath, ParseEndpointError, Protocol, folder_name,
+};
 pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
 pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
@@ -33,8 +37,8 @@ pub use file::{is_format, read as read_file};
 pub use recipients::{NotTaken, Recipients};
 pub use settings::Setting;
 pub use values::{
-    Address, ByteSize, Count, DeliverTo, Host, KeptFor, Listener, LogFormat, OnRefusal, Protocol,
-    RetryEvery, SizeFrom, SmtpUtf8, Subaddress, Tls, TlsFiles,
+    Address, ByteSize, Count, Host, KeptFor, Listener, LogFormat, OnRefusal, RetryEvery, SizeFrom,
+    SmtpUtf8, Subaddress, Tls, TlsFiles,
 };
 pub use written::Written;
 
@@ -123,8 +127,20 @@ pub struct Hold {
     /// host a door for spam, and takes no local part with `%`, `!` or a quoted `@`. Upper and
     /// lower case are one; postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
-    /// REQUIRED. Where the domain's mail goes: "host:port", or "lmtp://host:port" (RFC 2033).
+    /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), or
+    /// "maildir:/path": files of this machine's, with Return-Path and Delivered-To on top, each
+    /// line ended by LF alone, as Maildir's readers expect. The Maildir must be there, with its
+    /// tmp, new and cur: a disk that is not mounted must not be written beside. In
+    /// "maildir:/path/{user}/Maildir" each recipient that is listed has his own: /path must be
+    /// there, and what is missing below it is made. {user} is what the list says, in lower case,
+    /// without what follows a "+"; it can have a-z, 0-9, ".", "_", "=" and "-", no "." first.
     pub deliver_to: DeliverTo => Example("\"mail.client.example:25\""),
+    /// The permissions of files in a Maildir; the folders made for {user} have them too, with those
+    /// to look into them, and to move mail.
+    pub maildir_mode: FileMode => Default("\"0600\""),
+    /// The group of files in a Maildir, and of the folders made for {user}. Absent: the one that
+    /// the system gives them.
+    pub maildir_group: Option<Group> => Example("\"mail\""),
     /// The networks and addresses that may ask for the domain's mail by ETRN (RFC 1985).
     pub etrn_from: Vec<IpNet> => Default("[]"),
     /// What an ETRN may name besides the domain and the host of deliver_to.
@@ -254,6 +270,7 @@ impl Config {
         let read = Self::read(&root, "", &mut faults);
         if let Some(config) = &read {
             config.receive.refuse_shared_places(&written, &mut faults);
+            config.refuse_unfit_folders(&written, &mut faults);
         }
         let problems = faults.into_problems();
         match read {

@@ -59,6 +59,21 @@ impl Recipients {
         }
     }
 
+    /// The recipient that `local` at `domain` is, as he is listed; `None`: nobody is, or anybody
+    /// is taken. The postmaster is listed everywhere.
+    pub fn listed(
+        &self,
+        local: &[u8],
+        domain: &DomainName,
+        subaddress: &Subaddress,
+    ) -> Option<Vec<u8>> {
+        let set = self.set()?;
+        let local = canonical(local);
+        let is_listed = |local: &[u8]| local == POSTMASTER || set.contains(local, domain);
+        let base = || subaddress.base(&local).filter(|base| is_listed(base));
+        if is_listed(&local) { Some(local.to_vec()) } else { base().map(<[u8]>::to_vec) }
+    }
+
     /// Takes the list that `old` read from the same file when that file names nobody now. Says
     /// which file.
     pub(super) fn keep_list_of(&mut self, old: &Self) -> Option<&Path> {
@@ -185,6 +200,19 @@ mod tests {
         }
         let none = Subaddress::parse("").expect("no character");
         assert_eq!(recipients.judge(b"info+x", &client, &none), Err(NotTaken::Unknown));
+        let plus = Subaddress::parse("+").expect("a character");
+        for (local, listed) in [
+            ("Info+a+b", Some("info")),
+            ("\"INFO\"", Some("info")),
+            ("ann+DEV", Some("ann+dev")),
+            ("PostMaster+x", Some("postmaster")),
+            ("sales", None),
+            ("infos", None),
+        ] {
+            let found = recipients.listed(local.as_bytes(), &client, &plus);
+            assert_eq!(found.as_deref(), listed.map(str::as_bytes), "{local}");
+        }
+        assert_eq!(Recipients::Any.listed(b"info", &client, &plus), None);
         for local in ["info+x%evil.example", "\"info+x@evil.example\"", "postmaster+!x"] {
             let local = local.as_bytes();
             assert_eq!(judge(&recipients, local, &client), Err(NotTaken::Unknown));

@@ -85,9 +85,9 @@ recipients = []
         "postern.toml:8: spol: unknown key; did you mean \"spool\"?",
         "postern.toml:10: hold.\"client.example\".recipients: \"ask\" is not in this version: \
             write a list, a file or \"any\"",
-        "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\" or \
-            \"lmtp://host:port\", such as \"mail.client.example:25\" or \"[2001:db8::25]:25\", \
-            found \"mail.client.example\"",
+        "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\", \
+            \"lmtp://host:port\" or \"maildir:/path\", such as \"mail.client.example:25\" or \
+            \"[2001:db8::25]:25\", found \"mail.client.example\"",
         "postern.toml:12: hold.\"-.example\": expected a domain name such as \"client.example\", \
             found \"-.example\"",
         "postern.toml:12: hold.\"-.example\".deliver_to: is required: \
@@ -251,8 +251,8 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         (
             "wakeup_address = \"wake\"",
             "wakeup_address: unknown key; known are recipients, \
-            deliver_to, etrn_from, etrn_names, release_on_connect, retry_every, expire_after, \
-            on_refusal, kept_for, quota, subaddress, smtputf8",
+            deliver_to, maildir_mode, maildir_group, etrn_from, etrn_names, release_on_connect, \
+            retry_every, expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
         ),
         (
             "kept_for = \"ever\"",
@@ -355,11 +355,48 @@ fn a_question_to_a_server_needs_its_socket_only() {
 
 #[test]
 fn destinations_are_read_and_shown_alike() {
-    for text in ["mail.client.example:25", "192.0.2.1:2525", "lmtp://[2001:db8::1]:24"] {
+    for text in [
+        "mail.client.example:25",
+        "192.0.2.1:2525",
+        "lmtp://[2001:db8::1]:24",
+        "maildir:/srv/mail/{user}/Maildir",
+    ] {
         let source = hold("").replace("mail.client.example:25", text);
         let config = parse(&source).expect(text);
         assert_eq!(config.hold["client.example"].deliver_to.to_string(), text);
     }
+}
+
+#[test]
+fn each_recipient_of_a_domain_with_user_has_a_folder() {
+    let source = |recipients: &str| {
+        format!(
+            "[hold.\"client.example\"]\nrecipients = {recipients}\n\
+             deliver_to = \"maildir:/srv/mail/{{user}}\"\n"
+        )
+    };
+    let other = "[\"info\", \"Ann+dev@client.example\", \"jörg@other.example\"]";
+    assert!(parse(&source(other)).is_ok(), "another domain's recipients have no folder here");
+    let key = format!("{FILE}:3: hold.\"client.example\".deliver_to");
+    let why = "can be no folder for \"{user}\": up to 64 of a-z, 0-9, \".\", \"_\", \"=\" and \
+        \"-\", no \".\" first";
+    let expected = [format!("{key}: \".ann\" {why}"), format!("{key}: \"jörg\" {why}")];
+    assert_eq!(problems(&source("[\"jörg\", \"info\", \".ann\"]")), expected);
+    let expected = format!("{key}: \"{{user}}\" wants recipients that are listed, or in a file");
+    assert_eq!(problems(&source("\"any\"")), [expected]);
+}
+
+#[test]
+fn a_maildirs_keys_are_for_a_maildir() {
+    let keys = "etrn_from = [\"192.0.2.0/24\"]\nmaildir_mode = \"0640\"";
+    let warned = |source: &str| {
+        let found = parse(source).expect("sound").warnings(Path::new(FILE));
+        found.into_iter().map(|warning| warning.key).collect::<Vec<_>>()
+    };
+    let source = format!("hostname = \"mx2.example\"\n{}", hold(keys));
+    assert_eq!(warned(&source), ["hold.\"client.example\".maildir_mode"]);
+    let source = source.replace("mail.client.example:25", "maildir:/srv/mail");
+    assert_eq!(warned(&source), Vec::<String>::new());
 }
 
 #[test]

@@ -67,7 +67,9 @@ fn gateways(routes: &str) -> Vec<IpAddr> {
 impl Hold {
     /// What is risky about who may release the domain.
     pub(super) fn warn_of_triggers(&self, shared: &Shared, warn: &mut dyn FnMut(&str, String)) {
-        if self.etrn_from.is_empty() && self.release_on_connect.is_empty() {
+        // A folder asks for nothing: the timer is enough.
+        let may_ask = self.deliver_to.endpoint().is_some() || self.retry_every == RetryEvery::Never;
+        if may_ask && self.etrn_from.is_empty() && self.release_on_connect.is_empty() {
             warn("etrn_from", self.nobody_asks().to_owned());
         }
         for (key, networks) in

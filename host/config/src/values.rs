@@ -108,14 +108,6 @@ impl FromStr for ByteSize {
     }
 }
 
-impl FromStr for DeliverTo {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-}
-
 impl Word for DomainName {
     const EXPECTED: &'static str = domain_name::EXPECTED;
 
@@ -181,52 +173,6 @@ impl Word for Host {
 
     fn parse(text: &str) -> Result<Self, String> {
         parse_host(text).ok_or_else(|| unexpected::<Self>(text))
-    }
-}
-
-/// What is spoken with the host that a queue is delivered to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// SMTP (RFC 5321).
-    Smtp,
-    /// LMTP: a reply for each recipient after the message (RFC 2033).
-    Lmtp,
-}
-
-/// Where a domain's queue is delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DeliverTo {
-    /// What is spoken there.
-    pub protocol: Protocol,
-    /// The host.
-    pub host: Host,
-    /// Its TCP port.
-    pub port: u16,
-}
-
-impl fmt::Display for DeliverTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.protocol == Protocol::Lmtp { "lmtp://" } else { "" };
-        write!(f, "{scheme}{}:{}", self.host, self.port)
-    }
-}
-
-impl Word for DeliverTo {
-    const EXPECTED: &'static str = "\"host:port\" or \"lmtp://host:port\", \
-        such as \"mail.client.example:25\" or \"[2001:db8::25]:25\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        if matches!(text, "mx" | "asker") {
-            return Err(format!("\"{text}\" is not in this version: write \"host:port\""));
-        }
-        let (protocol, address) = match text.strip_prefix("lmtp://") {
-            Some(address) => (Protocol::Lmtp, address),
-            None => (Protocol::Smtp, text),
-        };
-        match parse_host_port(address) {
-            Some((host, port)) => Ok(Self { protocol, host, port }),
-            None => Err(unexpected::<Self>(text)),
-        }
     }
 }
 

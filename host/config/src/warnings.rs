@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::triggers::Shared;
-use super::{Config, DeliverTo, DomainName, Hold, Host, Listener, Problem, Recipients};
+use super::{
+    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
+};
 
 impl Config {
     /// What is risky in this configuration, which was read from `file`.
@@ -28,7 +30,7 @@ impl Config {
             if hold.quota.is_some_and(|quota| quota.0 < self.receive.max_message_size.0) {
                 warn("quota", "is less than receive.max_message_size, for one message".to_owned());
             }
-            if self.is_own(&hold.deliver_to) {
+            if hold.deliver_to.endpoint().is_some_and(|to| self.is_own(to)) {
                 let reason = "is this server: the mail would come back until its hops are too many";
                 warn("deliver_to", reason.to_owned());
             }
@@ -44,7 +46,7 @@ impl Config {
         found.into_iter().map(problem).collect()
     }
 
-    fn is_own(&self, to: &DeliverTo) -> bool {
+    fn is_own(&self, to: &Endpoint) -> bool {
         self.receive.listen.iter().any(|own| {
             own.port() == to.port
                 && match &to.host {
@@ -84,6 +86,12 @@ impl Hold {
         }
         if self.recipients.count(domain) == Some(0) {
             warn("recipients", "names nobody of this domain: only postmaster is taken".to_owned());
+        }
+        let is_maildir = matches!(self.deliver_to, DeliverTo::Maildir(_));
+        let has_keys = self.maildir_group.is_some() || self.maildir_mode != FileMode::PRIVATE;
+        if has_keys && !is_maildir {
+            let reason = "and maildir_group are for a Maildir, and deliver_to is none".to_owned();
+            warn("maildir_mode", reason);
         }
     }
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{CommandError, Format, Verdict};
-use crate::config::{Config, Problem, Tls};
+use crate::config::{Config, DeliverTo, Problem, Tls};
+use crate::deliver::check_maildir;
 use crate::net::tls_server;
+use crate::policy::Files;
 
 /// Says everything that is wrong with `file`, or risky in it.
 pub(super) fn check(
@@ -16,7 +18,11 @@ pub(super) fn check(
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
     let (warnings, held) = match read(file) {
-        Ok(config) => (config.warnings_here(file), config.hold.len()),
+        Ok(config) => {
+            let mut warnings = config.warnings_here(file);
+            warnings.extend(unusable_maildirs(&config, file));
+            (warnings, config.hold.len())
+        }
         Err(errors) if format.json => {
             writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
             return Ok(Verdict::Misconfigured);
@@ -32,6 +38,19 @@ pub(super) fn check(
     }
     writeln!(out, "{}: no errors, {held} domain(s) held", file.display())?;
     Ok(Verdict::Well)
+}
+
+/// The Maildirs that nothing could be delivered into as whoever asks, who may be somebody else than
+/// the server.
+fn unusable_maildirs(config: &Config, file: &Path) -> Vec<Problem> {
+    let holds = config.hold.iter().filter_map(|(domain, hold)| {
+        let DeliverTo::Maildir(path) = &hold.deliver_to else { return None };
+        let why = check_maildir(path, Files::of(hold)).err()?;
+        let reason = format!("mail would wait: {why}");
+        let key = format!("hold.\"{domain}\".deliver_to");
+        Some(Problem { file: file.to_owned(), line: None, key, reason })
+    });
+    holds.collect()
 }
 
 /// Reads `file` and, as the server does at its start, the certificate that it names.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{CommandError, Format, Verdict};
-use crate::config::{Config, DeliverTo, DomainName, Protocol};
+use crate::config::{Config, DomainName, Endpoint, Protocol};
 use crate::deliver::{Answer, Open, Tcp};
 use crate::net::tls_client::Tls;
 use postern_spool::clock::Clock;
@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct EtrnCommand {
     /// The holder: a host name, an IPv4 address or an [IPv6 address], with :PORT unless that is 25
     #[arg(value_parser = parse_holder)]
-    host: DeliverTo,
+    host: Endpoint,
     /// What to release: a domain or host name, @DOMAIN for all under it, or #QUEUE
     node: String,
     /// The name to greet with; the machine's own unless it is given
@@ -29,9 +29,9 @@ pub(super) struct EtrnCommand {
     format: Format,
 }
 
-fn parse_holder(text: &str) -> Result<DeliverTo, String> {
+fn parse_holder(text: &str) -> Result<Endpoint, String> {
     let host = text.parse().or_else(|_| format!("{text}:25").parse());
-    let host: DeliverTo = host.map_err(|_| "expected HOST, HOST:PORT or [IPv6]:PORT".to_owned())?;
+    let host: Endpoint = host.map_err(|_| "expected HOST, HOST:PORT or [IPv6]:PORT".to_owned())?;
     match host.protocol {
         Protocol::Smtp => Ok(host),
         Protocol::Lmtp => Err("LMTP has no ETRN".to_owned()),

@@ -14,6 +14,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a host would say that does not speak: `status` is the enhanced status code.
+    pub(super) fn silent(code: u16, status: Enhanced, text: impl fmt::Display) -> Self {
+        let Enhanced { class, subject, detail } = status;
+        let line = format!("{code} {class}.{subject}.{detail} {text}");
+        Self { code, enhanced: Some(status), line }
+    }
+
     /// The three digits, as they were said.
     pub const fn code(&self) -> u16 {
         self.code

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use super::connector::{Connector, Stream, is_ours};
 use super::link::{Link, PlainClock};
-use crate::config::{self, DeliverTo, Host};
+use crate::config::{self, Endpoint, Host};
 use crate::net::tls_client::Tls;
 use crate::observe::progress::{Phase, Step};
 use crate::receive::greeting::Token;
@@ -147,7 +147,7 @@ impl NotOpen {
         Self { failed, why: why.to_string() }
     }
 
-    fn from_io(error: &io::Error, what: impl fmt::Display) -> Self {
+    pub(super) fn from_io(error: &io::Error, what: impl fmt::Display) -> Self {
         let failed = if is_ours(error) { Failed::Short } else { Failed::Absent };
         Self::new(failed, format_args!("{what}: {error}"))
     }
@@ -186,7 +186,7 @@ impl<'c> Open<'c> {
     ///
     /// # Errors
     /// Why there is no connection over which mail can be sent.
-    pub async fn connect(&self, to: &DeliverTo) -> Result<Connection<'c>, NotOpen> {
+    pub async fn connect(&self, to: &Endpoint) -> Result<Connection<'c>, NotOpen> {
         let mut failure: Option<NotOpen> = None;
         for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
             let opened = match self.at(address, to, Some(self.tls)).await {
@@ -210,14 +210,19 @@ impl<'c> Open<'c> {
         Err(failure.unwrap_or_else(none))
     }
 
+    /// Who hears how far it comes.
+    pub(super) const fn told(&self) -> Told<'c> {
+        Told { step: self.step, clock: self.clock }
+    }
+
     /// Connects to one address, and goes on until mail can be sent.
     async fn at(
         &self,
         address: SocketAddr,
-        to: &DeliverTo,
+        to: &Endpoint,
         tls: Option<&Tls>,
     ) -> Result<Connection<'c>, NotAt> {
-        let told = Told { step: self.step, clock: self.clock };
+        let told = self.told();
         told.connecting(address);
         let stream = self.stream(address).await.map_err(NotAt::Other)?;
         told.connected();
@@ -262,7 +267,7 @@ impl<'c> Open<'c> {
         }
     }
 
-    fn dialogue(&self, to: &DeliverTo, tls: bool, stream: Stream) -> Result<Dialogue<'c>, NotAt> {
+    fn dialogue(&self, to: &Endpoint, tls: bool, stream: Stream) -> Result<Dialogue<'c>, NotAt> {
         let hostname = Text::new(self.hostname.as_bytes()).ok_or_else(|| {
             let why = format!("{:?} cannot be said in EHLO", self.hostname);
             NotAt::Other(NotOpen::new(Failed::Absent, why))
@@ -281,7 +286,7 @@ impl<'c> Open<'c> {
         Ok(Dialogue::new(config, link, clock, input, output))
     }
 
-    async fn addresses(&self, to: &DeliverTo) -> Result<Vec<SocketAddr>, NotOpen> {
+    async fn addresses(&self, to: &Endpoint) -> Result<Vec<SocketAddr>, NotOpen> {
         let name = match &to.host {
             Host::Address(address) => return Ok(vec![(*address, to.port).into()]),
             Host::Name(name) => name.as_str(),

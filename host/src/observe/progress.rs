@@ -63,6 +63,12 @@ pub enum Phase {
     FinalReply,
     /// The host is asked whether it takes mail of the domain at all.
     Probe,
+    /// A Maildir is being opened.
+    Folder,
+    /// A message is being written into one.
+    Writing,
+    /// It is to become durable there.
+    Syncing,
     /// The next message, or the end.
     Idle,
     /// QUIT is to be answered.
@@ -81,6 +87,9 @@ impl fmt::Display for Phase {
             Self::Content => "sending the content",
             Self::FinalReply => "waiting for its final reply",
             Self::Probe => "asking whether it takes mail for the domain",
+            Self::Folder => "opening its folder",
+            Self::Writing => "writing the message",
+            Self::Syncing => "waiting for the disk",
             Self::Idle => "between two messages",
             Self::Quit => "taking leave",
         })

@@ -21,9 +21,9 @@ impl EtrnNames {
         let mut names: HashMap<Box<str>, Vec<usize>> = HashMap::new();
         let mut reversed = Vec::new();
         for (index, (domain, hold)) in config.hold.iter().enumerate() {
-            let host = hold.deliver_to.host.to_string();
+            let host = hold.deliver_to.endpoint().map(|endpoint| endpoint.host.to_string());
             let more = hold.etrn_names.iter().map(DomainName::as_str);
-            for name in [domain.as_str(), &host].into_iter().chain(more) {
+            for name in [domain.as_str()].into_iter().chain(host.as_deref()).chain(more) {
                 let indices = names.entry(name.into()).or_default();
                 if indices.last() != Some(&index) {
                     indices.push(index);

@@ -3,6 +3,7 @@
 mod delivery;
 mod settling;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_core::ladder;
@@ -19,7 +20,7 @@ use super::hosts::Plan;
 use super::verdict::Course;
 use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
-use crate::deliver::{Connection, Failed, NotOpen, Open, Probe};
+use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
 use crate::observe::progress::Step;
 use crate::policy::Policy;
@@ -220,7 +221,7 @@ impl<S: Spool> Work<'_, S> {
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {
             biased;
-            opened = open.connect(self.host) => opened,
+            opened = open.destination(self.host, self.policy) => opened,
             _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::Untried, End::Done)),
         };
         let mut connection = match opened {
@@ -230,7 +231,7 @@ impl<S: Spool> Work<'_, S> {
         // Opening may have taken minutes. A lease that has lapsed is no right to send.
         engine.spool.renew(self.turn, LEASE).await?;
         let _connected = Connected::new(self.shared, self.host);
-        self.reached(connection.address().ip(), connection.takes_utf8()).await?;
+        self.reached(connection.address(), connection.takes_utf8()).await?;
         let mut course = Course::default();
         if (self.turn.suspended || self.shared.is_in_question(domain))
             && let Some(finish) = self.ask(&mut connection, &mut course).await?
@@ -257,7 +258,7 @@ impl<S: Spool> Work<'_, S> {
     /// the turn ends with where it does not.
     async fn ask(
         &mut self,
-        connection: &mut Connection<'_>,
+        connection: &mut Destination<'_>,
         course: &mut Course,
     ) -> Result<Option<Finish>, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
@@ -290,9 +291,11 @@ impl<S: Spool> Work<'_, S> {
     }
 
     /// The host talks to us: after a time when it did not, everything that waits for it goes now.
-    async fn reached(&self, address: std::net::IpAddr, utf8: bool) -> Result<(), Error> {
+    async fn reached(&self, address: Option<IpAddr>, utf8: bool) -> Result<(), Error> {
         let engine = &self.shared.engine;
-        engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
+        if let Some(address) = address {
+            engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
+        }
         engine.capabilities.note_smtputf8(self.host, utf8);
         let put_off = self.shared.hosts().reached(self.host);
         // This one is not put off any more; a release would undo what this turn puts off.

@@ -4,6 +4,7 @@ mod delivery;
 mod doubt;
 mod failing;
 mod fault;
+mod maildir;
 mod many;
 mod moved;
 mod odd_spool;
@@ -70,7 +71,7 @@ struct Server {
     progress: Progress,
     stop: watch::Sender<bool>,
     engine: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a server begins with that holds mail for `domains`, each with the rest of its table.
@@ -79,7 +80,11 @@ fn terms(domains: &[(&str, String)]) -> Terms {
     for (domain, rest) in domains {
         text += &format!("[hold.\"{domain}\"]\nrecipients = \"any\"\n{rest}\n");
     }
-    let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+    terms_of(&text)
+}
+
+fn terms_of(text: &str) -> Terms {
+    let config = Config::parse(Path::new("test.toml"), text).expect("a good configuration");
     Terms::new(config, None)
 }
 
@@ -93,22 +98,26 @@ impl Server {
 
     /// The same, with nothing delivered before it runs.
     fn new(domains: &[(&str, String)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::on(tempfile::tempdir().expect("a folder"), terms(domains))
+    }
+
+    /// One whose spool is in `folder`.
+    fn on(folder: TempDir, terms: Terms) -> Self {
         let clock = Clock::manual(NOW);
         let (spool, _) = LogSpool::open(folder.path(), Options::default(), clock.clone())
-            .expect("an empty folder is an empty spool");
+            .expect("a spool, or an empty folder");
         Self {
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             capabilities: Arc::new(Capabilities::new(clock.clone())),
             spool: Arc::new(spool),
-            terms: watch::Sender::new(terms(domains)),
+            terms: watch::Sender::new(terms),
             own: Token::new().expect("random numbers"),
             clock,
             triggers: Triggers::default(),
             progress: Progress::default(),
             stop: watch::Sender::new(false),
             engine: None,
-            _folder: folder,
+            folder,
         }
     }
 

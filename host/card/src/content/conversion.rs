@@ -10,7 +10,7 @@ use postern_card::settings::{
 };
 
 use postern_config::{
-    Config, DeliverTo, Device, DeviceAddress, DomainName, Faults, Hold, Host, Listener, Problem,
+    Config, Device, DeviceAddress, DomainName, Endpoint, Faults, Hold, Host, Listener, Problem,
     Protocol, Recipients, Setting, Written,
 };
 
@@ -47,6 +47,7 @@ pub(super) struct Converted {
 struct First<'c> {
     domain: &'c DomainName,
     hold: &'c Hold,
+    next_hop: &'c Endpoint,
 }
 
 /// The texts that the settings borrow.
@@ -75,7 +76,12 @@ impl<'c> Conversion<'c> {
             self.refuse("hold", "is required: a device without a domain takes no mail");
             return Err(self.faults.into_problems());
         };
-        let first = First { domain, hold };
+        let Some(next_hop) = hold.deliver_to.endpoint() else {
+            let key = format!("hold.\"{domain}\".deliver_to");
+            self.refuse(&key, "a device has no Maildir: write \"host:port\"");
+            return Err(self.faults.into_problems());
+        };
+        let first = First { domain, hold, next_hop };
         self.refuse_differing_holds(first);
         self.refuse_too_many_domains();
         self.refuse_other_listeners();
@@ -107,7 +113,7 @@ impl<'c> Conversion<'c> {
         let time_server = self.device.time_server.clone();
         Texts {
             postmaster: postmaster.unwrap_or_else(|| format!("postmaster@{}", first.domain)),
-            next_hop: self.host(&first.key("deliver_to"), &first.hold.deliver_to.host),
+            next_hop: self.host(&first.key("deliver_to"), &first.next_hop.host),
             holder: etrn.map(|host| self.host("wakeup.etrn", host)),
             failed_to: failed_to.unwrap_or_default(),
             time_server: time_server
@@ -126,7 +132,7 @@ impl<'c> Conversion<'c> {
             domains: self.domains(),
             any_recipient: first.hold.recipients == Recipients::Any,
             postmaster: &texts.postmaster,
-            next_hop: next_hop(&first.hold.deliver_to, &texts.next_hop),
+            next_hop: next_hop(first.next_hop, &texts.next_hop),
             etrn_from: self.etrn_from(first),
             etrn_names: self.etrn_names(),
             retry_every_s: self.retry_every_s(first),
@@ -274,7 +280,7 @@ impl First<'_> {
 
 const IPV4_ONLY: &str = "a device speaks IPv4 only";
 
-fn next_hop<'t>(to: &DeliverTo, host: &'t str) -> NextHop<'t> {
+fn next_hop<'t>(to: &Endpoint, host: &'t str) -> NextHop<'t> {
     let protocol = match to.protocol {
         Protocol::Smtp => CardProtocol::Smtp,
         Protocol::Lmtp => CardProtocol::Lmtp,

@@ -242,6 +242,18 @@ fn a_device_has_its_place_in_the_network() {
 }
 
 #[test]
+fn a_device_has_no_maildir() {
+    let source = SOUND.replace("lmtp://192.0.2.25:24", "maildir:/srv/mail");
+    let line = SOUND.lines().position(|line| line.starts_with("deliver_to")).expect("it is there");
+    let expected = format!(
+        "{FILE}:{}: hold.\"client.example\".deliver_to: a device has no Maildir: write \
+         \"host:port\"",
+        line + 1
+    );
+    assert_eq!(problems(&source), [expected]);
+}
+
+#[test]
 fn a_device_without_domain_name_or_release_is_none() {
     let found = problems("[device]\n");
     let expected = "postern.toml: hold: is required: a device without a domain takes no mail";

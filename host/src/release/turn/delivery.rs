@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::settling::{Trouble, UNSETTLED, settle_all};
 use super::{End, Finish, LEASE, Work, suspended};
-use crate::deliver::{Connection, Loss, Probe, Sent};
+use crate::deliver::{Destination, Loss, Probe, Sent};
 use crate::release::fate::{Outcome, next_try_of_domain, outcome};
 use crate::release::verdict::{Course, Then, Whole};
 
@@ -26,7 +26,7 @@ const ONCE_MORE: Duration = Duration::from_secs(60);
 
 pub(super) struct Delivery<'t, S> {
     work: Work<'t, S>,
-    connection: Connection<'t>,
+    connection: Destination<'t>,
     claims: VecDeque<Claim>,
     course: Course,
     /// Messages that were refused while it is open whether that is the host's fault: as long as
@@ -51,7 +51,7 @@ enum Go {
 }
 
 impl<'t, S: Spool> Delivery<'t, S> {
-    pub(super) fn new(work: Work<'t, S>, connection: Connection<'t>, course: Course) -> Self {
+    pub(super) fn new(work: Work<'t, S>, connection: Destination<'t>, course: Course) -> Self {
         Self {
             work,
             connection,

@@ -1,0 +1,91 @@
+//! What a turn delivers to, once it is open: a host, or a Maildir.
+
+use std::net::IpAddr;
+
+use postern_spool::{Claim, Domain, Spool};
+
+use super::connection::{Connection, NotOpen, Open, Probe};
+use super::maildir::Maildir;
+use super::transfer::Sent;
+use crate::config::DeliverTo;
+use crate::policy::Policy;
+
+/// Something open that takes messages.
+pub enum Destination<'c> {
+    /// A connection to a host.
+    Host(Box<Connection<'c>>),
+    /// A folder.
+    Maildir(Maildir<'c>),
+}
+
+impl<'c> Open<'c> {
+    /// Opens `to`, where the mail that `policy` holds for goes.
+    ///
+    /// # Errors
+    /// Why nothing can be delivered there.
+    pub async fn destination(
+        &self,
+        to: &'c DeliverTo,
+        policy: &'c Policy,
+    ) -> Result<Destination<'c>, NotOpen> {
+        match to {
+            DeliverTo::Host(endpoint) => {
+                let connected = self.connect(endpoint).await;
+                connected.map(|connection| Destination::Host(Box::new(connection)))
+            }
+            DeliverTo::Maildir(path) => {
+                let opened = Maildir::open(path, policy, self.told()).await;
+                opened.map(Destination::Maildir)
+            }
+        }
+    }
+}
+
+impl Destination<'_> {
+    /// Whether what is sent is encrypted on its way.
+    pub const fn is_secure(&self) -> bool {
+        match self {
+            Self::Host(connection) => connection.is_secure(),
+            Self::Maildir(_) => false,
+        }
+    }
+
+    /// Where it is in the network.
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Host(connection) => Some(connection.address().ip()),
+            Self::Maildir(_) => None,
+        }
+    }
+
+    /// Whether it takes internationalized mail (RFC 6531).
+    pub const fn takes_utf8(&self) -> bool {
+        match self {
+            Self::Host(connection) => connection.takes_utf8(),
+            Self::Maildir(_) => true,
+        }
+    }
+
+    /// Asks whether it takes mail for `domain` at all. A Maildir that is open does.
+    pub async fn probe(&mut self, domain: &Domain) -> Probe {
+        match self {
+            Self::Host(connection) => connection.probe(domain).await,
+            Self::Maildir(_) => Probe::Takes,
+        }
+    }
+
+    /// Delivers a message to those recipients of its claim that wait; see [`Connection::send`].
+    pub async fn send<S: Spool>(&mut self, claim: &Claim, next: Option<&Claim>, spool: &S) -> Sent {
+        match self {
+            Self::Host(connection) => connection.send(claim, next, spool).await,
+            Self::Maildir(maildir) => maildir.send(claim, spool).await,
+        }
+    }
+
+    /// Takes leave.
+    pub async fn quit(self) {
+        if let Self::Host(connection) = self {
+            connection.quit().await;
+        }
+    }
+}
