@@ -47,6 +47,7 @@ mod status;
 mod storage;
 mod time_of_day;
 mod transfer;
+mod trial;
 mod update;
 mod watch;
 

@@ -1,7 +1,7 @@
 //! The whole application: its tasks, and what they share.
 
 use embassy_futures::join::{join, join_array, join3, join4};
-use embassy_futures::select::{Either, Either4, select, select4};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
@@ -13,7 +13,6 @@ use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use core::cell::{Cell, RefCell};
-use core::future::pending;
 use core::pin::pin;
 
 use crate::board::{Board, label};
@@ -36,6 +35,7 @@ use crate::spare::Refusal;
 use crate::status::{CardCondition, Condition};
 use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
+use crate::trial::Trial;
 use crate::watch::{Health, watch};
 use crate::{channel, notice, sntp, spare, update};
 
@@ -54,6 +54,14 @@ const ETRN_EVERY_MS: u64 = 60_000;
 
 /// The name of a device that has no card.
 const NAMELESS: &str = "postern.invalid";
+
+/// What is known of this boot.
+struct Boot {
+    started: Instant,
+    /// How many calls of the card have ended.
+    calls: Cell<u32>,
+    trial: Trial,
+}
 
 /// Runs a device until it has to be reset.
 ///
@@ -82,23 +90,29 @@ where
     let label = label::<B>();
     info!("Postern {=str} on {=str}", label.version(), label.board());
     let (last, started) = (board.last_reset(), Instant::now());
-    let calls = Cell::new(0);
-    let storage = Storage::shared(Guarded::new(card, &calls));
-    let mounted = {
-        // A card that is busy with its own blocks may take minutes for what it usually does in one
-        // second.
-        let mounted = pin!(begin(&storage, &mut memory.settings, last.post_mortem, label));
-        match select(mounted, watch(board, started, &Cell::new(false), &|| Condition::STARTING))
-            .await
-        {
-            Either::First(mounted) => mounted,
-            Either::Second(never) => never,
+    let trial = Trial::begin(board.firmware_slot(), started);
+    let boot = Boot { started, calls: Cell::new(0), trial };
+    let storage = Storage::shared(Guarded::new(card, &boot.calls));
+    let life = pin!(async {
+        let mounted = {
+            // A card that is busy with its own blocks may take minutes for what it usually does in
+            // one second.
+            let mounted = pin!(begin(&storage, &mut memory.settings, last.post_mortem, label));
+            let watch = watch(board, started, &boot.trial, &|| Condition::STARTING);
+            match select(mounted, watch).await {
+                Either::First(mounted) => mounted,
+                Either::Second(never) => never,
+            }
+        };
+        match mounted {
+            Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
+            Ok(()) => with_card(driver, &storage, &boot, board, memory, start).await,
+            Err(fault) => without_card(driver, &storage, fault, &boot, board, memory, start).await,
         }
-    };
-    let ended = match mounted {
-        Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
-        Ok(()) => with_card(driver, &storage, &calls, board, started, memory, start).await,
-        Err(fault) => without_card(driver, &storage, fault, board, started, memory, start).await,
+    });
+    let ended = match select(life, boot.trial.failed()).await {
+        Either::First(ended) => ended,
+        Either::Second(()) => Ended::TrialFailed,
     };
     last.survivor.ending(ended);
     ended
@@ -158,9 +172,8 @@ async fn with_card<
 >(
     driver: D,
     storage: &SharedStorage<C>,
-    calls: &Cell<u32>,
+    boot: &Boot,
     board: &mut B,
-    started: Instant,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended
@@ -178,8 +191,6 @@ where
     let seed = shared.random.u64();
     let frames: &Cell<u32> = frames;
     let driver = Counted::new(driver, frames);
-    let is_on_trial = board.firmware_slot().is_some_and(|slot| slot.is_on_trial());
-    let is_proven = Cell::new(false);
     let (net, runner) = net::start(driver, &settings.address, seed, stack);
     start(runner);
     let mut owners = DatagramOwners::new();
@@ -195,20 +206,20 @@ where
     let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
     let outgoing = pin!(outgoing.run());
     let time = pin!(sntp::run(&shared, net, &datagrams));
-    let health = Health::new(calls);
+    let health = Health::new(&boot.calls);
     let look = || Condition {
         card: shared.condition(),
         network: Some(net.network()),
         is_healthy: health.look(storage),
     };
-    let rest = join3(say_address(net), time, watch(board, started, &is_proven, &look));
+    let proof = boot.trial.prove::<_, B>(storage, net);
+    let watch = watch(board, boot.started, &boot.trial, &look);
+    let rest = join4(say_address(net), time, proof, watch);
     let tasks = join4(sessions, join(one, two), outgoing, rest);
     let failed = card_failed(&shared);
-    let trial = trial_failed::<_, B>(is_on_trial, &is_proven, storage, net);
     let deaf = until_deaf(frames, net, &datagrams, &settings);
-    match select4(tasks, failed, trial, deaf).await {
-        Either4::Third(()) => Ended::TrialFailed,
-        Either4::Fourth(()) => Ended::Deaf,
+    match select3(tasks, failed, deaf).await {
+        Either3::Third(()) => Ended::Deaf,
         _ => Ended::CardFailed,
     }
 }
@@ -217,22 +228,6 @@ where
 async fn card_failed<C: Card>(shared: &Shared<'_, C>) {
     shared.broken.wait().await;
     Timer::after_secs(GRACE_S).await;
-}
-
-/// Returns if this program is on trial, and does not prove itself in time.
-async fn trial_failed<C: Card, B: Board>(
-    is_on_trial: bool,
-    is_proven: &Cell<bool>,
-    storage: &SharedStorage<C>,
-    net: Net<'_>,
-) {
-    if is_on_trial {
-        if !update::prove::<_, B>(storage, net).await {
-            return;
-        }
-        is_proven.set(true);
-    }
-    pending().await
 }
 
 /// Refuses all clients until there is a card that can be mounted, or one that can't be used was
@@ -250,15 +245,15 @@ async fn without_card<
     driver: D,
     storage: &SharedStorage<C>,
     fault: Fault<C::Error>,
+    boot: &Boot,
     board: &mut B,
-    started: Instant,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
 ) -> Ended {
     let Memory { settings, stack, channels, frames, .. } = memory;
     let condition = Cell::new(CardCondition::Starting);
     let refuse =
-        refuse(Counted::new(driver, frames), &condition, board, started, stack, channels, start);
+        refuse(Counted::new(driver, frames), &condition, boot, board, stack, channels, start);
     match select(find(storage, settings, fault, &condition), refuse).await {
         Either::First(ended) => ended,
         Either::Second(never) => never,
@@ -303,8 +298,8 @@ async fn refuse<
 >(
     driver: Counted<'m, D>,
     condition: &Cell<CardCondition>,
+    boot: &Boot,
     board: &mut B,
-    started: Instant,
     stack: &'m mut net::Resources<SOCKETS>,
     channels: &'m mut [ChannelMemory<WINDOW>; CHANNELS],
     start: impl FnOnce(Runner<'m, D>),
@@ -320,9 +315,8 @@ async fn refuse<
     });
     let look =
         || Condition { card: condition.get(), network: Some(net.network()), is_healthy: true };
-    join3(join_array(channels), say_address(net), watch(board, started, &Cell::new(false), &look))
-        .await
-        .1
+    let watch = watch(board, boot.started, &boot.trial, &look);
+    join3(join_array(channels), say_address(net), watch).await.1
 }
 
 async fn share<'s, C: Card, B: Board>(

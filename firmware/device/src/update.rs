@@ -1,21 +1,13 @@
 //! New firmware from the card: put where the board starts it once, to be tried.
 //!
-//! A firmware on trial is confirmed once the card was mounted and the network is up. Until then
-//! each reset brings back the one before; that one tries again, [`TRIES_MAX`] times in all, and
-//! then leaves the image alone.
+//! Until a firmware on trial is confirmed each reset brings back the one before; that one tries
+//! again, [`TRIES_MAX`] times in all, and then leaves the image alone.
 
-use embassy_futures::select::{Either, select};
-use embassy_time::Timer;
 use postern_card::{Card, Fault, IMAGE_PIECE, Image, TRIES_MAX};
 
 use crate::board::{Board, SlotFault, label};
 use crate::log::{info, warning};
-use crate::net::Net;
 use crate::storage::{SharedStorage, Storage};
-
-/// Seconds in which a firmware on trial must reach the network: a router that starts with the
-/// device, after a power cut, has some minutes.
-const TRIAL_S: u64 = 600;
 
 /// Why firmware on the card was not made ready.
 enum Unfit<E> {
@@ -144,21 +136,4 @@ fn report<E>(unfit: &Unfit<E>) {
         Unfit::Failed => warning!("the firmware on the card failed, and is not tried again"),
         Unfit::Slot => warning!("the firmware on the card can't be written"),
     }
-}
-
-/// The end of a trial: returns once the network is up and the card knows that this firmware works,
-/// and false if that takes too long.
-pub(crate) async fn prove<C: Card, B: Board>(storage: &SharedStorage<C>, net: Net<'_>) -> bool {
-    if let Either::Second(()) = select(net.up(), Timer::after_secs(TRIAL_S)).await {
-        warning!("this firmware did not reach the network: the one before is started");
-        return false;
-    }
-    let store = &mut storage.lock().await.store;
-    if let Ok(Some(image)) = store.image().await
-        && image.label == *label::<B>()
-    {
-        // What can't be noted costs a later device of the same board one try.
-        let _ = store.forget_image_tries(&image).await;
-    }
-    true
 }

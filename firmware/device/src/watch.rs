@@ -5,10 +5,11 @@ use core::cell::Cell;
 use embassy_time::{Instant, Timer};
 use postern_card::Card;
 
-use crate::board::{Board, FirmwareSlot, SlotFault};
+use crate::board::Board;
 use crate::log::{info, warning};
 use crate::status::{Condition, SLOT_MS};
 use crate::storage::SharedStorage;
+use crate::trial::Trial;
 
 /// Slots between two feeds of the watchdog: a second.
 const FEED_SLOTS: u64 = 1000 / SLOT_MS;
@@ -54,12 +55,12 @@ impl<'h> Health<'h> {
 }
 
 /// Feeds the watchdog each second for as long as `look` finds all healthy, notes for the
-/// post-mortem how long that was since `started`, and shows what it finds. Once firmware on trial
-/// `is_proven`, it is confirmed.
+/// post-mortem how long that was since `started`, and shows what it finds. Once firmware on
+/// `trial` is proven, it is confirmed.
 pub(crate) async fn watch<B: Board>(
     board: &mut B,
     started: Instant,
-    is_proven: &Cell<bool>,
+    trial: &Trial,
     look: &dyn Fn() -> Condition,
 ) -> ! {
     let survivor = board.last_reset().survivor;
@@ -85,20 +86,10 @@ pub(crate) async fn watch<B: Board>(
                 warning!("nobody gets the card any more: the watchdog is not fed");
             }
             was_healthy = condition.is_healthy;
-            if is_proven.take() {
-                confirm(board);
-            }
+            trial.confirm(board);
         }
         let next = feed_at.min(status.next_change(slot));
         Timer::at(Instant::from_millis(next * SLOT_MS)).await;
-    }
-}
-
-fn confirm<B: Board>(board: &mut B) {
-    match board.firmware_slot().map(FirmwareSlot::confirm) {
-        None => {}
-        Some(Ok(())) => info!("this firmware is confirmed"),
-        Some(Err(SlotFault)) => warning!("this firmware can't be confirmed"),
     }
 }
 
@@ -117,6 +108,7 @@ mod tests {
     use crate::reset::{Cause, LastReset, Survivor};
     use crate::status::{CardCondition, Condition, Status};
     use crate::storage::Storage;
+    use crate::trial::Trial;
     use crate::{Board, test_clock};
 
     /// A board that notes when it was fed, and the status that it showed last.
@@ -186,8 +178,8 @@ mod tests {
                 network: None,
                 is_healthy: health.look(&storage),
             };
-            let is_proven = Cell::new(false);
-            let mut watch = pin!(watch(&mut board, Instant::MIN, &is_proven, &look));
+            let trial = Trial::none();
+            let mut watch = pin!(watch(&mut board, Instant::MIN, &trial, &look));
             let mut context = Context::from_waker(Waker::noop());
             for second in 0..seconds {
                 each_second(second, &calls);

@@ -35,6 +35,8 @@ struct Flash {
     operations: u64,
     /// The operation that fails.
     failing: Option<u64>,
+    /// Whether what starts firmware can't be told that one is to stay.
+    confirms_nothing: bool,
 }
 
 impl Flash {
@@ -130,6 +132,9 @@ impl<const IS_NEW: bool> FirmwareSlot for Half<IS_NEW> {
 
     fn confirm(&mut self) -> Result<(), SlotFault> {
         let mut flash = self.flash.borrow_mut();
+        if flash.confirms_nothing {
+            return Err(SlotFault);
+        }
         flash.is_on_trial = false;
         flash.confirmed += 1;
         Ok(())
@@ -291,6 +296,55 @@ fn firmware_that_does_not_reach_the_network_gives_up() {
         let trial = bench.start_new(Duration::from_secs(3_600));
         assert_eq!(embassy_futures::join::join(trial, late).await.0, None);
         assert_eq!((bench.flash.borrow().confirmed, tries(&bench.world.card)), (1, 0));
+    });
+}
+
+/// Without a card it serves nobody; and the one before may be able to use it.
+#[test]
+fn firmware_that_cannot_use_the_card_gives_up() {
+    let breaks: [(&str, fn(&World)); 3] = [
+        ("it finds none", |world| world.card.pull_out(true)),
+        ("it hangs", |world| world.hangs.set(true)),
+        ("it is too slow to be mounted", |world| world.slow_us.set(20_000_000)),
+    ];
+    for (name, breaks) in breaks {
+        let card = card(&settings());
+        put(&card, NEW);
+        let bench = Bench::new(card.copy());
+        bench.world.run(async {
+            assert_eq!(bench.start_old().await, Some(Ended::NewFirmware));
+            breaks(&bench.world);
+            let started = Instant::now();
+            let ended = bench.start_new(Duration::from_secs(3_600)).await;
+            assert_eq!(ended, Some(Ended::TrialFailed), "{name}");
+            let took = started.elapsed().as_secs();
+            assert!((600..602).contains(&took), "{name}: {took} s");
+            assert_eq!((bench.flash.borrow().confirmed, tries(&card_of(&bench))), (0, 1), "{name}");
+        });
+    }
+}
+
+/// A card that works, as it was left.
+fn card_of(bench: &Bench) -> SimCard {
+    bench.world.card.pull_out(false);
+    bench.world.card.copy()
+}
+
+/// Its tries are forgotten only behind that: else it would be tried for ever.
+#[test]
+fn firmware_that_cannot_be_confirmed_gives_up() {
+    let card = card(&settings());
+    put(&card, NEW);
+    let bench = Bench::new(card.copy());
+    bench.flash.borrow_mut().confirms_nothing = true;
+    bench.world.run(async {
+        for number in 1..=3 {
+            assert_eq!(bench.start_old().await, Some(Ended::NewFirmware));
+            let ended = bench.start_new(Duration::from_secs(3_600)).await;
+            assert_eq!(ended, Some(Ended::TrialFailed));
+            assert_eq!(tries(&bench.world.card), number);
+        }
+        assert_eq!(bench.start_old().await, None);
     });
 }
 

@@ -104,7 +104,7 @@ fn why(ended: Ended) -> &'static str {
         Ended::CardUseless => "the card could not be used",
         Ended::Deaf => "the network heard nothing",
         Ended::NewFirmware => "new firmware",
-        Ended::TrialFailed => "new firmware did not reach the network",
+        Ended::TrialFailed => "new firmware did not prove itself",
     }
 }
 
