@@ -57,7 +57,8 @@ pub enum Ended {
     CardFailed = 1,
     /// There was no valid card at boot, and now there is one.
     CardFound,
-    /// There is a card, but not one of ours, or a damaged one; it is tried again, or another.
+    /// There is a card, but not one of ours, or a damaged one, or it hangs; it is tried again, or
+    /// another.
     CardUseless,
     /// The network's driver hears nothing any more.
     Deaf,

@@ -20,7 +20,7 @@ use crate::channel::{Channels, Count};
 use crate::counted::Counted;
 use crate::deaf::until_deaf;
 use crate::fresh::Fresh;
-use crate::guarded::Guarded;
+use crate::guarded::{Guarded, GuardedFault};
 use crate::limiter::Limiter;
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
@@ -230,8 +230,8 @@ async fn card_failed<C: Card>(shared: &Shared<'_, C>) {
     Timer::after_secs(GRACE_S).await;
 }
 
-/// Refuses all clients until there is a card that can be mounted, or one that can't be used was
-/// there for a while.
+/// Refuses all clients until there is a card that can be mounted, or one that can't be used, or has
+/// hung, was there for a while.
 async fn without_card<
     'm,
     D: Driver,
@@ -243,8 +243,8 @@ async fn without_card<
     const UNACKNOWLEDGED: usize,
 >(
     driver: D,
-    storage: &SharedStorage<C>,
-    fault: Fault<C::Error>,
+    storage: &SharedStorage<Guarded<'_, C>>,
+    fault: Fault<GuardedFault<C::Error>>,
     boot: &Boot,
     board: &mut B,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
@@ -261,28 +261,31 @@ async fn without_card<
 }
 
 /// After `fault`: returns once a card can be mounted, or after a while if there is one that can't
-/// be used.
+/// be used. One that has hung counts as such: its driver was left in the middle of a call, which
+/// only a reset ends.
 async fn find<C: Card>(
-    storage: &SharedStorage<C>,
+    storage: &SharedStorage<Guarded<'_, C>>,
     octets: &mut [u8; SETTINGS_MAX],
-    fault: Fault<C::Error>,
+    fault: Fault<GuardedFault<C::Error>>,
     condition: &Cell<CardCondition>,
 ) -> Ended {
     let mut fault = fault;
     report(&fault);
     condition.set(CardCondition::None);
-    while let Fault::Card(_) = fault {
+    while let Fault::Card(GuardedFault::Card(_)) = fault {
         Timer::after_secs(LOOK_S).await;
         match mount(storage, octets).await {
             Ok(()) => return Ended::CardFound,
-            Err(Fault::Card(_)) => {}
+            Err(Fault::Card(GuardedFault::Card(_))) => {}
             Err(other) => {
                 report(&other);
                 fault = other;
             }
         }
     }
-    condition.set(CardCondition::Useless);
+    if !matches!(fault, Fault::Card(_)) {
+        condition.set(CardCondition::Useless);
+    }
     Timer::after_secs(AGAIN_S).await;
     Ended::CardUseless
 }

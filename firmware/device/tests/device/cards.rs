@@ -48,6 +48,27 @@ fn without_a_card_clients_hear_so_until_there_is_one() {
     });
 }
 
+/// Its driver was left in the middle of a call, and the whole of a boot is tried again: whoever is
+/// away can't cut the power.
+#[test]
+fn a_card_that_hangs_while_it_is_mounted_costs_five_minutes() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    lease(&world);
+    world.hangs.set(true);
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(60).await;
+        is_down(&world).await;
+        world.hangs.set(false);
+        assert_eq!(world.ended().await, Ended::CardUseless);
+        let seconds = Instant::now().as_secs();
+        assert!((330..340).contains(&seconds), "{seconds} s");
+        world.restart();
+        Timer::after_secs(1).await;
+        Talk::greeted(&world).await;
+    });
+}
+
 #[test]
 fn the_watchdog_is_fed_while_a_slow_card_is_mounted() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
