@@ -105,6 +105,15 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             here.copy_from_slice(text);
             room = rest;
         }
+        self.settings_in(octets)
+    }
+
+    /// The settings in octets that [`Store::settings`] has read.
+    pub fn settings_in<'o>(
+        &self,
+        octets: &'o [u8; SETTINGS_MAX],
+    ) -> Result<Settings<'o>, Fault<C::Error>> {
+        let block = text::SETTINGS_FROM;
         let settings = octets.get(..usize::from(self.text.settings_octets));
         Settings::decode(settings.ok_or(Fault::Damaged { block })?).map_err(|fault| match fault {
             SettingsFault::Damaged => Fault::Damaged { block },

@@ -105,8 +105,8 @@ where
             }
         };
         match mounted {
-            Ok(()) if update::install(&storage, board).await => Ended::NewFirmware,
-            Ok(()) => with_card(driver, &storage, &boot, board, memory, start).await,
+            Ok(_) if update::install(&storage, board).await => Ended::NewFirmware,
+            Ok(crash) => with_card(driver, &storage, &boot, crash, board, memory, start).await,
             Err(fault) => without_card(driver, &storage, fault, &boot, board, memory, start).await,
         }
     });
@@ -118,13 +118,15 @@ where
     ended
 }
 
-/// Waits a while if the device has crashed, mounts the card, and notes there what reset the device.
+/// Waits a while if the device has crashed, mounts the card, notes there what reset the device, and
+/// returns the last crash that is to be told. What the card is asked for before the tasks run is
+/// asked here: it may take its time.
 async fn begin<C: Card>(
     storage: &SharedStorage<C>,
     octets: &mut [u8; SETTINGS_MAX],
     mut past: PostMortem,
     label: &Label,
-) -> Result<(), Fault<C::Error>> {
+) -> Result<Option<PostMortem>, Fault<C::Error>> {
     if past.crashes > 0 {
         warning!(
             "crashes in a row: {=u32}, the last one after {=u32} s",
@@ -136,10 +138,12 @@ async fn begin<C: Card>(
     mount(storage, octets).await?;
     past.set_program(label.version(), label.board());
     past.set_aside = past.strikes >= STRIKES;
-    if storage.lock().await.store.write_post_mortem(&past).await.is_err() {
+    let store = &mut storage.lock().await.store;
+    if store.write_post_mortem(&past).await.is_err() {
         warning!("the card does not take what is known of the last reset");
     }
-    Ok(())
+    // Without it, a crash is not told; the card fails with what comes next.
+    Ok(notice::find_crash(store).await.unwrap_or_default())
 }
 
 /// Mounts the card, on which there must be settings that can be read.
@@ -173,6 +177,7 @@ async fn with_card<
     driver: D,
     storage: &SharedStorage<C>,
     boot: &Boot,
+    crash: Option<PostMortem>,
     board: &mut B,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
@@ -182,11 +187,12 @@ where
 {
     let Memory { settings, stack, channels, spares, outgoing, datagrams, frames } = memory;
     let mut clients = [None; CHANNELS];
-    let settings = storage.lock().await.store.settings(settings).await;
+    // They were sound a moment ago.
+    let settings = storage.lock().await.store.settings_in(settings);
     let Ok(settings) = settings else { return Ended::CardFailed };
     let open = usize::from(settings.channels).min(CHANNELS);
     let occupancy = Occupancy::new(clients.get_mut(..open).unwrap_or_default());
-    let shared = share(&settings, storage, occupancy, board).await;
+    let shared = share(&settings, storage, occupancy, crash, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
     let seed = shared.random.u64();
     let frames: &Cell<u32> = frames;
@@ -202,9 +208,11 @@ where
     let [one, two] = spares;
     let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, is_open));
     let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
-    set_aside(&shared, &board.last_reset().post_mortem, &mut outgoing.piece).await;
-    let mut outgoing = Outgoing::new(&shared, net, &datagrams, outgoing);
-    let outgoing = pin!(outgoing.run());
+    let past = board.last_reset().post_mortem;
+    let outgoing = pin!(async {
+        set_aside(&shared, &past, &mut outgoing.piece).await;
+        Outgoing::new(&shared, net, &datagrams, outgoing).run().await
+    });
     let time = pin!(sntp::run(&shared, net, &datagrams));
     let health = Health::new(&boot.calls);
     let look = || Condition {
@@ -326,11 +334,10 @@ async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
     storage: &'s SharedStorage<C>,
     occupancy: Occupancy<'s>,
+    crash: Option<PostMortem>,
     board: &mut B,
 ) -> Shared<'s, C> {
-    let store = &mut storage.lock().await.store;
-    // Without it, a crash is not told; the card fails with what comes next.
-    let crash = notice::find_crash(store).await.unwrap_or_default();
+    let store = &storage.lock().await.store;
     let boot = store.boot();
     let hostname = Text::new(settings.hostname.as_bytes()).or(Text::new(NAMELESS.as_bytes()));
     let mut config = channel::config(hostname.expect("a constant, and printable"));

@@ -118,7 +118,9 @@ impl<C: Card> Shared<'_, C> {
         }
     }
 
-    /// Offers a message no more in this boot.
+    /// Offers a message no more in this boot. Where more than [`LISTED`] can't be recorded, the one
+    /// that was set aside first is offered again: who got it gets it once more with each run, until
+    /// the card has room for what becomes of it.
     pub(crate) fn set_aside(&self, id: MessageId) {
         let mut set_aside = self.set_aside.borrow_mut();
         if set_aside.is_full() {

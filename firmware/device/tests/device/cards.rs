@@ -72,8 +72,8 @@ fn a_card_that_hangs_while_it_is_mounted_costs_five_minutes() {
 #[test]
 fn the_watchdog_is_fed_while_a_slow_card_is_mounted() {
     let world = World::new(card(CARD_OCTETS, &settings()), 5);
-    // It is busy with its own blocks: a quarter of a second for each of ours.
-    world.slow_us.set(250_000);
+    // It is busy with its own blocks: three seconds for each of ours.
+    world.slow_us.set(3_000_000);
     world.switch_on();
     world.run(async {
         let mut client = Talk::connect(&world).await;
@@ -81,7 +81,7 @@ fn the_watchdog_is_fed_while_a_slow_card_is_mounted() {
             Timer::after_secs(1).await;
             client = Talk::connect(&world).await;
         }
-        assert!(Instant::now() > Instant::from_secs(8), "the boards' watchdogs wait 8 s");
+        assert!(Instant::now() > Instant::from_secs(60), "{}", Instant::now());
         Timer::after_secs(2).await;
         let longest = world.longest_unfed.get();
         assert!(longest <= Duration::from_secs(2), "{longest}");

@@ -138,6 +138,29 @@ fn a_message_that_can_t_even_be_set_aside_stops_no_other() {
     assert_eq!((held.len(), held[0].recipients[0].1), (1, State::Waiting));
 }
 
+/// All that it takes to set a message aside is behind the start of the watch: a card that is slow
+/// then must not cost a crash more.
+#[test]
+fn a_message_is_set_aside_on_a_slow_card_too() {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    world.switch_on();
+    let (hop, panic) = deadly();
+    world.run(async {
+        Timer::after_secs(1).await;
+        send(&world, JOE, 1).await;
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        for number in 1..=3 {
+            panic.wait().await;
+            world.slow_us.set(if number == 3 { 3_000_000 } else { 0 });
+            world.panic(CALL);
+        }
+        Timer::after_secs(3600).await;
+    });
+    let longest = world.longest_unfed.get();
+    assert!(longest <= Duration::from_secs(2), "{longest}");
+    assert!(contents::held(&world.card)[0].is_flagged);
+}
+
 /// Whether the device has mounted its card after the third panic.
 fn has_begun(world: &World) -> bool {
     contents::post_mortems(&world.card).last().is_some_and(|it| it.crashes == 3)
