@@ -158,16 +158,18 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         octets.ok_or(Fault::Damaged { block })
     }
 
-    /// Reads an image, and returns whether all of it is there as it was written. `at_each` is
-    /// called before each block.
+    /// Reads an image, and returns whether all of it is there as it was written. `goes_on` is asked
+    /// before each block: if it says no, what is behind that counts as not there.
     pub async fn is_image_whole(
         &mut self,
         image: &Image,
-        mut at_each: impl FnMut(),
+        goes_on: impl Fn() -> bool,
     ) -> Result<bool, Fault<C::Error>> {
         let mut digest = seal::digest();
         for index in 0..image.pieces() {
-            at_each();
+            if !goes_on() {
+                return Ok(false);
+            }
             match self.image_piece(image, index).await {
                 Ok(octets) => digest.update(octets),
                 Err(Fault::Damaged { .. }) => return Ok(false),
@@ -252,7 +254,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.forget_image_tries(&image).await?;
         self.write_pieces(&image, octets).await?;
         self.medium.flush().await?;
-        if !self.is_image_whole(&image, || {}).await? {
+        if !self.is_image_whole(&image, || true).await? {
             return Err(Fault::BadBlock { block: head + DATA_FROM });
         }
         image.write(self.medium.blank().await);
@@ -265,7 +267,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     async fn next_image(&mut self) -> Result<(u8, u32), Fault<C::Error>> {
         let Some(newest) = self.image().await? else { return Ok((0, 1)) };
         let number = newest.number.checked_add(1).ok_or(Fault::Full)?;
-        let is_whole = self.is_image_whole(&newest, || {}).await?;
+        let is_whole = self.is_image_whole(&newest, || true).await?;
         Ok((if is_whole { 1 - newest.region } else { newest.region }, number))
     }
 

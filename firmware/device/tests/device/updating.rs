@@ -37,6 +37,9 @@ struct Flash {
     failing: Option<u64>,
     /// Whether what starts firmware can't be told that one is to stay.
     confirms_nothing: bool,
+    /// When the board's watchdog was fed last, and the longest time in which it was not.
+    fed_at: Option<Instant>,
+    longest_unfed: Option<Duration>,
 }
 
 impl Flash {
@@ -59,6 +62,7 @@ struct Half<const IS_NEW: bool> {
 
 impl<const IS_NEW: bool> Half<IS_NEW> {
     fn new(flash: &Rc<RefCell<Flash>>) -> Self {
+        flash.borrow_mut().fed_at = Some(Instant::now());
         Self { flash: flash.clone(), last_reset: power_on() }
     }
 }
@@ -75,7 +79,11 @@ impl<const IS_NEW: bool> Board for Half<IS_NEW> {
         self.last_reset
     }
 
-    fn feed_watchdog(&mut self) {}
+    fn feed_watchdog(&mut self) {
+        let mut flash = self.flash.borrow_mut();
+        let unfed = flash.fed_at.replace(Instant::now()).map(|at| at.elapsed());
+        flash.longest_unfed = flash.longest_unfed.max(unfed);
+    }
 
     fn show(&mut self, _: Status, _: bool) {}
 
@@ -201,9 +209,13 @@ impl Bench {
 
     /// Starts the old firmware; returns why it ended, or none when it works.
     async fn start_old(&self) -> Option<Ended> {
+        self.start_old_for(Duration::from_secs(5)).await
+    }
+
+    async fn start_old_for(&self, patience: Duration) -> Option<Ended> {
         self.flash.borrow_mut().is_on_trial = false;
         self.world.switch_on_board(Half::<false>::new(&self.flash));
-        self.outcome(Duration::from_secs(5)).await
+        self.outcome(patience).await
     }
 
     /// Starts the new firmware on trial, and waits for `patience`.
@@ -406,4 +418,24 @@ fn a_card_that_fails_meanwhile_starts_nothing_that_was_not_noted() {
         assert!(!bench.flash.take_start() && !bench.world.card.fail_no_more());
         assert_eq!(bench.start_old().await, Some(Ended::NewFirmware));
     });
+}
+
+/// Neither the watchdog nor the mail waits for a card that takes its time.
+#[test]
+fn a_slow_card_is_waited_for_and_not_for_long() {
+    let card = card(&settings());
+    put(&card, NEW);
+    for (slow_us, wanted) in [(4_000_000, Some(Ended::NewFirmware)), (12_000_000, None)] {
+        let bench = Bench::new(card.copy());
+        bench.world.slow_us.set(slow_us);
+        bench.world.run(async {
+            assert_eq!(bench.start_old_for(Duration::from_secs(3_600)).await, wanted);
+            if wanted.is_none() {
+                assert!(!bench.flash.take_start() && tries(&bench.world.card) == 0);
+                Talk::greeted(&bench.world).await;
+            }
+        });
+        let longest = bench.flash.borrow().longest_unfed;
+        assert!(longest.is_some_and(|it| it <= Duration::from_secs(2)), "{longest:?}");
+    }
 }
