@@ -22,8 +22,9 @@ const EVERY_S: u64 = 6 * 3600;
 /// Seconds until the second question after an answer that jumps: the shortest that a client may
 /// leave between two (RFC 4330 §10).
 const CONFIRM_S: u64 = 16;
-/// Seconds after the first question in vain. Each further one doubles them, up to an hour: a server
-/// that says that it is asked too often (RFC 5905 §7.4) is asked less.
+/// Seconds after the first question in vain. Each further one doubles them, up to an hour, as do
+/// answers that do not agree: a server that says that it is asked too often (RFC 5905 §7.4) is
+/// asked less.
 const AGAIN_S: u64 = 60;
 const AGAIN_MAX_S: u64 = 3600;
 
@@ -36,21 +37,28 @@ pub(crate) async fn run<C: Card>(
     if shared.settings.time_server.is_empty() {
         pending::<()>().await;
     }
-    let mut again_s = AGAIN_S;
+    let (mut again, mut confirm) = (Growing(AGAIN_S), Growing(CONFIRM_S));
     loop {
         net.up().await;
         let pause_s = match ask(shared, net, datagrams).await {
             Some(unix_s) => {
-                again_s = AGAIN_S;
-                judge(shared, unix_s).await
+                again = Growing(AGAIN_S);
+                judge(shared, unix_s, &mut confirm).await
             }
-            None => {
-                let pause_s = again_s;
-                again_s = AGAIN_MAX_S.min(again_s * 2);
-                pause_s
-            }
+            None => again.next(),
         };
         Timer::after_secs(pause_s).await;
+    }
+}
+
+/// The next pause, in seconds. Each is twice as long as the one before, up to an hour.
+struct Growing(u64);
+
+impl Growing {
+    fn next(&mut self) -> u64 {
+        let pause_s = self.0;
+        self.0 = AGAIN_MAX_S.min(pause_s * 2);
+        pause_s
     }
 }
 
@@ -69,8 +77,12 @@ async fn ask<C: Card>(
 }
 
 /// Takes the time, if it can be believed, and returns the seconds until the next question.
-async fn judge<C: Card>(shared: &Shared<'_, C>, unix_s: u64) -> u64 {
-    match shared.time_of_day.hear(unix_s) {
+async fn judge<C: Card>(shared: &Shared<'_, C>, unix_s: u64, confirm: &mut Growing) -> u64 {
+    let worth = shared.time_of_day.hear(unix_s);
+    if worth == Worth::Taken {
+        *confirm = Growing(CONFIRM_S);
+    }
+    match worth {
         Worth::Taken if shared.time_of_day.is_trusted() => {
             shared.storage.lock().await.store.note_time(unix_s);
             info!("the time is {=u64}", unix_s);
@@ -82,7 +94,7 @@ async fn judge<C: Card>(shared: &Shared<'_, C>, unix_s: u64) -> u64 {
         }
         Worth::Doubted => {
             warning!("the time would be {=u64}: another answer is to agree", unix_s);
-            CONFIRM_S
+            confirm.next()
         }
         Worth::Refused => {
             warning!("the time server says {=u64}: that was before now", unix_s);

@@ -6,10 +6,13 @@ use postern_core::time::Timestamp;
 
 use crate::clock;
 
-/// An answer that differs by more than this from what was thought needs a second one.
+/// An answer that differs by more than this from a guess needs a second one.
 const DAY_S: u64 = 24 * 3600;
 /// How much two answers may differ that agree.
 const AGREE_S: u64 = 60;
+/// A time that is known is off by so much more for each second since the last answer: our own clock
+/// by up to 1 %, and as much to spare. A server that walks the time away is believed no faster.
+const DRIFT: u64 = 50;
 /// Answers from before the card's time that must agree before one is believed, and over how long:
 /// the PC that wrote the card may have been ahead, and no server ever says so.
 const EARLIER_ANSWERS: u32 = 8;
@@ -25,10 +28,12 @@ pub(crate) struct TimeOfDay {
     earlier: Cell<Option<Earlier>>,
     /// Seconds since 1970-01-01T00:00:00Z at uptime 0.
     boot_unix_s: Cell<u64>,
-    /// The same by an answer that differs by more than a day.
+    /// The same by an answer that would be a jump.
     doubtful_unix_s: Cell<Option<u64>>,
     /// The uptime since when it is known, and did not jump.
     known_since_s: Cell<Option<u64>>,
+    /// The uptime at the last answer that was taken.
+    taken_at_s: Cell<u64>,
 }
 
 /// Answers that agree with each other.
@@ -61,6 +66,7 @@ impl TimeOfDay {
             boot_unix_s: Cell::new(unix_s),
             doubtful_unix_s: Cell::new(None),
             known_since_s: Cell::new(None),
+            taken_at_s: Cell::new(0),
         }
     }
 
@@ -75,18 +81,31 @@ impl TimeOfDay {
             return self.weigh_earlier(unix_s, uptime_s);
         }
         self.earlier.set(None);
-        let jumps = boot_unix_s.abs_diff(self.boot_unix_s.get()) > DAY_S;
+        let jumps = boot_unix_s.abs_diff(self.boot_unix_s.get()) > self.error_s(uptime_s);
         let agrees = |doubtful: u64| boot_unix_s.abs_diff(doubtful) <= AGREE_S;
         if jumps && !self.doubtful_unix_s.get().is_some_and(agrees) {
             self.doubtful_unix_s.set(Some(boot_unix_s));
             return Worth::Doubted;
         }
-        self.doubtful_unix_s.set(None);
-        self.boot_unix_s.set(boot_unix_s);
         if jumps || self.known_since_s.get().is_none() {
             self.known_since_s.set(Some(uptime_s));
         }
+        self.take(boot_unix_s, uptime_s);
         Worth::Taken
+    }
+
+    /// How far the time may be off.
+    fn error_s(&self, uptime_s: u64) -> u64 {
+        match self.known_since_s.get() {
+            None => DAY_S,
+            Some(_) => AGREE_S + uptime_s.saturating_sub(self.taken_at_s.get()) / DRIFT,
+        }
+    }
+
+    fn take(&self, boot_unix_s: u64, uptime_s: u64) {
+        self.doubtful_unix_s.set(None);
+        self.boot_unix_s.set(boot_unix_s);
+        self.taken_at_s.set(uptime_s);
     }
 
     fn weigh_earlier(&self, unix_s: u64, uptime_s: u64) -> Worth {
@@ -99,10 +118,9 @@ impl TimeOfDay {
             return Worth::Refused;
         }
         self.earlier.set(None);
-        self.doubtful_unix_s.set(None);
         self.earliest_unix_s.set(unix_s);
-        self.boot_unix_s.set(boot_unix_s);
         self.known_since_s.set(Some(uptime_s));
+        self.take(boot_unix_s, uptime_s);
         Worth::Taken
     }
 
@@ -131,10 +149,43 @@ mod tests {
     const CARD: u64 = 1_700_000_000;
 
     #[test]
-    fn a_time_within_a_day_is_taken_at_once() {
-        let time = TimeOfDay::guess(CARD);
-        assert_eq!(time.weigh(CARD + 100 + DAY_S, 100), Worth::Taken);
-        assert_eq!(time.weigh(CARD + 4_000, 100), Worth::Taken, "and set back by as much");
+    fn a_guess_may_be_off_by_a_day() {
+        for unix_s in [CARD, CARD + 100 + DAY_S] {
+            assert_eq!(TimeOfDay::guess(CARD).weigh(unix_s, 100), Worth::Taken);
+        }
+        assert_eq!(TimeOfDay::guess(CARD).weigh(CARD + 101 + DAY_S, 100), Worth::Doubted);
+    }
+
+    #[test]
+    fn a_known_time_may_be_off_by_what_our_clock_is() {
+        let (six_hours, slow) = (6 * 3600, 6 * 3600 / 50 + 60);
+        for unix_s in [CARD + six_hours + slow, CARD + six_hours - slow] {
+            let time = TimeOfDay::guess(CARD - 4_000);
+            assert_eq!(time.weigh(CARD, 0), Worth::Taken);
+            let (far, near) = match unix_s > CARD + six_hours {
+                true => (unix_s + 1, unix_s),
+                false => (unix_s - 1, unix_s),
+            };
+            assert_eq!(time.weigh(far, six_hours), Worth::Doubted);
+            assert_eq!(time.weigh(near, six_hours), Worth::Taken);
+            assert_eq!(time.known_since_s.get(), Some(0), "it is trusted as before");
+            assert_eq!(time.weigh(near + 62, six_hours), Worth::Doubted, "and not as much again");
+        }
+    }
+
+    #[test]
+    fn a_server_that_walks_the_time_away_comes_no_further_than_our_clock_might() {
+        for step_s in [400, 500, 2_000, 20_000, DAY_S - 1] {
+            let time = TimeOfDay::guess(CARD);
+            assert_eq!(time.weigh(CARD, 0), Worth::Taken);
+            let every_s = 6 * 3600;
+            for answer in 1..=1_000 {
+                time.weigh(CARD + answer * (every_s + step_s), answer * every_s);
+            }
+            let (ahead_s, uptime_s) = (time.boot_unix_s.get() - CARD, 1_000 * every_s);
+            assert!(ahead_s < uptime_s / 40, "{ahead_s} s in {uptime_s} s, by {step_s} s");
+            assert_eq!(ahead_s > 0, step_s == 400, "a step is believed, or is none");
+        }
     }
 
     #[test]

@@ -209,6 +209,15 @@ fn a_server_that_does_not_answer_is_asked_less() {
     assert!((24..40).contains(&asked.get()), "{} questions in a day", asked.get());
 }
 
+#[test]
+fn a_server_whose_answers_never_agree_is_asked_less() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    let asked = answer_time(&world, |number| Some(BOOT + u64::from(number) * YEAR_S), |_| {});
+    world.switch_on();
+    world.run(Timer::after_secs(DAY_S));
+    assert!((24..40).contains(&asked.get()), "{} questions in a day", asked.get());
+}
+
 /// Milliseconds in front of a message's id (RFC 9562 §5.7), and what is random in it.
 fn parts(id: &str) -> (u64, String) {
     let digits: String = id.chars().filter(|digit| *digit != '-').collect();
