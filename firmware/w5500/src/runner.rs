@@ -23,8 +23,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often the chip is asked how it is, and whether there is a frame that its line did not tell.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// No frame for so long, not even a broadcast, and the chip is reset in case it is deaf. Whoever is
-/// connected sends more often, so that the two seconds without a link disturb nobody.
-const DEAF_AFTER: Duration = Duration::from_secs(300);
+/// connected sends more often, so that the two seconds without a link disturb nobody. A network in
+/// which nobody speaks looks the same: until a frame comes each silence may be twice as long as the
+/// one before, up to the longest.
+const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE_MAX: Duration = Duration::from_secs(6 * 3600);
 /// A start, and one round of work, take much less. Longer: an interrupt of the SPI's was lost.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames in one direction before the other gets its turn.
@@ -56,6 +59,8 @@ struct Lines<S, I, R> {
     chip: Chip<S>,
     interrupt: I,
     reset: R,
+    /// The silence after which the chip is reset.
+    silence: Duration,
 }
 
 /// What leads to the network stack.
@@ -86,7 +91,7 @@ impl<'d, S: SpiDevice, I: Interrupt, R: Reset> Runner<'d, S, I, R> {
         hardware_address: [u8; 6],
     ) -> Self {
         let chip = Chip::new(spi, hardware_address);
-        Self { channel, lines: Lines { chip, interrupt, reset } }
+        Self { channel, lines: Lines { chip, interrupt, reset, silence: SILENCE } }
     }
 
     /// Moves frames, for ever. A chip that does not answer is looked for each second.
@@ -191,6 +196,7 @@ impl<S: SpiDevice, I: Interrupt, R: Reset> Lines<S, I, R> {
                 Found::TooLong => {}
                 Found::Frame(octets) => {
                     received.rx_done(octets);
+                    self.silence = SILENCE;
                     session.reopenings = 0;
                 }
             }
@@ -222,7 +228,8 @@ impl<S: SpiDevice, I: Interrupt, R: Reset> Lines<S, I, R> {
             session.heard = Instant::now();
             state.set_link_state(if is_up { LinkState::Up } else { LinkState::Down });
         }
-        if is_up && session.heard.elapsed() > DEAF_AFTER {
+        if is_up && session.heard.elapsed() > self.silence {
+            self.silence = SILENCE_MAX.min(self.silence * 2);
             return Err(Fault::Deaf);
         }
         // One that does not go while nothing follows it would be noticed late.

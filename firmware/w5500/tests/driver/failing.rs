@@ -194,6 +194,23 @@ fn a_deaf_chip_is_reset_after_five_minutes() {
     });
 }
 
+/// It costs the link each time, and whatever else the device begins anew with it.
+#[test]
+fn where_nobody_speaks_the_chip_is_reset_less_and_less() {
+    Rig::run(async |rig| {
+        let day = Duration::from_secs(24 * 3600);
+        Timer::after(day).await;
+        // After 5, 15, 35 minutes and so on, and then each six hours.
+        assert_eq!(resets(rig), 1 + 9);
+        Timer::after(day).await;
+        assert_eq!(resets(rig), 1 + 9 + 4);
+        // What is heard once is to be heard again.
+        assert!(rig.hears_within(Duration::from_millis(20)).await);
+        Timer::after_secs(310).await;
+        assert_eq!(resets(rig), 1 + 9 + 4 + 1);
+    });
+}
+
 #[test]
 fn a_chip_that_hears_something_now_and_then_is_left_alone() {
     Rig::run(async |rig| {
