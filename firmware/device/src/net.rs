@@ -1,6 +1,8 @@
 //! The network: every type of embassy-net's and smoltcp's is here.
 
 mod attachment;
+mod frames;
+mod names;
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -51,7 +53,7 @@ const PORT_OF_NONE: u16 = 1;
 /// Seconds that a connection may take to be made.
 const CONNECT_S: u64 = 30;
 /// Seconds that a name may take to be looked up. smoltcp leaves a name server up to 15 before it
-/// asks the next, and there may be three.
+/// asks the next, and there may be three. One that can't answer has as much.
 const NAME_S: u64 = 50;
 /// Seconds that a server of datagrams has to answer.
 const ANSWER_S: u64 = 5;

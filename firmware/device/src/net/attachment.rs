@@ -23,6 +23,8 @@ use smoltcp::wire::{
     UdpRepr,
 };
 
+use super::frames::datagram;
+use super::names;
 use crate::log::{info, warning};
 
 /// How long a lease is held without a link.
@@ -217,15 +219,7 @@ impl Lease {
 
     /// The kind of a DHCP message to us, whether it answers our question, and its address for us.
     fn message(&self, frame: &[u8]) -> Option<(DhcpMessageType, bool, Ipv4Addr)> {
-        let frame = EthernetFrame::new_checked(frame).ok()?;
-        if frame.ethertype() != EthernetProtocol::Ipv4 {
-            return None;
-        }
-        let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
-        if packet.next_header() != IpProtocol::Udp {
-            return None;
-        }
-        let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
+        let datagram = datagram(frame)?;
         if datagram.dst_port() != DHCP_CLIENT_PORT {
             return None;
         }
@@ -292,9 +286,9 @@ impl<T: RxToken> RxToken for Seen<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, take: F) -> R {
         let Self { token, lease } = self;
         token.consume(|frame| {
+            let is_seen = lease.see(frame) && !names::is_failure(frame);
             // The stack passes over an empty frame.
-            let seen = if lease.see(frame) { frame } else { &mut [] };
-            take(seen)
+            take(if is_seen { frame } else { &mut [] })
         })
     }
 }

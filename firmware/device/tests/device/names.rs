@@ -6,7 +6,7 @@ use postern_card::settings::{Address, NextHop, Protocol, Settings};
 
 use crate::sim::hop::{Hop, Notes};
 use crate::sim::messages::message;
-use crate::sim::servers::{NO_NAME, names};
+use crate::sim::servers::{NO_NAME, NOT_IMPLEMENTED, REFUSED, SERVER_FAILURE, names, names_at};
 use crate::sim::talk::Talk;
 use crate::sim::world::{CARD_OCTETS, DEVICE, FAR, HOP_PORT, NOBODY, World, card, settings};
 
@@ -42,6 +42,40 @@ fn a_dead_name_server_is_passed_over() {
         });
         assert_eq!((hop.count(), asked.get()), (1, 1), "{servers:?}");
     }
+}
+
+/// What the first one can't say the second one can.
+#[test]
+fn a_name_server_that_fails_is_passed_over() {
+    for failure in [SERVER_FAILURE, NOT_IMPLEMENTED, REFUSED] {
+        let world = device(&[FAR, Ipv4Address::new(192, 0, 2, 10)]);
+        let (other, hop) = (world.host(0), Notes::new());
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        let failed = names(&world, "hop.example", move |_| Some(Err(failure)));
+        let asked = names_at(&world, &other, &["hop.example"], |_| Some(Ok(FAR)));
+        world.run(async {
+            send(&world, 1).await;
+            Timer::after_secs(20).await;
+        });
+        assert_eq!((hop.count(), asked.get()), (1, 1), "{failure}");
+        assert!((1..=5).contains(&failed.get()), "{} questions", failed.get());
+    }
+}
+
+/// The only one there is may fail for a moment.
+#[test]
+fn a_name_server_that_fails_once_is_asked_again() {
+    let world = device(&[FAR]);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    names(&world, "hop.example", |number| {
+        Some(if number == 0 { Err(SERVER_FAILURE) } else { Ok(FAR) })
+    });
+    world.run(async {
+        send(&world, 1).await;
+        Timer::after_secs(3).await;
+    });
+    assert_eq!(hop.count(), 1);
 }
 
 #[test]

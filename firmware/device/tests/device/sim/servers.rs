@@ -7,6 +7,7 @@ use embassy_net::Ipv4Address;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_time::Instant;
 
+use super::host::Host;
 use super::world::{DEVICE, FAR, World};
 
 /// Seconds from 1900, where NTP begins, to 1970.
@@ -14,11 +15,11 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 
 const PIECE: usize = 2048;
 
-fn socket(world: &World, port: u16) -> UdpSocket<'static> {
+fn socket(host: &Host, port: u16) -> UdpSocket<'static> {
     let (receive, send) = (vec![0; PIECE].leak(), vec![0; PIECE].leak());
     let received = vec![PacketMetadata::EMPTY; 8].leak();
     let sent = vec![PacketMetadata::EMPTY; 8].leak();
-    let mut socket = UdpSocket::new(world.far.stack, received, receive, sent, send);
+    let mut socket = UdpSocket::new(host.stack, received, receive, sent, send);
     socket.bind(port).expect("the port is free");
     socket
 }
@@ -35,7 +36,7 @@ pub fn answer_time(
     mut boot: impl FnMut(u32) -> Option<u64> + 'static,
     change: impl Fn(&mut [u8; 48]) + 'static,
 ) -> Rc<Cell<u32>> {
-    let (socket, asked) = (socket(world, 123), Rc::new(Cell::new(0)));
+    let (socket, asked) = (socket(&world.far, 123), Rc::new(Cell::new(0)));
     let count = Rc::clone(&asked);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
@@ -63,7 +64,7 @@ pub type WakeUps = Rc<RefCell<Vec<(Instant, [u8; 6])>>>;
 /// Hears Wake-on-LAN packets.
 pub fn hear_wake_ups(world: &World) -> WakeUps {
     let heard = WakeUps::default();
-    let (socket, hears) = (socket(world, 9), Rc::clone(&heard));
+    let (socket, hears) = (socket(&world.far, 9), Rc::clone(&heard));
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
         loop {
@@ -81,7 +82,7 @@ pub fn hear_wake_ups(world: &World) -> WakeUps {
 pub fn lease(world: &World) {
     const OFFER: u8 = 2;
     const ACKNOWLEDGE: u8 = 5;
-    let socket = socket(world, 67);
+    let socket = socket(&world.far, 67);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
         loop {
@@ -118,8 +119,12 @@ pub fn name(world: &World, name: &str) {
     names(world, name, |_| Some(Ok(FAR)));
 }
 
-/// Why a name has no address (RFC 1035 §4.1.1): there is no such name.
+/// Why a name has no address (RFC 1035 §4.1.1): the server failed, there is no such name, or the
+/// server does not answer such questions.
+pub const SERVER_FAILURE: u8 = 2;
 pub const NO_NAME: u8 = 3;
+pub const NOT_IMPLEMENTED: u8 = 4;
+pub const REFUSED: u8 = 5;
 
 /// Answers questions for the address of `name` (RFC 1035 §4.1): `answer` of the question's number,
 /// counted from 0, says it, or the code of the error; none: it is not answered. Counts them.
@@ -135,10 +140,20 @@ pub fn names(
 pub fn all_names(
     world: &World,
     names: &[&str],
+    answer: impl FnMut(u32) -> Option<Result<Ipv4Address, u8>> + 'static,
+) -> Rc<Cell<u32>> {
+    names_at(world, &world.far, names, answer)
+}
+
+/// The same, by another host.
+pub fn names_at(
+    world: &World,
+    host: &Host,
+    names: &[&str],
     mut answer: impl FnMut(u32) -> Option<Result<Ipv4Address, u8>> + 'static,
 ) -> Rc<Cell<u32>> {
     let known: Vec<Vec<u8>> = names.iter().map(|name| question_for(name)).collect();
-    let (socket, asked) = (socket(world, 53), Rc::new(Cell::new(0)));
+    let (socket, asked) = (socket(host, 53), Rc::new(Cell::new(0)));
     let count = Rc::clone(&asked);
     world.tasks.spawn(async move {
         let mut datagram = [0; PIECE];
