@@ -1,4 +1,5 @@
-//! Block 0, and its copy in front of the second text: that the card is ours, and its sizes.
+//! Block 0, and its copy in front of the second text: that the card is ours, and its sizes. While
+//! an update mends block 0, block 1 is a copy too.
 //!
 //! Every version has the first ten octets and the checksum where they are here, so that each can
 //! tell another version from damage.

@@ -8,6 +8,10 @@ use crate::superblock::Superblock;
 use crate::text;
 use crate::{BLOCK, Block, Card, Fault, FormatFault, Store};
 
+/// A block of the first text in which a copy of the superblock is looked for.
+const GUARD: u32 = 1;
+const _: () = assert!(GUARD.is_power_of_two() && GUARD == text::SETTINGS_FROM);
+
 /// Settings and recipients as they are to stand on a card.
 struct New<'n, R> {
     text: Text,
@@ -56,15 +60,23 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             self.write_text(0, new).await?;
             self.write_superblock(0, new.text, false).await.map_err(card_fault)?;
         } else {
-            // The copy may be the only superblock that there is: then it is left alone.
-            if has_home {
-                self.write_superblock(1, self.text, true).await.map_err(card_fault)?;
+            if !has_home {
+                self.mend_home().await.map_err(card_fault)?;
             }
+            self.write_superblock(1, self.text, true).await.map_err(card_fault)?;
             self.write_text(0, new).await?;
             self.write_superblock(0, new.text, false).await.map_err(card_fault)?;
             self.write_text(1, new).await?;
         }
         self.write_superblock(1, new.text, false).await.map_err(card_fault)
+    }
+
+    /// Writes block 0 anew, of which the copy is all that is left: it can't be written, not even to
+    /// say that block 0 may hold anything. A block of the first text, which is to be written next,
+    /// says so for it.
+    async fn mend_home(&mut self) -> Result<(), Fault<C::Error>> {
+        self.write_superblock_to(GUARD, self.text, true).await?;
+        self.write_superblock(0, self.text, false).await
     }
 
     async fn is_first_whole(&mut self) -> bool {
@@ -136,6 +148,16 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         text: Text,
         is_guard: bool,
     ) -> Result<(), Fault<C::Error>> {
+        let places = self.medium.geometry.text_places(Superblock::BLOCK);
+        self.write_superblock_to(places.get(place).copied().unwrap_or(0), text, is_guard).await
+    }
+
+    async fn write_superblock_to(
+        &mut self,
+        block: u32,
+        text: Text,
+        is_guard: bool,
+    ) -> Result<(), Fault<C::Error>> {
         let Text { revision, recipient_blocks, settings_octets } = text;
         let geometry = self.medium.geometry;
         let (seed, created_unix_s) = (self.seed, self.created_unix_s);
@@ -148,9 +170,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             created_unix_s,
             is_guard,
         };
-        let places = geometry.text_places(Superblock::BLOCK);
         superblock.write(self.medium.blank().await);
-        self.medium.write_superblock(places.get(place).copied().unwrap_or(0)).await?;
+        self.medium.write_superblock(block).await?;
         self.medium.flush().await
     }
 }
