@@ -37,4 +37,11 @@ pub trait Card {
 
     /// Returns once all that was written is on stable storage.
     async fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Whether `error` is a fault of the one block, after all the tries that it is worth, while the
+    /// card works. A store tries again what may be anything else, and asks for another block.
+    fn is_of_block(error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 }

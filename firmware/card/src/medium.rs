@@ -111,6 +111,9 @@ impl<C: Card> Medium<C> {
             let found =
                 read.map_err(Fault::Card).and_then(|()| Superblock::read(block, &self.buffer));
             match found {
+                Err(Fault::Card(error)) if C::is_of_block(&error) => {
+                    return Err(Fault::Damaged { block });
+                }
                 Err(Fault::Card(_) | Fault::Damaged { .. }) if tries > 0 => {}
                 Ok(found) => {
                     *home = block;
@@ -240,6 +243,9 @@ impl<C: Card> Medium<C> {
     pub(crate) async fn blame(&mut self, block: u32, fault: Fault<C::Error>) -> Fault<C::Error> {
         let Fault::Card(error) = fault else { return fault };
         self.held = Held::Nothing;
+        if C::is_of_block(&error) {
+            return Fault::BadBlock { block };
+        }
         match self.sealed.check_answer(error, &mut self.buffer).await {
             Ok(()) => Fault::BadBlock { block },
             Err(fault) => fault,
@@ -272,7 +278,7 @@ impl<C: Card> Medium<C> {
 
 impl<C: Card> Sealed<C> {
     /// Reads a block and compares its checksum, again if that fails: the fault may have been on the
-    /// bus. A block is damaged only if the card answers for another.
+    /// bus. A block is damaged only if the card says so itself, or answers for another.
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), Fault<C::Error>> {
         let mut tries = TRIES;
         let error = loop {
@@ -281,6 +287,7 @@ impl<C: Card> Sealed<C> {
             match read {
                 Ok(true) => return Ok(()),
                 Ok(false) if tries == 0 => return Err(Fault::Damaged { block }),
+                Err(error) if C::is_of_block(&error) => return Err(Fault::Damaged { block }),
                 Err(error) if tries == 0 => break error,
                 _ => {}
             }
@@ -315,7 +322,9 @@ impl<C: Card> Sealed<C> {
             tries -= 1;
             let written = self.card.write(block, content).await;
             match written {
-                Err(error) if tries == 0 => return Err(Fault::Card(error)),
+                Err(error) if tries == 0 || C::is_of_block(&error) => {
+                    return Err(Fault::Card(error));
+                }
                 Err(_) => {}
                 Ok(()) => return Ok(()),
             }

@@ -68,4 +68,8 @@ impl<C: Card> Card for Guarded<'_, C> {
     async fn flush(&mut self) -> Result<(), Self::Error> {
         self.call(async |card| card.flush().await).await
     }
+
+    fn is_of_block(fault: &Self::Error) -> bool {
+        matches!(fault, GuardedFault::Card(error) if C::is_of_block(error))
+    }
 }

@@ -149,6 +149,10 @@ impl<S: Spi, P: Select> Card for SdCard<S, P> {
     async fn flush(&mut self) -> core::result::Result<(), Self::Error> {
         Ok(())
     }
+
+    fn is_of_block(fault: &Self::Error) -> bool {
+        fault.is_of_block()
+    }
 }
 
 /// What is done with a block.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use super::forge::{Mark, forge};
 use super::life::Life;
 use super::sim::{Call, SimCard, SimFault};
-use super::world::{Outcome, SMALL, Sample, append, card, list, mount, put, read};
+use super::world::{Outcome, SMALL, Sample, SimStore, append, card, list, mount, put, read};
 
 const BLOCKS: u32 = 440;
 const LARGEST: u64 = 3_000;
@@ -76,6 +76,35 @@ fn a_read_that_fails_for_a_moment_is_not_noticed() {
 fn a_card_that_reads_nothing_for_a_while_loses_nothing() {
     let (lives, faults, remounts) = lives_with_faults(Call::Read, 4, false);
     assert!(lives > 500 && faults > 100 && remounts > 10);
+}
+
+/// Its driver has tried it as often as it is worth, which may have taken some ten seconds.
+#[test]
+fn a_block_of_which_the_card_says_that_it_is_bad_is_asked_for_once() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    put(&mut store, Sample::new(1, 100, 2_000)).expect("there is room");
+    let last = card.written().into_iter().max().expect("a message");
+    let message = list(&mut store).expect("it works")[0];
+    let reads = |store: &mut SimStore| {
+        let before = card.reads();
+        let outcome = read(store, message.body());
+        (card.reads() - before, outcome.err())
+    };
+    let (whole, fault) = reads(&mut store);
+    assert!(whole >= 4 && fault.is_none(), "{whole} reads");
+    card.make_unreadable(last);
+    assert_eq!(reads(&mut store), (whole, Some(Fault::Damaged { block: last })));
+    // A block to write is tried once, and its draft is the only one that fails.
+    card.make_readable(last);
+    for block in last + 1..BLOCKS {
+        card.make_unwritable(block);
+    }
+    let before = card.reads();
+    let outcome = put(&mut store, Sample::new(2, 100, 2_000)).map(|_| ());
+    assert!(matches!(outcome, Err(Fault::BadBlock { .. })), "{outcome:?}");
+    assert_eq!(card.reads(), before, "no other block is asked for");
+    assert_eq!(reads(&mut store), (whole, None));
 }
 
 /// A life that ends with a record, or with a checkpoint.

@@ -383,4 +383,8 @@ impl Card for SimCard {
         state.flush();
         Ok(())
     }
+
+    fn is_of_block(fault: &SimFault) -> bool {
+        matches!(fault, SimFault::Unreadable | SimFault::Unwritable)
+    }
 }

@@ -70,4 +70,8 @@ impl Card for TimedCard {
         let flushed = self.card.flush().await;
         self.outcome(flushed).await
     }
+
+    fn is_of_block(fault: &SimFault) -> bool {
+        SimCard::is_of_block(fault)
+    }
 }
