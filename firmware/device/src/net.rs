@@ -3,6 +3,7 @@
 mod attachment;
 mod frames;
 mod names;
+mod neighbours;
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -24,13 +25,14 @@ use postern_core::drive::Link;
 
 use crate::counted::Counted;
 use attachment::Attachment;
+use neighbours::Neighbours;
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources<const SOCKETS: usize> = StackResources<SOCKETS>;
 /// Octets of each socket that the stack keeps.
 pub(crate) const SOCKET: usize = size_of::<StackResources<2>>() - size_of::<StackResources<1>>();
 /// What moves frames between the driver and the sockets; its `run` never ends.
-pub type Runner<'n, D> = embassy_net::Runner<'n, Attachment<Counted<'n, D>>>;
+pub type Runner<'n, D> = embassy_net::Runner<'n, Attachment<Neighbours<Counted<'n, D>>>>;
 /// What became of a connection that broke.
 pub(crate) type Error = tcp::Error;
 
@@ -87,7 +89,8 @@ pub(crate) fn start<'n, D: Driver, const SOCKETS: usize>(
             })
         }
     };
-    let (stack, runner) = embassy_net::new(Attachment::new(driver), config, resources, seed);
+    let driver = Attachment::new(Neighbours::new(driver));
+    let (stack, runner) = embassy_net::new(driver, config, resources, seed);
     (Net(stack), runner)
 }
 

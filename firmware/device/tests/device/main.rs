@@ -14,6 +14,7 @@ mod crowds;
 mod leases;
 mod links;
 mod names;
+mod neighbours;
 mod patience;
 mod people;
 mod power_cuts;

@@ -71,6 +71,8 @@ type Tap = Box<dyn FnMut(&[u8])>;
 struct Way {
     frames: BTreeMap<(Instant, u64), Vec<u8>>,
     impairment: Impairment,
+    /// Whether nothing comes from there, or goes there.
+    is_away: bool,
     /// Of the last who looked for frames, or at the link's state.
     waker: Option<Waker>,
 }
@@ -102,6 +104,11 @@ impl Cable {
     /// Impairs what goes to one end.
     pub fn impair_to(&self, side: Side, impairment: Impairment) {
         self.0.borrow_mut().way_to(side).impairment = impairment;
+    }
+
+    /// Takes an end off the cable, or puts it back. Nobody there sees that.
+    pub fn away(&self, side: Side, is_away: bool) {
+        self.0.borrow_mut().way_to(side).is_away = is_away;
     }
 
     /// A driver for what is put at one end. Frames that were under way to another there are gone.
@@ -137,8 +144,12 @@ impl State {
         if from == Side::Device {
             (self.tap)(frame);
         }
+        if self.way_to(from).is_away {
+            return;
+        }
         let is_for = |side: Side| frame[0] & 1 == 1 || frame[..6] == side.hardware_address();
-        let ends: Vec<Side> = self.ways.keys().copied().collect();
+        let there = self.ways.iter().filter(|(_, way)| !way.is_away);
+        let ends: Vec<Side> = there.map(|(side, _)| *side).collect();
         for to in ends.into_iter().filter(|to| *to != from && is_for(*to)) {
             if self.is_linked || (from != Side::Device && to != Side::Device) {
                 self.carry(to, frame.to_vec());
