@@ -376,8 +376,12 @@ async fn messages_are_removed_by_id_or_because_they_failed() {
     let (code, out, _) = setup.run(&["remove", "card", "--failed"]);
     assert_eq!((code, out.as_str()), (0, "unreadable-1\n1 message(s) removed\n"));
     assert_eq!(ids(&setup), [put[2].clone()]);
+    // Which ones is to be said, in one way.
     let (code, _, err) = setup.run(&["remove", "card"]);
-    assert!(code == 2 && err.contains("<ID>..."), "{err}");
+    assert!(code == 2 && err.contains("|--failed>"), "{err}");
+    let (code, _, err) = setup.run(&["remove", "card", &put[2], "--failed"]);
+    assert!(code == 2 && err.contains("cannot be used with"), "{err}");
+    assert_eq!(ids(&setup), [put[2].clone()]);
 }
 
 #[tokio::test]

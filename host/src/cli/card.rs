@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use postern_card::{Inspection, Recovery, Store};
 
 use super::spool::show_exported;
@@ -55,12 +55,8 @@ pub(super) enum CardCommand {
     Remove {
         /// A block device, or a file
         card: PathBuf,
-        /// As `card show` lists them
-        #[arg(value_name = "ID", required_unless_present = "failed")]
-        names: Vec<String>,
-        /// All that need a person: what was refused, has expired or can't be read
-        #[arg(long, conflicts_with = "names")]
-        failed: bool,
+        #[command(flatten)]
+        which: Which,
         /// Even if it is more than 100 messages
         #[arg(long)]
         yes: bool,
@@ -98,6 +94,18 @@ pub(super) enum CardCommand {
     },
 }
 
+/// Which messages: these, or those.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// As `card show` lists them
+    #[arg(value_name = "ID")]
+    names: Vec<String>,
+    /// All that need a person: what was refused, has expired or can't be read
+    #[arg(long)]
+    failed: bool,
+}
+
 impl CardCommand {
     pub(super) fn run(&self, config: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match self {
@@ -114,7 +122,7 @@ impl CardCommand {
                     None => Ok(Verdict::Well),
                 }
             }),
-            Self::Remove { card, names, failed, yes } => {
+            Self::Remove { card, which: Which { names, failed }, yes } => {
                 let of = if *failed { remove::Of::Failed } else { remove::Of::Named(names) };
                 wait_for(remove::remove(card, of, *yes, out))
             }
