@@ -44,7 +44,7 @@ use core::time::Duration;
 use crate::time::Instant;
 use crate::wire::ehlo::{Extension, Extensions, Offer};
 use crate::wire::reply::{self, Reason, Reply, Stage};
-use crate::wire::{NoRoom, Out};
+use crate::wire::{NoRoom, Out, Text};
 pub(crate) use ask::Answer;
 use ask::{Outcome, Ruling, Words};
 use budget::{Budget, For};
@@ -360,8 +360,18 @@ impl<'c> Session<'c> {
         let nothing = Extensions::NONE;
         let started = self.transport == Transport::Tls;
         let hidden = if started { nothing.with(Extension::StartTls) } else { nothing };
-        let hidden = if self.authenticated { hidden.with(Extension::Auth) } else { hidden };
-        Offer { hidden, ..self.config.offer() }
+        let auth_mechanisms = self.mechanisms();
+        let no_auth = self.authenticated || auth_mechanisms.as_bytes().is_empty();
+        let hidden = if no_auth { hidden.with(Extension::Auth) } else { hidden };
+        Offer { hidden, auth_mechanisms, ..self.config.offer() }
+    }
+
+    /// The SASL mechanisms on the present transport.
+    fn mechanisms(&self) -> Text<'c> {
+        match self.transport {
+            Transport::Clear => self.config.clear_auth_mechanisms,
+            Transport::Tls => self.config.auth_mechanisms,
+        }
     }
 
     /// The phase that an answer leads to.

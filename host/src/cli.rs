@@ -16,12 +16,14 @@ use tokio::runtime::Builder;
 use crate::config::{self, Config, DomainName, Problem};
 use crate::observe::log;
 use crate::serve::serve;
+use account::AccountCommand;
 use card::CardCommand;
 use etrn::EtrnCommand;
 use queue::QueueCommand;
 use spool::SpoolCommand;
 use terminal::Plain;
 
+mod account;
 mod card;
 mod check;
 mod etrn;
@@ -61,6 +63,9 @@ enum Command {
     /// The spool as it is on the disk, whether or not a server uses it
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Who may ask for mail by password; a running server sees each change
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// A device's memory card, or its image in a file
     #[command(subcommand)]
     Card(CardCommand),
@@ -181,6 +186,7 @@ impl Cli {
                 wait_for(command.run(&socket, out))
             }
             Command::Spool(command) => command.run(&load(&self.config)?.spool.path, out),
+            Command::Account(command) => command.run(&load(&self.config)?, out),
             Command::Card(command) => command.run(&self.config, out),
             Command::Etrn(command) => wait_for(command.run(out)),
             Command::LinkUp(LinkUp { domain, format }) => {

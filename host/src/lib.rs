@@ -1,5 +1,6 @@
 //! The server: Postern's core on tokio, with a durable spool.
 
+pub mod accounts;
 pub mod api;
 pub mod cli;
 pub mod deliver;

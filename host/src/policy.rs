@@ -33,10 +33,14 @@ pub struct Policies {
     indices: HashMap<DomainName, usize>,
     not_held: Policy,
     etrn_names: EtrnNames,
-    /// Whoever may release anything.
+    /// From where anything may be released.
     askers: Networks,
     /// Whose connections release which domains.
     connecting: ByNetwork,
+    /// Accounts may release something.
+    etrn_authenticated: bool,
+    /// Who may authenticate without TLS.
+    clear_from: Networks,
     hostname: DomainName,
     /// Who gets mail for this host's own postmaster; `None`: nothing is held.
     postmaster: Option<Vec<u8>>,
@@ -59,12 +63,14 @@ pub struct Policy {
     pub quota: Option<u64>,
     /// Whether its host takes internationalized mail.
     pub smtputf8: SmtpUtf8,
-    /// Who may ask for its mail by ETRN.
+    /// From where its mail may be asked for by ETRN.
     pub etrn_from: Networks,
     /// Whether a connection from somewhere releases it.
     pub is_released_on_connect: bool,
     /// What its files are, where it goes into a Maildir.
     pub files: Files,
+    /// Whether accounts with the domain may, too.
+    pub etrn_authenticated: bool,
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
     subaddress: Subaddress,
@@ -117,9 +123,10 @@ impl Policy {
             kept_for: hold.kept_for,
             quota: hold.quota.map(|quota| quota.0),
             smtputf8: hold.smtputf8,
-            etrn_from: Networks::new(&hold.etrn_from),
             is_released_on_connect: !hold.release_on_connect.is_empty(),
             files: Files::of(hold),
+            etrn_from: Networks::new(hold.etrn_networks()),
+            etrn_authenticated: hold.etrn_authenticated(),
             recipients: Some(hold.recipients.clone()),
             subaddress: hold.subaddress.clone(),
         }
@@ -138,6 +145,7 @@ impl Policy {
             etrn_from: Networks::default(),
             is_released_on_connect: false,
             files: Files { mode: FileMode::PRIVATE, group: None },
+            etrn_authenticated: false,
             recipients: None,
             subaddress: Subaddress::none(),
         }
@@ -178,8 +186,10 @@ impl Policies {
             indices,
             not_held: Policy::not_held(),
             etrn_names: EtrnNames::new(config),
-            askers: Networks::new(config.hold.values().flat_map(|hold| &hold.etrn_from)),
             connecting: connecting(config),
+            askers: Networks::new(config.hold.values().flat_map(Hold::etrn_networks)),
+            etrn_authenticated: config.hold.values().any(Hold::etrn_authenticated),
+            clear_from: Networks::new(config.clear_from()),
             hostname: config.hostname(),
             postmaster: postmaster.map(String::into_bytes),
         }
@@ -237,16 +247,35 @@ impl Policies {
     }
 
     /// The domains whose mail `client`, its address folded, may release by naming `node`, in the
-    /// order of their names.
-    pub fn released_by(&self, node: &Node<'_>, client: IpAddr) -> Vec<&DomainName> {
+    /// order of their names; `account`: those of the account that it has authenticated as.
+    pub fn released_by(
+        &self,
+        node: &Node<'_>,
+        client: IpAddr,
+        account: &[DomainName],
+    ) -> Vec<&DomainName> {
         // A stranger costs one look-up, whatever he names.
-        if !self.askers.contains(client) {
+        if account.is_empty() && !self.askers.contains(client) {
             return Vec::new();
         }
         let named = self.etrn_names.find(node).into_iter();
         let policies = named.filter_map(|index| self.held.get(index));
-        let allowed = policies.filter(|policy| policy.etrn_from.contains(client));
+        let has = |domain: &DomainName| account.contains(domain);
+        let allowed = policies.filter(|policy| {
+            let by_account = policy.etrn_authenticated && policy.domain.as_ref().is_some_and(has);
+            by_account || policy.etrn_from.contains(client)
+        });
         allowed.filter_map(|policy| policy.domain.as_ref()).collect()
+    }
+
+    /// Whether accounts may ask for anything by ETRN.
+    pub fn etrn_authenticated(&self) -> bool {
+        self.etrn_authenticated
+    }
+
+    /// Whether `client`, its address folded, may authenticate without TLS.
+    pub fn is_clear(&self, client: IpAddr) -> bool {
+        self.clear_from.contains(client)
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
+use crate::accounts::Accounts;
 use crate::api::{self, Control, Opened};
 use crate::config::Config;
 use crate::deliver::Tcp;
@@ -33,7 +33,7 @@ mod open;
 mod reload;
 mod signals;
 
-use open::{Sockets, log_spool, raise_open_files, terms};
+use open::{Listeners, Sockets, log_spool, raise_open_files, terms};
 use reload::Reload;
 use signals::{Signals, exit_within};
 
@@ -91,7 +91,7 @@ async fn run<S: Spool>(
     mut signals: Signals,
     open: fn(&Config, Clock) -> Result<S, ServeError>,
 ) -> Result<(), ServeError> {
-    let Sockets { mail, listening, control, control_file: _removed_last } = sockets;
+    let Sockets { listeners, listening, control, control_file: _removed_last } = sockets;
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
     let opened = Arc::new(OnceLock::new());
@@ -130,7 +130,7 @@ async fn run<S: Spool>(
     // Nobody else sets it.
     let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
     let server = Server { clock, metrics, release, own, spool, listening, terms, stopping };
-    server.run(file, mail, Ends { stop, end, api }, signals).await
+    server.run(file, listeners, Ends { stop, end, api }, signals).await
 }
 
 /// What the engine and others tell each other.
@@ -165,11 +165,11 @@ impl<S: Spool> Server<S> {
     async fn run(
         self,
         file: PathBuf,
-        mail: Vec<TcpListener>,
+        listeners: Listeners,
         mut ends: Ends,
         mut signals: Signals,
     ) -> Result<(), ServeError> {
-        let mut work = self.start_work(mail);
+        let mut work = self.start_work(listeners);
         let started = Arc::clone(&self.terms.borrow().config);
         let (listening, domains) = (&self.listening, started.hold.len());
         tracing::info!(version = VERSION, ?listening, domains, "ready");
@@ -191,7 +191,7 @@ impl<S: Spool> Server<S> {
     }
 
     /// Starts to take and to release mail, until the stop.
-    fn start_work(&self, mail: Vec<TcpListener>) -> JoinSet<()> {
+    fn start_work(&self, listeners: Listeners) -> JoinSet<()> {
         let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
         let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
         let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
@@ -206,13 +206,17 @@ impl<S: Spool> Server<S> {
             own: self.own.clone(),
             capabilities: Arc::clone(&capabilities),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
+            accounts: Arc::new(Accounts::new(self.spool.secret(), self.clock.clone())),
         };
-        let stopping = self.stopping.clone();
-        let reception =
-            Arc::new(Reception::new(Arc::new(services), self.terms.subscribe(), stopping));
+        let services = Arc::new(services);
         let mut work = JoinSet::new();
-        for listener in mail {
-            work.spawn(Arc::clone(&reception).receive(listener));
+        for (door, listeners) in listeners {
+            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
+            let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
+            let reception = Arc::new(reception);
+            for listener in listeners {
+                work.spawn(Arc::clone(&reception).receive(listener));
+            }
         }
         let engine = Engine {
             spool: Arc::clone(&self.spool),

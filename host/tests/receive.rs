@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use postern::accounts::Accounts;
 use postern::config::Config;
 use postern::net::listener::{Reception, Terms, bind};
 use postern::observe::metrics::Metrics;
@@ -35,6 +36,7 @@ fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
     let spool = LogSpool::open(folder, options, clock.clone()).expect("an empty spool opens").0;
     Services {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+        accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
         own: Token::new().expect("random numbers"),
         spool: Arc::new(spool),
         releases: Releases::new(clock.clone(), metrics.clone(), triggers.clone()),

@@ -42,7 +42,7 @@ fn config(extensions: u8, limit: u8) -> Config<'static> {
         let on = extensions & 1 << bit != 0;
         config = if on { config.with(*extension) } else { config.without(*extension) };
     }
-    config.auth_mechanisms = MECHANISMS;
+    (config.auth_mechanisms, config.clear_auth_mechanisms) = (MECHANISMS, MECHANISMS);
     (config.max_errors, config.max_idle_commands) = (u16::from(limit % 3 * 10), 50);
     config.max_recipients = u16::from(limit % 5);
     config.max_message_size = u64::from(limit);

@@ -202,6 +202,9 @@ impl<'c> Session<'c> {
             }
             Command::StartTls if self.transport == Transport::Tls => Some(reply::ALREADY_TLS),
             Command::Auth(..) if self.authenticated => Some(reply::ALREADY_AUTH),
+            Command::Auth(..) if self.mechanisms().as_bytes().is_empty() => {
+                Some(refusal(Stage::Auth, Reason::NeedTls))
+            }
             Command::Atrn(_) if !self.authenticated => Some(refusal(Stage::Atrn, Reason::NeedAuth)),
 
             Command::Rcpt(..) | Command::Data | Command::Bdat(..) => {

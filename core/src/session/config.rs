@@ -24,9 +24,11 @@ pub struct Config<'c> {
     pub max_message_size: u64,
     /// Recipients of a transaction at most; 100 at least (RFC 5321 §4.5.3.1.8).
     pub max_recipients: u16,
-    /// SASL mechanisms, separated by spaces, behind AUTH in EHLO's reply; without any, AUTH is not
-    /// offered.
+    /// SASL mechanisms, separated by spaces, behind AUTH in EHLO's reply under TLS; without any,
+    /// AUTH is not offered at all.
     pub auth_mechanisms: Text<'c>,
+    /// Those that are offered without TLS; without any, AUTH is taken under TLS only.
+    pub clear_auth_mechanisms: Text<'c>,
     /// Milliseconds that a command may take, and that a message may fall behind `min_rate`; five
     /// minutes (RFC 5321 §4.5.3.2.7).
     pub idle_timeout_ms: u32,
@@ -72,6 +74,7 @@ impl<'c> Config<'c> {
             max_message_size: 50 * 1024 * 1024,
             max_recipients: 1000,
             auth_mechanisms: NO_MECHANISMS,
+            clear_auth_mechanisms: NO_MECHANISMS,
             idle_timeout_ms: 300_000,
             session_timeout_ms: 3_600_000,
             min_rate: 50,
@@ -88,10 +91,18 @@ impl<'c> Config<'c> {
         self.extensions
     }
 
-    /// Offers AUTH with `mechanisms`, separated by spaces (RFC 4954).
+    /// Offers AUTH with `mechanisms`, separated by spaces (RFC 4954), under TLS and without.
     #[must_use]
-    pub const fn with_auth(mut self, mechanisms: Text<'c>) -> Self {
-        self.auth_mechanisms = mechanisms;
+    pub const fn with_auth(self, mechanisms: Text<'c>) -> Self {
+        self.with_tls_auth(mechanisms, mechanisms)
+    }
+
+    /// Offers AUTH with `mechanisms` under TLS, and with those of `clear` without: an empty text is
+    /// none, and AUTH then needs TLS (RFC 4954 §4 wants that of PLAIN, and of all that tells a
+    /// listener the password).
+    #[must_use]
+    pub const fn with_tls_auth(mut self, mechanisms: Text<'c>, clear: Text<'c>) -> Self {
+        (self.auth_mechanisms, self.clear_auth_mechanisms) = (mechanisms, clear);
         self.with(Extension::Auth)
     }
 
@@ -124,6 +135,12 @@ impl<'c> Config<'c> {
         if hello > longest { hello } else { longest }
     }
 
+    const fn longer_mechanisms(&self) -> Text<'c> {
+        let (tls, clear) = (self.auth_mechanisms, self.clear_auth_mechanisms);
+        if clear.as_bytes().len() > tls.as_bytes().len() { clear } else { tls }
+    }
+
+    /// All that is offered, at its longest.
     pub(super) const fn offer(&self) -> Offer<'c> {
         Offer {
             hostname: self.hostname,
@@ -131,7 +148,7 @@ impl<'c> Config<'c> {
             hidden: Extensions::NONE,
             max_message_size: self.max_message_size,
             max_recipients: self.max_recipients,
-            auth_mechanisms: self.auth_mechanisms,
+            auth_mechanisms: self.longer_mechanisms(),
         }
     }
 }

@@ -267,6 +267,12 @@ pub(crate) const fn refusal(stage: Stage, reason: Reason) -> Reply {
         // RFC 6531 §4.2: it is not the addresses, but the header.
         (Stage::End, Reason::NoUtf8) => reply!(554, (6, 9), "That host takes no UTF-8 in a header"),
         (Stage::Atrn, Reason::Policy) => reply!(450, (7, 1), "ATRN refused"),
+        // RFC 2645 §5.2.1 has 450 for a queue that goes elsewhere just now.
+        (Stage::Atrn, Reason::TooManySessions) => {
+            reply!(450, (3, 2), "This mail is on its way already")
+        }
+        // RFC 4954 §6: what is no fault of the credentials.
+        (Stage::Auth, Reason::Busy) => reply!(454, (7, 0), "Can't authenticate you now, try later"),
         (_, reason) => refused(reason),
     }
 }

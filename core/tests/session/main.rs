@@ -218,6 +218,32 @@ fn who_was_authenticated_before_tls_or_xclient_is_not_any_more() {
     }
 }
 
+/// RFC 4954 §4: what tells a listener the password is not offered to him.
+#[test]
+fn mechanisms_in_clear_are_those_that_may_be_said_in_clear() {
+    let tls = text("SCRAM-SHA-256 PLAIN");
+    for (clear, offered) in [("", None), ("SCRAM-SHA-256", Some("250-AUTH SCRAM-SHA-256\r\n"))] {
+        let config = CONFIG.with_tls_auth(tls, text(clear)).with(Extension::Atrn);
+        let mut peer = Peer::new(config);
+        peer.drive(b"EHLO c\r\nAUTH PLAIN\r\n");
+        let heard = peer.heard();
+        assert!(heard.contains("250-ATRN\r\n"), "{heard}");
+        assert_eq!(heard.contains("AUTH "), offered.is_some(), "{heard}");
+        assert!(offered.is_none_or(|line| heard.contains(line)), "{heard}");
+        let needs_tls = heard.ends_with("530 5.7.0 STARTTLS first\r\n");
+        assert_eq!(needs_tls, offered.is_none(), "{heard}");
+        if needs_tls {
+            peer.drive(b"STARTTLS\r\n");
+            peer.session.tls_started();
+            peer.heard();
+            peer.drive(b"EHLO c\r\nAUTH PLAIN\r\nAAAA\r\n");
+            let heard = peer.heard();
+            assert!(heard.contains("250-AUTH SCRAM-SHA-256 PLAIN\r\n"), "{heard}");
+            assert!(heard.ends_with("235 2.7.0 Authenticated\r\n"), "{heard}");
+        }
+    }
+}
+
 #[test]
 fn an_overlong_line_of_auth_is_refused_whole() {
     let mut peer = Peer::greeted(CONFIG.with_auth(text("PLAIN")));

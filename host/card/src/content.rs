@@ -28,7 +28,9 @@ const UNUSED_IN_HOLDS: [(&str, &str); 7] = [
     ("subaddress", "a device takes what is listed, letter by letter"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 4] = [
+const UNUSED_SECTIONS: [(&str, &str); 6] = [
+    ("accounts", "a device has no accounts"),
+    ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
     ("log", "a device's log is what it was built with"),
     ("release", "a device delivers over one connection"),

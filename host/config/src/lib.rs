@@ -10,7 +10,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use tracing::Level;
 
+mod accounts;
 mod address_set;
+mod atrn;
 mod default_file;
 mod deliver_to;
 mod device;
@@ -25,7 +27,9 @@ mod values;
 mod warnings;
 mod written;
 
+pub use accounts::{AccountSettings, Asker};
 pub use address_set::{AddressSet, is_postmaster};
+pub use atrn::Atrn;
 pub use default_file::default_file;
 pub use deliver_to::{
     DeliverTo, Endpoint, FileMode, Group, MaildirPath, ParseEndpointError, Protocol, folder_name,
@@ -61,6 +65,11 @@ pub struct Config {
     pub hold: BTreeMap<DomainName, Hold> => Example("[hold.\"client.example\"]"),
     /// Delivering held mail.
     pub release: Release => Section("[release]"),
+    /// Mail for hosts that fetch it over a connection of their own (ATRN, RFC 2645): those behind
+    /// NAT, or whose address changes. Without this table nothing listens for them.
+    pub atrn: Option<Atrn> => Example("[atrn]"),
+    /// Accounts: who may ask for mail by password.
+    pub accounts: AccountSettings => Section("[accounts]"),
     /// The API that `postern queue`, `postern health` and a metrics collector talk to.
     pub control: Control => Section("[control]"),
     /// The log, on standard error.
@@ -141,8 +150,9 @@ pub struct Hold {
     /// The group of files in a Maildir, and of the folders made for {user}. Absent: the one that
     /// the system gives them.
     pub maildir_group: Option<Group> => Example("\"mail\""),
-    /// The networks and addresses that may ask for the domain's mail by ETRN (RFC 1985).
-    pub etrn_from: Vec<IpNet> => Default("[]"),
+    /// The networks and addresses that may ask for the domain's mail by ETRN (RFC 1985), and
+    /// "authenticated": the accounts that have the domain (`postern account`), wherever they are.
+    pub etrn_from: Vec<Asker> => Default("[]"),
     /// What an ETRN may name besides the domain and the host of deliver_to.
     pub etrn_names: Vec<DomainName> => Default("[]"),
     /// The networks and addresses whose SMTP sessions, whatever they are for, release the domain,
@@ -269,8 +279,9 @@ impl Config {
         let root = Spanned::new(span, DeValue::Table(document.into_inner()));
         let read = Self::read(&root, "", &mut faults);
         if let Some(config) = &read {
-            config.receive.refuse_shared_places(&written, &mut faults);
             config.refuse_unfit_folders(&written, &mut faults);
+            config.refuse_shared_places(&written, &mut faults);
+            config.refuse_tls_without_certificate(&written, &mut faults);
         }
         let problems = faults.into_problems();
         match read {
@@ -309,17 +320,43 @@ impl Config {
     }
 }
 
-impl Receive {
+impl Hold {
+    /// The networks that may ask for its mail.
+    pub fn etrn_networks(&self) -> impl Iterator<Item = &IpNet> {
+        self.etrn_from.iter().filter_map(|asker| match asker {
+            Asker::Network(network) => Some(network),
+            Asker::Authenticated => None,
+        })
+    }
+
+    /// Whether accounts may ask for its mail by ETRN.
+    pub fn etrn_authenticated(&self) -> bool {
+        self.etrn_from.contains(&Asker::Authenticated)
+    }
+}
+
+impl Config {
+    /// Every address that is listened at, with its key.
+    fn listens(&self) -> Vec<(&'static str, &SocketAddr)> {
+        let atrn = self.atrn.as_ref();
+        let [clear, tls] = [atrn.map(|atrn| &atrn.listen), atrn.map(|atrn| &atrn.listen_tls)]
+            .map(Option::into_iter);
+        let mail = self.receive.listen.iter().map(|at| ("receive.listen", at));
+        let clear = clear.flatten().map(|at| ("atrn.listen", at));
+        let tls = tls.flatten().map(|at| ("atrn.listen_tls", at));
+        mail.chain(clear).chain(tls).collect()
+    }
+
     /// The second of two sockets at one port of one address cannot be opened.
     fn refuse_shared_places(&self, written: &Written, faults: &mut Faults<'_>) {
-        const KEY: &str = "receive.listen";
-        for (n, second) in self.listen.iter().enumerate() {
-            if let Some(first) = self.listen[..n].iter().find(|first| share(first, second)) {
+        let all = self.listens();
+        for (n, (key, second)) in all.iter().enumerate() {
+            if let Some((_, first)) = all[..n].iter().find(|(_, first)| share(first, second)) {
                 let reason = match first == second {
                     true => format!("\"{first}\" is there twice"),
                     false => format!("\"{first}\" and \"{second}\" share a place: leave one out"),
                 };
-                faults.add_at(written.line(KEY), KEY, reason);
+                faults.add_at(written.line(key), key, reason);
             }
         }
     }

@@ -239,14 +239,9 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
             (s, m, h, d, w), or \"never\", found \"soon\"",
         ),
         (
-            "etrn_from = [\"authenticated\"]",
-            "etrn_from: \"authenticated\" is not in this version: \
-            write a network",
-        ),
-        (
             "etrn_from = \"192.0.2.0/24\"",
             "etrn_from: expected a list, each a network or address \
-            such as \"192.0.2.0/24\"; found \"192.0.2.0/24\"",
+            such as \"192.0.2.0/24\", or \"authenticated\"; found \"192.0.2.0/24\"",
         ),
         (
             "wakeup_address = \"wake\"",
@@ -404,7 +399,7 @@ fn a_folded_network_is_the_ipv4_network() {
     let source = hold("etrn_from = [\"::ffff:192.0.2.9/120\", \"192.0.2.7\", \"2001:db8::/32\"]");
     let config = parse(&source).expect("sound");
     let nets: Vec<_> =
-        config.hold["client.example"].etrn_from.iter().map(ToString::to_string).collect();
+        config.hold["client.example"].etrn_networks().map(ToString::to_string).collect();
     assert_eq!(nets, ["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/32"]);
 }
 
@@ -449,4 +444,41 @@ fn a_careful_configuration_has_no_warning() {
     let source = format!("hostname = \"mx2.example\"\n{}", hold("etrn_from = [\"192.0.2.0/24\"]"));
     let config = parse(&source).expect("sound");
     assert_eq!(config.warnings(Path::new(FILE)), []);
+}
+
+#[test]
+fn atrn_listens_where_it_can_be_used() {
+    let config = parse("").expect("sound");
+    assert_eq!(config.atrn, None);
+    let atrn = |keys: &str| parse(&format!("hostname = \"mx2.example\"\n[atrn]\n{keys}"));
+    let config = atrn("").expect("sound");
+    let listen = &config.atrn.as_ref().expect("it is there").listen;
+    assert_eq!(listen[..], ["[::]:366".parse().expect("an address")]);
+    let warned = config.warnings(Path::new(FILE));
+    assert!(warned.iter().any(|warning| warning.key == "atrn.clear_from"), "{warned:?}");
+    for (keys, reason) in [
+        ("listen = [\"[::]:25\"]", "atrn.listen: \"[::]:25\" is there twice"),
+        (
+            "listen_tls = [\"192.0.2.1:366\"]",
+            "atrn.listen_tls: \"[::]:366\" and \"192.0.2.1:366\" share a place: leave one out",
+        ),
+        (
+            "listen_tls = [\"[::]:3366\"]",
+            "atrn.listen_tls: needs a certificate: receive.tls = \"self-signed\", or files",
+        ),
+    ] {
+        let found = atrn(keys).expect_err(keys);
+        assert_eq!(found[0].to_string(), format!("{FILE}:3: {reason}"));
+    }
+}
+
+#[test]
+fn who_has_authenticated_may_ask_beside_networks() {
+    let source = hold("etrn_from = [\"authenticated\", \"192.0.2.7\"]");
+    let config = parse(&source).expect("sound");
+    let hold = &config.hold["client.example"];
+    assert!(hold.etrn_authenticated());
+    assert_eq!(hold.etrn_networks().count(), 1);
+    let warned = config.warnings(Path::new(FILE));
+    assert!(warned.iter().any(|warning| warning.key.ends_with("etrn_from")), "{warned:?}");
 }

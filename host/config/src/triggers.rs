@@ -72,10 +72,10 @@ impl Hold {
         if may_ask && self.etrn_from.is_empty() && self.release_on_connect.is_empty() {
             warn("etrn_from", self.nobody_asks().to_owned());
         }
-        for (key, networks) in
-            [("etrn_from", &self.etrn_from), ("release_on_connect", &self.release_on_connect)]
-        {
-            for risk in networks.iter().filter_map(|network| shared.risk(network)) {
+        let etrn = self.etrn_networks().map(|network| ("etrn_from", network));
+        let connect = self.release_on_connect.iter().map(|network| ("release_on_connect", network));
+        for (key, network) in etrn.chain(connect) {
+            if let Some(risk) = shared.risk(network) {
                 warn(key, risk);
             }
         }

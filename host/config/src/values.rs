@@ -392,9 +392,6 @@ impl Word for IpNet {
     const EXPECTED: &'static str = "a network or address such as \"192.0.2.0/24\"";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text == "authenticated" {
-            return Err("\"authenticated\" is not in this version: write a network".to_owned());
-        }
         let address = || IpAddr::from_str(text).map(Self::from);
         let net = Self::from_str(text).or_else(|_| address());
         net.map(|net| fold(net).trunc()).map_err(|_| unexpected::<Self>(text))

@@ -20,7 +20,9 @@ impl Config {
 
     fn warnings_with(&self, shared: &Shared, file: &Path) -> Vec<Problem> {
         let mut found = Vec::new();
-        self.warn_of_receiving(&mut |key, reason| found.push((key.to_owned(), reason)));
+        let mut add = |key: &str, reason| found.push((key.to_owned(), reason));
+        self.warn_of_receiving(&mut add);
+        self.warn_of_atrn(&mut add);
         for (domain, hold) in &self.hold {
             let mut warn = |key: &str, reason| {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
@@ -29,6 +31,14 @@ impl Config {
             hold.warn_of_triggers(shared, &mut warn);
             if hold.quota.is_some_and(|quota| quota.0 < self.receive.max_message_size.0) {
                 warn("quota", "is less than receive.max_message_size, for one message".to_owned());
+            }
+            if hold.etrn_authenticated()
+                && self.receive.tls.is_none()
+                && self.clear_from().is_empty()
+            {
+                let reason = "has \"authenticated\", and nobody can authenticate: receive.tls and \
+                    atrn.clear_from are not there";
+                warn("etrn_from", reason.to_owned());
             }
             if hold.deliver_to.endpoint().is_some_and(|to| self.is_own(to)) {
                 let reason = "is this server: the mail would come back until its hops are too many";

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
+use crate::receive::auth::{Entrance, Mechanisms};
 use crate::receive::session::{Services, SessionHandler};
 use postern_spool::Spool;
 
@@ -50,6 +51,15 @@ pub struct Terms {
     pub tls: Option<TlsAcceptor>,
 }
 
+/// What the clients of a listener come for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// To bring mail, or to have it released.
+    Mail,
+    /// To fetch mail (RFC 2645); under TLS from the first octet on, or not.
+    Atrn(Transport),
+}
+
 impl Terms {
     /// What `config` means; `tls`: what its `receive.tls` names.
     pub fn new(config: Config, tls: Option<TlsAcceptor>) -> Self {
@@ -73,6 +83,7 @@ pub struct Reception<S> {
     channels: Arc<Channels>,
     buffers: Arc<BufferPool>,
     sessions: AtomicU32,
+    door: Door,
     /// The log's lines about connections that could not be accepted.
     failures: Limiter<()>,
 }
@@ -86,7 +97,14 @@ impl<S: Spool> Reception<S> {
     ) -> Self {
         let (channels, buffers) = (Arc::default(), Arc::default());
         let (sessions, failures) = (AtomicU32::new(0), Limiter::new(1, LOG_EVERY));
-        Self { services, terms, stop, channels, buffers, sessions, failures }
+        let door = Door::Mail;
+        Self { services, terms, stop, channels, buffers, sessions, door, failures }
+    }
+
+    /// The same for clients that come to another door; its channels are its own.
+    #[must_use]
+    pub fn at(self, door: Door) -> Self {
+        Self { door, ..self }
     }
 
     /// Takes connections until the stop, then waits for running transactions to end, for half a
@@ -165,6 +183,32 @@ impl<S: Spool> Reception<S> {
             Some(_) if is_short => metrics.session_refused("descriptors"),
             Some(_) => metrics.session_refused("channels"),
         }
+        let entrance = self.entrance(client.ip(), &terms).await;
+        let offered = entrance.as_ref().map(Entrance::mechanisms);
+        let handler = self.handler(&terms, client, (turned_away, entrance));
+        let ended = self.converse(stream, handler, &terms, offered).await;
+        if let Err(error) = ended {
+            tracing::debug!(client = %client.ip(), %error, "the connection broke");
+        }
+    }
+
+    /// Where `client` may authenticate: only where that is of use, so that nobody guesses at
+    /// passwords for nothing.
+    async fn entrance(&self, client: IpAddr, terms: &Terms) -> Option<Entrance> {
+        let Terms { config, policies, .. } = terms;
+        if self.door == Door::Mail && !policies.etrn_authenticated() {
+            return None;
+        }
+        let (accounts, in_clear) = (&self.services.accounts, policies.is_clear(client));
+        Some(Entrance::open(accounts, &config.accounts.file, in_clear).await)
+    }
+
+    fn handler(
+        &self,
+        terms: &Terms,
+        client: SocketAddr,
+        (turned_away, entrance): (Option<Reason>, Option<Entrance>),
+    ) -> SessionHandler<S> {
         let handler = SessionHandler::new(
             Arc::clone(&self.services),
             Arc::clone(&terms.policies),
@@ -172,10 +216,11 @@ impl<S: Spool> Reception<S> {
             client,
             turned_away,
         );
-        let ended = self.converse(stream, handler, &terms).await;
-        if let Err(error) = ended {
-            tracing::debug!(client = %client.ip(), %error, "the connection broke");
-        }
+        let handler = match entrance {
+            Some(entrance) => handler.with_entrance(entrance),
+            None => handler,
+        };
+        if self.door == Door::Mail { handler } else { handler.that_only_fetches() }
     }
 
     async fn converse(
@@ -183,10 +228,24 @@ impl<S: Spool> Reception<S> {
         stream: TcpStream,
         mut handler: SessionHandler<S>,
         terms: &Terms,
+        offered: Option<Mechanisms>,
     ) -> io::Result<()> {
-        let config = session_config(terms);
+        let config = session_config(terms, offered);
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::new(&config, id, Transport::Clear);
+        let mut stop = self.stop.clone();
+        let mut link = ClientStream::accepted(stream).await;
+        let transport =
+            if let Door::Atrn(transport) = self.door { transport } else { Transport::Clear };
+        if transport == Transport::Tls {
+            let Some(secure) =
+                secure(link, terms, terms.config.receive.idle_timeout, &mut stop).await?
+            else {
+                return Ok(());
+            };
+            link = secure;
+            handler.tls_started();
+        }
+        let mut session = Session::new(&config, id, transport);
         let patience = terms.config.receive.idle_timeout;
         let mut clock = SessionClock::new(
             self.services.clock.clone(),
@@ -195,29 +254,41 @@ impl<S: Spool> Reception<S> {
             patience,
         );
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
-        let mut link = ClientStream::accepted(stream).await;
-        let mut stop = self.stop.clone();
         loop {
             let exit = serve(&mut session, &mut link, &mut clock, &mut handler, &mut buffers);
-            match (exit.await, link) {
-                (Ok(Exit::Tls), ClientStream::Plain(stream)) => {
-                    let acceptor = terms.tls.as_ref().expect("STARTTLS is offered with a key");
-                    let shaken = timeout(session.patience(), acceptor.accept(stream));
-                    let stream = tokio::select! {
-                        shaken = shaken => shaken??,
-                        // No transaction is open.
-                        () = told(&mut stop) => return Ok(()),
-                    };
-                    link = ClientStream::Tls(Box::new(stream));
+            match exit.await {
+                Ok(Exit::Tls) => {
+                    let secured = secure(link, terms, session.patience(), &mut stop).await?;
+                    let Some(secured) = secured else { return Ok(()) };
+                    link = secured;
                     session.tls_started();
                     handler.tls_started();
                 }
-                (Ok(_), _) => return Ok(()),
-                (Err(Broken::Link(error)), _) => return Err(error),
-                (Err(Broken::Stuck), _) => return Err(io::ErrorKind::TimedOut.into()),
-                (Err(Broken::Misuse), _) => unreachable!("the buffers hold the longest line"),
+                Ok(_) => return Ok(()),
+                Err(Broken::Link(error)) => return Err(error),
+                Err(Broken::Stuck) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(Broken::Misuse) => unreachable!("the buffers hold the longest line"),
             }
         }
+    }
+}
+
+/// Shakes hands on `link` within `patience`; `None`: the server stops, or there is no certificate,
+/// or TLS already. No transaction is open.
+async fn secure(
+    link: ClientStream,
+    terms: &Terms,
+    patience: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<Option<ClientStream>> {
+    let (ClientStream::Plain(stream), Some(acceptor)) = (link, &terms.tls) else {
+        return Ok(None);
+    };
+    tokio::select! {
+        shaken = timeout(patience, acceptor.accept(stream)) => {
+            Ok(Some(ClientStream::Tls(Box::new(shaken??))))
+        }
+        () = told(stop) => Ok(None),
     }
 }
 
@@ -248,7 +319,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn session_config(terms: &Terms) -> SessionConfig<'_> {
+fn session_config(terms: &Terms, auth: Option<Mechanisms>) -> SessionConfig<'_> {
     let hostname = Text::new(terms.hostname.as_bytes()).expect("a domain name is printable");
     let receive = &terms.config.receive;
     // Whoever offers DSN has to send reports (RFC 3461 section 5.2.2), to forged senders too. Where
@@ -258,6 +329,10 @@ fn session_config(terms: &Terms) -> SessionConfig<'_> {
         .with(Extension::SmtpUtf8)
         .with(Extension::Etrn);
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
+    let config = match auth {
+        Some((tls, clear)) => config.with_tls_auth(tls, clear),
+        None => config,
+    };
     SessionConfig {
         max_message_size: receive.max_message_size.0,
         max_recipients: u16::try_from(receive.max_recipients.get()).unwrap_or(u16::MAX),

@@ -76,7 +76,7 @@ fn our_own_postmaster_is_a_held_domains() {
 
 fn released(policies: &Policies, node: &str, client: &str) -> Vec<String> {
     let node = Node::parse(node.as_bytes()).expect("a node");
-    let domains = policies.released_by(&node, client.parse().expect("an address"));
+    let domains = policies.released_by(&node, client.parse().expect("an address"), &[]);
     domains.into_iter().map(DomainName::to_string).collect()
 }
 
@@ -163,4 +163,23 @@ fn a_host_lacks_utf8_when_the_key_or_its_last_answer_says_so() {
     assert_eq!((of(""), of("smtputf8 = true"), of("smtputf8 = false")), (true, false, true));
     capabilities.note_smtputf8(&host, true);
     assert!(!of(""));
+}
+
+#[test]
+fn an_account_releases_its_own_domains_where_the_table_says_so() {
+    let networks = "etrn_from = [\"192.0.2.0/24\"]";
+    let accounts = "etrn_from = [\"authenticated\"]";
+    let own = hold("own.example", "").replace(networks, accounts);
+    let anothers = hold("another.example", "").replace(networks, accounts);
+    let policies = policies(&[own, anothers, hold("closed.example", "")].concat());
+    assert!(policies.etrn_authenticated());
+    let names = ["own.example", "closed.example"].map(|name| name.parse().expect("a name"));
+    let far: std::net::IpAddr = "203.0.113.9".parse().expect("an address");
+    let released = |name: &str, account: &[DomainName]| {
+        policies.released_by(&Node::Host(name.as_bytes()), far, account).len()
+    };
+    assert_eq!(released("own.example", &names), 1);
+    assert_eq!(released("own.example", &[]), 0, "nobody has authenticated");
+    assert_eq!(released("another.example", &names), 0, "it is not the account's");
+    assert_eq!(released("closed.example", &names), 0, "its table does not say so");
 }

@@ -44,6 +44,8 @@ pub struct Refused<'r> {
     pub from: &'r [u8],
     /// The forward-path, where one was refused.
     pub to: &'r [u8],
+    /// Who the client said that it was, where it tried to authenticate.
+    pub account: &'r [u8],
 }
 
 /// What one session took and refused. The end of it is that of the session, however that ended.
@@ -69,12 +71,13 @@ impl SessionLog {
     /// Counts a refusal and logs it, unless the client's lines are used up.
     pub fn refused(&mut self, refused: Refused<'_>) {
         self.refused += 1;
-        let Refused { word, helo, from, to } = refused;
+        let Refused { word, helo, from, to, account } = refused;
         self.of_all.metrics.refused(word);
         if let Some(unlogged) = self.passes(&self.of_all.lines) {
             let client = self.client;
             let [helo, from, to] = [helo, from, to].map(<[u8]>::escape_ascii);
-            tracing::info!(%client, word, %from, %to, %helo, unlogged, "refused");
+            let account = (!account.is_empty()).then(|| account.escape_ascii().to_string());
+            tracing::info!(%client, word, %from, %to, account, %helo, unlogged, "refused");
         }
     }
 
@@ -149,6 +152,7 @@ mod tests {
         helo: b"x\xff y",
         from: b"ann@sender.example",
         to: b"bob@other.example",
+        account: b"",
     };
 
     fn refusals(clock: &Clock) -> Arc<Refusals> {

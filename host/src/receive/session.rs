@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postern_core::drive;
-use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
+use postern_core::session::{AuthVerdict, EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
 use postern_core::utf8::{self, Content};
 use postern_core::wire::etrn::Node;
@@ -13,8 +13,10 @@ use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
+use crate::accounts::{Account, Accounts};
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Policies, Policy, Refusal};
+use crate::receive::auth::{Answered, Authentication, Entrance};
 use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
@@ -48,6 +50,8 @@ pub struct Services<S> {
     pub capabilities: Arc<Capabilities>,
     /// What is logged of all that is refused.
     pub refusals: Arc<Refusals>,
+    /// Who may authenticate.
+    pub accounts: Arc<Accounts>,
 }
 
 /// Why something is refused, for the client and in the [word](Refused::word) of the log.
@@ -86,6 +90,11 @@ pub struct SessionHandler<S: Spool> {
     client: SocketAddr,
     /// Why the session is turned away, if it is.
     turned_away: Option<Reason>,
+    /// Where the client may authenticate.
+    entrance: Option<Entrance>,
+    auth: Authentication,
+    /// Mail is fetched here, and none is taken.
+    only_fetches: bool,
     tls: bool,
     helo: Vec<u8>,
     esmtp: bool,
@@ -193,6 +202,9 @@ impl<S: Spool> SessionHandler<S> {
             hostname,
             client,
             turned_away,
+            entrance: None,
+            auth: Authentication::default(),
+            only_fetches: false,
             tls: false,
             helo: Vec::new(),
             esmtp: false,
@@ -201,9 +213,40 @@ impl<S: Spool> SessionHandler<S> {
         }
     }
 
-    /// The session goes on under TLS.
+    /// Clients may authenticate by `entrance`.
+    #[must_use]
+    pub fn with_entrance(mut self, entrance: Entrance) -> Self {
+        self.entrance = Some(entrance);
+        self
+    }
+
+    /// Mail is only fetched: MAIL is not offered (RFC 2645 section 5 leaves that to us).
+    #[must_use]
+    pub fn that_only_fetches(mut self) -> Self {
+        self.only_fetches = true;
+        self
+    }
+
+    /// The session goes on under TLS. What was said before it is forgotten (RFC 3207 section 4.2).
     pub fn tls_started(&mut self) {
         self.tls = true;
+        self.auth = Authentication::default();
+    }
+
+    /// Logs what came of an AUTH command or its line.
+    fn log_auth(&mut self, answered: &Answered) {
+        match answered {
+            Answered::In(account) => {
+                let (client, account, tls) = (self.client.ip(), account.name(), self.tls);
+                let mechanism = self.auth.mechanism();
+                tracing::info!(%client, account, mechanism, tls, "authenticated");
+            }
+            Answered::Out(_, Some(word)) => {
+                let (helo, account) = (&self.helo[..], self.auth.name());
+                self.log.refused(Refused { word, helo, account, ..Refused::default() });
+            }
+            Answered::Asked | Answered::Out(_, None) => {}
+        }
     }
 
     fn admission(&self) -> Admission {
@@ -212,7 +255,7 @@ impl<S: Spool> SessionHandler<S> {
 
     /// Refuses what comes from `from`, or its recipient `to`.
     fn refuse(&mut self, (reason, word): Cause, from: &[u8], to: &[u8]) -> Verdict<'static> {
-        self.log.refused(Refused { word, helo: &self.helo, from, to });
+        self.log.refused(Refused { word, helo: &self.helo, from, to, ..Refused::default() });
         Verdict::Refuse(reason, None)
     }
 
@@ -253,7 +296,7 @@ impl<S: Spool> SessionHandler<S> {
             helo: self.helo.clone(),
             esmtp: self.esmtp,
             tls: self.tls,
-            authenticated: false,
+            authenticated: self.auth.account().is_some(),
             smtp_utf8: params.smtputf8,
             reverse_path: from.as_bytes().to_vec(),
             body: params.body,
@@ -269,7 +312,8 @@ impl<S: Spool> SessionHandler<S> {
             [only] => Some(&only.path[..]),
             _ => None,
         };
-        let with = With { esmtp: self.esmtp, tls: self.tls, auth: false, utf8: envelope.smtp_utf8 };
+        let auth = envelope.authenticated;
+        let with = With { esmtp: self.esmtp, tls: self.tls, auth, utf8: envelope.smtp_utf8 };
         let received = Received {
             helo: &self.helo,
             address: self.client.ip(),
@@ -343,6 +387,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
+        if self.only_fetches {
+            return Verdict::Refuse(Reason::NotOffered, None);
+        }
         if let Some(refuse) = self.admission().refuses(params.size) {
             return self.refuse(cause(refuse), from.as_bytes(), b"");
         }
@@ -400,7 +447,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         let (reason, word) = cause(refuse);
         let from = self.sender();
         self.transaction = None;
-        self.log.refused(Refused { word, helo: &self.helo, from: &from, to: b"" });
+        self.log.refused(Refused { word, helo: &self.helo, from: &from, ..Refused::default() });
         Err(reason)
     }
 
@@ -424,7 +471,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     fn discard(&mut self, why: Why) {
         if let Some(word) = refusals::word(why) {
             let from = self.sender();
-            self.log.refused(Refused { word, helo: &self.helo, from: &from, to: b"" });
+            self.log.refused(Refused { word, helo: &self.helo, from: &from, ..Refused::default() });
         }
         self.transaction = None;
     }
@@ -435,10 +482,30 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
-        let domains = self.policies.released_by(&node, self.client.ip());
+        let account = self.auth.account().map_or(&[][..], Account::domains);
+        let domains = self.policies.released_by(&node, self.client.ip(), account);
         let verdict = self.services.releases.release(&*self.services.spool, &node, &domains).await;
         self.services.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
+    }
+
+    async fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> AuthVerdict<'_> {
+        let Some(entrance) = &self.entrance else {
+            return AuthVerdict::Refuse(Reason::NotOffered, None);
+        };
+        let client = (self.client.ip(), self.tls, &*self.hostname);
+        let answered = self.auth.begin(entrance, client, (mechanism, initial)).await;
+        self.log_auth(&answered);
+        self.auth.verdict(&answered)
+    }
+
+    async fn auth_line(&mut self, line: &[u8]) -> AuthVerdict<'_> {
+        let Some(entrance) = &self.entrance else {
+            return AuthVerdict::Refuse(Reason::NotOffered, None);
+        };
+        let answered = self.auth.hear(entrance, self.client.ip(), line).await;
+        self.log_auth(&answered);
+        self.auth.verdict(&answered)
     }
 }
 

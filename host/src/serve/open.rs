@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use postern_core::session::Transport;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options, Report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,16 +15,19 @@ use tokio::net::{TcpListener, UnixListener};
 use super::ServeError;
 use crate::api::socket;
 use crate::config::{Config, Listener};
-use crate::net::listener::{Terms, bind};
+use crate::net::listener::{Door, Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
 
 /// The folder in the spool's that holds a self-signed certificate.
 const OWN_TLS: &str = "tls";
 
+/// The sockets at each door.
+pub(super) type Listeners = Vec<(Door, Vec<TcpListener>)>;
+
 /// The sockets that the server listens at.
 pub(super) struct Sockets {
-    pub(super) mail: Vec<TcpListener>,
-    /// The addresses of `mail`.
+    pub(super) listeners: Listeners,
+    /// The addresses of `listeners`.
     pub(super) listening: Vec<SocketAddr>,
     pub(super) control: UnixListener,
     /// Removes the control socket's file when it is dropped.
@@ -42,26 +46,38 @@ impl Drop for ControlFile {
 
 impl Sockets {
     pub(super) fn bind(config: &Config) -> Result<Self, ServeError> {
-        let mail = listeners(config)?;
-        let listening: io::Result<_> = mail.iter().map(TcpListener::local_addr).collect();
+        let listeners = listeners(config)?;
+        let all = listeners.iter().flat_map(|(_, listeners)| listeners);
+        let listening: io::Result<_> = all.map(TcpListener::local_addr).collect();
         let listening = listening.map_err(|error| ServeError::new("receive.listen", error))?;
         let path = &config.control.listen;
         let control =
             socket::bind(path).map_err(|error| ServeError::new("control.listen", error))?;
-        Ok(Self { mail, listening, control, control_file: ControlFile(path.clone()) })
+        Ok(Self { listeners, listening, control, control_file: ControlFile(path.clone()) })
     }
 }
 
-fn listeners(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
+fn listeners(config: &Config) -> Result<Listeners, ServeError> {
     let receive = &config.receive;
-    if receive.listener == Listener::Off || receive.channels.get() == 0 {
+    if receive.channels.get() == 0 {
         return Ok(Vec::new());
     }
-    let bound = receive.listen.iter().map(|address| {
-        bind(*address)
-            .map_err(|error| ServeError::new(format_args!("listening at {address}"), error))
+    let (mut doors, nowhere) = (Vec::new(), Vec::new());
+    if receive.listener != Listener::Off {
+        doors.push((Door::Mail, &receive.listen));
+    }
+    let atrn = config.atrn.as_ref();
+    doors.push((Door::Atrn(Transport::Clear), atrn.map_or(&nowhere, |atrn| &atrn.listen)));
+    doors.push((Door::Atrn(Transport::Tls), atrn.map_or(&nowhere, |atrn| &atrn.listen_tls)));
+    let bound = doors.into_iter().map(|(door, addresses)| {
+        let bound: Result<Vec<_>, _> = addresses.iter().copied().map(bind_at).collect();
+        Ok((door, bound?))
     });
     bound.collect()
+}
+
+fn bind_at(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    bind(address).map_err(|error| ServeError::new(format_args!("listening at {address}"), error))
 }
 
 /// Recovers the spool of `config`, which takes a while where much is held.

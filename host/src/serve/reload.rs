@@ -127,10 +127,14 @@ fn keep_what_vanished(config: &mut Config, old: &Config) -> Result<(), &'static 
 fn needing_restart(started: &Config, now: &Config) -> Vec<&'static str> {
     let (old, new) = (&started.receive, &now.receive);
     let off = |config: &Config| config.receive.channels.get() == 0;
+    let listens = |config: &Config| {
+        config.atrn.as_ref().map(|atrn| (atrn.listen.clone(), atrn.listen_tls.clone()))
+    };
     [
         ("receive.listen", old.listen != new.listen),
         ("receive.listener", old.listener != new.listener),
         ("receive.channels", off(started) != off(now)),
+        ("atrn.listen", listens(started) != listens(now)),
         ("spool", started.spool != now.spool),
         ("release", started.release != now.release),
         ("control", started.control != now.control),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Signal};
 use serde_json::Value;
 
+mod accounts;
 mod place;
 mod short;
 mod stop;

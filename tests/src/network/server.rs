@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use postern::accounts::Accounts;
 use postern::config::{Config, Tls};
 use postern::net::listener::{Reception, Terms, bind};
 use postern::net::tls_server::acceptor;
@@ -77,6 +78,7 @@ impl Server {
         let services = Services {
             spool: Arc::clone(&spool),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
+            accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
             own: Token::new().expect("random numbers"),
             metrics,
             clock,

@@ -63,6 +63,9 @@ fn expected(
         (Stage::End, Reason::NoUtf8) => "554 5.6.9",
         // RFC 2645 §5.2.1 knows 450 only.
         (Stage::Atrn, Reason::Policy) => "450 4.7.1",
+        (Stage::Atrn, Reason::TooManySessions) => "450 4.3.2",
+        // RFC 4954 §6: a temporary failure.
+        (Stage::Auth, Reason::Busy) => "454 4.7.0",
         _ => said,
     }
 }

@@ -70,12 +70,14 @@ impl<'c> Conversion<'c> {
 
     pub(super) fn etrn_from(&mut self, first: First<'c>) -> List<Network> {
         let key = first.key("etrn_from");
-        let networks = &first.hold.etrn_from;
-        if networks.iter().any(|network| matches!(network, IpNet::V6(_))) {
+        if first.hold.etrn_authenticated() {
+            self.refuse(&key, "a device has no accounts: write networks");
+        }
+        if first.hold.etrn_networks().any(|network| matches!(network, IpNet::V6(_))) {
             self.refuse(&key, IPV4_ONLY);
         }
         let network = |net: &IpNet| Network { address: net.addr(), prefix: net.prefix_len() };
-        self.list(&key, networks.iter().map(network))
+        self.list(&key, first.hold.etrn_networks().map(network))
     }
 
     /// Every name of every hold: they all stand for the one queue.

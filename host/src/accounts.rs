@@ -1,0 +1,201 @@
+//! Accounts: who may ask for mail by password, whatever his address (RFC 4954).
+//!
+//! Kept of a password are SCRAM-SHA-256's keys (RFC 5802, RFC 7677): who steals the file can't log
+//! in with it, and must guess the password to. PLAIN and LOGIN are checked by deriving the same
+//! keys; only what CRAM-MD5 needs is kept beside them, where a person wants that for a client that
+//! has nothing else.
+//!
+//! An outsider can't tell a name that there is from one that there is not: both have a salt, do the
+//! same work, and fail with the same words.
+
+mod book;
+mod change;
+mod cram;
+mod deriving;
+mod exchange;
+mod failures;
+mod scram;
+
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postern_spool::clock::Clock;
+use ring::hmac;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+pub use book::{Account, Book};
+pub use change::change;
+pub use exchange::{Claim, Exchange, Mechanism, Next};
+pub use scram::Client as ScramClient;
+
+use crate::observe::rate::Limiter;
+use crate::policy::network;
+use deriving::Deriving;
+use failures::Failures;
+
+/// A file that can't be read is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What the server knows of accounts, and of those who fail.
+pub struct Accounts {
+    clock: Clock,
+    /// What answers for those that there are not are made of.
+    decoys: Arc<hmac::Key>,
+    read: Mutex<Option<Read>>,
+    failures: Failures,
+    deriving: Deriving,
+    unreadable: Limiter<()>,
+}
+
+/// The accounts as they were last read.
+struct Read {
+    file: PathBuf,
+    identity: Option<Identity>,
+    book: Arc<Book>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    place: (u64, u64),
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Why somebody was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// No such account, or it is not its password.
+    Wrong,
+    /// He, or others for this account, have failed too often of late.
+    TooOften,
+    /// It can't be found out now.
+    Unable,
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accounts")
+    }
+}
+
+impl Identity {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            place: (found.dev(), found.ino()),
+            size: found.size(),
+            written: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+impl Accounts {
+    /// Nobody has failed yet; `secret` is the server's own.
+    pub fn new(secret: &[u8; 32], clock: Clock) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let decoys = hmac::sign(&key, b"accounts that there are not");
+        let decoys = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, decoys.as_ref()));
+        Self {
+            failures: Failures::new(clock.clone()),
+            clock,
+            decoys,
+            read: Mutex::default(),
+            deriving: Deriving::default(),
+            unreadable: Limiter::new(1, LOG_EVERY),
+        }
+    }
+
+    /// The accounts in `file`, read again if it has changed. One that can't be read, or is not
+    /// whole, changes nothing, and the log says so.
+    ///
+    /// `None`: it was not read yet.
+    pub async fn book(self: &Arc<Self>, file: &Path) -> Option<Arc<Book>> {
+        let (accounts, file) = (Arc::clone(self), file.to_owned());
+        // Its panic is in the log.
+        spawn_blocking(move || accounts.look(&file)).await.unwrap_or_default()
+    }
+
+    fn look(&self, file: &Path) -> Option<Arc<Book>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = fs::metadata(file).map(|found| Identity::of(&found)).ok();
+        let known = read.as_ref().filter(|read| read.file == file);
+        if let Some(known) = known.filter(|known| identity.is_some() && known.identity == identity)
+        {
+            return Some(Arc::clone(&known.book));
+        }
+        match Book::read(file) {
+            Ok(book) => {
+                let accounts = book.accounts().count();
+                tracing::info!(file = %file.display(), accounts, "the accounts were read");
+                let book = Arc::new(book);
+                *read = Some(Read { file: file.to_owned(), identity, book: Arc::clone(&book) });
+                Some(book)
+            }
+            Err(error) => {
+                let known = known.map(|known| Arc::clone(&known.book));
+                self.log_unreadable(file, &error, known.is_some());
+                known
+            }
+        }
+    }
+
+    fn log_unreadable(&self, file: &Path, error: &io::Error, known: bool) {
+        let Some(unlogged) = self.unreadable.pass((), self.clock.instant()) else { return };
+        let file = file.display();
+        match known {
+            true => tracing::error!(%file, %error, unlogged, "the accounts stay as they were"),
+            false => tracing::error!(%file, %error, unlogged, "nobody can authenticate"),
+        }
+    }
+
+    /// Begins an exchange by the mechanism of this name.
+    pub fn begin(&self, mechanism: Mechanism, book: Arc<Book>, hostname: &str) -> Exchange {
+        Exchange::new(mechanism, book, Arc::clone(&self.decoys), hostname)
+    }
+
+    /// Whether `client` has failed too often to be heard at all.
+    pub fn is_shut_out(&self, client: IpAddr) -> bool {
+        self.failures.is_shut_out(network(client))
+    }
+
+    /// Finds out whether what `client` claims is so; who fails hears of it late.
+    ///
+    /// # Errors
+    /// Why he is not let in.
+    pub async fn check(&self, client: IpAddr, claim: Claim) -> Result<Arc<Account>, Denied> {
+        let name = hmac::sign(&self.decoys, claim.name());
+        let attempt = self.failures.attempt(network(client), name.as_ref());
+        // Counted before the work: many at once are as many as one after the other.
+        let attempt = attempt.ok_or(Denied::TooOften)?;
+        let checked = match claim {
+            Claim::Password { .. } => self.deriving.run(move || claim.account()).await,
+            Claim::Cram { .. } | Claim::Scram { .. } => Ok(claim.account()),
+        };
+        match checked {
+            Ok(Some(account)) => {
+                self.failures.succeeded(&attempt);
+                Ok(account)
+            }
+            Ok(None) => {
+                sleep(attempt.pause).await;
+                Err(Denied::Wrong)
+            }
+            Err(deriving::Crowded) => {
+                self.failures.succeeded(&attempt);
+                Err(Denied::Unable)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! `postern account`: who may ask for mail by password.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use serde_json::json;
+
+use super::table::table;
+use super::{CommandError, Format, Verdict};
+use crate::accounts::{Account, Book, change};
+use crate::config::{Config, DomainName};
+
+/// Octets of a password's line: far more than it may have.
+const LINE_MAX: u64 = 4096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Add an account; its password is read from standard input, or asked for
+    Add(Add),
+    /// Give an account another password, read from standard input, or asked for
+    Passwd {
+        /// The account
+        name: String,
+    },
+    /// The accounts, and the domains whose mail they may ask for
+    List(Format),
+    /// Remove an account; whoever is logged in by it stays until his session ends
+    Remove {
+        /// The account
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// What it authenticates as: letters, digits and .-_@+
+    name: String,
+    /// A domain whose mail it may ask for; several times for several
+    #[arg(long = "domain", value_name = "DOMAIN", required = true)]
+    domains: Vec<DomainName>,
+    /// Keep what CRAM-MD5 needs, too, for a client that has nothing else, such as fetchmail: who
+    /// steals the file can log in with that
+    #[arg(long)]
+    cram_md5: bool,
+}
+
+impl AccountCommand {
+    /// Runs it on the accounts of `config`.
+    pub(super) fn run(
+        &self,
+        config: &Config,
+        out: &mut impl Write,
+    ) -> Result<Verdict, CommandError> {
+        let file = &config.accounts.file;
+        let failed = |error| CommandError::run(format_args!("{}: {error}", file.display()));
+        match self {
+            Self::Add(add) => {
+                let changed = change(file, |book| add.put(book));
+                changed.map_err(failed)?;
+                for domain in &add.domains {
+                    if !config.hold.contains_key(domain) {
+                        writeln!(out, "warning: {domain} is not held")?;
+                    }
+                }
+            }
+            Self::Passwd { name } => {
+                change(file, |book| {
+                    let old = book.get(name).ok_or_else(|| is_not_there(name))?;
+                    let (domains, cram_md5) = (old.domains().to_vec(), old.has_cram_md5());
+                    book.put(Account::new(name, domains, &password()?, cram_md5)?);
+                    Ok(())
+                })
+                .map_err(failed)?;
+            }
+            Self::Remove { name } => {
+                let remove = |book: &mut Book| match book.remove(name) {
+                    true => Ok(()),
+                    false => Err(is_not_there(name)),
+                };
+                change(file, remove).map_err(failed)?;
+            }
+            Self::List(format) => return list(file, *format, out),
+        }
+        Ok(Verdict::Well)
+    }
+}
+
+impl Add {
+    fn put(&self, book: &mut Book) -> Result<(), String> {
+        let name = &self.name;
+        if book.get(name).is_some() {
+            return Err(format!("{name} is there already: postern account passwd, or remove"));
+        }
+        book.put(Account::new(name, self.domains.clone(), &password()?, self.cram_md5)?);
+        Ok(())
+    }
+}
+
+fn is_not_there(name: &str) -> String {
+    format!("there is no account {name}")
+}
+
+fn list(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, CommandError> {
+    let book = match Book::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
+        read => {
+            read.map_err(|error| CommandError::run(format_args!("{}: {error}", file.display())))?
+        }
+    };
+    if format.json {
+        for account in book.accounts() {
+            let domains: Vec<_> = account.domains().iter().map(DomainName::as_str).collect();
+            let (name, cram_md5) = (account.name(), account.has_cram_md5());
+            writeln!(out, "{}", json!({ "name": name, "domains": domains, "cram_md5": cram_md5 }))?;
+        }
+        return Ok(Verdict::Well);
+    }
+    let mut rows = vec![["NAME", "CRAM-MD5", "DOMAINS"].map(str::to_owned)];
+    rows.extend(book.accounts().map(|account| {
+        let domains: Vec<_> = account.domains().iter().map(DomainName::as_str).collect();
+        let cram_md5 = if account.has_cram_md5() { "yes" } else { "no" };
+        [account.name().to_owned(), cram_md5.to_owned(), domains.join(" ")]
+    }));
+    write!(out, "{}", table(&rows))?;
+    Ok(Verdict::Well)
+}
+
+/// The password: the first line of standard input; at a terminal, twice, and not shown.
+pub(super) fn password() -> Result<String, String> {
+    if !io::stdin().is_terminal() {
+        return line(&mut io::stdin().lock()).map_err(|error| error.to_string());
+    }
+    let asked = || -> io::Result<_> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let quiet = Quiet::new(&terminal)?;
+        let mut lines = BufReader::new(&terminal);
+        let mut ask = |prompt: &str| {
+            write!(&terminal, "{prompt}: ")?;
+            let said = line(&mut lines);
+            writeln!(&terminal)?;
+            said
+        };
+        let both = (ask("Password")?, ask("Again")?);
+        drop(quiet);
+        Ok(both)
+    };
+    let (one, other) = asked().map_err(|error| error.to_string())?;
+    if one == other { Ok(one) } else { Err("the two are not the same".to_owned()) }
+}
+
+fn line(lines: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    io::Read::take(lines, LINE_MAX).read_line(&mut line)?;
+    let text = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Quiet<'t> {
+    terminal: &'t File,
+    before: Termios,
+}
+
+impl<'t> Quiet<'t> {
+    fn new(terminal: &'t File) -> io::Result<Self> {
+        let before = tcgetattr(terminal.as_fd())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(terminal.as_fd(), OptionalActions::Flush, &quiet)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing either.
+        let _ = tcsetattr(self.terminal.as_fd(), OptionalActions::Flush, &self.before);
+    }
+}
