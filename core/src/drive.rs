@@ -13,6 +13,8 @@
 // spawns `serve` with concrete types, and the compiler sees whether those can be sent.
 #![allow(async_fn_in_trait)]
 
+#[cfg(feature = "appletalk")]
+pub mod adsp;
 pub mod deliver;
 mod serve;
 

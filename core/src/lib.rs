@@ -26,6 +26,7 @@
 //! - [`listener`], [`schedule`] and [`wakeup`] are for a host that is not always there: when it
 //!   listens, when it may raise its link, and when it asks its holders for mail.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
+//! - `appletalk`, a feature, is a way to mailers that have no TCP; it knows nothing of SMTP.
 //! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
 //!
 //! A session that takes a message and keeps its octets:
@@ -68,6 +69,8 @@
 #![no_std]
 
 pub mod agenda;
+#[cfg(feature = "appletalk")]
+pub mod appletalk;
 pub mod client;
 #[cfg(feature = "drive")]
 pub mod drive;

@@ -10,10 +10,11 @@ use super::Source;
 use super::rust::product;
 
 /// What a module of the core may not know: `wire <- session, client <- drive`.
-const FORBIDDEN: [(&str, &[&str]); 8] = [
-    ("wire", &["session", "client", "drive", "envelope", "retry", "trace"]),
-    ("session", &["client", "drive", "envelope", "retry"]),
-    ("client", &["session", "drive", "retry"]),
+const FORBIDDEN: [(&str, &[&str]); 9] = [
+    ("appletalk", &["session", "client", "drive", "envelope", "retry", "trace"]),
+    ("wire", &["session", "client", "drive", "envelope", "retry", "trace", "appletalk"]),
+    ("session", &["client", "drive", "envelope", "retry", "appletalk"]),
+    ("client", &["session", "drive", "retry", "appletalk"]),
     ("envelope", &["session", "client", "drive"]),
     ("retry", &["session", "client", "drive", "wire"]),
     ("ladder", &["session", "client", "drive", "wire", "envelope"]),

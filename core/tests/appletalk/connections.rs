@@ -1,0 +1,339 @@
+//! How connections begin and end.
+
+use postern_core::appletalk::Address;
+use postern_core::appletalk::adsp::packet::{Content, Open, OpenKind, Packet, VERSION};
+use postern_core::appletalk::adsp::{Connection, End, Endpoint, PACKET_MAX};
+use postern_core::time::Instant;
+use postern_core::wire::Out;
+
+use crate::cable::{Cable, Trouble};
+
+type Channel = Connection<2048, 1024>;
+
+const MAC: Address = Address { network: 0, node: 7, socket: 250 };
+const OPEN: Open =
+    Open { kind: OpenKind::Request, version: VERSION, destination: 0, attention_receive: 0 };
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+/// A listening endpoint, spoken to packet by packet.
+struct Server {
+    endpoint: Endpoint,
+    channels: Vec<Channel>,
+}
+
+impl Server {
+    fn new(channels: usize) -> Self {
+        let mut endpoint = Endpoint::new(72, 99);
+        endpoint.listen(true);
+        Self { endpoint, channels: (0..channels).map(|_| Channel::FREE).collect() }
+    }
+
+    fn hear(&mut self, from: Address, packet: &Packet<'_>, ms: u64) {
+        let mut buffer = [0; PACKET_MAX];
+        let mut out = Out::new(&mut buffer);
+        packet.write(&mut out).expect("it fits");
+        self.endpoint.receive(&mut self.channels, from, out.written(), at(ms));
+    }
+
+    /// What it sends now: to whom, and the octets.
+    fn says(&mut self, ms: u64) -> Vec<(Address, Vec<u8>)> {
+        let mut said = Vec::new();
+        let mut buffer = [0; PACKET_MAX];
+        loop {
+            let mut out = Out::new(&mut buffer);
+            let to = self.endpoint.transmit(&mut self.channels, at(ms), &mut out);
+            let Some(to) = to else { return said };
+            said.push((to, out.written().to_vec()));
+        }
+    }
+
+    /// The descriptors of what it sends now.
+    fn descriptors(&mut self, ms: u64) -> Vec<u8> {
+        self.says(ms).iter().map(|(_, packet)| packet[12]).collect()
+    }
+
+    /// The two steps by which `from` opens a connection that it calls `source`.
+    fn open(&mut self, from: Address, source: u16, ms: u64) {
+        self.hear(from, &open(source, OPEN), ms);
+        let said = self.says(ms);
+        assert_eq!((said.len(), said[0].0, said[0].1[12]), (1, from, 0x83));
+        let destination = u16::from_be_bytes([said[0].1[0], said[0].1[1]]);
+        let kind = OpenKind::Acknowledgement;
+        self.hear(from, &open(source, Open { kind, destination, ..OPEN }), ms);
+    }
+}
+
+fn open(source: u16, open: Open) -> Packet<'static> {
+    packet(source, 0, false, Content::Open(open))
+}
+
+fn packet(source: u16, first_byte: u32, answer: bool, content: Content<'_>) -> Packet<'_> {
+    Packet { source, first_byte, next_receive: 0, window: 2000, answer, content }
+}
+
+fn data(octets: &[u8]) -> Content<'_> {
+    Content::Data { data: octets, ends_message: false }
+}
+
+#[test]
+fn nothing_is_sent_before_the_third_step_and_data_is_discarded() {
+    let mut server = Server::new(1);
+    server.hear(MAC, &open(5, OPEN), 0);
+    server.hear(MAC, &packet(5, 0, true, data(b"early")), 0);
+    assert_eq!(server.descriptors(0), [0x83]);
+    assert_eq!(server.endpoint.accept(&mut server.channels), None);
+    assert_eq!((server.channels[0].write(b"220"), server.channels[0].can_read()), (0, false));
+    // The answer was lost, and nobody is told twice of one connection.
+    server.hear(MAC, &open(5, OPEN), 500);
+    assert_eq!(server.descriptors(500), [0x83]);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(1000));
+    assert_eq!(server.descriptors(1000), [0x83]);
+    let destination = 100;
+    let kind = OpenKind::Acknowledgement;
+    server.hear(MAC, &open(5, Open { kind, destination, ..OPEN }), 1001);
+    assert_eq!(server.endpoint.accept(&mut server.channels), Some(0));
+    assert_eq!(server.endpoint.accept(&mut server.channels), None);
+    assert_eq!(server.channels[0].write(b"220"), 3);
+    assert_eq!(server.descriptors(1001), [0x40]);
+}
+
+#[test]
+fn one_that_is_never_confirmed_frees_its_channel() {
+    let mut server = Server::new(1);
+    server.hear(MAC, &open(5, OPEN), 0);
+    let answers: usize = (0..=10_000).map(|ms| server.says(ms).len()).sum();
+    assert_eq!((answers, server.channels[0].is_free()), (10, true));
+}
+
+#[test]
+fn one_more_than_there_are_channels_is_denied_until_one_is_free() {
+    let mut server = Server::new(2);
+    server.open(MAC, 5, 0);
+    // One node may have several, also from one socket, and two nodes the same number.
+    server.open(Address { node: 8, ..MAC }, 5, 0);
+    server.hear(MAC, &open(6, OPEN), 0);
+    let said = server.says(0);
+    let denial = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x84, 1, 0, 0, 6, 0, 0, 0, 0];
+    assert_eq!(said, [(MAC, denial.to_vec())]);
+    server.hear(MAC, &packet(5, 0, false, Content::CloseAdvice), 10);
+    assert_eq!(server.channels[0].end(), Some(End::Closed));
+    server.hear(MAC, &open(6, OPEN), 11);
+    assert_eq!(server.descriptors(11), [0x84], "its reader is not done with it");
+    server.channels[0].close();
+    server.open(MAC, 6, 12);
+    assert!(server.channels.iter().all(Channel::is_open));
+}
+
+#[test]
+fn who_does_not_listen_and_who_speaks_another_version_is_denied() {
+    let mut server = Server::new(1);
+    server.hear(MAC, &open(5, Open { version: 0x0200, ..OPEN }), 0);
+    assert_eq!(server.descriptors(0), [0x84]);
+    server.endpoint.listen(false);
+    server.hear(MAC, &open(5, OPEN), 0);
+    assert_eq!(server.descriptors(0), [0x84]);
+    assert!(server.channels[0].is_free());
+}
+
+#[test]
+fn packets_of_no_connection_change_nothing() {
+    let mut server = Server::new(2);
+    server.open(MAC, 5, 0);
+    for from in [Address { node: 8, ..MAC }, Address { socket: 251, ..MAC }] {
+        server.hear(from, &packet(5, 0, true, data(b"x")), 0);
+        server.hear(from, &packet(5, 0, false, Content::CloseAdvice), 0);
+    }
+    server.hear(MAC, &packet(6, 0, true, data(b"x")), 0);
+    for kind in [OpenKind::Acknowledgement, OpenKind::RequestAndAcknowledgement, OpenKind::Denial] {
+        server.hear(MAC, &open(5, Open { kind, destination: 9, ..OPEN }), 0);
+        server.hear(MAC, &open(5, Open { kind, destination: 100, ..OPEN }), 0);
+    }
+    assert!(server.channels[0].is_open() && !server.channels[0].can_read());
+    assert_eq!(server.descriptors(0), []);
+    // A cable's number that one side does not know yet is no other address.
+    let numbered = Address { network: 9, ..MAC };
+    server.hear(numbered, &packet(5, 0, true, data(b"x")), 0);
+    assert!(server.channels[0].can_read());
+}
+
+#[test]
+fn an_answer_is_owed_where_it_is_asked_for_and_for_what_came_twice() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    assert_eq!(server.descriptors(0), []);
+    server.hear(MAC, &packet(5, 0, false, data(b"ab")), 10);
+    assert_eq!(server.descriptors(10), []);
+    server.hear(MAC, &packet(5, 2, true, data(b"cd")), 20);
+    assert_eq!(server.descriptors(20), [0x80]);
+    server.hear(MAC, &packet(5, 0, false, data(b"ab")), 30);
+    assert_eq!(server.descriptors(30), [0x80], "our answer was lost");
+    // Part of it is new.
+    server.hear(MAC, &packet(5, 2, false, data(b"cdef")), 40);
+    assert_eq!((server.descriptors(40), server.descriptors(240)), (vec![], vec![0x80]));
+    // Out of order: the third packet in a row brings the advice to send again.
+    let end = Content::Data { data: b"", ends_message: true };
+    server.hear(MAC, &packet(5, 7, true, data(b"h")), 300);
+    assert_eq!(server.descriptors(300), [0x80]);
+    server.hear(MAC, &packet(5, 8, false, data(b"i")), 300);
+    server.hear(MAC, &packet(5, 9, false, data(b"j")), 300);
+    assert_eq!(server.descriptors(300), [0x88]);
+    server.hear(MAC, &packet(5, 6, true, end), 301);
+    let said = server.says(301);
+    assert_eq!(said[0].1[6..10], [0, 0, 0, 7], "the end of a message takes a number");
+    let mut read = [0; 9];
+    assert_eq!((server.channels[0].read(&mut read), &read[..6]), (6, &b"abcdef"[..]));
+}
+
+#[test]
+fn what_a_peer_cannot_have_received_is_not_believed() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    assert_eq!(server.channels[0].write(b"220 hello"), 9);
+    assert_eq!(server.descriptors(0), [0x40]);
+    for next_receive in [10, u32::MAX, 1 << 31] {
+        let lie = Packet { next_receive, ..packet(5, 0, false, Content::Acknowledgement) };
+        server.hear(MAC, &lie, 1);
+        assert!(!server.channels[0].is_flushed(), "{next_receive}");
+    }
+    let truth = Packet { next_receive: 9, ..packet(5, 0, false, Content::Acknowledgement) };
+    server.hear(MAC, &truth, 1);
+    assert!(server.channels[0].is_flushed());
+}
+
+#[test]
+fn attention_is_acknowledged_each_time_and_its_window_is_not_the_streams() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    let attention =
+        |number| Packet { window: 0, ..packet(5, number, true, Content::Attention(b"\x00\x01")) };
+    server.hear(MAC, &attention(0), 1);
+    let expected = [0, 100, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x90];
+    assert_eq!(server.says(1), [(MAC, expected.to_vec())]);
+    server.hear(MAC, &attention(0), 2);
+    assert_eq!(server.says(2), [(MAC, expected.to_vec())], "its sender would stop for ever");
+    server.hear(MAC, &attention(2), 3);
+    assert_eq!(server.descriptors(3), []);
+    server.channels[0].write(b"220");
+    assert_eq!(server.descriptors(4), [0x40]);
+}
+
+#[test]
+fn a_forward_reset_is_answered_always_and_ends_the_dialogue_if_it_holds() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    server.hear(MAC, &packet(5, 0, false, data(b"MAIL FROM")), 0);
+    server.hear(MAC, &packet(5, 5000, false, Content::ForwardReset), 1);
+    assert_eq!((server.descriptors(1), server.channels[0].end()), (vec![0x87], None));
+    server.hear(MAC, &packet(5, 100, false, Content::ForwardReset), 2);
+    assert_eq!((server.descriptors(2), server.channels[0].end()), (vec![0x87], Some(End::Reset)));
+    assert!(!server.channels[0].can_read());
+}
+
+#[test]
+fn a_close_that_overtakes_octets_waits_for_them() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    server.hear(MAC, &packet(5, 4, false, Content::CloseAdvice), 0);
+    assert_eq!(server.channels[0].end(), None);
+    server.hear(MAC, &packet(5, 0, true, data(b"QUIT")), 1);
+    assert_eq!(server.channels[0].end(), Some(End::Closed));
+    assert!(server.channels[0].can_read());
+    // Those that never come are not waited for without end.
+    server.channels[0].close();
+    server.open(MAC, 6, 10);
+    server.hear(MAC, &packet(6, 4, false, Content::CloseAdvice), 20);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(5020));
+    assert_eq!(server.descriptors(5020), []);
+    assert_eq!(server.channels[0].end(), Some(End::Closed));
+}
+
+#[test]
+fn a_close_waits_for_what_was_written() {
+    let mut cable = Cable::<2048, 1024>::new(Trouble { lost: 20, ..Trouble::default() }, 7);
+    cable.sides[1].to_write = b"221 2.0.0 Bye\r\n".to_vec();
+    cable.open();
+    assert!(cable.run(60_000, |cable| cable.sides[1].written == 15));
+    cable.sides[1].connection().close();
+    assert!(cable.run(60_000, |cable| cable.sides[1].connection().is_free()));
+    assert_eq!(cable.sides[0].read, b"221 2.0.0 Bye\r\n");
+}
+
+#[test]
+fn a_peer_that_answers_and_takes_nothing_does_not_keep_the_channel() {
+    let mut server = Server::new(1);
+    server.hear(MAC, &Packet { window: 0, ..open(5, OPEN) }, 0);
+    assert_eq!(server.descriptors(0), [0x83]);
+    let (kind, destination) = (OpenKind::Acknowledgement, 100);
+    let confirmed = open(5, Open { kind, destination, ..OPEN });
+    server.hear(MAC, &Packet { window: 0, ..confirmed }, 1);
+    assert_eq!(server.channels[0].write(b"421"), 3);
+    server.channels[0].close();
+    let mut said = Vec::new();
+    for ms in (1..=30_001).step_by(1000) {
+        said.extend(server.descriptors(ms));
+        let none = Packet { window: 0, ..packet(5, 0, false, Content::Acknowledgement) };
+        server.hear(MAC, &none, ms);
+    }
+    assert_eq!((said.last(), server.channels[0].is_free()), (Some(&0x85), true));
+    assert!(said.iter().filter(|descriptor| **descriptor == 0xc0).count() > 3, "{said:02x?}");
+}
+
+#[test]
+fn silence_is_asked_about_three_times_and_ends_after_two_minutes() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    let mut probes = Vec::new();
+    while let Some(ms) =
+        Some(server.endpoint.deadline(&server.channels)).filter(|at| *at != Instant::FAR)
+    {
+        let ms = ms.as_millis();
+        probes.extend(server.descriptors(ms).into_iter().map(|descriptor| (ms, descriptor)));
+    }
+    assert_eq!(probes, [(30_000, 0xc0), (60_000, 0xc0), (90_000, 0xc0)]);
+    assert_eq!(server.channels[0].end(), Some(End::Silent));
+    server.channels[0].close();
+    server.open(MAC, 6, 120_001);
+    // A probe of the peer's is answered, and so two idle stacks go on.
+    server.hear(MAC, &packet(6, 0, true, Content::Acknowledgement), 149_000);
+    assert_eq!(server.descriptors(149_000), [0x80]);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(179_000));
+}
+
+#[test]
+fn a_client_takes_either_answer_from_wherever_it_comes() {
+    for kind in [OpenKind::Acknowledgement, OpenKind::RequestAndAcknowledgement] {
+        let mut client = Server::new(1);
+        client.endpoint.listen(false);
+        let opened = client.endpoint.open(&mut client.channels, MAC, at(0));
+        assert_eq!((opened, client.descriptors(0)), (Ok(0), vec![0x81]));
+        let elsewhere = Address { node: 9, ..MAC };
+        client.hear(elsewhere, &open(77, Open { kind, destination: 100, ..OPEN }), 5);
+        assert_eq!(client.channels[0].peer(), elsewhere);
+        assert_eq!(client.descriptors(5), [0x82]);
+        // It was lost, and the listener asks again.
+        let again = Open { kind: OpenKind::RequestAndAcknowledgement, destination: 100, ..OPEN };
+        client.hear(elsewhere, &open(77, again), 1000);
+        assert_eq!(client.descriptors(1000), [0x82]);
+        client.hear(elsewhere, &packet(77, 0, true, data(b"220 hi")), 1001);
+        assert_eq!(client.descriptors(1001), [0x80]);
+        client.hear(elsewhere, &open(77, again), 1002);
+        assert_eq!(client.descriptors(1002), [], "it is late");
+    }
+}
+
+#[test]
+fn a_client_hears_a_denial_and_gives_up_where_nobody_is() {
+    let mut client = Server::new(1);
+    assert_eq!(client.endpoint.open(&mut client.channels, MAC, at(0)), Ok(0));
+    assert_eq!(client.endpoint.open(&mut client.channels, MAC, at(0)).ok(), None);
+    let requests: usize = (0..=10_000).map(|ms| client.says(ms).len()).sum();
+    assert_eq!((requests, client.channels[0].end()), (10, Some(End::NoAnswer)));
+    client.channels[0].close();
+    assert_eq!(client.endpoint.open(&mut client.channels, MAC, at(20_000)), Ok(0));
+    let denied = Open { kind: OpenKind::Denial, destination: 102, ..OPEN };
+    client.hear(MAC, &open(0, denied), 20_001);
+    assert_eq!(client.channels[0].end(), Some(End::Denied));
+}

@@ -1,0 +1,10 @@
+//! AppleTalk: packets as the book has them, nodes on a cable, and streams over bad ones, in virtual
+//! time.
+#![cfg(feature = "appletalk")]
+
+mod cable;
+mod connections;
+mod golden;
+mod hostile;
+mod nodes;
+mod streams;
