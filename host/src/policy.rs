@@ -6,7 +6,7 @@ mod etrn_names;
 mod networks;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use postern_core::wire::etrn::Node;
@@ -14,8 +14,8 @@ use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox};
 use postern_spool::Domain;
 
 use crate::config::{
-    Config, DeliverTo, DomainName, FileMode, Group, Hold, KeptFor, NotTaken, Recipients,
-    RetryEvery, SmtpUtf8, Subaddress, folder_name, is_postmaster,
+    Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
+    Recipients, RetryEvery, SmtpUtf8, Subaddress, folder_name, is_postmaster,
 };
 
 pub use capabilities::Capabilities;
@@ -67,6 +67,8 @@ pub struct Policy {
     pub etrn_from: Networks,
     /// Whether a connection from somewhere releases it.
     pub is_released_on_connect: bool,
+    /// How its host is woken, where that sleeps.
+    pub wake: Option<Wake>,
     /// What its files are, where it goes into a Maildir.
     pub files: Files,
     /// Whether accounts with the domain may, too.
@@ -74,6 +76,19 @@ pub struct Policy {
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
     subaddress: Subaddress,
+}
+
+/// How a host that sleeps is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wake {
+    /// Its hardware address.
+    pub address: [u8; 6],
+    /// Where the packet goes.
+    pub to: SocketAddr,
+    /// How often mail may wake it.
+    pub at_most: Duration,
+    /// How long it may take to start.
+    pub patience: Duration,
 }
 
 /// To whom files in a Maildir are open.
@@ -106,6 +121,14 @@ pub enum Refusal {
     Routed,
 }
 
+impl Wake {
+    fn of(hold: &Hold) -> Option<Self> {
+        let HardwareAddress(address) = hold.wake_on_lan?;
+        let (to, at_most, patience) = (hold.wake_to, hold.wake_at_most, hold.wake_patience);
+        Some(Self { address, to, at_most, patience })
+    }
+}
+
 impl Files {
     /// What `hold` says of them.
     pub const fn of(hold: &Hold) -> Self {
@@ -124,6 +147,7 @@ impl Policy {
             quota: hold.quota.map(|quota| quota.0),
             smtputf8: hold.smtputf8,
             is_released_on_connect: !hold.release_on_connect.is_empty(),
+            wake: Wake::of(hold),
             files: Files::of(hold),
             etrn_from: Networks::new(hold.etrn_networks()),
             etrn_authenticated: hold.etrn_authenticated(),
@@ -144,6 +168,7 @@ impl Policy {
             smtputf8: SmtpUtf8::Auto,
             etrn_from: Networks::default(),
             is_released_on_connect: false,
+            wake: None,
             files: Files { mode: FileMode::PRIVATE, group: None },
             etrn_authenticated: false,
             recipients: None,

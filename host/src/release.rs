@@ -15,6 +15,7 @@ mod queue;
 mod stand;
 mod turn;
 mod verdict;
+mod waking;
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -44,6 +45,7 @@ use crate::receive::loops::Loops;
 use crate::receive::triggers::Triggers;
 use hosts::Hosts;
 use queue::Queue;
+use waking::Waking;
 
 /// How long messages under way may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +84,7 @@ pub struct Engine<S> {
 struct EngineState<S> {
     engine: Engine<S>,
     hosts: Mutex<Hosts<DeliverTo>>,
+    waking: Mutex<Waking<DeliverTo>>,
     known: Mutex<Known>,
     /// Domains that have more than one turn's messages.
     more: mpsc::UnboundedSender<Domain>,
@@ -130,6 +133,7 @@ impl<S: Spool> Engine<S> {
         let shared = Arc::new(EngineState {
             engine: self,
             hosts: Mutex::new(Hosts::new()),
+            waking: Mutex::new(Waking::new()),
             known: Mutex::default(),
             more,
         });
@@ -150,6 +154,10 @@ impl<S: Spool> Engine<S> {
 impl<S: Spool> EngineState<S> {
     fn hosts(&self) -> MutexGuard<'_, Hosts<DeliverTo>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waking(&self) -> MutexGuard<'_, Waking<DeliverTo>> {
+        self.waking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -262,6 +270,8 @@ impl<S: Spool> EngineState<S> {
     fn has_moved_from(&self, domain: &Domain, former: Option<&DeliverTo>) {
         if let Some(former) = former {
             self.hosts().forget(former, domain);
+            self.waking().forget(former);
+            self.engine.progress.sleeps(former, false);
         }
         let mut known = self.known();
         known.failing.remove(domain);

@@ -18,7 +18,7 @@ const UNUSED_KEYS: [(&str, &str); 4] = [
     ("receive.tls", "a device offers no STARTTLS"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
-const UNUSED_IN_HOLDS: [(&str, &str); 7] = [
+const UNUSED_IN_HOLDS: [(&str, &str); 11] = [
     ("kept_for", "a device keeps what it has until its card is exported"),
     ("maildir_group", "a device has no Maildir"),
     ("maildir_mode", "a device has no Maildir"),
@@ -26,6 +26,10 @@ const UNUSED_IN_HOLDS: [(&str, &str); 7] = [
     ("release_on_connect", "a device is released by ETRN only"),
     ("smtputf8", "a device offers no SMTPUTF8"),
     ("subaddress", "a device takes what is listed, letter by letter"),
+    ("wake_at_most", "a device wakes its host before each delivery"),
+    ("wake_on_lan", "a device's is device.wake_on_lan"),
+    ("wake_patience", "a device waits a minute for its host to start"),
+    ("wake_to", "a device wakes within its own network"),
 ];
 /// Sections that mean nothing on a device, and why.
 const UNUSED_SECTIONS: [(&str, &str); 6] = [

@@ -150,6 +150,18 @@ pub struct Hold {
     /// The group of files in a Maildir, and of the folders made for {user}. Absent: the one that
     /// the system gives them.
     pub maildir_group: Option<Group> => Example("\"mail\""),
+    /// The hardware address of a host that sleeps: it is sent a Wake-on-LAN packet before a
+    /// delivery, and tried while it starts. Absent: none.
+    pub wake_on_lan: Option<HardwareAddress> => Example("\"02:00:00:00:00:01\""),
+    /// Where that packet goes: the broadcast address of the host's network, which says by what
+    /// interface too, and a port.
+    pub wake_to: SocketAddr => Default("\"255.255.255.255:9\""),
+    /// How often mail may wake the host: what comes sooner is collected, and goes if it is up.
+    /// ETRN and `postern queue release` wake it at once. After three times without a connection
+    /// health says so, and it is woken no more often than every retry_every.
+    pub wake_at_most: Duration => Default("\"15m\""),
+    /// How long it may take to start.
+    pub wake_patience: Duration => Default("\"3m\""),
     /// The networks and addresses that may ask for the domain's mail by ETRN (RFC 1985), and
     /// "authenticated": the accounts that have the domain (`postern account`), wherever they are.
     pub etrn_from: Vec<Asker> => Default("[]"),

@@ -246,8 +246,9 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         (
             "wakeup_address = \"wake\"",
             "wakeup_address: unknown key; known are recipients, \
-            deliver_to, maildir_mode, maildir_group, etrn_from, etrn_names, release_on_connect, \
-            retry_every, expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
+            deliver_to, maildir_mode, maildir_group, wake_on_lan, wake_to, wake_at_most, \
+            wake_patience, etrn_from, etrn_names, release_on_connect, retry_every, \
+            expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
         ),
         (
             "kept_for = \"ever\"",
@@ -382,8 +383,9 @@ fn each_recipient_of_a_domain_with_user_has_a_folder() {
 }
 
 #[test]
-fn a_maildirs_keys_are_for_a_maildir() {
-    let keys = "etrn_from = [\"192.0.2.0/24\"]\nmaildir_mode = \"0640\"";
+fn a_maildirs_keys_are_for_a_maildir_and_a_hosts_for_a_host() {
+    let keys = "etrn_from = [\"192.0.2.0/24\"]\nmaildir_mode = \"0640\"\n\
+        wake_on_lan = \"02:00:00:00:00:01\"";
     let warned = |source: &str| {
         let found = parse(source).expect("sound").warnings(Path::new(FILE));
         found.into_iter().map(|warning| warning.key).collect::<Vec<_>>()
@@ -391,7 +393,7 @@ fn a_maildirs_keys_are_for_a_maildir() {
     let source = format!("hostname = \"mx2.example\"\n{}", hold(keys));
     assert_eq!(warned(&source), ["hold.\"client.example\".maildir_mode"]);
     let source = source.replace("mail.client.example:25", "maildir:/srv/mail");
-    assert_eq!(warned(&source), Vec::<String>::new());
+    assert_eq!(warned(&source), ["hold.\"client.example\".wake_on_lan"]);
 }
 
 #[test]

@@ -103,5 +103,8 @@ impl Hold {
             let reason = "and maildir_group are for a Maildir, and deliver_to is none".to_owned();
             warn("maildir_mode", reason);
         }
+        if self.wake_on_lan.is_some() && is_maildir {
+            warn("wake_on_lan", "is for a host, and a Maildir is none".to_owned());
+        }
     }
 }

@@ -58,6 +58,10 @@ pub(super) async fn health<S: Spool>(
             Totals::default()
         }
     };
+    for host in control.progress.sleeping() {
+        let text = format!("{host} was woken three times and more, and takes no connection");
+        problems.push(Problem::new("asleep", text));
+    }
     let code = match problems.is_empty() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,6 @@
 //! What the deliveries that are under way do at the moment, for whoever asks why mail still waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ pub struct Progress(Arc<Mutex<List>>);
 struct List {
     next: u64,
     connections: BTreeMap<u64, Connection>,
+    sleeping: BTreeSet<String>,
 }
 
 /// A connection to a host, or the attempt at one.
@@ -120,6 +121,21 @@ impl Progress {
     pub fn of(&self, domain: &Domain) -> Vec<Connection> {
         let list = self.list();
         list.connections.values().filter(|found| found.domain == *domain).cloned().collect()
+    }
+
+    /// Notes whether `host` was woken again and again, and has not started.
+    pub fn sleeps(&self, host: &impl fmt::Display, does: bool) {
+        let (host, mut list) = (host.to_string(), self.list());
+        if does {
+            list.sleeping.insert(host);
+        } else {
+            list.sleeping.remove(&host);
+        }
+    }
+
+    /// The hosts that were woken again and again, and have not started.
+    pub fn sleeping(&self) -> Vec<String> {
+        self.list().sleeping.iter().cloned().collect()
     }
 
     fn list(&self) -> MutexGuard<'_, List> {

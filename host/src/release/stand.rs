@@ -62,7 +62,8 @@ impl<S: Spool> Stand<S> {
         };
         let (more, wanted) = mpsc::unbounded_channel();
         let hosts = Mutex::new(Hosts::new());
-        let shared = Arc::new(EngineState { engine, hosts, known: Mutex::default(), more });
+        let waking = Mutex::new(Waking::new());
+        let shared = Arc::new(EngineState { engine, hosts, waking, known: Mutex::default(), more });
         let stopping = watch::Sender::new(false);
         Self { clock, spool, shared, terms, stopping, _more: wanted }
     }

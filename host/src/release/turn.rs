@@ -2,6 +2,7 @@
 
 mod delivery;
 mod settling;
+mod wake;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use self::delivery::Delivery;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
+use super::waking::Missed;
 use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
@@ -204,6 +206,8 @@ impl<S: Spool> Work<'_, S> {
             tracing::error!(%domain, %why, "suspended");
             return Ok(suspended(self.policy, why));
         }
+        self.wake().await;
+        let soon = soon || self.shared.waking().starts(self.host);
         let engine = &self.shared.engine;
         let open = Open {
             hostname: self.hostname,
@@ -293,6 +297,7 @@ impl<S: Spool> Work<'_, S> {
     /// The host talks to us: after a time when it did not, everything that waits for it goes now.
     async fn reached(&self, address: Option<IpAddr>, utf8: bool) -> Result<(), Error> {
         let engine = &self.shared.engine;
+        self.is_up();
         if let Some(address) = address {
             engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
         }
@@ -337,7 +342,15 @@ impl<S: Spool> Work<'_, S> {
             tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
             return Ok((Next::Untried, End::Done));
         }
-        let retry = next_try_of_domain(self.policy);
+        let mut retry = next_try_of_domain(self.policy);
+        match self.missed(failed, now) {
+            Missed::Starts(again) => {
+                tracing::info!(%domain, %host, reason = %why, "no delivery yet: it was woken");
+                return Ok((Next::Untried, End::HostWaits(again)));
+            }
+            Missed::Collect(left) if retry != Retry::WhenAsked => retry = Retry::In(left),
+            Missed::Collect(_) | Missed::Alarm | Missed::Away => {}
+        }
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let times = (self.began, now);
         let again = self.shared.hosts().failed(host, (how, &why), pause, times);

@@ -11,6 +11,7 @@ mod odd_spool;
 mod peer;
 mod schedule;
 mod wakeups;
+mod waking;
 
 use std::future::Future;
 use std::net::SocketAddr;
