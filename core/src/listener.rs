@@ -75,6 +75,15 @@ impl Listener {
         Self { mode, channels, sessions: 0, is_link_up: false, until: None, expected: None }
     }
 
+    /// Goes on in another mode, or with another number of channels. Sessions that are there stay
+    /// counted; what a scheduled one waits for is forgotten only with the mode.
+    pub fn configure(&mut self, mode: Mode, channels: u16) {
+        (self.mode, self.channels) = (mode, channels);
+        if !matches!(mode, Mode::Scheduled { .. }) {
+            self.window_ended();
+        }
+    }
+
     /// What it does at `now`.
     pub fn state(&self, now: Instant) -> State {
         let is_open = match self.mode {

@@ -72,6 +72,8 @@ pub struct Requests {
     is_missed: bool,
     /// Rounds without an answer, in a row.
     unanswered: u32,
+    /// The last request ended a round that was answered.
+    is_answered: bool,
 }
 
 impl Requests {
@@ -79,12 +81,18 @@ impl Requests {
     pub fn new(rules: Rules, since_answer: Option<Duration>, now: Instant) -> Self {
         let rest = since_answer.map_or(Duration::ZERO, |since| rules.every.saturating_sub(since));
         let due = Due { at: now.after(rest), name: 0, is_urgent: false };
-        Self { rules, due, tried: now, is_missed: false, unanswered: 0 }
+        Self { rules, due, tried: now, is_missed: false, unanswered: 0, is_answered: false }
     }
 
     /// What is due next.
     pub const fn next(&self) -> Due {
         self.due
+    }
+
+    /// Whether the last round is over, and each name that was tried gave an answer. False before
+    /// the first.
+    pub const fn is_answered(&self) -> bool {
+        self.is_answered
     }
 
     /// A person wants it asked now, whatever the schedule says.
@@ -108,11 +116,11 @@ impl Requests {
         self.is_missed = !is_settled && (self.is_missed || answer == Answer::Missing);
         let name = self.due.name.saturating_add(1);
         if !is_settled && name < self.rules.names {
-            (self.due.name, self.due.at) = (name, now);
+            (self.due.name, self.due.at, self.is_answered) = (name, now, false);
             return;
         }
         self.unanswered = if self.is_missed { self.unanswered.saturating_add(1) } else { 0 };
-        self.is_missed = false;
+        (self.is_missed, self.is_answered) = (false, self.unanswered == 0);
         let pause = match self.unanswered {
             // Not sooner: a holder may count how often it is asked.
             0 => self.rules.every,

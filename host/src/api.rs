@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | `GET /health` | [`Health`]; 503 when something is wrong |
 //! | `GET /metrics` | OpenMetrics text |
+//! | `GET /status` | [`Status`] |
+//! | `POST /wakeup` | asks all holders now; [`Wakeups`] once they were asked; 404 |
 //! | `GET /domains?after=&max=` | [`Queues`], at most 1000 |
 //! | `GET /queue?domain=&state=&after=&max=` | [`Items`], at most 1000, and about 1 MiB |
 //! | `GET /queue/{id}` | [`Message`]; 404 |
@@ -31,10 +33,12 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::config::RetryEvery;
+use crate::net::gate::Gate;
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, Metrics, SpoolState};
 use crate::observe::progress::Progress;
 use crate::receive::triggers::Triggers;
+use crate::wakeup::Board;
 use postern_spool::clock::Clock;
 use postern_spool::{Domain, Error, MsgId, ParseIdError, Spool};
 
@@ -44,13 +48,14 @@ mod health;
 mod link;
 mod queue;
 pub mod socket;
+mod status;
 mod view;
 
 pub use connection::serve;
 pub use health::Shortage;
 pub use view::{
     Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, Message, Problem, Queue,
-    Queues, Released, ReleasedDomain,
+    Queues, Released, ReleasedDomain, Status, Wakeup, Wakeups,
 };
 
 /// What is said to whoever asks while the spool recovers.
@@ -72,8 +77,12 @@ pub struct Control<S> {
     pub clock: Clock,
     /// When it started.
     pub started: Instant,
-    /// Where it takes mail.
+    /// What takes mail.
+    pub gate: Gate,
+    /// Where it lets clients in that only fetch.
     pub listening: Vec<SocketAddr>,
+    /// The holders that are asked for mail.
+    pub board: Board,
     /// What was seen of the spool when health was asked for.
     pub shortage: Shortage,
     /// Whether it takes no new mail because it is about to end.
@@ -117,6 +126,8 @@ fn router<S: Spool>(control: Control<S>) -> Router {
     Router::new()
         .route("/health", get(health::health::<S>))
         .route("/metrics", get(metrics::<S>))
+        .route("/status", get(status::status::<S>))
+        .route("/wakeup", post(status::wake_up::<S>))
         .route("/domains", get(queue::domains::<S>))
         .route("/queue", get(queue::list::<S>))
         .route("/queue/release", post(queue::release::<S>))

@@ -21,6 +21,7 @@ use card::CardCommand;
 use etrn::EtrnCommand;
 use queue::QueueCommand;
 use spool::SpoolCommand;
+use status::WakeupCommand;
 use terminal::Plain;
 
 mod account;
@@ -29,6 +30,7 @@ mod check;
 mod etrn;
 mod queue;
 mod spool;
+mod status;
 mod table;
 mod terminal;
 
@@ -74,6 +76,11 @@ enum Command {
     /// Tell a running server that a domain's host is there: its mail is delivered now. For a hook
     /// of RADIUS, pppd or WireGuard
     LinkUp(LinkUp),
+    /// The holders that the running server asks for mail: what they said last, and when they are
+    /// asked next
+    Wakeup(WakeupCommand),
+    /// What the running server does: whether it listens, whom it asks for mail, what it holds
+    Status(Format),
     /// Whether all is well with the running server
     Health(Format),
     /// The version
@@ -192,6 +199,14 @@ impl Cli {
             Command::LinkUp(LinkUp { domain, format }) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::link_up(&socket, domain, *format, out))
+            }
+            Command::Wakeup(command) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(command.run(&socket, out))
+            }
+            Command::Status(format) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(status::status(&socket, *format, out))
             }
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;

@@ -12,5 +12,6 @@ pub mod policy;
 pub mod receive;
 pub mod release;
 pub mod serve;
+pub mod wakeup;
 
 pub use postern_config as config;

@@ -2,6 +2,7 @@
 
 pub(crate) mod channels;
 pub(crate) mod descriptors;
+pub mod gate;
 pub mod listener;
 pub mod stream;
 pub mod tls_client;

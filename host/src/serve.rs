@@ -26,6 +26,7 @@ use crate::receive::session::Services;
 use crate::receive::triggers::Triggers;
 use crate::receive::wakeups::Wakeups;
 use crate::release::Engine;
+use crate::wakeup::{Answers, Board, Caller};
 use postern_spool::Spool;
 use postern_spool::clock::Clock;
 
@@ -74,8 +75,8 @@ impl std::error::Error for ServeError {}
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(|error| ServeError::new("signals", error))?;
     raise_open_files();
-    let sockets = Sockets::bind(&config)?;
     let clock = Clock::system();
+    let sockets = Sockets::bind(&config, clock.clone())?;
     run(file, config, sockets, clock, signals, log_spool).await
 }
 
@@ -91,11 +92,12 @@ async fn run<S: Spool>(
     mut signals: Signals,
     open: fn(&Config, Clock) -> Result<S, ServeError>,
 ) -> Result<(), ServeError> {
-    let Sockets { listeners, listening, control, control_file: _removed_last } = sockets;
+    let Sockets { gate, listeners, listening, control, control_file: _removed_last } = sockets;
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
     let opened = Arc::new(OnceLock::new());
     let (metrics, release) = (Metrics::default(), Release::default());
+    let (board, answers) = (Board::default(), config.spool.path.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
         opened: Arc::clone(&opened),
@@ -105,7 +107,9 @@ async fn run<S: Spool>(
         shortage: api::Shortage::default(),
         started: clock.instant(),
         clock: clock.clone(),
+        gate: gate.clone(),
         listening: listening.clone(),
+        board: board.clone(),
         stopping: stopping.clone(),
     };
     let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
@@ -115,10 +119,10 @@ async fn run<S: Spool>(
         move || {
             let spool = open(&config, clock)?;
             let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-            Ok((Arc::new(spool), terms))
+            Ok((Arc::new(spool), terms, Answers::open(&answers)))
         }
     });
-    let (spool, terms) = tokio::select! {
+    let (spool, terms, answers) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
         // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
         () = signals.stop() => {
@@ -129,7 +133,17 @@ async fn run<S: Spool>(
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.
     let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
-    let server = Server { clock, metrics, release, own, spool, listening, terms, stopping };
+    let caller = Caller {
+        terms: terms.subscribe(),
+        clock: clock.clone(),
+        gate,
+        connector: Arc::new(Tcp),
+        tls: Arc::new(Tls::opportunistic()),
+        own: own.clone(),
+        board,
+        answers: Arc::new(answers),
+    };
+    let server = Server { clock, metrics, release, own, spool, caller, listening, terms, stopping };
     server.run(file, listeners, Ends { stop, end, api }, signals).await
 }
 
@@ -147,6 +161,8 @@ struct Server<S> {
     release: Release,
     own: Token,
     spool: Arc<S>,
+    caller: Caller,
+    /// Where clients are let in that only fetch.
     listening: Vec<SocketAddr>,
     terms: watch::Sender<Terms>,
     stopping: watch::Receiver<bool>,
@@ -171,7 +187,8 @@ impl<S: Spool> Server<S> {
     ) -> Result<(), ServeError> {
         let mut work = self.start_work(listeners);
         let started = Arc::clone(&self.terms.borrow().config);
-        let (listening, domains) = (&self.listening, started.hold.len());
+        let (mut listening, domains) = (self.caller.gate.listening(), started.hold.len());
+        listening.extend(&self.listening);
         tracing::info!(version = VERSION, ?listening, domains, "ready");
         let mut reload = Reload::new(file, started, self.terms);
         loop {
@@ -210,12 +227,16 @@ impl<S: Spool> Server<S> {
         };
         let services = Arc::new(services);
         let mut work = JoinSet::new();
+        let stopping = self.stopping.clone();
+        let reception = Reception::new(Arc::clone(&services), self.terms.subscribe(), stopping);
+        work.spawn(self.caller.gate.clone().run(Arc::new(reception)));
+        work.spawn(self.caller.clone().run(self.stopping.clone()));
         for (door, listeners) in listeners {
             let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
             let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
             let reception = Arc::new(reception);
             for listener in listeners {
-                work.spawn(Arc::clone(&reception).receive(listener));
+                work.spawn(Arc::clone(&reception).receive(listener, self.stopping.clone()));
             }
         }
         let engine = Engine {

@@ -71,8 +71,8 @@ impl Server {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let terms = watch::channel(Terms::new(config, None)).1;
-        let reception = Reception::new(Arc::new(services), terms, stopping);
-        runtime.spawn(Arc::new(reception).receive(listener));
+        let reception = Reception::new(Arc::new(services), terms, stopping.clone());
+        runtime.spawn(Arc::new(reception).receive(listener, stopping));
         drop(_entered);
         Self { address, capabilities, loops, _stop: stop, _runtime: runtime, _folder: folder }
     }
@@ -281,8 +281,8 @@ async fn connections_that_cannot_be_accepted_are_a_line_a_minute() {
     rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("it listens");
     let terms = watch::channel(Terms::new(config.expect("sound"), None)).1;
     let (_stop, stopping) = watch::channel(false);
-    let reception = Arc::new(Reception::new(services, terms, stopping));
-    let receiving = timeout(Duration::from_secs(150), reception.receive(listener));
+    let reception = Arc::new(Reception::new(services, terms, stopping.clone()));
+    let receiving = timeout(Duration::from_secs(150), reception.receive(listener, stopping));
     assert!(receiving.await.is_err(), "it goes on");
     let text = lines.0.lock().expect("no holder panics").clone();
     let text = String::from_utf8(text).expect("a log of text");

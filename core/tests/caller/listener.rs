@@ -118,3 +118,30 @@ fn channels_bound_the_sessions() {
     listener.session_ended(at(1), true);
     assert!(listener.has_free_channel());
 }
+
+#[test]
+fn another_mode_keeps_count_of_the_sessions_that_are_there() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.session_began();
+    listener.configure(Mode::Off, 3);
+    assert_eq!((listener.state(at(1)), listener.deadline()), (State::Draining, Instant::FAR));
+    listener.configure(SCHEDULED, 3);
+    assert_eq!(listener.state(at(2)), State::Draining, "what it waited for is forgotten");
+    listener.session_ended(at(3), true);
+    assert_eq!(listener.state(at(3)), State::Closed);
+    listener.configure(Mode::Always, 0);
+    assert_eq!(listener.state(at(4)), State::Closed);
+    listener.configure(Mode::Always, 1);
+    assert_eq!(listener.state(at(4)), State::Open);
+}
+
+#[test]
+fn another_idle_time_counts_from_the_next_event() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.configure(Mode::Scheduled { idle: IDLE * 2 }, 3);
+    assert_eq!(listener.deadline(), at(60));
+    listener.wake_up(at(10));
+    assert_eq!(listener.deadline(), at(130));
+}

@@ -104,3 +104,18 @@ fn a_person_is_urgent_once() {
     requests.ended(Answer::Missing, at(12), MIDDLE);
     assert!(!requests.next().is_urgent);
 }
+
+#[test]
+fn a_round_is_answered_when_none_of_its_names_was_silent() {
+    let mut requests = holder(2);
+    assert!(!requests.is_answered(), "nobody was asked");
+    requests.ended(Answer::Refused, at(1), MIDDLE);
+    assert!(!requests.is_answered(), "there is another name");
+    requests.ended(Answer::Refused, at(2), MIDDLE);
+    assert!(requests.is_answered());
+    requests.ended(Answer::Missing, at(7300), MIDDLE);
+    requests.ended(Answer::Refused, at(7301), MIDDLE);
+    assert!(!requests.is_answered());
+    requests.ended(Answer::Comes, at(7400), MIDDLE);
+    assert!(requests.is_answered());
+}

@@ -1,13 +1,11 @@
-//! What only a device uses: its place in the network, and the holder that it asks for its mail.
+//! What only a device uses: its place in the network.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::domain_name::DomainName;
 use super::settings::{Word, settings};
-use super::values::{Address, Host, parse_host, parse_host_port, unexpected};
+use super::values::{Address, Host, unexpected};
 
 settings! {
 /// A device: `postern card create` puts it, and all that a device can do, on a memory card. A file
@@ -26,20 +24,6 @@ pub struct Device {
     pub wake_on_lan: Option<HardwareAddress> => Example("\"02:00:00:00:00:01\""),
     /// Who is told, once a change, of mail that was refused for good or expired. Absent: nobody.
     pub failed_to: Option<Address> => Example("\"postmaster@client.example\""),
-}
-}
-
-settings! {
-/// The holder that a device asks for its mail, at its start and then again and again. Like
-/// [device], this is for a card, and no server takes it.
-pub struct Wakeup {
-    /// REQUIRED. The holder that ETRN (RFC 1985) is sent to: "host" (port 25) or "host:port". A
-    /// name's address is looked up, never its MX.
-    pub etrn: Holder => Example("\"mx2.provider.example\""),
-    /// How often it is asked.
-    pub every: Duration => Default("\"30m\""),
-    /// What the ETRN names, 8 at most. Empty: each domain held.
-    pub names: Vec<DomainName> => Default("[]"),
 }
 }
 
@@ -85,27 +69,5 @@ impl Word for HardwareAddress {
         let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
         let octets = octets.and_then(|octets| octets.try_into().ok());
         octets.map(Self).ok_or_else(|| unexpected::<Self>(text))
-    }
-}
-
-/// A holder that is asked for mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The host.
-    pub host: Host,
-    /// Its TCP port.
-    pub port: u16,
-}
-
-/// SMTP's port (RFC 5321 section 4.5.4.2).
-const SMTP_PORT: u16 = 25;
-
-impl Word for Holder {
-    const EXPECTED: &'static str = "\"host\" or \"host:port\", such as \"mx2.provider.example\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let alone = || parse_host(text).map(|host| (host, SMTP_PORT));
-        let address = parse_host_port(text).or_else(alone);
-        address.map(|(host, port)| Self { host, port }).ok_or_else(|| unexpected::<Self>(text))
     }
 }

@@ -24,6 +24,7 @@ mod recipients;
 mod settings;
 mod triggers;
 mod values;
+mod wakeup;
 mod warnings;
 mod written;
 
@@ -34,16 +35,17 @@ pub use default_file::default_file;
 pub use deliver_to::{
     DeliverTo, Endpoint, FileMode, Group, MaildirPath, ParseEndpointError, Protocol, folder_name,
 };
-pub use device::{Device, DeviceAddress, HardwareAddress, Holder, Wakeup};
+pub use device::{Device, DeviceAddress, HardwareAddress};
 pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use recipients::{NotTaken, Recipients};
 pub use settings::Setting;
 pub use values::{
-    Address, ByteSize, Count, Host, KeptFor, Listener, LogFormat, OnRefusal, RetryEvery, SizeFrom,
-    SmtpUtf8, Subaddress, Tls, TlsFiles,
+    Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
+    Subaddress, Tls, TlsFiles,
 };
+pub use wakeup::{Holder, Holders, Listener, Wakeup, Wakeups};
 pub use written::Written;
 
 use settings::{Outline, Word, settings};
@@ -77,9 +79,8 @@ pub struct Config {
     /// What only a device has. `postern card create` puts it, and whatever else of this file a
     /// device can do, on a memory card. A file with this table is a device's: no server takes it.
     pub device: Option<Device> => Example("[device]"),
-    /// The holder that a device asks for its mail, at its start and then again and again. A file
-    /// with this table is a device's too.
-    pub wakeup: Option<Wakeup> => Example("[wakeup]"),
+    /// A holder that is asked for the mail that it holds for us: one table each.
+    pub wakeup: Wakeups => Example("[[wakeup]]"),
 }
 }
 
@@ -92,8 +93,13 @@ pub struct Receive {
     pub channels: Count<0> => Default("100"),
     /// Sessions at once from one client address; IPv6 addresses count by their /64.
     pub channels_per_address: Count<1> => Default("20"),
-    /// When to listen: "always" or "off".
+    /// When to listen: "always"; "scheduled", from just before a wake-up goes out until nothing has
+    /// come for the time of idle; or "off".
     pub listener: Listener => Default("\"always\""),
+    /// How long a "scheduled" listener stays open while there is no session, and none expected.
+    pub idle: Duration => Default("\"60s\""),
+    /// How long the first session is expected, once a holder has said that mail comes.
+    pub wait: Duration => Default("\"5m\""),
     /// The largest message taken, as offered by SIZE (RFC 1870).
     pub max_message_size: SizeFrom<1> => Default("\"50 MiB\""),
     /// Recipients of one message, at least 100 (RFC 5321 section 4.5.3.1.8); more are answered 452.
@@ -265,7 +271,7 @@ impl Config {
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
     pub fn parse(file: &Path, source: &str) -> Result<Self, Vec<Problem>> {
-        let (config, _) = Self::parse_with(file, source, refuse_device_tables)?;
+        let (config, _) = Self::parse_with(file, source, refuse_device_table)?;
         Ok(config)
     }
 
@@ -406,11 +412,12 @@ pub fn source(file: &Path) -> Result<String, Vec<Problem>> {
 }
 
 /// A server that ignored them would pass for the device that its operator takes it for.
-fn refuse_device_tables(written: &Written, faults: &mut Faults<'_>) {
-    for table in ["device", "wakeup"].into_iter().filter(|table| written.has(table)) {
+fn refuse_device_table(written: &Written, faults: &mut Faults<'_>) {
+    const TABLE: &str = "device";
+    if written.has(TABLE) {
         let reason = "is a device's, and this server does not use it: take it out, or make the \
             device's card with `postern card create`";
-        faults.add_at(written.line(table), table, reason.to_owned());
+        faults.add_at(written.line(TABLE), TABLE, reason.to_owned());
     }
 }
 

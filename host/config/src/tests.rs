@@ -38,8 +38,8 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
     assert!(matches!(config.receive.tls, Some(Tls::Files(_))));
     let device = config.device.expect("the example of a device");
     assert!(device.gateway.is_some() && device.wake_on_lan.is_some());
-    let holder = config.wakeup.expect("the example of a holder").etrn;
-    assert_eq!((holder.host.to_string().as_str(), holder.port), ("mx2.provider.example", 25));
+    let wakeup = config.wakeup.iter().next().expect("the example of a holder");
+    assert_eq!(wakeup.etrn.to_string(), "mx2.provider.example:25");
 }
 
 #[test]
@@ -49,10 +49,40 @@ fn what_is_a_devices_is_no_servers() {
     let found = problems("[device]\naddress = \"dhcp\"\n[wakeup]\n");
     let expected = [
         format!("postern.toml:1: device: {why}"),
-        format!("postern.toml:3: wakeup: {why}"),
         "postern.toml:3: wakeup.etrn: is required: etrn = \"mx2.provider.example\"".to_owned(),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn holders_are_one_table_or_several_with_one_name_or_several() {
+    let names = |source: &str| -> Vec<String> {
+        let config = parse(source).expect(source);
+        config.wakeup.iter().map(|wakeup| wakeup.etrn.to_string()).collect()
+    };
+    assert_eq!(names("[wakeup]\netrn = \"a.example\""), ["a.example:25"]);
+    let two = "[[wakeup]]\netrn = [\"a.example\", \"[2001:db8::1]:2525\"]\n\
+        [[wakeup]]\netrn = \"192.0.2.1\"";
+    assert_eq!(names(two), ["a.example:25, [2001:db8::1]:2525", "192.0.2.1:25"]);
+    assert_eq!(names(""), [""; 0]);
+    for (source, expected) in [
+        ("wakeup = 1", "postern.toml:1: wakeup: expected a [[wakeup]] section, found the number 1"),
+        (
+            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrn = []",
+            "postern.toml:4: wakeup.etrn: is empty: expected \"host\" or \"host:port\", such as \
+                \"mx2.provider.example\"",
+        ),
+        (
+            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrn = \"a.example:25\"",
+            "postern.toml:3: wakeup.etrn: a.example:25 is asked in another table already",
+        ),
+        (
+            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrm = \"b.example\"\netrn = \"c\"",
+            "postern.toml:4: wakeup.etrm: unknown key; did you mean \"etrn\"?",
+        ),
+    ] {
+        assert_eq!(problems(source), [expected], "{source}");
+    }
 }
 
 #[test]
@@ -103,8 +133,8 @@ fn a_wrong_value_is_answered_with_what_to_write() {
         (
             "[receive]\nxyzzy = 1",
             "receive.xyzzy: unknown key; known are listen, channels, \
-            channels_per_address, listener, max_message_size, max_recipients, max_errors, \
-            idle_timeout, tls",
+            channels_per_address, listener, idle, wait, max_message_size, max_recipients, \
+            max_errors, idle_timeout, tls",
         ),
         (
             "[receive]\nchannels = -1",
@@ -117,9 +147,8 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             100 to 4294967295, found the number 99",
         ),
         (
-            "[receive]\nlistener = \"scheduled\"",
-            "receive.listener: \"scheduled\" is not in this \
-            version: write \"always\" or \"off\"",
+            "[receive]\nlistener = \"on-link\"",
+            "receive.listener: \"on-link\" is not in this version: write \"scheduled\"",
         ),
         ("[receive]\nidle_timeout = \"0s\"", "receive.idle_timeout: must be more than 0"),
         (
@@ -439,6 +468,25 @@ fn a_domain_that_is_delivered_to_ourselves_is_a_warning() {
         let config = parse(&format!("{listen}{hold}")).expect("sound");
         assert_eq!(!config.warnings(Path::new(FILE)).is_empty(), warned, "{place}");
     }
+}
+
+#[test]
+fn asking_without_listening_and_listening_without_asking_are_warnings() {
+    let asks = "[wakeup]\netrn = \"mx2.provider.example\"\n";
+    let warned = |receive: &str, rest: &str| -> Vec<String> {
+        let source = format!("hostname = \"home.example\"\n[receive]\n{receive}\n{rest}");
+        let found = parse(&source).expect("sound").warnings(Path::new(FILE));
+        let keys = found.into_iter().map(|warning| warning.key);
+        keys.filter(|key| !key.starts_with("hold")).collect()
+    };
+    let holds = hold("");
+    assert_eq!(warned("listener = \"scheduled\"", &format!("{holds}{asks}")), [""; 0]);
+    assert_eq!(warned("listener = \"scheduled\"", &holds), ["receive.listener"]);
+    let off = ["receive.listener", "wakeup"];
+    assert_eq!(warned("listener = \"off\"", &format!("{holds}{asks}")), off);
+    let none = ["receive.channels", "wakeup"];
+    assert_eq!(warned("channels = 0", &format!("{holds}{asks}")), none);
+    assert_eq!(warned("", asks), ["wakeup.names"]);
 }
 
 #[test]

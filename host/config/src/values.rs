@@ -194,30 +194,6 @@ pub(super) fn parse_host(text: &str) -> Option<Host> {
     }
 }
 
-/// When connections are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listener {
-    /// Always.
-    Always,
-    /// Never: nothing listens.
-    Off,
-}
-
-impl Word for Listener {
-    const EXPECTED: &'static str = "\"always\" or \"off\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "always" => Ok(Self::Always),
-            "off" => Ok(Self::Off),
-            "scheduled" | "on-link" => {
-                Err(format!("\"{text}\" is not in this version: write \"always\" or \"off\""))
-            }
-            _ => Err(unexpected::<Self>(text)),
-        }
-    }
-}
-
 /// How long the queue of a domain waits after a delivery failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryEvery {

@@ -23,6 +23,7 @@ impl Config {
         let mut add = |key: &str, reason| found.push((key.to_owned(), reason));
         self.warn_of_receiving(&mut add);
         self.warn_of_atrn(&mut add);
+        self.warn_of_wakeups(&mut |key, reason: &str| add(key, reason.to_owned()));
         for (domain, hold) in &self.hold {
             let mut warn = |key: &str, reason| {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
@@ -82,6 +83,24 @@ impl Config {
         }
         if self.receive.listen.is_empty() {
             warn("receive.listen", "is empty: nothing listens".to_owned());
+        }
+    }
+
+    fn warn_of_wakeups(&self, warn: &mut dyn FnMut(&str, &str)) {
+        let receive = &self.receive;
+        let is_asking = !self.wakeup.is_empty();
+        if receive.listener == Listener::Scheduled && !is_asking {
+            let reason = "is \"scheduled\", and there is no [[wakeup]]: it is never opened";
+            warn("receive.listener", reason);
+        }
+        let is_off = receive.listener == Listener::Off;
+        if is_asking && (is_off || receive.channels.get() == 0 || receive.listen.is_empty()) {
+            let reason = "asks for mail, and nothing here listens for it: it comes only if \
+                something else takes it at the host that the holder sends it to";
+            warn("wakeup", reason);
+        }
+        if self.hold.is_empty() && self.wakeup.iter().any(|wakeup| wakeup.names.is_empty()) {
+            warn("wakeup.names", "is empty, and so is the list of domains held: asks for nothing");
         }
     }
 }

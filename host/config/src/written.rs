@@ -9,7 +9,8 @@ use super::fault::Faults;
 use super::settings::Word;
 
 /// The keys that a file has, each with its line: `receive.channels`, and, in whatever case the file
-/// names the domain, `hold."client.example".deliver_to`.
+/// names the domain, `hold."client.example".deliver_to`. A key that several tables of a list have
+/// stands in the line of the first.
 #[derive(Debug, Default)]
 pub struct Written(BTreeMap<String, usize>);
 
@@ -32,10 +33,18 @@ impl Written {
                 },
                 _ => format!("{path}.{text}"),
             };
-            if let DeValue::Table(inner) = value.get_ref() {
-                self.note(inner, &key, faults);
+            match value.get_ref() {
+                DeValue::Table(inner) => self.note(inner, &key, faults),
+                DeValue::Array(items) => {
+                    for item in items {
+                        if let DeValue::Table(inner) = item.get_ref() {
+                            self.note(inner, &key, faults);
+                        }
+                    }
+                }
+                _ => {}
             }
-            self.0.insert(key, faults.line_of(name.span().start));
+            self.0.entry(key).or_insert_with(|| faults.line_of(name.span().start));
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) async fn health<S: Spool>(
         problems,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: control.clock.instant().millis_since(control.started) / 1000,
-        listening: control.listening.clone(),
+        listening: [control.gate.listening(), control.listening.clone()].concat(),
         sessions_open: control.metrics.sessions_open.get(),
         messages: totals.messages,
         kept: totals.kept,

@@ -6,7 +6,8 @@ use postern_core::envelope::State;
 use postern_core::time::{Instant, Timestamp};
 
 use crate::observe::progress;
-use postern_spool::{Held, NextTry, QueueStats, Recipient, Status};
+use crate::wakeup::{Asked, Shown};
+use postern_spool::{self as spool, Held, NextTry, QueueStats, Recipient};
 
 /// `GET /health`: how the server does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +197,51 @@ pub struct Acted {
     pub domains: u64,
 }
 
+/// `GET /status`: what a host that is not always there does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `always`, `scheduled` or `off`.
+    pub listener: String,
+    /// `open`, `closing` (nobody else is let in) or `closed`.
+    pub state: String,
+    /// The addresses that clients are let in at.
+    pub listening: Vec<std::net::SocketAddr>,
+    /// Seconds until it closes; absent: not by itself, or it is closed.
+    pub closes_in_seconds: Option<u64>,
+    /// Why it is not open although it should be.
+    pub failure: Option<String>,
+    /// The holders that are asked for mail.
+    pub wakeups: Vec<Wakeup>,
+    /// Sessions that are open.
+    pub sessions_open: i64,
+    /// Messages held.
+    pub messages: u64,
+    /// Of these, for each domain of theirs, those that wait for a person.
+    pub kept: u64,
+    /// Bytes of the bodies.
+    pub body_bytes: u64,
+}
+
+/// `POST /wakeup`: what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wakeups {
+    /// In the order of the configuration.
+    pub wakeups: Vec<Wakeup>,
+}
+
+/// A holder that is asked for mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wakeup {
+    /// Its names, as they are configured.
+    pub holder: String,
+    /// Whether it is being asked.
+    pub asking: bool,
+    /// Seconds until it is asked next; 0: as soon as can be.
+    pub next_in_seconds: u64,
+    /// What came of it last; absent: it was never asked.
+    pub last: Option<Asked>,
+}
+
 /// Any answer that is not 200.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -206,6 +252,17 @@ pub struct ErrorBody {
 impl Problem {
     pub(super) fn new(name: &str, text: impl ToString) -> Self {
         Self { name: name.to_owned(), text: text.to_string() }
+    }
+}
+
+impl Wakeup {
+    pub(super) fn new(shown: &Shown, now: Instant) -> Self {
+        Self {
+            holder: shown.holder.clone(),
+            asking: shown.is_asking,
+            next_in_seconds: shown.next.millis_since(now).div_ceil(1000),
+            last: shown.last.clone(),
+        }
     }
 }
 
@@ -236,7 +293,7 @@ impl Item {
         let (status, next_try) = status(held.status, queue);
         let own = recipients.iter().map(|to| &to.reply).find(|reply| !reply.is_empty());
         let last_answer = own.cloned().unwrap_or_else(|| match (held.status, queue) {
-            (Status::Waiting(_), Some(queue)) => text(&queue.last_answer),
+            (spool::Status::Waiting(_), Some(queue)) => text(&queue.last_answer),
             _ => String::new(),
         });
         Self {
@@ -265,13 +322,13 @@ impl Item {
 }
 
 /// The status of an item, and when it is tried next: with its domain, and not sooner than itself.
-fn status(status: Status, queue: Option<&QueueStats>) -> (&'static str, Option<u64>) {
+fn status(status: spool::Status, queue: Option<&QueueStats>) -> (&'static str, Option<u64>) {
     match status {
-        Status::UnderWay => ("under way", None),
-        Status::Held => ("held", None),
-        Status::Kept => ("kept", None),
-        Status::Damaged => ("damaged", None),
-        Status::Waiting(own) => match queue {
+        spool::Status::UnderWay => ("under way", None),
+        spool::Status::Held => ("held", None),
+        spool::Status::Kept => ("kept", None),
+        spool::Status::Damaged => ("damaged", None),
+        spool::Status::Waiting(own) => match queue {
             Some(queue) if queue.held => ("held", None),
             Some(queue) if queue.suspended.is_some() => ("suspended", unix_seconds(queue.next_try)),
             Some(queue) => {

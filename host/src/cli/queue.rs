@@ -283,7 +283,11 @@ async fn refuse_many(socket: &Path, filter: &str) -> Result<(), CommandError> {
 }
 
 /// Asks, and takes nothing but success for an answer.
-async fn request(socket: &Path, method: Method, target: &str) -> Result<Answer, CommandError> {
+pub(super) async fn request(
+    socket: &Path,
+    method: Method,
+    target: &str,
+) -> Result<Answer, CommandError> {
     let answer = ask(socket, method, target).await.map_err(CommandError::run)?;
     if answer.status == StatusCode::OK {
         return Ok(answer);
@@ -296,11 +300,11 @@ fn unreadable(answer: &Answer) -> CommandError {
     CommandError::run(format!("the server answered {}: {}", answer.status, foreign(&answer.body)))
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, CommandError> {
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, CommandError> {
     serde_json::from_str(&answer.body).map_err(|_| unreadable(answer))
 }
 
-fn answered<T: DeserializeOwned>(
+pub(super) fn answered<T: DeserializeOwned>(
     answer: &Answer,
     format: Format,
     out: &mut impl Write,

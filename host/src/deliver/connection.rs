@@ -326,6 +326,11 @@ impl Connection<'_> {
         self.dialogue.client().offers().has(Extension::SmtpUtf8)
     }
 
+    /// Whether the host can be asked for what it holds (RFC 1985).
+    pub const fn takes_etrn(&self) -> bool {
+        self.dialogue.client().offers().has(Extension::Etrn)
+    }
+
     /// Octets that the host takes in one message, where it says so (RFC 1870).
     pub(super) const fn size_limit(&self) -> Option<u64> {
         self.dialogue.client().size_limit()
@@ -355,7 +360,11 @@ impl Connection<'_> {
         let asked = self.dialogue.call(|client, out| client.etrn(node, out));
         asked.map_err(|error| error.to_string())?;
         match self.dialogue.next().await {
-            Ok(Turn::Event(Event::Etrn(answer))) => Ok(answer),
+            Ok(Turn::Event(Event::Etrn(answer))) => {
+                // It is our turn again, for which nothing is read.
+                drop(self.dialogue.next().await);
+                Ok(answer)
+            }
             Ok(_) => Err("the dialogue has lost step".to_owned()),
             Err(broken) => Err(broken.to_string()),
         }

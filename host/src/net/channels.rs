@@ -15,6 +15,14 @@ use crate::policy::network;
 pub(super) struct Channels {
     taken: Mutex<Taken>,
     short: watch::Sender<bool>,
+    sessions: watch::Sender<Sessions>,
+}
+
+/// How many sessions were let in, and how many of these are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sessions {
+    pub(super) began: u64,
+    pub(super) ended: u64,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +59,13 @@ impl Channels {
         *here += 1;
         taken.all += 1;
         self.judge(&taken);
+        self.sessions.send_modify(|sessions| sessions.began += 1);
         Ok(Channel { channels: Arc::clone(self), network })
+    }
+
+    /// The sessions so far.
+    pub(super) fn sessions(&self) -> watch::Receiver<Sessions> {
+        self.sessions.subscribe()
     }
 
     /// Whether channels run short, so that silent clients have to go sooner.
@@ -80,6 +94,7 @@ impl Drop for Channel {
             taken.by_network.remove(&self.network);
         }
         self.channels.judge(&taken);
+        self.channels.sessions.send_modify(|sessions| sessions.ended += 1);
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
-use crate::net::channels::Channels;
+use crate::net::channels::{Channels, Sessions};
 use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::observe::rate::Limiter;
@@ -107,11 +107,16 @@ impl<S: Spool> Reception<S> {
         Self { door, ..self }
     }
 
-    /// Takes connections until the stop, then waits for running transactions to end, for half a
-    /// minute at most.
-    pub async fn receive(self: Arc<Self>, listener: TcpListener) {
+    /// The sessions that were let in so far.
+    pub(super) fn sessions(&self) -> watch::Receiver<Sessions> {
+        self.channels.sessions()
+    }
+
+    /// Takes connections until `closing` turns true, then waits for running transactions to end:
+    /// after the server's stop for half a minute at most.
+    pub async fn receive(self: Arc<Self>, listener: TcpListener, closing: watch::Receiver<bool>) {
         let mut sessions = JoinSet::new();
-        let mut stop = self.stop.clone();
+        let mut close = closing.clone();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -119,7 +124,8 @@ impl<S: Spool> Reception<S> {
                         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
                         let is_short = self.is_short_of_descriptors(&stream);
                         let open = Open::count(&self.services.metrics.sessions_open);
-                        let session = Arc::clone(&self).attend(stream, client, is_short, open);
+                        let place = Place { client, is_short, closing: closing.clone() };
+                        let session = Arc::clone(&self).attend(stream, place, open);
                         if is_short {
                             self.log_failure("descriptors run short");
                             // One at a time: each has taken one of those that are left.
@@ -134,19 +140,26 @@ impl<S: Spool> Reception<S> {
                     }
                 },
                 Some(ended) = sessions.join_next() => report(ended),
-                () = told(&mut stop) => break,
+                () = told(&mut close) => break,
             }
         }
         drop(listener);
+        let mut stop = self.stop.clone();
         let ending = async {
             while let Some(ended) = sessions.join_next().await {
                 report(ended)
             }
         };
-        if timeout(GRACE, ending).await.is_err() {
-            tracing::warn!(sessions = sessions.len(), "sessions did not end in time and are cut");
-            sessions.shutdown().await;
+        let cut = async {
+            told(&mut stop).await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            () = ending => return,
+            () = cut => {}
         }
+        tracing::warn!(sessions = sessions.len(), "sessions did not end in time and are cut");
+        sessions.shutdown().await;
     }
 
     /// Whether a session on `stream` would take what is left to others. Each session that is open
@@ -163,13 +176,8 @@ impl<S: Spool> Reception<S> {
     }
 
     /// One client, from its connection to its end.
-    async fn attend(
-        self: Arc<Self>,
-        stream: TcpStream,
-        client: SocketAddr,
-        is_short: bool,
-        _open: Open,
-    ) {
+    async fn attend(self: Arc<Self>, stream: TcpStream, place: Place, _open: Open) {
+        let Place { client, is_short, closing } = place;
         let terms = self.terms.borrow().clone();
         let admission = match is_short {
             true => Err(Reason::Busy),
@@ -186,7 +194,7 @@ impl<S: Spool> Reception<S> {
         let entrance = self.entrance(client.ip(), &terms).await;
         let offered = entrance.as_ref().map(Entrance::mechanisms);
         let handler = self.handler(&terms, client, (turned_away, entrance));
-        let ended = self.converse(stream, handler, &terms, offered).await;
+        let ended = self.converse(stream, handler, &terms, (offered, closing)).await;
         if let Err(error) = ended {
             tracing::debug!(client = %client.ip(), %error, "the connection broke");
         }
@@ -228,17 +236,16 @@ impl<S: Spool> Reception<S> {
         stream: TcpStream,
         mut handler: SessionHandler<S>,
         terms: &Terms,
-        offered: Option<Mechanisms>,
+        (offered, mut closing): (Option<Mechanisms>, watch::Receiver<bool>),
     ) -> io::Result<()> {
         let config = session_config(terms, offered);
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let mut stop = self.stop.clone();
         let mut link = ClientStream::accepted(stream).await;
         let transport =
             if let Door::Atrn(transport) = self.door { transport } else { Transport::Clear };
         if transport == Transport::Tls {
             let Some(secure) =
-                secure(link, terms, terms.config.receive.idle_timeout, &mut stop).await?
+                secure(link, terms, terms.config.receive.idle_timeout, &mut closing).await?
             else {
                 return Ok(());
             };
@@ -249,7 +256,7 @@ impl<S: Spool> Reception<S> {
         let patience = terms.config.receive.idle_timeout;
         let mut clock = SessionClock::new(
             self.services.clock.clone(),
-            self.stop.clone(),
+            closing.clone(),
             self.channels.short(),
             patience,
         );
@@ -258,7 +265,7 @@ impl<S: Spool> Reception<S> {
             let exit = serve(&mut session, &mut link, &mut clock, &mut handler, &mut buffers);
             match exit.await {
                 Ok(Exit::Tls) => {
-                    let secured = secure(link, terms, session.patience(), &mut stop).await?;
+                    let secured = secure(link, terms, session.patience(), &mut closing).await?;
                     let Some(secured) = secured else { return Ok(()) };
                     link = secured;
                     session.tls_started();
@@ -273,13 +280,13 @@ impl<S: Spool> Reception<S> {
     }
 }
 
-/// Shakes hands on `link` within `patience`; `None`: the server stops, or there is no certificate,
-/// or TLS already. No transaction is open.
+/// Shakes hands on `link` within `patience`; `None`: the listener closes, or there is no
+/// certificate, or TLS already. No transaction is open.
 async fn secure(
     link: ClientStream,
     terms: &Terms,
     patience: Duration,
-    stop: &mut watch::Receiver<bool>,
+    closing: &mut watch::Receiver<bool>,
 ) -> io::Result<Option<ClientStream>> {
     let (ClientStream::Plain(stream), Some(acceptor)) = (link, &terms.tls) else {
         return Ok(None);
@@ -288,8 +295,17 @@ async fn secure(
         shaken = timeout(patience, acceptor.accept(stream)) => {
             Ok(Some(ClientStream::Tls(Box::new(shaken??))))
         }
-        () = told(stop) => Ok(None),
+        () = told(closing) => Ok(None),
     }
+}
+
+/// A connection, and the listener that it came by.
+struct Place {
+    client: SocketAddr,
+    /// It has taken a descriptor that is left to others.
+    is_short: bool,
+    /// Turns true when the listener closes.
+    closing: watch::Receiver<bool>,
 }
 
 /// A session that is counted until this is dropped, also by a panic.
@@ -308,7 +324,7 @@ impl Drop for Open {
     }
 }
 
-/// Waits until the server stops. (What `wait_for` lends must not live on in a task's other waits.)
+/// Waits until the server stops, or a listener closes. (What `wait_for` lends must not live on in a task's other waits.)
 async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }

@@ -140,7 +140,8 @@ impl drive::Clock for SessionClock {
     }
 }
 
-async fn reach(clock: &Clock, deadline: Instant) {
+/// Waits until `deadline`.
+pub(crate) async fn reach(clock: &Clock, deadline: Instant) {
     if deadline == Instant::FAR {
         return pending().await;
     }

@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::ServeError;
 use crate::api::socket;
-use crate::config::{Config, Listener};
+use crate::config::Config;
+use crate::net::gate::Gate;
 use crate::net::listener::{Door, Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
 
@@ -26,6 +27,9 @@ pub(super) type Listeners = Vec<(Door, Vec<TcpListener>)>;
 
 /// The sockets that the server listens at.
 pub(super) struct Sockets {
+    /// Those that mail is taken at, if they are to be open already.
+    pub(super) gate: Gate,
+    /// Those of clients that only fetch.
     pub(super) listeners: Listeners,
     /// The addresses of `listeners`.
     pub(super) listening: Vec<SocketAddr>,
@@ -45,30 +49,27 @@ impl Drop for ControlFile {
 }
 
 impl Sockets {
-    pub(super) fn bind(config: &Config) -> Result<Self, ServeError> {
+    pub(super) fn bind(config: &Config, clock: Clock) -> Result<Self, ServeError> {
+        let gate = Gate::new(&config.receive, clock).map_err(ServeError)?;
         let listeners = listeners(config)?;
         let all = listeners.iter().flat_map(|(_, listeners)| listeners);
         let listening: io::Result<_> = all.map(TcpListener::local_addr).collect();
-        let listening = listening.map_err(|error| ServeError::new("receive.listen", error))?;
+        let listening = listening.map_err(|error| ServeError::new("atrn.listen", error))?;
         let path = &config.control.listen;
         let control =
             socket::bind(path).map_err(|error| ServeError::new("control.listen", error))?;
-        Ok(Self { listeners, listening, control, control_file: ControlFile(path.clone()) })
+        Ok(Self { gate, listeners, listening, control, control_file: ControlFile(path.clone()) })
     }
 }
 
 fn listeners(config: &Config) -> Result<Listeners, ServeError> {
-    let receive = &config.receive;
-    if receive.channels.get() == 0 {
+    let Some(atrn) = config.atrn.as_ref().filter(|_| config.receive.channels.get() > 0) else {
         return Ok(Vec::new());
-    }
-    let (mut doors, nowhere) = (Vec::new(), Vec::new());
-    if receive.listener != Listener::Off {
-        doors.push((Door::Mail, &receive.listen));
-    }
-    let atrn = config.atrn.as_ref();
-    doors.push((Door::Atrn(Transport::Clear), atrn.map_or(&nowhere, |atrn| &atrn.listen)));
-    doors.push((Door::Atrn(Transport::Tls), atrn.map_or(&nowhere, |atrn| &atrn.listen_tls)));
+    };
+    let doors = [
+        (Door::Atrn(Transport::Clear), &atrn.listen),
+        (Door::Atrn(Transport::Tls), &atrn.listen_tls),
+    ];
     let bound = doors.into_iter().map(|(door, addresses)| {
         let bound: Result<Vec<_>, _> = addresses.iter().copied().map(bind_at).collect();
         Ok((door, bound?))

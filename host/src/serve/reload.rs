@@ -125,15 +125,12 @@ fn keep_what_vanished(config: &mut Config, old: &Config) -> Result<(), &'static 
 
 /// The keys whose values are used at the start only, and differ.
 fn needing_restart(started: &Config, now: &Config) -> Vec<&'static str> {
-    let (old, new) = (&started.receive, &now.receive);
-    let off = |config: &Config| config.receive.channels.get() == 0;
     let listens = |config: &Config| {
-        config.atrn.as_ref().map(|atrn| (atrn.listen.clone(), atrn.listen_tls.clone()))
+        let atrn = config.atrn.as_ref().filter(|_| config.receive.channels.get() > 0);
+        atrn.map(|atrn| (atrn.listen.clone(), atrn.listen_tls.clone()))
     };
     [
-        ("receive.listen", old.listen != new.listen),
-        ("receive.listener", old.listener != new.listener),
-        ("receive.channels", off(started) != off(now)),
+        ("receive.listen", started.receive.listen != now.receive.listen),
         ("atrn.listen", listens(started) != listens(now)),
         ("spool", started.spool != now.spool),
         ("release", started.release != now.release),
@@ -202,7 +199,7 @@ mod tests {
         for (source, expected) in [
             ("[receive]\nchannels = 7\nmax_recipients = 100", &[][..]),
             ("hostname = \"mx9.example\"", &[]),
-            ("[receive]\nchannels = 0", &["receive.channels"]),
+            ("[receive]\nchannels = 0\nlistener = \"scheduled\"", &[]),
             ("[receive]\nlisten = [\"[::]:2525\"]", &["receive.listen"]),
             ("[log]\nlevel = \"debug\"\n[spool]\nmemory = \"4 MiB\"", &["spool", "log"]),
         ] {

@@ -91,8 +91,8 @@ impl Server {
         let (_, terms) = watch::channel(terms);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let reception = Arc::new(Reception::new(Arc::new(services), terms, stopping));
-        let reception = runtime.spawn(reception.receive(listener));
+        let reception = Arc::new(Reception::new(Arc::new(services), terms, stopping.clone()));
+        let reception = runtime.spawn(reception.receive(listener, stopping));
         Self { address, trust, spool, stop, reception, _folder: folder }
     }
 

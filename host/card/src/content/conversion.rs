@@ -108,7 +108,7 @@ impl<'c> Conversion<'c> {
     fn texts(&mut self, first: First<'c>) -> Texts {
         let config = self.config;
         let postmaster = config.postmaster.as_ref().map(ToString::to_string);
-        let etrn = config.wakeup.as_ref().map(|wakeup| &wakeup.etrn.host);
+        let etrn = config.wakeup.iter().next().map(|wakeup| &wakeup.etrn.first().host);
         let failed_to = self.device.failed_to.as_ref().map(ToString::to_string);
         let time_server = self.device.time_server.clone();
         Texts {
@@ -201,7 +201,7 @@ impl<'c> Conversion<'c> {
             let reason = format!("a device listens on port {PORT} of its address: leave it out");
             self.refuse("receive.listen", reason);
         }
-        if receive.listener == Listener::Off {
+        if receive.listener != Listener::Always {
             self.refuse("receive.listener", "a device always listens: leave it out");
         }
     }
@@ -249,13 +249,20 @@ impl<'c> Conversion<'c> {
     where
         'c: 't,
     {
-        let wakeup = self.config.wakeup.as_ref()?;
+        let mut wakeups = self.config.wakeup.iter();
+        let wakeup = wakeups.next()?;
+        if wakeups.next().is_some() {
+            self.refuse("wakeup", "a device asks one holder");
+        }
+        if wakeup.etrn.as_slice().len() > 1 {
+            self.refuse("wakeup.etrn", "a device knows its holder by one name");
+        }
         let names = match wakeup.names.is_empty() {
             true => self.domains(),
             false => self.list("wakeup.names", wakeup.names.iter().map(DomainName::as_str)),
         };
         let every_s = self.seconds("wakeup.every", wakeup.every);
-        Some(Holder { host: host?, port: wakeup.etrn.port, names, every_s })
+        Some(Holder { host: host?, port: wakeup.etrn.first().port, names, every_s })
     }
 
     /// As many of `items`, the values of `key`, as a device has place for.

@@ -145,7 +145,9 @@ fn a_device_receives_within_its_limits() {
         refused("channels = 2", wrong, 5, listen);
     }
     let off = "receive.listener: a device always listens: leave it out";
-    refused("channels = 2", "listener = \"off\"", 5, off);
+    for other in ["off", "scheduled"] {
+        refused("channels = 2", &format!("listener = {other:?}"), 5, off);
+    }
     let long = "receive.idle_timeout: is longer than a device can count: 49 days";
     refused("channels = 2", "idle_timeout = \"50d\"", 5, long);
     let large = "receive.max_message_size: is more than a quarter of this card; \
@@ -220,6 +222,16 @@ fn lists_and_names_have_their_limits() {
     let found = problems(&format!("{SOUND}{}\n", more.join("\n")));
     let expected = "postern.toml:61: hold.\"z.example\": is one too many: a device holds 8 domains";
     assert_eq!(found, [expected]);
+}
+
+#[test]
+fn a_device_asks_one_holder_by_one_name() {
+    let one = "etrn = \"mx2.provider.example\"";
+    let by_two = "etrn = [\"mx2.provider.example\", \"mx3.provider.example\"]";
+    refused(one, by_two, 30, "wakeup.etrn: a device knows its holder by one name");
+    let two = SOUND.replace("[wakeup]", "[[wakeup]]") + "[[wakeup]]\netrn = \"mx3.example\"\n";
+    assert_eq!(problems(&two), ["postern.toml:29: wakeup: a device asks one holder"]);
+    parse(&SOUND.replace("[wakeup]", "[[wakeup]]")).expect("a list of one is one");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! `postern status` and `postern wakeup`: the host that is not always there, on one screen.
+
+use std::io::Write;
+use std::path::Path;
+
+use axum::http::Method;
+use clap::Args;
+use postern_spool::clock::Clock;
+
+use super::queue::{answered, read, request};
+use super::table::{foreign, size, span, table};
+use super::{CommandError, Format, Verdict};
+use crate::api::{Status, Wakeup, Wakeups};
+
+#[derive(Debug, Args)]
+pub(super) struct WakeupCommand {
+    /// Ask all holders now, and wait for what they say; 1 unless each of them answers
+    #[arg(long)]
+    now: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl WakeupCommand {
+    pub(super) async fn run(
+        &self,
+        socket: &Path,
+        out: &mut impl Write,
+    ) -> Result<Verdict, CommandError> {
+        let wakeups = match self.now {
+            true => read(&request(socket, Method::POST, "/wakeup").await?)?,
+            false => {
+                let Status { wakeups, .. } = read(&request(socket, Method::GET, "/status").await?)?;
+                Wakeups { wakeups }
+            }
+        };
+        let text = match self.format.json {
+            true => serde_json::to_string(&wakeups).map_err(CommandError::run)? + "\n",
+            false if wakeups.wakeups.is_empty() => "no holder is configured\n".to_owned(),
+            false => table(&wakeups.wakeups.iter().flat_map(rows).collect::<Vec<_>>()),
+        };
+        out.write_all(text.as_bytes())?;
+        let is_well = |wakeup: &Wakeup| {
+            let outcome = wakeup.last.as_ref().map(|last| last.outcome.as_str());
+            !wakeup.asking && matches!(outcome, Some("mail comes" | "nothing waits"))
+        };
+        let all_well = !self.now || wakeups.wakeups.iter().all(is_well);
+        Ok(if all_well { Verdict::Well } else { Verdict::Problem })
+    }
+}
+
+/// Says what the server at `socket` does.
+pub(super) async fn status(
+    socket: &Path,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Verdict, CommandError> {
+    let answer = request(socket, Method::GET, "/status").await?;
+    answered(&answer, format, out, |status| show(&status))?;
+    Ok(Verdict::Well)
+}
+
+fn show(status: &Status) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![row("Listener", listener(status))];
+    if let Some(failure) = &status.failure {
+        rows.push(row("  failure", foreign(failure)));
+    }
+    rows.extend(status.wakeups.iter().flat_map(self::rows));
+    rows.push(row("Sessions", status.sessions_open.to_string()));
+    let Status { messages, kept, body_bytes, .. } = status;
+    let held = format!("{messages} message(s) ({}), {kept} for a person", size(*body_bytes));
+    rows.push(row("Held", held));
+    table(&rows)
+}
+
+fn listener(status: &Status) -> String {
+    let Status { listener, state, listening, closes_in_seconds, .. } = status;
+    let mut text = format!("{listener}: {state}");
+    if !listening.is_empty() {
+        let places: Vec<_> = listening.iter().map(ToString::to_string).collect();
+        text += &format!(" at {}", places.join(", "));
+    }
+    if let Some(seconds) = closes_in_seconds {
+        text += &format!(", for {} more unless somebody comes", span(*seconds));
+    }
+    text
+}
+
+fn rows(wakeup: &Wakeup) -> Vec<[String; 2]> {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![row("Holder", foreign(&wakeup.holder))];
+    match &wakeup.last {
+        None => rows.push(row("  last", "never asked".to_owned())),
+        Some(last) => {
+            let now = Clock::system().timestamp().unix_seconds;
+            let ago = span(now.saturating_sub(last.unix_seconds));
+            let (outcome, host) = (foreign(&last.outcome), foreign(&last.host));
+            rows.push(row("  last", format!("{ago} ago by {host}: {outcome}")));
+            rows.extend(last.dialogue.iter().map(|line| row("", foreign(line))));
+            if last.left_out > 0 {
+                rows.push(row("", format!("and {} line(s) more", last.left_out)));
+            }
+        }
+    }
+    rows.push(row(
+        "  next",
+        match (wakeup.asking, wakeup.next_in_seconds) {
+            (true, _) => "is being asked".to_owned(),
+            (false, 0) => "now".to_owned(),
+            (false, seconds) => format!("in {}", span(seconds)),
+        },
+    ));
+    rows
+}

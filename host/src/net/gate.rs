@@ -1,0 +1,271 @@
+//! The sockets that mail is taken at, open and closed as core's listener says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postern_core::listener::{Listener, Mode, State as Phase};
+use postern_core::time::Instant;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{self, Receive};
+use crate::net::channels::Sessions;
+use crate::net::listener::{Reception, bind};
+use crate::net::stream::reach;
+use postern_spool::Spool;
+use postern_spool::clock::Clock;
+
+/// From one attempt to bind what should be open to the next.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Opens and closes the sockets that mail is taken at. Clones are the same gate.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    addresses: Vec<SocketAddr>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    listener: Listener,
+    /// Wake-ups whose answer is not there yet: meanwhile the listener is never idle.
+    asking: u32,
+    /// The sessions that the listener was told of.
+    counted: Sessions,
+    opening: Option<Opening>,
+    /// Sockets that are open, and at which nobody takes connections yet.
+    bound: Vec<(TcpListener, watch::Receiver<bool>)>,
+    /// Why what should be open is not.
+    failed: Option<String>,
+}
+
+/// The sockets of one time that is open.
+#[derive(Debug)]
+struct Opening {
+    listening: Vec<SocketAddr>,
+    /// Turns true when no more connections are taken.
+    closing: watch::Sender<bool>,
+}
+
+/// What the gate does, for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stand {
+    /// Whether clients are let in, are still there, or neither.
+    pub phase: Phase,
+    /// Where they are let in.
+    pub listening: Vec<SocketAddr>,
+    /// When it closes unless something happens; [`Instant::FAR`]: it does not by itself.
+    pub until: Instant,
+    /// Why it is not open although it should be.
+    pub failure: Option<String>,
+}
+
+/// A wake-up that is under way; when this is dropped, it is over.
+#[derive(Debug)]
+pub struct Asking(Gate);
+
+impl Gate {
+    /// A gate for the sockets of `receive`; they are open already where they are to be open always.
+    ///
+    /// # Errors
+    /// Which of them cannot be opened, and why.
+    pub fn new(receive: &Receive, clock: Clock) -> Result<Self, String> {
+        let (mode, channels) = rules(receive);
+        let state = State {
+            listener: Listener::new(mode, channels),
+            asking: 0,
+            counted: Sessions::default(),
+            opening: None,
+            bound: Vec::new(),
+            failed: None,
+        };
+        let addresses = receive.listen.clone();
+        let gate = Self(Arc::new(Inner {
+            clock,
+            addresses,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }));
+        gate.apply(&mut gate.lock())?;
+        Ok(gate)
+    }
+
+    /// Where clients are let in.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.stand().listening
+    }
+
+    /// What it does now.
+    pub fn stand(&self) -> Stand {
+        let state = self.lock();
+        let opening = state.opening.as_ref();
+        Stand {
+            phase: state.listener.state(self.0.clock.instant()),
+            listening: opening.map(|opening| opening.listening.clone()).unwrap_or_default(),
+            until: if state.asking == 0 { self.closes(&state) } else { Instant::FAR },
+            failure: state.failed.clone(),
+        }
+    }
+
+    /// Opens, before the first octet of a wake-up goes out. A gate that never listens has nothing
+    /// to open.
+    ///
+    /// # Errors
+    /// Which socket cannot be opened, and why: no mail could come.
+    pub fn wake_up(&self) -> Result<Asking, String> {
+        let mut state = self.lock();
+        state.listener.wake_up(self.0.clock.instant());
+        if let Err(why) = self.apply(&mut state) {
+            // Nothing is sent, so nothing is waited for.
+            state.listener.window_ended();
+            return Err(why);
+        }
+        state.asking += 1;
+        drop(state);
+        self.0.changed.notify_one();
+        Ok(Asking(self.clone()))
+    }
+
+    /// Lets clients in until `reception` is told that the server stops, and then until they are
+    /// gone.
+    pub async fn run<S: Spool>(self, reception: Arc<Reception<S>>) {
+        let (mut sessions, mut terms) = (reception.sessions(), reception.terms.clone());
+        let mut stop = reception.stop.clone();
+        let mut work = JoinSet::new();
+        loop {
+            let counted = *sessions.borrow_and_update();
+            let until = self.step(counted);
+            for (listener, closing) in std::mem::take(&mut self.lock().bound) {
+                work.spawn(Arc::clone(&reception).receive(listener, closing));
+            }
+            tokio::select! {
+                () = reach(&self.0.clock, until) => {}
+                () = self.0.changed.notified() => {}
+                Ok(()) = sessions.changed() => {}
+                Ok(()) = terms.changed() => {
+                    let (mode, channels) = rules(&terms.borrow_and_update().config.receive);
+                    self.lock().listener.configure(mode, channels);
+                }
+                Some(ended) = work.join_next() => ended.expect("a reception does not panic"),
+                // A sender that is gone means that the server ends: the same.
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        self.lock().opening = None;
+        while work.join_next().await.is_some() {}
+    }
+
+    /// Tells the listener what happened, and does as it says; until when there is nothing to do.
+    fn step(&self, sessions: Sessions) -> Instant {
+        let (mut state, now) = (self.lock(), self.0.clock.instant());
+        for _ in state.counted.began..sessions.began {
+            state.listener.session_began();
+        }
+        for _ in state.counted.ended..sessions.ended {
+            state.listener.session_ended(now, true);
+        }
+        state.counted = sessions;
+        if state.asking > 0 {
+            state.listener.wake_up(now);
+        }
+        let is_failing = state.failed.is_some();
+        match self.apply(&mut state) {
+            Ok(()) => self.closes(&state),
+            Err(why) => {
+                if !is_failing {
+                    tracing::error!(reason = %why, "nothing listens, and will once it can");
+                }
+                state.failed = Some(why);
+                now.after(RETRY)
+            }
+        }
+    }
+
+    /// When it closes by itself. The deadline of one that is closed is past.
+    fn closes(&self, state: &State) -> Instant {
+        match state.listener.state(self.0.clock.instant()) {
+            Phase::Open => state.listener.deadline(),
+            Phase::Draining | Phase::Closed => Instant::FAR,
+        }
+    }
+
+    /// Opens or closes the sockets.
+    ///
+    /// # Errors
+    /// Which of them cannot be opened, and why.
+    fn apply(&self, state: &mut State) -> Result<(), String> {
+        let now = self.0.clock.instant();
+        if state.listener.state(now) != Phase::Open {
+            // Whoever takes connections there is told by that.
+            (state.opening, state.failed) = (None, None);
+            state.bound.clear();
+            return Ok(());
+        }
+        if state.opening.is_some() {
+            return Ok(());
+        }
+        let (opening, bound) = self.open()?;
+        (state.opening, state.bound, state.failed) = (Some(opening), bound, None);
+        Ok(())
+    }
+
+    /// Opens all the sockets.
+    fn open(&self) -> Result<(Opening, Vec<(TcpListener, watch::Receiver<bool>)>), String> {
+        let (closing, closed) = watch::channel(false);
+        let (mut bound, mut listening) = (Vec::new(), Vec::new());
+        for address in &self.0.addresses {
+            let explain = |error: io::Error| format!("listening at {address}: {error}");
+            let listener = bind(*address).map_err(explain)?;
+            listening.push(listener.local_addr().map_err(explain)?);
+            bound.push((listener, closed.clone()));
+        }
+        Ok((Opening { listening, closing }, bound))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking {
+    /// The holder has said that mail comes: its first session is expected for so long.
+    pub fn expect(&self, wait: Duration) {
+        let now = self.0.0.clock.instant();
+        self.0.lock().listener.expect(now, now.after(wait));
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.asking -= 1;
+        // It is idle from now on.
+        state.listener.wake_up(self.0.0.clock.instant());
+        drop(state);
+        self.0.0.changed.notify_one();
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// What core's listener is to do by `receive`.
+fn rules(receive: &Receive) -> (Mode, u16) {
+    let mode = match receive.listener {
+        config::Listener::Always => Mode::Always,
+        config::Listener::Scheduled => Mode::Scheduled { idle: receive.idle },
+        config::Listener::Off => Mode::Off,
+    };
+    (mode, u16::try_from(receive.channels.get()).unwrap_or(u16::MAX))
+}

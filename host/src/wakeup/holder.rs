@@ -1,0 +1,284 @@
+//! One holder: when it is asked, by which of its names, and what its answers mean.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use postern_core::wakeup::{Answer, Due, Requests, Rules};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Caller;
+use super::board::Asked;
+use crate::config::{self, Config, DomainName, Endpoint, Protocol, Wakeup};
+use crate::deliver::{self, Connection, Failed, NotOpen, Open};
+use crate::net::stream::reach;
+
+/// How long each address of a holder may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long all that is said over one connection may take.
+const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Names that are asked for over one connection: a server may end a session that asks and asks.
+const NAMES_MAX: usize = 50;
+
+/// What asks one holder.
+pub(super) struct Holder {
+    caller: Caller,
+    wakeup: Wakeup,
+    /// Its names, as one text.
+    name: String,
+    requests: Requests,
+    /// What it has answered for in the round that is not over yet.
+    settled: BTreeSet<DomainName>,
+    by_people: watch::Receiver<u64>,
+    /// The last request of a person that it is asked for.
+    asked_for: u64,
+}
+
+/// What one connection came to.
+#[derive(Debug, Default)]
+struct Found {
+    /// Mail comes.
+    comes: bool,
+    /// For some names there was no answer.
+    missing: bool,
+    /// For some names it will not send anything.
+    refused: bool,
+}
+
+impl Found {
+    const MISSING: Self = Self { comes: false, missing: true, refused: false };
+    const REFUSED: Self = Self { comes: false, missing: false, refused: true };
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self { missing: true, .. } => Answer::Missing,
+            Self { refused: true, .. } => Answer::Refused,
+            Self { comes: true, .. } => Answer::Comes,
+            Self { .. } => Answer::NoneWaiting,
+        }
+    }
+
+    /// As people read it: mail that comes for one name is more than nothing for another.
+    const fn outcome(&self) -> &'static str {
+        match self {
+            Self { comes: true, .. } => "mail comes",
+            Self { missing: true, .. } => "no answer",
+            Self { refused: true, .. } => "refused",
+            Self { .. } => "nothing waits",
+        }
+    }
+}
+
+/// What a reply to ETRN means (RFC 1985 section 5.2).
+fn meaning(answer: &deliver::Answer) -> Answer {
+    match answer.code() {
+        250 | 252 | 253 => Answer::Comes,
+        251 => Answer::NoneWaiting,
+        // Unable to queue; not allowed.
+        458 | 459 | 500..=599 => Answer::Refused,
+        _ => Answer::Missing,
+    }
+}
+
+impl Holder {
+    pub(super) fn new(caller: Caller, wakeup: Wakeup) -> Self {
+        let name = wakeup.etrn.to_string();
+        let rules = Rules { every: wakeup.every, names: wakeup.etrn.as_slice().len() };
+        let last = caller.answers.of(&name);
+        let today = caller.clock.timestamp();
+        // A time that is not known, or was ahead of now, says nothing.
+        let since = last.as_ref().filter(|_| today.known).and_then(|last| {
+            today.unix_seconds.checked_sub(last.unix_seconds).map(Duration::from_secs)
+        });
+        let requests = Requests::new(rules, since, caller.clock.instant());
+        if let Some(last) = last {
+            caller.board.asked(&name, last, requests.next().at);
+        }
+        let mut by_people = caller.board.requests();
+        let asked_for = *by_people.borrow_and_update();
+        Self { caller, wakeup, name, requests, settled: BTreeSet::new(), by_people, asked_for }
+    }
+
+    /// Asks again and again; ends with its task.
+    pub(super) async fn run(mut self) {
+        let mut served = self.asked_for;
+        loop {
+            let due = self.requests.next();
+            if !due.is_urgent {
+                served = self.asked_for;
+            }
+            self.caller.board.waits(&self.name, false, due.at, served);
+            tokio::select! {
+                biased;
+                Ok(()) = self.by_people.changed() => {
+                    self.asked_for = *self.by_people.borrow_and_update();
+                    self.requests.request(self.caller.clock.instant());
+                    self.settled.clear();
+                }
+                () = reach(&self.caller.clock, due.at) => {
+                    self.caller.board.waits(&self.name, true, due.at, served);
+                    self.ask(due).await;
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self, due: Due) {
+        let terms = self.caller.terms.borrow().clone();
+        let host = &self.wakeup.etrn.as_slice()[due.name].clone();
+        let mut asked = Asked { host: host.to_string(), ..Asked::default() };
+        let names = self.names(&terms.config);
+        let found = match self.caller.gate.wake_up() {
+            Ok(asking) => {
+                let found = self.ask_for(&names, host, &terms.hostname, &mut asked).await;
+                if found.comes {
+                    asking.expect(terms.config.receive.wait);
+                }
+                found
+            }
+            Err(why) => {
+                asked.say(format_args!("nothing was sent: {why}"));
+                Found::MISSING
+            }
+        };
+        let now = self.caller.clock.timestamp();
+        (asked.unix_seconds, asked.outcome) = (now.unix_seconds, found.outcome().to_owned());
+        self.log(&asked, &found);
+        self.requests.ended(found.answer(), self.caller.clock.instant(), fastrand::u32(..));
+        self.caller.board.asked(&self.name, asked.clone(), self.requests.next().at);
+        if self.requests.is_answered() {
+            self.settled.clear();
+            if now.known {
+                let holders = terms.config.wakeup.iter();
+                let known = holders.map(|wakeup| wakeup.etrn.to_string()).collect();
+                self.caller.answers.keep(self.name.clone(), asked, known).await;
+            }
+        }
+    }
+
+    /// What is to be asked for, as far as the holder has not answered for it.
+    fn names(&self, config: &Config) -> Vec<DomainName> {
+        let is_open = |name: &&DomainName| !self.settled.contains(*name);
+        match self.wakeup.names.is_empty() {
+            true => config.hold.keys().filter(is_open).cloned().collect(),
+            false => self.wakeup.names.iter().filter(is_open).cloned().collect(),
+        }
+    }
+
+    /// Asks `host`, by as many connections as that takes.
+    async fn ask_for(
+        &mut self,
+        names: &[DomainName],
+        host: &config::Holder,
+        hostname: &str,
+        asked: &mut Asked,
+    ) -> Found {
+        if names.is_empty() {
+            asked.say("no domain is held, and wakeup.names is empty: there is nothing to ask for");
+        }
+        let mut found = Found::default();
+        for names in names.chunks(NAMES_MAX) {
+            let dialogue = self.dialogue(names, host, hostname, asked);
+            let next = timeout(DIALOGUE_TIMEOUT, dialogue).await.unwrap_or_else(|_| {
+                let minutes = DIALOGUE_TIMEOUT.as_secs() / 60;
+                asked.say(format_args!("it took more than {minutes} minutes"));
+                Found::MISSING
+            });
+            found.comes |= next.comes;
+            found.refused |= next.refused;
+            found.missing |= next.missing;
+            if next.missing {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Asks for `names` over one connection.
+    async fn dialogue(
+        &mut self,
+        names: &[DomainName],
+        host: &config::Holder,
+        hostname: &str,
+        asked: &mut Asked,
+    ) -> Found {
+        let Caller { connector, tls, clock, own, .. } = self.caller.clone();
+        let open = Open {
+            hostname,
+            connector: &*connector,
+            tls: &tls,
+            clock: &clock,
+            own: Some(&own),
+            connect_timeout: CONNECT_TIMEOUT,
+            mail_behind: false,
+            step: None,
+        };
+        let config::Holder { host, port } = host.clone();
+        let to = Endpoint { protocol: Protocol::Smtp, host, port };
+        let mut connection = match open.connect(&to).await {
+            Ok(connection) => connection,
+            Err(NotOpen { failed, why }) => {
+                asked.say(why);
+                let refuses = matches!(failed, Failed::Refused | Failed::Ourselves);
+                return if refuses { Found::REFUSED } else { Found::MISSING };
+            }
+        };
+        let how = if connection.is_secure() { "under TLS" } else { "in clear" };
+        asked.say(format_args!("connected to {}, {how}", connection.address()));
+        let found = match connection.takes_etrn() {
+            true => self.etrn(names, &mut connection, asked).await,
+            false => {
+                asked.say("it does not offer ETRN");
+                Found::REFUSED
+            }
+        };
+        if !found.missing {
+            connection.quit().await;
+        }
+        found
+    }
+
+    async fn etrn(
+        &mut self,
+        names: &[DomainName],
+        connection: &mut Connection<'_>,
+        asked: &mut Asked,
+    ) -> Found {
+        let mut found = Found::default();
+        for name in names {
+            let answer = match connection.etrn(name.as_str().as_bytes()).await {
+                Ok(answer) => answer,
+                Err(why) => {
+                    asked.say(format_args!("ETRN {name}: {why}"));
+                    found.missing = true;
+                    break;
+                }
+            };
+            asked.say(format_args!("ETRN {name}: {answer}"));
+            match meaning(&answer) {
+                Answer::Comes => found.comes = true,
+                Answer::NoneWaiting => {}
+                Answer::Refused => {
+                    found.refused = true;
+                    continue;
+                }
+                Answer::Missing => {
+                    found.missing = true;
+                    continue;
+                }
+            }
+            self.settled.insert(name.clone());
+        }
+        found
+    }
+
+    fn log(&self, asked: &Asked, found: &Found) {
+        let Asked { host, outcome, dialogue, .. } = asked;
+        let (holder, dialogue) = (&self.name, dialogue.join("; "));
+        // What is wrong is wrong with somebody's configuration, or with the holder.
+        match found.refused || found.missing {
+            true => tracing::warn!(%holder, %host, %outcome, %dialogue, "a holder was asked"),
+            false => tracing::info!(%holder, %host, %outcome, %dialogue, "a holder was asked"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A server that is not always there: it asks its holder, and listens meanwhile.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::Signal;
+
+use crate::place::{AWAY, Place, hold};
+
+/// Where nobody listens just now.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+/// A place whose server listens at `own`, when it has asked `holder`.
+fn caller(own: SocketAddr, holder: SocketAddr) -> Place {
+    let place = Place::new("");
+    let wakeup = format!("[[wakeup]]\netrn = \"{holder}\"\n");
+    let holds = hold(AWAY, "[\"info\"]") + &wakeup;
+    place.configure_with("listener = \"scheduled\"\nidle = \"1s\"\n", &holds);
+    let file = place.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, text.replace("127.0.0.1:0", &own.to_string())).expect("a file");
+    place
+}
+
+#[test]
+fn its_mail_comes_when_it_asks_and_then_it_does_not_listen_any_more() {
+    let own = free();
+    let holder = Place::new(&hold(&own.to_string(), "[\"info\"]"));
+    let held = holder.serve();
+    held.send("info@client.example");
+    let home = caller(own, held.address);
+    let server = home.serve();
+    let asked = server.logged("a holder was asked");
+    assert_eq!(asked["outcome"], "mail comes", "{asked}");
+    server.logged("accepted");
+    let status = home.run_until(&["status"], "scheduled: closed\n");
+    assert!(status.contains("ETRN client.example: 253 2.0.0 "), "{status}");
+    assert!(status.contains("Held      1 message(s) "), "{status}");
+    let shown = home.run(&["wakeup"]);
+    assert!(shown.contains("mail comes") && shown.contains("in 29m"), "{shown}");
+
+    let asked = home.run(&["wakeup", "--now"]);
+    assert!(asked.contains("nothing waits") && asked.contains("251 2.0.0 "), "{asked}");
+    held.stop();
+    let (code, text) = home.try_run(&["wakeup", "--now"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no answer"), "{text}");
+    server.stop();
+}
+
+#[test]
+fn what_a_holder_said_is_known_after_a_restart() {
+    let own = free();
+    let holder = Place::new(&hold(&own.to_string(), "[\"info\"]"));
+    let held = holder.serve();
+    let home = caller(own, held.address);
+    let server = home.serve();
+    server.logged("a holder was asked");
+    home.run_until(&["wakeup"], "in 29m");
+    server.stop();
+    held.stop();
+    let server = home.serve();
+    let shown = home.run(&["wakeup"]);
+    assert!(shown.contains("nothing waits") && shown.contains("in 29m"), "{shown}");
+    server.stop();
+}
+
+#[test]
+fn another_configuration_is_followed_without_a_restart() {
+    let (own, nobody) = (free(), free());
+    let home = caller(own, nobody);
+    let server = home.serve();
+    assert_eq!(server.logged("a holder was asked")["outcome"], "no answer");
+    let file = home.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    let (rest, _) = text.split_once("[[wakeup]]").expect("it asks");
+    fs::write(&file, rest.replace("scheduled", "always")).expect("a file");
+    server.signal(Signal::HUP);
+    server.logged("the configuration was read again");
+    home.run_until(&["status"], &format!("always: open at {own}"));
+    assert_eq!(home.run(&["wakeup"]), "no holder is configured\n");
+    let (code, text) = home.try_run(&["wakeup", "--now"]);
+    assert!(code == Some(1) && text.contains("no holder is configured"), "{text}");
+    server.stop();
+}
