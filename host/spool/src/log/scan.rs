@@ -201,16 +201,19 @@ impl Scan {
         let mut scan = Self { listing: Listing::new(head), bad: Vec::new() };
         let limit = end_of_records(window, head)?;
         let mut at = SEGMENT_HEAD as u64;
-        // Batches up to this one were synced before a record of a later one was written.
         let mut open_batch = head.first_batch;
+        // In which batch each of the bad ranges begins, and how many are known to be damage. A
+        // batch was synced before a record of a later one was written.
+        let (mut batches, mut damaged) = (Vec::new(), 0);
         while at < limit {
             let found = window.record(head.mark, at, limit)?;
             let known = match found {
                 Some((header, true)) if header.batch >= open_batch => {
                     let bytes = window.at(at, RECORD_HEAD as u64 + u64::from(header.meta_len))?;
                     scan.listing.push(at, &header, bytes);
-                    if header.batch > open_batch {
-                        scan.bad.iter_mut().for_each(|bad| bad.may_be_torn = false);
+                    while batches.get(damaged).is_some_and(|batch| *batch < header.batch) {
+                        scan.bad[damaged].may_be_torn = false;
+                        damaged += 1;
                     }
                     open_batch = header.batch + u64::from(header.last);
                     at += header.record_len();
@@ -220,6 +223,7 @@ impl Scan {
             };
             let Some(bad) = scan.skip(window, at, limit, known)? else { break };
             at = bad.range.end;
+            batches.push(open_batch);
             scan.bad.push(Bad { may_be_torn: !is_sealed, ..bad });
         }
         if !is_sealed {

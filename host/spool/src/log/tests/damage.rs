@@ -94,6 +94,28 @@ fn damage_before_a_later_batch_is_not_taken_for_a_torn_end() {
     assert_eq!(held(&rig), 9);
 }
 
+/// Though the batch's last record, by which it is known to be whole, is right.
+#[test]
+fn damage_within_a_batch_before_a_later_one_is_not_taken_for_a_torn_end() {
+    let mut rig = open(&SimDisk::new(Fault::None));
+    let one: (&[&str], usize) = (&["a@one.example"], 300);
+    rig.put(&[one; 3]);
+    let ids: Vec<_> = rig.model.held().into_iter().collect();
+    let places: Vec<_> = {
+        let index = rig.shared.index();
+        ids.iter().map(|&id| index.slots[index.items_of(id)[0]].put.offset as usize).collect()
+    };
+    rig.put(&[one]);
+    let last = segments(&rig.disk).pop().expect("there is one");
+    for at in places.iter().flat_map(|place| [*place, place + 300]) {
+        let disk = rig.disk.after(Loss::Nothing, Fault::None);
+        disk.damage(&last, |content| content[at] ^= 1);
+        let rig = open(&disk);
+        assert!(matches!(rig.report.findings[..], [Finding::Damaged(_)]), "{}", rig.report);
+        assert_eq!(held(&rig), 3);
+    }
+}
+
 #[test]
 fn an_index_file_that_is_lost_or_wrong_is_made_again() {
     let damages: [fn(&mut Vec<u8>); 2] = [|content| content[50] ^= 1, Vec::clear];

@@ -1,6 +1,8 @@
 //! A settling and the message that follows from it are there together, or neither is, whatever
 //! part of their one write the power cut left.
 
+use std::ops::Range;
+
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::conformance::{body, envelope};
@@ -14,8 +16,8 @@ fn open(disk: SimDisk) -> Rig {
 }
 
 /// The segment's file, what it held before a message came to `fate` with another that follows
-/// from it, and the disk after that.
-fn settled(fate: &Fate) -> (String, Vec<u8>, SimDisk) {
+/// from it, and the log after that.
+fn settled(fate: &Fate) -> (String, Vec<u8>, Rig) {
     let mut rig = open(SimDisk::new(Fault::None));
     rig.put(&[(&["a@one.example"], 300)]);
     let name = rig.disk.names().into_iter().find(|name| name.ends_with(".log")).expect("one");
@@ -27,21 +29,33 @@ fn settled(fate: &Fate) -> (String, Vec<u8>, SimDisk) {
     let done = vec![Settled { id: claims[0].id, fates, retry: Retry::Now, follow }];
     let operation = rig.shared.settling(&turn, done).expect("it goes on");
     assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
-    (name, before, rig.disk.after(Loss::Nothing, Fault::None))
+    (name, before, rig)
+}
+
+/// The bytes of `after` that are others than in `before`.
+fn written(before: &[u8], after: &[u8]) -> Range<usize> {
+    let differ = |(one, other): (&u8, &u8)| one != other;
+    let start = before.iter().zip(after).position(differ).expect("it was written");
+    start..before.iter().zip(after).rposition(differ).expect("it was written") + 1
+}
+
+/// Whether the settling is there, and whether what follows from it is.
+fn look(rig: &Rig, context: &str) -> (bool, bool) {
+    let held = rig.shared.list(&Filter::default(), None, 9).items;
+    let one = held.iter().find(|held| held.domain == Domain::new("one.example"));
+    let is_open = one.is_some_and(|held| held.envelope.recipients[0].attempts == 0);
+    let follow = held.iter().find(|held| held.domain == Domain::new("sender.example"));
+    if let Some(follow) = follow {
+        assert_eq!(rig.body(follow.id), Ok(body(7, 1_500)), "{context}");
+    }
+    (!is_open, follow.is_some())
 }
 
 /// Whether the settling is there, and whether what follows from it is, after a start and one more.
 fn found(disk: SimDisk, context: &str) -> (bool, bool) {
     let look = |rig: &Rig| {
         assert!(!rig.report.has_damage(), "{context}: {}", rig.report);
-        let held = rig.shared.list(&Filter::default(), None, 9).items;
-        let one = held.iter().find(|held| held.domain == Domain::new("one.example"));
-        let is_open = one.is_some_and(|held| held.envelope.recipients[0].attempts == 0);
-        let follow = held.iter().find(|held| held.domain == Domain::new("sender.example"));
-        if let Some(follow) = follow {
-            assert_eq!(rig.body(follow.id), Ok(body(7, 1_500)), "{context}");
-        }
-        (!is_open, follow.is_some())
+        look(rig, context)
     };
     let rig = open(disk);
     let first = look(&rig);
@@ -55,11 +69,10 @@ fn a_follow_up_and_its_settling_are_there_together_wherever_their_write_was_torn
     let fates = [Fate::Delivered(b"250".to_vec()), Fate::Refused(b"550 no".to_vec())];
     let (mut torn, mut whole) = (0, 0);
     for fate in &fates {
-        let (name, before, disk) = settled(fate);
+        let (name, before, rig) = settled(fate);
+        let disk = rig.disk.after(Loss::Nothing, Fault::None);
         let after = disk.content(&name);
-        let start = before.iter().zip(&after).position(|(one, other)| one != other);
-        let end = before.iter().zip(&after).rposition(|(one, other)| one != other);
-        let (start, end) = (start.expect("it was written"), end.expect("it was written") + 1);
+        let Range { start, end } = written(&before, &after);
         let mut check = |kept: &dyn Fn(usize) -> bool, context: &str| {
             let disk = disk.after(Loss::Nothing, Fault::None);
             let is_whole = (start..end).all(|at| kept(at) || before[at] == after[at]);
@@ -82,6 +95,21 @@ fn a_follow_up_and_its_settling_are_there_together_wherever_their_write_was_torn
     }
     println!("writes of a settling and its follow-up: torn {torn}, whole {whole}");
     assert!(torn >= 6_000 && whole >= 4);
+}
+
+/// What is written behind them shows that they were finished, and durable.
+#[test]
+fn damage_to_one_of_the_two_takes_the_other_not_with_it() {
+    let (name, before, mut rig) = settled(&Fate::Delivered(b"250".to_vec()));
+    let Range { start, end } = written(&before, &rig.disk.content(&name));
+    rig.put(&[(&["b@two.example"], 100)]);
+    for (at, is_there) in [(start, (false, true)), (end - 1, (true, false))] {
+        let disk = rig.disk.after(Loss::Nothing, Fault::None);
+        disk.damage(&name, |content| content[at] ^= 1);
+        let rig = open(disk);
+        assert_eq!(rig.report.damage().count(), 1, "{}", rig.report);
+        assert_eq!(look(&rig, "behind damage"), is_there);
+    }
 }
 
 /// It is written alone: nothing need stand before it, as where it is the first of a segment.
