@@ -8,6 +8,9 @@ mod rotate;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use postern_core::time::Instant;
 
 use self::copy::Tidying;
 use super::Shared;
@@ -20,6 +23,8 @@ use super::segment::Entry;
 use super::spare::Spare;
 use crate::MsgId;
 
+/// How often a disk that was full is tried for the spare file.
+pub const ROOM_EVERY: Duration = Duration::from_secs(5);
 /// Records that are done while the index is locked.
 const APPLY_SLICE: usize = 16;
 
@@ -54,6 +59,8 @@ pub struct Log<D: Disk> {
     tidying: Option<Tidying<D::File>>,
     spare: Option<Spare<D::File>>,
     next_spare: u32,
+    /// When room for settlings is looked for again.
+    look_for_room: Instant,
     next_segment: u32,
     next_batch: u64,
 }
@@ -61,8 +68,17 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Goes on after what a recovery found. Numbers of segments and batches are never used again.
     pub fn new(shared: Arc<Shared<D>>, next_segment: u32, next_batch: u64) -> Self {
-        let (current, tidying, spare, next_spare) = (None, None, None, 0);
-        Self { shared, current, tidying, spare, next_spare, next_segment, next_batch }
+        let look_for_room = shared.clock.instant();
+        Self {
+            shared,
+            current: None,
+            tidying: None,
+            spare: None,
+            next_spare: 0,
+            look_for_room,
+            next_segment,
+            next_batch,
+        }
     }
 
     /// Messages that are being received or wait for their commit.
@@ -91,8 +107,8 @@ impl<D: Disk> Log<D> {
         }
         self.write(records, &mut results, None);
         if !needs_room.is_empty() {
-            // Once for all of them: on a full disk it may write until there is no space.
-            let reserved = self.ensure_reserve().map_err(|error| self.sorted(&error));
+            // Once for all of them.
+            let reserved = self.find_room();
             for number in needs_room {
                 results[number] = reserved.map(|()| Answer::new());
             }

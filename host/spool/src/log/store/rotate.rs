@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Current, Log, Purpose};
+use super::{Current, Log, Purpose, ROOM_EVERY};
 use crate::MsgId;
 use crate::log::disk::{Disk, DiskFile, SEGMENTS, Trouble};
 use crate::log::index_file::IndexFile;
@@ -61,6 +61,20 @@ impl<D: Disk> Log<D> {
             None => self.make_spare(Purpose::Settle).map(|spare| self.spare = Some(spare)),
         };
         self.note_reserve();
+        made
+    }
+
+    /// Makes the spare file for those who want to claim. On a full disk that may write until there
+    /// is no space, while all else waits: not again within a few seconds.
+    pub(super) fn find_room(&mut self) -> Result<(), Failure> {
+        let now = self.shared.clock.instant();
+        if self.spare.is_none() && now < self.look_for_room {
+            return Err(Failure::Full);
+        }
+        let made = self.ensure_reserve().map_err(|error| self.sorted(&error));
+        if made == Err(Failure::Full) {
+            self.look_for_room = now.after(ROOM_EVERY);
+        }
         made
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
 use crate::log::operation::{Failure, Operation};
 use crate::log::report::Finding;
+use crate::log::store::ROOM_EVERY;
 use crate::log::{LogSpool, Options};
 use crate::{
     Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, Recorded, Refuse,
@@ -155,16 +156,23 @@ fn without_a_spare(rig: &Rig) -> SimDisk {
 /// else waited for one such for each.
 #[test]
 fn on_a_full_disk_room_is_looked_for_once_however_many_ask() {
-    let operations = [1, 50].map(|asking| {
-        let disk = without_a_spare(&filled());
-        disk.set(FULL);
-        let mut rig = Rig::open(disk.clone(), Model::default()).expect("it can be read");
+    let disk = without_a_spare(&filled());
+    disk.set(FULL);
+    let mut rig = Rig::open(disk.clone(), Model::default()).expect("it can be read");
+    let mut look = |asking| {
         let before = disk.operations();
         let answers = rig.log.commit((0..asking).map(|_| Operation::Room).collect());
         assert!(answers.iter().all(|answer| *answer == Err(Failure::Full)), "{answers:?}");
-        disk.operations() - before
-    });
-    assert_eq!(operations[0], operations[1]);
+        rig.shared.clock.advance(ROOM_EVERY - Duration::from_millis(1));
+        let looked = disk.operations() - before;
+        assert_eq!(rig.log.commit(vec![Operation::Room]), [Err(Failure::Full)]);
+        assert_eq!(disk.operations() - before, looked, "so soon, there is none either");
+        rig.shared.clock.advance(Duration::from_millis(1));
+        looked
+    };
+    let one = look(1);
+    assert!(one > 0, "it is looked for again");
+    assert_eq!(look(50), one);
 }
 
 async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
@@ -184,8 +192,9 @@ fn may_take(spool: &LogSpool<SimDisk>, size: u64) -> Option<Refuse> {
 async fn nothing_is_claimed_that_could_not_be_settled() {
     let disk = without_a_spare(&filled());
     disk.set(FULL);
+    let clock = Clock::manual(NOW);
     let (spool, report) =
-        LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("it can be read");
+        LogSpool::open_on(disk.clone(), TINY, clock.clone()).expect("it can be read");
     assert!(report.findings.contains(&Finding::NoReserve), "{report}");
     let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
     assert_eq!(spool.turn(&domain, 100, lease).await, Ok(None), "it would connect for nothing");
@@ -195,6 +204,7 @@ async fn nothing_is_claimed_that_could_not_be_settled() {
     assert_eq!(spool.end(turn, Next::Untried).await, Ok(Ended::Done));
     assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
     disk.set(WELL);
+    clock.advance(ROOM_EVERY);
     let (turn, claims) = claim(&spool).await;
     let waiting = claims[0].waiting().map(|(number, _)| number);
     let fates = waiting.map(|number| (number, Fate::Delivered(b"250".to_vec()))).collect();
