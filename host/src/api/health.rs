@@ -103,9 +103,9 @@ async fn judge<S: Spool>(spool: &S, admission: Admission, problems: &mut Vec<Pro
     match spool.damage().await {
         Ok(Damage { count: 0, .. }) => {}
         Ok(Damage { count, first }) => {
-            let first = first.first().map_or("", String::as_str);
-            let text =
-                format!("{count} location(s) of the spool cannot be read, the first: {first}");
+            let first = first.first().map(|first| format!(", the first: {first}"));
+            let first = first.unwrap_or_default();
+            let text = format!("{count} location(s) of the spool cannot be read{first}");
             problems.push(Problem::new("damaged", text));
         }
         // Said by the admission already.

@@ -1,6 +1,8 @@
 //! What was found not to be as it was written, at a start or since.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
@@ -83,7 +85,7 @@ pub enum Finding {
 }
 
 /// Something that was durable once and cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Damage {
     /// The file, by its name in the spool's folder.
     pub file: String,
@@ -104,6 +106,11 @@ impl Damage {
     pub fn of_file(file: &str, what: impl fmt::Display) -> Self {
         let (file, what) = (file.to_owned(), what.to_string());
         Self { file, range: None, what, id: None, domains: Vec::new(), is_held: false }
+    }
+
+    /// The message without which nobody need know of it any more.
+    fn held_message(&self) -> Option<MsgId> {
+        self.id.filter(|_| self.is_held)
     }
 }
 
@@ -168,7 +175,16 @@ impl fmt::Display for Report {
 
 /// The damage that is known while the spool is open.
 #[derive(Debug, Default)]
-pub struct DamageLog(Mutex<Damages>);
+pub struct DamageLog(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    first: Vec<Damage>,
+    /// Of those beyond: what tells each from all others, and the message that it is about as long
+    /// as that is held.
+    others: HashMap<u64, Option<MsgId>>,
+    hasher: RandomState,
+}
 
 /// Damage, bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,30 +196,60 @@ pub struct Damages {
 }
 
 impl DamageLog {
-    /// More are counted, not kept.
-    const MOST: usize = 256;
+    /// Of more it is not kept what they are.
+    pub const MOST: usize = 256;
 
-    fn damages(&self) -> MutexGuard<'_, Damages> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().expect("no holder panics")
     }
 
     /// Adds what was found; false when it is known already.
     pub fn add(&self, damage: &Damage) -> bool {
-        let mut damages = self.damages();
-        let is_new = !damages.first.contains(damage);
-        damages.count += u64::from(is_new);
-        if is_new && damages.first.len() < Self::MOST {
-            damages.first.push(damage.clone());
+        let mut known = self.known();
+        let hash = known.hasher.hash_one(damage);
+        if known.first.contains(damage) || known.others.contains_key(&hash) {
+            return false;
         }
-        is_new
+        if known.first.len() < Self::MOST {
+            known.first.push(damage.clone());
+        } else {
+            known.others.insert(hash, damage.held_message());
+        }
+        true
     }
 
     /// What is known, less the messages that are held no more.
     pub fn list(&self, is_held: impl Fn(MsgId) -> bool) -> Damages {
-        let mut damages = self.damages();
-        let before = damages.first.len();
-        damages.first.retain(|damage| !damage.is_held || damage.id.is_none_or(&is_held));
-        damages.count -= (before - damages.first.len()) as u64;
-        damages.clone()
+        let mut known = self.known();
+        known.first.retain(|damage| damage.held_message().is_none_or(&is_held));
+        known.others.retain(|_, id| id.is_none_or(&is_held));
+        let count = (known.first.len() + known.others.len()) as u64;
+        Damages { count, first: known.first.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk may lose thousands of messages at once, and each is met again and again.
+    #[test]
+    fn what_is_beyond_the_first_is_counted_once_and_no_longer_than_it_is_held() {
+        let log = DamageLog::default();
+        let damages = (0..3 * DamageLog::MOST).map(|number| {
+            let id = (number % 3 > 0).then(MsgId::now);
+            let is_held = number % 3 == 1;
+            Damage { id, is_held, ..Damage::of_file(&format!("{number}.log"), "is missing") }
+        });
+        let damages: Vec<_> = damages.collect();
+        for is_new in [true, false, false] {
+            assert!(damages.iter().all(|damage| log.add(damage) == is_new));
+        }
+        let all = log.list(|_| true);
+        assert_eq!((all.count, all.first.len()), (damages.len() as u64, DamageLog::MOST));
+        let left = log.list(|_| false);
+        assert_eq!(left.count, 2 * DamageLog::MOST as u64);
+        assert!(left.first.iter().all(|damage| !damage.is_held));
+        assert_eq!(log.list(|_| true).count, left.count, "they stay away");
     }
 }
