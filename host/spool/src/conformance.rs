@@ -220,7 +220,7 @@ async fn settle_all<S: Spool>(
 }
 
 fn put_off(retry: Retry) -> Next {
-    Next::PutOff { retry, why: b"connection refused".to_vec() }
+    Next::PutOff { retry, away: true, why: b"connection refused".to_vec() }
 }
 
 async fn held<S: Spool>(spool: &S, id: MsgId) -> Held {

@@ -60,6 +60,8 @@ pub struct QueueStats {
     pub oldest_waiting: Option<Timestamp>,
     /// When the oldest arrived that waits for a person.
     pub oldest_kept: Option<Timestamp>,
+    /// Whether all of it is put off since its host could not be reached.
+    pub away: bool,
     /// When something of the domain is tried next.
     pub next_try: NextTry,
     /// Why its last turn that came to nothing did so; empty: there was none.

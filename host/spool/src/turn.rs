@@ -183,6 +183,8 @@ pub enum Next {
     PutOff {
         /// When to try again.
         retry: Retry,
+        /// It could not be reached: when somebody reaches it, all that wait for it may go.
+        away: bool,
         /// Why, in the host's words or ours.
         why: Reply,
     },

@@ -268,6 +268,7 @@ mod tests {
             body_bytes: 32_768,
             oldest_waiting: Some(at(1_795_306_404)),
             oldest_kept: Some(at(1_795_300_000)),
+            away: false,
             next_try: NextTry::Now,
             last_answer: b"connection refused".to_vec(),
         }

@@ -116,7 +116,7 @@ pub(super) async fn run<S: Spool>(
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
                 let why = "a fault of ours ended the delivery".to_owned();
-                put_off(policy, turn.suspended, next_try_of_domain(policy), why)
+                put_off(policy, turn.suspended, (next_try_of_domain(policy), false), why)
             }
         },
         error = renew(&*engine.spool, &turn) => {
@@ -177,12 +177,18 @@ fn every(policy: &Policy) -> Duration {
     }
 }
 
-/// Nothing goes before `retry`. What was not found out lifts no suspension.
-fn put_off(policy: &Policy, is_suspended: bool, retry: Retry, why: String) -> Finish {
+/// Nothing goes before `retry`, or before the host is reached if it is `away`. What was not found
+/// out lifts no suspension.
+fn put_off(
+    policy: &Policy,
+    is_suspended: bool,
+    (retry, away): (Retry, bool),
+    why: String,
+) -> Finish {
     if is_suspended {
         return suspended(policy, why);
     }
-    (Next::PutOff { retry, why: why.into_bytes() }, End::Done)
+    (Next::PutOff { retry, away, why: why.into_bytes() }, End::Done)
 }
 
 fn suspended(policy: &Policy, why: String) -> Finish {
@@ -289,7 +295,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Probe::Lost(why) => {
                 let retry = next_try_of_domain(self.policy);
-                self.put_off(retry, &why).await.map(Some)
+                self.put_off((retry, false), &why).await.map(Some)
             }
         }
     }
@@ -330,7 +336,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Failed::Ourselves => {
                 tracing::error!(%domain, %host, reason = %why, "no delivery");
-                return self.put_off(next_try_of_domain(self.policy), &why).await;
+                return self.put_off((next_try_of_domain(self.policy), false), &why).await;
             }
             Failed::Short => {
                 tracing::warn!(%domain, %host, reason = %why, "no delivery: tried again soon");
@@ -370,17 +376,17 @@ impl<S: Spool> Work<'_, S> {
         if goes_unasked && !self.shared.hosts().put_off(self.host, &self.turn.domain) {
             return Ok((Next::Untried, End::More));
         }
-        self.put_off(retry, why).await
+        self.put_off((retry, true), why).await
     }
 
     /// Puts the domain off, since nothing can be delivered.
-    async fn put_off(&mut self, retry: Retry, why: &str) -> Result<Finish, Error> {
+    async fn put_off(&mut self, (retry, away): (Retry, bool), why: &str) -> Result<Finish, Error> {
         if !self.turn.suspended {
             self.expire(why).await?;
         }
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
         let retry = if only_when_asked { Retry::WhenAsked } else { retry };
-        Ok(put_off(self.policy, self.turn.suspended, retry, why.to_owned()))
+        Ok(put_off(self.policy, self.turn.suspended, (retry, away), why.to_owned()))
     }
 
     /// Ends the waiting of what is too old for a further try.

@@ -96,6 +96,7 @@ impl Told {
             body_bytes: 8192,
             oldest_waiting: Some(first.envelope.arrival),
             oldest_kept: None,
+            away: true,
             next_try: NextTry::At(u64::MAX),
             last_answer: b"451 \x1b[2Jlater".to_vec(),
         })

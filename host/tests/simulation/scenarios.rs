@@ -180,6 +180,32 @@ fn who_waits_for_a_host_is_known_behind_a_crash() {
     });
 }
 
+/// Nor does a crash add a try for what its host put off for reasons of its own.
+#[test]
+fn what_a_host_put_off_is_not_brought_back_by_a_crash() {
+    for nature in [Nature::Full, Nature::Later(9)] {
+        in_virtual_time(async {
+            let names = ["d0.example", "d1.example"];
+            let domains = names.map(|name| Domain::new(name.to_owned(), 0, false));
+            let limits = Limits { all: 10, per_host: 1, hold: "" };
+            let hosts = vec![host(vec![Address::Serves])];
+            let mut story = Story::new(0, hosts, domains.into(), limits);
+            // More than a host may defer in a row before its whole domain waits.
+            for _ in 0..25 {
+                story.receive(&[(0, nature)], BODY.to_vec(), false).await;
+            }
+            story.pass(10 * SECOND).await;
+            let put_off = |story: &Story| story.tally("mailbox full") + story.tally("greylisted");
+            let tries = put_off(&story);
+            story.restart(true).await;
+            story.receive(&[(1, Nature::Plain)], BODY.to_vec(), false).await;
+            story.pass(minutes(5)).await;
+            assert_eq!((story.tally("taken"), put_off(&story)), (1, tries), "{nature:?}");
+            story.assert_well();
+        });
+    }
+}
+
 /// The store has no body for a while, and the host nothing to do with it.
 #[test]
 fn a_body_that_is_away_makes_no_connections_without_end() {

@@ -73,7 +73,12 @@ pub async fn what_was_refused_or_has_expired_can_be_tried_again<S: Stand>() {
 
 /// Case.
 pub async fn what_was_tried_expires_and_what_was_not_is_spared<S: Stand>() {
-    let mut stand = S::new();
+    for reopens in [true, false] {
+        tried_expires(S::new(), reopens).await;
+    }
+}
+
+async fn tried_expires<S: Stand>(mut stand: S, reopens: bool) {
     let (day, week) = (seconds(86_400), seconds(7 * 86_400));
     let tried = put(stand.spool(), &["bob@client.example"], b"text").await;
     let defer = |claim: &Claim| deferred(claim, Retry::WhenAsked);
@@ -93,7 +98,9 @@ pub async fn what_was_tried_expires_and_what_was_not_is_spared<S: Stand>() {
     let one = turn(stand.spool(), &client()).await;
     stand.spool().end(one, put_off(Retry::WhenAsked)).await.expect("it goes on");
     let young = put(stand.spool(), &["bob@client.example"], b"text").await;
-    stand.reopen();
+    if reopens {
+        stand.reopen();
+    }
     let expired = stand.spool().expire(&client(), day, 10).await.expect("up");
     assert_eq!((expired.ids, expired.untried), (vec![spared], 1));
     assert_eq!(held(stand.spool(), young).await.envelope.recipients[0].state, State::Waiting);

@@ -210,16 +210,27 @@ pub async fn a_domain_that_is_put_off_stays_so_over_a_restart<S: Stand>() {
         let stats = stats(stand.spool(), &client()).await;
         assert_eq!(stats.next_try, NextTry::At(NOW.unix_seconds + 1_800));
         assert_eq!(stats.last_answer, b"connection refused");
+        assert!(stats.away);
         stand.reopen();
     }
     stand.clock().advance(seconds(1_800));
     assert_eq!(due(stand.spool()).await, [client()]);
+    assert!(!stats(stand.spool(), &client()).await.away, "it may be there");
     let one = turn(stand.spool(), &client()).await;
     stand.spool().end(one, put_off(Retry::In(seconds(9_000)))).await.expect("it goes on");
+    assert!(stats(stand.spool(), &client()).await.away);
     let pending = stand.spool().release(&[client()], Wake::Operator).await.expect("up");
     assert_eq!(pending[0].waiting, 2);
+    assert!(!stats(stand.spool(), &client()).await.away);
     let one = turn(stand.spool(), &client()).await;
     assert_eq!(claim(stand.spool(), &one).await.len(), 2);
+    let (retry, why) = (Retry::In(seconds(60)), b"452 4.3.1 later".to_vec());
+    let deferred = Next::PutOff { retry, away: false, why };
+    stand.spool().end(one, deferred).await.expect("it goes on");
+    for _ in 0..2 {
+        assert!(!stats(stand.spool(), &client()).await.away, "it was reached");
+        stand.reopen();
+    }
 }
 
 /// Case.

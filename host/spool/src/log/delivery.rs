@@ -24,7 +24,7 @@ impl<D: Disk> Shared<D> {
                 released.push(domain.clone());
                 queue.free_all();
                 let state = &mut queue.more_mut().state;
-                (state.epoch, state.put_off) = (epoch, PutOff::default());
+                (state.epoch, state.put_off, state.away) = (epoch, PutOff::default(), false);
                 state.asked = has_mail;
             });
             self.tell_news(&mut index);
@@ -186,6 +186,7 @@ impl<D: Disk> Shared<D> {
                 state.tried = Tried::Here;
             }
             if is_put_off {
+                state.away = matches!(next, Next::PutOff { away: true, .. });
                 (state.put_off, more.until) = (put_off, until);
             }
             is_changed = before != more.state || more.is_unrecorded;

@@ -17,7 +17,7 @@
 //! | 8 | the stamp of its last release: its epoch |
 //! | 8 | the time at which it was put off |
 //! | 4, 4 | segment and offset: puts before that location were tried; all ones: this record's |
-//! | 1 | flags: 1 asked for, 2 held by a person, 4 suspended |
+//! | 1 | flags: 1 asked for, 2 held by a person, 4 suspended, 8 host away |
 //! | 2 | length of the reason |
 //! | | the reason for its last put-off |
 //!
@@ -39,6 +39,7 @@ const HELD: u8 = 1;
 const ASKED: u8 = 1;
 const DOMAIN_HELD: u8 = 2;
 const SUSPENDED: u8 = 4;
+const AWAY: u8 = 8;
 
 /// Until when something is put off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -172,6 +173,8 @@ pub struct DomainState {
     pub held: bool,
     /// Whether it is suspended.
     pub suspended: bool,
+    /// Whether it was last put off since its host could not be reached.
+    pub away: bool,
     /// Why it was last put off or suspended.
     pub why: Vec<u8>,
 }
@@ -203,6 +206,7 @@ impl DomainState {
             asked: flags & ASKED != 0,
             held: flags & DOMAIN_HELD != 0,
             suspended: flags & SUSPENDED != 0,
+            away: flags & AWAY != 0,
             why,
         };
         Some((domain, state))
@@ -220,7 +224,12 @@ impl DomainState {
         };
         record.extend_from_slice(&segment.to_le_bytes());
         record.extend_from_slice(&offset.to_le_bytes());
-        let flags = [(self.asked, ASKED), (self.held, DOMAIN_HELD), (self.suspended, SUSPENDED)];
+        let flags = [
+            (self.asked, ASKED),
+            (self.held, DOMAIN_HELD),
+            (self.suspended, SUSPENDED),
+            (self.away, AWAY),
+        ];
         record.push(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag));
         let length = u16::try_from(self.why.len()).expect("a reply is cut");
         record.extend_from_slice(&length.to_le_bytes());

@@ -9,6 +9,7 @@ mod every_bit;
 mod faults;
 mod follow_ups;
 mod in_a_folder;
+mod in_memory;
 mod lost_files;
 mod old_spool;
 mod parts;

@@ -60,6 +60,7 @@ struct OfDomain {
     asked: bool,
     held: bool,
     suspended: bool,
+    away: bool,
     why: Reply,
     /// What arrived before this was tried.
     tried: u64,
@@ -346,6 +347,7 @@ impl State {
         };
         if let Next::PutOff { retry, .. } | Next::Suspended { retry, .. } = next {
             state.put_off = PutOff::new(*retry, clock);
+            state.away = matches!(next, Next::PutOff { away: true, .. });
         }
         if matches!(next, Next::PutOff { .. }) {
             state.tried = tried;

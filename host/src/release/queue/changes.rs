@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postern_spool::{Domain, Error, NextTry, Spool, Wake};
+use postern_spool::{Domain, Error, Spool, Wake};
 
 use super::{PAGE, Queue};
 use crate::config::RetryEvery;
@@ -47,9 +47,8 @@ impl<S: Spool> Queue<S> {
         }
     }
 
-    /// Learns after a start which domains wait: one of them that reaches its host wakes the others
-    /// that have the same. What a host put off for reasons of its own is among them, and has one
-    /// try more.
+    /// Learns after a start which domains wait for their hosts: one of them that reaches its host
+    /// wakes the others that have the same.
     pub(super) async fn recall(&mut self) {
         if self.has_recalled {
             return;
@@ -65,10 +64,9 @@ impl<S: Spool> Queue<S> {
             let is_last = queues.len() < PAGE;
             for queue in &queues {
                 let policy = self.policies.of(&queue.domain);
-                let waits = matches!(queue.next_try, NextTry::At(_)) && queue.suspended.is_none();
                 if let Some(host) = &policy.deliver_to
                     && policy.retry_every != RetryEvery::Never
-                    && waits
+                    && queue.away
                 {
                     self.shared.hosts().recall(host, &queue.domain);
                 }

@@ -280,7 +280,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         let retry = next_try_of_domain(self.work.policy);
         let (domain, host) = (&self.work.turn.domain, self.work.host);
         tracing::info!(%domain, %host, reason = %why, "put off");
-        (Next::PutOff { retry, why: why.into_bytes() }, End::Done)
+        (Next::PutOff { retry, away: false, why: why.into_bytes() }, End::Done)
     }
 
     async fn next_claim(&mut self) -> Result<Option<Claim>, Error> {

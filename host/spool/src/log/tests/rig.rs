@@ -229,7 +229,7 @@ impl Rig {
         let domain = Domain::new(domain);
         let turn = self.shared.begin_turn(&domain, 1, Duration::from_secs(600));
         let Some(turn) = turn else { return };
-        let next = Next::PutOff { retry, why: b"no answer".to_vec() };
+        let next = Next::PutOff { retry, away: true, why: b"no answer".to_vec() };
         if matches!(self.shared.end_turn(&turn, &next), Ok((true, _))) {
             self.commit(vec![Operation::Domains(vec![domain])]);
         }

@@ -207,6 +207,7 @@ impl State {
             body_bytes: self.of(domain).map(|(id, _)| self.messages[&id].body.len() as u64).sum(),
             oldest_waiting: oldest(true),
             oldest_kept: oldest(false),
+            away: state.away && state.put_off != PutOff::No,
             next_try: put_off.map_or(NextTry::Now, next_try),
             last_answer: state.why.clone(),
         })
