@@ -11,6 +11,7 @@ mod caller;
 mod place;
 mod short;
 mod stop;
+mod storms;
 mod wakeups;
 
 use place::{AWAY, END, PATIENCE, Place, Talk, hold};

@@ -199,6 +199,22 @@ impl Server {
         self.say(&["EHLO sender.example", mail, &rcpt, "DATA", &text, "QUIT"])
     }
 
+    /// KiB of memory that it has.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).expect("Linux tells")
+    }
+
+    /// Stops it; what it has logged that was not looked at.
+    pub fn end(mut self) -> Vec<Value> {
+        self.signal(Signal::TERM);
+        assert!(self.child.wait().expect("it runs").success());
+        self.log.iter().collect()
+    }
+
     pub fn stop(self) {
         self.signal(Signal::TERM);
         self.ended();
