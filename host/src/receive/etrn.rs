@@ -71,7 +71,7 @@ impl Releases {
         let told = (&self.triggers, &self.metrics);
         let mut found = Found::default();
         for (queue, pending) in release(spool, domains, Trigger::Etrn, told).await? {
-            found.running |= queue.asked;
+            found.running |= queue.asked && !queue.held;
             // Told is what waited. The release may have begun its delivery already.
             let QueueStats { waiting, under_way, .. } = queue;
             found.add(&Pending { waiting, under_way, ..pending });

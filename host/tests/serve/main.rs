@@ -218,6 +218,8 @@ fn what_is_held_back_stays_when_it_is_asked_for() {
     holder.run(&["queue", "hold", "client.example"]);
     let released = holder.run(&["queue", "release", "client.example"]);
     assert!(released.contains("it is held back"), "{released}");
+    let said = server.say(&["EHLO client.example", "ETRN client.example"]);
+    assert!(said[1].starts_with("458 "), "{said:?}");
     assert_eq!(holder.queue()[0]["status"], "held");
     holder.run(&["queue", "unhold", "client.example"]);
     holder.run(&["queue", "release", "client.example"]);
