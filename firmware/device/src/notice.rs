@@ -23,7 +23,7 @@ pub(crate) fn is_wanted<C: Card>(shared: &Shared<'_, C>) -> bool {
 /// The last crash, if it was not told.
 fn crash<'s, C: Card>(shared: &'s Shared<'_, C>) -> Option<&'s PostMortem> {
     let told = shared.told.get().boot;
-    shared.crash.as_ref().filter(|crash| crash.boot > told)
+    shared.crash.filter(|crash| crash.boot > told)
 }
 
 /// The last crash on the card that is worth a notice, if it was not told. Of crashes in a row the

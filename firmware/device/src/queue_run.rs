@@ -85,17 +85,31 @@ pub(crate) enum Passed {
     Enough,
 }
 
+/// The message with which the device crashed each of the last times, and how often that was.
+pub(crate) struct Suspect {
+    id: MessageId,
+    strikes: u32,
+}
+
+impl Suspect {
+    /// The one of this post-mortem, if it is to be set aside.
+    pub(crate) fn of(past: &PostMortem) -> Option<Self> {
+        let id = past.message.filter(|_| past.strikes >= STRIKES)?;
+        Some(Self { id, strikes: past.strikes })
+    }
+}
+
 /// Sets the message aside with which the device crashed each of the last times: it is flagged, for
 /// a person. If the device crashes with that too, the message is left as it is, and not offered in
 /// this boot.
 pub(crate) async fn set_aside<C: Card>(
     shared: &Shared<'_, C>,
-    past: &PostMortem,
+    suspect: Option<Suspect>,
     piece: &mut [u8],
 ) {
-    let Some(id) = past.message.filter(|_| past.strikes >= STRIKES) else { return };
-    warning!("a message is set aside: crashes with it in a row: {=u32}", past.strikes);
-    if past.strikes > STRIKES {
+    let Some(Suspect { id, strikes }) = suspect else { return };
+    warning!("a message is set aside: crashes with it in a row: {=u32}", strikes);
+    if strikes > STRIKES {
         shared.set_aside(id);
         return;
     }

@@ -27,7 +27,7 @@ use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
 use crate::occupancy::Occupancy;
 use crate::outgoing::Outgoing;
-use crate::queue_run::set_aside;
+use crate::queue_run::{Suspect, set_aside};
 use crate::random::Random;
 use crate::reset::{STRIKES, pause_s};
 use crate::shared::Shared;
@@ -106,7 +106,10 @@ where
         };
         match mounted {
             Ok(_) if update::install(&storage, board).await => Ended::NewFirmware,
-            Ok(crash) => with_card(driver, &storage, &boot, crash, board, memory, start).await,
+            Ok(ref crash) => {
+                let crash = crash.as_ref();
+                with_card(driver, &storage, &boot, crash, board, memory, start).await
+            }
             Err(fault) => without_card(driver, &storage, fault, &boot, board, memory, start).await,
         }
     });
@@ -177,7 +180,7 @@ async fn with_card<
     driver: D,
     storage: &SharedStorage<C>,
     boot: &Boot,
-    crash: Option<PostMortem>,
+    crash: Option<&PostMortem>,
     board: &mut B,
     memory: &'m mut Memory<CHANNELS, SOCKETS, WINDOW, UNACKNOWLEDGED>,
     start: impl FnOnce(Runner<'m, D>),
@@ -208,9 +211,9 @@ where
     let [one, two] = spares;
     let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, is_open));
     let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
-    let past = board.last_reset().post_mortem;
+    let suspect = Suspect::of(&board.last_reset().post_mortem);
     let outgoing = pin!(async {
-        set_aside(&shared, &past, &mut outgoing.piece).await;
+        set_aside(&shared, suspect, &mut outgoing.piece).await;
         Outgoing::new(&shared, net, &datagrams, outgoing).run().await
     });
     let time = pin!(sntp::run(&shared, net, &datagrams));
@@ -334,7 +337,7 @@ async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
     storage: &'s SharedStorage<C>,
     occupancy: Occupancy<'s>,
-    crash: Option<PostMortem>,
+    crash: Option<&'s PostMortem>,
     board: &mut B,
 ) -> Shared<'s, C> {
     let store = &storage.lock().await.store;

@@ -69,7 +69,7 @@ pub(crate) struct Shared<'s, C: Card> {
     /// What the owner was told.
     pub(crate) told: Cell<Told>,
     /// The last crash that is worth telling, and was not when the device started.
-    pub(crate) crash: Option<PostMortem>,
+    pub(crate) crash: Option<&'s PostMortem>,
     /// Whether a queue run is on.
     pub(crate) releasing: Cell<bool>,
     /// A message has come.
