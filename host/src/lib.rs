@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod api;
 pub mod cli;
+mod contained;
 pub mod deliver;
 pub mod escape;
 pub mod export;

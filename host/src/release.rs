@@ -18,12 +18,8 @@ mod verdict;
 mod waking;
 
 use std::collections::{HashMap, HashSet};
-use std::future::poll_fn;
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use postern_core::time::Instant;
@@ -314,31 +310,4 @@ fn passed<K: Eq + Hash>(times: &mut HashMap<K, Instant>, key: &K, now: Instant) 
     }
     times.remove(key);
     true
-}
-
-/// The work panicked: a fault of ours, which the panic hook has reported.
-#[derive(Debug, PartialEq, Eq)]
-struct Panicked;
-
-/// Does `work`, and lets it panic without ending the task that it is part of.
-async fn contained<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        // What it had borrowed is not looked at again: `work` is dropped, and not polled.
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        polled.map_or(Poll::Ready(Err(Panicked)), |poll| poll.map(Ok))
-    })
-    .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_ends_the_work_and_nothing_else() {
-        let panicked = contained(async { panic!("a fault of ours") }).await;
-        assert_eq!(panicked, Err::<(), _>(Panicked));
-        assert_eq!(contained(async { 7 }).await, Ok(7));
-    }
 }

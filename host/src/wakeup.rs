@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 
 use crate::config::Wakeup;
+use crate::contained::{Panicked, contained};
 use crate::deliver::Connector;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
@@ -23,6 +26,9 @@ mod holder;
 pub use answers::Answers;
 pub use board::{Asked, Board, Shown};
 use holder::Holder;
+
+/// From a panic to the next beginning.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// What asks the holders.
 #[derive(Clone)]
@@ -63,7 +69,8 @@ impl Caller {
             self.follow(&wanted, &mut running, &mut tasks);
             tokio::select! {
                 Ok(()) = terms.changed() => {}
-                Some(ended) = tasks.join_next() => panic_again(ended),
+                // One that another configuration has ended.
+                Some(_) = tasks.join_next() => {}
                 // A sender that is gone means that the server ends: the same.
                 _ = stop.wait_for(|stop| *stop) => break,
             }
@@ -89,19 +96,19 @@ impl Caller {
         let names: Vec<_> = wanted.iter().map(|wakeup| wakeup.etrn.to_string()).collect();
         self.board.keep(&names);
         for (wakeup, name) in wanted.iter().zip(names) {
-            if !running.contains_key(&name) {
-                let holder = Holder::new(self.clone(), wakeup.clone());
-                let task = tasks.spawn(holder.run());
-                running.insert(name, Running { wakeup: wakeup.clone(), task });
-            }
+            running.entry(name).or_insert_with(|| {
+                let task = tasks.spawn(ask(self.clone(), wakeup.clone()));
+                Running { wakeup: wakeup.clone(), task }
+            });
         }
     }
 }
 
-fn panic_again(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
+/// Asks a holder until its task ends. A panic, a fault of ours, costs a minute.
+async fn ask(caller: Caller, wakeup: Wakeup) {
+    while contained(Holder::new(caller.clone(), wakeup.clone()).run()).await == Err(Panicked) {
+        tracing::error!(holder = %wakeup.etrn, "asking for mail failed: this is a bug in postern");
+        // Not at once: what led to it may still be there.
+        sleep(AFTER_PANIC).await;
     }
 }

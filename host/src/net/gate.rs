@@ -42,10 +42,13 @@ struct State {
     counted: Sessions,
     opening: Option<Opening>,
     /// Sockets that are open, and at which nobody takes connections yet.
-    bound: Vec<(TcpListener, watch::Receiver<bool>)>,
+    bound: Bound,
     /// Why what should be open is not.
     failed: Option<String>,
 }
+
+/// Sockets, each with what turns true when it is to take no more connections.
+type Bound = Vec<(TcpListener, watch::Receiver<bool>)>;
 
 /// The sockets of one time that is open.
 #[derive(Debug)]
@@ -218,7 +221,7 @@ impl Gate {
     }
 
     /// Opens all the sockets.
-    fn open(&self) -> Result<(Opening, Vec<(TcpListener, watch::Receiver<bool>)>), String> {
+    fn open(&self) -> Result<(Opening, Bound), String> {
         let (closing, closed) = watch::channel(false);
         let (mut bound, mut listening) = (Vec::new(), Vec::new());
         for address in &self.0.addresses {

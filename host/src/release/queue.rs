@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::EngineState;
 use super::fair::{Limits, Permit, Standing, Turns};
 use super::turn::{self, End};
-use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
+use crate::contained::{Panicked, contained};
 use crate::net::listener::Terms;
 use crate::policy::Policies;
 use crate::receive::triggers::{Ask, Wanted};

@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use self::delivery::Delivery;
+use super::EngineState;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
 use super::waking::Missed;
-use super::{EngineState, Panicked, contained};
 use crate::config::{DeliverTo, RetryEvery};
+use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
 use crate::observe::progress::Step;
