@@ -33,8 +33,9 @@ pub fn numbered(card: &SimCard) -> Vec<(Option<u64>, Held)> {
     let mut number = || {
         let message = block_on(store.next(last)).expect("the card works")?;
         last = Some(message.id);
-        let content = read(&mut store, message.body()).unwrap_or_default();
-        let subject = String::from_utf8_lossy(&content);
+        let (mut body, mut piece) = (message.body(), [0; 100]);
+        let length = block_on(store.read(&mut body, &mut piece)).unwrap_or(0);
+        let subject = String::from_utf8_lossy(&piece[..length]);
         Some(subject.lines().next().and_then(|line| line.rsplit(' ').next()?.parse().ok()))
     };
     let numbers: Vec<_> = std::iter::from_fn(&mut number).collect();

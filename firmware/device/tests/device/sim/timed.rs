@@ -22,7 +22,7 @@ pub type PowerFails = Signal<NoopRawMutex, ()>;
 pub struct TimedCard {
     pub card: SimCard,
     /// Microseconds that each block takes longer.
-    pub slow_us: u64,
+    pub slow_us: Rc<Cell<u64>>,
     /// Whether no call ends any more: an interrupt got lost.
     pub hangs: Rc<Cell<bool>>,
     /// Told when power fails: then the device stops dead where it is. Without it, it goes on.
@@ -54,13 +54,13 @@ impl Card for TimedCard {
     }
 
     async fn read(&mut self, block: u32, content: &mut Block) -> Result<(), SimFault> {
-        self.take_time(READ_US + self.slow_us).await;
+        self.take_time(READ_US + self.slow_us.get()).await;
         let read = self.card.read(block, content).await;
         self.outcome(read).await
     }
 
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), SimFault> {
-        self.take_time(WRITE_US + self.slow_us).await;
+        self.take_time(WRITE_US + self.slow_us.get()).await;
         let written = self.card.write(block, content).await;
         self.outcome(written).await
     }

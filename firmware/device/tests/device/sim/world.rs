@@ -51,8 +51,8 @@ pub struct World {
     pub far: Host,
     /// Where the device is.
     pub device_at: Rc<Cell<Ipv4Address>>,
-    /// Microseconds that each block of the card takes longer, from the next start on.
-    pub slow_us: Cell<u64>,
+    /// Microseconds that each block of the card takes longer.
+    pub slow_us: Rc<Cell<u64>>,
     /// Whether no call of the card ends any more.
     pub hangs: Rc<Cell<bool>>,
     /// The longest time in which the device did not feed its watchdog.
@@ -85,7 +85,7 @@ impl World {
             card,
             far,
             device_at: Rc::new(Cell::new(DEVICE)),
-            slow_us: Cell::new(0),
+            slow_us: Rc::default(),
             hangs: Rc::default(),
             longest_unfed: Rc::new(Cell::new(Duration::MIN)),
             fed_at: Rc::new(Cell::new(Instant::now())),
@@ -126,7 +126,7 @@ impl World {
     fn timed(&self) -> TimedCard {
         let (card, hangs) = (self.card.clone(), self.hangs.clone());
         let power_fails = self.power_fails.borrow().clone();
-        TimedCard { card, slow_us: self.slow_us.get(), hangs, power_fails }
+        TimedCard { card, slow_us: self.slow_us.clone(), hangs, power_fails }
     }
 
     fn board(&self) -> TestBoard {

@@ -51,6 +51,21 @@ pub enum Fault {
     HopSilent,
     HolderAway,
     HolderRefuses,
+    /// The card is out.
+    CardOut,
+    CardSlow,
+    /// A call of it never ends.
+    CardHangs,
+    /// Some of its calls fail.
+    CallsFail,
+    /// A block can't be read for a while.
+    NoContact,
+    /// A bit of a block rots.
+    Rot,
+    /// A block can't be written any more.
+    Wear,
+    /// The program panics.
+    Panic,
 }
 
 const MINUTE_S: u64 = 60;
@@ -59,7 +74,7 @@ const HOUR_S: u64 = 3600;
 const DAY_S: i64 = 24 * 3600;
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 36] = [
         Self::Flaps,
         Self::Unplugged,
         Self::BadLink,
@@ -88,6 +103,14 @@ impl Fault {
         Self::HopSilent,
         Self::HolderAway,
         Self::HolderRefuses,
+        Self::CardOut,
+        Self::CardSlow,
+        Self::CardHangs,
+        Self::CallsFail,
+        Self::NoContact,
+        Self::Rot,
+        Self::Wear,
+        Self::Panic,
     ];
 }
 
@@ -118,6 +141,14 @@ impl Story {
             Fault::HopSilent => self.while_it_is(&self.hop.is_silent, true, false).await,
             Fault::HolderAway => self.leave_holder().await,
             Fault::HolderRefuses => self.while_it_is(&self.moods.holder, true, false).await,
+            Fault::CardOut => self.pull_card_out().await,
+            Fault::CardSlow => self.slow_card().await,
+            Fault::CardHangs => self.hang().await,
+            Fault::CallsFail => self.fail_calls().await,
+            Fault::NoContact => self.lose_contact().await,
+            Fault::Rot => self.rot(),
+            Fault::Wear => self.wear(),
+            Fault::Panic => self.panic().await,
         }
     }
 

@@ -38,6 +38,15 @@ pub struct Ledger {
     pub refused: BTreeSet<(u64, String)>,
     /// Messages that came again, since the device had not heard that they were taken.
     pub again: u64,
+    /// The same, since the card did not take that they were.
+    pub excused: u64,
+    /// When calls of the card failed.
+    excuses: Vec<(Instant, Instant)>,
+    /// Blocks of the card that were hurt. Each may cost one message, for a person to look at.
+    pub hurt: u64,
+    /// Messages that were flagged for that, and how many can't even be told.
+    flagged: BTreeSet<u64>,
+    unknown: u64,
     /// Notices of what is wrong.
     pub notices: u64,
 }
@@ -79,16 +88,55 @@ impl Ledger {
                 }
                 let copies = self.copies.entry((number, to.clone())).or_default();
                 if let Some(before) = copies.last() {
-                    if taken[*before].is_heard {
+                    let before = &taken[*before];
+                    if !before.is_heard {
+                        self.again += 1;
+                    } else if is_in(&self.excuses, before.at) {
+                        self.excused += 1;
+                    } else {
                         return Err(format!("m{number} came to {to} again without cause"));
                     }
-                    self.again += 1;
                 }
                 copies.push(index);
             }
             taken[index].content = Vec::new();
         }
         Ok(())
+    }
+
+    /// Calls of the card failed between these.
+    pub fn excuse(&mut self, begun: Instant, end: Instant) {
+        self.excuses.push((begun, end));
+    }
+
+    /// What has not gone on must be kept on the card, for a hurt block each.
+    pub fn keep(
+        &mut self,
+        open: &[(u64, &str)],
+        held: &[(Option<u64>, Held)],
+    ) -> Result<(), String> {
+        let flagged = held.iter().filter(|(_, message)| message.is_flagged);
+        let flagged: BTreeSet<u64> = flagged.filter_map(|(number, _)| *number).collect();
+        let open: BTreeSet<u64> = open.iter().map(|(number, _)| *number).collect();
+        self.flagged.extend(open.intersection(&flagged));
+        let is_unknown = |(number, message): &&(Option<u64>, Held)| {
+            number.is_none() || message.recipients.is_empty()
+        };
+        let unknown = held.iter().filter(is_unknown).count() as u64;
+        let missing: Vec<_> = open.difference(&flagged).collect();
+        if missing.len() as u64 > unknown || self.flagged.len() as u64 + unknown > self.hurt {
+            let hurt = self.hurt;
+            return Err(format!(
+                "{missing:?} have not gone on; {unknown} can't be told, {hurt} blocks are hurt"
+            ));
+        }
+        self.unknown = unknown;
+        Ok(())
+    }
+
+    /// Messages that can't be read.
+    pub fn kept(&self) -> u64 {
+        self.flagged.len() as u64 + self.unknown
     }
 
     /// What was acknowledged before `since`, and has neither come nor been refused.
@@ -107,14 +155,15 @@ impl Ledger {
 
     fn is_settled(&self, number: u64, to: &str) -> bool {
         let key = (number, to.to_owned());
-        self.copies.contains_key(&key) || self.refused.contains(&key)
+        let is_kept = self.flagged.contains(&number);
+        is_kept || self.copies.contains_key(&key) || self.refused.contains(&key)
     }
 
     /// What is on the card must be what has not come.
-    pub fn check_card(&self, held: &[(Option<u64>, Held)]) -> Result<(), String> {
+    pub fn check_card(&mut self, held: &[(Option<u64>, Held)]) -> Result<(), String> {
         let open = self.open(Instant::now());
         if !open.is_empty() {
-            return Err(format!("{open:?} neither came nor is on the card for a reason"));
+            self.keep(&open, held)?;
         }
         let held_for = held.iter().flat_map(|(number, message)| {
             message.recipients.iter().map(|(to, _)| (number.unwrap_or(u64::MAX), to.clone()))
@@ -127,10 +176,11 @@ impl Ledger {
         }
         for (number, message) in held {
             for (to, state) in &message.recipients {
-                let key = (number.ok_or("a message without its number")?, to.clone());
+                let Some(number) = *number else { continue };
+                let key = (number, to.clone());
                 let is_right = match state {
                     State::Delivered => self.copies.contains_key(&key),
-                    State::Refused => self.refused.contains(&key),
+                    State::Refused => self.refused.contains(&key) || self.flagged.contains(&number),
                     _ => false,
                 };
                 if !is_right {
@@ -140,6 +190,10 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+fn is_in(spans: &[(Instant, Instant)], at: Instant) -> bool {
+    spans.iter().any(|(begun, end)| (*begun..*end).contains(&at))
 }
 
 /// Who sends a message.

@@ -63,6 +63,8 @@ pub struct Story {
     probe: Host,
     /// Whether the device has power.
     pub is_on: Cell<bool>,
+    /// Blocks of its card that were to be hurt for good.
+    pub hurt_for_good: Cell<u64>,
     seed: u64,
     random: RefCell<Random>,
     trace: RefCell<Vec<String>>,
@@ -111,6 +113,7 @@ impl Story {
             holder_here: RefCell::new(Some(holder_here)),
             power_fails,
             is_on: Cell::new(true),
+            hurt_for_good: Cell::new(0),
             seed,
             random: RefCell::new(Random(seed)),
             trace: RefCell::default(),
@@ -137,6 +140,8 @@ impl Story {
         self.check_card();
         let ledger = self.ledger.borrow();
         self.add("came again behind a lost verdict", ledger.again);
+        self.add("came again, since the card failed", ledger.excused);
+        self.add("can't be read", ledger.kept());
         self.add("notice", ledger.notices);
         self.add("holder asked", self.holder.etrns.borrow().len() as u64);
         self.add("lease", self.dhcp.leases.get().into());
@@ -206,7 +211,12 @@ impl Story {
                 break;
             }
             if since.elapsed() > GONE_ON {
-                self.violated(&format!("{open:?} have not gone on"));
+                let held = contents::numbered(&self.world.card);
+                let kept = self.ledger.borrow_mut().keep(&open, &held);
+                match kept {
+                    Ok(()) => break,
+                    Err(violation) => self.violated(&violation),
+                }
             }
             Timer::after_secs(60).await;
         }
@@ -226,7 +236,8 @@ impl Story {
     fn check_card(&self) {
         self.see();
         let held = contents::numbered(&self.world.card);
-        if let Err(violation) = self.ledger.borrow().check_card(&held) {
+        let checked = self.ledger.borrow_mut().check_card(&held);
+        if let Err(violation) = checked {
             self.violated(&violation);
         }
     }
