@@ -98,7 +98,7 @@ impl Receiver {
         let id = self.id();
         let field = Received {
             helo: &self.helo,
-            address: self.client,
+            origin: self.client.into(),
             by: HOSTNAME,
             with: With { esmtp: self.esmtp, tls: false, auth: false, utf8: false },
             id: Text::new(id.as_bytes()).expect("digits are printable"),

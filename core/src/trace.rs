@@ -40,6 +40,22 @@ impl With {
     }
 }
 
+/// Where a connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An IP address.
+    Internet(IpAddr),
+    /// A socket on an AppleTalk network.
+    #[cfg(feature = "appletalk")]
+    AppleTalk(crate::appletalk::Address),
+}
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        Self::Internet(address)
+    }
+}
+
 /// The parts of one `Received:` field (RFC 5321 §4.4).
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
@@ -47,7 +63,7 @@ pub struct Received<'a> {
     /// written as `?`.
     pub helo: &'a [u8],
     /// Where the connection came from.
-    pub address: IpAddr,
+    pub origin: Origin,
     /// Our own host name.
     pub by: Text<'a>,
     /// The protocol type.
@@ -78,7 +94,7 @@ impl Received<'_> {
             out.put(b"from ")?;
             put_helo(out, received.helo)
         })?;
-        field.clause(|received, out| put_address(out, received.address.to_canonical()))?;
+        field.clause(|received, out| put_origin(out, received.origin))?;
         field.clause(|received, out| {
             out.put(b"by ")?;
             out.put(received.by.as_bytes())
@@ -183,6 +199,26 @@ fn put_helo(out: &mut Out<'_>, helo: &[u8]) -> Result<(), NoRoom> {
         out.put(&[shown])?;
     }
     Ok(())
+}
+
+/// Where the connection came from, in a comment: RFC 5321 §4.4 has no literal for AppleTalk.
+fn put_origin(out: &mut Out<'_>, origin: Origin) -> Result<(), NoRoom> {
+    match origin {
+        Origin::Internet(address) => put_address(out, address.to_canonical()),
+        #[cfg(feature = "appletalk")]
+        Origin::AppleTalk(address) => {
+            let parts: [(&[u8], u64); 3] = [
+                (b"(AppleTalk network ", address.network.into()),
+                (b" node ", address.node.into()),
+                (b" socket ", address.socket.into()),
+            ];
+            for (what, number) in parts {
+                out.put(what)?;
+                out.put_decimal(number)?;
+            }
+            out.put(b")")
+        }
+    }
 }
 
 /// An address literal in a comment (RFC 5321 §4.1.3). `core::fmt` would do it too, in 3 KiB of a

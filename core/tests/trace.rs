@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use postern_core::time::Timestamp;
-use postern_core::trace::{HOP_LIMIT, HopCounter, Received, With, separator};
+use postern_core::trace::{HOP_LIMIT, HopCounter, Origin, Received, With, separator};
 use postern_core::wire::{Out, Text};
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ const ESMTP: With = With { esmtp: true, tls: false, auth: false, utf8: false };
 fn received<'a>(helo: &'a [u8], recipient: Option<&'a [u8]>) -> Received<'a> {
     Received {
         helo,
-        address: IpAddr::from([192, 0, 2, 7]),
+        origin: Origin::Internet(IpAddr::from([192, 0, 2, 7])),
         by: Text::new(b"mx2.provider.example").expect("printable"),
         with: With { tls: true, ..ESMTP },
         id: Text::new(b"019aa8f0-7c1e-7b3a-9d52-0c4f6e1d2b3a").expect("printable"),
@@ -48,11 +48,19 @@ fn a_field_for_several_names_none() {
 #[test]
 fn addresses_are_literals_and_mapped_ones_are_folded() {
     let with_address = |address: &str| {
-        let address = address.parse().expect("an address");
-        text(Received { address, ..received(b"h", None) })
+        let origin = Origin::Internet(address.parse().expect("an address"));
+        text(Received { origin, ..received(b"h", None) })
     };
     assert!(with_address("2001:db8::7").contains("([IPv6:2001:db8::7])"));
     assert!(with_address("::ffff:192.0.2.9").contains("([192.0.2.9])"));
+}
+
+#[cfg(feature = "appletalk")]
+#[test]
+fn a_mailer_on_appletalk_has_no_literal_but_a_comment() {
+    let peer = postern_core::appletalk::Address { network: 65280, node: 254, socket: 253 };
+    let field = text(Received { origin: Origin::AppleTalk(peer), ..received(b"Mac", None) });
+    assert!(field.contains("from Mac (AppleTalk network 65280 node 254 socket 253)"), "{field}");
 }
 
 #[test]
@@ -215,7 +223,10 @@ proptest! {
     ) {
         let (ipv4, ipv6) = (IpAddr::from(octets), IpAddr::from(groups));
         prop_assume!(ipv6.to_canonical() == ipv6);
-        let written = |address| text(Received { address, ..received(b"h", None) });
+        let written = |address| {
+            let origin = Origin::Internet(address);
+            text(Received { origin, ..received(b"h", None) })
+        };
         prop_assert!(written(ipv4).contains(&format!("([{ipv4}])")), "{}", ipv4);
         prop_assert!(written(ipv6).contains(&format!("([IPv6:{ipv6}])")), "{}", ipv6);
     }

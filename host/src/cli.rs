@@ -17,6 +17,7 @@ use crate::config::{self, Config, DomainName, Problem};
 use crate::observe::log;
 use crate::serve::serve;
 use account::AccountCommand;
+use appletalk::AppleTalkCommand;
 use card::CardCommand;
 use etrn::EtrnCommand;
 use queue::QueueCommand;
@@ -25,6 +26,7 @@ use status::WakeupCommand;
 use terminal::Plain;
 
 mod account;
+mod appletalk;
 mod card;
 mod check;
 mod etrn;
@@ -81,6 +83,9 @@ enum Command {
     Wakeup(WakeupCommand),
     /// What the running server does: whether it listens, whom it asks for mail, what it holds
     Status(Format),
+    /// The AppleTalk cable that a mailer and we are on
+    #[command(subcommand)]
+    Appletalk(AppleTalkCommand),
     /// Whether all is well with the running server
     Health(Format),
     /// The version
@@ -208,6 +213,7 @@ impl Cli {
                 let socket = control_socket(&self.config)?;
                 wait_for(status::status(&socket, *format, out))
             }
+            Command::Appletalk(command) => wait_for(command.run(&self.config, out)),
             Command::Health(format) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::health(&socket, *format, out))

@@ -19,5 +19,6 @@ pub use answer::Answer;
 pub use connection::{Connection, Failed, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, ReadWrite, Stream, Tcp};
 pub use destination::Destination;
+pub(crate) use link::PlainClock;
 pub use maildir::check as check_maildir;
 pub use transfer::{Loss, Sent, Stage, Verdict};

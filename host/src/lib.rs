@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod api;
+pub mod appletalk;
 pub mod cli;
 mod contained;
 pub mod deliver;

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::accounts::Accounts;
 use crate::api::{self, Control, Opened};
+use crate::appletalk::{self, ltoudp::Link};
 use crate::config::Config;
 use crate::deliver::Tcp;
 use crate::net::listener::{Reception, Terms};
@@ -75,9 +76,9 @@ impl std::error::Error for ServeError {}
 pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(|error| ServeError::new("signals", error))?;
     raise_open_files();
-    let clock = Clock::system();
-    let sockets = Sockets::bind(&config, clock.clone())?;
-    run(file, config, sockets, clock, signals, log_spool).await
+    let (metrics, clock) = (Metrics::default(), Clock::system());
+    let sockets = Sockets::bind(&config, &metrics, clock.clone())?;
+    run(file, config, Opening { sockets, metrics, clock }, signals, log_spool).await
 }
 
 /// Opens a spool by `open`, and serves it.
@@ -87,16 +88,17 @@ pub async fn serve(file: PathBuf, config: Config) -> Result<(), ServeError> {
 async fn run<S: Spool>(
     file: PathBuf,
     config: Config,
-    sockets: Sockets,
-    clock: Clock,
+    opening: Opening,
     mut signals: Signals,
     open: fn(&Config, Clock) -> Result<S, ServeError>,
 ) -> Result<(), ServeError> {
-    let Sockets { gate, listeners, listening, control, control_file: _removed_last } = sockets;
+    let Opening { sockets, metrics, clock } = opening;
+    let Sockets { gate, listeners, listening, appletalk, control, control_file: _removed_last } =
+        sockets;
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
     let opened = Arc::new(OnceLock::new());
-    let (metrics, release) = (Metrics::default(), Release::default());
+    let release = Release::default();
     let (board, answers) = (Board::default(), config.spool.path.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
@@ -144,7 +146,20 @@ async fn run<S: Spool>(
         answers: Arc::new(answers),
     };
     let server = Server { clock, metrics, release, own, spool, caller, listening, terms, stopping };
-    server.run(file, listeners, Ends { stop, end, api }, signals).await
+    server.run(file, Mail { listeners, appletalk }, Ends { stop, end, api }, signals).await
+}
+
+/// What is there before the spool is open.
+struct Opening {
+    sockets: Sockets,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+/// Where mail comes in.
+struct Mail {
+    listeners: Listeners,
+    appletalk: Option<Link>,
 }
 
 /// What the engine and others tell each other.
@@ -181,11 +196,11 @@ impl<S: Spool> Server<S> {
     async fn run(
         self,
         file: PathBuf,
-        listeners: Listeners,
+        mail: Mail,
         mut ends: Ends,
         mut signals: Signals,
     ) -> Result<(), ServeError> {
-        let mut work = self.start_work(listeners);
+        let mut work = self.start_work(mail);
         let started = Arc::clone(&self.terms.borrow().config);
         let (mut listening, domains) = (self.caller.gate.listening(), started.hold.len());
         listening.extend(&self.listening);
@@ -208,7 +223,7 @@ impl<S: Spool> Server<S> {
     }
 
     /// Starts to take and to release mail, until the stop.
-    fn start_work(&self, listeners: Listeners) -> JoinSet<()> {
+    fn start_work(&self, mail: Mail) -> JoinSet<()> {
         let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
         let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
         let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
@@ -231,13 +246,19 @@ impl<S: Spool> Server<S> {
         let reception = Reception::new(Arc::clone(&services), self.terms.subscribe(), stopping);
         work.spawn(self.caller.gate.clone().run(Arc::new(reception)));
         work.spawn(self.caller.clone().run(self.stopping.clone()));
-        for (door, listeners) in listeners {
+        for (door, listeners) in mail.listeners {
             let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
             let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
             let reception = Arc::new(reception);
             for listener in listeners {
                 work.spawn(Arc::clone(&reception).receive(listener, self.stopping.clone()));
             }
+        }
+        let terms = self.terms.borrow().clone();
+        if let Some((link, settings)) = mail.appletalk.zip(terms.config.receive.appletalk.clone()) {
+            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
+            let reception = Reception::new(services, self.terms.subscribe(), stopping).into();
+            work.spawn(appletalk::receive::receive(reception, link, settings, terms.hostname));
         }
         let engine = Engine {
             spool: Arc::clone(&self.spool),

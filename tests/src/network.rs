@@ -1,5 +1,6 @@
-//! Scripts on the server, over TCP and over TLS.
+//! Scripts on the server, over TCP, over TLS and over AppleTalk.
 
+mod appletalk;
 mod client;
 mod server;
 
@@ -19,6 +20,8 @@ pub use server::Server;
 pub enum Way {
     /// TCP.
     Tcp,
+    /// AppleTalk's ADSP, without its network.
+    AppleTalk,
     /// TLS after STARTTLS, inside which the script begins behind the greeting.
     Tls,
 }
@@ -34,12 +37,18 @@ pub enum Played {
 
 /// What a server offers, whatever its configuration.
 const OFFERED: [&str; 5] = ["PIPELINING", "SMTPUTF8", "CHUNKING", "ETRN", "STARTTLS"];
+/// Those of them that it offers over AppleTalk: all but the last two.
+const OFFERED_BARE: usize = 3;
 /// The least that `receive.max_recipients` may be.
 const LEAST_RECIPIENTS: u16 = 100;
 
 /// Why a script can't run on the server on this way, if it can't.
 fn obstacle(settings: &Settings, way: Way) -> Option<String> {
-    let offered = |name: &&String| OFFERED.contains(&name.as_str());
+    let offered = match way {
+        Way::AppleTalk => &OFFERED[..OFFERED_BARE],
+        Way::Tcp | Way::Tls => &OFFERED[..],
+    };
+    let offered = |name: &&String| offered.contains(&name.as_str());
     let lacks = settings.needs.iter().find(|need| !offered(need));
     let always = settings.without.iter().filter(offered).find(|name| *name != "STARTTLS");
     let no_tls = settings.without.iter().any(|name| name == "STARTTLS");
@@ -52,7 +61,7 @@ fn obstacle(settings: &Settings, way: Way) -> Option<String> {
         }
         Way::Tls if no_tls => Some("there is no TLS without STARTTLS".to_owned()),
         Way::Tls => settings.plain_only.clone(),
-        Way::Tcp => None,
+        Way::Tcp | Way::AppleTalk => None,
     }
 }
 
@@ -61,7 +70,10 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
     if let Some(why) = obstacle(&script.settings, way) {
         return Ok(Played::Skipped(why));
     }
-    let server = Server::start(&script.settings, runtime);
+    let server = match way {
+        Way::Tcp | Way::Tls => Server::start(&script.settings, runtime),
+        Way::AppleTalk => Server::start_on_appletalk(&script.settings, runtime),
+    };
     let stream = TcpStream::connect(server.address).map_err(|error| error.to_string())?;
     let mut client = Client::new(stream, Some(Arc::clone(&server.trust)))?;
     if way == Way::Tls {

@@ -289,7 +289,7 @@ fn write_received(
     let address = head.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let received = Received {
         helo: head.helo,
-        address,
+        origin: address.into(),
         by: hostname,
         with,
         id: Text::new(id.as_bytes()).ok_or(NoRoom)?,

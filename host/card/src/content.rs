@@ -34,11 +34,12 @@ const UNUSED_IN_HOLDS: [(&str, &str); 11] = [
     ("wake_to", "a device wakes within its own network"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 6] = [
+const UNUSED_SECTIONS: [(&str, &str); 7] = [
     ("accounts", "a device has no accounts"),
     ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
     ("log", "a device's log is what it was built with"),
+    ("receive.appletalk", "a device has TCP only"),
     ("release", "a device delivers over one connection"),
     ("spool", "a device keeps its mail on the card, and its memory is counted when it is built"),
 ];

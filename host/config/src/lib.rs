@@ -12,6 +12,7 @@ use tracing::Level;
 
 mod accounts;
 mod address_set;
+mod appletalk;
 mod atrn;
 mod default_file;
 mod deliver_to;
@@ -30,6 +31,9 @@ mod written;
 
 pub use accounts::{AccountSettings, Asker};
 pub use address_set::{AddressSet, is_postmaster};
+pub use appletalk::{
+    AppleTalk, AppleTalkLink, AppleTalkName, Interface, from_mac_roman, to_mac_roman,
+};
 pub use atrn::Atrn;
 pub use default_file::default_file;
 pub use deliver_to::{
@@ -115,6 +119,8 @@ pub struct Receive {
     pub tls: Option<Tls> => Example(
         "{ certificate = \"/etc/postern/cert.pem\", key = \"/etc/postern/key.pem\" }"
     ),
+    /// SMTP over AppleTalk. Absent: none.
+    pub appletalk: Option<AppleTalk> => Example("[receive.appletalk]"),
 }
 }
 
@@ -300,6 +306,9 @@ impl Config {
             config.refuse_unfit_folders(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
+            if let Some(appletalk) = &config.receive.appletalk {
+                appletalk.refuse_excess(&written, &mut faults);
+            }
         }
         let problems = faults.into_problems();
         match read {

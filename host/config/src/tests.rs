@@ -134,7 +134,7 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             "[receive]\nxyzzy = 1",
             "receive.xyzzy: unknown key; known are listen, channels, \
             channels_per_address, listener, idle, wait, max_message_size, max_recipients, \
-            max_errors, idle_timeout, tls",
+            max_errors, idle_timeout, tls, appletalk",
         ),
         (
             "[receive]\nchannels = -1",

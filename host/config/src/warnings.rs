@@ -81,6 +81,16 @@ impl Config {
         if self.receive.listener == Listener::Off {
             warn("receive.listener", "is \"off\": nothing listens".to_owned());
         }
+        if let Some(appletalk) = &self.receive.appletalk {
+            let reason = match appletalk.channels.get() {
+                0 => "is 0: nobody is served over AppleTalk".to_owned(),
+                _ => {
+                    let interface = appletalk.interface.as_str();
+                    format!("whoever is on {interface} may send to held domains over AppleTalk")
+                }
+            };
+            warn("receive.appletalk.channels", reason);
+        }
         if self.receive.listen.is_empty() {
             warn("receive.listen", "is empty: nothing listens".to_owned());
         }

@@ -46,7 +46,7 @@ impl Write for Link {
 }
 
 /// The server's clock; it wakes nobody for its end.
-pub(super) struct PlainClock(pub(super) Clock);
+pub(crate) struct PlainClock(pub(crate) Clock);
 
 impl drive::Clock for PlainClock {
     fn now(&self) -> Instant {

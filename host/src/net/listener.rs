@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use postern_core::drive::{Broken, Exit, serve};
+use postern_core::drive::{Broken, Exit, Link, serve};
 use postern_core::session::{Config as SessionConfig, Session, Transport};
 use postern_core::wire::Text;
 use postern_core::wire::ehlo::Extension;
@@ -169,7 +169,7 @@ impl<S: Spool> Reception<S> {
         descriptors::are_fewer_than(descriptors::RESERVED + sessions, stream)
     }
 
-    fn log_failure(&self, error: impl Display) {
+    pub(crate) fn log_failure(&self, error: impl Display) {
         if let Some(unlogged) = self.failures.pass((), self.services.clock.instant()) {
             tracing::warn!(%error, unlogged, "no connection could be accepted");
         }
@@ -229,6 +229,29 @@ impl<S: Spool> Reception<S> {
             None => handler,
         };
         if self.door == Door::Mail { handler } else { handler.that_only_fetches() }
+    }
+
+    /// A session in clear on a stream that is no TCP connection, to its end. What it is offered is
+    /// for any client that cannot be a host of ours: no ETRN, no STARTTLS.
+    pub(crate) async fn converse_on<L: Link>(
+        &self,
+        link: &mut L,
+        mut handler: SessionHandler<S>,
+        terms: &Terms,
+    ) -> Result<(), Broken<L::Error>> {
+        let _open = Open::count(&self.services.metrics.sessions_open);
+        self.services.metrics.sessions.inc();
+        let config = bare_config(terms);
+        let id = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let mut session = Session::new(&config, id, Transport::Clear);
+        let mut clock = SessionClock::new(
+            self.services.clock.clone(),
+            self.stop.clone(),
+            self.channels.short(),
+            terms.config.receive.idle_timeout,
+        );
+        let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
+        serve(&mut session, link, &mut clock, &mut handler, &mut buffers).await.map(|_closed| ())
     }
 
     async fn converse(
@@ -324,31 +347,35 @@ impl Drop for Open {
     }
 }
 
-/// Waits until the server stops, or a listener closes. (What `wait_for` lends must not live on in a task's other waits.)
-async fn told(stop: &mut watch::Receiver<bool>) {
+/// Waits until the server stops, or a listener closes. (What `wait_for` lends must not live on in a
+/// task's other waits.)
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+/// Tells of a session that ended by a panic.
+pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a session failed: this is a bug in postern");
     }
 }
 
 fn session_config(terms: &Terms, auth: Option<Mechanisms>) -> SessionConfig<'_> {
+    let config = bare_config(terms).with(Extension::Etrn);
+    let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
+    match auth {
+        Some((tls, clear)) => config.with_tls_auth(tls, clear),
+        None => config,
+    }
+}
+
+/// What is offered to whoever cannot be a host of ours.
+fn bare_config(terms: &Terms) -> SessionConfig<'_> {
     let hostname = Text::new(terms.hostname.as_bytes()).expect("a domain name is printable");
     let receive = &terms.config.receive;
     // Whoever offers DSN has to send reports (RFC 3461 section 5.2.2), to forged senders too. Where
     // it is not offered, the sender's own host reports that it passed the message on.
-    let config = SessionConfig::new(hostname)
-        .with(Extension::Chunking)
-        .with(Extension::SmtpUtf8)
-        .with(Extension::Etrn);
-    let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
-    let config = match auth {
-        Some((tls, clear)) => config.with_tls_auth(tls, clear),
-        None => config,
-    };
+    let config = SessionConfig::new(hostname).with(Extension::Chunking).with(Extension::SmtpUtf8);
     SessionConfig {
         max_message_size: receive.max_message_size.0,
         max_recipients: u16::try_from(receive.max_recipients.get()).unwrap_or(u16::MAX),

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub sessions_open: Gauge,
     /// Sessions that were begun.
     pub sessions: Counter,
+    /// Datagrams that came to the AppleTalk socket, and not as those of its cable.
+    pub appletalk_strangers: Counter,
     refused: Family<Refused, Counter>,
     sessions_refused: Family<Refused, Counter>,
     deliveries: Family<Outcome, Counter>,
@@ -96,6 +98,8 @@ impl Metrics {
         into.register("refused", "Transactions and recipients refused", refused);
         into.register("sessions_open", "Sessions open now", self.sessions_open.clone());
         into.register("sessions", "Sessions begun", self.sessions.clone());
+        let strangers = self.appletalk_strangers.clone();
+        into.register("appletalk_strangers", "Datagrams of no AppleTalk cable, dropped", strangers);
         let sessions_refused = self.sessions_refused.clone();
         into.register("sessions_refused", "Connections turned away", sessions_refused);
         into.register("deliveries", "Messages offered to hosts", self.deliveries.clone());

@@ -1,10 +1,12 @@
 //! A line of the log for each mail that is refused: "refused", with a word that programs such as
 //! fail2ban may go by, and one at the end of a session that had any.
 
-use std::net::IpAddr;
+use std::fmt::{self, Display};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_core::appletalk::Address;
 use postern_core::session::Why;
 use postern_spool::clock::Clock;
 
@@ -48,18 +50,47 @@ pub struct Refused<'r> {
     pub account: &'r [u8],
 }
 
+/// A client, as the log shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// By its address.
+    Internet(IpAddr),
+    /// On an AppleTalk network: by that, node and socket.
+    AppleTalk(Address),
+}
+
+impl Peer {
+    /// Whose lines its lines are. All of an AppleTalk network are one client: it can have as many
+    /// addresses as it likes.
+    fn network(self) -> IpAddr {
+        match self {
+            Self::Internet(address) => network(address),
+            Self::AppleTalk(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+}
+
+impl Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet(address) => address.fmt(f),
+            Self::AppleTalk(address) => write!(f, "appletalk:{address}"),
+        }
+    }
+}
+
 /// What one session took and refused. The end of it is that of the session, however that ended.
 #[derive(Debug)]
 pub struct SessionLog {
     of_all: Arc<Refusals>,
-    client: IpAddr,
+    client: Peer,
     accepted: u64,
     refused: u64,
 }
 
 impl SessionLog {
     /// The log of a session with `client`.
-    pub fn new(of_all: Arc<Refusals>, client: IpAddr) -> Self {
+    pub fn new(of_all: Arc<Refusals>, client: Peer) -> Self {
         Self { of_all, client, accepted: 0, refused: 0 }
     }
 
@@ -83,7 +114,7 @@ impl SessionLog {
 
     /// How many lines were held back before the one that may be written now.
     fn passes(&self, lines: &Limiter<IpAddr>) -> Option<u64> {
-        lines.pass(network(self.client), self.of_all.clock.instant())
+        lines.pass(self.client.network(), self.of_all.clock.instant())
     }
 }
 
@@ -167,7 +198,7 @@ mod tests {
     fn each_refusal_is_a_line_and_so_is_the_end_of_the_session() {
         let refusals = refusals(&clock());
         let lines = logged(|| {
-            let client = "192.0.2.1".parse().expect("an address");
+            let client = Peer::Internet("192.0.2.1".parse().expect("an address"));
             let mut session = SessionLog::new(Arc::clone(&refusals), client);
             session.refused(RELAY);
             session.accepted();
@@ -194,7 +225,7 @@ mod tests {
         let clock = clock();
         let refusals = refusals(&clock);
         let refuse = |client: &str, times| {
-            let client = client.parse().expect("an address");
+            let client = Peer::Internet(client.parse().expect("an address"));
             let mut session = SessionLog::new(Arc::clone(&refusals), client);
             (0..times).for_each(|_| session.refused(RELAY));
         };

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use postern_core::appletalk::Address;
 use postern_core::drive;
 use postern_core::session::{AuthVerdict, EtrnVerdict, Greeting, Verdict, Why};
-use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
+use postern_core::trace::{HopCounter, NO_HEADER, Origin, Received, With, separator};
 use postern_core::utf8::{self, Content};
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
@@ -21,7 +22,7 @@ use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
 use crate::receive::loops::{Loops, Scan};
-use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
+use crate::receive::refusals::{self, Peer, Refusals, Refused, SessionLog};
 use crate::receive::wakeups::Wakeups;
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, Refuse, Spool};
@@ -88,6 +89,8 @@ pub struct SessionHandler<S: Spool> {
     policies: Arc<Policies>,
     hostname: Arc<str>,
     client: SocketAddr,
+    /// Whoever it is that has no such address.
+    appletalk: Option<Address>,
     /// Why the session is turned away, if it is.
     turned_away: Option<Reason>,
     /// Where the client may authenticate.
@@ -194,13 +197,14 @@ impl<S: Spool> SessionHandler<S> {
         client: SocketAddr,
         turned_away: Option<Reason>,
     ) -> Self {
-        let log = SessionLog::new(Arc::clone(&services.refusals), client.ip());
+        let log = SessionLog::new(Arc::clone(&services.refusals), Peer::Internet(client.ip()));
         Self {
             log,
             services,
             policies,
             hostname,
             client,
+            appletalk: None,
             turned_away,
             entrance: None,
             auth: Authentication::default(),
@@ -211,6 +215,25 @@ impl<S: Spool> SessionHandler<S> {
             transaction: None,
             said: String::new(),
         }
+    }
+
+    /// The handler for a mailer on an AppleTalk network. Its address is no IP address, and in no
+    /// network that anything is allowed to.
+    pub fn on_appletalk(
+        services: Arc<Services<S>>,
+        policies: Arc<Policies>,
+        hostname: Arc<str>,
+        peer: Address,
+    ) -> Self {
+        let log = SessionLog::new(Arc::clone(&services.refusals), Peer::AppleTalk(peer));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let handler = Self::new(services, policies, hostname, nowhere, None);
+        Self { log, appletalk: Some(peer), ..handler }
+    }
+
+    /// Who the client is, for people.
+    fn peer(&self) -> Peer {
+        self.appletalk.map_or(Peer::Internet(self.client.ip()), Peer::AppleTalk)
     }
 
     /// Clients may authenticate by `entrance`.
@@ -291,7 +314,7 @@ impl<S: Spool> SessionHandler<S> {
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
         Envelope {
             arrival: self.services.clock.timestamp(),
-            client: Some(self.client.ip()),
+            client: self.appletalk.is_none().then_some(self.client.ip()),
             client_port: self.client.port(),
             helo: self.helo.clone(),
             esmtp: self.esmtp,
@@ -316,7 +339,10 @@ impl<S: Spool> SessionHandler<S> {
         let with = With { esmtp: self.esmtp, tls: self.tls, auth, utf8: envelope.smtp_utf8 };
         let received = Received {
             helo: &self.helo,
-            address: self.client.ip(),
+            origin: match self.appletalk {
+                Some(peer) => Origin::AppleTalk(peer),
+                None => Origin::Internet(self.client.ip()),
+            },
             by: Text::new(self.hostname.as_bytes()).expect("a domain name is printable"),
             with,
             id: Text::new(id.as_bytes()).expect("an id is short and printable"),
@@ -356,7 +382,7 @@ impl<S: Spool> SessionHandler<S> {
         let from = envelope.reverse_path.escape_ascii();
         let recipients = envelope.recipients.len();
         let to = envelope.recipients.first().map(|to| to.path.escape_ascii().to_string());
-        let (client, helo, tls) = (self.client.ip(), self.helo.escape_ascii(), self.tls);
+        let (client, helo, tls) = (self.peer(), self.helo.escape_ascii(), self.tls);
         tracing::info!(id, %from, to, recipients, octets, %client, %helo, tls, "accepted");
     }
 }
@@ -366,9 +392,11 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else {
-            let Services { spool, wakeups, .. } = &*self.services;
-            let client = self.client.ip();
-            wakeups.connected(spool, client, self.policies.released_on_connect(client));
+            if self.appletalk.is_none() {
+                let Services { spool, wakeups, .. } = &*self.services;
+                let client = self.client.ip();
+                wakeups.connected(spool, client, self.policies.released_on_connect(client));
+            }
             return Verdict::AcceptWith(self.services.own.greeting());
         };
         let word = match reason {

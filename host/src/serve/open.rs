@@ -14,10 +14,12 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::ServeError;
 use crate::api::socket;
-use crate::config::Config;
+use crate::appletalk::ltoudp::Link;
+use crate::config::{AppleTalk, AppleTalkLink, Config};
 use crate::net::gate::Gate;
 use crate::net::listener::{Door, Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
+use crate::observe::metrics::Metrics;
 
 /// The folder in the spool's that holds a self-signed certificate.
 const OWN_TLS: &str = "tls";
@@ -33,6 +35,8 @@ pub(super) struct Sockets {
     pub(super) listeners: Listeners,
     /// The addresses of `listeners`.
     pub(super) listening: Vec<SocketAddr>,
+    /// The AppleTalk cable, if there is one.
+    pub(super) appletalk: Option<Link>,
     pub(super) control: UnixListener,
     /// Removes the control socket's file when it is dropped.
     pub(super) control_file: ControlFile,
@@ -49,7 +53,11 @@ impl Drop for ControlFile {
 }
 
 impl Sockets {
-    pub(super) fn bind(config: &Config, clock: Clock) -> Result<Self, ServeError> {
+    pub(super) fn bind(
+        config: &Config,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
         let gate = Gate::new(&config.receive, clock).map_err(ServeError)?;
         let listeners = listeners(config)?;
         let all = listeners.iter().flat_map(|(_, listeners)| listeners);
@@ -58,8 +66,28 @@ impl Sockets {
         let path = &config.control.listen;
         let control =
             socket::bind(path).map_err(|error| ServeError::new("control.listen", error))?;
-        Ok(Self { gate, listeners, listening, control, control_file: ControlFile(path.clone()) })
+        let appletalk = appletalk(config, metrics)?;
+        Ok(Self {
+            gate,
+            listeners,
+            listening,
+            appletalk,
+            control,
+            control_file: ControlFile(path.clone()),
+        })
     }
+}
+
+/// The cable of `config`, whatever its listener says. Without a channel there is none.
+fn appletalk(config: &Config, metrics: &Metrics) -> Result<Option<Link>, ServeError> {
+    let settings = config.receive.appletalk.as_ref();
+    let settings = settings.filter(|settings| settings.channels.get() > 0);
+    let Some(AppleTalk { link: AppleTalkLink::LToUdp, interface, .. }) = settings else {
+        return Ok(None);
+    };
+    let link = Link::open(interface.as_str(), metrics.appletalk_strangers.clone());
+    let what = format_args!("receive.appletalk.interface \"{}\"", interface.as_str());
+    link.map(Some).map_err(|error| ServeError::new(what, error))
 }
 
 fn listeners(config: &Config) -> Result<Listeners, ServeError> {

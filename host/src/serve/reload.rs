@@ -132,6 +132,7 @@ fn needing_restart(started: &Config, now: &Config) -> Vec<&'static str> {
     [
         ("receive.listen", started.receive.listen != now.receive.listen),
         ("atrn.listen", listens(started) != listens(now)),
+        ("receive.appletalk", started.receive.appletalk != now.receive.appletalk),
         ("spool", started.spool != now.spool),
         ("release", started.release != now.release),
         ("control", started.control != now.control),
@@ -200,6 +201,7 @@ mod tests {
             ("[receive]\nchannels = 7\nmax_recipients = 100", &[][..]),
             ("hostname = \"mx9.example\"", &[]),
             ("[receive]\nchannels = 0\nlistener = \"scheduled\"", &[]),
+            ("[receive.appletalk]\ninterface = \"lo\"", &["receive.appletalk"]),
             ("[receive]\nlisten = [\"[::]:2525\"]", &["receive.listen"]),
             ("[log]\nlevel = \"debug\"\n[spool]\nmemory = \"4 MiB\"", &["spool", "log"]),
         ] {

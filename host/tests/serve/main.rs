@@ -7,6 +7,7 @@ use rustix::process::{Resource, Signal};
 use serde_json::Value;
 
 mod accounts;
+mod appletalk;
 mod caller;
 mod place;
 mod short;

@@ -24,12 +24,13 @@ use postern_spool::{Body as _, Filter, Held, Spool};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::appletalk;
 use crate::dialogue::{Settings, StoredMessage, StoredPath};
 use crate::words::{body_word, notify_word, ret_word};
 
@@ -43,13 +44,22 @@ pub struct Server {
     pub trust: Arc<ClientConfig>,
     spool: Arc<LogSpool>,
     stop: watch::Sender<bool>,
-    reception: JoinHandle<()>,
+    work: JoinSet<()>,
     _folder: TempDir,
 }
 
 impl Server {
     /// Starts one as the scripts want it.
     pub fn start(settings: &Settings, runtime: &Runtime) -> Self {
+        Self::start_with(settings, false, runtime)
+    }
+
+    /// Starts one that has one client, on AppleTalk; `address` leads there.
+    pub fn start_on_appletalk(settings: &Settings, runtime: &Runtime) -> Self {
+        Self::start_with(settings, true, runtime)
+    }
+
+    fn start_with(settings: &Settings, on_appletalk: bool, runtime: &Runtime) -> Self {
         let _entered = runtime.enter();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = config(settings, folder.path());
@@ -92,15 +102,25 @@ impl Server {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let reception = Arc::new(Reception::new(Arc::new(services), terms, stopping.clone()));
-        let reception = runtime.spawn(reception.receive(listener, stopping));
-        Self { address, trust, spool, stop, reception, _folder: folder }
+        let mut work = JoinSet::new();
+        let address = if on_appletalk {
+            let (listener, address) = runtime.block_on(appletalk::listener());
+            work.spawn(appletalk::bridge(reception, listener));
+            address
+        } else {
+            work.spawn(reception.receive(listener, stopping));
+            address
+        };
+        Self { address, trust, spool, stop, work, _folder: folder }
     }
 
     /// Waits until all sessions have ended, and gives what they left.
-    pub fn stop(self, runtime: &Runtime) -> Vec<StoredMessage> {
+    pub fn stop(mut self, runtime: &Runtime) -> Vec<StoredMessage> {
         self.stop.send_replace(true);
         runtime.block_on(async {
-            self.reception.await.expect("the reception does not panic");
+            while let Some(ended) = self.work.join_next().await {
+                ended.expect("the reception does not panic");
+            }
             stored(&self.spool).await
         })
     }

@@ -1,0 +1,190 @@
+//! Mail over AppleTalk: the cable is the loopback interface, and all tests are on it.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use postern::appletalk::Ports;
+use postern::appletalk::cable::{Cable, Event};
+use postern::appletalk::ltoudp::Link;
+use postern_core::appletalk::adsp::End;
+use postern_core::appletalk::nbp::{Function, Name, Packet};
+use postern_core::appletalk::{Address, ddp};
+use postern_spool::clock::Clock;
+use prometheus_client::metrics::counter::Counter;
+
+use tokio::time::timeout;
+
+use crate::place::{AWAY, PATIENCE, Place, hold};
+
+/// A place whose server is called `name` on the cable.
+fn on_the_cable(name: &str, keys: &str) -> Place {
+    let place = Place::new("");
+    let section = format!(
+        "{keys}[receive.appletalk]\ninterface = \"lo\"\nchannels = 1\n\
+         names = [\"{name}:SMTP\", \"{name}:Mail\"]\n"
+    );
+    place.configure_with(&section, &hold(AWAY, "[\"info\"]"));
+    place
+}
+
+/// A name that no other run of the tests has.
+fn unique() -> String {
+    format!("test {:08x}", fastrand::u32(..))
+}
+
+fn send(place: &Place, name: &str, to: &str) -> Output {
+    let server = format!("{name}:SMTP");
+    let arguments = ["appletalk", "send", "--server", &server, "--from", "mac@a.example"];
+    let mut command = place.command(&arguments);
+    command.args(["--to", to]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(b"Subject: hello\n\n.\nHello over AppleTalk!\n").expect("it reads");
+    drop(input);
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn a_mailer_finds_the_server_and_its_mail_is_held() {
+    let name = unique();
+    let place = on_the_cable(&name, "");
+    let server = place.serve();
+    server.logged("an AppleTalk name is ours");
+    server.logged("an AppleTalk name is ours");
+
+    let found = place.run(&["appletalk", "lookup", &format!("{}:=", name.to_uppercase())]);
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 2, "{found}");
+    assert!(lines[0].ends_with(&format!("{name}:Mail@*")), "{found}");
+    let node = lines[0].split(':').next().expect("an address");
+    let echoed = place.run(&["appletalk", "echo", node]);
+    assert_eq!(echoed.lines().count(), 4, "{echoed}");
+
+    let sent = send(&place, &name, "info@client.example");
+    let said = String::from_utf8(sent.stdout).expect("UTF-8");
+    assert!(sent.status.success() && said.contains(": 250 2.0.0 Held as "), "{said}");
+    let accepted = server.logged("accepted");
+    let client = accepted["client"].as_str().expect("a client");
+    assert!(client.starts_with("appletalk:0."), "{client}");
+    let held = place.queue();
+    assert_eq!(held[0]["reverse_path"], "mac@a.example");
+
+    // The channel is free again, and it is no relay.
+    let sent = send(&place, &name, "info@elsewhere.example");
+    let said = String::from_utf8(sent.stdout).expect("UTF-8");
+    assert!(!sent.status.success() && said.contains(": 550 5.7.1 "), "{said}");
+    assert_eq!(server.logged("refused")["word"], "relay");
+    server.stop();
+
+    let folder = place.path("export");
+    place.run(&["spool", "export", folder.to_str().expect("UTF-8")]);
+    let id = held[0]["id"].as_str().expect("an id");
+    let message = std::fs::read_to_string(folder.join(format!("{id}.eml"))).expect("the message");
+    assert!(message.contains("(AppleTalk network 0 node "), "{message}");
+    assert!(message.ends_with("\r\n\r\n.\r\nHello over AppleTalk!\r\n"), "{message}");
+}
+
+#[test]
+fn a_cable_of_no_interface_is_an_error_at_the_start_and_one_without_channels_is_none() {
+    let place = on_the_cable("nobody", "");
+    let file = place.path("postern.toml");
+    let text = std::fs::read_to_string(&file).expect("a file").replace("\"lo\"", "\"none7\"");
+    std::fs::write(&file, &text).expect("a file");
+    let output = place.command(&["serve"]).output().expect("the command starts");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("receive.appletalk.interface \"none7\": "), "{said}");
+    std::fs::write(&file, text.replace("channels = 1", "channels = 0")).expect("a file");
+    place.serve().stop();
+}
+
+/// A node on the cable that asks for connections.
+struct Mac {
+    cable: Cable<'static>,
+    ports: Ports,
+    clock: Clock,
+}
+
+impl Mac {
+    async fn new() -> Self {
+        let link = Link::open("lo", Counter::default()).expect("a loopback interface");
+        let (ports, clock) = (Ports::new(fastrand::u8(128..=253), 2), Clock::system());
+        let mut cable = Cable::new(link, &mut [], ports.clone(), clock.clone());
+        cable.settle().await.expect("the cable works");
+        Self { cable, ports, clock }
+    }
+
+    async fn find(&mut self, name: &str) -> Address {
+        let pattern = format!("{name}:SMTP");
+        let pattern = Name::new(pattern.as_bytes()).expect("a name");
+        loop {
+            self.cable.look_up(&pattern).await;
+            let until = self.clock.instant().after(std::time::Duration::from_millis(500));
+            while let Some(event) = self.cable.next_until(until).await.expect("the cable works") {
+                let Event::Datagram { kind: ddp::NBP, data, .. } = event else { continue };
+                let packet = Packet::parse(&data).filter(|p| p.function == Function::Reply);
+                if let Some(tuple) = packet.and_then(|packet| packet.tuples().next()) {
+                    return tuple.address;
+                }
+            }
+        }
+    }
+
+    /// What becomes of a connection to `peer`.
+    async fn open(&mut self, peer: Address) -> Result<postern::appletalk::Stream, End> {
+        let mut stream = self.ports.open(peer, self.clock.instant()).expect("a channel");
+        let opened = async { stream.opened().await.map(|()| stream) };
+        self.run(opened).await
+    }
+
+    async fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                stepped = self.cable.step() => drop(stepped.expect("the cable works")),
+            }
+        }
+    }
+}
+
+/// Nothing listens on TCP: this network is there whatever becomes of the link.
+#[tokio::test]
+async fn one_more_than_there_are_channels_is_denied_until_one_is_free() {
+    let name = unique();
+    let place = on_the_cable(&name, "listener = \"off\"\n");
+    let mut server =
+        place.command(&["serve"]).stderr(Stdio::null()).spawn().expect("the server starts");
+    let mut mac = Mac::new().await;
+    let peer = timeout(PATIENCE, mac.find(&name)).await.expect("it is on the cable");
+    let first = mac.open(peer).await.expect("it is free");
+    assert_eq!(mac.open(peer).await.err(), Some(End::Denied));
+    drop(first);
+    while mac.open(peer).await.err() == Some(End::Denied) {}
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+}
+
+/// Unicast from anywhere would else be an open door: the kernel gives it to the same socket.
+#[tokio::test]
+async fn what_does_not_come_by_the_group_is_dropped_and_counted() {
+    const THEIRS: [u8; 7] = [0xff, 0xfe, 0x51, 0xa7, 0, 0, 0];
+    let strangers = Counter::default();
+    let ours = Link::open("lo", strangers.clone()).expect("a loopback interface");
+    let other = Link::open("lo", Counter::default()).expect("a loopback interface");
+    let mut has_heard = false;
+    // The sockets of one port share what is unicast, by its source: one of the first hits ours.
+    while strangers.get() == 0 || !has_heard {
+        let stranger = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
+        let forged = [&[0, 0, 0, 1], &THEIRS[..]].concat();
+        stranger.send_to(&forged, ("127.0.0.1", 1954)).expect("it is sent");
+        other.send(&THEIRS[..6]).await;
+        while !has_heard || strangers.get() == 0 {
+            let waited = std::time::Duration::from_millis(50);
+            let Ok(frame) = tokio::time::timeout(waited, ours.receive()).await else { break };
+            let (octets, length) = frame.expect("the socket works");
+            assert_ne!(octets[..length], THEIRS, "a stranger's");
+            has_heard |= octets[..length] == THEIRS[..6];
+        }
+    }
+}
