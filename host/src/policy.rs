@@ -1,6 +1,7 @@
 //! What the configuration means for one domain, one recipient and one ETRN. It is compiled once
 //! from each configuration that is read, so that no question walks all domains.
 
+mod aside;
 mod capabilities;
 mod etrn_names;
 mod networks;
@@ -15,9 +16,11 @@ use postern_spool::Domain;
 
 use crate::config::{
     Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
-    Recipients, RetryEvery, SmtpUtf8, Subaddress, folder_name, is_postmaster,
+    Recipients, RetryEvery, SmtpUtf8, Subaddress, canonical, folder_name, is_postmaster,
 };
 
+pub use aside::Aside;
+use aside::{NULL, WakeupAddresses, is_null, split_percent};
 pub use capabilities::Capabilities;
 use etrn_names::EtrnNames;
 use networks::ByNetwork;
@@ -41,6 +44,7 @@ pub struct Policies {
     etrn_authenticated: bool,
     /// Who may authenticate without TLS.
     clear_from: Networks,
+    wakeup_addresses: WakeupAddresses,
     hostname: DomainName,
     /// Who gets mail for this host's own postmaster; `None`: nothing is held.
     postmaster: Option<Vec<u8>>,
@@ -65,6 +69,8 @@ pub struct Policy {
     pub smtputf8: SmtpUtf8,
     /// From where its mail may be asked for by ETRN.
     pub etrn_from: Networks,
+    /// Who may release it by mail.
+    wakeup_from: Networks,
     /// Whether a connection from somewhere releases it.
     pub is_released_on_connect: bool,
     /// How its host is woken, where that sleeps.
@@ -108,6 +114,8 @@ pub struct Taken<'p> {
     pub path: Vec<u8>,
     /// The policy of its domain.
     pub policy: &'p Policy,
+    /// Whether mail for it releases the domain: it was sent through our own name.
+    pub releases: bool,
 }
 
 /// Why mail for a recipient is not taken.
@@ -119,6 +127,8 @@ pub enum Refusal {
     Unknown,
     /// Its local part reads as a route to another domain.
     Routed,
+    /// It is a wake-up address, and not for this client.
+    Wakeup,
 }
 
 impl Wake {
@@ -146,6 +156,7 @@ impl Policy {
             kept_for: hold.kept_for,
             quota: hold.quota.map(|quota| quota.0),
             smtputf8: hold.smtputf8,
+            wakeup_from: Networks::new(hold.etrn_networks().chain(&hold.wakeup_from)),
             is_released_on_connect: !hold.release_on_connect.is_empty(),
             wake: Wake::of(hold),
             files: Files::of(hold),
@@ -167,6 +178,7 @@ impl Policy {
             quota: None,
             smtputf8: SmtpUtf8::Auto,
             etrn_from: Networks::default(),
+            wakeup_from: Networks::default(),
             is_released_on_connect: false,
             wake: None,
             files: Files { mode: FileMode::PRIVATE, group: None },
@@ -183,6 +195,15 @@ impl Policy {
         let (recipients, domain) = (self.recipients.as_ref()?, self.domain.as_ref()?);
         let listed = recipients.listed(path.get(..at)?, domain, &self.subaddress)?;
         folder_name(&listed).map(str::to_owned)
+    }
+
+    /// Whether mail for `local` at `domain`, this policy's, is taken.
+    fn judge(&self, local: &[u8], domain: &DomainName) -> Result<(), Refusal> {
+        let recipients = self.recipients.as_ref().ok_or(Refusal::NotHeld)?;
+        recipients.judge(local, domain, &self.subaddress).map_err(|not| match not {
+            NotTaken::Unknown => Refusal::Unknown,
+            NotTaken::Routed => Refusal::Routed,
+        })
     }
 
     /// Whether its host is known not to take internationalized mail.
@@ -215,6 +236,7 @@ impl Policies {
             askers: Networks::new(config.hold.values().flat_map(Hold::etrn_networks)),
             etrn_authenticated: config.hold.values().any(Hold::etrn_authenticated),
             clear_from: Networks::new(config.clear_from()),
+            wakeup_addresses: WakeupAddresses::new(config),
             hostname: config.hostname(),
             postmaster: postmaster.map(String::into_bytes),
         }
@@ -234,26 +256,84 @@ impl Policies {
         self.held.get(*self.indices.get(domain)?)
     }
 
-    /// What RCPT's path `to` means.
+    /// What mail for RCPT's path `to` is for that is not held; none where it is held, or refused.
+    ///
+    /// # Errors
+    /// It would release domains that `client`, its address folded, may not release.
+    pub fn aside(
+        &self,
+        to: &ForwardPath<'_>,
+        client: IpAddr,
+    ) -> Option<Result<Aside<'_>, Refusal>> {
+        let ForwardPath::Mailbox(mailbox) = to else { return None };
+        let domain = DomainName::from_wire(mailbox.domain())?;
+        if let Some((indices, is_secret)) =
+            self.wakeup_addresses.find(mailbox.local_part(), &domain)
+        {
+            let policies = indices.iter().filter_map(|index| self.held.get(*index));
+            let allowed = policies.filter(|held| is_secret || held.wakeup_from.contains(client));
+            let domains: Vec<_> = allowed.filter_map(|held| held.domain.as_ref()).collect();
+            let nobody = domains.is_empty();
+            return Some(if nobody { Err(Refusal::Wakeup) } else { Ok(Aside::Wakeup(domains)) });
+        }
+        let is_listed = || {
+            let policy = self.get(domain.as_str());
+            let recipients = policy.and_then(|held| held.recipients.as_ref());
+            let listed =
+                |all: &Recipients| all.listed(NULL, &domain, &Subaddress::none()).is_some();
+            recipients.is_some_and(listed)
+        };
+        let is_null = domain == self.hostname && is_null(mailbox, &domain) && !is_listed();
+        is_null.then_some(Ok(Aside::Null))
+    }
+
+    /// What RCPT's path `to` means, said by `client`, its address folded.
     ///
     /// # Errors
     /// Why no mail is taken for it.
-    pub fn recipient(&self, to: &ForwardPath<'_>) -> Result<Taken<'_>, Refusal> {
+    pub fn recipient(&self, to: &ForwardPath<'_>, client: IpAddr) -> Result<Taken<'_>, Refusal> {
         let ForwardPath::Mailbox(mailbox) = to else { return self.own_postmaster() };
         let domain = DomainName::from_wire(mailbox.domain()).ok_or(Refusal::NotHeld)?;
         let Some(policy) = self.get(domain.as_str()) else {
-            let ours = domain == self.hostname && is_postmaster(mailbox.local_part());
-            return if ours { self.own_postmaster() } else { Err(Refusal::NotHeld) };
+            if domain != self.hostname {
+                return Err(Refusal::NotHeld);
+            }
+            if is_postmaster(mailbox.local_part()) {
+                return self.own_postmaster();
+            }
+            return self.sent_on(mailbox, client).unwrap_or(Err(Refusal::NotHeld));
         };
-        let recipients = policy.recipients.as_ref().ok_or(Refusal::NotHeld)?;
-        recipients.judge(mailbox.local_part(), &domain, &policy.subaddress).map_err(
-            |not| match not {
-                NotTaken::Unknown => Refusal::Unknown,
-                NotTaken::Routed => Refusal::Routed,
-            },
-        )?;
+        if let Err(refusal) = policy.judge(mailbox.local_part(), &domain) {
+            let sent_on = || self.sent_on(mailbox, client).filter(|_| domain == self.hostname);
+            return sent_on().unwrap_or(Err(refusal));
+        }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
-        Ok(Taken { path, policy })
+        Ok(Taken { path, policy, releases: false })
+    }
+
+    /// What the mailbox `x%domain` at our own name means, once `x` stands at the domain; none where
+    /// it is no such thing, or no mail is held for the domain. Only who may release the domain
+    /// sends mail through us: for all others it would be a way around what is at our own name.
+    fn sent_on(&self, mailbox: &Mailbox<'_>, client: IpAddr) -> Option<Result<Taken<'_>, Refusal>> {
+        let (local, domain) = split_percent(mailbox.local_part())?;
+        let domain = DomainName::from_wire(domain)?;
+        let policy = self.get(domain.as_str())?;
+        if !policy.wakeup_from.contains(client) {
+            return Some(Err(Refusal::NotHeld));
+        }
+        // Rewritten once: no further route, whatever the domain lists.
+        if local.is_empty() || local.iter().any(|octet| b"@%!".contains(octet)) {
+            return Some(Err(Refusal::Routed));
+        }
+        // What the host's own NULL account discards. A folder has none.
+        let has_host = policy.deliver_to.as_ref().is_some_and(|to| to.endpoint().is_some());
+        let is_null = has_host && canonical(local).as_ref() == NULL;
+        if let Some(refusal) = policy.judge(local, &domain).err().filter(|_| !is_null) {
+            return Some(Err(refusal));
+        }
+        let path = [local, b"@", domain.as_str().as_bytes()].concat();
+        let fits = path.len() <= MAX_PATH - 2;
+        Some(if fits { Ok(Taken { path, policy, releases: true }) } else { Err(Refusal::Unknown) })
     }
 
     /// Mail for whoever runs this host (RFC 5321 section 4.5.1). It has no mailboxes of its own, so
@@ -261,7 +341,7 @@ impl Policies {
     fn own_postmaster(&self) -> Result<Taken<'_>, Refusal> {
         let path = self.postmaster.clone().ok_or(Refusal::Unknown)?;
         let policy = self.of(&Domain::of_path(&path));
-        Ok(Taken { path, policy })
+        Ok(Taken { path, policy, releases: false })
     }
 
     /// The domains whose mail an SMTP session with `client`, its address folded, releases, in the

@@ -7,6 +7,7 @@ pub mod loops;
 pub mod refusals;
 pub(crate) mod releases;
 pub mod session;
+mod transaction;
 pub mod triggers;
 pub mod wakeups;
 

@@ -15,10 +15,15 @@ use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
-use postern::receive::session::Services;
+use postern::receive::session::{Services, SessionHandler};
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
+use postern_core::drive::Handler;
+use postern_core::session::Verdict;
 use postern_core::time::Timestamp;
+use postern_core::wire::params::{MailParams, RcptParams};
+use postern_core::wire::path::{ReversePath, parse_forward};
+use postern_core::wire::reply::Reason;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{Domain, MsgId, Spool};
@@ -247,6 +252,80 @@ fn mail_in_a_circle_is_refused_at_its_second_return() {
     assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
     assert!(send(&(field() + &field())).starts_with("554 5.4.6 "));
     assert!(server.loops.suspends(&domain).is_some(), "three different messages");
+}
+
+/// A session of a client, without its dialogue.
+struct Session {
+    handler: SessionHandler<LogSpool>,
+    spool: Arc<LogSpool>,
+    clock: Clock,
+    _folder: TempDir,
+}
+
+impl Session {
+    fn start(holds: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Clock::manual(Timestamp { unix_seconds: 1_800_000_000, known: true });
+        let services = Arc::new(services(folder.path(), clock.clone()));
+        let spool = Arc::clone(&services.spool);
+        let source = format!("hostname = \"mx2.provider.example\"\n{holds}");
+        let config = Config::parse(Path::new("postern.toml"), &source).expect("sound");
+        let Terms { policies, hostname, .. } = Terms::new(config, None);
+        let client = SocketAddr::from(([127, 0, 0, 1], 1));
+        let handler = SessionHandler::new(services, policies, hostname, client, None);
+        Self { handler, spool, clock, _folder: folder }
+    }
+
+    /// Sends an empty message; why it is refused, if it is.
+    async fn send(&mut self, to: &str) -> Result<(), Reason> {
+        let path = format!("<{to}>");
+        let (to, _) = parse_forward(path.as_bytes()).expect("a path");
+        self.handler.mail(ReversePath::Null, MailParams::default()).await;
+        accepted(&self.handler.rcpt(to, RcptParams::default()).await)?;
+        accepted(&self.handler.open().await)?;
+        accepted(&self.handler.commit(0).await)
+    }
+}
+
+fn accepted(verdict: &Verdict<'_>) -> Result<(), Reason> {
+    match verdict {
+        Verdict::Refuse(reason, _) | Verdict::Close(reason, _) => Err(*reason),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn a_session_with_mail_for_null_alone_is_no_sign_of_life() {
+    let null = "null@mx2.provider.example";
+    let mut session = Session::start(&hold("client.example", LISTED));
+    assert!(session.handler.counts(), "nothing was said yet");
+    assert_eq!(session.send(null).await, Ok(()));
+    assert!(!session.handler.counts());
+    assert_eq!(session.send("nobody@client.example").await, Err(Reason::UnknownUser));
+    assert!(!session.handler.counts());
+    assert_eq!(session.send("info@client.example").await, Ok(()));
+    assert_eq!(session.send(null).await, Ok(()));
+    assert!(session.handler.counts());
+}
+
+/// Whoever may release a domain, and does so for ever, writes ten records a minute.
+#[tokio::test]
+async fn a_hundred_thousand_wake_ups_are_ten_a_minute() {
+    let wake = "wake@mx2.provider.example";
+    let keys = format!("{LISTED}\nwakeup_address = \"{wake}\"");
+    let mut session = Session::start(&hold("client.example", &keys));
+    assert_eq!(session.send("info@client.example").await, Ok(()));
+    for minute in 0..10 {
+        let mut taken = 0;
+        for nth in 0..10_000 {
+            let to = if nth % 2 == 0 { wake } else { "null@mx2.provider.example" };
+            taken += u32::from(session.send(to).await == Ok(()));
+        }
+        assert_eq!(taken, 10, "in minute {minute}");
+        session.clock.advance(Duration::from_secs(60));
+    }
+    let totals = session.spool.totals().await.expect("it works");
+    assert_eq!((totals.messages, totals.operations), (1, 51));
 }
 
 /// Lines of the log, as they are written.

@@ -20,7 +20,7 @@ const UNUSED_KEYS: [(&str, &str); 6] = [
     ("receive.wait", "a device always listens"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
-const UNUSED_IN_HOLDS: [(&str, &str); 11] = [
+const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
     ("kept_for", "a device keeps what it has until its card is exported"),
     ("maildir_group", "a device has no Maildir"),
     ("maildir_mode", "a device has no Maildir"),
@@ -32,6 +32,9 @@ const UNUSED_IN_HOLDS: [(&str, &str); 11] = [
     ("wake_on_lan", "a device's is device.wake_on_lan"),
     ("wake_patience", "a device waits a minute for its host to start"),
     ("wake_to", "a device wakes within its own network"),
+    ("wakeup_address", "a device is released by ETRN only"),
+    ("wakeup_from", "a device is released by ETRN only"),
+    ("wakeup_token", "a device is released by ETRN only"),
 ];
 /// Sections that mean nothing on a device, and why.
 const UNUSED_SECTIONS: [(&str, &str); 7] = [

@@ -84,7 +84,7 @@ pub fn is_postmaster(local: &[u8]) -> bool {
 /// A local part without quotes, in lower case and in Unicode's normalization form C: `"Info"` and
 /// `info` are one mailbox (RFC 5321 section 4.1.2), no host today tells `Info` from `info`, and
 /// one letter has one spelling (RFC 6530 section 10.1).
-pub(super) fn canonical(local: &[u8]) -> Cow<'_, [u8]> {
+pub fn canonical(local: &[u8]) -> Cow<'_, [u8]> {
     let plain = without_quotes(local);
     match str::from_utf8(&plain) {
         Ok(text) if !text.is_ascii() => {

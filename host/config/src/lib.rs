@@ -30,7 +30,7 @@ mod warnings;
 mod written;
 
 pub use accounts::{AccountSettings, Asker};
-pub use address_set::{AddressSet, is_postmaster};
+pub use address_set::{AddressSet, canonical, is_postmaster};
 pub use appletalk::{
     AppleTalk, AppleTalkLink, AppleTalkName, Interface, from_mac_roman, to_mac_roman,
 };
@@ -45,6 +45,7 @@ pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use recipients::{NotTaken, Recipients};
 pub use settings::Setting;
+pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
     Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
     Subaddress, Tls, TlsFiles,
@@ -182,6 +183,16 @@ pub struct Hold {
     /// The networks and addresses whose SMTP sessions, whatever they are for, release the domain,
     /// unless its host was tried within the last minute: of a host that just came back.
     pub release_on_connect: Vec<IpNet> => Default("[]"),
+    /// Mail to this address, at our own name as a rule, releases the domain and is not delivered;
+    /// at most 64 KiB, and 10 a minute from one address. Several domains may have the same. It is
+    /// taken from the networks of etrn_from and wakeup_from. Absent: none.
+    pub wakeup_address: Option<WakeupAddress> => Example("\"wake-client@mx2.provider.example\""),
+    /// More networks that mail to wakeup_address, and mail to null%client.example at our own name,
+    /// is taken from.
+    pub wakeup_from: Vec<IpNet> => Default("[]"),
+    /// Taken from anybody is what has this behind a + in the local part of wakeup_address: 16 to 64
+    /// letters and digits that nobody guesses. Absent: nothing is.
+    pub wakeup_token: Option<WakeupToken> => Example("\"k7v2p9x4m1q8c5z3\""),
     /// How often delivery is tried, 10 % more or less; "never": only when asked.
     pub retry_every: RetryEvery => Default("\"30m\""),
     /// How long mail is kept before it is given up, flagged, and left to a person.

@@ -273,11 +273,16 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
             such as \"192.0.2.0/24\", or \"authenticated\"; found \"192.0.2.0/24\"",
         ),
         (
-            "wakeup_address = \"wake\"",
-            "wakeup_address: unknown key; known are recipients, \
-            deliver_to, maildir_mode, maildir_group, wake_on_lan, wake_to, wake_at_most, \
-            wake_patience, etrn_from, etrn_names, release_on_connect, retry_every, \
+            "xyzzy = \"wake\"",
+            "xyzzy: unknown key; known are recipients, deliver_to, maildir_mode, maildir_group, \
+            wake_on_lan, wake_to, wake_at_most, wake_patience, etrn_from, etrn_names, \
+            release_on_connect, wakeup_address, wakeup_from, wakeup_token, retry_every, \
             expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
+        ),
+        (
+            "wakeup_address = \"wake\"",
+            "wakeup_address: expected an address such as \
+            \"wake-client@mx2.provider.example\", found \"wake\"",
         ),
         (
             "kept_for = \"ever\"",
@@ -487,6 +492,26 @@ fn asking_without_listening_and_listening_without_asking_are_warnings() {
     let none = ["receive.channels", "wakeup"];
     assert_eq!(warned("channels = 0", &format!("{holds}{asks}")), none);
     assert_eq!(warned("", asks), ["wakeup.names"]);
+}
+
+#[test]
+fn a_wake_up_address_that_nobody_reaches_is_a_warning() {
+    let address = "wakeup_address = \"wake@mx2.example\"";
+    let token = "wakeup_token = \"k7v2p9x4m1q8c5z3\"";
+    for (keys, warned) in [
+        (address.to_owned(), &["wakeup_address"][..]),
+        (format!("{address}\nwakeup_from = [\"192.0.2.0/24\"]"), &[]),
+        (format!("{address}\n{token}"), &[]),
+        (token.to_owned(), &["etrn_from", "wakeup_token"]),
+        (format!("{address}\nwakeup_from = [\"0.0.0.0/0\"]"), &["wakeup_from"]),
+    ] {
+        let config = parse(&format!("hostname = \"mx2.example\"\n{}", hold(&keys)));
+        let found = config.expect("sound").warnings(Path::new(FILE));
+        let found: Vec<_> = found.iter().map(|warning| warning.key.clone()).collect();
+        let expected: Vec<_> =
+            warned.iter().map(|key| format!("hold.\"client.example\".{key}")).collect();
+        assert_eq!(found, expected, "{keys}");
+    }
 }
 
 #[test]

@@ -5,7 +5,68 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::address_set::{canonical, is_postmaster};
+use super::domain_name::DomainName;
+use super::settings::Word;
+use super::values::Address;
 use super::{Config, Hold, RetryEvery};
+
+/// An address, mail to which releases a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeupAddress(Address);
+
+impl WakeupAddress {
+    /// What stands behind the `@`.
+    pub fn domain(&self) -> &DomainName {
+        self.0.domain()
+    }
+
+    /// Its local part, as local parts are compared.
+    pub fn local_part(&self) -> Vec<u8> {
+        canonical(self.0.local_part().as_bytes()).into_owned()
+    }
+}
+
+impl Word for WakeupAddress {
+    const EXPECTED: &'static str = "an address such as \"wake-client@mx2.provider.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = Address::parse(text)
+            .map_err(|_| format!("expected {}, found \"{text}\"", Self::EXPECTED))?;
+        let local = address.local_part();
+        if is_postmaster(local.as_bytes()) {
+            return Err("is read by a person, who would miss mail: write another".to_owned());
+        }
+        if local.contains(['"', '%', '!']) {
+            return Err(format!("\"{local}\" has a quote, % or !: write a plain local part"));
+        }
+        Ok(Self(address))
+    }
+}
+
+/// What makes a wake-up address one that nobody guesses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeupToken(Box<str>);
+
+impl WakeupToken {
+    /// Its letters, in lower case, and digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for WakeupToken {
+    const EXPECTED: &'static str = "16 to 64 lower-case letters and digits";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        match text.len() {
+            16..=64 if plain => Ok(Self(text.into())),
+            // The text may be most of a secret.
+            _ => Err(format!("expected {}", Self::EXPECTED)),
+        }
+    }
+}
 
 /// Prefixes shorter than these are more than one provider has.
 const NARROWEST: (u8, u8) = (8, 20);
@@ -69,12 +130,24 @@ impl Hold {
     pub(super) fn warn_of_triggers(&self, shared: &Shared, warn: &mut dyn FnMut(&str, String)) {
         // A folder asks for nothing: the timer is enough.
         let may_ask = self.deliver_to.endpoint().is_some() || self.retry_every == RetryEvery::Never;
-        if may_ask && self.etrn_from.is_empty() && self.release_on_connect.is_empty() {
+        let is_woken = self.wakeup_address.is_some() || !self.wakeup_from.is_empty();
+        let asks = is_woken || !self.etrn_from.is_empty() || !self.release_on_connect.is_empty();
+        if may_ask && !asks {
             warn("etrn_from", self.nobody_asks().to_owned());
+        }
+        if self.wakeup_address.is_none() && self.wakeup_token.is_some() {
+            warn("wakeup_token", "has no wakeup_address to stand in: it does nothing".to_owned());
+        }
+        let mut networks = self.etrn_networks().chain(&self.wakeup_from);
+        let is_open = self.wakeup_token.is_some() || networks.next().is_some();
+        if self.wakeup_address.is_some() && !is_open {
+            let reason = "is taken from nobody: write etrn_from, wakeup_from or wakeup_token";
+            warn("wakeup_address", reason.to_owned());
         }
         let etrn = self.etrn_networks().map(|network| ("etrn_from", network));
         let connect = self.release_on_connect.iter().map(|network| ("release_on_connect", network));
-        for (key, network) in etrn.chain(connect) {
+        let wakeup = self.wakeup_from.iter().map(|network| ("wakeup_from", network));
+        for (key, network) in etrn.chain(connect).chain(wakeup) {
             if let Some(risk) = shared.risk(network) {
                 warn(key, risk);
             }
@@ -119,6 +192,25 @@ mod tests {
         }
         for network in ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", "198.51.100.0/28"] {
             assert_eq!(shared.risk(&network.parse().expect("a network")), None, "{network}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_a_person_reads_or_that_is_a_route_wakes_nobody() {
+        let address = WakeupAddress::parse("Wake-Client@MX2.example").expect("an address");
+        assert_eq!(address.local_part(), b"wake-client");
+        assert_eq!(address.domain().as_str(), "mx2.example");
+        for text in ["wake", "@a.example", "Postmaster@a.example", "a%b@a.example", "\"a\"@b.c"] {
+            assert!(WakeupAddress::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_long_and_in_one_case_and_no_error_shows_it() {
+        assert!(WakeupToken::parse("k7v2p9x4m1q8c5z3").is_ok());
+        for text in ["k7v2p9x4m1q8c5z", "K7v2p9x4m1q8c5z3", "k7v2p9x4m1q8c5z-3", &"a".repeat(65)] {
+            let reason = WakeupToken::parse(text).expect_err(text);
+            assert_eq!(reason, "expected 16 to 64 lower-case letters and digits");
         }
     }
 

@@ -124,6 +124,11 @@ pub struct Address {
 }
 
 impl Address {
+    /// What stands before the `@`, quotes included.
+    pub fn local_part(&self) -> &str {
+        &self.local_part
+    }
+
     /// What stands behind the `@`.
     pub fn domain(&self) -> &DomainName {
         &self.domain

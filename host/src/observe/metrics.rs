@@ -18,6 +18,8 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Bytes of those messages.
     pub accepted_bytes: Counter,
+    /// Messages for the NULL account, answered 250 and held nowhere.
+    pub discarded: Counter,
     /// Sessions that are open now.
     pub sessions_open: Gauge,
     /// Sessions that were begun.
@@ -94,6 +96,8 @@ impl Metrics {
         into.register("messages_accepted", "Messages answered 250", accepted);
         let bytes = self.accepted_bytes.clone();
         into.register("messages_accepted_bytes", "Bytes of the accepted messages", bytes);
+        let discarded = self.discarded.clone();
+        into.register("messages_discarded", "Messages to the NULL account", discarded);
         let refused = self.refused.clone();
         into.register("refused", "Transactions and recipients refused", refused);
         into.register("sessions_open", "Sessions open now", self.sessions_open.clone());

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use postern_core::time::Timestamp;
@@ -5,6 +6,10 @@ use postern_core::wire::path::parse_forward;
 use postern_spool::clock::Clock;
 
 use super::*;
+
+mod aside;
+
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 fn policies(source: &str) -> Policies {
     let config = Config::parse(Path::new("postern.toml"), source).expect("a sound configuration");
@@ -20,7 +25,7 @@ fn hold(domain: &str, keys: &str) -> String {
 fn recipient(policies: &Policies, path: &str) -> Result<String, Refusal> {
     let path = format!("<{path}>");
     let (path, _) = parse_forward(path.as_bytes()).expect("a path");
-    let taken = policies.recipient(&path)?;
+    let taken = policies.recipient(&path, STRANGER)?;
     Ok(String::from_utf8(taken.path).expect("text"))
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Trigger {
     Etrn,
     /// A session with somebody from where its host is.
     Connection,
+    /// Mail to its wake-up address, or through our own name to it.
+    Mail,
     /// Its link came up, as a hook of that says.
     Link,
 }
@@ -22,6 +24,7 @@ impl Trigger {
         match self {
             Self::Etrn => "etrn",
             Self::Connection => "connection",
+            Self::Mail => "mail",
             Self::Link => "link",
         }
     }
@@ -29,7 +32,7 @@ impl Trigger {
     const fn wake(self) -> Wake {
         match self {
             Self::Etrn => Wake::Etrn,
-            Self::Connection | Self::Link => Wake::Wakeup,
+            Self::Connection | Self::Mail | Self::Link => Wake::Wakeup,
         }
     }
 }
@@ -54,7 +57,7 @@ pub(crate) async fn release<S: Spool>(
         match trigger {
             _ if queue.held => {}
             Trigger::Etrn | Trigger::Link => triggers.asked(&domain),
-            Trigger::Connection => triggers.woken(&domain),
+            Trigger::Connection | Trigger::Mail => triggers.woken(&domain),
         }
         waiting.push(domain);
         queues.push(queue);

@@ -1,13 +1,15 @@
 //! What a session may accept, and how it gets into the spool.
 
+mod aside;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use postern_core::appletalk::Address;
 use postern_core::drive;
 use postern_core::session::{AuthVerdict, EtrnVerdict, Greeting, Verdict, Why};
-use postern_core::trace::{HopCounter, NO_HEADER, Origin, Received, With, separator};
-use postern_core::utf8::{self, Content};
+use postern_core::trace::{Origin, Received, With};
+use postern_core::utf8;
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
@@ -21,11 +23,13 @@ use crate::receive::auth::{Answered, Authentication, Entrance};
 use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
-use crate::receive::loops::{Loops, Scan};
+use crate::receive::loops::Loops;
 use crate::receive::refusals::{self, Peer, Refusals, Refused, SessionLog};
+use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
+use aside::Activity;
 use postern_spool::clock::Clock;
-use postern_spool::{Admission, CommitError, Domain, Draft, Envelope, Recipient, Refuse, Spool};
+use postern_spool::{Admission, Domain, Draft, Envelope, Recipient, Refuse, Spool};
 
 /// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
 const RECEIVED: usize = 2048;
@@ -55,15 +59,14 @@ pub struct Services<S> {
     pub accounts: Arc<Accounts>,
 }
 
-/// Why something is refused, for the client and in the [word](Refused::word) of the log.
-type Cause = (Reason, &'static str);
-
 /// A recipient whose mail is taken.
 struct Taken {
     /// The address that it is held under.
     path: Vec<u8>,
     /// How much may be held for its domain.
     quota: Option<Quota>,
+    /// Whether mail for it releases its domain.
+    releases: bool,
 }
 
 /// How much may be held for a domain.
@@ -104,88 +107,8 @@ pub struct SessionHandler<S: Spool> {
     transaction: Option<Box<Transaction<S::Draft>>>,
     /// What the last reply said.
     said: String,
+    activity: Activity,
     log: SessionLog,
-}
-
-#[derive(Debug)]
-struct Transaction<W> {
-    envelope: Envelope,
-    size: Option<u64>,
-    hops: HopCounter,
-    /// Where the client is a host that we deliver to: what finds mail that comes back from it.
-    returns: Option<Scan>,
-    /// Where it was declared SMTPUTF8 and a host is known not to take that: what finds out whether
-    /// it needs it.
-    utf8: Option<Box<utf8::Scan>>,
-    writer: Option<W>,
-    /// The message's first octets, until they tell whether it has a header.
-    first: Option<Vec<u8>>,
-}
-
-impl<W: Draft> Transaction<W> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
-        self.hops.feed(bytes);
-        if let Some(returns) = &mut self.returns {
-            returns.feed(bytes);
-        }
-        let Some(mut first) = self.first.take() else { return self.append(bytes).await };
-        // The first piece tells, nearly always, and is not copied.
-        let all = if first.is_empty() {
-            bytes
-        } else {
-            first.extend_from_slice(bytes);
-            &first
-        };
-        match separator(all) {
-            Some(separator) => {
-                self.append(separator).await?;
-                self.append(all).await
-            }
-            None => {
-                self.first = Some(all.to_vec());
-                Ok(())
-            }
-        }
-    }
-
-    /// Appends to the message as it is held.
-    async fn append(&mut self, bytes: &[u8]) -> Result<(), Refuse> {
-        if let Some(utf8) = &mut self.utf8 {
-            utf8.feed(bytes);
-        }
-        let writer = self.writer.as_mut().expect("accepting DATA opened a writer");
-        writer.write(bytes).await
-    }
-
-    /// Makes the message durable and says its id.
-    async fn keep(mut self) -> (Result<String, Cause>, Envelope) {
-        if self.hops.looping() || self.returns.as_ref().is_some_and(Scan::ends_in_circle) {
-            return (Err((Reason::Loop, "loop")), self.envelope);
-        }
-        if let Err(refuse) = self.write_rest().await {
-            return (Err(cause(refuse)), self.envelope);
-        }
-        if self.utf8.is_some_and(|scan| scan.content() != Content::Ascii) {
-            return (Err((Reason::NoUtf8, "no_utf8")), self.envelope);
-        }
-        let writer = self.writer.expect("accepting DATA opened a writer");
-        let kept = writer.commit().await.map_err(|error| match error {
-            CommitError::Refused(refuse) => cause(refuse),
-            CommitError::Uncertain => (Reason::Uncertain, "uncertain"),
-        });
-        (kept.map(|id| id.to_string()), self.envelope)
-    }
-
-    /// Writes a message that has ended before it told whether it has a header: it has none.
-    async fn write_rest(&mut self) -> Result<(), Refuse> {
-        match self.first.take() {
-            Some(first) if !first.is_empty() => {
-                self.append(NO_HEADER).await?;
-                self.append(&first).await
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl<S: Spool> SessionHandler<S> {
@@ -214,6 +137,7 @@ impl<S: Spool> SessionHandler<S> {
             esmtp: false,
             transaction: None,
             said: String::new(),
+            activity: Activity::default(),
         }
     }
 
@@ -290,11 +214,7 @@ impl<S: Spool> SessionHandler<S> {
 
     /// The address that mail for `to` is held under in the present transaction.
     fn taken(&self, to: &ForwardPath<'_>) -> Result<Taken, Cause> {
-        let taken = self.policies.recipient(to).map_err(|refusal| match refusal {
-            Refusal::NotHeld => (Reason::RelayDenied, "relay"),
-            Refusal::Unknown => (Reason::UnknownUser, "unknown_user"),
-            Refusal::Routed => (Reason::Policy, "routed"),
-        })?;
+        let taken = self.policies.recipient(to, self.client.ip()).map_err(word_of)?;
         let Transaction { envelope, size, .. } =
             self.transaction.as_deref().expect("core asks for RCPT after MAIL");
         // What has ASCII addresses may have been declared for no reason: the content tells.
@@ -308,7 +228,33 @@ impl<S: Spool> SessionHandler<S> {
             domain: Domain::new(domain.as_str()),
             size: size.unwrap_or_default(),
         });
-        Ok(Taken { path: taken.path, quota })
+        Ok(Taken { path: taken.path, quota, releases: taken.releases })
+    }
+
+    /// Takes a recipient that mail is held for.
+    async fn take(&mut self, to: &ForwardPath<'_>, params: &RcptParams<'_>) -> Result<(), Cause> {
+        let Taken { path, quota, releases } = self.taken(to)?;
+        if let Some(quota) = quota
+            && quota.is_past(&*self.services.spool).await?
+        {
+            return Err((Reason::Quota, "quota"));
+        }
+        self.activity.others = true;
+        let recipient = Recipient {
+            notify: params.notify,
+            original: params.orcpt.unwrap_or_default().to_vec(),
+            ..Recipient::new(&path)
+        };
+        let transaction = self.transaction();
+        if releases {
+            transaction.releases.insert(recipient.domain());
+        }
+        transaction.envelope.recipients.push(recipient);
+        Ok(())
+    }
+
+    fn transaction(&mut self) -> &mut Transaction<S::Draft> {
+        self.transaction.as_deref_mut().expect("core asks for RCPT after MAIL")
     }
 
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
@@ -422,46 +368,28 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             return self.refuse(cause(refuse), from.as_bytes(), b"");
         }
         let envelope = self.envelope(&from, &params);
-        self.transaction = Some(Box::new(Transaction {
-            envelope,
-            size: params.size,
-            hops: HopCounter::new(),
-            returns: None,
-            utf8: None,
-            writer: None,
-            first: Some(Vec::new()),
-        }));
+        self.transaction = Some(Box::new(Transaction::new(envelope, params.size)));
         Verdict::Accept
     }
 
     async fn rcpt(&mut self, to: ForwardPath<'_>, params: RcptParams<'_>) -> Verdict<'_> {
-        let services = Arc::clone(&self.services);
-        let path = match self.taken(&to) {
-            Ok(Taken { path, quota: None }) => Ok(path),
-            Ok(Taken { path, quota: Some(quota) }) => match quota.is_past(&*services.spool).await {
-                Ok(false) => Ok(path),
-                Ok(true) => Err((Reason::Quota, "quota")),
-                Err(cause) => Err(cause),
-            },
-            Err(cause) => Err(cause),
+        let taken = match self.set_aside(&to) {
+            Some(set_aside) => set_aside,
+            None => self.take(&to, &params).await,
         };
-        let path = match path {
-            Ok(path) => path,
+        match taken {
+            Ok(()) => Verdict::Accept,
             Err(cause) => {
                 let from = self.sender();
-                return self.refuse(cause, &from, to.as_bytes());
+                self.refuse(cause, &from, to.as_bytes())
             }
-        };
-        let transaction = self.transaction.as_mut().expect("core asks for RCPT after MAIL");
-        transaction.envelope.recipients.push(Recipient {
-            notify: params.notify,
-            original: params.orcpt.unwrap_or_default().to_vec(),
-            ..Recipient::new(&path)
-        });
-        Verdict::Accept
+        }
     }
 
     async fn open(&mut self) -> Verdict<'_> {
+        if !self.transaction().is_held() {
+            return Verdict::Accept;
+        }
         let from = self.sender();
         match self.begin().await {
             Ok(()) => Verdict::Accept,
@@ -470,9 +398,12 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        let transaction = self.transaction.as_mut().expect("core sends octets after DATA");
-        let Err(refuse) = transaction.write(bytes).await else { return Ok(()) };
-        let (reason, word) = cause(refuse);
+        let transaction = self.transaction();
+        let written = match transaction.is_held() {
+            true => transaction.write(bytes).await.map_err(cause),
+            false => transaction.pass_over(bytes),
+        };
+        let Err((reason, word)) = written else { return Ok(()) };
         let from = self.sender();
         self.transaction = None;
         self.log.refused(Refused { word, helo: &self.helo, from: &from, ..Refused::default() });
@@ -480,7 +411,17 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
-        let transaction = self.transaction.take().expect("core ends a message that was begun");
+        let mut transaction = self.transaction.take().expect("core ends a message that was begun");
+        // Before it is held: where it then is not, it comes again, and releases them again.
+        if let Err(cause) = self.wake(std::mem::take(&mut transaction.wakeups)).await {
+            return self.refuse(cause, &transaction.envelope.reverse_path, b"");
+        }
+        if !transaction.is_held() {
+            self.log.accepted();
+            self.note_null(&transaction, size);
+            return Verdict::Accept;
+        }
+        let releases = std::mem::take(&mut transaction.releases);
         let (kept, envelope) = transaction.keep().await;
         match kept {
             Ok(id) => {
@@ -488,6 +429,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
                 self.services.metrics.accepted.inc();
                 self.services.metrics.accepted_bytes.inc_by(size);
                 self.log_accepted(&envelope, &id, size);
+                self.wake_behind(releases).await;
                 self.said = format!("Held as {id}");
                 let text = Text::new(self.said.as_bytes());
                 Verdict::AcceptWith(text.expect("an id is short and printable"))
@@ -537,18 +479,20 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 }
 
+/// What is said of a recipient that is refused.
+const fn word_of(refusal: Refusal) -> Cause {
+    match refusal {
+        Refusal::NotHeld => (Reason::RelayDenied, "relay"),
+        Refusal::Unknown => (Reason::UnknownUser, "unknown_user"),
+        Refusal::Routed => (Reason::Policy, "routed"),
+        Refusal::Wakeup => (Reason::Policy, "wakeup"),
+    }
+}
+
 /// The domains that the message is for, each once.
 fn domains(envelope: &Envelope) -> Vec<Domain> {
     let mut domains: Vec<_> = envelope.recipients.iter().map(Recipient::domain).collect();
     domains.sort_unstable();
     domains.dedup();
     domains
-}
-
-const fn cause(refuse: Refuse) -> Cause {
-    match refuse {
-        Refuse::Busy => (Reason::Busy, "busy"),
-        Refuse::Full => (Reason::Full, "full"),
-        Refuse::Down => (Reason::Down, "down"),
-    }
 }

@@ -1,19 +1,29 @@
 //! Releases of domains whose hosts show that they are there.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_spool::clock::Clock;
-use postern_spool::{Domain, Spool};
+use postern_spool::{Domain, Error, Spool};
 
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
+use crate::observe::rate::Limiter;
+use crate::policy::network;
 use crate::receive::releases::{Trigger, release};
 use crate::receive::triggers::Triggers;
+
+/// Messages that are not held, from one client: so many at once, and then one in a while. Each is a
+/// line of the log, and may be a record on the disk.
+const MESSAGES: u32 = 10;
+const MESSAGE_EVERY: Duration = Duration::from_secs(6);
 
 /// Releases by wake-ups.
 #[derive(Debug)]
 pub struct Wakeups {
+    messages: Limiter<IpAddr>,
     clock: Clock,
     metrics: Metrics,
     triggers: Triggers,
@@ -22,7 +32,8 @@ pub struct Wakeups {
 impl Wakeups {
     /// Those that `triggers` tells of.
     pub fn new(clock: Clock, metrics: Metrics, triggers: Triggers) -> Self {
-        Self { clock, metrics, triggers }
+        let messages = Limiter::new(MESSAGES, MESSAGE_EVERY);
+        Self { messages, clock, metrics, triggers }
     }
 
     /// An SMTP session has begun with `client`, which releases `domains`: those whose hosts were
@@ -39,6 +50,37 @@ impl Wakeups {
         let domains: Vec<_> = domains.iter().map(|domain| Domain::new(domain.as_str())).collect();
         let (wakeups, spool) = (Arc::clone(self), Arc::clone(spool));
         tokio::spawn(async move { wakeups.release_rested(&*spool, client, domains).await });
+    }
+
+    /// Whether `client` may have one message more that is not held.
+    pub fn may(&self, client: IpAddr) -> bool {
+        self.messages.pass(network(client), self.clock.instant()).is_some()
+    }
+
+    /// Releases `domains`, as mail from `client` asks. Durable before it returns.
+    ///
+    /// # Errors
+    /// The spool's. Some may be released all the same.
+    pub async fn release<S: Spool>(
+        &self,
+        spool: &S,
+        client: IpAddr,
+        domains: BTreeSet<Domain>,
+    ) -> Result<(), Error> {
+        let Some(domain) = domains.first().cloned() else { return Ok(()) };
+        let (count, told) = (domains.len(), (&self.triggers, &self.metrics));
+        let released = release(spool, domains.into_iter().collect(), Trigger::Mail, told).await;
+        match &released {
+            Ok(found) => {
+                let messages: u64 = found.iter().map(|(queue, _)| queue.waiting).sum();
+                let (domains, trigger) = (count, Trigger::Mail.word());
+                tracing::info!(%domain, domains, messages, %client, trigger, "released");
+            }
+            Err(error) => {
+                tracing::error!(%domain, domains = count, %client, %error, "no release by mail");
+            }
+        }
+        released.map(drop)
     }
 
     async fn release_rested<S: Spool>(&self, spool: &S, client: IpAddr, domains: Vec<Domain>) {

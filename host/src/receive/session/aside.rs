@@ -1,0 +1,85 @@
+//! Mail that is not held: it releases domains, or is discarded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use postern_core::wire::path::ForwardPath;
+use postern_core::wire::reply::Reason;
+use postern_spool::{Domain, Error, Spool};
+
+use super::{Services, SessionHandler, word_of};
+use crate::policy::Aside;
+use crate::receive::transaction::{ASIDE_MAX, Cause, TOO_BIG, Transaction};
+
+/// What recipients a session had.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// The NULL account.
+    pub(super) null: bool,
+    pub(super) others: bool,
+}
+
+impl<S: Spool> SessionHandler<S> {
+    /// Whether the session was for anything but mail that is discarded: else it is no sign that
+    /// somebody needs the listener.
+    pub fn counts(&self) -> bool {
+        self.activity.others || !self.activity.null
+    }
+
+    /// Takes a recipient that no mail is held for: what it is for is done at the message's end.
+    /// None: it is another.
+    pub(super) fn set_aside(&mut self, to: &ForwardPath<'_>) -> Option<Result<(), Cause>> {
+        let client = self.client.ip();
+        let policies = Arc::clone(&self.policies);
+        let aside = match policies.aside(to, client)? {
+            Ok(aside) => aside,
+            Err(refusal) => return Some(Err(word_of(refusal))),
+        };
+        if self.transaction().size.is_some_and(|size| size > ASIDE_MAX) {
+            return Some(Err(TOO_BIG));
+        }
+        let is_null = aside == Aside::Null;
+        let is_counted = is_null && self.transaction().is_for_null;
+        if !is_counted && !self.services.wakeups.may(client) {
+            return Some(Err((Reason::Busy, "rate")));
+        }
+        match aside {
+            Aside::Null => self.transaction().is_for_null = true,
+            Aside::Wakeup(domains) => {
+                let domains = domains.iter().map(|domain| Domain::new(domain.as_str()));
+                self.transaction().wakeups.extend(domains);
+            }
+        }
+        self.activity.null |= is_null;
+        self.activity.others |= !is_null;
+        Some(Ok(()))
+    }
+
+    /// Releases domains, as mail to their wake-up addresses asks.
+    pub(super) async fn wake(&mut self, domains: BTreeSet<Domain>) -> Result<(), Cause> {
+        let Services { spool, wakeups, .. } = &*self.services;
+        wakeups.release(&**spool, self.client.ip(), domains).await.map_err(|error| match error {
+            Error::Full => (Reason::Full, "full"),
+            Error::Stopped => (Reason::Down, "down"),
+            _ => (Reason::Busy, "busy"),
+        })
+    }
+
+    /// Releases domains that a message which is held was sent to through our own name. It is theirs
+    /// whatever becomes of that.
+    pub(super) async fn wake_behind(&mut self, domains: BTreeSet<Domain>) {
+        if !domains.is_empty() && self.services.wakeups.may(self.client.ip()) {
+            // The failure is logged, and the message goes in its turn.
+            let _ = self.wake(domains).await;
+        }
+    }
+
+    /// Counts a message that was for the NULL account, and nobody else.
+    pub(super) fn note_null<W>(&self, transaction: &Transaction<W>, octets: u64) {
+        if transaction.is_for_null {
+            self.services.metrics.discarded.inc();
+            let from = transaction.envelope.reverse_path.escape_ascii();
+            tracing::info!(%from, client = %self.client.ip(), octets, "discarded");
+        }
+    }
+}
