@@ -118,9 +118,9 @@ fn the_device_is_free_of_boards_and_of_smtp_syntax() {
 
 #[test]
 fn tests_do_not_sleep_nor_fix_ports_nor_are_ignored() {
-    // In the simulation's time nobody waits, and a bench is no test.
-    let is_free =
-        |source: &Source| is_in("host/tests/simulation/")(source) || is_in("tests/bench/")(source);
+    // In virtual time nobody waits, and a bench is no test.
+    const FREE: [&str; 3] = ["host/tests/simulation/", "host/tests/wakeup/", "tests/bench/"];
+    let is_free = |source: &Source| FREE.iter().any(|folder| is_in(folder)(source));
     hold(|source| source.is_rust() && !is_free(source), rust::sleeping_tests);
     hold(is_in("tests/"), rust::fixed_ports);
     hold(Source::is_rust, text::ignored_tests);
