@@ -23,6 +23,8 @@ pub(super) struct Channels {
 pub(super) struct Sessions {
     pub(super) began: u64,
     pub(super) ended: u64,
+    /// How many of those that are gone had only sent mail to be discarded.
+    pub(super) void: u64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,14 @@ struct Taken {
 pub(super) struct Channel {
     channels: Arc<Channels>,
     network: IpAddr,
+    is_void: bool,
+}
+
+impl Channel {
+    /// The session has only sent mail to be discarded.
+    pub(super) fn was_void(&mut self) {
+        self.is_void = true;
+    }
 }
 
 impl Channels {
@@ -60,7 +70,7 @@ impl Channels {
         taken.all += 1;
         self.judge(&taken);
         self.sessions.send_modify(|sessions| sessions.began += 1);
-        Ok(Channel { channels: Arc::clone(self), network })
+        Ok(Channel { channels: Arc::clone(self), network, is_void: false })
     }
 
     /// The sessions so far.
@@ -94,7 +104,10 @@ impl Drop for Channel {
             taken.by_network.remove(&self.network);
         }
         self.channels.judge(&taken);
-        self.channels.sessions.send_modify(|sessions| sessions.ended += 1);
+        self.channels.sessions.send_modify(|sessions| {
+            sessions.ended += 1;
+            sessions.void += u64::from(self.is_void);
+        });
     }
 }
 

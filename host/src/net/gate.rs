@@ -172,8 +172,9 @@ impl Gate {
         for _ in state.counted.began..sessions.began {
             state.listener.session_began();
         }
-        for _ in state.counted.ended..sessions.ended {
-            state.listener.session_ended(now, true);
+        let void = sessions.void - state.counted.void;
+        for gone in 0..sessions.ended - state.counted.ended {
+            state.listener.session_ended(now, gone >= void);
         }
         state.counted = sessions;
         if state.asking > 0 {

@@ -179,7 +179,7 @@ impl<S: Spool> Reception<S> {
     async fn attend(self: Arc<Self>, stream: TcpStream, place: Place, _open: Open) {
         let Place { client, is_short, closing } = place;
         let terms = self.terms.borrow().clone();
-        let admission = match is_short {
+        let mut admission = match is_short {
             true => Err(Reason::Busy),
             false => self.channels.admit(client.ip(), &terms.config.receive),
         };
@@ -193,8 +193,11 @@ impl<S: Spool> Reception<S> {
         }
         let entrance = self.entrance(client.ip(), &terms).await;
         let offered = entrance.as_ref().map(Entrance::mechanisms);
-        let handler = self.handler(&terms, client, (turned_away, entrance));
-        let ended = self.converse(stream, handler, &terms, (offered, closing)).await;
+        let mut handler = self.handler(&terms, client, (turned_away, entrance));
+        let ended = self.converse(stream, &mut handler, &terms, (offered, closing)).await;
+        if let (Ok(channel), false) = (&mut admission, handler.counts()) {
+            channel.was_void();
+        }
         if let Err(error) = ended {
             tracing::debug!(client = %client.ip(), %error, "the connection broke");
         }
@@ -257,7 +260,7 @@ impl<S: Spool> Reception<S> {
     async fn converse(
         &self,
         stream: TcpStream,
-        mut handler: SessionHandler<S>,
+        handler: &mut SessionHandler<S>,
         terms: &Terms,
         (offered, mut closing): (Option<Mechanisms>, watch::Receiver<bool>),
     ) -> io::Result<()> {
@@ -285,7 +288,7 @@ impl<S: Spool> Reception<S> {
         );
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));
         loop {
-            let exit = serve(&mut session, &mut link, &mut clock, &mut handler, &mut buffers);
+            let exit = serve(&mut session, &mut link, &mut clock, handler, &mut buffers);
             match exit.await {
                 Ok(Exit::Tls) => {
                     let secured = secure(link, terms, session.patience(), &mut closing).await?;

@@ -84,6 +84,35 @@ async fn mail_comes_to_the_open_listener_which_closes_when_it_is_idle() {
     host.end().await;
 }
 
+/// Mail for the NULL account is no reason to stay open, nor the session that was expected.
+#[tokio::test(start_paused = true)]
+async fn what_is_discarded_keeps_no_listener_open() {
+    const DISCARDED: &[&str] = &[
+        "EHLO monitor.example",
+        "MAIL FROM:<>",
+        "RCPT TO:<null@home.client.example>",
+        "DATA",
+        "Subject: ping\r\n\r\nping\r\n.",
+        "QUIT",
+    ];
+    let folder = folder();
+    let host = Host::asking(Holder::new(usual), &folder);
+    host.until(10).await;
+    let place = host.gate.listening()[0];
+    let replies = talk(place, DISCARDED).await;
+    assert_eq!(replies, ["220", "250", "250", "250", "354", "250", "221"]);
+    settle().await;
+    assert_eq!(host.closes(), Some(300), "mail is still expected");
+    talk(place, MESSAGE).await;
+    settle().await;
+    let closes = host.closes().expect("it closes");
+    host.until(closes - 5).await;
+    assert_eq!(talk(place, DISCARDED).await.len(), 7);
+    settle().await;
+    assert_eq!(host.closes(), Some(closes));
+    host.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_nothing_can_listen() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
