@@ -1,22 +1,27 @@
 //! One holder: when it is asked, by which of its names, and what its answers mean.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use postern_core::time::Instant;
 use postern_core::wakeup::{Answer, Due, Requests, Rules};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Caller;
 use super::board::Asked;
 use crate::config::{self, Config, DomainName, Endpoint, Protocol, Wakeup};
 use crate::deliver::{self, Connection, Failed, NotOpen, Open};
+use crate::net::gate::Asking;
 use crate::net::stream::reach;
 
 /// How long each address of a holder may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long all that is said over one connection may take.
 const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long sockets may take to close, and how often that is looked at.
+const CLOSING: Duration = Duration::from_millis(100);
+const CLOSING_LOOKS: u32 = 20;
 /// Names that are asked for over one connection: a server may end a session that asks and asks.
 const NAMES_MAX: usize = 50;
 
@@ -27,8 +32,9 @@ pub(super) struct Holder {
     /// Its names, as one text.
     name: String,
     requests: Requests,
-    /// What it has answered for in the round that is not over yet.
-    settled: BTreeSet<DomainName>,
+    /// What it has answered for in the round that is not over yet, and when: what it never answers
+    /// for must not keep it from being asked for the rest.
+    settled: BTreeMap<DomainName, Instant>,
     by_people: watch::Receiver<u64>,
     /// The last request of a person that it is asked for.
     asked_for: u64,
@@ -47,7 +53,6 @@ struct Found {
 
 impl Found {
     const MISSING: Self = Self { comes: false, missing: true, refused: false };
-    const REFUSED: Self = Self { comes: false, missing: false, refused: true };
 
     fn answer(&self) -> Answer {
         match self {
@@ -96,7 +101,7 @@ impl Holder {
         }
         let mut by_people = caller.board.requests();
         let asked_for = *by_people.borrow_and_update();
-        Self { caller, wakeup, name, requests, settled: BTreeSet::new(), by_people, asked_for }
+        Self { caller, wakeup, name, requests, settled: BTreeMap::new(), by_people, asked_for }
     }
 
     /// Asks again and again; ends with its task.
@@ -128,7 +133,7 @@ impl Holder {
         let host = &self.wakeup.etrn.as_slice()[due.name].clone();
         let mut asked = Asked { host: host.to_string(), ..Asked::default() };
         let names = self.names(&terms.config);
-        let found = match self.caller.gate.wake_up() {
+        let found = match self.open().await {
             Ok(asking) => {
                 let found = self.ask_for(&names, host, &terms.hostname, &mut asked).await;
                 if found.comes {
@@ -156,9 +161,25 @@ impl Holder {
         }
     }
 
+    /// Opens the listener. The sockets of the last time may be closing just now.
+    async fn open(&self) -> Result<Asking, String> {
+        let mut woken = self.caller.gate.wake_up();
+        for _ in 0..CLOSING_LOOKS {
+            if woken.is_ok() {
+                break;
+            }
+            sleep(CLOSING).await;
+            woken = self.caller.gate.wake_up();
+        }
+        woken
+    }
+
     /// What is to be asked for, as far as the holder has not answered for it.
     fn names(&self, config: &Config) -> Vec<DomainName> {
-        let is_open = |name: &&DomainName| !self.settled.contains(*name);
+        let (now, every) = (self.caller.clock.instant(), self.wakeup.every);
+        let is_open = |name: &&DomainName| {
+            self.settled.get(*name).is_none_or(|answered| now >= answered.after(every))
+        };
         match self.wakeup.names.is_empty() {
             true => config.hold.keys().filter(is_open).cloned().collect(),
             false => self.wakeup.names.iter().filter(is_open).cloned().collect(),
@@ -173,21 +194,19 @@ impl Holder {
         hostname: &str,
         asked: &mut Asked,
     ) -> Found {
-        if names.is_empty() {
+        if names.is_empty() && self.settled.is_empty() {
             asked.say("no domain is held, and wakeup.names is empty: there is nothing to ask for");
         }
         let mut found = Found::default();
         for names in names.chunks(NAMES_MAX) {
-            let dialogue = self.dialogue(names, host, hostname, asked);
-            let next = timeout(DIALOGUE_TIMEOUT, dialogue).await.unwrap_or_else(|_| {
+            // What it has answered until then counts.
+            let dialogue = self.dialogue(names, host, hostname, (&mut *asked, &mut found));
+            if timeout(DIALOGUE_TIMEOUT, dialogue).await.is_err() {
                 let minutes = DIALOGUE_TIMEOUT.as_secs() / 60;
                 asked.say(format_args!("it took more than {minutes} minutes"));
-                Found::MISSING
-            });
-            found.comes |= next.comes;
-            found.refused |= next.refused;
-            found.missing |= next.missing;
-            if next.missing {
+                found.missing = true;
+            }
+            if found.missing {
                 break;
             }
         }
@@ -200,8 +219,8 @@ impl Holder {
         names: &[DomainName],
         host: &config::Holder,
         hostname: &str,
-        asked: &mut Asked,
-    ) -> Found {
+        (asked, found): (&mut Asked, &mut Found),
+    ) {
         let Caller { connector, tls, clock, own, .. } = self.caller.clone();
         let open = Open {
             hostname,
@@ -220,31 +239,30 @@ impl Holder {
             Err(NotOpen { failed, why }) => {
                 asked.say(why);
                 let refuses = matches!(failed, Failed::Refused | Failed::Ourselves);
-                return if refuses { Found::REFUSED } else { Found::MISSING };
+                (found.refused, found.missing) = (found.refused | refuses, !refuses);
+                return;
             }
         };
         let how = if connection.is_secure() { "under TLS" } else { "in clear" };
         asked.say(format_args!("connected to {}, {how}", connection.address()));
-        let found = match connection.takes_etrn() {
-            true => self.etrn(names, &mut connection, asked).await,
+        match connection.takes_etrn() {
+            true => self.etrn(names, &mut connection, (asked, found)).await,
             false => {
                 asked.say("it does not offer ETRN");
-                Found::REFUSED
+                found.refused = true;
             }
-        };
+        }
         if !found.missing {
             connection.quit().await;
         }
-        found
     }
 
     async fn etrn(
         &mut self,
         names: &[DomainName],
         connection: &mut Connection<'_>,
-        asked: &mut Asked,
-    ) -> Found {
-        let mut found = Found::default();
+        (asked, found): (&mut Asked, &mut Found),
+    ) {
         for name in names {
             let answer = match connection.etrn(name.as_str().as_bytes()).await {
                 Ok(answer) => answer,
@@ -267,9 +285,8 @@ impl Holder {
                     continue;
                 }
             }
-            self.settled.insert(name.clone());
+            self.settled.insert(name.clone(), self.caller.clock.instant());
         }
-        found
     }
 
     fn log(&self, asked: &Asked, found: &Found) {

@@ -111,6 +111,25 @@ async fn each_holder_is_asked_since_each_holds_other_mail() {
     host.end().await;
 }
 
+/// It would not be asked for the others as long as it runs.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_never_answered_for_keeps_no_other_from_being_asked_for() {
+    let rest = "[[wakeup]]\netrn = \"mx2.example\"\nnames = [\"a.example\", \"b.example\"]\n";
+    let (folder, holder) = (folder(), Holder::new(usual));
+    holder.behaves(|command| match command {
+        "ETRN b.example" => say("450 4.3.0 Later"),
+        _ => usual(command),
+    });
+    let host = Host::start(&source("scheduled", rest), &folder, &holder, NOW);
+    let times = |name: &str| holder.seen().etrn.iter().filter(|etrn| *etrn == name).count();
+    host.until(1799).await;
+    assert_eq!(times("a.example"), 1);
+    host.until(2 * 1800 + 60).await;
+    assert!(times("a.example") >= 2, "{:?}", holder.seen().etrn);
+    assert!(times("b.example") > times("a.example"));
+    host.end().await;
+}
+
 /// A holder may count how often it is asked.
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_is_not_asked_again_for_the_sake_of_the_rest() {

@@ -120,7 +120,7 @@ async fn nothing_is_sent_while_nothing_can_listen() {
     let source = scheduled().replace("127.0.0.1:0", &place.to_string());
     let (folder, holder) = (folder(), Holder::new(usual));
     let host = Host::start(&source, &folder, &holder, NOW);
-    host.until(0).await;
+    host.until(3).await;
     assert!(holder.seen().hosts.is_empty(), "its mail would find nobody");
     let last = host.last();
     let why = format!("nothing was sent: listening at {place}: Address already in use");
@@ -161,6 +161,23 @@ async fn another_configuration_opens_and_closes() {
     host.configure(&scheduled());
     settle().await;
     assert_eq!((host.phase(), host.outcome().as_str()), (State::Open, "nothing waits"));
+    host.end().await;
+}
+
+/// Nobody came, and the next wake-up is due when the listener closes.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_closes_just_now_opens_again() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    let rest = format!("[[wakeup]]\netrn = {HOLDER:?}\nevery = \"5m\"\n");
+    let source = source("scheduled", &rest).replace("127.0.0.1:0", &place);
+    let (folder, holder) = (folder(), Holder::new(usual));
+    let host = Host::start(&source, &folder, &holder, NOW);
+    for times in 1..=4 {
+        host.until((times - 1) * 300 + 10).await;
+        assert_eq!(holder.seen().open, vec![true; times as usize]);
+    }
     host.end().await;
 }
 
