@@ -191,6 +191,10 @@ impl<S: Spool> Reception<S> {
             Some(_) if is_short => metrics.session_refused("descriptors"),
             Some(_) => metrics.session_refused("channels"),
         }
+        // A handshake may take minutes, and no channel bounds how many: a 421 is not worth one.
+        if turned_away.is_some() && self.door == Door::Atrn(Transport::Tls) {
+            return;
+        }
         let entrance = self.entrance(client.ip(), &terms).await;
         let offered = entrance.as_ref().map(Entrance::mechanisms);
         let mut handler = self.handler(&terms, client, (turned_away, entrance));
