@@ -45,6 +45,8 @@ pub struct Policies {
     /// Who may authenticate without TLS.
     clear_from: Networks,
     wakeup_addresses: WakeupAddresses,
+    /// We ask others for the mail of the domains that are held.
+    asks_holders: bool,
     hostname: DomainName,
     /// Who gets mail for this host's own postmaster; `None`: nothing is held.
     postmaster: Option<Vec<u8>>,
@@ -237,6 +239,7 @@ impl Policies {
             etrn_authenticated: config.hold.values().any(Hold::etrn_authenticated),
             clear_from: Networks::new(config.clear_from()),
             wakeup_addresses: WakeupAddresses::new(config),
+            asks_holders: !config.wakeup.is_empty(),
             hostname: config.hostname(),
             postmaster: postmaster.map(String::into_bytes),
         }
@@ -283,8 +286,15 @@ impl Policies {
                 |all: &Recipients| all.listed(NULL, &domain, &Subaddress::none()).is_some();
             recipients.is_some_and(listed)
         };
-        let is_null = domain == self.hostname && is_null(mailbox, &domain) && !is_listed();
+        let is_ours = domain == self.hostname || self.asks_for(&domain);
+        let is_null = is_ours && is_null(mailbox, &domain) && !is_listed();
         is_null.then_some(Ok(Aside::Null))
+    }
+
+    /// Whether a holder keeps the mail of `domain` for us: our wake-up mail may come back under it.
+    fn asks_for(&self, domain: &DomainName) -> bool {
+        let recipients = || self.get(domain.as_str())?.recipients.as_ref()?.count(domain);
+        self.asks_holders && recipients().is_some()
     }
 
     /// What RCPT's path `to` means, said by `client`, its address folded.
@@ -322,7 +332,9 @@ impl Policies {
             return Some(Err(Refusal::NotHeld));
         }
         // Rewritten once: no further route, whatever the domain lists.
-        if local.is_empty() || local.iter().any(|octet| b"@%!".contains(octet)) {
+        // A dot at its end is an atom's beginning before the rewriting, and no path behind it.
+        let is_odd = local.is_empty() || local.starts_with(b".") || local.ends_with(b".");
+        if is_odd || local.iter().any(|octet| b"@%!".contains(octet)) {
             return Some(Err(Refusal::Routed));
         }
         // What the host's own NULL account discards. A folder has none.

@@ -73,6 +73,28 @@ fn the_null_account_is_at_our_own_name_unless_it_is_listed() {
     assert_eq!(held, Ok("null@mx2.provider.example".to_owned()));
 }
 
+/// A host that asks a holder for its domain's mail has its wake-up mail back under that domain.
+#[test]
+fn the_null_account_is_at_the_domains_that_are_asked_for() {
+    let asks = "[[wakeup]]\netrn = \"mx2.provider.example\"\n";
+    let home = "hostname = \"mail.client.example\"\n";
+    let any = hold("any.example", "").replace("[\"info\"]", "\"any\"");
+    let listed = hold("listed.example", "").replace("\"info\"", "\"null\"");
+    let held = [hold("client.example", ""), any, listed].concat();
+    let null = Some(Ok(vec!["null"]));
+    let asking = policies(&[home, asks, &held].concat());
+    let other = policies(&[home, &held].concat());
+    for (path, expected) in [
+        ("null@client.example", &null),
+        ("null@any.example", &None),
+        ("null@listed.example", &None),
+        ("null@other.example", &None),
+    ] {
+        assert_eq!(&aside(&asking, path, "203.0.113.1"), expected, "{path}");
+        assert_eq!(aside(&other, path, "203.0.113.1"), None, "{path}, which nobody is asked for");
+    }
+}
+
 #[test]
 fn mail_through_our_own_name_goes_on_once_and_only_from_its_host() {
     let keys = "wakeup_from = [\"198.51.100.7\"]";
@@ -106,6 +128,7 @@ fn mail_through_our_own_name_goes_on_once_and_only_from_its_host() {
         ("%client.example", Refusal::Routed),
         ("a%b%odd.example", Refusal::Routed),
         ("a!b%any.example", Refusal::Routed),
+        ("a.%any.example", Refusal::Routed),
         ("info%client.example%client.example", Refusal::Routed),
         ("info%other.example", Refusal::NotHeld),
         ("info%mx2.provider.example", Refusal::NotHeld),
