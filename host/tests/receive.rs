@@ -308,7 +308,8 @@ async fn a_session_with_mail_for_null_alone_is_no_sign_of_life() {
     assert!(session.handler.counts());
 }
 
-/// Whoever may release a domain, and does so for ever, writes ten records a minute.
+/// Whoever may release a domain, and does so for ever, writes ten records a minute; what is
+/// discarded, which anybody may send, uses up none of them.
 #[tokio::test]
 async fn a_hundred_thousand_wake_ups_are_ten_a_minute() {
     let wake = "wake@mx2.provider.example";
@@ -316,16 +317,17 @@ async fn a_hundred_thousand_wake_ups_are_ten_a_minute() {
     let mut session = Session::start(&hold("client.example", &keys));
     assert_eq!(session.send("info@client.example").await, Ok(()));
     for minute in 0..10 {
-        let mut taken = 0;
-        for nth in 0..10_000 {
-            let to = if nth % 2 == 0 { wake } else { "null@mx2.provider.example" };
-            taken += u32::from(session.send(to).await == Ok(()));
+        for to in ["null@mx2.provider.example", wake] {
+            let mut taken = 0;
+            for _ in 0..5_000 {
+                taken += u32::from(session.send(to).await == Ok(()));
+            }
+            assert_eq!(taken, 10, "{to} in minute {minute}");
         }
-        assert_eq!(taken, 10, "in minute {minute}");
         session.clock.advance(Duration::from_secs(60));
     }
     let totals = session.spool.totals().await.expect("it works");
-    assert_eq!((totals.messages, totals.operations), (1, 51));
+    assert_eq!((totals.messages, totals.operations), (1, 101));
 }
 
 /// Lines of the log, as they are written.

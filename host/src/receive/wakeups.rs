@@ -24,6 +24,9 @@ const MESSAGE_EVERY: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Wakeups {
     messages: Limiter<IpAddr>,
+    /// For the NULL account, which is open to everybody, apart: strangers must not use up what
+    /// wakes a domain.
+    discarded: Limiter<IpAddr>,
     clock: Clock,
     metrics: Metrics,
     triggers: Triggers,
@@ -32,8 +35,8 @@ pub struct Wakeups {
 impl Wakeups {
     /// Those that `triggers` tells of.
     pub fn new(clock: Clock, metrics: Metrics, triggers: Triggers) -> Self {
-        let messages = Limiter::new(MESSAGES, MESSAGE_EVERY);
-        Self { messages, clock, metrics, triggers }
+        let [messages, discarded] = [(); 2].map(|()| Limiter::new(MESSAGES, MESSAGE_EVERY));
+        Self { messages, discarded, clock, metrics, triggers }
     }
 
     /// An SMTP session has begun with `client`, which releases `domains`: those whose hosts were
@@ -52,7 +55,12 @@ impl Wakeups {
         tokio::spawn(async move { wakeups.release_rested(&*spool, client, domains).await });
     }
 
-    /// Whether `client` may have one message more that is not held.
+    /// Whether `client` may have one message more discarded.
+    pub fn may_discard(&self, client: IpAddr) -> bool {
+        self.discarded.pass(network(client), self.clock.instant()).is_some()
+    }
+
+    /// Whether `client` may send one message more that releases something.
     pub fn may(&self, client: IpAddr) -> bool {
         self.messages.pass(network(client), self.clock.instant()).is_some()
     }

@@ -40,7 +40,9 @@ impl<S: Spool> SessionHandler<S> {
         }
         let is_null = aside == Aside::Null;
         let is_counted = is_null && self.transaction().is_for_null;
-        if !is_counted && !self.services.wakeups.may(client) {
+        let wakeups = Arc::clone(&self.services.wakeups);
+        let may = || if is_null { wakeups.may_discard(client) } else { wakeups.may(client) };
+        if !is_counted && !may() {
             return Some(Err((Reason::Busy, "rate")));
         }
         match aside {
