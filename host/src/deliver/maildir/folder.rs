@@ -159,12 +159,14 @@ impl Folder {
         let moved =
             disk::sync_file(&file, &from).and_then(|()| disk::rename(&from, &self.new.at(&to)));
         moved.inspect_err(|_| self.remove(&written_as))?;
-        disk::sync_folder(&self.new.folder, &self.new.path)?;
+        let synced = disk::sync_folder(&self.new.folder, &self.new.path);
         let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(delivered) = &mut *delivered {
-            delivered.insert(name);
+        match &synced {
+            Ok(()) => drop(delivered.as_mut().map(|delivered| delivered.insert(name))),
+            // It is there, and a reader may have it: the next try looks again.
+            Err(_) => *delivered = None,
         }
-        Ok(())
+        synced
     }
 
     /// Gives the message up.

@@ -182,6 +182,21 @@ fn a_full_disk_leaves_nothing_behind() {
     }
 }
 
+/// What the last sync left in doubt is there, and a reader has moved it meanwhile.
+#[test]
+fn what_could_not_be_synced_is_not_delivered_again_by_the_same_connection() {
+    let base = Base::new();
+    let folder = base.open(FILES).expect("it is made");
+    let Ok(Begun::Draft(mut draft)) = folder.begin(name()) else { panic!("it is new") };
+    PARTS.iter().for_each(|part| folder.write(&mut draft, part).expect("the disk works"));
+    // Behind the file's own sync and the renaming.
+    let (committed, steps) = failing(Some(2), false, || folder.commit(draft));
+    assert_eq!((committed.is_err(), steps.last()), (true, Some(&"sync the folder")));
+    base.read();
+    assert!(matches!(folder.begin(name()), Ok(Begun::Delivered)));
+    assert_eq!(base.messages(), 1);
+}
+
 #[test]
 fn a_try_that_hangs_does_not_move_what_the_next_has_written() {
     let base = Base::new();
