@@ -1,4 +1,4 @@
-//! Turning the connection round for those who have authenticated (RFC 2645).
+//! A door for those who have authenticated, at the port of ATRN (RFC 2645).
 
 use std::net::SocketAddr;
 
@@ -8,11 +8,12 @@ use super::settings::settings;
 use super::{Config, Faults, Written};
 
 settings! {
-/// Mail for hosts that fetch it over a connection of their own (ATRN, RFC 2645): those behind NAT,
-/// or whose address changes. Without this table nothing listens for them.
+/// A door for hosts that authenticate and ask by ETRN, apart from everybody's mail: ATRN itself
+/// (RFC 2645), for which port 366 is, is not served yet.
 pub struct Atrn {
-    /// The addresses and ports to listen on, with STARTTLS where receive.tls is there.
-    pub listen: Vec<SocketAddr> => Default("[\"[::]:366\"]"),
+    /// The addresses and ports to listen on, such as "[::]:366", with STARTTLS where receive.tls
+    /// is there. Empty: such hosts ask at receive.listen.
+    pub listen: Vec<SocketAddr> => Default("[]"),
     /// The same, under TLS from the first octet on.
     pub listen_tls: Vec<SocketAddr> => Default("[]"),
     /// Networks such as a WireGuard net from which a client may authenticate without TLS, by
@@ -42,9 +43,6 @@ impl Config {
 
     pub(super) fn warn_of_atrn(&self, warn: &mut dyn FnMut(&str, String)) {
         let Some(atrn) = &self.atrn else { return };
-        if atrn.listen.is_empty() && atrn.listen_tls.is_empty() {
-            warn("atrn.listen", "is empty: nobody can ask by ATRN".to_owned());
-        }
         if self.receive.tls.is_none() && atrn.clear_from.is_empty() {
             let reason = "is empty, and receive.tls is not there: nobody can authenticate";
             warn("atrn.clear_from", reason.to_owned());
