@@ -5,7 +5,7 @@
 //! account, each network still has its first try.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const OF_ACCOUNT: u32 = 100;
 const ACCOUNT_FORGIVES: Duration = Duration::from_secs(10);
 /// Networks that are counted each for itself, in 3 MiB.
 const NETWORKS: usize = 65_536;
+/// Whose count the failures of all further networks are: one /48 has so many.
+const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Counters of accounts; two names in one of them are counted as one.
 const ACCOUNTS: usize = 4_096;
 /// The longest pause before a failure is told.
@@ -81,14 +83,18 @@ impl Counts {
         count.failures
     }
 
-    fn add(&mut self, network: IpAddr, now: Instant) {
-        if self.networks.len() >= NETWORKS && !self.networks.contains_key(&network) {
-            self.sweep(now);
-            // Beyond these, the accounts' counters are what holds.
-            if self.networks.len() >= NETWORKS {
-                return;
-            }
+    /// Under what `network` is counted.
+    fn counted_as(&mut self, network: IpAddr, now: Instant) -> IpAddr {
+        if self.networks.contains_key(&network) {
+            return network;
         }
+        if self.networks.len() >= NETWORKS {
+            self.sweep(now);
+        }
+        if self.networks.len() < NETWORKS { network } else { OTHERS }
+    }
+
+    fn add(&mut self, network: IpAddr, now: Instant) {
         let count = self.networks.entry(network).or_insert(Count { failures: 0, at: now });
         count.failures += 1;
     }
@@ -117,7 +123,10 @@ impl Failures {
 
     pub(super) fn is_shut_out(&self, network: IpAddr) -> bool {
         let now = self.clock.instant();
-        self.with(|counts| counts.of(network, now) >= OF_NETWORK)
+        self.with(|counts| {
+            let network = counts.counted_as(network, now);
+            counts.of(network, now) >= OF_NETWORK
+        })
     }
 
     /// A try from `network` for the account that `mark` stands for, which nobody else can compute;
@@ -127,6 +136,7 @@ impl Failures {
         let account = mark.iter().take(8).fold(0, |sum, octet| sum << 8 | u64::from(*octet));
         let account = usize::try_from(account % ACCOUNTS as u64).unwrap_or_default();
         self.with(|counts| {
+            let network = counts.counted_as(network, now);
             let of_network = counts.of(network, now);
             let of_account = &mut counts.accounts[account];
             of_account.forgive(ACCOUNT_FORGIVES, now);
@@ -218,7 +228,9 @@ mod tests {
             let _counted = failures.attempt(client(number), &MARK);
         }
         let known = || failures.with(|counts| counts.networks.len());
-        assert_eq!(known(), NETWORKS);
+        assert_eq!(known(), NETWORKS + 1);
+        let further = failures.attempt(client(0x1000_0000), &MARK);
+        assert!(further.is_none(), "all further networks had their one try");
         clock.advance(NETWORK_FORGIVES * 2);
         assert!(failures.attempt(client(0x1000_0000), &MARK).is_some());
         assert_eq!(known(), 1, "those that are forgiven make room");
