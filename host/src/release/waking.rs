@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use postern_core::ladder::TRY_INTERVAL;
 use postern_core::time::Instant;
-use postern_spool::Domain;
 
 use crate::policy::Wake;
 
@@ -30,8 +29,8 @@ struct Woken {
     starts: bool,
     /// Boots since it was last reached that led to no connection.
     in_vain: u32,
-    /// For which domain it was asked for last, and in which epoch of it.
-    asked: Option<(Domain, u64)>,
+    /// The highest epoch of a domain that it was asked for in.
+    asked: Option<u64>,
 }
 
 /// What a failed try means.
@@ -52,25 +51,23 @@ impl<H: Clone + Eq + Hash> Waking<H> {
         Self { woken: HashMap::new() }
     }
 
-    /// Whether a turn that is about to connect to `host` sends it the packet. `asked`: the domain,
-    /// and its epoch, whose mail somebody asked for; each asking may wake it once.
+    /// Whether a turn that is about to connect to `host` sends it the packet. `asked`: the epoch of
+    /// its domain, whose mail somebody asked for; each asking may wake it once. Epochs are numbered
+    /// over all domains: those that were asked for together are one asking.
     pub(super) fn wakes(
         &mut self,
         host: &H,
         wake: &Wake,
-        asked: Option<(&Domain, u64)>,
+        asked: Option<u64>,
         now: Instant,
     ) -> bool {
-        let asked = asked.map(|(domain, epoch)| (domain.clone(), epoch));
         let Some(woken) = self.woken.get_mut(host) else {
             let woken = Woken { at: now, starts: true, in_vain: 0, asked };
             self.woken.insert(host.clone(), woken);
             return true;
         };
-        let is_new = asked.is_some() && asked != woken.asked;
-        if is_new {
-            woken.asked = asked;
-        }
+        let is_new = asked > woken.asked;
+        woken.asked = asked.max(woken.asked);
         if woken.starts && now < woken.at.after(wake.patience) {
             // One packet may be lost.
             return true;
@@ -154,7 +151,7 @@ mod tests {
         }
 
         /// A turn that reaches nobody; what it comes to.
-        fn missed(&mut self, asked: Option<(&Domain, u64)>) -> Missed {
+        fn missed(&mut self, asked: Option<u64>) -> Missed {
             let sent = self.waking.wakes(&HOST, &wake(), asked, at(self.now));
             let boot = self.waking.woken[HOST].at;
             if sent && boot == at(self.now) {
@@ -164,7 +161,7 @@ mod tests {
         }
 
         /// Tries until it is not tried any more.
-        fn boot(&mut self, asked: Option<(&Domain, u64)>) -> Missed {
+        fn boot(&mut self, asked: Option<u64>) -> Missed {
             loop {
                 match self.missed(asked) {
                     Missed::Starts(again) => self.now = again.millis_since(at(0)) / 1000,
@@ -202,17 +199,19 @@ mod tests {
 
     #[test]
     fn who_asks_wakes_it_at_once_and_once() {
-        let (mut night, domain) = (Night::new(), Domain::new("client.example"));
+        let mut night = Night::new();
         night.boot(None);
         night.now += 60;
         night.boot(None);
         assert_eq!(night.boots.len(), 1, "it is collected");
-        night.boot(Some((&domain, 1)));
+        night.boot(Some(7));
         assert_eq!(night.boots.len(), 2);
-        night.boot(Some((&domain, 1)));
+        night.boot(Some(7));
         assert_eq!(night.boots.len(), 2, "the same asking");
+        night.boot(Some(6));
+        assert_eq!(night.boots.len(), 2, "another domain of the same asking");
         assert!(!night.waking.reached(&HOST));
-        night.boot(Some((&domain, 2)));
+        night.boot(Some(8));
         assert_eq!(night.boots.len(), 3, "it slept again, and he asks again");
     }
 

@@ -22,7 +22,7 @@ impl<S: Spool> Work<'_, S> {
         if host.endpoint().is_none() {
             return;
         }
-        let asked = self.turn.asked.then_some((&self.turn.domain, self.turn.epoch));
+        let asked = self.turn.asked.then_some(self.turn.epoch);
         if !self.shared.waking().wakes(host, wake, asked, self.began) {
             return;
         }
