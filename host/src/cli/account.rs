@@ -59,8 +59,10 @@ impl AccountCommand {
         let failed = |error| CommandError::run(format_args!("{}: {error}", file.display()));
         match self {
             Self::Add(add) => {
-                let changed = change(file, |book| add.put(book));
-                changed.map_err(failed)?;
+                // Not beneath the lock, which others wait for.
+                let password = add.is_new(&book(file).map_err(failed)?).and_then(|()| password());
+                let password = password.map_err(CommandError::run)?;
+                change(file, |book| add.put(book, &password)).map_err(failed)?;
                 for domain in &add.domains {
                     if !config.hold.contains_key(domain) {
                         writeln!(out, "warning: {domain} is not held")?;
@@ -68,10 +70,13 @@ impl AccountCommand {
                 }
             }
             Self::Passwd { name } => {
+                let is_there = book(file).map_err(failed)?.get(name).is_some();
+                let password = if is_there { password() } else { Err(is_not_there(name)) };
+                let password = password.map_err(CommandError::run)?;
                 change(file, |book| {
                     let old = book.get(name).ok_or_else(|| is_not_there(name))?;
                     let (domains, cram_md5) = (old.domains().to_vec(), old.has_cram_md5());
-                    book.put(Account::new(name, domains, &password()?, cram_md5)?);
+                    book.put(Account::new(name, domains, &password, cram_md5)?);
                     Ok(())
                 })
                 .map_err(failed)?;
@@ -90,12 +95,17 @@ impl AccountCommand {
 }
 
 impl Add {
-    fn put(&self, book: &mut Book) -> Result<(), String> {
+    fn is_new(&self, book: &Book) -> Result<(), String> {
         let name = &self.name;
-        if book.get(name).is_some() {
-            return Err(format!("{name} is there already: postern account passwd, or remove"));
+        match book.get(name) {
+            Some(_) => Err(format!("{name} is there already: postern account passwd, or remove")),
+            None => Ok(()),
         }
-        book.put(Account::new(name, self.domains.clone(), &password()?, self.cram_md5)?);
+    }
+
+    fn put(&self, book: &mut Book, password: &str) -> Result<(), String> {
+        self.is_new(book)?;
+        book.put(Account::new(&self.name, self.domains.clone(), password, self.cram_md5)?);
         Ok(())
     }
 }
@@ -104,13 +114,17 @@ fn is_not_there(name: &str) -> String {
     format!("there is no account {name}")
 }
 
+/// The accounts in `file`; none where it is not there.
+fn book(file: &Path) -> io::Result<Book> {
+    match Book::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Book::default()),
+        read => read,
+    }
+}
+
 fn list(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let book = match Book::read(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
-        read => {
-            read.map_err(|error| CommandError::run(format_args!("{}: {error}", file.display())))?
-        }
-    };
+    let book = book(file)
+        .map_err(|error| CommandError::run(format_args!("{}: {error}", file.display())))?;
     if format.json {
         for account in book.accounts() {
             let domains: Vec<_> = account.domains().iter().map(DomainName::as_str).collect();

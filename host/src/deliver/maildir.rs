@@ -72,7 +72,8 @@ fn open(path: &MaildirPath, files: Files) -> Result<(OwnedFd, Option<Folder>), T
 }
 
 impl<'c> Maildir<'c> {
-    /// Opens `path`. Nothing is made: where a disk is not mounted, mail waits for it.
+    /// Opens `path`. The folder that an operator named is not made: where a disk is not mounted,
+    /// mail waits for it.
     pub(super) async fn open(
         path: &'c MaildirPath,
         policy: &'c Policy,
