@@ -20,6 +20,10 @@
 //! assert_eq!((requests.next().name, requests.next().at), (0, at(3602)));
 //! ```
 
+mod email;
+
+pub use email::Email;
+
 use core::time::Duration;
 
 use crate::retry::{growing, jittered};
@@ -48,6 +52,18 @@ pub enum Answer {
     Refused,
     /// There was no connection, no reply, or none that means anything.
     Missing,
+}
+
+impl Answer {
+    /// What the reply to an [`Email`] with this code means: 2yz behind the message's end, or what
+    /// refused it before.
+    pub const fn to_email(code: u16) -> Self {
+        match code {
+            200..=299 => Self::Comes,
+            500..=599 => Self::Refused,
+            _ => Self::Missing,
+        }
+    }
 }
 
 /// The next request.

@@ -15,6 +15,7 @@ use crate::client::{
     Client, Config, End, Event, Fault, Mail, Need, Next, Recipient, Reply, ReplyFault, Step,
     Waiting, reply,
 };
+use crate::envelope::Notify;
 use crate::time::Instant;
 use crate::wire::Out;
 use crate::wire::params::{MailParams, RcptParams};
@@ -209,6 +210,44 @@ where
                 }
                 Turn::Need(Need::Recipient { .. }) => self.call(|client, _| client.abandon()),
                 Turn::Need(_) => return answer.ok_or(DialogueError::Closed),
+            };
+            called.map_err(DialogueError::Call)?;
+        }
+    }
+
+    /// Sends a message of the carrier's own to one recipient, for whom nobody wants a bounce: an
+    /// answer to [`Need::Transaction`]. Returns what decided: the verdict on the message
+    /// ([`Event::Message`], the one event by which it can be taken), or the refusal of MAIL or
+    /// RCPT.
+    pub async fn send_own<S: Source>(
+        &mut self,
+        mail: &Mail<'_>,
+        forward_path: &[u8],
+        source: &mut S,
+    ) -> Result<Event<A>, Unsent<S::Error, A, L::Error>> {
+        let params = RcptParams { notify: Notify::NEVER, orcpt: None };
+        let to = Recipient { forward_path, params };
+        self.call(|client, out| client.mail(mail, out)).map_err(DialogueError::Call)?;
+        let mut decided = None;
+        loop {
+            let called = match self.next().await? {
+                Turn::Event(event) => {
+                    decided = Some(event);
+                    Ok(())
+                }
+                Turn::Need(Need::Recipient { index: 0 }) => {
+                    let asked = self.call(|client, out| client.rcpt(&to, out));
+                    if asked.is_err() {
+                        self.call(|client, _| client.abandon()).map_err(DialogueError::Call)?;
+                    }
+                    asked
+                }
+                Turn::Need(Need::Recipient { .. }) => self.call(|client, _| client.rcpt_end()),
+                Turn::Need(Need::Body) => match self.send_message(source).await? {
+                    Sent::Refused(event) => return Ok(event),
+                    Sent::Whole | Sent::WithNext => Ok(()),
+                },
+                Turn::Need(_) => return Ok(decided.ok_or(DialogueError::Closed)?),
             };
             called.map_err(DialogueError::Call)?;
         }

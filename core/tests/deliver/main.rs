@@ -196,6 +196,36 @@ fn a_probe_says_whether_a_recipient_would_be_taken() {
 }
 
 #[test]
+fn a_message_of_our_own_is_decided_by_one_reply() {
+    let command = |reply| Event::Recipient { index: 0, reply };
+    let (envelope, end) = (format!("{ENVELOPE}DATA\r\n"), "x\r\n.\r\n");
+    for (replies, verdict, expected) in [
+        ("250 ok\r\n250 ok\r\n354 go\r\n", "250 taken\r\n", Event::Message(answer("250 taken"))),
+        ("250 ok\r\n250 ok\r\n354 go\r\n", "554 no\r\n", Event::Message(answer("554 no"))),
+        ("250 ok\r\n250 ok\r\n451 later\r\n", "", Event::Message(answer("451 later"))),
+        ("250 ok\r\n550 nobody\r\n503 no\r\n", "", command(answer("550 nobody"))),
+        ("450 no\r\n503 no\r\n503 no\r\n", "", Event::MailRefused(answer("450 no"))),
+    ] {
+        let peer = Peer::new(&[
+            ("", "220 hi\r\n"),
+            (HELLO, GROUPS),
+            (&envelope, replies),
+            (if verdict.is_empty() { "" } else { end }, verdict),
+            ("RSET\r\n", "250 ok\r\n"),
+        ]);
+        let heard = Rc::clone(&peer.said);
+        let mut talk = talk(peer, &Jump::default(), 1300);
+        while run(talk.next()) != Ok(Turn::Need(Need::Transaction)) {}
+        let mut text = &b"x\r\n"[..];
+        let decided = run(talk.send_own(&mail(None), b"b@b.example", &mut text));
+        assert_eq!(decided, Ok(expected));
+        assert_eq!(said(&heard).contains(end), !verdict.is_empty(), "{replies}");
+        // The connection is as it was.
+        assert!(talk.call(|client, out| client.mail(&mail(None), out)).is_ok(), "{replies}");
+    }
+}
+
+#[test]
 fn a_handshake_takes_the_link_and_gives_it_back() {
     let peer = Peer::new(&[
         ("", "220 hi\r\n"),
