@@ -17,8 +17,10 @@ mod transfer;
 
 pub use answer::Answer;
 pub use connection::{Connection, Failed, NotOpen, Open, Probe};
-pub use connector::{Connecting, Connector, ReadWrite, Stream, Tcp};
+pub use connector::{Connecting, Connector, Tcp};
 pub use destination::Destination;
 pub(crate) use link::PlainClock;
 pub use maildir::check as check_maildir;
 pub use transfer::{Loss, Sent, Stage, Verdict};
+
+pub use crate::net::stream::{ReadWrite, Stream};

@@ -7,3 +7,4 @@ pub mod listener;
 pub mod stream;
 pub mod tls_client;
 pub mod tls_server;
+pub mod turned;

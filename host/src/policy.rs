@@ -6,11 +6,11 @@ mod capabilities;
 mod etrn_names;
 mod networks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_core::wire::etrn::Node;
+use postern_core::wire::etrn::{Domains, Node};
 use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox};
 use postern_spool::Domain;
 
@@ -153,7 +153,11 @@ impl Policy {
         Self {
             domain: Some(domain.clone()),
             deliver_to: Some(hold.deliver_to.clone()),
-            retry_every: hold.retry_every,
+            retry_every: if hold.deliver_to.is_asker() {
+                RetryEvery::Never
+            } else {
+                hold.retry_every
+            },
             expire_after: Some(hold.expire_after),
             kept_for: hold.kept_for,
             quota: hold.quota.map(|quota| quota.0),
@@ -188,6 +192,11 @@ impl Policy {
             recipients: None,
             subaddress: Subaddress::none(),
         }
+    }
+
+    /// Whether its mail stays until somebody authenticates and fetches it.
+    pub fn is_fetched(&self) -> bool {
+        self.deliver_to.as_ref().is_some_and(DeliverTo::is_asker)
     }
 
     /// The folder of the recipient that mail is held under as `path`, where each has his own;
@@ -378,11 +387,35 @@ impl Policies {
         let named = self.etrn_names.find(node).into_iter();
         let policies = named.filter_map(|index| self.held.get(index));
         let has = |domain: &DomainName| account.contains(domain);
-        let allowed = policies.filter(|policy| {
+        let allowed = policies.filter(|policy| !policy.is_fetched()).filter(|policy| {
             let by_account = policy.etrn_authenticated && policy.domain.as_ref().is_some_and(has);
             by_account || policy.etrn_from.contains(client)
         });
         allowed.filter_map(|policy| policy.domain.as_ref()).collect()
+    }
+
+    /// The domains whose mail whoever has authenticated as an account with the domains `account`
+    /// fetches by naming these, each once; by naming none, all that it may. `None`: he may not have
+    /// all of them, or has none to fetch.
+    pub fn fetched_by(&self, account: &[DomainName], named: &Domains<'_>) -> Option<Vec<Domain>> {
+        let may = |domain: &DomainName| {
+            let policy = self.get(domain.as_str()).filter(|_| account.contains(domain));
+            let fetched = policy.is_some_and(Policy::is_fetched);
+            fetched.then(|| Domain::new(domain.as_str()))
+        };
+        let mut domains: Vec<_> = match named.iter().next() {
+            Some(_) => {
+                let mut named = named.iter().map(DomainName::from_wire);
+                named.try_fold(Vec::new(), |mut domains, domain| {
+                    domains.push(may(&domain?)?);
+                    Some(domains)
+                })?
+            }
+            None => account.iter().filter_map(may).collect(),
+        };
+        let mut seen = HashSet::new();
+        domains.retain(|domain| seen.insert(domain.clone()));
+        (!domains.is_empty()).then_some(domains)
     }
 
     /// Whether accounts may ask for anything by ETRN.

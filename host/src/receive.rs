@@ -1,5 +1,6 @@
 //! The receiving side: what a session may accept, and how it gets into the spool.
 
+mod atrn;
 pub mod auth;
 pub mod etrn;
 pub mod greeting;

@@ -6,6 +6,7 @@
 //! its messages go one after the other; a domain with many messages has several turns at once.
 //! What a domain asks for while it waits for its turn, or has one, costs nothing more.
 
+mod asker;
 mod expiry;
 mod fair;
 mod fate;
@@ -39,6 +40,7 @@ use crate::policy::Capabilities;
 use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::triggers::Triggers;
+pub use asker::Askers;
 use hosts::Hosts;
 use queue::Queue;
 use waking::Waking;
@@ -82,6 +84,8 @@ struct EngineState<S> {
     hosts: Mutex<Hosts<DeliverTo>>,
     waking: Mutex<Waking<DeliverTo>>,
     known: Mutex<Known>,
+    /// Domains whose mail is being fetched, and how many times at once.
+    fetched: Mutex<HashMap<Domain, usize>>,
     /// Domains that have more than one turn's messages.
     more: mpsc::UnboundedSender<Domain>,
 }
@@ -107,8 +111,9 @@ struct Known {
     /// A turn was connected, and the spool handed out nothing to it: its disk may be so full that
     /// no delivery could be recorded. Until it does, it is asked before a host is.
     hands_out_nothing: bool,
-    /// Hosts that get no MAIL behind the end of a message before this time.
-    no_mail_behind: HashMap<DeliverTo, Instant>,
+    /// Hosts that get no MAIL behind the end of a message before this time; those who fetch mail
+    /// are told apart by its domain.
+    no_mail_behind: HashMap<(DeliverTo, Option<Domain>), Instant>,
 }
 
 /// What a domain's last turns came to, which delivered nothing.
@@ -124,30 +129,53 @@ struct Failing {
 impl<S: Spool> Engine<S> {
     /// Delivers mail until `stopping` turns true, and then at most 30 s longer, so that messages
     /// under way come to their final reply.
-    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+    pub async fn run(self, stopping: watch::Receiver<bool>) {
+        self.start(stopping).1.await;
+    }
+
+    /// [`Engine::run`], and what delivers meanwhile to those who fetch mail.
+    pub fn start(
+        self,
+        stopping: watch::Receiver<bool>,
+    ) -> (Askers<S>, impl Future<Output = ()> + Send + 'static) {
         let (more, wanted) = mpsc::unbounded_channel();
-        let shared = Arc::new(EngineState {
-            engine: self,
-            hosts: Mutex::new(Hosts::new()),
-            waking: Mutex::new(Waking::new()),
-            known: Mutex::default(),
-            more,
-        });
-        let mut queue = Queue::new(Arc::clone(&shared), stopping.clone());
-        tokio::select! {
-            biased;
-            // The server that held the other end is gone, which is as good as being told.
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = queue.serve(wanted) => {}
-            () = expiry::sweep(&shared.engine) => {}
-        }
-        if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {
-            tracing::warn!("messages under way did not end in time; they will be sent again");
-        }
+        let shared = Arc::new(EngineState::new(self, more));
+        let askers = Askers::new(Arc::clone(&shared), stopping.clone());
+        (askers, serve(shared, wanted, stopping))
+    }
+}
+
+/// Delivers until `stopping` turns true, and lets what is under way end.
+async fn serve<S: Spool>(
+    shared: Arc<EngineState<S>>,
+    wanted: mpsc::UnboundedReceiver<Domain>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut queue = Queue::new(Arc::clone(&shared), stopping.clone());
+    tokio::select! {
+        biased;
+        // The server that held the other end is gone, which is as good as being told.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = queue.serve(wanted) => {}
+        () = expiry::sweep(&shared.engine) => {}
+    }
+    if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {
+        tracing::warn!("messages under way did not end in time; they will be sent again");
     }
 }
 
 impl<S: Spool> EngineState<S> {
+    fn new(engine: Engine<S>, more: mpsc::UnboundedSender<Domain>) -> Self {
+        Self {
+            engine,
+            hosts: Mutex::new(Hosts::new()),
+            waking: Mutex::new(Waking::new()),
+            known: Mutex::default(),
+            fetched: Mutex::default(),
+            more,
+        }
+    }
+
     fn hosts(&self) -> MutexGuard<'_, Hosts<DeliverTo>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,16 +319,21 @@ impl<S: Spool> EngineState<S> {
     }
 
     /// The host did not answer MAIL behind the end of a message (RFC 2920 section 3.1).
-    fn no_mail_behind(&self, host: &DeliverTo) {
+    fn no_mail_behind(&self, host: &DeliverTo, domain: &Domain) {
         let until = self.engine.clock.instant().after(NO_MAIL_BEHIND);
-        self.known().no_mail_behind.insert(host.clone(), until);
-        tracing::info!(%host, "gets no MAIL behind the end of a message for a day");
+        self.known().no_mail_behind.insert(peer(host, domain), until);
+        tracing::info!(%host, %domain, "gets no MAIL behind the end of a message for a day");
     }
 
-    fn takes_mail_behind(&self, host: &DeliverTo) -> bool {
+    fn takes_mail_behind(&self, host: &DeliverTo, domain: &Domain) -> bool {
         let now = self.engine.clock.instant();
-        passed(&mut self.known().no_mail_behind, host, now)
+        passed(&mut self.known().no_mail_behind, &peer(host, domain), now)
     }
+}
+
+/// Who gets the mail of `domain` from `host`: each asker is another.
+fn peer(host: &DeliverTo, domain: &Domain) -> (DeliverTo, Option<Domain>) {
+    (host.clone(), host.is_asker().then(|| domain.clone()))
 }
 
 /// Whether the time that `times` has for `key` is over, or it has none.

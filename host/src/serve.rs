@@ -14,7 +14,7 @@ use crate::api::{self, Control, Opened};
 use crate::appletalk::{self, ltoudp::Link};
 use crate::config::Config;
 use crate::deliver::Tcp;
-use crate::net::listener::{Reception, Terms};
+use crate::net::listener::{Door, Reception, Terms};
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
@@ -246,20 +246,6 @@ impl<S: Spool> Server<S> {
         let reception = Reception::new(Arc::clone(&services), self.terms.subscribe(), stopping);
         work.spawn(self.caller.gate.clone().run(Arc::new(reception)));
         work.spawn(self.caller.clone().run(self.stopping.clone()));
-        for (door, listeners) in mail.listeners {
-            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
-            let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
-            let reception = Arc::new(reception);
-            for listener in listeners {
-                work.spawn(Arc::clone(&reception).receive(listener, self.stopping.clone()));
-            }
-        }
-        let terms = self.terms.borrow().clone();
-        if let Some((link, settings)) = mail.appletalk.zip(terms.config.receive.appletalk.clone()) {
-            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
-            let reception = Reception::new(services, self.terms.subscribe(), stopping).into();
-            work.spawn(appletalk::receive::receive(reception, link, settings, terms.hostname));
-        }
         let engine = Engine {
             spool: Arc::clone(&self.spool),
             terms: self.terms.subscribe(),
@@ -273,7 +259,24 @@ impl<S: Spool> Server<S> {
             triggers: self.release.triggers.clone(),
             progress: self.release.progress.clone(),
         };
-        work.spawn(engine.run(self.stopping.clone()));
+        let (askers, engine) = engine.start(self.stopping.clone());
+        work.spawn(engine);
+        let askers = Arc::new(askers);
+        for (transport, listeners) in mail.listeners {
+            let door = Door::Atrn(transport, Arc::clone(&askers) as _);
+            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
+            let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
+            let reception = Arc::new(reception);
+            for listener in listeners {
+                work.spawn(Arc::clone(&reception).receive(listener, self.stopping.clone()));
+            }
+        }
+        let terms = self.terms.borrow().clone();
+        if let Some((link, settings)) = mail.appletalk.zip(terms.config.receive.appletalk.clone()) {
+            let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
+            let reception = Reception::new(services, self.terms.subscribe(), stopping).into();
+            work.spawn(appletalk::receive::receive(reception, link, settings, terms.hostname));
+        }
         work
     }
 }

@@ -106,6 +106,17 @@ where
         }
     }
 
+    /// `octets` came over the link before the dialogue began, as behind an ATRN that turned it
+    /// round (RFC 2645 §5.3). False: there is no room for them, and nothing was taken.
+    pub fn received(&mut self, octets: &[u8]) -> bool {
+        let end = self.filled.saturating_add(octets.len());
+        let room = self.input.as_mut().get_mut(self.filled..end);
+        let Some(room) = room else { return false };
+        room.iter_mut().zip(octets).for_each(|(to, octet)| *to = *octet);
+        self.filled = end;
+        true
+    }
+
     /// The client, to be asked what it knows.
     pub const fn client(&self) -> &Client<'c> {
         &self.client

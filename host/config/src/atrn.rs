@@ -1,18 +1,28 @@
-//! A door for those who have authenticated, at the port of ATRN (RFC 2645).
+//! Where mail is fetched by ATRN (RFC 2645), and what is not for mail that is.
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use super::settings::settings;
-use super::{Config, Faults, Written};
+use super::{Config, Faults, Hold, Written};
+
+/// Keys of a hold that do nothing where its mail is fetched.
+const NOT_FETCHED: [&str; 6] = [
+    "retry_every",
+    "release_on_connect",
+    "wake_on_lan",
+    "wakeup_address",
+    "wakeup_from",
+    "wakeup_token",
+];
 
 settings! {
-/// A door for hosts that authenticate and ask by ETRN, apart from everybody's mail: ATRN itself
-/// (RFC 2645), for which port 366 is, is not served yet.
+/// Where hosts without a fixed address authenticate and fetch their mail by ATRN (RFC 2645): it
+/// comes over the connection that they have opened. They may ask by ETRN there too, and send none.
 pub struct Atrn {
     /// The addresses and ports to listen on, such as "[::]:366", with STARTTLS where receive.tls
-    /// is there. Empty: such hosts ask at receive.listen.
+    /// is there.
     pub listen: Vec<SocketAddr> => Default("[]"),
     /// The same, under TLS from the first octet on.
     pub listen_tls: Vec<SocketAddr> => Default("[]"),
@@ -39,6 +49,29 @@ impl Config {
             let reason = "needs a certificate: receive.tls = \"self-signed\", or files";
             faults.add_at(written.line(KEY), KEY, reason.to_owned());
         }
+    }
+
+    /// A trigger that is written, and releases nothing, looks like one that works.
+    pub(super) fn refuse_triggers_of_askers(&self, written: &Written, faults: &mut Faults<'_>) {
+        let fetched = |(_, hold): &(_, &Hold)| hold.deliver_to.is_asker();
+        for (domain, _) in self.hold.iter().filter(fetched) {
+            let keys = NOT_FETCHED.map(|key| format!("hold.\"{domain}\".{key}"));
+            for key in keys.iter().filter(|key| written.has(key)) {
+                let reason = "does nothing where deliver_to is \"asker\": take it out";
+                faults.add_at(written.line(key), key, reason.to_owned());
+            }
+        }
+    }
+
+    /// Why nobody can fetch mail here, if so.
+    pub(super) fn is_not_fetched_from(&self) -> Option<&'static str> {
+        let Some(atrn) = self.atrn.as_ref() else {
+            return Some("is \"asker\", and there is no [atrn] at which it could be fetched");
+        };
+        let is_nowhere = atrn.listen.is_empty() && atrn.listen_tls.is_empty();
+        is_nowhere.then_some(
+            "is \"asker\", and atrn.listen and listen_tls are empty: it cannot be fetched",
+        )
     }
 
     pub(super) fn warn_of_atrn(&self, warn: &mut dyn FnMut(&str, String)) {

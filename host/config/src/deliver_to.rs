@@ -1,4 +1,4 @@
-//! Where a domain's mail goes: a host, or a Maildir of this machine's.
+//! Where a domain's mail goes: a host, a Maildir of this machine's, or whoever fetches it.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -27,6 +27,8 @@ pub enum DeliverTo {
     Host(Endpoint),
     /// Into files of this machine's.
     Maildir(MaildirPath),
+    /// To whoever authenticates and asks for it, over his own connection.
+    Asker,
 }
 
 /// A host, and how it is talked to.
@@ -54,14 +56,20 @@ const USER: &str = "{user}";
 /// The longest name of a recipient's folder.
 const NAME_MAX: usize = 64;
 const SCHEME: &str = "maildir:";
+const ASKER: &str = "asker";
 
 impl DeliverTo {
     /// The host, if it is one.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Host(endpoint) => Some(endpoint),
-            Self::Maildir(_) => None,
+            Self::Maildir(_) | Self::Asker => None,
         }
+    }
+
+    /// Whether it stays until it is fetched.
+    pub const fn is_asker(&self) -> bool {
+        matches!(self, Self::Asker)
     }
 }
 
@@ -70,6 +78,7 @@ impl fmt::Display for DeliverTo {
         match self {
             Self::Host(endpoint) => endpoint.fmt(f),
             Self::Maildir(path) => write!(f, "{SCHEME}{path}"),
+            Self::Asker => f.write_str(ASKER),
         }
     }
 }
@@ -92,12 +101,14 @@ impl fmt::Display for MaildirPath {
 }
 
 impl Word for DeliverTo {
-    const EXPECTED: &'static str = "\"host:port\", \"lmtp://host:port\" or \"maildir:/path\", \
-        such as \"mail.client.example:25\" or \"[2001:db8::25]:25\"";
+    const EXPECTED: &'static str = "\"host:port\", \"lmtp://host:port\", \"maildir:/path\" or \
+        \"asker\", such as \"mail.client.example:25\" or \"[2001:db8::25]:25\"";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if matches!(text, "mx" | "asker") {
-            return Err(format!("\"{text}\" is not in this version: write \"host:port\""));
+        match text {
+            ASKER => return Ok(Self::Asker),
+            "mx" => return Err("\"mx\" is not in this version: write \"host:port\"".to_owned()),
+            _ => {}
         }
         match text.strip_prefix(SCHEME) {
             Some(path) => MaildirPath::parse(path).map(Self::Maildir),

@@ -149,13 +149,16 @@ pub struct Hold {
     /// host a door for spam, and takes no local part with `%`, `!` or a quoted `@`. Upper and
     /// lower case are one; postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
-    /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), or
-    /// "maildir:/path": files of this machine's, with Return-Path and Delivered-To on top, each
-    /// line ended by LF alone, as Maildir's readers expect. The Maildir must be there, with its
-    /// tmp, new and cur: a disk that is not mounted must not be written beside. In
-    /// "maildir:/path/{user}/Maildir" each recipient that is listed has his own: /path must be
-    /// there, and what is missing below it is made. {user} is what the list says, in lower case,
-    /// without what follows a "+"; it can have a-z, 0-9, ".", "_", "=" and "-", no "." first.
+    /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), "asker"
+    /// or "maildir:/path". "asker": it stays until an account that has the domain
+    /// (`postern account`) fetches it by ATRN (RFC 2645) at the places of [atrn]; nothing is tried
+    /// by timer, and no other trigger releases it. A Maildir is files of this machine's, with
+    /// Return-Path and Delivered-To on top, each line ended by LF alone, as Maildir's readers
+    /// expect. It must be there, with its tmp, new and cur: a disk that is not mounted must not be
+    /// written beside. In "maildir:/path/{user}/Maildir" each recipient that is listed has his own:
+    /// /path must be there, and what is missing below it is made. {user} is what the list says, in
+    /// lower case, without what follows a "+"; it can have a-z, 0-9, ".", "_", "=" and "-", no "."
+    /// first.
     pub deliver_to: DeliverTo => Example("\"mail.client.example:25\""),
     /// The permissions of files in a Maildir; the folders made for {user} have them too, with those
     /// to look into them, and to move mail.
@@ -315,6 +318,7 @@ impl Config {
         let read = Self::read(&root, "", &mut faults);
         if let Some(config) = &read {
             config.refuse_unfit_folders(&written, &mut faults);
+            config.refuse_triggers_of_askers(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
             if let Some(appletalk) = &config.receive.appletalk {

@@ -116,8 +116,8 @@ recipients = []
         "postern.toml:10: hold.\"client.example\".recipients: \"ask\" is not in this version: \
             write a list, a file or \"any\"",
         "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\", \
-            \"lmtp://host:port\" or \"maildir:/path\", such as \"mail.client.example:25\" or \
-            \"[2001:db8::25]:25\", found \"mail.client.example\"",
+            \"lmtp://host:port\", \"maildir:/path\" or \"asker\", such as \
+            \"mail.client.example:25\" or \"[2001:db8::25]:25\", found \"mail.client.example\"",
         "postern.toml:12: hold.\"-.example\": expected a domain name such as \"client.example\", \
             found \"-.example\"",
         "postern.toml:12: hold.\"-.example\".deliver_to: is required: \
@@ -556,4 +556,39 @@ fn who_has_authenticated_may_ask_beside_networks() {
     assert_eq!(hold.etrn_networks().count(), 1);
     let warned = config.warnings(Path::new(FILE));
     assert!(warned.iter().any(|warning| warning.key.ends_with("etrn_from")), "{warned:?}");
+}
+
+#[test]
+fn mail_that_is_fetched_has_no_other_trigger() {
+    let fetched = |rest: &str| {
+        let hold = "[hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"asker\"";
+        parse(&format!("hostname = \"mx2.example\"\n{hold}\n{rest}"))
+    };
+    for key in [
+        "retry_every = \"1h\"",
+        "release_on_connect = [\"192.0.2.7\"]",
+        "wake_on_lan = \"02:00:00:00:00:01\"",
+        "wakeup_address = \"wake@mx2.example\"",
+    ] {
+        let found = fetched(key).expect_err(key);
+        let name = key.split(' ').next().unwrap_or_default();
+        let reason = "does nothing where deliver_to is \"asker\": take it out";
+        let key = format!("hold.\"client.example\".{name}");
+        assert_eq!(found[0].to_string(), format!("{FILE}:5: {key}: {reason}"));
+    }
+    let warned = |rest: &str| {
+        let warnings = fetched(rest).expect("sound").warnings(Path::new(FILE));
+        let of_hold = |key: &str| key.starts_with("hold.") && !key.ends_with("recipients");
+        let of_hold = warnings.into_iter().filter(|warning| of_hold(&warning.key));
+        of_hold.map(|warning| warning.reason).collect::<Vec<_>>()
+    };
+    let nowhere = "is \"asker\", and there is no [atrn] at which it could be fetched";
+    assert_eq!(warned(""), [nowhere]);
+    let nowhere = "is \"asker\", and atrn.listen and listen_tls are empty: it cannot be fetched";
+    assert_eq!(warned("[atrn]\nclear_from = [\"192.0.2.7\"]"), [nowhere]);
+    let somewhere = "[atrn]\nlisten = [\"[::]:366\"]\nclear_from = [\"192.0.2.7\"]";
+    assert_eq!(warned(somewhere), [""; 0]);
+    let networks = format!("etrn_from = [\"192.0.2.7\"]\n{somewhere}");
+    let none = "has networks, and deliver_to is \"asker\": they release nothing";
+    assert_eq!(warned(&networks), [none]);
 }

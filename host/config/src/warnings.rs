@@ -41,6 +41,14 @@ impl Config {
                     atrn.clear_from are not there";
                 warn("etrn_from", reason.to_owned());
             }
+            if let Some(reason) = self.is_not_fetched_from().filter(|_| hold.deliver_to.is_asker())
+            {
+                warn("deliver_to", reason.to_owned());
+            }
+            if hold.deliver_to.is_asker() && hold.etrn_networks().next().is_some() {
+                let reason = "has networks, and deliver_to is \"asker\": they release nothing";
+                warn("etrn_from", reason.to_owned());
+            }
             if hold.deliver_to.endpoint().is_some_and(|to| self.is_own(to)) {
                 let reason = "is this server: the mail would come back until its hops are too many";
                 warn("deliver_to", reason.to_owned());

@@ -17,10 +17,12 @@ use postern_spool::{Domain, MsgId};
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::connector::{Connector, Stream, is_ours};
+use super::connector::{Connector, is_ours};
 use super::link::{Link, PlainClock};
 use crate::config::{self, Endpoint, Host};
+use crate::net::stream::Stream;
 use crate::net::tls_client::Tls;
+use crate::net::turned::Turned;
 use crate::observe::progress::{Phase, Step};
 use crate::receive::greeting::Token;
 
@@ -226,8 +228,45 @@ impl<'c> Open<'c> {
         told.connecting(address);
         let stream = self.stream(address).await.map_err(NotAt::Other)?;
         told.connected();
-        let mut dialogue = self.dialogue(to, tls.is_some(), stream)?;
-        let mut secure = false;
+        let protocol = match to.protocol {
+            config::Protocol::Smtp => Protocol::Smtp,
+            config::Protocol::Lmtp => Protocol::Lmtp,
+        };
+        let policy = if tls.is_some() { TlsPolicy::Opportunistic } else { TlsPolicy::Off };
+        let dialogue = self.dialogue(protocol, policy, stream).map_err(NotAt::Other)?;
+        self.greeted(dialogue, (address, false), tls.map(|tls| (tls, &to.host))).await
+    }
+
+    /// Goes on as the client on a connection that was turned round, as it is, in clear or under TLS
+    /// (RFC 2645 section 5.3).
+    ///
+    /// # Errors
+    /// Why no mail can be sent over it.
+    pub async fn turned(&self, turned: Turned) -> Result<Connection<'c>, NotOpen> {
+        let Turned { stream, unread, address, is_secure } = turned;
+        let told = self.told();
+        told.connecting(address);
+        told.connected();
+        let mut dialogue = self.dialogue(Protocol::Smtp, TlsPolicy::Off, stream)?;
+        if !dialogue.received(&unread) {
+            let why = format_args!("{} octets came behind ATRN", unread.len());
+            return Err(NotOpen::new(Failed::TurnedAway, why));
+        }
+        let greeted = self.greeted(dialogue, (address, is_secure), None).await;
+        greeted.map_err(|not_at| match not_at {
+            NotAt::Tls(why) => NotOpen::new(Failed::TurnedAway, why),
+            NotAt::Other(not_open) => not_open,
+        })
+    }
+
+    /// Goes on from the greeting until mail can be sent.
+    async fn greeted(
+        &self,
+        mut dialogue: Dialogue<'c>,
+        (address, mut secure): (SocketAddr, bool),
+        tls: Option<(&Tls, &Host)>,
+    ) -> Result<Connection<'c>, NotAt> {
+        let (told, mut shaken) = (self.told(), false);
         loop {
             match dialogue.next().await {
                 Ok(Turn::Event(Event::Greeting(greeting))) => {
@@ -238,12 +277,12 @@ impl<'c> Open<'c> {
                     told.phase(Phase::Hello);
                 }
                 Ok(Turn::Need(Need::Tls)) => {
-                    let Some(tls) = tls else { return Err(lost_step()) };
+                    let Some((tls, host)) = tls else { return Err(lost_step()) };
                     told.phase(Phase::Tls);
-                    let handshake = |link: Link| handshake(tls, &to.host, link.into_stream());
+                    let handshake = |link: Link| handshake(tls, host, link.into_stream());
                     dialogue = dialogue.secure(handshake).await.map_err(NotAt::Tls)?;
                     told.phase(Phase::Hello);
-                    secure = true;
+                    (secure, shaken) = (true, true);
                 }
                 Ok(Turn::Need(Need::Transaction)) => {
                     told.phase(Phase::Idle);
@@ -254,7 +293,7 @@ impl<'c> Open<'c> {
                 Ok(_) => return Err(lost_step()),
                 // Under TLS 1.3 a host says only now that it wants a client's certificate, or that
                 // it does not like something else.
-                Err(broken @ (Broken::Fault(Fault::HungUp(_)) | Broken::Link { .. })) if secure => {
+                Err(broken @ (Broken::Fault(Fault::HungUp(_)) | Broken::Link { .. })) if shaken => {
                     return Err(NotAt::Tls(format!("behind the TLS handshake: {broken}")));
                 }
                 Err(broken) => {
@@ -267,20 +306,17 @@ impl<'c> Open<'c> {
         }
     }
 
-    fn dialogue(&self, to: &Endpoint, tls: bool, stream: Stream) -> Result<Dialogue<'c>, NotAt> {
+    fn dialogue(
+        &self,
+        protocol: Protocol,
+        tls: TlsPolicy,
+        stream: Stream,
+    ) -> Result<Dialogue<'c>, NotOpen> {
         let hostname = Text::new(self.hostname.as_bytes()).ok_or_else(|| {
             let why = format!("{:?} cannot be said in EHLO", self.hostname);
-            NotAt::Other(NotOpen::new(Failed::Absent, why))
+            NotOpen::new(Failed::Absent, why)
         })?;
-        let config = Config {
-            hostname,
-            protocol: match to.protocol {
-                config::Protocol::Smtp => Protocol::Smtp,
-                config::Protocol::Lmtp => Protocol::Lmtp,
-            },
-            tls: if tls { TlsPolicy::Opportunistic } else { TlsPolicy::Off },
-            timeouts: Timeouts::RFC5321,
-        };
+        let config = Config { hostname, protocol, tls, timeouts: Timeouts::RFC5321 };
         let (input, output) = (vec![0; REPLY_MAX].into(), vec![0; OUTPUT].into());
         let (link, clock) = (Link::new(stream), PlainClock(self.clock.clone()));
         Ok(Dialogue::new(config, link, clock, input, output))
@@ -368,6 +404,11 @@ impl Connection<'_> {
             Ok(_) => Err("the dialogue has lost step".to_owned()),
             Err(broken) => Err(broken.to_string()),
         }
+    }
+
+    /// Whether mail of another domain can follow.
+    pub const fn is_between_messages(&self) -> bool {
+        self.queued.is_none()
     }
 
     /// Takes leave. A host that has MAIL of a message that does not follow is left without.

@@ -10,13 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::net::descriptors;
-
-/// What can be read and written.
-pub trait ReadWrite: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ReadWrite for T {}
-
-/// A stream to a host.
-pub type Stream = Box<dyn ReadWrite>;
+use crate::net::stream::Stream;
 
 /// What a connector is doing; dropped, it is given up.
 pub type Connecting<'c, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'c>>;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use postern_spool::{Claim, Domain, Spool};
 
-use super::connection::{Connection, NotOpen, Open, Probe};
+use super::connection::{Connection, Failed, NotOpen, Open, Probe};
 use super::maildir::Maildir;
 use super::transfer::Sent;
 use crate::config::DeliverTo;
@@ -37,6 +37,10 @@ impl<'c> Open<'c> {
                 let opened = Maildir::open(path, policy, self.told()).await;
                 opened.map(Destination::Maildir)
             }
+            DeliverTo::Asker => Err(NotOpen {
+                failed: Failed::Absent,
+                why: "it goes only to whoever fetches it".to_owned(),
+            }),
         }
     }
 }
@@ -79,6 +83,14 @@ impl Destination<'_> {
         match self {
             Self::Host(connection) => connection.send(claim, next, spool).await,
             Self::Maildir(maildir) => maildir.send(claim, spool).await,
+        }
+    }
+
+    /// Whether messages of another domain can follow over it.
+    pub const fn is_between_messages(&self) -> bool {
+        match self {
+            Self::Host(connection) => connection.is_between_messages(),
+            Self::Maildir(_) => false,
         }
     }
 

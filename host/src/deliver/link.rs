@@ -10,7 +10,7 @@ use postern_core::time::Instant;
 use postern_spool::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connector::Stream;
+use crate::net::stream::Stream;
 
 /// The stream for core's loop.
 pub(super) struct Link(Stream);

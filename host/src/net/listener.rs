@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use postern_core::drive::{Broken, Exit, Link, serve};
+use postern_core::drive::{Broken, Buffers, Exit, Link, serve};
 use postern_core::session::{Config as SessionConfig, Session, Transport};
 use postern_core::wire::Text;
 use postern_core::wire::ehlo::Extension;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::net::channels::{Channels, Sessions};
 use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
+use crate::net::turned::{Fetch, Turned};
 use crate::observe::rate::Limiter;
 use crate::policy::Policies;
 use crate::receive::auth::{Entrance, Mechanisms};
@@ -52,12 +53,25 @@ pub struct Terms {
 }
 
 /// What the clients of a listener come for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Door {
     /// To bring mail, or to have it released.
     Mail,
     /// To fetch mail (RFC 2645); under TLS from the first octet on, or not.
-    Atrn(Transport),
+    Atrn(Transport, Arc<dyn Fetch>),
+}
+
+impl Door {
+    const fn is_mail(&self) -> bool {
+        matches!(self, Self::Mail)
+    }
+
+    const fn transport(&self) -> Transport {
+        match self {
+            Self::Mail => Transport::Clear,
+            Self::Atrn(transport, _) => *transport,
+        }
+    }
 }
 
 impl Terms {
@@ -192,7 +206,7 @@ impl<S: Spool> Reception<S> {
             Some(_) => metrics.session_refused("channels"),
         }
         // A handshake may take minutes, and no channel bounds how many: a 421 is not worth one.
-        if turned_away.is_some() && self.door == Door::Atrn(Transport::Tls) {
+        if turned_away.is_some() && self.door.transport() == Transport::Tls {
             return;
         }
         let entrance = self.entrance(client.ip(), &terms).await;
@@ -211,7 +225,7 @@ impl<S: Spool> Reception<S> {
     /// passwords for nothing.
     async fn entrance(&self, client: IpAddr, terms: &Terms) -> Option<Entrance> {
         let Terms { config, policies, .. } = terms;
-        if self.door == Door::Mail && !policies.etrn_authenticated() {
+        if self.door.is_mail() && !policies.etrn_authenticated() {
             return None;
         }
         let (accounts, in_clear) = (&self.services.accounts, policies.is_clear(client));
@@ -235,7 +249,7 @@ impl<S: Spool> Reception<S> {
             Some(entrance) => handler.with_entrance(entrance),
             None => handler,
         };
-        if self.door == Door::Mail { handler } else { handler.that_only_fetches() }
+        if self.door.is_mail() { handler } else { handler.that_only_fetches() }
     }
 
     /// A session in clear on a stream that is no TCP connection, to its end. What it is offered is
@@ -268,11 +282,10 @@ impl<S: Spool> Reception<S> {
         terms: &Terms,
         (offered, mut closing): (Option<Mechanisms>, watch::Receiver<bool>),
     ) -> io::Result<()> {
-        let config = session_config(terms, offered);
+        let config = session_config(terms, offered, self.door.is_mail());
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut link = ClientStream::accepted(stream).await;
-        let transport =
-            if let Door::Atrn(transport) = self.door { transport } else { Transport::Clear };
+        let transport = self.door.transport();
         if transport == Transport::Tls {
             let Some(secure) =
                 secure(link, terms, terms.config.receive.idle_timeout, &mut closing).await?
@@ -301,12 +314,29 @@ impl<S: Spool> Reception<S> {
                     session.tls_started();
                     handler.tls_started();
                 }
-                Ok(_) => return Ok(()),
+                Ok(Exit::Turn { unread }) => {
+                    let (input, _) = buffers.lend().await;
+                    let unread = input.get(..unread).unwrap_or_default().to_vec();
+                    buffers.give_back();
+                    self.turn(link, unread, handler).await;
+                    return Ok(());
+                }
+                Ok(Exit::Closed) => return Ok(()),
                 Err(Broken::Link(error)) => return Err(error),
                 Err(Broken::Stuck) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(Broken::Misuse) => unreachable!("the buffers hold the longest line"),
             }
         }
+    }
+}
+
+impl<S: Spool> Reception<S> {
+    /// The roles have turned on `link`: the client gets its mail over it.
+    async fn turn(&self, link: ClientStream, unread: Vec<u8>, handler: &mut SessionHandler<S>) {
+        let Door::Atrn(_, fetch) = &self.door else { return };
+        let (address, is_secure) = (handler.client(), link.is_secure());
+        let turned = Turned { stream: link.turned(), unread, address, is_secure };
+        fetch.deliver(handler.take_fetched(), turned).await;
     }
 }
 
@@ -367,8 +397,9 @@ pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn session_config(terms: &Terms, auth: Option<Mechanisms>) -> SessionConfig<'_> {
+fn session_config(terms: &Terms, auth: Option<Mechanisms>, is_mail: bool) -> SessionConfig<'_> {
     let config = bare_config(terms).with(Extension::Etrn);
+    let config = if is_mail { config } else { config.with(Extension::Atrn) };
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
     match auth {
         Some((tls, clear)) => config.with_tls_auth(tls, clear),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use embedded_io_async::{ErrorType, Read, Write};
 use postern_core::drive::{self, Link, Wake};
 use postern_core::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
@@ -19,6 +19,13 @@ use postern_spool::clock::Clock;
 /// How long a client may say nothing while channels run short. Hosts that have something to say do
 /// so at once.
 const SHORT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What can be read and written.
+pub trait ReadWrite: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ReadWrite for T {}
+
+/// A stream to a host.
+pub type Stream = Box<dyn ReadWrite>;
 
 /// A client's connection, before and after STARTTLS.
 #[derive(Debug)]
@@ -41,6 +48,19 @@ impl ClientStream {
         // Whatever it found, an error included, the session's own read finds again.
         let _ = tried.await;
         Self::Plain(stream)
+    }
+
+    /// The same for whoever is the client on it from now on.
+    pub fn turned(self) -> Stream {
+        match self {
+            Self::Plain(stream) => Box::new(stream),
+            Self::Tls(stream) => stream,
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 

@@ -151,6 +151,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// The connection is for `domain` from now on.
+    pub fn serves(&self, domain: &Domain) {
+        self.change(|connection| connection.domain = domain.clone());
+    }
+
     /// The connection has come to `phase`.
     pub fn phase(&self, phase: Phase, now: Instant) {
         self.change(|connection| {

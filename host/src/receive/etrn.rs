@@ -24,10 +24,10 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Releases by ETRN.
 #[derive(Debug)]
 pub struct Releases {
-    clock: Clock,
+    pub(super) clock: Clock,
     metrics: Metrics,
     triggers: Triggers,
-    lines: Limiter<IpAddr>,
+    pub(super) lines: Limiter<IpAddr>,
 }
 
 impl Releases {

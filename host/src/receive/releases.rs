@@ -16,6 +16,8 @@ pub(crate) enum Trigger {
     Mail,
     /// Its link came up, as a hook of that says.
     Link,
+    /// It is fetched by ATRN (RFC 2645).
+    Atrn,
 }
 
 impl Trigger {
@@ -26,12 +28,13 @@ impl Trigger {
             Self::Connection => "connection",
             Self::Mail => "mail",
             Self::Link => "link",
+            Self::Atrn => "atrn",
         }
     }
 
     const fn wake(self) -> Wake {
         match self {
-            Self::Etrn => Wake::Etrn,
+            Self::Etrn | Self::Atrn => Wake::Etrn,
             Self::Connection | Self::Mail | Self::Link => Wake::Wakeup,
         }
     }
@@ -58,6 +61,8 @@ pub(crate) async fn release<S: Spool>(
             _ if queue.held => {}
             Trigger::Etrn | Trigger::Link => triggers.asked(&domain),
             Trigger::Connection | Trigger::Mail => triggers.woken(&domain),
+            // Its host need not be found.
+            Trigger::Atrn => {}
         }
         waiting.push(domain);
         queues.push(queue);

@@ -10,7 +10,7 @@ use postern_core::drive;
 use postern_core::session::{AuthVerdict, EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::{Origin, Received, With};
 use postern_core::utf8;
-use postern_core::wire::etrn::Node;
+use postern_core::wire::etrn::{Domains, Node};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
@@ -101,6 +101,8 @@ pub struct SessionHandler<S: Spool> {
     auth: Authentication,
     /// Mail is fetched here, and none is taken.
     only_fetches: bool,
+    /// Whose mail goes over the connection once the roles have turned.
+    fetched: Vec<Domain>,
     tls: bool,
     helo: Vec<u8>,
     esmtp: bool,
@@ -132,6 +134,7 @@ impl<S: Spool> SessionHandler<S> {
             entrance: None,
             auth: Authentication::default(),
             only_fetches: false,
+            fetched: Vec::new(),
             tls: false,
             helo: Vec::new(),
             esmtp: false,
@@ -160,6 +163,11 @@ impl<S: Spool> SessionHandler<S> {
         self.appletalk.map_or(Peer::Internet(self.client.ip()), Peer::AppleTalk)
     }
 
+    /// Where the client is.
+    pub const fn client(&self) -> SocketAddr {
+        self.client
+    }
+
     /// Clients may authenticate by `entrance`.
     #[must_use]
     pub fn with_entrance(mut self, entrance: Entrance) -> Self {
@@ -172,6 +180,11 @@ impl<S: Spool> SessionHandler<S> {
     pub fn that_only_fetches(mut self) -> Self {
         self.only_fetches = true;
         self
+    }
+
+    /// The domains that the client fetches, once an ATRN of its was accepted.
+    pub fn take_fetched(&mut self) -> Vec<Domain> {
+        std::mem::take(&mut self.fetched)
     }
 
     /// The session goes on under TLS. What was said before it is forgotten (RFC 3207 section 4.2).
@@ -457,6 +470,21 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         let verdict = self.services.releases.release(&*self.services.spool, &node, &domains).await;
         self.services.releases.log(self.client.ip(), &node, domains.len(), &verdict);
         verdict
+    }
+
+    async fn atrn(&mut self, named: Domains<'_>) -> Verdict<'_> {
+        let Some(account) = self.auth.account() else {
+            return Verdict::Refuse(Reason::NeedAuth, None);
+        };
+        let domains = self.policies.fetched_by(account.domains(), &named);
+        let Services { releases, spool, .. } = &*self.services;
+        let client = (self.client.ip(), account.name());
+        let asked = releases.fetch(&**spool, client, domains.as_deref()).await;
+        if let Some(reason) = asked.refused() {
+            return Verdict::Refuse(reason, None);
+        }
+        self.fetched = domains.unwrap_or_default();
+        Verdict::Accept
     }
 
     async fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>) -> AuthVerdict<'_> {

@@ -221,7 +221,9 @@ impl<S: Spool> Queue<S> {
 
     fn ask_under(&mut self, terms: &Terms, domain: &Domain) {
         if let Some(host) = &terms.policies.of(domain).deliver_to {
-            self.turns.ask(domain, host);
+            if !(host.is_asker() && self.shared.is_fetched(domain)) {
+                self.turns.ask(domain, host);
+            }
         } else if self.unknown.insert(domain.clone()) {
             tracing::warn!(%domain, "mail is held for a domain without a [hold] table: \
                 it stays until there is one, or until it is removed");
@@ -236,6 +238,10 @@ impl<S: Spool> Queue<S> {
         let terms = self.terms();
         for (domain, ask) in domains {
             let Some(host) = &terms.policies.of(&domain).deliver_to else { continue };
+            if host.is_asker() {
+                self.want(&terms, &domain);
+                continue;
+            }
             let now = self.shared.engine.clock.instant();
             let tried = self.shared.hosts().asked(host, ask, now);
             match tried {

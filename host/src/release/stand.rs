@@ -61,9 +61,7 @@ impl<S: Spool> Stand<S> {
             progress: Progress::default(),
         };
         let (more, wanted) = mpsc::unbounded_channel();
-        let hosts = Mutex::new(Hosts::new());
-        let waking = Mutex::new(Waking::new());
-        let shared = Arc::new(EngineState { engine, hosts, waking, known: Mutex::default(), more });
+        let shared = Arc::new(EngineState::new(engine, more));
         let stopping = watch::Sender::new(false);
         Self { clock, spool, shared, terms, stopping, _more: wanted }
     }

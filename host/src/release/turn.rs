@@ -1,5 +1,6 @@
 //! One turn of a domain: a connection to its host, and the messages that go over it.
 
+mod asker;
 mod delivery;
 mod settling;
 mod wake;
@@ -15,6 +16,7 @@ use postern_spool::{
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+pub(super) use self::asker::fetched;
 use self::delivery::Delivery;
 use super::EngineState;
 use super::fate::{next_try, next_try_of_domain};
@@ -32,7 +34,7 @@ use crate::policy::Policy;
 const LEASE: Duration = Duration::from_secs(600);
 /// How long each address of a host may take to accept a connection; and when the host asked, and
 /// other tries follow.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const SOON_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A domain that goes only when asked has no interval of its own.
 const DEFAULT_EVERY: Duration = Duration::from_secs(30 * 60);
@@ -56,6 +58,9 @@ pub(super) enum End {
 
 /// What to do with the spool's turn, and what that means for the next.
 type Finish = (Next, End);
+
+/// The same, with the connection where it is good for more.
+type Over<'c> = (Finish, Option<Destination<'c>>);
 
 /// A domain's mail on its way.
 struct Work<'t, S> {
@@ -89,6 +94,9 @@ pub(super) async fn run<S: Spool>(
         engine.spool.end(turn, Next::Untried).await?;
         return Ok(End::Done);
     }
+    if host.is_asker() {
+        return asker::waits(shared, policy, turn).await;
+    }
     let now = engine.clock.instant();
     let plan = shared.hosts().plan(host, every(policy), turn.asked, now);
     let step = engine.progress.begin(domain, host, now);
@@ -102,40 +110,64 @@ pub(super) async fn run<S: Spool>(
         step: &step,
         began: now,
     };
-    let (next, end) = tokio::select! {
+    let finish = under_lease(shared, policy, &turn, work.run(plan)).await;
+    end(shared, (policy, host), turn, finish).await
+}
+
+/// Does the work of a turn while its lease lasts; `None`: it has lapsed.
+async fn under_lease<S: Spool>(
+    shared: &EngineState<S>,
+    policy: &Policy,
+    turn: &Turn,
+    work: impl Future<Output = Result<Finish, Error>>,
+) -> Option<Finish> {
+    let domain = &turn.domain;
+    tokio::select! {
         biased;
-        done = contained(work.run(plan)) => match done {
-            Ok(Ok(finish)) => finish,
+        done = contained(work) => match done {
+            Ok(Ok(finish)) => Some(finish),
             Ok(Err(Error::Stale)) => {
                 tracing::warn!(%domain, "the turn has lapsed; what it sent last may go twice");
-                return Ok(End::Done);
+                None
             }
             Ok(Err(error)) => {
                 tracing::error!(%domain, %error, "the spool failed during a delivery");
-                (Next::Untried, End::AtNextPoll)
+                Some((Next::Untried, End::AtNextPoll))
             }
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
                 let why = "a fault of ours ended the delivery".to_owned();
-                put_off(policy, turn.suspended, (next_try_of_domain(policy), false), why)
+                Some(put_off(policy, turn.suspended, (next_try_of_domain(policy), false), why))
             }
         },
-        error = renew(&*engine.spool, &turn) => {
+        error = renew(&*shared.engine.spool, turn) => {
             tracing::warn!(%domain, %error, "the turn was lost; what it sent last may go twice");
-            return Ok(End::Done);
+            None
         }
-    };
+    }
+}
+
+/// Ends a turn with what it came to, unless it has lapsed.
+async fn end<S: Spool>(
+    shared: &EngineState<S>,
+    (policy, host): (&Policy, &DeliverTo),
+    turn: Turn,
+    finish: Option<Finish>,
+) -> Result<End, Error> {
+    let Some((next, end)) = finish else { return Ok(End::Done) };
+    let spool = &*shared.engine.spool;
+    let domain = &turn.domain;
     let (next, end) = match next {
         // A configuration that came meanwhile names another host, of which this one says nothing.
         Next::PutOff { .. } | Next::Suspended { .. } if shared.has_moved(domain, host) => {
             (Next::Untried, End::More)
         }
         Next::More | Next::Drained if policy.retry_every == RetryEvery::Never => {
-            (still_asked(&*engine.spool, domain, next).await, end)
+            (still_asked(spool, domain, next).await, end)
         }
         next => (next, end),
     };
-    match engine.spool.end(turn, next).await {
+    match spool.end(turn, next).await {
         Ok(Ended::Done) => Ok(end),
         // Somebody asked while the turn found that nothing can be delivered.
         Ok(Ended::Released) => Ok(if end == End::Done { End::More } else { end }),
@@ -223,7 +255,7 @@ impl<S: Spool> Work<'_, S> {
             clock: &engine.clock,
             own: Some(&engine.own),
             connect_timeout: if soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
-            mail_behind: self.shared.takes_mail_behind(self.host),
+            mail_behind: self.shared.takes_mail_behind(self.host, domain),
             step: Some(self.step),
         };
         if self.policy.is_released_on_connect {
@@ -235,7 +267,7 @@ impl<S: Spool> Work<'_, S> {
             opened = open.destination(self.host, self.policy) => opened,
             _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::Untried, End::Done)),
         };
-        let mut connection = match opened {
+        let connection = match opened {
             Ok(connection) => connection,
             Err(not_open) => return self.not_open(not_open).await,
         };
@@ -243,11 +275,16 @@ impl<S: Spool> Work<'_, S> {
         engine.spool.renew(self.turn, LEASE).await?;
         let _connected = Connected::new(self.shared, self.host);
         self.reached(connection.address(), connection.takes_utf8()).await?;
+        self.over(connection).await.map(|(finish, _closed)| finish)
+    }
+
+    /// Delivers over `connection`, once the host takes mail of the domain if that is in doubt.
+    async fn over<'c>(mut self, mut connection: Destination<'c>) -> Result<Over<'c>, Error> {
         let mut course = Course::default();
-        if (self.turn.suspended || self.shared.is_in_question(domain))
-            && let Some(finish) = self.ask(&mut connection, &mut course).await?
+        if (self.turn.suspended || self.shared.is_in_question(&self.turn.domain))
+            && let Some((finish, is_open)) = self.ask(&mut connection, &mut course).await?
         {
-            return Ok(finish);
+            return Ok((finish, Some(connection).filter(|_| is_open)));
         }
         Delivery::new(self, connection, course).run().await
     }
@@ -266,12 +303,12 @@ impl<S: Spool> Work<'_, S> {
     }
 
     /// Asks the host, before anything is sent, whether it takes mail for the domain at all; what
-    /// the turn ends with where it does not.
+    /// the turn ends with where it does not, and whether the connection is good for more.
     async fn ask(
         &mut self,
         connection: &mut Destination<'_>,
         course: &mut Course,
-    ) -> Result<Option<Finish>, Error> {
+    ) -> Result<Option<(Finish, bool)>, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
         let answer = connection.probe(domain).await;
         // Whatever it is: where it said nothing, mail finds out more than a second question.
@@ -286,7 +323,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Probe::Refuses(why) => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
-                Ok(Some(suspended(self.policy, why)))
+                Ok(Some((suspended(self.policy, why), true)))
             }
             // Only mail can find it out: some hosts defer each address that they cannot verify.
             Probe::Unknown(why) => {
@@ -296,7 +333,8 @@ impl<S: Spool> Work<'_, S> {
             }
             Probe::Lost(why) => {
                 let retry = next_try_of_domain(self.policy);
-                self.put_off((retry, false), &why).await.map(Some)
+                let finish = self.put_off((retry, false), &why).await?;
+                Ok(Some((finish, false)))
             }
         }
     }

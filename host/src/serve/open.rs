@@ -17,15 +17,15 @@ use crate::api::socket;
 use crate::appletalk::ltoudp::Link;
 use crate::config::{AppleTalk, AppleTalkLink, Config};
 use crate::net::gate::Gate;
-use crate::net::listener::{Door, Terms, bind};
+use crate::net::listener::{Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
 use crate::observe::metrics::Metrics;
 
 /// The folder in the spool's that holds a self-signed certificate.
 const OWN_TLS: &str = "tls";
 
-/// The sockets at each door.
-pub(super) type Listeners = Vec<(Door, Vec<TcpListener>)>;
+/// The sockets at which mail is fetched, by what their connections begin with.
+pub(super) type Listeners = Vec<(Transport, Vec<TcpListener>)>;
 
 /// The sockets that the server listens at.
 pub(super) struct Sockets {
@@ -94,13 +94,10 @@ fn listeners(config: &Config) -> Result<Listeners, ServeError> {
     let Some(atrn) = config.atrn.as_ref().filter(|_| config.receive.channels.get() > 0) else {
         return Ok(Vec::new());
     };
-    let doors = [
-        (Door::Atrn(Transport::Clear), &atrn.listen),
-        (Door::Atrn(Transport::Tls), &atrn.listen_tls),
-    ];
-    let bound = doors.into_iter().map(|(door, addresses)| {
+    let doors = [(Transport::Clear, &atrn.listen), (Transport::Tls, &atrn.listen_tls)];
+    let bound = doors.into_iter().map(|(transport, addresses)| {
         let bound: Result<Vec<_>, _> = addresses.iter().copied().map(bind_at).collect();
-        Ok((door, bound?))
+        Ok((transport, bound?))
     });
     bound.collect()
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 mod accounts;
 mod appletalk;
+mod atrn;
 mod caller;
 mod place;
 mod short;

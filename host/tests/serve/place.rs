@@ -256,6 +256,16 @@ impl Talk {
         self.stream
     }
 
+    /// Says nothing that waits for an answer.
+    pub fn tell(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).expect("the server listens");
+    }
+
+    /// The next line, if there is one.
+    pub fn line(&mut self) -> Option<String> {
+        self.heard.next()?.ok()
+    }
+
     /// The last line of the next reply.
     pub fn hear(&mut self) -> String {
         let is_last = |line: &String| line.as_bytes().get(3) == Some(&b' ');

@@ -78,7 +78,11 @@ impl<'c> Conversion<'c> {
         };
         let Some(next_hop) = hold.deliver_to.endpoint() else {
             let key = format!("hold.\"{domain}\".deliver_to");
-            self.refuse(&key, "a device has no Maildir: write \"host:port\"");
+            let reason = match hold.deliver_to.is_asker() {
+                true => "nobody fetches mail from a device: write \"host:port\"",
+                false => "a device has no Maildir: write \"host:port\"",
+            };
+            self.refuse(&key, reason);
             return Err(self.faults.into_problems());
         };
         let first = First { domain, hold, next_hop };

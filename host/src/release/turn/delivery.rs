@@ -9,7 +9,7 @@ use postern_spool::{Claim, Error, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
 use super::settling::{Trouble, UNSETTLED, settle_all};
-use super::{End, Finish, LEASE, Work, suspended};
+use super::{End, Finish, LEASE, Over, Work, suspended};
 use crate::deliver::{Destination, Loss, Probe, Sent};
 use crate::release::fate::{Outcome, next_try_of_domain, outcome};
 use crate::release::verdict::{Course, Then, Whole};
@@ -24,9 +24,9 @@ const BREAKS: u32 = 3;
 /// Before the one more try of a message that broke a connection and goes only when asked for.
 const ONCE_MORE: Duration = Duration::from_secs(60);
 
-pub(super) struct Delivery<'t, S> {
+pub(super) struct Delivery<'t, 'c, S> {
     work: Work<'t, S>,
-    connection: Destination<'t>,
+    connection: Destination<'c>,
     claims: VecDeque<Claim>,
     course: Course,
     /// Messages that were refused while it is open whether that is the host's fault: as long as
@@ -50,8 +50,8 @@ enum Go {
     Lost(Finish),
 }
 
-impl<'t, S: Spool> Delivery<'t, S> {
-    pub(super) fn new(work: Work<'t, S>, connection: Destination<'t>, course: Course) -> Self {
+impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
+    pub(super) fn new(work: Work<'t, S>, connection: Destination<'c>, course: Course) -> Self {
         Self {
             work,
             connection,
@@ -65,8 +65,9 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
     }
 
-    /// Delivers, and records beside it what became of the messages.
-    pub(super) async fn run(self) -> Result<Finish, Error> {
+    /// Delivers, and records beside it what became of the messages. Over a connection that whoever
+    /// fetches the mail has opened, that of another domain may follow: it is given back.
+    pub(super) async fn run(self) -> Result<Over<'c>, Error> {
         let (spool, turn) = (&*self.work.shared.engine.spool, self.work.turn);
         let trouble = Trouble::default();
         let (settle, queue) = mpsc::channel(UNSETTLED);
@@ -80,7 +81,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         mut self,
         settle: mpsc::Sender<Settled>,
         trouble: &Trouble,
-    ) -> Result<Finish, Error> {
+    ) -> Result<Over<'c>, Error> {
         let mut go = Go::On;
         while matches!(go, Go::On) {
             go = self.step(&settle, trouble).await?;
@@ -92,13 +93,16 @@ impl<'t, S: Spool> Delivery<'t, S> {
         }
         drop(settle);
         match go {
-            Go::On => Ok((Next::More, End::More)),
+            Go::On => Ok(((Next::More, End::More), None)),
             Go::End(finish) => {
                 let finish = self.lift(finish);
+                if self.work.host.is_asker() && !trouble.is_there() {
+                    return Ok((finish, Some(self.connection)));
+                }
                 self.connection.quit().await;
-                Ok(finish)
+                Ok((finish, None))
             }
-            Go::Lost(finish) => Ok(self.lift(finish)),
+            Go::Lost(finish) => Ok((self.lift(finish), None)),
         }
     }
 
@@ -182,6 +186,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         let is_broken = matches!(sent.loss, Some(Loss::Broken(_) | Loss::Unanswered(_)));
         let retry = &mut outcome.settled.retry;
         if is_broken
+            && !self.work.host.is_asker()
             && *retry == Retry::WhenAsked
             && self.work.shared.goes_once_more(self.work.turn, claim.id)
         {
@@ -246,7 +251,7 @@ impl<'t, S: Spool> Delivery<'t, S> {
         let more = Go::Lost((Next::More, End::More));
         let why = match loss {
             Loss::NotBegun(_) => {
-                shared.no_mail_behind(self.work.host);
+                shared.no_mail_behind(self.work.host, domain);
                 return more;
             }
             Loss::Unreadable(error) => {

@@ -7,7 +7,7 @@ use super::super::{End, suspended};
 use super::{Delivery, Go, record};
 use crate::deliver::Probe;
 
-impl<S: Spool> Delivery<'_, S> {
+impl<S: Spool> Delivery<'_, '_, S> {
     /// Decides at the turn's end about what is held back: all that was refused, where that were
     /// few messages, or the host defers the others.
     pub(super) async fn decide_held_back(&mut self, go: Go, settle: &mpsc::Sender<Settled>) -> Go {
