@@ -116,7 +116,7 @@ impl Acquisition {
             None => (frame.kind == ENQUIRY).then_some(Frame::about(self.node, ACKNOWLEDGE)),
             // It has an owner, or another who asks as we do: both go elsewhere.
             Some(_) => {
-                self.ask_for_another(now);
+                self.ask_for_another(now.after(TRY_EVERY));
                 None
             }
         }
@@ -133,7 +133,8 @@ impl Acquisition {
         self.left.map(|_| Frame::about(self.node, ENQUIRY))
     }
 
-    fn ask_for_another(&mut self, now: Instant) {
+    /// Picks another number, to be asked for from `due` on.
+    fn ask_for_another(&mut self, due: Instant) {
         let before = self.node;
         // A linear congruential generator (Numerical Recipes): its upper bits are good enough.
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -142,6 +143,6 @@ impl Acquisition {
         if self.node == before {
             self.node = if before == 254 { FIRST_SERVER } else { before.saturating_add(1) };
         }
-        (self.left, self.due) = (Some(TRIES), now);
+        (self.left, self.due) = (Some(TRIES), due);
     }
 }
