@@ -1,5 +1,9 @@
 //! How connections begin and end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+
 use postern_core::appletalk::Address;
 use postern_core::appletalk::adsp::packet::{Content, Open, OpenKind, Packet, VERSION};
 use postern_core::appletalk::adsp::{Connection, End, Endpoint, PACKET_MAX};
@@ -8,7 +12,7 @@ use postern_core::wire::Out;
 
 use crate::cable::{Cable, Trouble};
 
-type Channel = Connection<2048, 1024>;
+type Channel = Connection<2048, 4096>;
 
 const MAC: Address = Address { network: 0, node: 7, socket: 250 };
 const OPEN: Open =
@@ -63,6 +67,12 @@ impl Server {
         let destination = u16::from_be_bytes([said[0].1[0], said[0].1[1]]);
         let kind = OpenKind::Acknowledgement;
         self.hear(from, &open(source, Open { kind, destination, ..OPEN }), ms);
+        assert!(self.endpoint.accept(&mut self.channels).is_some());
+    }
+
+    /// Hears on connection 5 of `MAC` that all before number `next` has arrived.
+    fn acknowledged(&mut self, next: u32, content: Content<'_>, ms: u64) {
+        self.hear(MAC, &acknowledges(next, 2000, content), ms);
     }
 }
 
@@ -72,6 +82,10 @@ fn open(source: u16, open: Open) -> Packet<'static> {
 
 fn packet(source: u16, first_byte: u32, answer: bool, content: Content<'_>) -> Packet<'_> {
     Packet { source, first_byte, next_receive: 0, window: 2000, answer, content }
+}
+
+fn acknowledges(next_receive: u32, window: u16, content: Content<'_>) -> Packet<'_> {
+    Packet { next_receive, window, ..packet(5, 0, false, content) }
 }
 
 fn data(octets: &[u8]) -> Content<'_> {
@@ -227,9 +241,148 @@ fn a_forward_reset_is_answered_always_and_ends_the_dialogue_if_it_holds() {
     server.hear(MAC, &packet(5, 0, false, data(b"MAIL FROM")), 0);
     server.hear(MAC, &packet(5, 5000, false, Content::ForwardReset), 1);
     assert_eq!((server.descriptors(1), server.channels[0].end()), (vec![0x87], None));
+    assert!(server.channels[0].can_read());
     server.hear(MAC, &packet(5, 100, false, Content::ForwardReset), 2);
     assert_eq!((server.descriptors(2), server.channels[0].end()), (vec![0x87], Some(End::Reset)));
-    assert!(!server.channels[0].can_read());
+    // What comes behind it is no rest of what came before.
+    server.hear(MAC, &packet(5, 100, true, data(b".\r\n")), 3);
+    assert_eq!(server.descriptors(3), [0x80]);
+    let mut read = [0; 9];
+    let channel = &mut server.channels[0];
+    assert_eq!((channel.can_read(), channel.read(&mut read)), (false, 0));
+    server.hear(MAC, &packet(5, 103, false, Content::CloseAdvice), 4);
+    let channel = &mut server.channels[0];
+    assert_eq!((channel.end(), channel.read(&mut read)), (Some(End::Reset), 0));
+    channel.close();
+    server.open(MAC, 6, 5);
+    server.hear(MAC, &packet(6, 0, false, data(b"EHLO")), 5);
+    assert_eq!((server.channels[0].end(), server.channels[0].can_read()), (None, true));
+}
+
+#[test]
+fn a_peer_that_has_forgotten_its_connection_is_not_joined_to_it() {
+    for takes in [true, false] {
+        let mut server = Server::new(1);
+        server.open(MAC, 5, 0);
+        // Nothing has passed: it may be that our answer was lost, and the octets are still to come.
+        server.channels[0].write(b"220 mx2");
+        assert_eq!(server.descriptors(0), [0x40]);
+        server.hear(MAC, &open(5, OPEN), 1);
+        let said = server.says(1);
+        assert_eq!((said[0].1[12], &said[0].1[2..6]), (0x83, &[0, 0, 0, 0][..]));
+        match takes {
+            true => server.hear(MAC, &packet(5, 0, false, data(b"DATA\r\nhalf ")), 2),
+            false => server.acknowledged(7, Content::Acknowledgement, 2),
+        }
+        // A copy that was late on its way.
+        server.hear(MAC, &open(5, OPEN), 4999);
+        let opens = |said: Vec<u8>| said.into_iter().filter(|it| *it == 0x83).count();
+        assert_eq!((opens(server.descriptors(4999)), server.channels[0].end()), (0, None));
+        let woken = Arc::new(Woken::default());
+        server.channels[0].wait(&Arc::clone(&woken).into());
+        server.hear(MAC, &open(5, OPEN), 5000);
+        assert_eq!(server.channels[0].end(), Some(End::Reset), "{takes}");
+        assert!(woken.0.load(Ordering::Relaxed), "whoever reads is to hear of it");
+        assert_eq!(server.descriptors(5000), []);
+        server.channels[0].close();
+        server.open(MAC, 5, 6000);
+        assert!(!server.channels[0].can_read());
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_connection_that_ends_before_anybody_took_it_frees_its_channel() {
+    for ends in [Content::CloseAdvice, Content::ForwardReset] {
+        let mut server = Server::new(1);
+        server.hear(MAC, &open(5, OPEN), 0);
+        assert_eq!(server.descriptors(0), [0x83]);
+        let kind = OpenKind::Acknowledgement;
+        server.hear(MAC, &open(5, Open { kind, destination: 100, ..OPEN }), 1);
+        server.hear(MAC, &packet(5, 0, false, ends), 2);
+        server.hear(MAC, &packet(5, 0, false, Content::CloseAdvice), 3);
+        assert_eq!(server.endpoint.accept(&mut server.channels), None);
+        assert!(server.channels[0].is_free(), "{ends:?}");
+        server.descriptors(3);
+        server.open(MAC, 6, 4);
+    }
+}
+
+/// A server whose peer has opened connection 5 with room for so many octets.
+fn with_window(window: u16) -> Server {
+    let mut server = Server::new(1);
+    server.hear(MAC, &Packet { window, ..open(5, OPEN) }, 0);
+    server.descriptors(0);
+    let opened = Open { kind: OpenKind::Acknowledgement, destination: 100, ..OPEN };
+    server.hear(MAC, &Packet { window, ..open(5, opened) }, 0);
+    server
+}
+
+/// Writes so many full packets.
+fn write(server: &mut Server, packets: usize) {
+    let octets = vec![b'x'; 572 * packets];
+    assert_eq!(server.channels[0].write(&octets), octets.len());
+}
+
+#[test]
+fn advice_repeats_what_is_missed_once_for_each_time_that_an_answer_takes() {
+    let mut server = with_window(8000);
+    write(&mut server, 4);
+    assert_eq!(server.descriptors(0), [0, 0, 0, 0x40]);
+    let advice = Content::RetransmitAdvice;
+    server.acknowledged(572, advice, 10);
+    assert_eq!(server.descriptors(10), [0, 0, 0x40]);
+    server.acknowledged(572, advice, 11);
+    server.acknowledged(572, advice, 12);
+    assert_eq!(server.descriptors(12), [], "it speaks of the same packets");
+    server.acknowledged(0, advice, 13);
+    assert_eq!(server.descriptors(13), [], "it is late");
+    server.acknowledged(1144, advice, 14);
+    assert_eq!(server.descriptors(14), [0, 0x40], "another is missed");
+}
+
+#[test]
+fn advice_halves_what_is_in_flight() {
+    let mut server = with_window(8000);
+    // Four at first, and one more for each answer.
+    for next in 1..=4 {
+        write(&mut server, 1);
+        assert_eq!(server.descriptors(0), [0x40]);
+        server.hear(MAC, &acknowledges(572 * next, 8000, Content::Acknowledgement), 0);
+    }
+    write(&mut server, 7);
+    assert_eq!(server.descriptors(0).len(), 7);
+    server.hear(MAC, &acknowledges(572 * 4, 8000, Content::RetransmitAdvice), 1);
+    assert_eq!(server.descriptors(1), [0, 0, 0, 0x40]);
+}
+
+#[test]
+fn a_window_that_opens_again_is_asked_about_as_soon_as_before() {
+    let mut server = with_window(3);
+    let window = |window, next| acknowledges(next, window, Content::Acknowledgement);
+    server.channels[0].write(b"220");
+    assert_eq!(server.descriptors(0), [0x40]);
+    server.hear(MAC, &window(0, 3), 10);
+    server.channels[0].write(b"250");
+    let mut probes = 0;
+    for ms in (10..60_000).step_by(10) {
+        probes += server.descriptors(ms).iter().filter(|it| **it == 0xc0).count();
+        if ms % 20_000 == 0 {
+            server.hear(MAC, &window(0, 3), ms);
+        }
+    }
+    assert!(probes > 5, "{probes}");
+    server.hear(MAC, &window(2000, 3), 60_000);
+    assert_eq!(server.descriptors(60_000), [0x40]);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(60_200), "a round trip was 10 ms");
 }
 
 #[test]

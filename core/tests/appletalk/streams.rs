@@ -13,8 +13,8 @@ fn octets(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
 }
 
-/// Sends `length` octets each way and says how many milliseconds that took.
-fn exchange<const R: usize, const S: usize>(mut cable: Cable<R, S>, length: usize) -> u64 {
+/// Sends `length` octets each way and says how many milliseconds and packets that took.
+fn exchange<const R: usize, const S: usize>(mut cable: Cable<R, S>, length: usize) -> (u64, usize) {
     let message = octets(length);
     cable.open();
     for side in &mut cable.sides {
@@ -28,13 +28,16 @@ fn exchange<const R: usize, const S: usize>(mut cable: Cable<R, S>, length: usiz
     for side in &cable.sides {
         assert!(side.read == message, "octets were changed");
     }
-    cable.now_ms - start_ms
+    (cable.now_ms - start_ms, cable.packets)
 }
 
 #[test]
 fn a_megabyte_each_way_over_each_trouble() {
     let percent = [0, 1, 5, 20];
-    println!("lost repeated reordered %: octets a second each way, device's and server's channel");
+    println!(
+        "lost repeated reordered %: octets a second each way, and packets for each that is full,"
+    );
+    println!("of a device's and of a server's channel");
     for trouble in (0..64).map(|at| Trouble {
         lost: percent[at % 4],
         repeated: percent[at / 4 % 4],
@@ -48,10 +51,18 @@ fn a_megabyte_each_way_over_each_trouble() {
         }
         let length = if lost == 20 { MEGABYTE / 16 } else { MEGABYTE };
         let rate = |ms: u64| length as u64 * 1000 / ms;
-        let small = rate(exchange(Small::new(trouble, 1), length));
-        let large = rate(exchange(Large::new(trouble, 2), length));
-        println!("{lost:>4} {repeated:>8} {reordered:>9}  {small:>8} {large:>8}");
+        let share = |packets: usize| packets as f64 / (2.0 * length as f64 / 572.0);
+        let (small_ms, small_packets) = exchange(Small::new(trouble, 1), length);
+        let (large_ms, large_packets) = exchange(Large::new(trouble, 2), length);
+        let (small, large) = (rate(small_ms), rate(large_ms));
+        let (small_share, large_share) = (share(small_packets), share(large_packets));
+        print!("{lost:>4} {repeated:>8} {reordered:>9}  {small:>8} {small_share:.2}");
+        println!(" {large:>8} {large_share:.2}");
         assert!(lost > 5 || small > 4000 && large > 8000, "it stalls: {small} {large}");
+        assert!(
+            small_share < 4.0 && large_share < 4.0,
+            "it multiplies: {small_share} {large_share}"
+        );
     }
 }
 
@@ -66,7 +77,7 @@ fn other_stacks_habits_stall_nothing() {
         }
         let mut cable = Small::new(trouble, 3);
         (cable.sides[0].habit, cable.sides[1].habit) = (client, server);
-        let ms = exchange(cable, MEGABYTE / 4);
+        let (ms, _) = exchange(cable, MEGABYTE / 4);
         println!("{client:?} {server:?}: {} octets a second", MEGABYTE as u64 / 4 * 1000 / ms);
         assert!(ms < HOUR_MS / 4, "{client:?} {server:?}: {ms} ms");
     }

@@ -1,6 +1,8 @@
 //! The loop: when it lends, when it waits, and how it ends.
 #![cfg(feature = "drive")]
 
+#[cfg(feature = "appletalk")]
+mod appletalk;
 mod rig;
 mod waits;
 

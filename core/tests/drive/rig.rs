@@ -331,10 +331,20 @@ impl Rig {
         }
     }
 
-    /// Panics if nothing but the carrier could wake the loop.
+    /// Serves on a script.
     pub fn serve(&mut self, link: &mut Script) -> Ended {
+        let time = Rc::clone(&link.time);
+        self.serve_on(link, time)
+    }
+
+    /// Panics if nothing but the carrier could wake the loop.
+    pub fn serve_on<L: Link>(
+        &mut self,
+        link: &mut L,
+        time: Rc<Time>,
+    ) -> Result<Exit, Broken<L::Error>> {
         let wishes = std::mem::take(&mut self.wishes).into();
-        let mut clock = Jump { time: Rc::clone(&link.time), wishes };
+        let mut clock = Jump { time, wishes };
         let Self { session, lender, keeper, .. } = self;
         let served = serve(session, link, &mut clock, keeper, lender);
         let (mut served, flag) = (pin!(served), Arc::new(Flag::default()));

@@ -12,6 +12,8 @@ use crate::appletalk::Address;
 use crate::time::Instant;
 use crate::wire::{NoRoom, Out};
 
+/// A request that comes so soon after the connection was opened by it is a late copy.
+const COPIES_FOR: Duration = Duration::from_secs(5);
 /// From one open packet to the next.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
 /// Open packets before nobody is there.
@@ -87,6 +89,8 @@ pub struct Connection<const R: usize, const S: usize> {
     was_begun_by_us: bool,
     is_accepted: bool,
     is_closing: bool,
+    /// Until when a copy of the request that opened it may still be on its way.
+    copies: Instant,
     /// Until when what was written before the close waits for the peer.
     linger: Instant,
     is_reset: bool,
@@ -118,6 +122,7 @@ impl<const R: usize, const S: usize> Connection<R, S> {
         was_begun_by_us: false,
         is_accepted: false,
         is_closing: false,
+        copies: Instant::FAR,
         linger: Instant::FAR,
         is_reset: false,
         waker: None,
@@ -141,20 +146,21 @@ impl<const R: usize, const S: usize> Connection<R, S> {
     /// How it ended, if it has.
     pub const fn end(&self) -> Option<End> {
         match self.state {
+            State::Open | State::Ended(_) if self.is_reset => Some(End::Reset),
             State::Ended(end) => Some(end),
-            State::Open if self.is_reset => Some(End::Reset),
             _ => None,
         }
     }
 
-    /// Whether there are octets to read.
+    /// Whether there are octets to read. There are none behind a reset: to go on after what the
+    /// peer took back would join the halves of two dialogues.
     pub const fn can_read(&self) -> bool {
-        self.receiver.len() > 0
+        !self.is_reset && self.receiver.len() > 0
     }
 
     /// Moves octets to `buffer`; how many.
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
-        self.receiver.read(buffer)
+        if self.can_read() { self.receiver.read(buffer) } else { 0 }
     }
 
     /// Takes as much of `octets` as there is room for; how much that is.
@@ -266,9 +272,10 @@ impl<const R: usize, const S: usize> Connection<R, S> {
                 self.sender.hear(packet.next_receive, packet.window, now);
             }
             // It was asked again: the answer was lost.
-            (State::Begun { by_us: false, .. } | State::Open, OpenKind::Request) => {
+            (State::Begun { by_us: false, .. }, OpenKind::Request) => {
                 self.owes.open = Some(OpenKind::RequestAndAcknowledgement);
             }
+            (State::Open, OpenKind::Request) => self.hear_request_again(now),
             (State::Open, OpenKind::RequestAndAcknowledgement)
                 if self.was_begun_by_us
                     && self.is_of(packet.source, from)
@@ -280,8 +287,20 @@ impl<const R: usize, const S: usize> Connection<R, S> {
         }
     }
 
+    /// The peer asks for the connection that it has: because our answer was lost, or because it
+    /// has forgotten all and begins anew with the same number. Its new octets are not the rest of
+    /// the old ones.
+    fn hear_request_again(&mut self, now: Instant) {
+        if self.receiver.is_untouched() && self.sender.is_untouched() {
+            self.owes.open = Some(OpenKind::RequestAndAcknowledgement);
+        } else if is_due(self.copies, now) {
+            self.finish(End::Reset);
+        }
+    }
+
     fn opened(&mut self, now: Instant) {
         self.state = State::Open;
+        self.copies = now.after(COPIES_FOR);
         self.heard(now);
     }
 
@@ -289,8 +308,10 @@ impl<const R: usize, const S: usize> Connection<R, S> {
         (self.silent, self.probes) = (now.after(PROBE_EVERY), 0);
     }
 
+    /// Whoever has it hears of the end; where nobody has it, nobody would ever close it.
     fn finish(&mut self, end: End) {
-        self.state = if self.is_closing { State::Free } else { State::Ended(end) };
+        let is_owned = (self.was_begun_by_us || self.is_accepted) && !self.is_closing;
+        self.state = if is_owned { State::Ended(end) } else { State::Free };
     }
 
     /// Hears any other packet of the peer's.
@@ -322,7 +343,7 @@ impl<const R: usize, const S: usize> Connection<R, S> {
                 self.is_reset |= self.receiver.reset(packet.first_byte);
                 self.owes.reset = true;
             }
-            Content::RetransmitAdvice => self.sender.hear_advice(now),
+            Content::RetransmitAdvice => self.sender.hear_advice(packet.next_receive, now),
             _ if packet.answer => self.receiver.owe_answer(now),
             _ => {}
         }
@@ -401,7 +422,10 @@ impl<const R: usize, const S: usize> Connection<R, S> {
             let destination = if kind == OpenKind::Request { 0 } else { self.theirs };
             let attention_receive = self.attention;
             let open = Open { kind, version: VERSION, destination, attention_receive };
-            return self.control(Content::Open(open), false, out);
+            // The peer begins at the number in it, also where we have sent more already.
+            self.header(self.sender.unacknowledged(), false, Content::Open(open)).write(out)?;
+            self.receiver.told();
+            return Ok(true);
         }
         if !self.is_open() {
             return Ok(false);

@@ -116,6 +116,7 @@ impl Endpoint {
         // It may be one that was heard before, and then there is no second connection.
         if let Some(known) = channels.iter_mut().find(|c| c.is_of(packet.source, from)) {
             known.hear_open(OpenKind::Request, packet, from, now);
+            known.wake();
             return;
         }
         let own = self.number(channels);

@@ -28,6 +28,10 @@ pub(super) struct Sender<const S: usize> {
     sent: u32,
     /// The number behind the last that the peer has room for. It never goes back.
     edge: u32,
+    /// The number that the peer began at.
+    first: u32,
+    /// What the peer was last heard to miss, and until when it may say so of what was sent before.
+    missed: Option<(u32, Instant)>,
     /// Packets that may be in flight.
     burst: u8,
     /// When octets are sent again, or the peer is asked for its window.
@@ -79,6 +83,12 @@ impl Wait {
         self.present_ms = wait.clamp(WAIT_MS.0, WAIT_MS.1);
     }
 
+    /// When what is sent now is answered, as a rule.
+    fn round_trip(self, now: Instant) -> Instant {
+        let ms = if self.mean_ms == 0 { self.present_ms } else { self.mean_ms };
+        now.after(Duration::from_millis(u64::from(ms)))
+    }
+
     fn double(&mut self) {
         self.present_ms = self.present_ms.saturating_mul(2).min(WAIT_MS.1);
     }
@@ -95,6 +105,8 @@ impl<const S: usize> Sender<S> {
         next: 0,
         sent: 0,
         edge: 0,
+        first: 0,
+        missed: None,
         burst: BURST.0,
         due: Instant::FAR,
         wait: Wait::NEW,
@@ -112,6 +124,16 @@ impl<const S: usize> Sender<S> {
         self.sent
     }
 
+    /// The number of the first octet that was not acknowledged.
+    pub(super) const fn unacknowledged(&self) -> u32 {
+        self.unacknowledged
+    }
+
+    /// Whether nothing was acknowledged yet.
+    pub(super) const fn is_untouched(&self) -> bool {
+        self.unacknowledged == self.first
+    }
+
     /// Whether all was acknowledged.
     pub(super) const fn is_empty(&self) -> bool {
         self.ring.len() == 0
@@ -123,7 +145,7 @@ impl<const S: usize> Sender<S> {
 
     /// Begins where the peer wants it.
     pub(super) fn begin(&mut self, first: u32, window: u16) {
-        (self.unacknowledged, self.next, self.sent) = (first, first, first);
+        (self.unacknowledged, self.next, self.sent, self.first) = (first, first, first, first);
         self.edge = first.wrapping_add(u32::from(window));
     }
 
@@ -143,6 +165,8 @@ impl<const S: usize> Sender<S> {
             let was_closed = distance(self.next, self.edge) <= 0;
             self.edge = edge;
             if was_closed && self.unacknowledged == self.sent {
+                // What was asked meanwhile says nothing of how long an answer takes.
+                self.wait.settle();
                 self.due = Instant::FAR;
             }
         }
@@ -168,12 +192,18 @@ impl<const S: usize> Sender<S> {
         self.due = if all { Instant::FAR } else { self.wait.from(now) };
     }
 
-    /// The peer misses what it expects next, which was told with it.
-    pub(super) fn hear_advice(&mut self, now: Instant) {
-        if self.unacknowledged != self.sent {
-            (self.next, self.timed) = (self.unacknowledged, None);
-            self.due = self.wait.from(now);
+    /// The peer misses the octet of number `missing`. It says so for each few packets that came
+    /// behind the gap, and those were sent once: to repeat them all each time would make many
+    /// copies for one packet that was lost.
+    pub(super) fn hear_advice(&mut self, missing: u32, now: Instant) {
+        let was_told = self.missed.is_some_and(|(number, until)| number == missing && now < until);
+        if was_told || missing != self.unacknowledged || missing == self.sent {
+            return;
         }
+        self.missed = Some((missing, self.wait.round_trip(now)));
+        (self.next, self.timed) = (missing, None);
+        self.burst = (self.burst / 2).max(BURST.0);
+        self.due = self.wait.from(now);
     }
 
     /// Octets that may be sent from number `at` on, in one packet.
