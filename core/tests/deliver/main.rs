@@ -6,6 +6,7 @@ mod rig;
 
 use std::rc::Rc;
 
+use postern_core::client::reply::REPLY_MAX;
 use postern_core::client::{CallError, Config, Event, Fault, Need, Phase, TlsPolicy, Waiting};
 use postern_core::drive::deliver::{Dialogue, DialogueError, Sent, Turn, Unsent};
 use rig::{
@@ -37,6 +38,17 @@ fn a_message_and_quit() {
     assert!(talk.reply().is_none(), "QUIT's answer is no event");
     assert_eq!(run(talk.next()), Err(DialogueError::Closed));
     assert_eq!(said(&heard), format!("{HELLO}{group}{end}QUIT\r\n"));
+}
+
+/// The roles have turned (RFC 2645 §5.3), and the peer has greeted in the same segment.
+#[test]
+fn what_came_before_the_dialogue_is_its_first_input() {
+    let peer = Peer::new(&[(HELLO, PLAIN)]);
+    let mut talk = talk(peer, &Jump::default(), 1300);
+    assert!(talk.received(b"220 ") && talk.received(b"hi\r\n"));
+    assert!(!talk.received(&[b'x'; REPLY_MAX]), "there is no room for so much");
+    assert_eq!(run(talk.next()), Ok(Turn::Event(Event::Greeting(answer("220 hi")))));
+    assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Transaction)));
 }
 
 #[test]

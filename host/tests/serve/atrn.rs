@@ -1,9 +1,16 @@
 //! Mail that is fetched by ATRN (RFC 2645).
 
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use md5::{Digest, Md5};
+use rustix::process::{Resource, Signal};
 
 use super::accounts::authenticate;
-use super::place::{END, Place, Server, Talk};
+use super::place::{AWAY, END, Place, Server, Talk};
+use super::tls::{self, Wire};
 
 const PASSWORD: &str = "s3cret pass";
 
@@ -208,5 +215,180 @@ fn what_is_fetched_goes_nowhere_else() {
     assert!(domains.contains("client.example"), "{domains}");
     let (messages, left) = take(&mut turned(address, "ATRN"), &|_| None);
     assert!(left && messages.len() == 1, "{messages:?}");
+    server.stop();
+}
+
+/// TLS is kept when the roles turn, however it began.
+#[test]
+fn what_is_fetched_under_tls_goes_under_tls() {
+    let place = Place::new("");
+    let accounts = place.path("accounts");
+    place.configure_with(
+        "tls = \"self-signed\"\n",
+        &format!(
+            "[accounts]\nfile = {accounts:?}\n[atrn]\nlisten = [\"127.0.0.1:0\"]\n\
+             listen_tls = [\"127.0.0.1:0\"]\n{}",
+            hold("client.example")
+        ),
+    );
+    place.account(&["add", "ann", "--domain", "client.example"], PASSWORD);
+    let server = place.serve();
+    let health = place.run(&["health", "--json"]);
+    let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+    let at = |nth: usize| -> SocketAddr {
+        health["listening"][nth].as_str().expect("an address").parse().expect("an address")
+    };
+    let by_starttls = || {
+        let mut talk = Talk::with(at(1));
+        assert!(talk.say("EHLO client.example").starts_with("250 "));
+        assert!(talk.say("ATRN").starts_with("530 "), "it is in clear");
+        assert!(talk.say("STARTTLS").starts_with("220 "));
+        talk.secured(&place)
+    };
+    let at_once = || {
+        let stream = TcpStream::connect(at(2)).expect("the server listens");
+        Talk::over(stream, |stream| Wire::Secure(Box::new(tls::secure(&place, stream))))
+    };
+    for open in [&by_starttls as &dyn Fn() -> Talk, &at_once] {
+        server.send("info@client.example");
+        let mut talk = open();
+        talk.say("EHLO client.example");
+        let plain = BASE64.encode(format!("\0ann\0{PASSWORD}"));
+        assert!(talk.say(&format!("AUTH PLAIN {plain}")).starts_with("235 "));
+        assert!(talk.say("ATRN").starts_with("250 "));
+        talk.tell(&format!("220 client.example{END}"));
+        let (messages, left) = take(&mut talk, &|_| None);
+        assert!(left && messages.len() == 1, "{messages:?}");
+        assert_eq!(server.logged("sent")["tls"], true);
+        assert_eq!(server.logged("fetched")["tls"], true);
+    }
+    assert!(place.queue().is_empty());
+    server.stop();
+}
+
+/// What fetchmail has.
+#[test]
+fn cram_md5_is_enough_in_clear() {
+    let place = Place::with_accounts(&hold("client.example"));
+    place.account(&["add", "ann", "--domain", "client.example", "--cram-md5"], PASSWORD);
+    let server = place.serve();
+    server.send("info@client.example");
+    let mut talk = Talk::with(place.atrn_address());
+    talk.say("EHLO client.example");
+    let challenge = talk.say("AUTH CRAM-MD5");
+    let challenge = BASE64.decode(&challenge[4..]).expect("base64");
+    let answer = BASE64.encode(format!("ann {}", hmac_md5(PASSWORD.as_bytes(), &challenge)));
+    assert!(talk.say(&answer).starts_with("235 "));
+    assert!(talk.say("ATRN").starts_with("250 "));
+    talk.tell(&format!("220 client.example{END}"));
+    let (messages, left) = take(&mut talk, &|_| None);
+    assert!(left && messages.len() == 1, "{messages:?}");
+    server.stop();
+}
+
+/// RFC 2104, of a key of up to 64 octets.
+fn hmac_md5(key: &[u8], text: &[u8]) -> String {
+    let padded = |pad: u8| {
+        let mut block = [pad; 64];
+        block.iter_mut().zip(key).for_each(|(octet, key)| *octet ^= key);
+        block
+    };
+    let inner = Md5::digest([&padded(0x36), text].concat());
+    let outer = Md5::digest([&padded(0x5c)[..], &inner].concat());
+    outer.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Between a message's end and its verdict everything may happen; the messages come once, but for
+/// the one whose verdict nobody could note.
+#[test]
+fn a_server_that_is_killed_within_the_turn_goes_on_at_the_next() {
+    let (place, mut server, address) = holder();
+    for path in ["info@client.example", "sales@client.example"] {
+        server.send(path);
+    }
+    let mut talk = turned(address, "ATRN");
+    let (messages, _) = take(&mut talk, &|line| (line == ".").then_some(""));
+    assert_eq!(messages.len(), 1);
+    server.child.kill().expect("it runs");
+    server.child.wait().expect("it ends");
+    drop(server);
+    let server = place.serve();
+    let (again, left) = take(&mut turned(place.atrn_address(), "ATRN"), &|_| None);
+    assert!(left && again.len() == 2, "{again:?}");
+    assert!(again.contains(&messages[0]), "the same, with the same id");
+    server.logged("fetched");
+    assert!(place.queue().is_empty());
+    server.stop();
+}
+
+#[test]
+fn a_server_that_stops_within_the_turn_hears_the_verdict_and_leaves() {
+    let (place, server, address) = holder();
+    for path in ["info@client.example", "sales@client.example"] {
+        server.send(path);
+    }
+    let mut idle = Talk::with(server.address);
+    let mut talk = turned(address, "ATRN");
+    let (messages, _) = take(&mut talk, &|line| (line == ".").then_some(""));
+    assert_eq!(messages.len(), 1);
+    server.signal(Signal::TERM);
+    assert!(idle.hear().starts_with("421 "), "everybody was told");
+    talk.tell(&format!("250 taken{END}"));
+    let (messages, _) = take(&mut talk, &|_| None);
+    assert!(messages.is_empty(), "{messages:?}");
+    server.ended();
+    let server = place.serve();
+    assert_eq!(place.queue().len(), 1, "the other one waits");
+    server.stop();
+}
+
+#[test]
+fn a_domain_that_is_given_a_host_within_the_turn_is_fetched_no_more() {
+    let (place, server, address) = holder();
+    for path in ["info@client.example", "sales@client.example", "info@second.example"] {
+        server.send(path);
+    }
+    let mut talk = turned(address, "ATRN client.example,second.example");
+    let (messages, _) = take(&mut talk, &|line| (line == ".").then_some(""));
+    assert_eq!(messages.len(), 1);
+    let file = place.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    let text = text.replacen("deliver_to = \"asker\"", &format!("deliver_to = \"{AWAY}\""), 1);
+    fs::write(&file, text).expect("a file");
+    server.signal(Signal::HUP);
+    server.logged("the configuration was read again");
+    talk.tell(&format!("250 taken{END}"));
+    let (messages, _) = take(&mut talk, &|_| None);
+    assert!(messages.iter().all(|message| message.contains("second.example")), "{messages:?}");
+    let left: Vec<_> = place.queue().into_iter().map(|item| item["domain"].clone()).collect();
+    assert!(left.contains(&"client.example".into()), "{left:?}");
+    server.stop();
+}
+
+/// What the client has taken is told to the spool until that can be written, or the lease ends.
+#[test]
+fn a_disk_that_is_full_at_the_settling_costs_no_second_copy() {
+    let (place, server, address) = holder();
+    for path in ["info@client.example", "sales@client.example"] {
+        server.send(path);
+    }
+    let mut talk = turned(address, "ATRN");
+    let (messages, _) = take(&mut talk, &|line| (line == ".").then_some(""));
+    assert_eq!(messages.len(), 1);
+    server.limit(Resource::Fsize, Some(1));
+    talk.tell(&format!("250 taken{END}"));
+    // Nobody waits for the disk at this end.
+    let (more, left) = take(&mut talk, &|_| None);
+    assert!(left);
+    server.logged("not recorded yet; nothing more is sent");
+    server.limit(Resource::Fsize, None);
+    server.logged("fetched in part");
+    let sent = messages.len() + more.len();
+    if place.queue().is_empty() {
+        assert_eq!(sent, 2);
+    } else {
+        let (rest, left) = take(&mut turned(address, "ATRN"), &|_| None);
+        assert!(left && sent + rest.len() == 2, "{sent} and {}: each once", rest.len());
+    }
     server.stop();
 }

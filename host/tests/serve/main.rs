@@ -14,6 +14,7 @@ mod place;
 mod short;
 mod stop;
 mod storms;
+mod tls;
 mod wakeups;
 
 use place::{AWAY, END, PATIENCE, Place, Talk, hold};

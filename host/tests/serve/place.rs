@@ -1,7 +1,7 @@
 //! A place where a server runs, and how it is talked to.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::tls::{self, Wire};
 
 pub const END: &str = "\r\n";
 /// Far more than any step takes, so that a failure ends.
@@ -231,45 +233,58 @@ impl Server {
 }
 
 /// One SMTP session.
-pub struct Talk {
-    stream: TcpStream,
-    heard: Lines<BufReader<TcpStream>>,
-}
+pub struct Talk(BufReader<Wire>);
 
 impl Talk {
     pub fn with(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).expect("the server listens");
+        Self::over(stream, Wire::Clear)
+    }
+
+    /// On a connection that was just opened.
+    pub fn over(stream: TcpStream, wire: impl FnOnce(TcpStream) -> Wire) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time");
-        let heard = BufReader::new(stream.try_clone().expect("a second handle")).lines();
-        let mut talk = Self { stream, heard };
+        let mut talk = Self(BufReader::new(wire(stream)));
         assert_eq!(talk.hear().get(..3), Some("220"));
         talk
     }
 
+    /// Under TLS from now on, with the server of `place`.
+    pub fn secured(self, place: &Place) -> Self {
+        let secure = tls::secure(place, self.into_stream());
+        Self(BufReader::new(Wire::Secure(Box::new(secure))))
+    }
+
     pub fn say(&mut self, line: &str) -> String {
-        self.stream.write_all(format!("{line}{END}").as_bytes()).expect("the server listens");
+        self.tell(&format!("{line}{END}"));
         self.hear()
     }
 
-    /// The connection, with whatever was not heard.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
-    }
-
-    /// Says nothing that waits for an answer.
+    /// Says what waits for no answer.
     pub fn tell(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).expect("the server listens");
+        let wire = self.0.get_mut();
+        wire.write_all(text.as_bytes()).and_then(|()| wire.flush()).expect("the server listens");
     }
 
     /// The next line, if there is one.
     pub fn line(&mut self) -> Option<String> {
-        self.heard.next()?.ok()
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok().filter(|octets| *octets > 0)?;
+        Some(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// The connection, with whatever was not heard.
+    pub fn into_stream(self) -> TcpStream {
+        match self.0.into_inner() {
+            Wire::Clear(stream) => stream,
+            Wire::Secure(_) => panic!("it is under TLS"),
+        }
     }
 
     /// The last line of the next reply.
     pub fn hear(&mut self) -> String {
         let is_last = |line: &String| line.as_bytes().get(3) == Some(&b' ');
-        self.heard.by_ref().map(|line| line.expect("text")).find(is_last).expect("a reply")
+        std::iter::from_fn(|| self.line()).find(is_last).expect("a reply")
     }
 }
 

@@ -5,16 +5,12 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::place::{AWAY, END, PATIENCE, Place, Server, Talk, hold};
+use crate::tls::secure;
 
 /// A control client that has said half of its request, or was sent away before.
 pub fn half_a_request(place: &Place) -> UnixStream {
@@ -134,17 +130,7 @@ fn a_client_that_never_reads_loses_its_channel() {
     let mut talk = Talk::with(server.address);
     assert!(talk.say("EHLO a.example").starts_with("250 "));
     assert!(talk.say("STARTTLS").starts_with("220 "));
-    let certificate = CertificateDer::from_pem_file(place.path("spool/tls/certificate.pem"));
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.expect("a certificate")).expect("it can be trusted");
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("mx2.provider.example").expect("a name");
-    let tls = ClientConnection::new(Arc::new(config), name).expect("a client");
-    let under_tls = never_read(&mut StreamOwned::new(tls, talk.into_stream()));
+    let under_tls = never_read(&mut secure(&place, talk.into_stream()));
     assert!(reset.contains(&under_tls), "{under_tls}");
     server.stop();
 }

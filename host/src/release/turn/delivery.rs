@@ -96,7 +96,8 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             Go::On => Ok(((Next::More, End::More), None)),
             Go::End(finish) => {
                 let finish = self.lift(finish);
-                if self.work.host.is_asker() && !trouble.is_there() {
+                // Where it takes long to record, nobody waits at the other end.
+                if self.work.host.is_asker() && trouble.all_recorded().await {
                     return Ok((finish, Some(self.connection)));
                 }
                 self.connection.quit().await;

@@ -1,0 +1,61 @@
+//! A client's side of TLS.
+
+use std::io::{Read, Result, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::place::Place;
+
+/// A connection under TLS.
+pub type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection, in clear or under TLS.
+pub enum Wire {
+    Clear(TcpStream),
+    Secure(Box<Secure>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.read(buffer),
+            Self::Secure(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, octets: &[u8]) -> Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.write(octets),
+            Self::Secure(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Clear(stream) => stream.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
+/// `stream` under TLS, with the server of `place` and the certificate that it made itself.
+pub fn secure(place: &Place, stream: TcpStream) -> Secure {
+    let certificate = CertificateDer::from_pem_file(place.path("spool/tls/certificate.pem"));
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.expect("a certificate")).expect("it can be trusted");
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("mx2.provider.example").expect("a name");
+    let tls = ClientConnection::new(Arc::new(config), name).expect("a client");
+    StreamOwned::new(tls, stream)
+}
