@@ -21,6 +21,7 @@ use postern_spool::clock::Clock;
 
 mod answers;
 mod board;
+mod email;
 mod holder;
 
 pub use answers::Answers;
@@ -93,7 +94,7 @@ impl Caller {
             }
             stays
         });
-        let names: Vec<_> = wanted.iter().map(|wakeup| wakeup.etrn.to_string()).collect();
+        let names: Vec<_> = wanted.iter().map(Wakeup::name).collect();
         self.board.keep(&names);
         for (wakeup, name) in wanted.iter().zip(names) {
             running.entry(name).or_insert_with(|| {
@@ -107,7 +108,8 @@ impl Caller {
 /// Asks a holder until its task ends. A panic, a fault of ours, costs a minute.
 async fn ask(caller: Caller, wakeup: Wakeup) {
     while contained(Holder::new(caller.clone(), wakeup.clone()).run()).await == Err(Panicked) {
-        tracing::error!(holder = %wakeup.etrn, "asking for mail failed: this is a bug in postern");
+        let holder = wakeup.name();
+        tracing::error!(%holder, "asking for mail failed: this is a bug in postern");
         // Not at once: what led to it may still be there.
         sleep(AFTER_PANIC).await;
     }

@@ -12,7 +12,7 @@ use embedded_io_async::{Read, Write};
 
 use super::{Clock, Wake, drop_front};
 use crate::client::{
-    Client, Config, End, Event, Fault, Mail, Need, Next, Recipient, Reply, ReplyFault, Step,
+    Class, Client, Config, End, Event, Fault, Mail, Need, Next, Recipient, Reply, ReplyFault, Step,
     Waiting, reply,
 };
 use crate::envelope::Notify;
@@ -241,9 +241,24 @@ where
         self.call(|client, out| client.mail(mail, out)).map_err(DialogueError::Call)?;
         let mut decided = None;
         loop {
-            let called = match self.next().await? {
+            let turn = match (self.next().await, decided) {
+                // What was said counts, whatever becomes of the connection behind it.
+                (Ok(Turn::Need(Need::Transaction)) | Err(_), Some(event)) => return Ok(event),
+                (turn, event) => {
+                    decided = event;
+                    turn?
+                }
+            };
+            let called = match turn {
                 Turn::Event(event) => {
-                    decided = Some(event);
+                    let is_refusal = |reply: Reply<'_>| reply.class() != Class::Completion;
+                    let is_decision = match event {
+                        Event::Recipient { .. } => self.reply().is_some_and(is_refusal),
+                        _ => true,
+                    };
+                    if is_decision {
+                        decided = Some(event);
+                    }
                     Ok(())
                 }
                 Turn::Need(Need::Recipient { index: 0 }) => {
@@ -258,7 +273,7 @@ where
                     Sent::Refused(event) => return Ok(event),
                     Sent::Whole | Sent::WithNext => Ok(()),
                 },
-                Turn::Need(_) => return Ok(decided.ok_or(DialogueError::Closed)?),
+                Turn::Need(_) => return Err(DialogueError::Closed.into()),
             };
             called.map_err(DialogueError::Call)?;
         }

@@ -237,6 +237,30 @@ fn a_message_of_our_own_is_decided_by_one_reply() {
     }
 }
 
+/// A peer that hangs up behind its word has said it, and one without a recipient takes nothing.
+#[test]
+fn what_decided_is_not_lost_behind_it() {
+    let (group, refused) =
+        (format!("{ENVELOPE}DATA\r\n"), Event::Recipient { index: 0, reply: () });
+    for (replies, end, expected) in [
+        ("250 ok\r\n550 nobody\r\n", "", Some(refused)),
+        ("250 ok\r\n550 nobody\r\n354 go\r\n", "250 taken\r\n", Some(refused)),
+        ("550 no\r\n", "", Some(Event::MailRefused(()))),
+        ("250 ok\r\n250 ok\r\n354 go\r\n", "554 no\r\n", Some(Event::Message(()))),
+        ("250 ok\r\n250 ok\r\n", "", None),
+        ("250 ok\r\n250 ok\r\n354 go\r\n", "", None),
+    ] {
+        let mut peer = Peer::new(&[("", "220 hi\r\n"), (HELLO, GROUPS), (&group, replies)]);
+        peer.replies.extend((!end.is_empty()).then(|| (peer.replies[2].0 + 3, end.to_owned())));
+        peer.ends = Ends::HangsUp;
+        let mut talk = talk(peer, &Jump::default(), 1300);
+        while run(talk.next()) != Ok(Turn::Need(Need::Transaction)) {}
+        let mut text = &b"x\r\n"[..];
+        let decided = run(talk.send_own(&mail(None), b"b@b.example", &mut text));
+        assert_eq!(decided.ok().map(|event| event.map(drop)), expected, "{replies}{end}");
+    }
+}
+
 #[test]
 fn a_handshake_takes_the_link_and_gives_it_back() {
     let peer = Peer::new(&[

@@ -11,13 +11,16 @@ mod conversion;
 use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
-const UNUSED_KEYS: [(&str, &str); 6] = [
+const UNUSED_KEYS: [(&str, &str); 9] = [
     ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.idle", "a device always listens"),
     ("receive.max_errors", "a device bears as many as it was built for"),
     ("receive.max_recipients", "a device takes as many as it was built for"),
     ("receive.tls", "a device offers no STARTTLS"),
     ("receive.wait", "a device always listens"),
+    ("wakeup.email", "a device asks by ETRN"),
+    ("wakeup.email_from", "a device asks by ETRN"),
+    ("wakeup.email_host", "a device asks by ETRN"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
 const UNUSED_IN_HOLDS: [(&str, &str); 14] = [

@@ -50,7 +50,7 @@ pub use values::{
     Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
     Subaddress, Tls, TlsFiles,
 };
-pub use wakeup::{Holder, Holders, Listener, Wakeup, Wakeups};
+pub use wakeup::{Account, Email, Holder, Listener, Sender, Wakeup, Wakeups, Way};
 pub use written::Written;
 
 use settings::{Outline, Word, settings};

@@ -28,9 +28,23 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
         Some(example) if !example.starts_with(' ') => example.to_owned(),
         _ => line.to_owned(),
     };
-    let source: Vec<_> = default_file().lines().map(switch_on).collect();
-    let read = Config::parse_with(Path::new(FILE), &source.join("\n"), |_, _| {});
-    let (config, _) = read.expect("the examples are sound");
+    // A holder is asked in one way: the examples of the others stay off.
+    let file = default_file();
+    let (before, wakeup) = file.split_once("#[[wakeup]]").expect("the last section");
+    let without = |off: &[&str]| -> Config {
+        let is_on = |line: &&str| {
+            !off.iter().any(|key| line.strip_prefix('#').is_some_and(|line| line.starts_with(key)))
+        };
+        let wakeup = wakeup.lines().filter(is_on).map(switch_on);
+        let all = before.lines().map(switch_on).chain(["[[wakeup]]".to_owned()]).chain(wakeup);
+        let source = all.collect::<Vec<_>>().join("\n");
+        let read = Config::parse_with(Path::new(FILE), &source, |_, _| {});
+        read.expect("the examples are sound").0
+    };
+    let config = without(&["etrn "]);
+    let wakeup = config.wakeup.iter().next().expect("the example of a holder");
+    assert_eq!(wakeup.name(), "wake-client@mx2.provider.example at mx2.provider.example:25");
+    let config = without(&["email ", "email_host ", "email_from "]);
     assert_eq!(config.hostname().as_str(), "mx2.provider.example");
     let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
     assert_eq!(hold.recipients.judge(b"Info", domain, &hold.subaddress), Ok(()));
@@ -39,7 +53,7 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
     let device = config.device.expect("the example of a device");
     assert!(device.gateway.is_some() && device.wake_on_lan.is_some());
     let wakeup = config.wakeup.iter().next().expect("the example of a holder");
-    assert_eq!(wakeup.etrn.to_string(), "mx2.provider.example:25");
+    assert_eq!(wakeup.name(), "mx2.provider.example:25");
 }
 
 #[test]
@@ -49,7 +63,9 @@ fn what_is_a_devices_is_no_servers() {
     let found = problems("[device]\naddress = \"dhcp\"\n[wakeup]\n");
     let expected = [
         format!("postern.toml:1: device: {why}"),
-        "postern.toml:3: wakeup.etrn: is required: etrn = \"mx2.provider.example\"".to_owned(),
+        "postern.toml:3: wakeup: asks by nothing: etrn = \"mx2.provider.example\", or email, is \
+            required"
+            .to_owned(),
     ];
     assert_eq!(found, expected);
 }
@@ -58,7 +74,7 @@ fn what_is_a_devices_is_no_servers() {
 fn holders_are_one_table_or_several_with_one_name_or_several() {
     let names = |source: &str| -> Vec<String> {
         let config = parse(source).expect(source);
-        config.wakeup.iter().map(|wakeup| wakeup.etrn.to_string()).collect()
+        config.wakeup.iter().map(Wakeup::name).collect()
     };
     assert_eq!(names("[wakeup]\netrn = \"a.example\""), ["a.example:25"]);
     let two = "[[wakeup]]\netrn = [\"a.example\", \"[2001:db8::1]:2525\"]\n\
@@ -79,6 +95,61 @@ fn holders_are_one_table_or_several_with_one_name_or_several() {
         (
             "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrm = \"b.example\"\netrn = \"c\"",
             "postern.toml:4: wakeup.etrm: unknown key; did you mean \"etrn\"?",
+        ),
+    ] {
+        assert_eq!(problems(source), [expected], "{source}");
+    }
+}
+
+#[test]
+fn a_holder_is_asked_in_one_way() {
+    let email = "[[wakeup]]\nemail = \"null%me.example@Provider.example\"\n\
+        email_host = [\"a.example\", \"b.example:2525\"]\n";
+    let name = "null%me.example@provider.example at a.example:25, b.example:2525";
+    let both = parse(&format!("{email}[[wakeup]]\netrn = \"a.example\"")).expect("sound");
+    let names: Vec<_> = both.wakeup.iter().map(Wakeup::name).collect();
+    assert_eq!(names, [name, "a.example:25"]);
+    let sender = |text: &str| {
+        let config = parse(&format!("{email}{text}")).expect("sound");
+        let Some(Way::Email(email)) = config.wakeup.iter().next().map(|wakeup| wakeup.way.clone())
+        else {
+            panic!("it is woken by e-mail");
+        };
+        email.from.as_str().to_owned()
+    };
+    assert_eq!(sender(""), "");
+    assert_eq!(sender("email_from = \"<>\""), "");
+    assert_eq!(sender("email_from = \"me@client.example\""), "me@client.example");
+    for (source, expected) in [
+        (
+            "[[wakeup]]\nevery = \"1h\"",
+            "postern.toml:1: wakeup: asks by nothing: etrn = \"mx2.provider.example\", or email, \
+                is required",
+        ),
+        (
+            &*format!("{email}etrn = \"b.example\""),
+            "postern.toml:1: wakeup: has etrn and email: write a table for each",
+        ),
+        (
+            "[[wakeup]]\netrn = \"a.example\"\nemail_from = \"<>\"",
+            "postern.toml:1: wakeup.email_from: is for email, and this table has etrn: leave it \
+                out",
+        ),
+        (
+            "[[wakeup]]\nemail = \"wake@a.example\"",
+            "postern.toml:1: wakeup.email_host: is required with email: email_host = \
+                \"mx2.provider.example\"",
+        ),
+        (
+            &*email.replace("null%", "näll%"),
+            "postern.toml:2: wakeup.email: expected an address in ASCII, such as \
+                \"wake-client@mx2.provider.example\", found \
+                \"näll%me.example@Provider.example\"",
+        ),
+        (
+            &*format!("{email}email_from = \"me\""),
+            "postern.toml:4: wakeup.email_from: expected \"<>\", or an address in ASCII, such as \
+                \"postmaster@client.example\", found \"me\"",
         ),
     ] {
         assert_eq!(problems(source), [expected], "{source}");

@@ -1,5 +1,6 @@
 //! When mail is listened for, and the holders that are asked for it.
 
+use std::fmt;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -7,7 +8,7 @@ use toml::de::DeValue;
 use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::settings::{Outline, Setting, Value, Word, found, settings};
-use super::values::{Host, parse_host, parse_host_port, unexpected};
+use super::values::{Address, Host, parse_host, parse_host_port, unexpected};
 
 /// When there is a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,18 +37,129 @@ impl Word for Listener {
 
 settings! {
 /// A holder that is asked for the mail that it holds for us, at the start and then again and again;
-/// with [[wakeup]], one table a holder. A device asks one.
-pub struct Wakeup {
-    /// REQUIRED. The holder that ETRN (RFC 1985) is sent to: "host" (port 25) or "host:port", or a
-    /// list of several names of the same holder, which are tried in order. A name's addresses are
-    /// looked up, never its MX.
-    pub etrn: Holders => Example("\"mx2.provider.example\""),
+/// with [[wakeup]], one table a holder. A device asks one. REQUIRED is one of etrn and email.
+pub struct Table {
+    /// The holder that ETRN (RFC 1985) is sent to: "host" (port 25) or "host:port", or a list of
+    /// several names of the same holder, which are tried in order. A name's addresses are looked
+    /// up, never its MX.
+    pub etrn: Option<Holders<25>> => Example("\"mx2.provider.example\""),
+    /// The special account of a holder that is woken by e-mail: any mail to it releases what is
+    /// held. What it gets is a short message that is marked as written by a program. Needs
+    /// email_host.
+    pub email: Option<Account> => Example("\"wake-client@mx2.provider.example\""),
+    /// The host that the e-mail is handed to, written as etrn is: the holder itself, since mail
+    /// that waits on its way wakes nobody.
+    pub email_host: Option<Holders<25>> => Example("\"mx2.provider.example\""),
+    /// The e-mail's sender, since some accounts go by that. Absent: "<>", whom nobody answers.
+    pub email_from: Option<Sender> => Example("\"postmaster@client.example\""),
     /// How long after its answer it is asked again. One that gave none is asked after 1, 2, 5, 10
     /// and so on minutes, up to this.
     pub every: Duration => Default("\"30m\""),
-    /// What the ETRN names; at most 8 on a device. Empty: each domain held.
+    /// What the ETRN names, or the e-mail tells; at most 8 on a device. Empty: each domain held.
     pub names: Vec<DomainName> => Default("[]"),
 }
+}
+
+/// A holder that is asked for mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wakeup {
+    /// By what it is asked.
+    pub way: Way,
+    /// From one answer to the next request.
+    pub every: Duration,
+    /// What is asked for.
+    pub names: Vec<DomainName>,
+}
+
+/// By what a holder is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// ETRN (RFC 1985), sent to these names of it.
+    Etrn(Vec<Holder>),
+    /// An e-mail to a special account.
+    Email(Email),
+}
+
+/// How a holder is woken by e-mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// The holder's names.
+    pub holders: Vec<Holder>,
+    /// Who gets it.
+    pub to: Account,
+    /// Who sends it.
+    pub from: Sender,
+}
+
+impl Wakeup {
+    /// The holder's names, in the order in which they are tried; there is at least one.
+    pub fn holders(&self) -> &[Holder] {
+        match &self.way {
+            Way::Etrn(holders) | Way::Email(Email { holders, .. }) => holders,
+        }
+    }
+
+    /// Who is asked, as one text that no other table has.
+    pub fn name(&self) -> String {
+        let names: Vec<_> = self.holders().iter().map(Holder::to_string).collect();
+        let names = names.join(", ");
+        match &self.way {
+            Way::Etrn(_) => names,
+            Way::Email(Email { to, .. }) => format!("{to} at {names}"),
+        }
+    }
+
+    /// The way that it is asked in, as the key that says it.
+    pub const fn key(&self) -> &'static str {
+        match self.way {
+            Way::Etrn(_) => "etrn",
+            Way::Email(_) => "email",
+        }
+    }
+}
+
+impl Setting for Wakeup {
+    const OUTLINE: Option<&'static Outline> = Table::OUTLINE;
+
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        let Table { etrn, email, email_host, email_from, every, names } =
+            Table::read(value, key, faults)?;
+        let mut fault = |name: &str, reason: &str| {
+            let key = if name.is_empty() { key.to_owned() } else { format!("{key}.{name}") };
+            faults.add(value.span(), &key, reason.to_owned());
+        };
+        let way = match (etrn, email) {
+            (Some(Holders(holders)), None) => {
+                let others =
+                    [("email_host", email_host.is_some()), ("email_from", email_from.is_some())];
+                if let Some((name, _)) = others.iter().find(|(_, is_there)| *is_there) {
+                    fault(name, "is for email, and this table has etrn: leave it out");
+                    return None;
+                }
+                Way::Etrn(holders)
+            }
+            (None, Some(to)) => {
+                let Some(Holders(holders)) = email_host else {
+                    let reason = "is required with email: email_host = \"mx2.provider.example\"";
+                    fault("email_host", reason);
+                    return None;
+                };
+                Way::Email(Email { holders, to, from: email_from.unwrap_or(Sender(None)) })
+            }
+            (None, None) => {
+                fault(
+                    "",
+                    "asks by nothing: etrn = \"mx2.provider.example\", or email, is required",
+                );
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                fault("", "has etrn and email: write a table for each");
+                return None;
+            }
+        };
+        Some(Self { way, every, names })
+    }
 }
 
 /// The holders that are asked, one table each.
@@ -84,9 +196,9 @@ impl Setting for Wakeups {
         for (wakeup, table) in read.into_iter().zip(tables) {
             let wakeup = wakeup?;
             // They would share one record of what the holder said.
-            if wakeups.iter().any(|earlier| earlier.etrn == wakeup.etrn) {
-                let reason = format!("{} is asked in another table already", wakeup.etrn);
-                faults.add(table.span(), &format!("{key}.etrn"), reason);
+            if wakeups.iter().any(|earlier| earlier.name() == wakeup.name()) {
+                let reason = format!("{} is asked in another table already", wakeup.name());
+                faults.add(table.span(), &format!("{key}.{}", wakeup.key()), reason);
             }
             wakeups.push(wakeup);
         }
@@ -107,58 +219,96 @@ pub struct Holder {
     pub port: u16,
 }
 
-/// SMTP's port (RFC 5321 section 4.5.4.2).
-const SMTP_PORT: u16 = 25;
-
-impl Word for Holder {
-    const EXPECTED: &'static str = "\"host\" or \"host:port\", such as \"mx2.provider.example\"";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let alone = || parse_host(text).map(|host| (host, SMTP_PORT));
-        let address = parse_host_port(text).or_else(alone);
-        address.map(|(host, port)| Self { host, port }).ok_or_else(|| unexpected::<Self>(text))
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+/// One of a holder's names, at `PORT` unless it says another.
+struct Name<const PORT: u16>(Holder);
+
+impl<const PORT: u16> Word for Name<PORT> {
+    const EXPECTED: &'static str = "\"host\" or \"host:port\", such as \"mx2.provider.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let alone = || parse_host(text).map(|host| (host, PORT));
+        let address = parse_host_port(text).or_else(alone);
+        let holder = address.map(|(host, port)| Self(Holder { host, port }));
+        holder.ok_or_else(|| unexpected::<Self>(text))
     }
 }
 
 /// The names of one holder, in the order in which they are tried; there is at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holders(Vec<Holder>);
+pub struct Holders<const PORT: u16>(Vec<Holder>);
 
-impl Holders {
-    /// The names; there is at least one.
-    pub fn as_slice(&self) -> &[Holder] {
-        &self.0
-    }
-
-    /// The name that is tried first.
-    pub fn first(&self) -> &Holder {
-        &self.0[0]
-    }
-}
-
-impl std::fmt::Display for Holders {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = self.0.iter().map(Holder::to_string).collect();
-        f.write_str(&names.join(", "))
-    }
-}
-
-impl Setting for Holders {
+impl<const PORT: u16> Setting for Holders<PORT> {
     fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
         if !matches!(value.get_ref(), DeValue::Array(_)) {
-            return Holder::read(value, key, faults).map(|holder| Self(vec![holder]));
+            return Name::<PORT>::read(value, key, faults).map(|Name(holder)| Self(vec![holder]));
         }
-        let holders = Vec::<Holder>::read(value, key, faults)?;
+        let holders = Vec::<Name<PORT>>::read(value, key, faults)?;
         if holders.is_empty() {
-            faults.add(value.span(), key, format!("is empty: expected {}", Holder::EXPECTED));
+            faults.add(value.span(), key, format!("is empty: expected {}", Name::<PORT>::EXPECTED));
             return None;
         }
-        Some(Self(holders))
+        Some(Self(holders.into_iter().map(|Name(holder)| holder).collect()))
+    }
+}
+
+/// A mailbox in printable ASCII, of at most 254 octets (RFC 5321 section 4.5.3.1.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account(Box<str>);
+
+impl Account {
+    /// As it stands in a path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Word for Account {
+    const EXPECTED: &'static str =
+        "an address in ASCII, such as \"wake-client@mx2.provider.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = Address::parse(text).map(|address| address.to_string());
+        let is_sound = |text: &String| {
+            text.len() <= 254 && text.bytes().all(|octet| (0x20..0x7f).contains(&octet))
+        };
+        let sound = address.ok().filter(is_sound);
+        sound.map(|text| Self(text.into())).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// Who sends a wake-up e-mail; nobody: the null reverse-path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender(Option<Account>);
+
+impl Sender {
+    /// As it stands in a path; empty for nobody.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", Account::as_str)
+    }
+}
+
+impl Word for Sender {
+    const EXPECTED: &'static str =
+        "\"<>\", or an address in ASCII, such as \"postmaster@client.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "<>" => Ok(Self(None)),
+            _ => Account::parse(text)
+                .map(|account| Self(Some(account)))
+                .map_err(|_| unexpected::<Self>(text)),
+        }
     }
 }

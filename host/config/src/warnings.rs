@@ -5,6 +5,7 @@ use std::path::Path;
 use super::triggers::Shared;
 use super::{
     Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
+    Wakeup, Way,
 };
 
 impl Config {
@@ -117,7 +118,9 @@ impl Config {
                 something else takes it at the host that the holder sends it to";
             warn("wakeup", reason);
         }
-        if self.hold.is_empty() && self.wakeup.iter().any(|wakeup| wakeup.names.is_empty()) {
+        let asks_by_name =
+            |wakeup: &Wakeup| wakeup.names.is_empty() && matches!(wakeup.way, Way::Etrn(_));
+        if self.hold.is_empty() && self.wakeup.iter().any(asks_by_name) {
             warn("wakeup.names", "is empty, and so is the list of domains held: asks for nothing");
         }
     }

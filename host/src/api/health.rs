@@ -62,6 +62,13 @@ pub(super) async fn health<S: Spool>(
         let text = format!("{host} was woken three times and more, and takes no connection");
         problems.push(Problem::new("asleep", text));
     }
+    for holder in control.board.holders() {
+        if holder.last.is_some_and(|last| last.is_alarm) {
+            let text =
+                format!("{} refuses what should wake it: see `postern status`", holder.holder);
+            problems.push(Problem::new("wakeup", text));
+        }
+    }
     let code = match problems.is_empty() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

@@ -101,6 +101,10 @@ fn rows(wakeup: &Wakeup) -> Vec<[String; 2]> {
             if last.left_out > 0 {
                 rows.push(row("", format!("and {} line(s) more", last.left_out)));
             }
+            if last.is_alarm {
+                let alarm = "it takes no such mail: look at the account, or ask who runs it";
+                rows.push(row("  alarm", alarm.to_owned()));
+            }
         }
     }
     rows.push(row(

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_core::client::{
-    Config, Event, Fault, Need, Phase as Refused, Protocol, Timeouts, TlsPolicy, Waiting,
+    Config, Event, Fault, Mail, Need, Phase as Refused, Protocol, Timeouts, TlsPolicy, Waiting,
     reply::REPLY_MAX,
 };
-use postern_core::drive::deliver::{self as drive, Turn};
+use postern_core::drive::deliver::{self as drive, Turn, Unsent};
 use postern_core::wire::Text;
 use postern_core::wire::ehlo::Extension;
 use postern_spool::clock::Clock;
@@ -409,6 +409,30 @@ impl Connection<'_> {
     /// Whether mail of another domain can follow.
     pub const fn is_between_messages(&self) -> bool {
         self.queued.is_none()
+    }
+
+    /// Sends a message of our own, which is in memory; the verdict on it, or what refused it before
+    /// its end.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send_own(
+        &mut self,
+        mail: &Mail<'_>,
+        to: &[u8],
+        mut message: &[u8],
+    ) -> Result<Answer, String> {
+        self.told.phase(Phase::Content);
+        match self.dialogue.send_own(mail, to, &mut message).await {
+            Ok(
+                Event::Message(answer)
+                | Event::MailRefused(answer)
+                | Event::Recipient { reply: answer, .. },
+            ) => Ok(answer),
+            Ok(_) => Err("the dialogue has lost step".to_owned()),
+            Err(Unsent::Dialogue(broken)) => Err(broken.to_string()),
+            Err(Unsent::Source(never)) => match never {},
+        }
     }
 
     /// Takes leave. A host that has MAIL of a message that does not follow is left without.

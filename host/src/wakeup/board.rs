@@ -51,6 +51,9 @@ pub struct Asked {
     pub left_out: usize,
     /// `mail comes`, `nothing waits`, `refused` or `no answer`.
     pub outcome: String,
+    /// Whether a person must see to it: asking again will not help.
+    #[serde(default)]
+    pub is_alarm: bool,
 }
 
 impl Asked {

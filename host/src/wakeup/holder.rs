@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Caller;
 use super::board::Asked;
-use crate::config::{self, Config, DomainName, Endpoint, Protocol, Wakeup};
+use super::email;
+use crate::config::{self, Account, Config, DomainName, Endpoint, Protocol, Wakeup, Way};
 use crate::deliver::{self, Connection, Failed, NotOpen, Open};
 use crate::net::gate::Asking;
 use crate::net::stream::reach;
@@ -85,10 +86,33 @@ fn meaning(answer: &deliver::Answer) -> Answer {
     }
 }
 
+/// What was said to an e-mail `to` its account.
+fn heard(
+    to: &Account,
+    answer: Result<deliver::Answer, String>,
+    asked: &mut Asked,
+    found: &mut Found,
+) {
+    let answer = answer.map(|answer| {
+        asked.say(format_args!("e-mail to {to}: {answer}"));
+        Answer::to_email(answer.code())
+    });
+    let answer = answer.unwrap_or_else(|why| {
+        asked.say(format_args!("e-mail to {to}: {why}"));
+        Answer::Missing
+    });
+    match answer {
+        Answer::Comes => found.comes = true,
+        Answer::NoneWaiting => {}
+        Answer::Refused => found.refused = true,
+        Answer::Missing => found.missing = true,
+    }
+}
+
 impl Holder {
     pub(super) fn new(caller: Caller, wakeup: Wakeup) -> Self {
-        let name = wakeup.etrn.to_string();
-        let rules = Rules { every: wakeup.every, names: wakeup.etrn.as_slice().len() };
+        let name = wakeup.name();
+        let rules = Rules { every: wakeup.every, names: wakeup.holders().len() };
         let last = caller.answers.of(&name);
         let today = caller.clock.timestamp();
         // A time that is not known, or was ahead of now, says nothing.
@@ -130,7 +154,7 @@ impl Holder {
 
     async fn ask(&mut self, due: Due) {
         let terms = self.caller.terms.borrow().clone();
-        let host = &self.wakeup.etrn.as_slice()[due.name].clone();
+        let host = &self.wakeup.holders()[due.name].clone();
         let mut asked = Asked { host: host.to_string(), ..Asked::default() };
         let names = self.names(&terms.config);
         let found = match self.open().await {
@@ -148,6 +172,10 @@ impl Holder {
         };
         let now = self.caller.clock.timestamp();
         (asked.unix_seconds, asked.outcome) = (now.unix_seconds, found.outcome().to_owned());
+        // Of several domains one may be refused for the holder's own reasons; an account that takes
+        // no mail is one that nobody wakes.
+        let is_by_email = matches!(self.wakeup.way, Way::Email(_));
+        asked.is_alarm = is_by_email && found.answer() == Answer::Refused;
         self.log(&asked, &found);
         self.requests.ended(found.answer(), self.caller.clock.instant(), fastrand::u32(..));
         self.caller.board.asked(&self.name, asked.clone(), self.requests.next().at);
@@ -155,7 +183,7 @@ impl Holder {
             self.settled.clear();
             if now.known {
                 let holders = terms.config.wakeup.iter();
-                let known = holders.map(|wakeup| wakeup.etrn.to_string()).collect();
+                let known = holders.map(Wakeup::name).collect();
                 self.caller.answers.keep(self.name.clone(), asked, known).await;
             }
         }
@@ -194,11 +222,15 @@ impl Holder {
         hostname: &str,
         asked: &mut Asked,
     ) -> Found {
-        if names.is_empty() && self.settled.is_empty() {
+        let groups = match self.wakeup.way {
+            Way::Etrn(_) => names.chunks(NAMES_MAX).collect(),
+            Way::Email(_) => vec![names],
+        };
+        if groups.is_empty() && self.settled.is_empty() {
             asked.say("no domain is held, and wakeup.names is empty: there is nothing to ask for");
         }
         let mut found = Found::default();
-        for names in names.chunks(NAMES_MAX) {
+        for names in groups {
             // What it has answered until then counts.
             let dialogue = self.dialogue(names, host, hostname, (&mut *asked, &mut found));
             if timeout(DIALOGUE_TIMEOUT, dialogue).await.is_err() {
@@ -245,9 +277,16 @@ impl Holder {
         };
         let how = if connection.is_secure() { "under TLS" } else { "in clear" };
         asked.say(format_args!("connected to {}, {how}", connection.address()));
-        match connection.takes_etrn() {
-            true => self.etrn(names, &mut connection, (asked, found)).await,
-            false => {
+        match &self.wakeup.way {
+            Way::Email(email) => {
+                let own = (hostname, &clock);
+                let answer = email::send(email, names, own, &mut connection).await;
+                heard(&email.to, answer, asked, found);
+            }
+            Way::Etrn(_) if connection.takes_etrn() => {
+                self.etrn(names, &mut connection, (asked, found)).await;
+            }
+            Way::Etrn(_) => {
                 asked.say("it does not offer ETRN");
                 found.refused = true;
             }

@@ -15,9 +15,13 @@ fn free() -> SocketAddr {
 
 /// A place whose server listens at `own`, when it has asked `holder`.
 fn caller(own: SocketAddr, holder: SocketAddr) -> Place {
+    caller_by(own, &format!("etrn = \"{holder}\"\n"))
+}
+
+/// A place whose server listens at `own`, when it has asked a holder by the keys `wakeup`.
+fn caller_by(own: SocketAddr, wakeup: &str) -> Place {
     let place = Place::new("");
-    let wakeup = format!("[[wakeup]]\netrn = \"{holder}\"\n");
-    let holds = hold(AWAY, "[\"info\"]") + &wakeup;
+    let holds = hold(AWAY, "[\"info\"]") + "[[wakeup]]\n" + wakeup;
     place.configure_with("listener = \"scheduled\"\nidle = \"1s\"\n", &holds);
     let file = place.path("postern.toml");
     let text = fs::read_to_string(&file).expect("a file");
@@ -48,6 +52,52 @@ fn its_mail_comes_when_it_asks_and_then_it_does_not_listen_any_more() {
     let (code, text) = home.try_run(&["wakeup", "--now"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("no answer"), "{text}");
+    server.stop();
+}
+
+/// By the holder's own address for it, and by the old manual's `null%your.server@provider`, whose
+/// mail comes along and is discarded.
+#[test]
+fn its_mail_comes_when_it_wakes_its_holder_by_email() {
+    for account in ["wake@mx2.provider.example", "null%client.example@mx2.provider.example"] {
+        let own = free();
+        let table = hold(&own.to_string(), "[\"info\"]");
+        let holder =
+            Place::new(&format!("{table}wakeup_address = \"wake@mx2.provider.example\"\n"));
+        let held = holder.serve();
+        held.send("info@client.example");
+        let keys = format!("email = \"{account}\"\nemail_host = \"{}\"\n", held.address);
+        let home = caller_by(own, &keys);
+        let server = home.serve();
+        let asked = server.logged("a holder was asked");
+        assert_eq!(asked["outcome"], "mail comes", "{asked}");
+        assert_eq!(held.logged("released")["trigger"], "mail");
+        assert_eq!(server.logged("accepted")["to"], "info@client.example");
+        let status = home.run_until(&["status"], "scheduled: closed\n");
+        assert!(status.contains(&format!("e-mail to {account}: 250 2.")), "{status}");
+        holder.run_until(&["queue", "list"], "the queue is empty");
+        assert_eq!(home.queue().len(), 1, "the wake-up itself is held nowhere");
+        let asked = home.run(&["wakeup", "--now"]);
+        assert!(asked.contains("mail comes") && asked.contains("in 30m"), "{asked}");
+        held.stop();
+        server.stop();
+    }
+}
+
+#[test]
+fn an_account_that_takes_no_mail_is_an_alarm() {
+    let own = free();
+    let holder = Place::new(&hold(&own.to_string(), "[\"info\"]"));
+    let held = holder.serve();
+    let keys = "email = \"wake@elsewhere.example\"\nemail_host = ";
+    let home = caller_by(own, &format!("{keys}\"{}\"\n", held.address));
+    let server = home.serve();
+    assert_eq!(server.logged("a holder was asked")["outcome"], "refused");
+    let status = home.run_until(&["status"], "  alarm ");
+    assert!(status.contains("550 5.7.1 "), "{status}");
+    let (code, text) = home.try_run(&["health"]);
+    assert!(code == Some(1) && text.contains("refuses what should wake it"), "{text}");
+    held.stop();
     server.stop();
 }
 

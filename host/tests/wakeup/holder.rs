@@ -55,6 +55,10 @@ pub struct Seen {
     pub open: Vec<bool>,
     /// What each ETRN named.
     pub etrn: Vec<String>,
+    /// MAIL and RCPT, without their parameters.
+    pub paths: Vec<String>,
+    /// What came behind each DATA that it accepted.
+    pub messages: Vec<String>,
 }
 
 impl Holder {
@@ -106,7 +110,13 @@ impl Holder {
         let mut command = String::new();
         loop {
             match behaviour(command.trim_end()) {
-                Act::Say(text) => stream.write_all(format!("{text}{END}").as_bytes()).await?,
+                Act::Say(text) => {
+                    stream.write_all(format!("{text}{END}").as_bytes()).await?;
+                    if text.starts_with("354") && command.starts_with("DATA") {
+                        command = self.message(&mut stream).await?;
+                        continue;
+                    }
+                }
                 Act::Hang => std::future::pending().await,
                 Act::Flood(line) => loop {
                     stream.write_all(format!("{line}{END}").as_bytes()).await?;
@@ -119,6 +129,26 @@ impl Holder {
             }
             if let Some(node) = command.trim_end().strip_prefix("ETRN ") {
                 self.lock().seen.etrn.push(node.to_owned());
+            }
+            if command.starts_with("MAIL") || command.starts_with("RCPT") {
+                let path = command.split_inclusive('>').next().unwrap_or_default();
+                self.lock().seen.paths.push(path.to_owned());
+            }
+        }
+    }
+
+    /// Takes a message to its last line, and returns that.
+    async fn message(&self, stream: &mut BufReader<DuplexStream>) -> io::Result<String> {
+        let mut message = String::new();
+        loop {
+            let start = message.len();
+            if stream.read_line(&mut message).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if message[start..] == *".\r\n" {
+                let end = message.split_off(start);
+                self.lock().seen.messages.push(message);
+                return Ok(end);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod asking;
+mod email;
 mod holder;
 mod listening;
 

@@ -112,7 +112,7 @@ impl<'c> Conversion<'c> {
     fn texts(&mut self, first: First<'c>) -> Texts {
         let config = self.config;
         let postmaster = config.postmaster.as_ref().map(ToString::to_string);
-        let etrn = config.wakeup.iter().next().map(|wakeup| &wakeup.etrn.first().host);
+        let etrn = config.wakeup.iter().next().map(|wakeup| &wakeup.holders()[0].host);
         let failed_to = self.device.failed_to.as_ref().map(ToString::to_string);
         let time_server = self.device.time_server.clone();
         Texts {
@@ -258,7 +258,7 @@ impl<'c> Conversion<'c> {
         if wakeups.next().is_some() {
             self.refuse("wakeup", "a device asks one holder");
         }
-        if wakeup.etrn.as_slice().len() > 1 {
+        if wakeup.holders().len() > 1 {
             self.refuse("wakeup.etrn", "a device knows its holder by one name");
         }
         let names = match wakeup.names.is_empty() {
@@ -266,7 +266,7 @@ impl<'c> Conversion<'c> {
             false => self.list("wakeup.names", wakeup.names.iter().map(DomainName::as_str)),
         };
         let every_s = self.seconds("wakeup.every", wakeup.every);
-        Some(Holder { host: host?, port: wakeup.etrn.first().port, names, every_s })
+        Some(Holder { host: host?, port: wakeup.holders()[0].port, names, every_s })
     }
 
     /// As many of `items`, the values of `key`, as a device has place for.
