@@ -119,7 +119,8 @@ fn the_device_is_free_of_boards_and_of_smtp_syntax() {
 #[test]
 fn tests_do_not_sleep_nor_fix_ports_nor_are_ignored() {
     // In virtual time nobody waits, and a bench is no test.
-    const FREE: [&str; 3] = ["host/tests/simulation/", "host/tests/wakeup/", "tests/bench/"];
+    const FREE: [&str; 4] =
+        ["host/tests/simulation/", "host/tests/wakeup/", "tests/bench/", "tests/tests/sim/"];
     let is_free = |source: &Source| FREE.iter().any(|folder| is_in(folder)(source));
     hold(|source| source.is_rust() && !is_free(source), rust::sleeping_tests);
     hold(is_in("tests/"), rust::fixed_ports);

@@ -27,9 +27,13 @@ mod scan;
 mod secret;
 pub mod segment;
 mod settle;
+#[cfg(any(test, feature = "conformance"))]
+pub mod sim_disk;
 mod space;
 mod spare;
 mod spool;
+#[cfg(any(test, feature = "conformance"))]
+pub mod stepped;
 mod store;
 mod writer;
 

@@ -17,6 +17,7 @@ mod power_cuts;
 mod random_lives;
 mod rig;
 mod sequences;
-mod sim_disk;
 mod stand;
 mod trouble;
+
+use super::sim_disk;

@@ -1,7 +1,7 @@
 //! A log that is driven step by step, beside a model of what must be found after any end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +10,14 @@ use postern_core::envelope::State;
 use super::sim_disk::SimDisk;
 use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
-use crate::log::disk::{BODIES, DRAFTS, Disk, DiskFile};
+use crate::log::disk::{BODIES, Disk};
 use crate::log::index::{Flags, Index};
 use crate::log::operation::{Failure, Operation};
-use crate::log::record::{Header, Kind, RECORD_HEAD};
 use crate::log::recover;
 use crate::log::replay::Replay;
 use crate::log::report::Report;
 use crate::log::store::Log;
-use crate::log::{Options, Shared, draft};
+use crate::log::{Options, Shared};
 use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Retry, Settled, Turn};
 
 /// Segments of a few messages each.
@@ -133,7 +132,7 @@ impl Rig {
             self.model.next_seed += 1;
             let (id, body) = (MsgId::now(), body(self.model.next_seed, *length));
             if !self.is_dead()
-                && let Ok(operation) = self.make_put(id, paths, &body)
+                && let Ok(operation) = self.shared.put_operation(id, &envelope(paths), &body)
             {
                 operations.push(operation);
                 ids.push((id, *paths));
@@ -158,25 +157,6 @@ impl Rig {
                 self.model.record((domain, id), Some(recipients), ended);
             }
         }
-    }
-
-    fn make_put(&self, id: MsgId, paths: &[&str], body: &[u8]) -> io::Result<Operation> {
-        let mut record = vec![0; RECORD_HEAD];
-        envelope(paths).encode(id, &mut record);
-        let mut header = Header::of_meta(Kind::Put, id, record.len() - RECORD_HEAD);
-        (header.body_len, header.body_crc) = (body.len() as u64, crc32c::crc32c(body));
-        header.own_file = header.body_len > self.shared.options.inline_bytes;
-        if header.own_file {
-            let file = self.disk.create(&format!("{DRAFTS}/{id}"))?;
-            file.write_at(&mut [IoSlice::new(body)], 0)?;
-            if let Err(error) = draft::keep_file(&self.disk, id, &file) {
-                self.shared.stop(&error);
-                return Err(error);
-            }
-        } else {
-            record.extend_from_slice(body);
-        }
-        Ok(Operation::Put(header, record))
     }
 
     /// Claims up to `max` items of a domain.
@@ -296,15 +276,7 @@ impl Rig {
 
     /// The body of a message, read to its end.
     pub fn body(&self, id: MsgId) -> Result<Vec<u8>, crate::Error> {
-        let mut reader = self.shared.open_body(id)?;
-        let mut body = Vec::new();
-        loop {
-            reader.fill()?;
-            if reader.buffer.is_empty() {
-                return Ok(body);
-            }
-            body.extend_from_slice(&reader.buffer);
-        }
+        self.shared.whole_body(id)
     }
 }
 

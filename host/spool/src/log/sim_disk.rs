@@ -14,6 +14,7 @@ const SECTOR: usize = 512;
 pub struct Random(u64);
 
 impl Random {
+    /// Those of one seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -150,6 +151,7 @@ enum Needs {
 }
 
 impl SimDisk {
+    /// An empty disk.
     pub fn new(fault: Fault) -> Self {
         Self::with(Vec::new(), BTreeMap::new(), fault)
     }
