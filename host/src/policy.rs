@@ -5,9 +5,10 @@ mod aside;
 mod capabilities;
 mod etrn_names;
 mod networks;
+mod peer;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_core::wire::etrn::{Domains, Node};
@@ -25,7 +26,8 @@ pub use capabilities::Capabilities;
 use etrn_names::EtrnNames;
 use networks::ByNetwork;
 pub use networks::Networks;
-pub(crate) use networks::network;
+pub use peer::Peer;
+pub(crate) use peer::{Network, network};
 
 /// The policies of a configuration: one for each domain that is held, and one for all others.
 #[derive(Debug)]
@@ -271,12 +273,8 @@ impl Policies {
     /// What mail for RCPT's path `to` is for that is not held; none where it is held, or refused.
     ///
     /// # Errors
-    /// It would release domains that `client`, its address folded, may not release.
-    pub fn aside(
-        &self,
-        to: &ForwardPath<'_>,
-        client: IpAddr,
-    ) -> Option<Result<Aside<'_>, Refusal>> {
+    /// It would release domains that `client` may not release.
+    pub fn aside(&self, to: &ForwardPath<'_>, client: Peer) -> Option<Result<Aside<'_>, Refusal>> {
         let ForwardPath::Mailbox(mailbox) = to else { return None };
         let domain = DomainName::from_wire(mailbox.domain())?;
         if let Some((indices, is_secret)) =
@@ -306,11 +304,11 @@ impl Policies {
         self.asks_holders && recipients().is_some()
     }
 
-    /// What RCPT's path `to` means, said by `client`, its address folded.
+    /// What RCPT's path `to` means, said by `client`.
     ///
     /// # Errors
     /// Why no mail is taken for it.
-    pub fn recipient(&self, to: &ForwardPath<'_>, client: IpAddr) -> Result<Taken<'_>, Refusal> {
+    pub fn recipient(&self, to: &ForwardPath<'_>, client: Peer) -> Result<Taken<'_>, Refusal> {
         let ForwardPath::Mailbox(mailbox) = to else { return self.own_postmaster() };
         let domain = DomainName::from_wire(mailbox.domain()).ok_or(Refusal::NotHeld)?;
         let Some(policy) = self.get(domain.as_str()) else {
@@ -333,7 +331,7 @@ impl Policies {
     /// What the mailbox `x%domain` at our own name means, once `x` stands at the domain; none where
     /// it is no such thing, or no mail is held for the domain. Only who may release the domain
     /// sends mail through us: for all others it would be a way around what is at our own name.
-    fn sent_on(&self, mailbox: &Mailbox<'_>, client: IpAddr) -> Option<Result<Taken<'_>, Refusal>> {
+    fn sent_on(&self, mailbox: &Mailbox<'_>, client: Peer) -> Option<Result<Taken<'_>, Refusal>> {
         let (local, domain) = split_percent(mailbox.local_part())?;
         let domain = DomainName::from_wire(domain)?;
         let policy = self.get(domain.as_str())?;
@@ -365,19 +363,19 @@ impl Policies {
         Ok(Taken { path, policy, releases: false })
     }
 
-    /// The domains whose mail an SMTP session with `client`, its address folded, releases, in the
+    /// The domains whose mail an SMTP session with `client` releases, in the
     /// order of their names.
-    pub fn released_on_connect(&self, client: IpAddr) -> Vec<&DomainName> {
+    pub fn released_on_connect(&self, client: Peer) -> Vec<&DomainName> {
         let found = self.connecting.find(client).into_iter();
         found.filter_map(|index| self.held.get(index)?.domain.as_ref()).collect()
     }
 
-    /// The domains whose mail `client`, its address folded, may release by naming `node`, in the
+    /// The domains whose mail `client` may release by naming `node`, in the
     /// order of their names; `account`: those of the account that it has authenticated as.
     pub fn released_by(
         &self,
         node: &Node<'_>,
-        client: IpAddr,
+        client: Peer,
         account: &[DomainName],
     ) -> Vec<&DomainName> {
         // A stranger costs one look-up, whatever he names.
@@ -423,8 +421,8 @@ impl Policies {
         self.etrn_authenticated
     }
 
-    /// Whether `client`, its address folded, may authenticate without TLS.
-    pub fn is_clear(&self, client: IpAddr) -> bool {
+    /// Whether `client` may authenticate without TLS.
+    pub fn is_clear(&self, client: Peer) -> bool {
         self.clear_from.contains(client)
     }
 }

@@ -25,7 +25,7 @@ use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::net::turned::{Fetch, Turned};
 use crate::observe::rate::Limiter;
-use crate::policy::Policies;
+use crate::policy::{Peer, Policies};
 use crate::receive::auth::{Entrance, Mechanisms};
 use crate::receive::session::{Services, SessionHandler};
 use postern_spool::Spool;
@@ -228,8 +228,9 @@ impl<S: Spool> Reception<S> {
         if self.door.is_mail() && !policies.etrn_authenticated() {
             return None;
         }
-        let (accounts, in_clear) = (&self.services.accounts, policies.is_clear(client));
-        Some(Entrance::open(accounts, &config.accounts.file, in_clear).await)
+        let (accounts, in_clear) =
+            (&self.services.accounts, policies.is_clear(Peer::Internet(client)));
+        Some(Entrance::open(accounts, client, &config.accounts.file, in_clear).await)
     }
 
     fn handler(
@@ -334,7 +335,8 @@ impl<S: Spool> Reception<S> {
     /// The roles have turned on `link`: the client gets its mail over it.
     async fn turn(&self, link: ClientStream, unread: Vec<u8>, handler: &mut SessionHandler<S>) {
         let Door::Atrn(_, fetch) = &self.door else { return };
-        let (address, is_secure) = (handler.client(), link.is_secure());
+        let Some(address) = handler.client() else { return };
+        let is_secure = link.is_secure();
         let turned = Turned { stream: link.turned(), unread, address, is_secure };
         fetch.deliver(handler.take_fetched(), turned).await;
     }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::Peer;
+
 /// The addresses of some networks. IPv4 addresses are those of `::ffff:0:0/96`.
 #[derive(Debug, Clone, Default)]
 pub struct Networks {
@@ -28,8 +30,9 @@ impl Networks {
         Self { ranges }
     }
 
-    /// Whether `address` is in one of them.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    /// Whether `client` is in one of them.
+    pub fn contains(&self, client: Peer) -> bool {
+        let Some(address) = client.ip() else { return false };
         let address = number(address);
         let behind = self.ranges.partition_point(|(first, _)| *first <= address);
         let before = behind.checked_sub(1).and_then(|index| self.ranges.get(index));
@@ -57,8 +60,9 @@ impl ByNetwork {
         }
     }
 
-    /// What the networks of `address` stand for, in order, each once.
-    pub(super) fn find(&self, address: IpAddr) -> Vec<usize> {
+    /// What the networks of `client` stand for, in order, each once.
+    pub(super) fn find(&self, client: Peer) -> Vec<usize> {
+        let Some(address) = client.ip() else { return Vec::new() };
         let address = number(address);
         let keys = self.lengths.iter().map(|length| (prefix(address, *length), *length));
         let found = keys.filter_map(|key| self.indices.get(&key));
@@ -74,17 +78,6 @@ fn prefix(address: u128, length: u8) -> u128 {
     address & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
-/// What is counted as one client: an IPv4 address, or the /64 that an IPv6 host has to itself.
-pub(crate) fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-    }
-}
-
 fn number(address: IpAddr) -> u128 {
     let address = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -95,7 +88,23 @@ fn number(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use postern_core::appletalk::Address;
+
     use super::*;
+
+    fn peer(address: &str) -> Peer {
+        Peer::Internet(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn no_network_has_a_node_of_appletalk() {
+        let all: [IpNet; 2] = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a network"));
+        let (set, mut index) = (Networks::new(&all), ByNetwork::default());
+        all.iter().for_each(|network| index.add(network, 0));
+        assert!(set.contains(peer("0.0.0.0")) && !index.find(peer("::")).is_empty());
+        let node = Peer::AppleTalk(Address { network: 0, node: 0, socket: 0 });
+        assert!(!set.contains(node) && index.find(node).is_empty());
+    }
 
     #[test]
     fn an_address_is_found_where_one_network_has_it() {
@@ -104,14 +113,14 @@ mod tests {
         let set = Networks::new(&networks);
         assert_eq!(set.ranges.len(), 3);
         for address in ["192.0.2.0", "192.0.2.15", "198.51.100.7", "2001:db8:ffff::1"] {
-            assert!(set.contains(address.parse().expect("an address")), "{address}");
+            assert!(set.contains(peer(address)), "{address}");
         }
         for address in ["192.0.1.255", "192.0.2.16", "198.51.100.6", "2001:db9::", "::192.0.2.1"] {
-            assert!(!set.contains(address.parse().expect("an address")), "{address}");
+            assert!(!set.contains(peer(address)), "{address}");
         }
         let all: Vec<IpNet> = vec!["::/0".parse().expect("a network")];
-        assert!(Networks::new(&all).contains(Ipv6Addr::from_bits(u128::MAX).into()));
-        assert!(!Networks::default().contains("192.0.2.1".parse().expect("an address")));
+        assert!(Networks::new(&all).contains(peer("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")));
+        assert!(!Networks::default().contains(peer("192.0.2.1")));
     }
 
     #[test]
@@ -130,9 +139,9 @@ mod tests {
             ("2001:db8::7", &[3, 4]),
             ("2001:db9::", &[4]),
         ] {
-            assert_eq!(index.find(address.parse().expect("an address")), expected, "{address}");
+            assert_eq!(index.find(peer(address)), expected, "{address}");
         }
-        let none = ByNetwork::default().find("192.0.2.7".parse().expect("an address"));
+        let none = ByNetwork::default().find(peer("192.0.2.7"));
         assert!(none.is_empty());
     }
 }

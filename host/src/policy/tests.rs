@@ -1,6 +1,7 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use postern_core::appletalk::Address;
 use postern_core::time::Timestamp;
 use postern_core::wire::path::parse_forward;
 use postern_spool::clock::Clock;
@@ -9,7 +10,12 @@ use super::*;
 
 mod aside;
 
-const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+const US: &str = "hostname = \"mx2.provider.example\"\n";
+const STRANGER: Peer = Peer::Internet(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)));
+
+fn peer(address: &str) -> Peer {
+    Peer::Internet(address.parse().expect("an address"))
+}
 
 fn policies(source: &str) -> Policies {
     let config = Config::parse(Path::new("postern.toml"), source).expect("a sound configuration");
@@ -81,7 +87,7 @@ fn our_own_postmaster_is_a_held_domains() {
 
 fn released(policies: &Policies, node: &str, client: &str) -> Vec<String> {
     let node = Node::parse(node.as_bytes()).expect("a node");
-    let domains = policies.released_by(&node, client.parse().expect("an address"), &[]);
+    let domains = policies.released_by(&node, peer(client), &[]);
     domains.into_iter().map(DomainName::to_string).collect()
 }
 
@@ -145,13 +151,34 @@ fn a_connection_releases_the_domains_that_list_its_network() {
         ("198.51.100.16", &[]),
         ("192.0.2.1", &[]),
     ] {
-        let client = client.parse().expect("an address");
+        let client = peer(client);
         let domains = policies.released_on_connect(client);
         let domains: Vec<_> = domains.iter().map(|domain| domain.as_str()).collect();
         assert_eq!(domains, expected, "{client}");
     }
     let listing = |name| policies.of(&Domain::new(name)).is_released_on_connect;
     assert!(listing("a.example") && !listing("none.example"));
+}
+
+#[test]
+fn a_node_of_appletalk_is_in_no_network_that_anything_is_allowed_to() {
+    let all = "[\"0.0.0.0/0\", \"::/0\"]";
+    let wake = "wakeup_address = \"wake@mx2.provider.example\"";
+    let keys = format!("{wake}\nwakeup_from = {all}\nrelease_on_connect = {all}");
+    let source = hold("client.example", &keys).replace("[\"192.0.2.0/24\"]", all);
+    let clear = format!("[atrn]\nclear_from = {all}\n");
+    let policies = policies(&[US, &clear, &source].concat());
+    let node = Peer::AppleTalk(Address { network: 0, node: 0, socket: 0 });
+    let (wake, _) = parse_forward(b"<wake@mx2.provider.example>").expect("a path");
+    let (through, _) =
+        parse_forward(b"<info%client.example@mx2.provider.example>").expect("a path");
+    for (client, may) in [(peer("0.0.0.0"), true), (node, false)] {
+        assert_eq!(policies.aside(&wake, client).map(|aside| aside.is_ok()), Some(may));
+        assert_eq!(policies.recipient(&through, client).is_ok(), may);
+        assert_eq!(policies.released_on_connect(client).len(), usize::from(may));
+        let named = policies.released_by(&Node::Host(b"client.example"), client, &[]);
+        assert_eq!((named.len(), policies.is_clear(client)), (usize::from(may), may));
+    }
 }
 
 #[test]
@@ -179,7 +206,7 @@ fn an_account_releases_its_own_domains_where_the_table_says_so() {
     let policies = policies(&[own, anothers, hold("closed.example", "")].concat());
     assert!(policies.etrn_authenticated());
     let names = ["own.example", "closed.example"].map(|name| name.parse().expect("a name"));
-    let far: std::net::IpAddr = "203.0.113.9".parse().expect("an address");
+    let far = peer("203.0.113.9");
     let released = |name: &str, account: &[DomainName]| {
         policies.released_by(&Node::Host(name.as_bytes()), far, account).len()
     };

@@ -1,12 +1,10 @@
 //! ATRN's answers (RFC 2645 section 5.2.1).
 
-use std::net::IpAddr;
-
 use postern_core::wire::reply::Reason;
 use postern_spool::{Domain, Error, Spool};
 
 use super::etrn::Releases;
-use crate::policy::network;
+use crate::policy::Peer;
 
 /// What an ATRN comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +42,7 @@ impl Releases {
     pub(super) async fn fetch<S: Spool>(
         &self,
         spool: &S,
-        (client, name): (IpAddr, &str),
+        (client, name): (Peer, &str),
         domains: Option<&[Domain]>,
     ) -> Asked {
         let asked = match domains {
@@ -54,7 +52,7 @@ impl Releases {
                 Asked::Unable
             }),
         };
-        if let Some(unlogged) = self.lines.pass(network(client), self.clock.instant()) {
+        if let Some(unlogged) = self.lines.pass(client.network(), self.clock.instant()) {
             let domains = domains.unwrap_or_default().len();
             tracing::info!(%client, account = name, domains, verdict = ?asked, unlogged, "atrn");
         }

@@ -38,6 +38,7 @@ pub(super) struct Authentication {
 #[derive(Debug, Clone)]
 pub struct Entrance {
     accounts: Arc<Accounts>,
+    client: IpAddr,
     book: Option<Arc<Book>>,
     /// The client may authenticate without TLS.
     in_clear: bool,
@@ -58,9 +59,14 @@ pub(super) enum Answered {
 
 impl Entrance {
     /// For `client`, with the accounts that `file` has now.
-    pub async fn open(accounts: &Arc<Accounts>, file: &Path, in_clear: bool) -> Self {
+    pub async fn open(
+        accounts: &Arc<Accounts>,
+        client: IpAddr,
+        file: &Path,
+        in_clear: bool,
+    ) -> Self {
         let book = accounts.book(file).await;
-        Self { accounts: Arc::clone(accounts), book, in_clear }
+        Self { accounts: Arc::clone(accounts), client, book, in_clear }
     }
 
     /// What is offered under TLS, and in clear.
@@ -87,11 +93,11 @@ impl Authentication {
         &self.name
     }
 
-    /// AUTH by `mechanism`, from `client`.
+    /// AUTH by `mechanism`.
     pub(super) async fn begin(
         &mut self,
         entrance: &Entrance,
-        (client, tls, hostname): (IpAddr, bool, &str),
+        (tls, hostname): (bool, &str),
         (mechanism, initial): (&[u8], Option<&[u8]>),
     ) -> Answered {
         (self.exchange, self.mechanism) = (None, "");
@@ -103,7 +109,7 @@ impl Authentication {
         if !(tls || entrance.in_clear && mechanism.hides_the_password()) {
             return Answered::Out(Reason::NeedTls, None);
         }
-        if entrance.accounts.is_shut_out(client) {
+        if entrance.accounts.is_shut_out(entrance.client) {
             return Answered::Out(Reason::Busy, Some("auth_limit"));
         }
         let Some(book) = &entrance.book else {
@@ -112,21 +118,16 @@ impl Authentication {
         let mut exchange = entrance.accounts.begin(mechanism, Arc::clone(book), hostname);
         let next = exchange.begin(initial);
         self.exchange = Some(exchange);
-        self.go_on(entrance, client, next).await
+        self.go_on(entrance, next).await
     }
 
     /// The client's answer to a challenge.
-    pub(super) async fn hear(
-        &mut self,
-        entrance: &Entrance,
-        client: IpAddr,
-        line: &[u8],
-    ) -> Answered {
+    pub(super) async fn hear(&mut self, entrance: &Entrance, line: &[u8]) -> Answered {
         let next = self.exchange.as_mut().map_or(Next::Malformed, |exchange| exchange.answer(line));
-        self.go_on(entrance, client, next).await
+        self.go_on(entrance, next).await
     }
 
-    async fn go_on(&mut self, entrance: &Entrance, client: IpAddr, mut next: Next) -> Answered {
+    async fn go_on(&mut self, entrance: &Entrance, mut next: Next) -> Answered {
         loop {
             next = match next {
                 Next::Challenge(challenge) => {
@@ -141,7 +142,7 @@ impl Authentication {
                 Next::Wrong => return Answered::Out(Reason::BadCredentials, Some("auth")),
                 Next::Check(claim) => {
                     self.name = claim.name().to_vec();
-                    match entrance.accounts.check(client, claim).await {
+                    match entrance.accounts.check(entrance.client, claim).await {
                         Ok(account) => {
                             let exchange = self.exchange.as_mut();
                             exchange.map_or(Next::Wrong, |exchange| exchange.accept(account))

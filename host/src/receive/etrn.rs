@@ -1,6 +1,5 @@
 //! ETRN's answers (RFC 1985 section 5.1).
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_core::session::EtrnVerdict;
@@ -11,7 +10,7 @@ use postern_spool::{Domain, Error, Pending, QueueStats, Spool};
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
-use crate::policy::network;
+use crate::policy::{Network, Peer};
 use crate::receive::releases::{Trigger, release};
 use crate::receive::triggers::Triggers;
 
@@ -27,7 +26,7 @@ pub struct Releases {
     pub(super) clock: Clock,
     metrics: Metrics,
     triggers: Triggers,
-    pub(super) lines: Limiter<IpAddr>,
+    pub(super) lines: Limiter<Network>,
 }
 
 impl Releases {
@@ -37,8 +36,8 @@ impl Releases {
     }
 
     /// Logs what `client` was answered; only that it asks again and again when it does.
-    pub fn log(&self, client: IpAddr, node: &Node<'_>, domains: usize, verdict: &EtrnVerdict) {
-        if let Some(unlogged) = self.lines.pass(network(client), self.clock.instant()) {
+    pub fn log(&self, client: Peer, node: &Node<'_>, domains: usize, verdict: &EtrnVerdict) {
+        if let Some(unlogged) = self.lines.pass(client.network(), self.clock.instant()) {
             let node = node.name().escape_ascii();
             tracing::info!(%client, %node, domains, ?verdict, unlogged, "etrn");
         }

@@ -1,18 +1,15 @@
 //! A line of the log for each mail that is refused: "refused", with a word that programs such as
 //! fail2ban may go by, and one at the end of a session that had any.
 
-use std::fmt::{self, Display};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::appletalk::Address;
 use postern_core::session::Why;
 use postern_spool::clock::Clock;
 
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
-use crate::policy::network;
+use crate::policy::{Network, Peer};
 
 /// Lines for one client: so many at once, and then one in a while.
 const LINES: u32 = 20;
@@ -23,8 +20,8 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 pub struct Refusals {
     clock: Clock,
     metrics: Metrics,
-    lines: Limiter<IpAddr>,
-    ends: Limiter<IpAddr>,
+    lines: Limiter<Network>,
+    ends: Limiter<Network>,
 }
 
 impl Refusals {
@@ -48,35 +45,6 @@ pub struct Refused<'r> {
     pub to: &'r [u8],
     /// Who the client said that it was, where it tried to authenticate.
     pub account: &'r [u8],
-}
-
-/// A client, as the log shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// By its address.
-    Internet(IpAddr),
-    /// On an AppleTalk network: by that, node and socket.
-    AppleTalk(Address),
-}
-
-impl Peer {
-    /// Whose lines its lines are. All of an AppleTalk network are one client: it can have as many
-    /// addresses as it likes.
-    fn network(self) -> IpAddr {
-        match self {
-            Self::Internet(address) => network(address),
-            Self::AppleTalk(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        }
-    }
-}
-
-impl Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Internet(address) => address.fmt(f),
-            Self::AppleTalk(address) => write!(f, "appletalk:{address}"),
-        }
-    }
 }
 
 /// What one session took and refused. The end of it is that of the session, however that ended.
@@ -113,7 +81,7 @@ impl SessionLog {
     }
 
     /// How many lines were held back before the one that may be written now.
-    fn passes(&self, lines: &Limiter<IpAddr>) -> Option<u64> {
+    fn passes(&self, lines: &Limiter<Network>) -> Option<u64> {
         lines.pass(self.client.network(), self.of_all.clock.instant())
     }
 }
@@ -147,6 +115,7 @@ mod tests {
     use std::io;
     use std::sync::Mutex;
 
+    use postern_core::appletalk::Address;
     use postern_core::time::Timestamp;
     use serde_json::Value;
     use tracing::subscriber::with_default;
@@ -235,6 +204,20 @@ mod tests {
         // The same network has no more lines; others have their own.
         assert_eq!(logged(|| refuse("2001:db8::2", 1)).len(), 1);
         assert_eq!(logged(|| refuse("192.0.2.1", 1)).len(), 2);
+        // Each node of an AppleTalk network is one of them, whatever its sockets.
+        let node = |node, socket, times| {
+            let address = Address { network: 0, node, socket };
+            let mut session = SessionLog::new(Arc::clone(&refusals), Peer::AppleTalk(address));
+            (0..times).for_each(|_| session.refused(RELAY));
+        };
+        let lines = logged(|| node(5, 72, 100));
+        assert_eq!(
+            (lines.len(), &lines[0]["client"]),
+            (LINES as usize + 1, &"appletalk:0.5:72".into())
+        );
+        assert_eq!(logged(|| node(5, 73, 1)).len(), 1);
+        assert_eq!(logged(|| node(6, 72, 1)).len(), 2);
+        assert_eq!(logged(|| refuse("0.0.0.0", 1)).len(), 2);
         clock.advance(LINE_EVERY);
         let lines = logged(|| refuse("2001:db8::1", 2));
         assert_eq!(lines[0]["unlogged"], 81);

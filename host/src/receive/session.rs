@@ -18,13 +18,13 @@ use postern_core::wire::{Out, Text};
 
 use crate::accounts::{Account, Accounts};
 use crate::observe::metrics::Metrics;
-use crate::policy::{Capabilities, Policies, Policy, Refusal};
+use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
 use crate::receive::auth::{Answered, Authentication, Entrance};
 use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
 use crate::receive::loops::Loops;
-use crate::receive::refusals::{self, Peer, Refusals, Refused, SessionLog};
+use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
 use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
 use aside::Activity;
@@ -91,9 +91,9 @@ pub struct SessionHandler<S: Spool> {
     services: Arc<Services<S>>,
     policies: Arc<Policies>,
     hostname: Arc<str>,
-    client: SocketAddr,
-    /// Whoever it is that has no such address.
-    appletalk: Option<Address>,
+    peer: Peer,
+    /// The TCP port of a client that has one.
+    port: u16,
     /// Why the session is turned away, if it is.
     turned_away: Option<Reason>,
     /// Where the client may authenticate.
@@ -122,15 +122,35 @@ impl<S: Spool> SessionHandler<S> {
         client: SocketAddr,
         turned_away: Option<Reason>,
     ) -> Self {
-        let log = SessionLog::new(Arc::clone(&services.refusals), Peer::Internet(client.ip()));
+        let handler = Self::with(services, policies, hostname, client.into());
+        Self { port: client.port(), turned_away, ..handler }
+    }
+
+    /// The handler for a mailer on an AppleTalk network.
+    pub fn on_appletalk(
+        services: Arc<Services<S>>,
+        policies: Arc<Policies>,
+        hostname: Arc<str>,
+        peer: Address,
+    ) -> Self {
+        Self::with(services, policies, hostname, Peer::AppleTalk(peer))
+    }
+
+    fn with(
+        services: Arc<Services<S>>,
+        policies: Arc<Policies>,
+        hostname: Arc<str>,
+        peer: Peer,
+    ) -> Self {
+        let log = SessionLog::new(Arc::clone(&services.refusals), peer);
         Self {
             log,
             services,
             policies,
             hostname,
-            client,
-            appletalk: None,
-            turned_away,
+            peer,
+            port: 0,
+            turned_away: None,
             entrance: None,
             auth: Authentication::default(),
             only_fetches: false,
@@ -144,28 +164,9 @@ impl<S: Spool> SessionHandler<S> {
         }
     }
 
-    /// The handler for a mailer on an AppleTalk network. Its address is no IP address, and in no
-    /// network that anything is allowed to.
-    pub fn on_appletalk(
-        services: Arc<Services<S>>,
-        policies: Arc<Policies>,
-        hostname: Arc<str>,
-        peer: Address,
-    ) -> Self {
-        let log = SessionLog::new(Arc::clone(&services.refusals), Peer::AppleTalk(peer));
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let handler = Self::new(services, policies, hostname, nowhere, None);
-        Self { log, appletalk: Some(peer), ..handler }
-    }
-
-    /// Who the client is, for people.
-    fn peer(&self) -> Peer {
-        self.appletalk.map_or(Peer::Internet(self.client.ip()), Peer::AppleTalk)
-    }
-
-    /// Where the client is.
-    pub const fn client(&self) -> SocketAddr {
-        self.client
+    /// Where the client is, by its IP address and port.
+    pub fn client(&self) -> Option<SocketAddr> {
+        self.peer.ip().map(|address| SocketAddr::new(address, self.port))
     }
 
     /// Clients may authenticate by `entrance`.
@@ -197,7 +198,7 @@ impl<S: Spool> SessionHandler<S> {
     fn log_auth(&mut self, answered: &Answered) {
         match answered {
             Answered::In(account) => {
-                let (client, account, tls) = (self.client.ip(), account.name(), self.tls);
+                let (client, account, tls) = (self.peer, account.name(), self.tls);
                 let mechanism = self.auth.mechanism();
                 tracing::info!(%client, account, mechanism, tls, "authenticated");
             }
@@ -227,7 +228,7 @@ impl<S: Spool> SessionHandler<S> {
 
     /// The address that mail for `to` is held under in the present transaction.
     fn taken(&self, to: &ForwardPath<'_>) -> Result<Taken, Cause> {
-        let taken = self.policies.recipient(to, self.client.ip()).map_err(word_of)?;
+        let taken = self.policies.recipient(to, self.peer).map_err(word_of)?;
         let Transaction { envelope, size, .. } =
             self.transaction.as_deref().expect("core asks for RCPT after MAIL");
         // What has ASCII addresses may have been declared for no reason: the content tells.
@@ -273,8 +274,8 @@ impl<S: Spool> SessionHandler<S> {
     fn envelope(&self, from: &ReversePath<'_>, params: &MailParams<'_>) -> Envelope {
         Envelope {
             arrival: self.services.clock.timestamp(),
-            client: self.appletalk.is_none().then_some(self.client.ip()),
-            client_port: self.client.port(),
+            client: self.peer.ip(),
+            client_port: self.port,
             helo: self.helo.clone(),
             esmtp: self.esmtp,
             tls: self.tls,
@@ -298,9 +299,9 @@ impl<S: Spool> SessionHandler<S> {
         let with = With { esmtp: self.esmtp, tls: self.tls, auth, utf8: envelope.smtp_utf8 };
         let received = Received {
             helo: &self.helo,
-            origin: match self.appletalk {
-                Some(peer) => Origin::AppleTalk(peer),
-                None => Origin::Internet(self.client.ip()),
+            origin: match self.peer {
+                Peer::AppleTalk(address) => Origin::AppleTalk(address),
+                Peer::Internet(address) => Origin::Internet(address),
             },
             by: Text::new(self.hostname.as_bytes()).expect("a domain name is printable"),
             with,
@@ -321,7 +322,8 @@ impl<S: Spool> SessionHandler<S> {
         let mut writer = self.services.spool.begin(&transaction.envelope, transaction.size).await?;
         let domains = domains(&transaction.envelope);
         let mark = self.services.loops.mark(writer.id(), &domains);
-        transaction.returns = self.services.loops.scan(self.client.ip(), &domains);
+        let client = self.peer.ip();
+        transaction.returns = client.and_then(|it| self.services.loops.scan(it, &domains));
         if transaction.envelope.smtp_utf8 && self.is_without_utf8(&domains) {
             transaction.utf8 = Some(Box::new(utf8::Scan::new()));
         }
@@ -341,7 +343,7 @@ impl<S: Spool> SessionHandler<S> {
         let from = envelope.reverse_path.escape_ascii();
         let recipients = envelope.recipients.len();
         let to = envelope.recipients.first().map(|to| to.path.escape_ascii().to_string());
-        let (client, helo, tls) = (self.peer(), self.helo.escape_ascii(), self.tls);
+        let (client, helo, tls) = (self.peer, self.helo.escape_ascii(), self.tls);
         tracing::info!(id, %from, to, recipients, octets, %client, %helo, tls, "accepted");
     }
 }
@@ -351,11 +353,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else {
-            if self.appletalk.is_none() {
-                let Services { spool, wakeups, .. } = &*self.services;
-                let client = self.client.ip();
-                wakeups.connected(spool, client, self.policies.released_on_connect(client));
-            }
+            let Services { spool, wakeups, .. } = &*self.services;
+            let released = self.policies.released_on_connect(self.peer);
+            wakeups.connected(spool, self.peer, released);
             return Verdict::AcceptWith(self.services.own.greeting());
         };
         let word = match reason {
@@ -466,9 +466,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
         let account = self.auth.account().map_or(&[][..], Account::domains);
-        let domains = self.policies.released_by(&node, self.client.ip(), account);
+        let domains = self.policies.released_by(&node, self.peer, account);
         let verdict = self.services.releases.release(&*self.services.spool, &node, &domains).await;
-        self.services.releases.log(self.client.ip(), &node, domains.len(), &verdict);
+        self.services.releases.log(self.peer, &node, domains.len(), &verdict);
         verdict
     }
 
@@ -478,7 +478,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         };
         let domains = self.policies.fetched_by(account.domains(), &named);
         let Services { releases, spool, .. } = &*self.services;
-        let client = (self.client.ip(), account.name());
+        let client = (self.peer, account.name());
         let asked = releases.fetch(&**spool, client, domains.as_deref()).await;
         if let Some(reason) = asked.refused() {
             return Verdict::Refuse(reason, None);
@@ -491,7 +491,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         let Some(entrance) = &self.entrance else {
             return AuthVerdict::Refuse(Reason::NotOffered, None);
         };
-        let client = (self.client.ip(), self.tls, &*self.hostname);
+        let client = (self.tls, &*self.hostname);
         let answered = self.auth.begin(entrance, client, (mechanism, initial)).await;
         self.log_auth(&answered);
         self.auth.verdict(&answered)
@@ -501,7 +501,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         let Some(entrance) = &self.entrance else {
             return AuthVerdict::Refuse(Reason::NotOffered, None);
         };
-        let answered = self.auth.hear(entrance, self.client.ip(), line).await;
+        let answered = self.auth.hear(entrance, line).await;
         self.log_auth(&answered);
         self.auth.verdict(&answered)
     }

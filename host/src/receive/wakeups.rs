@@ -1,7 +1,6 @@
 //! Releases of domains whose hosts show that they are there.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use postern_spool::{Domain, Error, Spool};
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::observe::rate::Limiter;
-use crate::policy::network;
+use crate::policy::{Network, Peer};
 use crate::receive::releases::{Trigger, release};
 use crate::receive::triggers::Triggers;
 
@@ -23,10 +22,10 @@ const MESSAGE_EVERY: Duration = Duration::from_secs(6);
 /// Releases by wake-ups.
 #[derive(Debug)]
 pub struct Wakeups {
-    messages: Limiter<IpAddr>,
+    messages: Limiter<Network>,
     /// For the NULL account, which is open to everybody, apart: strangers must not use up what
     /// wakes a domain.
-    discarded: Limiter<IpAddr>,
+    discarded: Limiter<Network>,
     clock: Clock,
     metrics: Metrics,
     triggers: Triggers,
@@ -44,7 +43,7 @@ impl Wakeups {
     pub fn connected<S: Spool>(
         self: &Arc<Self>,
         spool: &Arc<S>,
-        client: IpAddr,
+        client: Peer,
         domains: Vec<&DomainName>,
     ) {
         if domains.is_empty() {
@@ -56,13 +55,13 @@ impl Wakeups {
     }
 
     /// Whether `client` may have one message more discarded.
-    pub fn may_discard(&self, client: IpAddr) -> bool {
-        self.discarded.pass(network(client), self.clock.instant()).is_some()
+    pub fn may_discard(&self, client: Peer) -> bool {
+        self.discarded.pass(client.network(), self.clock.instant()).is_some()
     }
 
     /// Whether `client` may send one message more that releases something.
-    pub fn may(&self, client: IpAddr) -> bool {
-        self.messages.pass(network(client), self.clock.instant()).is_some()
+    pub fn may(&self, client: Peer) -> bool {
+        self.messages.pass(client.network(), self.clock.instant()).is_some()
     }
 
     /// Releases `domains`, as mail from `client` asks. Durable before it returns.
@@ -72,7 +71,7 @@ impl Wakeups {
     pub async fn release<S: Spool>(
         &self,
         spool: &S,
-        client: IpAddr,
+        client: Peer,
         domains: BTreeSet<Domain>,
     ) -> Result<(), Error> {
         let Some(domain) = domains.first().cloned() else { return Ok(()) };
@@ -91,7 +90,7 @@ impl Wakeups {
         released.map(drop)
     }
 
-    async fn release_rested<S: Spool>(&self, spool: &S, client: IpAddr, domains: Vec<Domain>) {
+    async fn release_rested<S: Spool>(&self, spool: &S, client: Peer, domains: Vec<Domain>) {
         let now = self.clock.instant();
         let mut due = Vec::new();
         for domain in domains {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern::observe::metrics::Metrics;
+use postern::policy;
 use postern::receive::wakeups::Wakeups;
 
 use crate::peer::Peer;
@@ -25,7 +26,8 @@ impl Server {
 }
 
 fn connect(server: &Server, wakeups: &Arc<Wakeups>, client: IpAddr) {
-    let policies = server.terms.borrow().policies.clone();
+    let (policies, client) =
+        (server.terms.borrow().policies.clone(), policy::Peer::Internet(client));
     wakeups.connected(&server.spool, client, policies.released_on_connect(client));
 }
 

@@ -1,6 +1,5 @@
 use super::*;
 
-const US: &str = "hostname = \"mx2.provider.example\"\n";
 const TOKEN: &str = "k7v2p9x4m1q8c5z3";
 
 /// The domains that mail to `path` from `client` releases; "null": it is discarded.
@@ -11,7 +10,7 @@ fn aside<'p>(
 ) -> Option<Result<Vec<&'p str>, Refusal>> {
     let path = format!("<{path}>");
     let (path, _) = parse_forward(path.as_bytes()).expect("a path");
-    let aside = policies.aside(&path, client.parse().expect("an address"))?;
+    let aside = policies.aside(&path, peer(client))?;
     Some(aside.map(|aside| match aside {
         Aside::Wakeup(domains) => domains.into_iter().map(DomainName::as_str).collect(),
         Aside::Null => vec!["null"],
@@ -105,7 +104,7 @@ fn mail_through_our_own_name_goes_on_once_and_only_from_its_host() {
     let sent = |path: &str, client: &str| {
         let path = format!("<{path}>");
         let (path, _) = parse_forward(path.as_bytes()).expect("a path");
-        let taken = policies.recipient(&path, client.parse().expect("an address"))?;
+        let taken = policies.recipient(&path, peer(client))?;
         Ok((String::from_utf8(taken.path).expect("text"), taken.releases))
     };
     let at_us = |local: &str| format!("{local}@mx2.provider.example");

@@ -29,7 +29,7 @@ impl<S: Spool> SessionHandler<S> {
     /// Takes a recipient that no mail is held for: what it is for is done at the message's end.
     /// None: it is another.
     pub(super) fn set_aside(&mut self, to: &ForwardPath<'_>) -> Option<Result<(), Cause>> {
-        let client = self.client.ip();
+        let client = self.peer;
         let policies = Arc::clone(&self.policies);
         let aside = match policies.aside(to, client)? {
             Ok(aside) => aside,
@@ -60,7 +60,7 @@ impl<S: Spool> SessionHandler<S> {
     /// Releases domains, as mail to their wake-up addresses asks.
     pub(super) async fn wake(&mut self, domains: BTreeSet<Domain>) -> Result<(), Cause> {
         let Services { spool, wakeups, .. } = &*self.services;
-        wakeups.release(&**spool, self.client.ip(), domains).await.map_err(|error| match error {
+        wakeups.release(&**spool, self.peer, domains).await.map_err(|error| match error {
             Error::Full => (Reason::Full, "full"),
             Error::Stopped => (Reason::Down, "down"),
             _ => (Reason::Busy, "busy"),
@@ -70,7 +70,7 @@ impl<S: Spool> SessionHandler<S> {
     /// Releases domains that a message which is held was sent to through our own name. It is theirs
     /// whatever becomes of that.
     pub(super) async fn wake_behind(&mut self, domains: BTreeSet<Domain>) {
-        if !domains.is_empty() && self.services.wakeups.may(self.client.ip()) {
+        if !domains.is_empty() && self.services.wakeups.may(self.peer) {
             // The failure is logged, and the message goes in its turn.
             let _ = self.wake(domains).await;
         }
@@ -81,7 +81,7 @@ impl<S: Spool> SessionHandler<S> {
         if transaction.is_for_null {
             self.services.metrics.discarded.inc();
             let from = transaction.envelope.reverse_path.escape_ascii();
-            tracing::info!(%from, client = %self.client.ip(), octets, "discarded");
+            tracing::info!(%from, client = %self.peer, octets, "discarded");
         }
     }
 }
