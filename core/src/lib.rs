@@ -23,8 +23,8 @@
 //! - [`envelope`] is what is stored of a transaction, the same bytes on a card and on a disk.
 //! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again;
 //!   [`utf8`] tells whether a message needs SMTPUTF8.
-//! - [`listener`], [`schedule`] and [`wakeup`] are for a host that is not always there: when it
-//!   listens, when it may raise its link, and when it asks its holders for mail.
+//! - [`listener`], [`schedule`], [`link`] and [`wakeup`] are for a host that is not always there:
+//!   when it listens, when it may raise its link, when it does, and when it asks its holders.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
 //! - `appletalk`, a feature, is a way to mailers that have no TCP; it knows nothing of SMTP.
 //! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
@@ -76,6 +76,7 @@ pub mod client;
 pub mod drive;
 pub mod envelope;
 pub mod ladder;
+pub mod link;
 pub mod listener;
 pub mod notice;
 pub mod retry;

@@ -10,20 +10,20 @@ use postern_core::time::{Instant, Timestamp};
 use postern_core::wakeup::{Answer, Requests, Rules};
 
 /// 2026-01-01T00:00:00Z, and a year of seconds.
-const START: u64 = 1_767_225_600;
-const YEAR_S: u64 = 365 * 24 * 3600;
+pub(super) const START: u64 = 1_767_225_600;
+pub(super) const YEAR_S: u64 = 365 * 24 * 3600;
 const IDLE_S: u64 = 60;
 const WAIT_S: u64 = 300;
-const ZONES: [&str; 4] = [
+pub(super) const ZONES: [&str; 4] = [
     "CET-1CEST,M3.5.0,M10.5.0/3",
     "EST5EDT,M3.2.0,M11.1.0",
     "AEST-10AEDT,M10.1.0,M4.1.0/3",
     "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
 ];
-const WINDOWS: [&str; 3] = ["mon-fri 07:00-19:00", "sat 22-3", "sun 02:15-02:45"];
+pub(super) const WINDOWS: [&str; 3] = ["mon-fri 07:00-19:00", "sat 22-3", "sun 02:15-02:45"];
 
 /// What `WINDOWS` say, by jiff's local time.
-fn window_is_open(zone: &TimeZone, unix_s: u64) -> bool {
+pub(super) fn window_is_open(zone: &TimeZone, unix_s: u64) -> bool {
     let time = jiff::Timestamp::from_second(unix_s.try_into().expect("small")).expect("in range");
     let local = zone.to_datetime(time);
     let minute = i32::from(local.hour()) * 60 + i32::from(local.minute());
