@@ -11,7 +11,7 @@ use super::years::{START, WINDOWS, YEAR_S, ZONES, window_is_open};
 
 const IDLE_S: u64 = 60;
 /// How often the link is looked at.
-const LOOK_S: u64 = 30;
+const LOOK_S: u64 = 60;
 /// The longest pause behind a failure, 10 % more.
 const PAUSE_S: u64 = 3960;
 

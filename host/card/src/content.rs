@@ -40,10 +40,11 @@ const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
     ("wakeup_token", "a device is released by ETRN only"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 7] = [
+const UNUSED_SECTIONS: [(&str, &str); 8] = [
     ("accounts", "a device has no accounts"),
     ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
+    ("link", "a device's link is always there, and its holder is asked at any time"),
     ("log", "a device's log is what it was built with"),
     ("receive.appletalk", "a device has TCP only"),
     ("release", "a device delivers over one connection"),

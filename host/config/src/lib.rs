@@ -21,6 +21,7 @@ mod domain_name;
 mod fault;
 mod file;
 mod lines;
+mod link;
 mod recipients;
 mod settings;
 mod triggers;
@@ -43,6 +44,7 @@ pub use device::{Device, DeviceAddress, HardwareAddress};
 pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
+pub use link::{Argv, Link, LinkKind, TimeZone};
 pub use recipients::{NotTaken, Recipients};
 pub use settings::Setting;
 pub use triggers::{WakeupAddress, WakeupToken};
@@ -84,6 +86,8 @@ pub struct Config {
     /// What only a device has. `postern card create` puts it, and whatever else of this file a
     /// device can do, on a memory card. A file with this table is a device's: no server takes it.
     pub device: Option<Device> => Example("[device]"),
+    /// The link to the Internet, where that is not always up.
+    pub link: Link => Section("[link]"),
     /// A holder that is asked for the mail that it holds for us: one table each.
     pub wakeup: Wakeups => Example("[[wakeup]]"),
 }
@@ -99,9 +103,11 @@ pub struct Receive {
     /// Sessions at once from one client address; IPv6 addresses count by their /64.
     pub channels_per_address: Count<1> => Default("20"),
     /// When to listen: "always"; "scheduled", from just before a wake-up goes out until nothing has
-    /// come for the time of idle; or "off".
+    /// come for the time of idle, or the window of link.schedule ends; "on-link", while the link is
+    /// up, whoever raised it; or "off". None of them raises a link.
     pub listener: Listener => Default("\"always\""),
-    /// How long a "scheduled" listener stays open while there is no session, and none expected.
+    /// How long a "scheduled" listener stays open, and a link that we raised stays up, while there
+    /// is no session, and none expected.
     pub idle: Duration => Default("\"60s\""),
     /// How long the first session is expected, once a holder has said that mail comes.
     pub wait: Duration => Default("\"5m\""),
@@ -321,6 +327,7 @@ impl Config {
             config.refuse_triggers_of_askers(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
+            config.link.refuse_incomplete(&written, &mut faults);
             if let Some(appletalk) = &config.receive.appletalk {
                 appletalk.refuse_excess(&written, &mut faults);
             }

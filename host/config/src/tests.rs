@@ -1,5 +1,7 @@
 use super::*;
 
+mod link;
+
 const FILE: &str = "postern.toml";
 
 fn parse(source: &str) -> Result<Config, Vec<Problem>> {
@@ -218,8 +220,9 @@ fn a_wrong_value_is_answered_with_what_to_write() {
             100 to 4294967295, found the number 99",
         ),
         (
-            "[receive]\nlistener = \"on-link\"",
-            "receive.listener: \"on-link\" is not in this version: write \"scheduled\"",
+            "[receive]\nlistener = \"onlink\"",
+            "receive.listener: expected \"always\", \"scheduled\", \"on-link\" or \"off\", \
+            found \"onlink\"",
         ),
         ("[receive]\nidle_timeout = \"0s\"", "receive.idle_timeout: must be more than 0"),
         (

@@ -17,19 +17,21 @@ pub enum Listener {
     Always,
     /// From just before a wake-up goes out until nothing comes any more.
     Scheduled,
+    /// While the link is up.
+    OnLink,
     /// Never: nothing listens.
     Off,
 }
 
 impl Word for Listener {
-    const EXPECTED: &'static str = "\"always\", \"scheduled\" or \"off\"";
+    const EXPECTED: &'static str = "\"always\", \"scheduled\", \"on-link\" or \"off\"";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "always" => Ok(Self::Always),
             "scheduled" => Ok(Self::Scheduled),
+            "on-link" => Ok(Self::OnLink),
             "off" => Ok(Self::Off),
-            "on-link" => Err(format!("\"{text}\" is not in this version: write \"scheduled\"")),
             _ => Err(unexpected::<Self>(text)),
         }
     }

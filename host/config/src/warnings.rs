@@ -25,6 +25,7 @@ impl Config {
         self.warn_of_receiving(&mut add);
         self.warn_of_atrn(&mut add);
         self.warn_of_wakeups(&mut |key, reason: &str| add(key, reason.to_owned()));
+        self.warn_of_link(&mut |key, reason: &str| add(key, reason.to_owned()));
         for (domain, hold) in &self.hold {
             let mut warn = |key: &str, reason| {
                 found.push((format!("hold.\"{domain}\".{key}"), reason));
