@@ -121,9 +121,9 @@ impl Link {
         self.is_ours
     }
 
-    /// When it came up or went down last.
-    pub const fn since(&self) -> Instant {
-        self.since
+    /// Whether it is to go down, whoever needs it.
+    pub const fn must_go(&self) -> bool {
+        self.must_go
     }
 
     /// When it may be raised again for requests that are not urgent, once that has failed.

@@ -6,6 +6,8 @@
 //! | `GET /health` | [`Health`]; 503 when something is wrong |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /status` | [`Status`] |
+//! | `GET /link` | [`LinkStatus`] |
+//! | `POST /link/up`, `POST /link/down` | raises or lowers the link now; [`LinkStatus`]; 409 |
 //! | `POST /wakeup` | asks all holders now; [`Wakeups`] once they were asked; 404 |
 //! | `GET /domains?after=&max=` | [`Queues`], at most 1000 |
 //! | `GET /queue?domain=&state=&after=&max=` | [`Items`], at most 1000, and about 1 MiB |
@@ -33,6 +35,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::config::RetryEvery;
+use crate::link::Link;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, Metrics, SpoolState};
@@ -54,8 +57,8 @@ mod view;
 pub use connection::serve;
 pub use health::Shortage;
 pub use view::{
-    Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, Message, Problem, Queue,
-    Queues, Released, ReleasedDomain, Status, Wakeup, Wakeups,
+    Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, LinkStatus, Message, Problem,
+    Queue, Queues, Released, ReleasedDomain, Status, Wakeup, Wakeups, Window,
 };
 
 /// What is said to whoever asks while the spool recovers.
@@ -79,6 +82,8 @@ pub struct Control<S> {
     pub started: Instant,
     /// What takes mail.
     pub gate: Gate,
+    /// The link.
+    pub link: Link,
     /// Where it lets clients in that only fetch.
     pub listening: Vec<SocketAddr>,
     /// The holders that are asked for mail.
@@ -127,6 +132,9 @@ fn router<S: Spool>(control: Control<S>) -> Router {
         .route("/health", get(health::health::<S>))
         .route("/metrics", get(metrics::<S>))
         .route("/status", get(status::status::<S>))
+        .route("/link", get(status::link::<S>))
+        .route("/link/up", post(status::raise::<S>))
+        .route("/link/down", post(status::lower::<S>))
         .route("/wakeup", post(status::wake_up::<S>))
         .route("/domains", get(queue::domains::<S>))
         .route("/queue", get(queue::list::<S>))

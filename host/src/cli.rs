@@ -20,6 +20,7 @@ use account::AccountCommand;
 use appletalk::AppleTalkCommand;
 use card::CardCommand;
 use etrn::EtrnCommand;
+use link::LinkCommand;
 use queue::QueueCommand;
 use spool::SpoolCommand;
 use status::WakeupCommand;
@@ -30,6 +31,7 @@ mod appletalk;
 mod card;
 mod check;
 mod etrn;
+mod link;
 mod queue;
 mod spool;
 mod status;
@@ -75,6 +77,9 @@ enum Command {
     Card(CardCommand),
     /// Ask a holder by ETRN (RFC 1985) for the mail that it holds; 1 when it will not send it
     Etrn(EtrnCommand),
+    /// The link by which the running server's mail comes
+    #[command(subcommand)]
+    Link(LinkCommand),
     /// Tell a running server that a domain's host is there: its mail is delivered now. For a hook
     /// of RADIUS, pppd or WireGuard
     LinkUp(LinkUp),
@@ -204,6 +209,10 @@ impl Cli {
             Command::LinkUp(LinkUp { domain, format }) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(queue::link_up(&socket, domain, *format, out))
+            }
+            Command::Link(command) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(command.run(&socket, out))
             }
             Command::Wakeup(command) => {
                 let socket = control_socket(&self.config)?;

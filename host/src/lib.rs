@@ -8,6 +8,7 @@ mod contained;
 pub mod deliver;
 pub mod escape;
 pub mod export;
+pub mod link;
 pub mod net;
 pub mod observe;
 pub mod policy;

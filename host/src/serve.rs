@@ -14,6 +14,8 @@ use crate::api::{self, Control, Opened};
 use crate::appletalk::{self, ltoudp::Link};
 use crate::config::Config;
 use crate::deliver::Tcp;
+use crate::link::Link as UpLink;
+use crate::net::gate::Gate;
 use crate::net::listener::{Door, Reception, Terms};
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
@@ -100,6 +102,7 @@ async fn run<S: Spool>(
     let opened = Arc::new(OnceLock::new());
     let release = Release::default();
     let (board, answers) = (Board::default(), config.spool.path.clone());
+    let (link, ending_link) = (UpLink::new(&config.link, clock.clone()), ended.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
         opened: Arc::clone(&opened),
@@ -111,6 +114,7 @@ async fn run<S: Spool>(
         clock: clock.clone(),
         gate: gate.clone(),
         listening: listening.clone(),
+        link: link.clone(),
         board: board.clone(),
         stopping: stopping.clone(),
     };
@@ -135,10 +139,12 @@ async fn run<S: Spool>(
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.
     let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
+    let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
     let caller = Caller {
         terms: terms.subscribe(),
         clock: clock.clone(),
         gate,
+        link,
         connector: Arc::new(Tcp),
         tls: Arc::new(Tls::opportunistic()),
         own: own.clone(),
@@ -146,7 +152,18 @@ async fn run<S: Spool>(
         answers: Arc::new(answers),
     };
     let server = Server { clock, metrics, release, own, spool, caller, listening, terms, stopping };
-    server.run(file, Mail { listeners, appletalk }, Ends { stop, end, api }, signals).await
+    server.run(file, Mail { listeners, appletalk }, Ends { stop, end, api, keeper }, signals).await
+}
+
+/// Looks after the link, until everything that may use it has ended.
+fn keep(
+    link: UpLink,
+    gate: Gate,
+    terms: watch::Receiver<Terms>,
+    end: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let spool = terms.borrow().config.spool.path.clone();
+    tokio::spawn(async move { link.run(gate, terms, &spool, end).await })
 }
 
 /// What is there before the spool is open.
@@ -190,6 +207,8 @@ struct Ends {
     /// Turns true: the control API ends.
     end: watch::Sender<bool>,
     api: JoinHandle<()>,
+    /// What looks after the link; it ends with the API.
+    keeper: JoinHandle<()>,
 }
 
 impl<S: Spool> Server<S> {
@@ -215,6 +234,7 @@ impl<S: Spool> Server<S> {
                 () = reload.finish() => {}
                 Some(ended) = work.join_next() => return Err(ServeError::early("its work", ended)),
                 ended = &mut ends.api => return Err(ServeError::early("the control API", ended)),
+                ended = &mut ends.keeper => return Err(ServeError::early("the link", ended)),
             }
         }
         stop(self.spool, work, ends, signals).await;
@@ -285,12 +305,13 @@ impl<S: Spool> Server<S> {
 async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut signals: Signals) {
     tracing::info!("stopping: transactions that run may end");
     exit_within(STOP_TIMEOUT);
-    let Ends { stop, end, mut api } = ends;
+    let Ends { stop, end, mut api, mut keeper } = ends;
     stop.send_replace(true);
     let ended = async {
         while work.join_next().await.is_some() {}
         end.send_replace(true);
         drop((&mut api).await);
+        drop((&mut keeper).await);
     };
     tokio::select! {
         () = ended => {}
@@ -298,8 +319,10 @@ async fn stop<S: Spool>(spool: Arc<S>, mut work: JoinSet<()>, ends: Ends, mut si
             tracing::warn!("stopping at once");
             exit_within(CUT_TIMEOUT);
             work.shutdown().await;
-            api.abort();
-            drop(api.await);
+            for part in [api, keeper] {
+                part.abort();
+                drop(part.await);
+            }
         }
     }
     tokio::select! {

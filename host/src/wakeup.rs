@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::config::Wakeup;
 use crate::contained::{Panicked, contained};
 use crate::deliver::Connector;
+use crate::link::Link;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
@@ -40,6 +41,8 @@ pub struct Caller {
     pub clock: Clock,
     /// What listens.
     pub gate: Gate,
+    /// The way to the holders.
+    pub link: Link,
     /// What finds holders, and connects to them.
     pub connector: Arc<dyn Connector>,
     /// TLS towards holders.

@@ -284,6 +284,16 @@ impl TimeZone {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The day of the week and the time of day at `unix_seconds`: `fri 19:00`.
+    pub fn local(&self, unix_seconds: u64) -> String {
+        // 1970-01-01 was a Thursday.
+        const DAYS: [&str; 7] = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
+        let local_s = unix_seconds.saturating_add_signed(self.zone.ahead_s(unix_seconds));
+        let (days, minutes) = (local_s / 86_400, local_s % 86_400 / 60);
+        let day = DAYS[usize::try_from(days % 7).unwrap_or(0)];
+        format!("{day} {:02}:{:02}", minutes / 60, minutes % 60)
+    }
 }
 
 impl Word for TimeZone {

@@ -1,5 +1,6 @@
 //! What a host that is not always there does, and its wake-ups on demand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,8 +11,11 @@ use postern_core::time::Instant;
 use postern_spool::Spool;
 use tokio::time::timeout;
 
-use super::{Asked, Control, ControlState, Nothing, Refusal, Status, Wakeup, Wakeups};
-use crate::config::Listener;
+use super::{
+    Asked, Control, ControlState, LinkStatus, Nothing, Refusal, Status, Wakeup, Wakeups, Window,
+};
+use crate::config::{self, LinkKind, Listener};
+use crate::link::{Doing, Stand as LinkStand};
 use crate::net::gate::Stand;
 
 /// How long a person waits for what the holders say, who have minutes for it.
@@ -23,7 +27,8 @@ pub(super) async fn status<S: Spool>(
 ) -> Result<Json<Status>, Refusal> {
     query?;
     let totals = control.spool()?.totals().await.unwrap_or_default();
-    let listener = control.opened()?.terms.borrow().config.receive.listener;
+    let config = Arc::clone(&control.opened()?.terms.borrow().config);
+    let listener = config.receive.listener;
     let Stand { phase, listening, until, failure } = control.gate.stand();
     let closes = Some(until).filter(|until| phase == Phase::Open && *until != Instant::FAR);
     let now = control.clock.instant();
@@ -31,6 +36,7 @@ pub(super) async fn status<S: Spool>(
         listener: match listener {
             Listener::Always => "always",
             Listener::Scheduled => "scheduled",
+            Listener::OnLink => "on-link",
             Listener::Off => "off",
         }
         .to_owned(),
@@ -43,6 +49,7 @@ pub(super) async fn status<S: Spool>(
         listening,
         closes_in_seconds: closes.map(|until| until.millis_since(now) / 1000),
         failure,
+        link: link_status(&control, &config.link),
         wakeups: wakeups(&control),
         sessions_open: control.metrics.sessions_open.get(),
         messages: totals.messages,
@@ -69,4 +76,78 @@ pub(super) async fn wake_up<S: Spool>(
 fn wakeups<S>(control: &Control<S>) -> Vec<Wakeup> {
     let now = control.clock.instant();
     control.board.holders().iter().map(|holder| Wakeup::new(holder, now)).collect()
+}
+
+pub(super) async fn link<S: Spool>(
+    State(control): ControlState<S>,
+    query: Asked<Nothing>,
+) -> Result<Json<LinkStatus>, Refusal> {
+    query?;
+    shown(&control)
+}
+
+pub(super) async fn raise<S: Spool>(
+    State(control): ControlState<S>,
+    query: Asked<Nothing>,
+) -> Result<Json<LinkStatus>, Refusal> {
+    query?;
+    control.spool()?;
+    control.link.raise().await.map_err(conflict)?;
+    shown(&control)
+}
+
+pub(super) async fn lower<S: Spool>(
+    State(control): ControlState<S>,
+    query: Asked<Nothing>,
+) -> Result<Json<LinkStatus>, Refusal> {
+    query?;
+    control.spool()?;
+    control.link.lower().await.map_err(conflict)?;
+    shown(&control)
+}
+
+fn conflict(reason: String) -> Refusal {
+    Refusal(StatusCode::CONFLICT, reason)
+}
+
+fn shown<S>(control: &Control<S>) -> Result<Json<LinkStatus>, Refusal> {
+    let config = Arc::clone(&control.opened()?.terms.borrow().config);
+    Ok(Json(link_status(control, &config.link)))
+}
+
+fn link_status<S>(control: &Control<S>, settings: &config::Link) -> LinkStatus {
+    let LinkStand { kind, is_up, since, doing, is_ours, is_open, waits_until, failure } =
+        control.link.stand();
+    let (now, today) = (control.clock.instant(), control.clock.timestamp());
+    let state = match (doing, is_up) {
+        (Some(Doing::Raising), _) => "raising",
+        (Some(Doing::Lowering), _) => "lowering",
+        (None, true) => "up",
+        (None, false) => "down",
+    };
+    let kind = match kind {
+        LinkKind::Permanent => "permanent",
+        LinkKind::Interface => "interface",
+        LinkKind::Command => "command",
+    };
+    let zone = settings.schedule.as_ref().and(settings.time_zone.as_ref());
+    LinkStatus {
+        kind: kind.to_owned(),
+        state: state.to_owned(),
+        seconds: now.millis_since(since) / 1000,
+        by_us: is_ours,
+        waits_seconds: waits_until.map(|until| until.millis_since(now).div_ceil(1000)),
+        failure,
+        window: zone.map(|zone| {
+            let changes = settings.next_change(today);
+            Window {
+                open: is_open,
+                time_known: today.known,
+                changes_unix_seconds: changes,
+                changes_in_seconds: changes.map(|at| at.saturating_sub(today.unix_seconds)),
+                changes_local: changes.map(|at| zone.local(at)),
+                time_zone: zone.name().to_owned(),
+            }
+        }),
+    }
 }

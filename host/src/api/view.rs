@@ -200,7 +200,7 @@ pub struct Acted {
 /// `GET /status`: what a host that is not always there does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// `always`, `scheduled` or `off`.
+    /// `always`, `scheduled`, `on-link` or `off`.
     pub listener: String,
     /// `open`, `closing` (nobody else is let in) or `closed`.
     pub state: String,
@@ -210,6 +210,8 @@ pub struct Status {
     pub closes_in_seconds: Option<u64>,
     /// Why it is not open although it should be.
     pub failure: Option<String>,
+    /// The link.
+    pub link: LinkStatus,
     /// The holders that are asked for mail.
     pub wakeups: Vec<Wakeup>,
     /// Sessions that are open.
@@ -220,6 +222,42 @@ pub struct Status {
     pub kept: u64,
     /// Bytes of the bodies.
     pub body_bytes: u64,
+}
+
+/// `GET /link`: what the link does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// `permanent`, `interface` (watched) or `command` (raised and lowered).
+    pub kind: String,
+    /// `up`, `down`, `raising` or `lowering`.
+    pub state: String,
+    /// Seconds since it came up or went down.
+    pub seconds: u64,
+    /// Whether it was raised by us, and goes down when nobody needs it.
+    pub by_us: bool,
+    /// Seconds until it may be raised again; absent: that has not failed.
+    pub waits_seconds: Option<u64>,
+    /// Why it is not as it should be.
+    pub failure: Option<String>,
+    /// The schedule; absent: holders are asked at any time.
+    pub window: Option<Window>,
+}
+
+/// When holders are asked without a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Whether they are now.
+    pub open: bool,
+    /// Whether the time is known; while it is not, a schedule is open.
+    pub time_known: bool,
+    /// When that changes; absent: it does not.
+    pub changes_unix_seconds: Option<u64>,
+    /// Seconds until then.
+    pub changes_in_seconds: Option<u64>,
+    /// Then, by the clocks of the time zone: `fri 19:00`.
+    pub changes_local: Option<String>,
+    /// The time zone.
+    pub time_zone: String,
 }
 
 /// `POST /wakeup`: what came of it.

@@ -10,7 +10,7 @@ use postern_spool::clock::Clock;
 use super::queue::{answered, read, request};
 use super::table::{foreign, size, span, table};
 use super::{CommandError, Format, Verdict};
-use crate::api::{Status, Wakeup, Wakeups};
+use crate::api::{LinkStatus, Status, Wakeup, Wakeups, Window};
 
 #[derive(Debug, Args)]
 pub(super) struct WakeupCommand {
@@ -27,17 +27,20 @@ impl WakeupCommand {
         socket: &Path,
         out: &mut impl Write,
     ) -> Result<Verdict, CommandError> {
-        let wakeups = match self.now {
-            true => read(&request(socket, Method::POST, "/wakeup").await?)?,
+        let (wakeups, waits) = match self.now {
+            true => (read(&request(socket, Method::POST, "/wakeup").await?)?, None),
             false => {
-                let Status { wakeups, .. } = read(&request(socket, Method::GET, "/status").await?)?;
-                Wakeups { wakeups }
+                let status: Status = read(&request(socket, Method::GET, "/status").await?)?;
+                (Wakeups { wakeups: status.wakeups }, waits(&status.link))
             }
         };
         let text = match self.format.json {
             true => serde_json::to_string(&wakeups).map_err(CommandError::run)? + "\n",
             false if wakeups.wakeups.is_empty() => "no holder is configured\n".to_owned(),
-            false => table(&wakeups.wakeups.iter().flat_map(rows).collect::<Vec<_>>()),
+            false => {
+                let rows = wakeups.wakeups.iter().flat_map(|wakeup| rows(wakeup, waits));
+                table(&rows.collect::<Vec<_>>())
+            }
         };
         out.write_all(text.as_bytes())?;
         let is_well = |wakeup: &Wakeup| {
@@ -66,7 +69,9 @@ fn show(status: &Status) -> String {
     if let Some(failure) = &status.failure {
         rows.push(row("  failure", foreign(failure)));
     }
-    rows.extend(status.wakeups.iter().flat_map(self::rows));
+    rows.extend(link_rows(&status.link));
+    let waits = waits(&status.link);
+    rows.extend(status.wakeups.iter().flat_map(|wakeup| self::rows(wakeup, waits)));
     rows.push(row("Sessions", status.sessions_open.to_string()));
     let Status { messages, kept, body_bytes, .. } = status;
     let held = format!("{messages} message(s) ({}), {kept} for a person", size(*body_bytes));
@@ -87,7 +92,60 @@ fn listener(status: &Status) -> String {
     text
 }
 
-fn rows(wakeup: &Wakeup) -> Vec<[String; 2]> {
+/// The link, as it is shown.
+pub(super) fn link_rows(link: &LinkStatus) -> Vec<[String; 2]> {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut text = format!("{}: {}", link.kind, link.state);
+    if matches!(link.state.as_str(), "up" | "down") {
+        text += &format!(" for {}", span(link.seconds));
+    }
+    text += match (link.state.as_str(), link.by_us) {
+        ("up", true) => ", raised by us",
+        ("up", false) if link.kind == "command" => ", raised by somebody else",
+        _ => "",
+    };
+    let mut rows = vec![row("Link", text)];
+    if let Some(failure) = &link.failure {
+        rows.push(row("  failure", foreign(failure)));
+    }
+    if let Some(seconds) = link.waits_seconds {
+        rows.push(row("  again", format!("in {} at the earliest", span(seconds))));
+    }
+    if let Some(window) = &link.window {
+        rows.push(row("Window", self::window(window)));
+    }
+    rows
+}
+
+fn window(window: &Window) -> String {
+    let Window { open, time_known, changes_in_seconds, changes_local, time_zone, .. } = window;
+    let state = if *open { "open" } else { "closed" };
+    if !time_known {
+        return format!("{state}: the time is not known");
+    }
+    match changes_in_seconds.zip(changes_local.as_ref()) {
+        Some((seconds, local)) => {
+            let how = if *open { "open until" } else { "opens at" };
+            format!("{how} {local} ({time_zone}), in {}", span(seconds))
+        }
+        None => format!("{state} at all times"),
+    }
+}
+
+/// What a holder's next request waits for besides its time, and for how many seconds.
+fn waits(link: &LinkStatus) -> Option<(&'static str, u64)> {
+    match &link.window {
+        Some(Window { open: false, changes_in_seconds, .. }) => {
+            Some(("when the window opens", changes_in_seconds.unwrap_or(u64::MAX)))
+        }
+        _ if link.kind == "interface" && link.state == "down" => {
+            Some(("when the link is up", u64::MAX))
+        }
+        _ => link.waits_seconds.map(|seconds| ("when the link is raised", seconds)),
+    }
+}
+
+fn rows(wakeup: &Wakeup, waits: Option<(&str, u64)>) -> Vec<[String; 2]> {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let mut rows = vec![row("Holder", foreign(&wakeup.holder))];
     match &wakeup.last {
@@ -111,6 +169,9 @@ fn rows(wakeup: &Wakeup) -> Vec<[String; 2]> {
         "  next",
         match (wakeup.asking, wakeup.next_in_seconds) {
             (true, _) => "is being asked".to_owned(),
+            (false, seconds) if waits.is_some_and(|(_, until)| seconds < until) => {
+                waits.map(|(what, _)| what.to_owned()).unwrap_or_default()
+            }
             (false, 0) => "now".to_owned(),
             (false, seconds) => format!("in {}", span(seconds)),
         },

@@ -31,11 +31,15 @@ struct Inner {
     addresses: Vec<SocketAddr>,
     state: Mutex<State>,
     changed: Notify,
+    /// Until when the link is used at least; [`Instant::FAR`]: somebody is there.
+    used: watch::Sender<Instant>,
 }
 
 #[derive(Debug)]
 struct State {
     listener: Listener,
+    /// What a scheduled listener would be, which is open while the link is used.
+    usage: Listener,
     /// Wake-ups whose answer is not there yet: meanwhile the listener is never idle.
     asking: u32,
     /// The sessions that the listener was told of.
@@ -84,6 +88,7 @@ impl Gate {
         let (mode, channels) = rules(receive);
         let state = State {
             listener: Listener::new(mode, channels),
+            usage: Listener::new(usage(receive), u16::MAX),
             asking: 0,
             counted: Sessions::default(),
             opening: None,
@@ -96,6 +101,7 @@ impl Gate {
             addresses,
             state: Mutex::new(state),
             changed: Notify::new(),
+            used: watch::Sender::new(Instant::from_millis(0)),
         }));
         gate.apply(&mut gate.lock())?;
         Ok(gate)
@@ -124,17 +130,39 @@ impl Gate {
     /// # Errors
     /// Which socket cannot be opened, and why: no mail could come.
     pub fn wake_up(&self) -> Result<Asking, String> {
-        let mut state = self.lock();
-        state.listener.wake_up(self.0.clock.instant());
+        let (mut state, now) = (self.lock(), self.0.clock.instant());
+        state.both(|listener| listener.wake_up(now));
         if let Err(why) = self.apply(&mut state) {
             // Nothing is sent, so nothing is waited for.
-            state.listener.window_ended();
+            state.both(Listener::window_ended);
             return Err(why);
         }
         state.asking += 1;
+        self.publish(&state);
         drop(state);
         self.0.changed.notify_one();
         Ok(Asking(self.clone()))
+    }
+
+    /// Until when the link is used at least, by sessions, by wake-ups or by what they promised;
+    /// [`Instant::FAR`]: somebody is there.
+    pub fn used(&self) -> watch::Receiver<Instant> {
+        self.0.used.subscribe()
+    }
+
+    /// The link came up, or went down.
+    pub fn link(&self, is_up: bool) {
+        self.lock().listener.link(is_up);
+        self.0.changed.notify_one();
+    }
+
+    /// The window of the schedule is over: nobody else is waited for.
+    pub fn window_ended(&self) {
+        let mut state = self.lock();
+        state.both(Listener::window_ended);
+        self.publish(&state);
+        drop(state);
+        self.0.changed.notify_one();
     }
 
     /// Lets clients in until `reception` is told that the server stops, and then until they are
@@ -154,8 +182,10 @@ impl Gate {
                 () = self.0.changed.notified() => {}
                 Ok(()) = sessions.changed() => {}
                 Ok(()) = terms.changed() => {
-                    let (mode, channels) = rules(&terms.borrow_and_update().config.receive);
-                    self.lock().listener.configure(mode, channels);
+                    let receive = &terms.borrow_and_update().config.receive;
+                    let ((mode, channels), mut state) = (rules(receive), self.lock());
+                    state.listener.configure(mode, channels);
+                    state.usage.configure(usage(receive), u16::MAX);
                 }
                 Some(ended) = work.join_next() => ended.expect("a reception does not panic"),
                 // A sender that is gone means that the server ends: the same.
@@ -170,16 +200,17 @@ impl Gate {
     fn step(&self, sessions: Sessions) -> Instant {
         let (mut state, now) = (self.lock(), self.0.clock.instant());
         for _ in state.counted.began..sessions.began {
-            state.listener.session_began();
+            state.both(Listener::session_began);
         }
         let void = sessions.void - state.counted.void;
         for gone in 0..sessions.ended - state.counted.ended {
-            state.listener.session_ended(now, gone >= void);
+            state.both(|listener| listener.session_ended(now, gone >= void));
         }
         state.counted = sessions;
         if state.asking > 0 {
-            state.listener.wake_up(now);
+            state.both(|listener| listener.wake_up(now));
         }
+        self.publish(&state);
         let is_failing = state.failed.is_some();
         match self.apply(&mut state) {
             Ok(()) => self.closes(&state),
@@ -234,25 +265,44 @@ impl Gate {
         Ok((Opening { listening, closing }, bound))
     }
 
+    /// Tells who lowers the link.
+    fn publish(&self, state: &State) {
+        let until = match state.usage.state(self.0.clock.instant()) {
+            _ if state.asking > 0 => Instant::FAR,
+            Phase::Closed => Instant::from_millis(0),
+            Phase::Open | Phase::Draining => state.usage.deadline(),
+        };
+        self.0.used.send_if_modified(|used| std::mem::replace(used, until) != until);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Tells both listeners of what happened.
+    fn both(&mut self, tell: impl Fn(&mut Listener)) {
+        tell(&mut self.listener);
+        tell(&mut self.usage);
     }
 }
 
 impl Asking {
     /// The holder has said that mail comes: its first session is expected for so long.
     pub fn expect(&self, wait: Duration) {
-        let now = self.0.0.clock.instant();
-        self.0.lock().listener.expect(now, now.after(wait));
+        let (mut state, now) = (self.0.lock(), self.0.0.clock.instant());
+        state.both(|listener| listener.expect(now, now.after(wait)));
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let (mut state, now) = (self.0.lock(), self.0.0.clock.instant());
         state.asking -= 1;
         // It is idle from now on.
-        state.listener.wake_up(self.0.0.clock.instant());
+        state.both(|listener| listener.wake_up(now));
+        self.0.publish(&state);
         drop(state);
         self.0.0.changed.notify_one();
     }
@@ -269,7 +319,13 @@ fn rules(receive: &Receive) -> (Mode, u16) {
     let mode = match receive.listener {
         config::Listener::Always => Mode::Always,
         config::Listener::Scheduled => Mode::Scheduled { idle: receive.idle },
+        config::Listener::OnLink => Mode::OnLink,
         config::Listener::Off => Mode::Off,
     };
     (mode, u16::try_from(receive.channels.get()).unwrap_or(u16::MAX))
+}
+
+/// The mode of one that is open while the link is used.
+fn usage(receive: &Receive) -> Mode {
+    Mode::Scheduled { idle: receive.idle }
 }

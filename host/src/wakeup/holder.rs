@@ -13,6 +13,7 @@ use super::board::Asked;
 use super::email;
 use crate::config::{self, Account, Config, DomainName, Endpoint, Protocol, Wakeup, Way};
 use crate::deliver::{self, Connection, Failed, NotOpen, Open};
+use crate::link::Lease;
 use crate::net::gate::Asking;
 use crate::net::stream::reach;
 
@@ -109,6 +110,12 @@ fn heard(
     }
 }
 
+/// Waits until a request is due, and the link and the schedule are ready for it.
+async fn turn(caller: &Caller, due: Due) -> Result<Lease, String> {
+    reach(&caller.clock, due.at).await;
+    caller.link.lease(due.is_urgent).await
+}
+
 impl Holder {
     pub(super) fn new(caller: Caller, wakeup: Wakeup) -> Self {
         let name = wakeup.name();
@@ -130,7 +137,7 @@ impl Holder {
 
     /// Asks again and again; ends with its task.
     pub(super) async fn run(mut self) {
-        let mut served = self.asked_for;
+        let (mut served, mut ups) = (self.asked_for, self.caller.link.ups());
         loop {
             let due = self.requests.next();
             if !due.is_urgent {
@@ -144,20 +151,28 @@ impl Holder {
                     self.requests.request(self.caller.clock.instant());
                     self.settled.clear();
                 }
-                () = reach(&self.caller.clock, due.at) => {
+                Ok(()) = ups.changed() => {
+                    self.requests.link_up(self.caller.clock.instant());
+                }
+                lease = turn(&self.caller, due) => {
                     self.caller.board.waits(&self.name, true, due.at, served);
-                    self.ask(due).await;
+                    self.ask(due, lease).await;
                 }
             }
         }
     }
 
-    async fn ask(&mut self, due: Due) {
+    /// `lease`: the link for as long as that takes, or why it is not up.
+    async fn ask(&mut self, due: Due, lease: Result<Lease, String>) {
         let terms = self.caller.terms.borrow().clone();
         let host = &self.wakeup.holders()[due.name].clone();
         let mut asked = Asked { host: host.to_string(), ..Asked::default() };
         let names = self.names(&terms.config);
-        let found = match self.open().await {
+        let open = match &lease {
+            Ok(_) => self.open().await,
+            Err(why) => Err(why.clone()),
+        };
+        let found = match open {
             Ok(asking) => {
                 let found = self.ask_for(&names, host, &terms.hostname, &mut asked).await;
                 if found.comes {

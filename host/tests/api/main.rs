@@ -14,6 +14,7 @@ use postern::api::{
 };
 use postern::config::Config;
 use postern::escape::is_plain;
+use postern::link::Link;
 use postern::net::gate::Gate;
 use postern::net::listener::Terms;
 use postern::observe::metrics::Metrics;
@@ -110,6 +111,7 @@ impl Server {
             started: clock.instant(),
             clock: clock.clone(),
             gate: gate.clone(),
+            link: Link::new(&config.link, clock.clone()),
             listening: Vec::new(),
             board: Board::default(),
             stopping: receiver,

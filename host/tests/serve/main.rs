@@ -10,6 +10,7 @@ mod accounts;
 mod appletalk;
 mod atrn;
 mod caller;
+mod link;
 mod place;
 mod short;
 mod stop;

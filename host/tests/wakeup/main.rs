@@ -4,6 +4,7 @@ mod answers;
 mod asking;
 mod email;
 mod holder;
+mod link;
 mod listening;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use holder::Holder;
 use postern::accounts::Accounts;
 use postern::config::Config;
+use postern::link::Link;
 use postern::net::gate::Gate;
 use postern::net::listener::{Reception, Terms};
 use postern::net::tls_client::Tls;
@@ -61,6 +63,7 @@ fn config(source: &str) -> Config {
 struct Host {
     clock: Clock,
     gate: Gate,
+    link: Link,
     board: Board,
     holder: Holder,
     terms: watch::Sender<Terms>,
@@ -76,6 +79,7 @@ impl Host {
         let config = config(source);
         let clock = Clock::of_tokio(now);
         let gate = Gate::new(&config.receive, clock.clone()).expect("the sockets open");
+        let link = Link::new(&config.link, clock.clone());
         let terms = watch::Sender::new(Terms::new(config, None));
         let (stop, board, own) = (watch::Sender::new(false), Board::default(), token());
         let spool = Arc::new(MemorySpool::new(clock.clone()));
@@ -85,6 +89,7 @@ impl Host {
             terms: terms.subscribe(),
             clock: clock.clone(),
             gate: gate.clone(),
+            link: link.clone(),
             connector: Arc::new(holder.clone()),
             tls: Arc::new(Tls::opportunistic()),
             own,
@@ -95,8 +100,11 @@ impl Host {
         let mut work = JoinSet::new();
         work.spawn(gate.clone().run(Arc::new(reception)));
         work.spawn(caller.run(stop.subscribe()));
+        let (spool_folder, stopping) = (folder.path().to_owned(), stop.subscribe());
+        let (keeping, watched, in_force) = (link.clone(), gate.clone(), terms.subscribe());
+        work.spawn(async move { keeping.run(watched, in_force, &spool_folder, stopping).await });
         let (holder, began) = (holder.clone(), tokio::time::Instant::now());
-        Self { clock, gate, board, holder, terms, stop, spool, work, began }
+        Self { clock, gate, link, board, holder, terms, stop, spool, work, began }
     }
 
     /// One that asks `HOLDER`, which does as `holder` says.

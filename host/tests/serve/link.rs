@@ -1,0 +1,304 @@
+//! A link that is raised and lowered by commands, which fail, hang and lie.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::place::{PATIENCE, Place, Server, hold};
+
+/// A place with a link: that is up while the file `link` is there, and whose commands write down
+/// that they ran.
+struct Linked(Place);
+
+const UP: &str = "echo dialling; touch link; echo up >> calls";
+const DOWN: &str = "rm -f link; echo down >> calls";
+const STATUS: &str = "test -e link";
+
+impl Linked {
+    /// With scripts for the three commands, and more keys of `[link]`, beside a holder.
+    fn new(scripts: [&str; 3], keys: &str, holder: SocketAddr) -> Self {
+        let place = Self(Place::new(""));
+        place.configure(scripts, keys, holder);
+        place
+    }
+
+    fn configure(&self, scripts: [&str; 3], keys: &str, holder: SocketAddr) {
+        let mut link = format!("[link]\nkind = \"command\"\n{keys}");
+        for (key, script) in ["up", "down", "status"].into_iter().zip(scripts) {
+            if script.is_empty() {
+                continue;
+            }
+            let file = self.0.path(key);
+            let folder = self.0.path("");
+            let text = format!("#!/bin/sh\ncd {}\n{script}\n", folder.display());
+            fs::write(&file, text).expect("a script");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
+            link += &format!("{key} = [\"/bin/sh\", {file:?}]\n");
+        }
+        let wakeup = format!("[[wakeup]]\netrn = \"{holder}\"\n");
+        let holds = hold("127.0.0.1:9", "[\"info\"]") + &link + &wakeup;
+        self.0.configure_with("listener = \"scheduled\"\nidle = \"1s\"\n", &holds);
+    }
+
+    /// What was called so far.
+    fn calls(&self) -> String {
+        let calls = fs::read_to_string(self.0.path("calls")).unwrap_or_default();
+        calls.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Waits until so much was called.
+    fn called(&self, calls: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.calls() != calls {
+            assert!(Instant::now() < end, "{:?}, and not {calls:?}", self.calls());
+            thread::yield_now();
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.0.path("link").exists()
+    }
+
+    fn link(&self) -> Value {
+        serde_json::from_str(&self.0.run(&["link", "status", "--json"])).expect("JSON")
+    }
+}
+
+fn holder() -> (Place, Server) {
+    let place = Place::new(&hold("127.0.0.1:9", "[\"info\"]"));
+    let server = place.serve();
+    (place, server)
+}
+
+#[test]
+fn it_is_raised_to_ask_and_lowered_when_it_is_idle() {
+    let (_place, held) = holder();
+    let home = Linked::new([UP, DOWN, STATUS], "", held.address);
+    let server = home.0.serve();
+    let said = server.logged("a command says");
+    assert_eq!((&said["key"], &said["line"]), (&"up".into(), &"dialling".into()));
+    let up = server.logged("the link is up");
+    assert_eq!(up["by_us"], true);
+    assert_eq!(server.logged("a holder was asked")["outcome"], "nothing waits");
+    server.logged("the link is down");
+    home.called("up down");
+    let status = home.0.run(&["status"]);
+    assert!(status.contains("command: down for "), "{status}");
+    server.stop();
+    home.called("up down");
+}
+
+#[test]
+fn what_somebody_else_raised_is_used_and_stays() {
+    let (_place, held) = holder();
+    let home = Linked::new([UP, DOWN, STATUS], "", held.address);
+    fs::write(home.0.path("link"), "").expect("a file");
+    let server = home.0.serve();
+    assert_eq!(server.logged("a holder was asked")["outcome"], "nothing waits");
+    home.0.run_until(&["status"], "scheduled: closed");
+    let link = home.link();
+    assert_eq!((&link["state"], &link["by_us"]), (&"up".into(), &false.into()));
+    server.stop();
+    assert!(home.is_up());
+    assert_eq!(home.calls(), "");
+}
+
+#[test]
+fn a_person_raises_and_lowers_it() {
+    let (_place, held) = holder();
+    let never = "schedule = []\ntime_zone = \"Etc/UTC\"\n";
+    let home = Linked::new([UP, DOWN, STATUS], never, held.address);
+    let server = home.0.serve();
+    let shown = home.0.run(&["link", "up"]);
+    assert!(shown.contains("command: up for ") && shown.contains(", raised by us"), "{shown}");
+    assert!(shown.contains("closed at all times"), "{shown}");
+    server.logged("the link is down");
+    home.called("up down");
+    let asked = home.0.run(&["wakeup", "--now"]);
+    assert!(asked.contains("nothing waits"), "{asked}");
+    home.called("up down up down");
+    home.0.run_until(&["link", "status"], "command: down for ");
+    fs::write(home.0.path("link"), "").expect("a file");
+    home.0.run(&["link", "down"]);
+    assert!(!home.is_up(), "another's too, if a person wants that");
+    let waiting = home.0.run(&["wakeup"]);
+    assert!(waiting.contains("when the window opens"), "{waiting}");
+    server.stop();
+}
+
+#[test]
+fn one_that_does_not_come_up_is_said_cleared_away_and_tried_again_later() {
+    let (_place, held) = holder();
+    for (up, status, reason) in [
+        ("echo up >> calls; echo no carrier; exit 8", STATUS, "link.up ended by 8: no carrier"),
+        ("echo up >> calls; sleep 1000", STATUS, "link.up took more than 1s, and was killed"),
+        (
+            "echo up >> calls; while :; do echo flood; done",
+            STATUS,
+            "link.up took more than 1s, and was killed",
+        ),
+        ("echo up >> calls", STATUS, "link.up ended by 0, and link.status says that it is down"),
+    ] {
+        let home = Linked::new([up, DOWN, status], "up_timeout = \"1s\"\n", held.address);
+        let server = home.0.serve();
+        assert_eq!(server.logged("the link was not raised")["reason"], reason);
+        home.called("up down");
+        let status = home.0.run_until(&["status"], "when the link is raised");
+        assert!(status.contains(reason) && status.contains("at the earliest"), "{status}");
+        assert_eq!(home.link()["state"], "down");
+        let (code, asked) = home.0.try_run(&["wakeup", "--now"]);
+        assert!(code == Some(1) && asked.contains(reason), "a person hears it at once: {asked}");
+        server.stop();
+    }
+}
+
+#[test]
+fn one_that_says_it_is_down_while_it_is_up_is_lowered() {
+    let (_place, held) = holder();
+    let lies = "! test -e lie && test -e link";
+    let home = Linked::new([UP, DOWN, lies], "", held.address);
+    fs::write(home.0.path("lie"), "").expect("a file");
+    let keys = "up_timeout = \"1s\"\n";
+    home.configure([UP, DOWN, lies], keys, held.address);
+    let server = home.0.serve();
+    let reason = "link.up ended by 0, and link.status says that it is down";
+    assert_eq!(server.logged("the link was not raised")["reason"], reason);
+    home.called("up down");
+    assert!(!home.is_up(), "a link that nobody knows of costs");
+    server.stop();
+}
+
+#[test]
+fn a_status_that_does_not_answer_contradicts_nobody() {
+    let (_place, held) = holder();
+    let keys = "status_timeout = \"1s\"\n";
+    let home = Linked::new([UP, DOWN, "sleep 1000"], keys, held.address);
+    let server = home.0.serve();
+    let unknown = server.logged("whether the link is up is not known");
+    assert_eq!(unknown["reason"], "link.status took more than 1s, and was killed");
+    assert_eq!(server.logged("a holder was asked")["outcome"], "nothing waits");
+    home.called("up down");
+    server.stop();
+}
+
+#[test]
+fn without_down_and_status_it_is_raised_anew_for_each_question() {
+    let (_place, held) = holder();
+    let home = Linked::new([UP, "", ""], "", held.address);
+    let server = home.0.serve();
+    server.logged("a holder was asked");
+    server.logged("the link is down");
+    home.0.run(&["wakeup", "--now"]);
+    home.called("up up");
+    let (code, refused) = home.0.try_run(&["link", "down"]);
+    assert!(code == Some(1) && refused.contains("there is no link.down"), "{refused}");
+    server.stop();
+}
+
+/// Its holder is hung up on, so that it stays up for half a minute.
+fn busy() -> (std::net::TcpListener, SocketAddr) {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("it is bound");
+    (silent, address)
+}
+
+#[test]
+fn a_server_that_is_killed_knows_at_its_next_start_that_it_raised_the_link() {
+    let (_silent, address) = busy();
+    let home = Linked::new([UP, DOWN, STATUS], "", address);
+    let mut server = home.0.serve();
+    server.logged("the link is up");
+    server.child.kill().expect("it runs");
+    server.child.wait().expect("it ends");
+    drop(server);
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up", true));
+    let (_place, held) = holder();
+    home.configure([UP, DOWN, STATUS], "", held.address);
+    let server = home.0.serve();
+    server.logged("a holder was asked");
+    server.logged("the link is down");
+    home.called("up down");
+    server.stop();
+}
+
+#[test]
+fn one_that_is_stopped_lowers_what_it_raised() {
+    let (_silent, address) = busy();
+    let home = Linked::new([UP, DOWN, STATUS], "", address);
+    let server = home.0.serve();
+    server.logged("the link is up");
+    server.stop();
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up down", false));
+}
+
+/// The one that hangs ends with the server, and does not hold it up.
+#[test]
+fn a_stop_and_a_change_of_settings_may_come_while_it_is_raised() {
+    let (_place, held) = holder();
+    let hangs = "touch link; echo up >> calls; sleep 1000";
+    let home = Linked::new([hangs, DOWN, STATUS], "", held.address);
+    let server = home.0.serve();
+    home.called("up");
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up down", false));
+
+    let slow = "echo up >> calls; while ! test -e go; do :; done; touch link";
+    home.configure([slow, DOWN, STATUS], "", held.address);
+    let server = home.0.serve();
+    home.called("up down up");
+    assert_eq!(home.link()["state"], "raising");
+    let file = home.0.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("a file");
+    let (before, rest) = text.split_once("[link]").expect("it is there");
+    let (_, behind) = rest.split_once("[[wakeup]]").expect("it is there");
+    fs::write(&file, format!("{before}[[wakeup]]{behind}")).expect("a file");
+    server.signal(Signal::HUP);
+    server.logged("the configuration was read again");
+    fs::write(home.0.path("go"), "").expect("a file");
+    home.called("up down up down");
+    home.0.run_until(&["link", "status"], "permanent: up");
+    let (code, refused) = home.0.try_run(&["link", "up"]);
+    assert!(code == Some(1) && refused.contains("neither raised nor lowered"), "{refused}");
+    server.stop();
+}
+
+/// In a network of its own, where nothing else is up.
+#[test]
+fn an_interface_is_watched_and_what_listens_follows_it() {
+    let home = Place::new("");
+    let link = "[link]\nkind = \"interface\"\ninterface = \"lo\"\n";
+    let holds = hold("127.0.0.1:9", "[\"info\"]") + link;
+    home.configure_with("listener = \"on-link\"\n", &holds);
+    let postern = format!(
+        "{} --config {}",
+        env!("CARGO_BIN_EXE_postern"),
+        home.path("postern.toml").display()
+    );
+    let script = format!(
+        "set -e\n\
+         {postern} serve 2>log & server=$!\n\
+         until_is() {{ until {postern} status | grep -q \"$1\"; do :; done; }}\n\
+         until_is 'on-link: closed'\n\
+         {postern} link status | grep -q 'interface: down'\n\
+         ip address replace 192.0.2.7/24 dev lo\n\
+         ip link set lo up\n\
+         until_is 'on-link: open at '\n\
+         ip link set lo down\n\
+         until_is 'on-link: closed'\n\
+         kill $server\n\
+         wait $server\n"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "timeout", "60", "sh", "-c", &script]);
+    let output = command.current_dir(home.path("")).output().expect("unshare");
+    let log = fs::read_to_string(home.path("log")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{log}");
+}
