@@ -128,9 +128,14 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         Ok(())
     }
 
+    /// Records behind a checkpoint, at most. Each costs a recovery one block at least.
+    pub(crate) fn longest_journal(&self) -> u64 {
+        u64::from((self.medium.geometry.journal_blocks / 2).min(COST_MAX))
+    }
+
     /// Makes a checkpoint when the journal has become long.
     pub(crate) async fn checkpoint_if_due(&mut self) -> Result<(), Fault<C::Error>> {
-        let is_full = self.tip.records() >= u64::from(self.medium.geometry.journal_blocks / 2);
+        let is_full = self.tip.records() >= self.longest_journal();
         if is_full || self.tip.cost >= COST_MAX { self.checkpoint().await } else { Ok(()) }
     }
 

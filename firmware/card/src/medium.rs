@@ -39,6 +39,8 @@ pub(crate) struct Sealed<C> {
     home: u32,
     /// Blocks read so far.
     pub(crate) reads: u32,
+    /// Whether the last one was zeros.
+    pub(crate) is_blank: bool,
 }
 
 /// Times that a block is read or written before that counts as failed.
@@ -47,7 +49,7 @@ const TRIES: u32 = 3;
 impl<C: Card> Medium<C> {
     pub(crate) const fn new(card: C) -> Self {
         Self {
-            sealed: Sealed { card, mark: Mark::SUPERBLOCK, home: 0, reads: 0 },
+            sealed: Sealed { card, mark: Mark::SUPERBLOCK, home: 0, reads: 0, is_blank: false },
             geometry: Geometry::NONE,
             buffer: [0; BLOCK],
             held: Held::Nothing,
@@ -300,7 +302,9 @@ impl<C: Card> Sealed<C> {
     /// Reads a block, and returns whether its checksum is right.
     async fn try_read(&mut self, block: u32, content: &mut Block) -> Result<bool, C::Error> {
         self.reads = self.reads.saturating_add(1);
+        self.is_blank = false;
         self.card.read(block, content).await?;
+        self.is_blank = *content == [0; BLOCK];
         Ok(self.mark.is_sealed(block, content))
     }
 

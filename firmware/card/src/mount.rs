@@ -5,7 +5,7 @@ use crate::journal::{Change, Record, Tip};
 use crate::map::State;
 use crate::store::Text;
 use crate::superblock::Superblock;
-use crate::{Block, Card, Fault, Store};
+use crate::{Card, Fault, Store};
 
 /// How a mount went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,20 @@ pub struct Recovery {
     pub unread_records: u32,
 }
 
-/// Records behind one that can't be read that are looked at. Only the last record can have been cut
-/// off by power; if another follows, this one was whole once.
+/// Places in a row, for a record each, that hold what is older in both rings, or nothing yet, and
+/// are looked at before the journal is thought to end. Power cuts off the last record only, and a
+/// card may have lost a write: behind the end, that is all there is. Places that are damaged are no
+/// end, however many they are.
 const LOOK_AHEAD: u64 = 8;
+
+/// What stands where a record should.
+enum Place {
+    Record(Record),
+    /// An older record, or nothing yet, in both rings.
+    Older,
+    /// Neither of these can be told.
+    Damaged,
+}
 
 /// How a replay went.
 pub(crate) struct Replayed<E> {
@@ -145,15 +156,15 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             let [block, _] = self.medium.geometry.head_blocks(0);
             return Err(Fault::Damaged { block });
         };
-        let mut sequence = head.next;
+        let (mut sequence, end) = (head.next, head.next + 2 * self.longest_journal());
         while !other.is_whole
-            && let Some(record) = self.record(sequence).await?
+            && let Some(record) = self.record_from(sequence, end).await?
         {
             if record.generation != head.generation {
                 let [block, _] = self.medium.geometry.head_blocks(record.generation);
                 return Err(Fault::Damaged { block });
             }
-            sequence += 1;
+            sequence = record.sequence + 1;
         }
         Ok((head, other.is_whole))
     }
@@ -241,12 +252,31 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// The next record of the journal; none behind the last. Records that can be read in neither
     /// place are passed over: to stop there would silently lose all that follows.
     async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
-        for unread in 0..=LOOK_AHEAD {
-            if let Some(record) = self.record(self.tip.next + unread).await? {
-                self.tip.next += unread;
-                self.unread_records += unread as u32;
-                return Ok(Some(record));
+        let end = self.tip.first + self.longest_journal();
+        let record = self.record_from(self.tip.next, end).await?;
+        if let Some(record) = record {
+            let unread = (record.sequence - self.tip.next) as u32;
+            self.tip.next = record.sequence;
+            self.tip.cost = self.tip.cost.saturating_add(unread);
+            self.unread_records += unread;
+        }
+        Ok(record)
+    }
+
+    /// The first record from number `from` on, before number `end`, that can be read.
+    async fn record_from(
+        &mut self,
+        from: u64,
+        end: u64,
+    ) -> Result<Option<Record>, Fault<C::Error>> {
+        let (mut sequence, mut older) = (from, 0);
+        while sequence < end && older <= LOOK_AHEAD {
+            match self.place(sequence).await? {
+                Place::Record(record) => return Ok(Some(record)),
+                Place::Older => older += 1,
+                Place::Damaged => older = 0,
             }
+            sequence += 1;
         }
         Ok(None)
     }
@@ -256,13 +286,29 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         &mut self,
         sequence: u64,
     ) -> Result<Option<Record>, Fault<C::Error>> {
-        let read = |content: &Block| Record::read(content).filter(|it| it.sequence == sequence);
-        let places = self.medium.geometry.record_blocks(sequence);
-        let loaded = self.medium.load_either(places, &|content| read(content).is_some()).await;
-        match loaded {
-            Ok(content) => Ok(read(content)),
-            Err(Fault::Damaged { .. }) => Ok(None),
-            Err(fault) => Err(fault),
+        match self.place(sequence).await? {
+            Place::Record(record) => Ok(Some(record)),
+            Place::Older | Place::Damaged => Ok(None),
         }
+    }
+
+    /// What stands in the two places of record number `sequence`.
+    async fn place(&mut self, sequence: u64) -> Result<Place, Fault<C::Error>> {
+        let mut place = Place::Older;
+        // The rings are formatted with zeros.
+        let is_first_round = sequence < u64::from(self.medium.geometry.journal_blocks);
+        for block in self.medium.geometry.record_blocks(sequence) {
+            let read = self.medium.load(block).await.map(Record::read);
+            match read {
+                Ok(Some(record)) if record.sequence == sequence => {
+                    return Ok(Place::Record(record));
+                }
+                Ok(_) => {}
+                Err(Fault::Damaged { .. }) if is_first_round && self.medium.sealed.is_blank => {}
+                Err(Fault::Damaged { .. }) => place = Place::Damaged,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(place)
     }
 }

@@ -1,5 +1,7 @@
 //! One bad block costs one message at most, and never a mount or the card.
 
+use std::ops::Range;
+
 use embassy_futures::block_on;
 use postern_card::{Fault, Inspection, Layout, Recovery, Store};
 
@@ -126,6 +128,103 @@ fn a_record_that_is_lost_in_both_rings_costs_its_message_only() {
     }
 }
 
+/// The records of the journal behind the last checkpoint.
+fn journal(card: &SimCard) -> Range<u64> {
+    let (geometry, replayed) = match block_on(Inspection::open(card.clone())) {
+        Ok((inspection, recovery)) => (inspection.geometry(), recovery.replayed),
+        Err((_, fault)) => panic!("the card can't be inspected: {fault}"),
+    };
+    let blocks = geometry.record_blocks(1)[0] - 1..geometry.record_blocks(0)[1];
+    let sequences = blocks.map(|block| {
+        let mut sequence = 0;
+        card.clone().change(block, |content| {
+            sequence = u64::from_le_bytes(content[..8].try_into().expect("8 octets"));
+        });
+        sequence
+    });
+    let end = sequences.max().expect("a ring has blocks") + 1;
+    end - u64::from(replayed)..end
+}
+
+/// How the two places of a record are damaged.
+#[derive(Debug, Clone, Copy)]
+enum Hurt {
+    Rotten,
+    Unreadable,
+    /// One of each.
+    Mixed,
+    /// They hold zeros, as a page of the flash may that was lost.
+    Wiped,
+}
+
+fn hurt(card: &SimCard, places: [u32; 2], sequence: u64, how: Hurt) {
+    let [first, second] = places;
+    let rot = |block| card.change(block, |content| content[0] ^= 1);
+    match how {
+        Hurt::Rotten => [first, second].map(rot),
+        Hurt::Unreadable => [first, second].map(|block| card.make_unreadable(block)),
+        Hurt::Mixed if sequence.is_multiple_of(2) => [rot(first), card.make_unreadable(second)],
+        Hurt::Mixed => [card.make_unreadable(first), rot(second)],
+        Hurt::Wiped => [first, second].map(|block| card.change(block, |content| content.fill(0))),
+    };
+}
+
+/// Damages each run of records in both rings, and compares what a mount finds with all that the
+/// records outside of it say. Returns how many runs there were, and the most blocks that were read.
+fn hurt_runs(card: &SimCard, numbers: Range<u32>, how: Hurt) -> (u32, u32) {
+    let (geometry, records) = (geometry(card), journal(card));
+    let (mut runs, mut most) = (0, 0);
+    let each = records.clone().flat_map(|from| (from..records.end).map(move |to| from..to + 1));
+    for lost in each {
+        let card = card.copy();
+        for sequence in lost.clone() {
+            hurt(&card, geometry.record_blocks(sequence), sequence, how);
+        }
+        let (mut store, recovery) = mount(&card);
+        let is_lost =
+            |number: &u32| lost.contains(&(records.end - u64::from(numbers.end - number)));
+        let left: Vec<u32> = numbers.clone().filter(|number| !is_lost(number)).collect();
+        let found = list(&mut store).expect("messages can be listed");
+        let found = found.iter().map(|message| {
+            Sample::parse(&read(&mut store, message.envelope()).expect("it is whole")).number
+        });
+        let mut found: Vec<u32> = found.collect();
+        found.sort_unstable();
+        assert_eq!(found, left, "{lost:?} of {records:?}, {how:?}");
+        assert_eq!(store.messages() as usize, left.len());
+        let unread = if lost.end == records.end { 0 } else { lost.end - lost.start };
+        assert_eq!(u64::from(recovery.unread_records), unread, "{lost:?} of {records:?}");
+        (runs, most) = (runs + 1, most.max(recovery.blocks_read));
+    }
+    (runs, most)
+}
+
+/// All that follows a run of damage counts, however long the run is, and a mount ends.
+#[test]
+fn records_behind_a_run_of_damage_are_found() {
+    for begins_at in [0, 80] {
+        let card = card(LONG_BLOCKS, LONG);
+        let (mut store, _) = mount(&card);
+        for time in 0..begins_at {
+            block_on(store.set_time(time)).expect("the card works");
+        }
+        let mut number = 0;
+        while journal(&card).count() < 22 {
+            put(&mut store, Sample::new(number, 50, 60)).expect("there is room");
+            number += 1;
+        }
+        drop(store);
+        for how in [Hurt::Rotten, Hurt::Unreadable, Hurt::Mixed, Hurt::Wiped] {
+            // In the first round of the ring, zeros are what was not written yet.
+            if begins_at > 0 || !matches!(how, Hurt::Wiped) {
+                let (runs, most) = hurt_runs(&card, 0..number, how);
+                assert_eq!(runs, 22 * 23 / 2);
+                assert!((100..1_000).contains(&most), "{most} blocks read");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_body_whose_commit_is_lost_is_kept_by_the_record_behind_it() {
     let card = card(BLOCKS, SMALL);
@@ -203,15 +302,25 @@ fn checkpointed() -> (SimCard, [Sample; 3]) {
 
 #[test]
 fn an_older_checkpoint_is_not_taken_for_the_last() {
-    let (card, _) = checkpointed();
+    let (card, _) = with_three_messages(card(LONG_BLOCKS, LONG));
     let (mut store, _) = mount(&card);
+    (0..12).for_each(|time| block_on(store.set_time(time)).expect("the card works"));
+    checkpoint(&card, &mut store, 2);
     put(&mut store, Sample::new(4, 100, 600)).expect("there is room");
     drop(store);
     let places = geometry(&card).head_blocks(2);
     places.iter().for_each(|block| card.make_unreadable(*block));
     assert_eq!(refusal(&card), Fault::Damaged { block: places[0] });
+    // Nor because the records that tell are behind some that can't be read.
+    let gap = card.copy();
     card.make_readable(places[1]);
     assert_eq!(mount(&card).0.messages(), 4);
+    let behind = journal(&card).start;
+    assert!(behind > 10, "{behind} records before the last checkpoint");
+    let geometry = geometry(&card);
+    let lost = (1..behind).flat_map(|sequence| geometry.record_blocks(sequence));
+    lost.for_each(|block| gap.rot(block, 0));
+    assert_eq!(refusal(&gap), Fault::Damaged { block: places[0] });
 }
 
 #[test]
