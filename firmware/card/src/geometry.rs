@@ -213,7 +213,7 @@ impl Geometry {
     }
 
     /// Block number `index` of an extent.
-    pub(crate) fn extent_block(&self, extent: u16, index: u16) -> u32 {
+    pub fn extent_block(&self, extent: u16, index: u16) -> u32 {
         let before = u32::from(extent).saturating_mul(self.layout.extent_blocks);
         self.extents_from.saturating_add(before).saturating_add(u32::from(index))
     }

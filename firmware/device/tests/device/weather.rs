@@ -18,11 +18,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use faults::Fault;
 use story::{Outcome, Story};
 
 const SEEDS: u64 = 20;
 const SEEDS_LONG: u64 = 2000;
 
+/// How often each fault happens at least, in [`SEEDS`].
+const EACH: u64 = 70;
 /// What happens at least so often, for [`SEEDS`]: what does not is not tested.
 const FLOORS: [(&str, u64); 49] = [
     ("DHCP not answered", 20_000),
@@ -111,9 +114,11 @@ fn seeds() {
     let seeds = if long { SEEDS_LONG } else { SEEDS };
     let tally = all(seeds);
     println!("{seeds} seeds: {tally:#?}");
-    for (what, floor) in FLOORS {
-        let count = tally.get(what).copied().unwrap_or(0);
-        assert!(count >= floor, "{what}: {count} times, and {floor} at least is due");
+    let faults = Fault::ALL.map(|fault| (fault.name(), EACH));
+    let others = FLOORS.map(|(what, floor)| (what.to_owned(), floor));
+    for (what, floor) in faults.into_iter().chain(others) {
+        let (count, due) = (tally.get(&what).copied().unwrap_or(0), floor * seeds / SEEDS);
+        assert!(count >= due, "{what}: {count} times, and {due} at least is due");
     }
 }
 

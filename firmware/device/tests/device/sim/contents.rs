@@ -1,7 +1,7 @@
 //! What a card holds, seen from outside the device.
 
 use embassy_futures::block_on;
-use postern_card::{BLOCK, Card, Inspection, Message, PostMortem, Reader, Store};
+use postern_card::{BLOCK, Block, Card, Geometry, Inspection, Message, PostMortem, Reader, Store};
 use postern_core::envelope::{Record, State};
 
 use super::card::SimCard;
@@ -26,20 +26,50 @@ pub fn held(card: &SimCard) -> Vec<Held> {
     all
 }
 
-/// The same, each with the number in its subject, if that can be read.
+/// The same, each with its number: that in its subject, or, where damage is in the way, that of
+/// the sender in what the first extent of its envelope holds all the same.
 pub fn numbered(card: &SimCard) -> Vec<(Option<u64>, Held)> {
     let mut store = mount(card);
-    let mut last = None;
-    let mut number = || {
-        let message = block_on(store.next(last)).expect("the card works")?;
+    let (geometry, mut last, mut numbers) = (geometry(card), None, Vec::new());
+    while let Some(message) = block_on(store.next(last)).expect("the card works") {
         last = Some(message.id);
         let (mut body, mut piece) = (message.body(), [0; 100]);
         let length = block_on(store.read(&mut body, &mut piece)).unwrap_or(0);
         let subject = String::from_utf8_lossy(&piece[..length]);
-        Some(subject.lines().next().and_then(|line| line.rsplit(' ').next()?.parse().ok()))
-    };
-    let numbers: Vec<_> = std::iter::from_fn(&mut number).collect();
+        let number = subject.lines().next().and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        numbers.push(number.or_else(|| {
+            let [_, _, head] = message.id.words();
+            let head = head.try_into().expect("an extent has 16 bits");
+            let blocks = 0..geometry.layout.extent_blocks;
+            let blocks = blocks.map(|index| geometry.extent_block(head, index as u16));
+            blocks.map(|block| content(card, block)).find_map(|content| sender_in(&content))
+        }));
+    }
     numbers.into_iter().zip(held(card)).collect()
+}
+
+/// The number of the sender that stands in `content`.
+fn sender_in(content: &Block) -> Option<u64> {
+    let text: String = content.iter().map(|octet| char::from(*octet)).collect();
+    let (before, _) = text.split_once("@origin.example")?;
+    before.rsplit_once('m')?.1.parse().ok()
+}
+
+/// What a block holds, damaged or not.
+fn content(card: &SimCard, block: u32) -> Block {
+    let card = card.copy();
+    let mut content = [0; BLOCK];
+    card.change(block, |octets| content = *octets);
+    content
+}
+
+fn geometry(card: &SimCard) -> Geometry {
+    let copy = card.copy();
+    copy.power_on();
+    match block_on(Inspection::open(copy)) {
+        Ok((inspection, _)) => inspection.geometry(),
+        Err((_, fault)) => panic!("the card can't be inspected: {fault}"),
+    }
 }
 
 /// What was said to those recipients of the first message that were refused.

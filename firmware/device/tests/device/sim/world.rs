@@ -179,12 +179,6 @@ impl World {
         self.switch_on();
     }
 
-    /// Switches the device on again as its board does when the watchdog has reset it.
-    pub fn bite(&self) {
-        self.cause.set(Cause::Watchdog);
-        self.switch_on();
-    }
-
     /// Switches the device on after it had no power for a while.
     pub fn power_cycle(&self) {
         self.switch_off();

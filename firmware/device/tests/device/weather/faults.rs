@@ -112,6 +112,11 @@ impl Fault {
         Self::Wear,
         Self::Panic,
     ];
+
+    /// What it is counted as.
+    pub fn name(self) -> String {
+        format!("fault: {self:?}")
+    }
 }
 
 impl Story {

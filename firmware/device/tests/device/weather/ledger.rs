@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use embassy_time::Instant;
 use postern_core::envelope::State;
 
+use super::mail::PATIENCE;
 use crate::sim::contents::Held;
 use crate::sim::hop::Taken;
 use crate::sim::messages::numbered;
@@ -44,9 +45,8 @@ pub struct Ledger {
     excuses: Vec<(Instant, Instant)>,
     /// Blocks of the card that were hurt. Each may cost one message, for a person to look at.
     pub hurt: u64,
-    /// Messages that were flagged for that, and how many can't even be told.
+    /// Messages that were flagged for that, or whose envelope can't be read.
     flagged: BTreeSet<u64>,
-    unknown: u64,
     /// Notices of what is wrong.
     pub notices: u64,
 }
@@ -109,34 +109,31 @@ impl Ledger {
         self.excuses.push((begun, end));
     }
 
-    /// What has not gone on must be kept on the card, for a hurt block each.
+    /// What has not gone on must be kept on the card, where a hurt block each is the reason.
     pub fn keep(
         &mut self,
         open: &[(u64, &str)],
         held: &[(Option<u64>, Held)],
     ) -> Result<(), String> {
-        let flagged = held.iter().filter(|(_, message)| message.is_flagged);
-        let flagged: BTreeSet<u64> = flagged.filter_map(|(number, _)| *number).collect();
+        let is_kept = |message: &Held| message.is_flagged || message.recipients.is_empty();
+        let kept = held.iter().filter(|(_, message)| is_kept(message));
+        let kept: BTreeSet<u64> = kept.filter_map(|(number, _)| *number).collect();
         let open: BTreeSet<u64> = open.iter().map(|(number, _)| *number).collect();
-        self.flagged.extend(open.intersection(&flagged));
-        let is_unknown = |(number, message): &&(Option<u64>, Held)| {
-            number.is_none() || message.recipients.is_empty()
-        };
-        let unknown = held.iter().filter(is_unknown).count() as u64;
-        let missing: Vec<_> = open.difference(&flagged).collect();
-        if missing.len() as u64 > unknown || self.flagged.len() as u64 + unknown > self.hurt {
-            let hurt = self.hurt;
-            return Err(format!(
-                "{missing:?} have not gone on; {unknown} can't be told, {hurt} blocks are hurt"
-            ));
+        if let Some(missing) = open.difference(&kept).next() {
+            let held = held.iter().find(|(number, _)| *number == Some(*missing));
+            return Err(format!("m{missing} has not gone on; on the card: {held:?}"));
         }
-        self.unknown = unknown;
+        self.flagged.extend(open);
+        if self.flagged.len() as u64 > self.hurt {
+            let (kept, hurt) = (self.flagged.len(), self.hurt);
+            return Err(format!("{kept} messages can't be read, and {hurt} blocks are hurt"));
+        }
         Ok(())
     }
 
     /// Messages that can't be read.
     pub fn kept(&self) -> u64 {
-        self.flagged.len() as u64 + self.unknown
+        self.flagged.len() as u64
     }
 
     /// What was acknowledged before `since`, and has neither come nor been refused.
@@ -153,17 +150,31 @@ impl Ledger {
         self.messages.get(&number).is_some_and(|message| message.fate == Fate::Acknowledged)
     }
 
+    /// Whether the last that its client heard, or missed, of a message was after `since`, or just
+    /// before.
+    fn is_young(&self, number: u64, since: Instant) -> bool {
+        self.messages.get(&number).is_some_and(|message| message.at + PATIENCE >= since)
+    }
+
     fn is_settled(&self, number: u64, to: &str) -> bool {
         let key = (number, to.to_owned());
         let is_kept = self.flagged.contains(&number);
         is_kept || self.copies.contains_key(&key) || self.refused.contains(&key)
     }
 
-    /// What is on the card must be what has not come.
-    pub fn check_card(&mut self, held: &[(Option<u64>, Held)]) -> Result<(), String> {
-        let open = self.open(Instant::now());
-        if !open.is_empty() {
-            self.keep(&open, held)?;
+    /// What is on the card must be what has not come. What was sent before `since` has had its
+    /// time; later messages may wait, or be on their way.
+    pub fn check_card(
+        &mut self,
+        held: &[(Option<u64>, Held)],
+        since: Instant,
+    ) -> Result<(), String> {
+        let open = self.open(since);
+        self.keep(&open, held)?;
+        let numbers: BTreeSet<u64> = held.iter().filter_map(|(number, _)| *number).collect();
+        let all = self.open(Instant::MAX);
+        if let Some((lost, to)) = all.iter().find(|(number, _)| !numbers.contains(number)) {
+            return Err(format!("m{lost} has not come to {to}, and is not on the card"));
         }
         let held_for = held.iter().flat_map(|(number, message)| {
             message.recipients.iter().map(|(to, _)| (number.unwrap_or(u64::MAX), to.clone()))
@@ -181,7 +192,8 @@ impl Ledger {
                 let is_right = match state {
                     State::Delivered => self.copies.contains_key(&key),
                     State::Refused => self.refused.contains(&key) || self.flagged.contains(&number),
-                    _ => false,
+                    State::Waiting => self.is_young(number, since),
+                    State::Expired => false,
                 };
                 if !is_right {
                     return Err(format!("m{} is on the card, for {to}: {state:?}", key.0));

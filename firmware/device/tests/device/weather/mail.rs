@@ -15,7 +15,7 @@ const BOB: &str = "bob@client.example";
 const RECIPIENTS: [&[&str]; 4] = [&[JOE], &[ANN], &[ANN, BOB], &[JOE, BOB, ANN]];
 
 /// How long a client waits for all that a session is.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Tries before a client gives up what it has.
 const TRIES: u64 = 10;
 
