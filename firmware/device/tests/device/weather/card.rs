@@ -87,6 +87,7 @@ impl Story {
     pub async fn panic(&self) {
         for _ in 0..self.between(1, 2) {
             if self.is_on.get() {
+                self.note("panic");
                 self.world.panic(CALL);
                 self.count("panic");
             }

@@ -87,17 +87,21 @@ impl Ledger {
                     return Err(format!("m{number} is not for {to}"));
                 }
                 let copies = self.copies.entry((number, to.clone())).or_default();
-                if let Some(before) = copies.last() {
-                    let before = &taken[*before];
-                    if !before.is_heard {
+                // A hop that ponders takes one whose sender is gone behind the one that came next.
+                let place = copies.partition_point(|copy| taken[*copy].at <= taken[index].at);
+                copies.insert(place, index);
+                let around = &copies[place.saturating_sub(1)..copies.len().min(place + 2)];
+                for pair in around.windows(2) {
+                    let [first, again] = [pair[0], pair[1]].map(|copy| &taken[copy]);
+                    if !first.is_heard {
                         self.again += 1;
-                    } else if is_in(&self.excuses, before.at) {
+                    } else if is_in(&self.excuses, first.at) {
                         self.excused += 1;
                     } else {
-                        return Err(format!("m{number} came to {to} again without cause"));
+                        let at = [first.at, again.at].map(|at| at.as_secs());
+                        return Err(format!("m{number} came to {to} without cause: {at:?} s"));
                     }
                 }
-                copies.push(index);
             }
             taken[index].content = Vec::new();
         }
