@@ -11,11 +11,15 @@ mod sink;
 mod smtp;
 mod world;
 
+mod asks_its_holder;
 mod comes_back_and_asks;
 mod device;
 mod disk_full;
 mod killed;
 mod large_message;
 mod many_domains;
+mod passes_to_the_main_one;
 mod restart;
 mod strangers;
+mod wakes_its_holder;
+mod wakes_its_store;

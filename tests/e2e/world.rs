@@ -58,12 +58,16 @@ impl World {
     /// Postern with the configuration `config`, its spool on a volume that lives as long as the
     /// container.
     pub async fn postern(&self, config: &str) -> Host {
+        let host = self.quiet_postern("mx2.provider.example", config).await;
+        host.greets().await;
+        host
+    }
+
+    /// The same under a name, and nobody waits for it to listen.
+    pub async fn quiet_postern(&self, name: &str, config: &str) -> Host {
         let config = config.as_bytes().to_vec();
-        let request = self
-            .host("postern", "mx2.provider.example")
-            .await
-            .with_copy_to("/etc/postern/postern.toml", config);
-        self.greeting(request).await
+        let request = self.host("postern", name).await;
+        Host::start_new(request.with_copy_to("/etc/postern/postern.toml", config)).await
     }
 
     /// The mail host of client.example.
@@ -79,6 +83,17 @@ impl World {
     /// Tells the name server where the three hosts are now: a host may have another address after
     /// each start.
     pub async fn publish(&self, client: &Host, backup_mx: &Host, sender: &Host) {
+        self.publish_and_ask(client, backup_mx, sender, client).await;
+    }
+
+    /// The same where the client's image has no command that could ask for a name: another asks.
+    pub async fn publish_and_ask(
+        &self,
+        client: &Host,
+        backup_mx: &Host,
+        sender: &Host,
+        asker: &Host,
+    ) {
         let mut zones = vec!["zones".to_owned()];
         for host in [client, backup_mx, sender] {
             zones.push(host.address().await.to_string());
@@ -88,7 +103,7 @@ impl World {
         self.name_server.run(&["nsd-control", "reload"]).await.expect_success();
         let address = client.address().await.to_string();
         poll::until("the name server has the new zones", async || {
-            let found = client.run(&["getent", "ahostsv4", "mail.client.example"]).await;
+            let found = asker.run(&["getent", "ahostsv4", "mail.client.example"]).await;
             found.text().starts_with(&address).then_some(())
         })
         .await;
@@ -168,6 +183,21 @@ impl Host {
         let ended = async || result.exit_code().await.expect("docker knows the command");
         let status = poll::until("a command's end", ended).await;
         Output { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+    }
+
+    /// The files of one of its folders, one after the other, as they are: their names are random.
+    pub async fn files(&self, folder: &str) -> Vec<Vec<u8>> {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        let from = format!("{}:{folder}/.", self.container.id());
+        let to = copy.path().join("files");
+        let copied =
+            Command::new("docker").arg("cp").args([from.as_ref(), to.as_os_str()]).output();
+        if !copied.expect("docker is installed").status.success() {
+            return Vec::new();
+        }
+        let files = std::fs::read_dir(&to).expect("docker made it");
+        let path = |file: std::io::Result<std::fs::DirEntry>| file.expect("a file").path();
+        files.map(|file| std::fs::read(path(file)).expect("it is ours")).collect()
     }
 
     /// Stops it in an orderly way.
