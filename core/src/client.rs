@@ -1,4 +1,5 @@
-//! The calling side: hands mail on by SMTP (RFC 5321) or LMTP (RFC 2033), and asks for it by ETRN.
+//! The calling side: hands mail on by SMTP (RFC 5321) or LMTP (RFC 2033), and asks for it by ETRN
+//! (RFC 1985) or ATRN (RFC 2645).
 //!
 //! Like the session it does no I/O, keeps no buffer and never allocates. **Call
 //! [`Client::step`] until it returns a [`Need`], drop `consumed` octets of input after each call,
@@ -85,10 +86,12 @@ mod advance;
 mod body;
 mod command;
 pub mod reply;
+mod sasl;
 mod terms;
 mod transaction;
 
 pub use reply::{Class, Reply, ReplyFault};
+pub use sasl::{Mechanism, Mechanisms};
 pub use terms::{
     CallError, Config, End, Event, Fault, Mail, Need, Next, Phase, Protocol, Recipient, Step,
     Timeouts, TlsPolicy, Waiting,
@@ -103,8 +106,8 @@ use advance::{State, Word};
 use body::Body;
 use transaction::{Aim, Due, Queued, Transaction};
 
-/// Output octets that must be free when [`Client::mail`], [`Client::rcpt`] or [`Client::etrn`] is
-/// called: a line of 512 octets and what the extensions add to it (RFC 3461 §4.2: 500 for ORCPT).
+/// Output octets that must be free when a call of the client's writes a command: a line of 512
+/// octets and what the extensions add to it (RFC 3461 §4.2: 500 for ORCPT).
 pub const MIN_OUT: usize = 1200;
 
 /// One connection to a peer, from its greeting to QUIT.
@@ -119,6 +122,7 @@ pub struct Client<'c> {
     /// The next message, once its MAIL was sent behind the end of this one.
     queued: Option<Queued>,
     offers: Extensions,
+    mechanisms: Mechanisms,
     /// Octets of the largest message that the peer takes; 0 when it does not say.
     size_limit: u64,
     secure: bool,
@@ -141,8 +145,9 @@ impl<'c> Client<'c> {
             body: Body::dots(),
             queued: None,
             offers: Extensions::NONE,
+            mechanisms: Mechanisms::NONE,
             size_limit: 0,
-            secure: false,
+            secure: matches!(config.tls, TlsPolicy::Implicit),
             deadline: Instant::FAR,
             progress: true,
             turn: false,
@@ -303,6 +308,69 @@ impl<'c> Client<'c> {
         Ok(())
     }
 
+    /// Authenticates by `mechanism` (RFC 4954): an answer to [`Need::Transaction`]. `initial` is
+    /// what it begins with, in base64.
+    ///
+    /// Each [`Event::Challenge`] is followed by [`Need::Response`], and [`Event::Auth`] is the end.
+    /// 235 says nothing of who the peer is: where a mechanism has it prove that, the carrier
+    /// checks.
+    pub fn auth(
+        &mut self,
+        mechanism: Mechanism,
+        initial: Option<&[u8]>,
+        out: &mut Out<'_>,
+    ) -> Result<(), CallError> {
+        self.between_transactions()?;
+        if !(self.offers.has(Extension::Auth) && self.mechanisms.has(mechanism)) {
+            return Err(CallError::AuthNotOffered);
+        }
+        if mechanism == Mechanism::Plain && !self.secure {
+            return Err(CallError::NeedsTls);
+        }
+        command::put_auth(out, mechanism, initial)?;
+        self.state = State::Await(Word::Auth);
+        self.turn = false;
+        Ok(())
+    }
+
+    /// Answers a challenge in base64; it may be empty: an answer to [`Need::Response`].
+    pub fn respond(&mut self, response: &[u8], out: &mut Out<'_>) -> Result<(), CallError> {
+        self.challenged()?;
+        command::put_response(out, response)?;
+        self.state = State::Await(Word::Auth);
+        self.turn = false;
+        Ok(())
+    }
+
+    /// Gives up to authenticate: the other answer to [`Need::Response`].
+    pub fn cancel(&mut self, out: &mut Out<'_>) -> Result<(), CallError> {
+        self.challenged()?;
+        command::put_response(out, b"*")?;
+        self.state = State::Await(Word::Cancel);
+        self.turn = false;
+        Ok(())
+    }
+
+    /// Asks the peer to turn the roles round and to send what it holds for `domains` over this
+    /// connection (RFC 2645); for none of them, all that the user may have: an answer to
+    /// [`Need::Transaction`].
+    ///
+    /// [`Event::Atrn`] has the reply. Behind one of [`Class::Completion`] stands [`Need::Turn`].
+    pub fn atrn<'d>(
+        &mut self,
+        domains: impl Iterator<Item = &'d [u8]>,
+        out: &mut Out<'_>,
+    ) -> Result<(), CallError> {
+        self.between_transactions()?;
+        if !self.offers.has(Extension::Atrn) {
+            return Err(CallError::AtrnNotOffered);
+        }
+        command::put_atrn(out, domains)?;
+        self.state = State::Await(Word::Atrn);
+        self.turn = false;
+        Ok(())
+    }
+
     /// Takes leave: the last answer to [`Need::Transaction`].
     pub fn quit(&mut self) -> Result<(), CallError> {
         self.between_transactions()?;
@@ -318,6 +386,7 @@ impl<'c> Client<'c> {
         let State::Handshake = self.state else { return Err(CallError::OutOfTurn) };
         self.secure = true;
         (self.offers, self.size_limit) = (Extensions::NONE, 0);
+        self.mechanisms = Mechanisms::NONE;
         self.state = State::Say(Word::Ehlo);
         self.progress = true;
         self.turn = false;
@@ -347,6 +416,16 @@ impl<'c> Client<'c> {
     /// What the peer offered in its last answer to EHLO or LHLO.
     pub const fn offers(&self) -> Extensions {
         self.offers
+    }
+
+    /// By what the peer lets us authenticate, as far as that is known here.
+    pub const fn mechanisms(&self) -> Mechanisms {
+        self.mechanisms
+    }
+
+    /// Whether the connection is under TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Octets of the largest message that the peer takes, if it says so (RFC 1870 §4): a larger one
@@ -379,6 +458,7 @@ impl<'c> Client<'c> {
     pub const fn waiting(&self) -> Waiting {
         match &self.state {
             State::Await(Word::Greeting) => Waiting::Greeting,
+            State::Await(Word::Atrn) => Waiting::Atrn,
             State::Say(Word::Quit) | State::Await(Word::Quit) => Waiting::Quit,
             State::Handshake | State::Say(_) | State::Await(_) => Waiting::Command,
             State::Envelope => match self.transaction.due() {
@@ -388,13 +468,20 @@ impl<'c> Client<'c> {
             },
             State::Body => Waiting::Room,
             State::Final { .. } => Waiting::Verdict,
-            State::Ready | State::Closed => Waiting::Nothing,
+            State::Ready | State::Challenged | State::Turned | State::Closed => Waiting::Nothing,
         }
     }
 
     const fn between_transactions(&self) -> Result<(), CallError> {
         match self.state {
             State::Ready if self.turn => Ok(()),
+            _ => Err(CallError::OutOfTurn),
+        }
+    }
+
+    const fn challenged(&self) -> Result<(), CallError> {
+        match self.state {
+            State::Challenged if self.turn => Ok(()),
             _ => Err(CallError::OutOfTurn),
         }
     }
@@ -414,7 +501,12 @@ impl<'c> Client<'c> {
             Need::Input => Some(self.waiting()),
             Need::Room => Some(Waiting::Room),
             Need::Tls => Some(Waiting::Command),
-            Need::Transaction | Need::Recipient { .. } | Need::Body | Need::Close => None,
+            Need::Transaction
+            | Need::Recipient { .. }
+            | Need::Body
+            | Need::Response
+            | Need::Turn
+            | Need::Close => None,
         };
         self.progress = need != Need::Input;
         self.turn = !matches!(need, Need::Input | Need::Room | Need::Close);

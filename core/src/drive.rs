@@ -18,7 +18,7 @@ pub mod adsp;
 pub mod deliver;
 mod serve;
 
-pub use serve::{Exit, Handler, serve};
+pub use serve::{Exit, Handler, serve, serve_turned};
 
 use core::future::Future;
 use core::time::Duration;

@@ -7,8 +7,8 @@
 use libfuzzer_sys::fuzz_target;
 use postern_core::client::reply::{Class, REPLY_MAX};
 use postern_core::client::{
-    CallError, Client, Config, Event, MIN_OUT, Mail, Need, Next, Protocol, Recipient, Reply,
-    Timeouts, TlsPolicy,
+    CallError, Client, Config, Event, MIN_OUT, Mail, Mechanism, Need, Next, Protocol, Recipient,
+    Reply, Timeouts, TlsPolicy,
 };
 use postern_core::time::Instant;
 use postern_core::wire::params::{MailParams, RcptParams};
@@ -23,8 +23,8 @@ fuzz_target!(|data: &[u8]| {
     let config = Config {
         hostname: Text::new(b"mx2.example").expect("printable"),
         protocol: if kind & 1 == 0 { Protocol::Smtp } else { Protocol::Lmtp },
-        tls: [TlsPolicy::Off, TlsPolicy::Opportunistic, TlsPolicy::Required]
-            [usize::from(kind >> 1) % 3],
+        tls: [TlsPolicy::Off, TlsPolicy::Opportunistic, TlsPolicy::Required, TlsPolicy::Implicit]
+            [usize::from(kind >> 1) % 4],
         timeouts: Timeouts::RFC5321,
     };
     let mut caller = Caller {
@@ -81,7 +81,7 @@ fn converse<'p>(
         };
         input.drain(..step.consumed);
         match need {
-            Need::Close => break,
+            Need::Close | Need::Turn => break,
             Need::Room | Need::Input => {
                 said.extend_from_slice(out.written());
                 out.clear();
@@ -148,10 +148,16 @@ impl Caller {
                 })
             }
             Need::Tls => client.tls_started(),
-            Need::Input | Need::Room | Need::Close => unreachable!("attended to before"),
+            Need::Response => client.respond(b"cHJvb2Y=", out),
+            Need::Input | Need::Room | Need::Turn | Need::Close => {
+                unreachable!("attended to before")
+            }
         };
         match called {
-            Ok(()) | Err(CallError::EtrnNotOffered) => {}
+            Ok(()) => {}
+            Err(
+                CallError::EtrnNotOffered | CallError::AuthNotOffered | CallError::AtrnNotOffered,
+            ) => {}
             Err(error) => panic!("the client asked for it: {error}"),
         }
     }
@@ -162,13 +168,15 @@ impl Caller {
         Mail { reverse_path: b"", params, needs_utf8: false }
     }
 
-    /// Two messages, then ETRN, then QUIT.
+    /// Two messages, then ETRN, AUTH and ATRN, then QUIT.
     fn next(&mut self, client: &mut Client<'_>, out: &mut Out<'_>) -> Result<(), CallError> {
         self.sent = 0;
         self.messages += 1;
         match self.messages {
             1 | 2 => client.mail(&self.mail(), out),
             3 => client.etrn(b"client.example", out),
+            4 => client.auth(Mechanism::CramMd5, None, out),
+            5 => client.atrn([&b"client.example"[..]].into_iter(), out),
             _ => client.quit(),
         }
     }

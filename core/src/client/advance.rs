@@ -2,6 +2,7 @@
 
 use super::body::{BODY_ROOM, Body};
 use super::reply::{self, Class, Reply};
+use super::sasl::Mechanisms;
 use super::terms::{End, Event, Fault, Need, Next, Phase, Protocol, TlsPolicy};
 use super::transaction::{Aim, Due, Transaction};
 use super::{Client, MIN_OUT, command};
@@ -17,6 +18,10 @@ pub(super) enum State {
     Await(Word),
     Handshake,
     Ready,
+    /// The carrier's answer to the peer's challenge is next.
+    Challenged,
+    /// The peer is the client from now on.
+    Turned,
     Envelope,
     Body,
     /// Behind the end of a message.
@@ -39,6 +44,11 @@ pub(super) enum Word {
     Dot,
     Reset,
     Etrn,
+    /// AUTH, or the answer to a challenge.
+    Auth,
+    /// In place of such an answer.
+    Cancel,
+    Atrn,
     Quit,
 }
 
@@ -78,6 +88,13 @@ impl Client<'_> {
                 None if out.free() < MIN_OUT => need(Need::Room),
                 None => need(Need::Transaction),
             },
+            State::Challenged => match self.nothing_due(input) {
+                Some(lost_step) => lost_step,
+                None if out.free() < MIN_OUT => need(Need::Room),
+                None => need(Need::Response),
+            },
+            // What is unread is for the session that follows.
+            State::Turned => need(Need::Turn),
             State::Envelope => self.envelope(input, out),
             State::Body => match self.reply(input) {
                 Ok(Some(reply)) => self.early(reply),
@@ -155,7 +172,7 @@ impl Client<'_> {
             Word::Dot => out.put(b".\r\n"),
             Word::Reset => out.put(b"RSET\r\n"),
             Word::Quit => out.put(b"QUIT\r\n"),
-            Word::Greeting | Word::Etrn => Ok(()),
+            Word::Greeting | Word::Etrn | Word::Auth | Word::Cancel | Word::Atrn => Ok(()),
         };
         if said.is_err() {
             return need(Need::Room);
@@ -174,7 +191,7 @@ impl Client<'_> {
                 return Some(Next::Event(Event::Greeting(reply)));
             }
             Word::Ehlo if done => {
-                (self.offers, self.size_limit) = offered(&reply);
+                (self.offers, self.size_limit, self.mechanisms) = offered(&reply);
                 return self.choose_tls();
             }
             Word::Ehlo
@@ -192,6 +209,7 @@ impl Client<'_> {
                 self.state = State::Ready;
                 return Some(Next::Event(Event::Etrn(reply)));
             }
+            Word::Auth | Word::Cancel | Word::Atrn => return Some(self.of_fetching(word, reply)),
             Word::Quit => self.state = State::Closed,
             Word::Greeting | Word::Ehlo | Word::Helo | Word::StartTls | Word::Reset => {
                 let phase = self.phase();
@@ -200,6 +218,27 @@ impl Client<'_> {
             }
         }
         None
+    }
+
+    /// Goes on after the reply to what leads to ATRN, or to that.
+    fn of_fetching<'i>(&mut self, word: Word, reply: Reply<'i>) -> Next<Reply<'i>> {
+        let event = match (word, reply.class()) {
+            (Word::Auth, Class::Intermediate) if reply.code() == 334 => {
+                self.state = State::Challenged;
+                return Next::Event(Event::Challenge(reply));
+            }
+            (_, Class::Intermediate) => {
+                return Next::End(self.fault(Fault::Unexpected(reply.code())));
+            }
+            (Word::Atrn, Class::Completion) => {
+                self.state = State::Turned;
+                return Next::Event(Event::Atrn(reply));
+            }
+            (Word::Atrn, _) => Event::Atrn(reply),
+            _ => Event::Auth(reply),
+        };
+        self.state = State::Ready;
+        Next::Event(event)
     }
 
     /// Goes on to STARTTLS, or to work, after EHLO.
@@ -211,7 +250,7 @@ impl Client<'_> {
             {
                 State::Say(Word::StartTls)
             }
-            TlsPolicy::Off | TlsPolicy::Opportunistic => State::Ready,
+            TlsPolicy::Off | TlsPolicy::Opportunistic | TlsPolicy::Implicit => State::Ready,
             TlsPolicy::Required => return Some(Next::End(self.fault(Fault::TlsNotOffered))),
         };
         None
@@ -342,10 +381,12 @@ impl Client<'_> {
     }
 }
 
-/// What the peer offers, in the lines behind the first (RFC 5321 §4.1.1.1), and the largest message
-/// that it takes (RFC 1870 §4; 0: it does not say). Unknown keywords are passed over.
-fn offered(reply: &Reply<'_>) -> (Extensions, u64) {
+/// What the peer offers, in the lines behind the first (RFC 5321 §4.1.1.1), the largest message
+/// that it takes (RFC 1870 §4; 0: it does not say), and by what it lets us authenticate. Unknown
+/// keywords are passed over.
+fn offered(reply: &Reply<'_>) -> (Extensions, u64, Mechanisms) {
     let (mut offers, mut size_limit) = (Extensions::NONE, 0);
+    let mut mechanisms = Mechanisms::NONE;
     for line in reply.lines().skip(1) {
         let (keyword, parameters) = split_once(line, b' ').unwrap_or((line, b""));
         let Some(extension) = Extension::named(keyword) else { continue };
@@ -354,6 +395,9 @@ fn offered(reply: &Reply<'_>) -> (Extensions, u64) {
             let limit = parameters.split(|octet| *octet == b' ').next();
             size_limit = limit.and_then(parse_decimal).unwrap_or(0);
         }
+        if extension == Extension::Auth {
+            mechanisms = Mechanisms::parse(parameters);
+        }
     }
-    (offers, size_limit)
+    (offers, size_limit, mechanisms)
 }

@@ -1,6 +1,7 @@
 //! Commands with arguments, written whole or not at all.
 
-use super::{CallError, Mail, Recipient};
+use super::{CallError, Mail, Mechanism, Recipient};
+use crate::wire::domain::is_domain;
 use crate::wire::ehlo::{Extension, Extensions};
 use crate::wire::params::{Body, Notify, Ret};
 use crate::wire::{NoRoom, Out, Text};
@@ -67,6 +68,47 @@ pub(super) fn put_rcpt(
 pub(super) fn put_etrn(out: &mut Out<'_>, node: &[u8]) -> Result<(), CallError> {
     out.whole(|out| {
         put_parameter(out, b"ETRN ", Some(node))?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// AUTH (RFC 4954 §4); an empty initial response is `=`.
+pub(super) fn put_auth(
+    out: &mut Out<'_>,
+    mechanism: Mechanism,
+    initial: Option<&[u8]>,
+) -> Result<(), CallError> {
+    let initial = initial.map(|octets| if octets.is_empty() { b"=" } else { octets });
+    out.whole(|out| {
+        put_parameter(out, b"AUTH ", Some(mechanism.name().as_bytes()))?;
+        put_parameter(out, b" ", initial)?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// The answer to a challenge (RFC 4954 §4).
+pub(super) fn put_response(out: &mut Out<'_>, response: &[u8]) -> Result<(), CallError> {
+    out.whole(|out| {
+        put_parameter(out, b"", Some(response).filter(|octets| !octets.is_empty()))?;
+        Ok(out.put(b"\r\n")?)
+    })
+}
+
+/// ATRN (RFC 2645 §5.2.1).
+pub(super) fn put_atrn<'d>(
+    out: &mut Out<'_>,
+    domains: impl Iterator<Item = &'d [u8]>,
+) -> Result<(), CallError> {
+    out.whole(|out| {
+        out.put(b"ATRN")?;
+        let mut separator = b" ".as_slice();
+        for domain in domains {
+            if !is_domain(domain) {
+                return Err(CallError::BadText);
+            }
+            put_parameter(out, separator, Some(domain))?;
+            separator = b",";
+        }
         Ok(out.put(b"\r\n")?)
     })
 }

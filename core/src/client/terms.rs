@@ -38,6 +38,8 @@ pub enum TlsPolicy {
     Opportunistic,
     /// Always; nothing is sent to a peer that does not offer it.
     Required,
+    /// The connection is under TLS from its first octet on (RFC 8314 §3.3): nothing is to be asked.
+    Implicit,
 }
 
 /// How long the peer may take, each from the moment it was asked.
@@ -53,6 +55,8 @@ pub struct Timeouts {
     pub room: Duration,
     /// From the message's last octet to the verdict.
     pub verdict: Duration,
+    /// For the answer to ATRN.
+    pub atrn: Duration,
     /// From a verdict to the answer to the MAIL that was sent behind that message.
     pub queued: Duration,
     /// For the answer to QUIT, on which nothing depends.
@@ -60,13 +64,15 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// The minimum of RFC 5321 §4.5.3.2 for each that it names, and seconds for the others.
+    /// The minimum of RFC 5321 §4.5.3.2 for each that it names, that of RFC 2645 §5.2.1 for ATRN,
+    /// and seconds for the others.
     pub const RFC5321: Self = Self {
         greeting: Duration::from_secs(5 * 60),
         command: Duration::from_secs(5 * 60),
         data: Duration::from_secs(2 * 60),
         room: Duration::from_secs(3 * 60),
         verdict: Duration::from_secs(10 * 60),
+        atrn: Duration::from_secs(10 * 60),
         queued: Duration::from_secs(10),
         quit: Duration::from_secs(5),
     };
@@ -78,6 +84,7 @@ impl Timeouts {
             Waiting::Data => self.data,
             Waiting::Room => self.room,
             Waiting::Verdict => self.verdict,
+            Waiting::Atrn => self.atrn,
             Waiting::QueuedMail => self.queued,
             Waiting::Quit => self.quit,
         }
@@ -168,6 +175,12 @@ pub enum Event<R> {
     },
     /// Its answer to ETRN (RFC 1985 §5.1).
     Etrn(R),
+    /// 334: what it wants to be answered, in base64 as the reply's text (RFC 4954 §4).
+    Challenge(R),
+    /// What came of authenticating.
+    Auth(R),
+    /// Its answer to ATRN (RFC 2645 §5.2.1); 2yz: it is the client from now on.
+    Atrn(R),
 }
 
 impl<R> Event<R> {
@@ -180,6 +193,9 @@ impl<R> Event<R> {
             Self::Message(reply) => Event::Message(form(reply)),
             Self::Delivered { index, reply } => Event::Delivered { index, reply: form(reply) },
             Self::Etrn(reply) => Event::Etrn(form(reply)),
+            Self::Challenge(reply) => Event::Challenge(form(reply)),
+            Self::Auth(reply) => Event::Auth(form(reply)),
+            Self::Atrn(reply) => Event::Atrn(form(reply)),
         }
     }
 }
@@ -218,8 +234,8 @@ pub enum Need {
     Input,
     /// Send the output, and lend it empty.
     Room,
-    /// Call `mail`, `etrn` or `quit`. The transaction before is over: whoever has no final
-    /// verdict was not delivered to.
+    /// Call `mail`, `etrn`, `auth`, `atrn` or `quit`. The transaction before is over: whoever has no
+    /// final verdict was not delivered to.
     Transaction,
     /// Call `rcpt`, `rcpt_end` or `abandon`.
     Recipient {
@@ -230,6 +246,12 @@ pub enum Need {
     Body,
     /// Send the output, make the TLS handshake with nothing read ahead, then call `tls_started`.
     Tls,
+    /// Call `respond` or `cancel`.
+    Response,
+    /// The peer has agreed to ATRN, and is the client now: go on as its server, with a session that
+    /// begins with its greeting (RFC 2645 §5.3). What is in the input and not consumed is what that
+    /// client said first.
+    Turn,
     /// Close. What is left in the output is not worth sending: it is part of a message that was
     /// refused, or that the peer can't be asked about any more.
     Close,
@@ -248,6 +270,8 @@ pub enum Waiting {
     Room,
     /// Give its verdict on a message.
     Verdict,
+    /// Answer ATRN.
+    Atrn,
     /// Answer the MAIL that was sent behind the message before: this message is untried.
     QueuedMail,
     /// Answer QUIT.
@@ -264,6 +288,7 @@ impl fmt::Display for Waiting {
             Self::Data => "its answer to DATA",
             Self::Room => "it to take the message",
             Self::Verdict => "its verdict on the message",
+            Self::Atrn => "its answer to ATRN",
             Self::QueuedMail => "its answer to MAIL behind the message before",
             Self::Quit => "its answer to QUIT",
             Self::Nothing => "the next transaction",
@@ -320,6 +345,12 @@ pub enum CallError {
     NeedsBinaryMime,
     /// The peer does not offer ETRN.
     EtrnNotOffered,
+    /// The peer does not offer ATRN, or not to those who authenticate.
+    AtrnNotOffered,
+    /// The peer does not offer AUTH, or not by this mechanism.
+    AuthNotOffered,
+    /// The mechanism tells the password, and the connection is not under TLS.
+    NeedsTls,
     /// The peer does not offer PIPELINING.
     PipeliningNotOffered,
     /// The message is not of the size that was given to `mail`; drop the connection.
@@ -341,6 +372,9 @@ impl fmt::Display for CallError {
             Self::NeedsSmtpUtf8 => "the message needs SMTPUTF8, which the peer does not offer",
             Self::NeedsBinaryMime => "the message needs BINARYMIME, which the peer does not offer",
             Self::EtrnNotOffered => "the peer does not offer ETRN",
+            Self::AtrnNotOffered => "the peer does not offer ATRN",
+            Self::AuthNotOffered => "the peer does not offer AUTH by this mechanism",
+            Self::NeedsTls => "the mechanism needs TLS",
             Self::PipeliningNotOffered => "the peer does not offer PIPELINING",
             Self::SizeMismatch => "the message is not of the size that its envelope states",
         })

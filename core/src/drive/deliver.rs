@@ -304,6 +304,15 @@ where
         while self.client.waiting() == Waiting::Quit && self.next().await.is_ok() {}
     }
 
+    /// The link, its input, and how many octets at the start of that the peer has said as a client:
+    /// the answer to [`Need::Turn`], for [`super::serve_turned`].
+    pub fn turned(self) -> (L, B, usize) {
+        let unread = self.filled.saturating_sub(self.consumed);
+        let Self { link, mut input, filled, consumed, .. } = self;
+        drop_front(input.as_mut(), filled, consumed);
+        (link, input, unread)
+    }
+
     /// The link, when nothing more is to be said.
     pub fn into_link(self) -> L {
         self.link

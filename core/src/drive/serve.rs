@@ -72,6 +72,9 @@ pub trait Handler {
         AuthVerdict::Refuse(Reason::BadCredentials, None)
     }
 
+    /// QUIT: the client takes leave.
+    fn quit(&mut self) {}
+
     /// XCLIENT.
     async fn xclient(&mut self, _attributes: Attributes<'_>) -> Verdict<'_> {
         Verdict::Refuse(Reason::NotOffered, None)
@@ -107,7 +110,20 @@ pub async fn serve<L: Link, C: Clock, H: Handler, B: Buffers>(
     handler: &mut H,
     buffers: &mut B,
 ) -> Result<Exit, Broken<L::Error>> {
-    let mut drive = Drive { session, link, clock, handler, filled: 0 };
+    serve_turned(session, link, clock, handler, buffers, 0).await
+}
+
+/// Runs `session` on a `link` that a client of ours has turned round (RFC 2645 §5.3). As many
+/// octets as are `unread` stand at the start of the input that is lent: what the peer said first.
+pub async fn serve_turned<L: Link, C: Clock, H: Handler, B: Buffers>(
+    session: &mut Session<'_>,
+    link: &mut L,
+    clock: &mut C,
+    handler: &mut H,
+    buffers: &mut B,
+    unread: usize,
+) -> Result<Exit, Broken<L::Error>> {
+    let mut drive = Drive { session, link, clock, handler, filled: unread };
     let exit = drive.run(buffers).await;
     let goes_on = matches!(exit, Ok(Exit::Tls | Exit::Turn { .. }));
     if !goes_on && let Some(why) = drive.session.hang_up() {
@@ -276,7 +292,10 @@ impl<L: Link, C: Clock, H: Handler> Drive<'_, '_, L, C, H> {
             Event::Xclient { attributes, ask } => {
                 Answer::new(&ask, handler.xclient(attributes).await)
             }
-            Event::Quit => return Ok(()),
+            Event::Quit => {
+                handler.quit();
+                return Ok(());
+            }
         };
         session.apply(&answer, out).map_err(|_| Broken::Misuse)
     }

@@ -3,6 +3,7 @@
 mod dialogue;
 mod early;
 mod faults;
+mod fetching;
 mod parameters;
 mod peer;
 mod queued;

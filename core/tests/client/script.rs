@@ -1,8 +1,8 @@
 //! A peer that says its lines in order, and a caller that plays the client against it.
 
 use postern_core::client::{
-    CallError, Client, Config, End, Event, Mail, Need, Next, Protocol, Recipient, Reply, Step,
-    Timeouts, TlsPolicy,
+    CallError, Client, Config, End, Event, Mail, Mechanism, Need, Next, Protocol, Recipient, Reply,
+    Step, Timeouts, TlsPolicy,
 };
 use postern_core::time::Instant;
 use postern_core::wire::params::{Body, MailParams, RcptParams, Ret};
@@ -44,6 +44,10 @@ pub enum Job<'a> {
     /// Whether this recipient would be taken.
     Probe(&'a str),
     Etrn(&'a str),
+    /// Each challenge is answered by the next of these; behind the last, it is given up.
+    Auth(Mechanism, Option<&'a str>, &'a [&'a str]),
+    /// Whatever follows is the peer's.
+    Atrn(&'a [&'a str]),
 }
 
 /// How the octets come and go.
@@ -64,6 +68,7 @@ struct Caller<'a> {
     jobs: &'a [Job<'a>],
     job: usize,
     body_from: usize,
+    responses: usize,
     log: Vec<String>,
 }
 
@@ -92,6 +97,13 @@ impl Caller<'_> {
                 })
             }
             (Need::Body, _) => client.body_end(out).and_then(|()| self.queue_next(client, out)),
+            (Need::Response, Some(Job::Auth(_, _, responses))) => {
+                self.responses += 1;
+                match responses.get(self.responses - 1) {
+                    Some(response) => client.respond(response.as_bytes(), out),
+                    None => client.cancel(out),
+                }
+            }
             (Need::Tls, _) => {
                 self.log.push("tls".into());
                 client.tls_started()
@@ -133,16 +145,25 @@ impl Caller<'_> {
             Some(Job::Message { mail, .. } | Job::Behind { mail, .. }) => client.mail(&mail, out),
             Some(Job::Probe(_)) => client.mail(&NULL, out),
             Some(Job::Etrn(node)) => client.etrn(node.as_bytes(), out),
+            Some(Job::Auth(mechanism, initial, _)) => {
+                client.auth(mechanism, initial.map(str::as_bytes), out)
+            }
+            Some(Job::Atrn(domains)) => {
+                client.atrn(domains.iter().map(|domain| domain.as_bytes()), out)
+            }
             None => client.quit(),
         };
         self.job += 1;
-        self.body_from = 0;
+        (self.body_from, self.responses) = (0, 0);
         match result {
             Ok(()) => {}
             Err(
                 error @ (CallError::NeedsSmtpUtf8
                 | CallError::NeedsBinaryMime
-                | CallError::EtrnNotOffered),
+                | CallError::EtrnNotOffered
+                | CallError::AtrnNotOffered
+                | CallError::AuthNotOffered
+                | CallError::NeedsTls),
             ) => {
                 self.log.push(format!("error: {error}"));
                 self.next_job(client, out);
@@ -164,6 +185,9 @@ pub fn shown(event: &Event<Reply<'_>>) -> String {
         Event::Message(reply) => format!("message: {reply}"),
         Event::Delivered { index, reply } => format!("delivered {index}: {reply}"),
         Event::Etrn(reply) => format!("etrn: {reply}"),
+        Event::Challenge(reply) => format!("challenge: {reply}"),
+        Event::Auth(reply) => format!("auth: {reply}"),
+        Event::Atrn(reply) => format!("atrn: {reply}"),
     }
 }
 
@@ -182,7 +206,7 @@ pub fn play_at(
     pace: Pace,
 ) -> Vec<String> {
     let mut client = Client::new(config);
-    let mut caller = Caller { jobs, job: 0, body_from: 0, log: Vec::new() };
+    let mut caller = Caller { jobs, job: 0, body_from: 0, responses: 0, log: Vec::new() };
     let mut lines = script.iter();
     let mut line = lines.next();
     let (mut said, mut input, mut unsent) = (Vec::new(), Vec::new(), Vec::new());
@@ -197,7 +221,7 @@ pub fn play_at(
                 Next::Event(Event::Greeting(_)) => {}
                 Next::Event(event) => caller.log.push(shown(&event)),
                 Next::End(end) => caller.log.push(shown_end(&end)),
-                Next::Need(need @ (Need::Input | Need::Room | Need::Close)) => {
+                Next::Need(need @ (Need::Input | Need::Room | Need::Turn | Need::Close)) => {
                     input.drain(..consumed);
                     break need;
                 }
@@ -222,6 +246,12 @@ pub fn play_at(
         match need {
             Need::Close => {
                 assert!(line.is_none(), "closed before {line:?} at {pace:?}");
+                return caller.log;
+            }
+            Need::Turn => {
+                assert!(line.is_none(), "turned before {line:?} at {pace:?}");
+                input.append(&mut unsent);
+                caller.log.push(format!("turned, unread: {:?}", input.escape_ascii().to_string()));
                 return caller.log;
             }
             Need::Input if unsent.is_empty() => {

@@ -277,6 +277,33 @@ fn a_handshake_takes_the_link_and_gives_it_back() {
     assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Transaction)));
 }
 
+/// What a client says before it is greeted is there for the session, whole and in order.
+#[test]
+fn a_turned_link_is_handed_over_with_what_is_unread() {
+    let offers = "250-peer\r\n250-AUTH CRAM-MD5\r\n250 ATRN\r\n";
+    for early in ["", "EHLO peer\r\nMAIL"] {
+        let peer = Peer::new(&[
+            ("", "220 hi\r\n"),
+            (HELLO, offers),
+            ("ATRN\r\n", &format!("250 turning\r\n{early}")),
+        ]);
+        let mut talk = talk(peer, &Jump::default(), 1300);
+        run(talk.next()).expect("the greeting");
+        assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Transaction)));
+        talk.call(|client, out| client.atrn([].into_iter(), out)).expect("it is offered");
+        assert_eq!(run(talk.next()), Ok(Turn::Event(Event::Atrn(answer("250 turning")))));
+        let (_, input, unread) = match early {
+            // It may be taken before its need is heard of, too.
+            "" => talk.turned(),
+            _ => {
+                assert_eq!(run(talk.next()), Ok(Turn::Need(Need::Turn)));
+                talk.turned()
+            }
+        };
+        assert_eq!(&input[..unread], early.as_bytes());
+    }
+}
+
 #[test]
 fn a_shut_down_ends_each_wait() {
     let clock = Jump { shuts_down: true, ..Jump::default() };

@@ -42,6 +42,26 @@ fn a_message_goes_through_in_pieces() {
     assert!(rig.lender.lent.is_none() && link.flushed >= 4 && link.closed == 1);
 }
 
+/// It is greeted first all the same, and nothing of it is lost (RFC 2645 §5.3).
+#[test]
+fn what_a_client_said_before_the_roles_turned_is_heard() {
+    const SAID: &[u8] =
+        b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\none\r\n.\r\nQUIT\r\n";
+    for early in 0..=SAID.len() {
+        let (before, rest) = SAID.split_at(early);
+        let mut rig = Rig::new(CONFIG);
+        let (input, output) = rig.lender.sizes;
+        let mut input = vec![0; input];
+        input[..early].copy_from_slice(before);
+        (rig.unread, rig.lender.lent) = (early, Some((input, vec![0; output])));
+        let mut link = script(&[rest]);
+        assert_eq!(rig.serve(&mut link), Ok(Exit::Closed));
+        assert_eq!(codes(&link.said), ["220", "250", "250", "250", "354", "250", "221"]);
+        assert_eq!(rig.keeper.messages, [b"one\r\n"]);
+        assert_eq!(rig.keeper.log.last().map(String::as_str), Some("quit"));
+    }
+}
+
 #[test]
 fn a_message_comes_by_bdat() {
     let pieces: [&[u8]; 2] = [

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake as Awake, Waker};
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
-use postern_core::drive::{Broken, Buffers, Clock, Exit, Handler, Link, Wake, serve};
+use postern_core::drive::{Broken, Buffers, Clock, Exit, Handler, Link, Wake, serve_turned};
 use postern_core::session::{
     AuthVerdict, Config, EtrnVerdict, Greeting, Session, Transport, Verdict, Why,
 };
@@ -275,6 +275,10 @@ impl Handler for Keeper {
         self.note("commit")
     }
 
+    fn quit(&mut self) {
+        self.log.push("quit".to_owned());
+    }
+
     fn discard(&mut self, why: Why) {
         self.log.push(format!("discard {why:?}"));
     }
@@ -317,6 +321,8 @@ pub struct Rig {
     pub wishes: Vec<Wake>,
     pub lender: Lender,
     pub keeper: Keeper,
+    /// Octets of the lent input that came before the session.
+    pub unread: usize,
 }
 
 impl Rig {
@@ -328,6 +334,7 @@ impl Rig {
             wishes: Vec::new(),
             lender: Lender { sizes, lent: None, given_back: 0 },
             keeper: Keeper::default(),
+            unread: 0,
         }
     }
 
@@ -345,8 +352,9 @@ impl Rig {
     ) -> Result<Exit, Broken<L::Error>> {
         let wishes = std::mem::take(&mut self.wishes).into();
         let mut clock = Jump { time, wishes };
+        let unread = std::mem::take(&mut self.unread);
         let Self { session, lender, keeper, .. } = self;
-        let served = serve(session, link, &mut clock, keeper, lender);
+        let served = serve_turned(session, link, &mut clock, keeper, lender, unread);
         let (mut served, flag) = (pin!(served), Arc::new(Flag::default()));
         let waker = Waker::from(Arc::clone(&flag));
         loop {
@@ -360,7 +368,7 @@ impl Rig {
 
     /// What was asked, but for what every session is.
     pub fn log(&self) -> Vec<&str> {
-        let usual = ["connect", "hello", "mail", "rcpt"];
+        let usual = ["connect", "hello", "mail", "rcpt", "quit"];
         self.keeper.log.iter().map(String::as_str).filter(|said| !usual.contains(said)).collect()
     }
 }

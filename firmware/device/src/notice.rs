@@ -108,7 +108,12 @@ fn is_taken(event: &Event<Answer>, dialogue: &Dialogue<'_, '_>) -> bool {
             }
             false
         }
-        Event::Greeting(_) | Event::Etrn(_) => false,
+        // Nobody authenticates or asks for mail here.
+        Event::Greeting(_)
+        | Event::Etrn(_)
+        | Event::Challenge(_)
+        | Event::Auth(_)
+        | Event::Atrn(_) => false,
     }
 }
 

@@ -216,7 +216,12 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
                 (nth_of(self.asked, index), reply)
             }
             Event::Message(reply) => (self.accepted, reply),
-            Event::Greeting(_) | Event::Etrn(_) => return,
+            // Nobody authenticates or asks for mail here.
+            Event::Greeting(_)
+            | Event::Etrn(_)
+            | Event::Challenge(_)
+            | Event::Auth(_)
+            | Event::Atrn(_) => return,
         };
         match reply.code / 100 {
             2 => self.fates.delivered |= recipients,

@@ -321,7 +321,11 @@ impl<'c> Transfer<'c> {
                 self.accepted.retain(|accepted| *accepted != index);
                 self.decide(index, Verdict::Reply(Stage::Message, reply));
             }
-            Event::Greeting(_) | Event::Etrn(_) => {}
+            Event::Greeting(_)
+            | Event::Etrn(_)
+            | Event::Challenge(_)
+            | Event::Auth(_)
+            | Event::Atrn(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::client::{CallError, Event, Fault, Need, Phase, Waiting};
 pub enum Turn<A> {
     /// The peer said something.
     Event(Event<A>),
-    /// It is the carrier's turn: `Transaction`, `Recipient`, `Body` or `Tls`.
+    /// It is the carrier's turn: `Transaction`, `Recipient`, `Body`, `Response`, `Tls` or `Turn`.
     Need(Need),
 }
 
