@@ -32,6 +32,7 @@ use tokio::time::sleep;
 
 pub use book::{Account, Book};
 pub use change::change;
+pub use cram::cram_answer;
 pub use exchange::{Claim, Exchange, Mechanism, Next};
 pub use scram::Client as ScramClient;
 

@@ -16,7 +16,7 @@ mod maildir;
 mod transfer;
 
 pub use answer::Answer;
-pub use connection::{Connection, Failed, NotOpen, Open, Probe};
+pub use connection::{Asked, Connection, Failed, Login, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, Tcp};
 pub use destination::Destination;
 pub(crate) use link::PlainClock;

@@ -8,3 +8,4 @@ pub mod stream;
 pub mod tls_client;
 pub mod tls_server;
 pub mod turned;
+pub mod turns;

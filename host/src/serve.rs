@@ -18,6 +18,7 @@ use crate::link::Link as UpLink;
 use crate::net::gate::Gate;
 use crate::net::listener::{Door, Reception, Terms};
 use crate::net::tls_client::Tls;
+use crate::net::turns::{Turning, turns};
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::policy::Capabilities;
@@ -140,6 +141,7 @@ async fn run<S: Spool>(
     // Nobody else sets it.
     let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
     let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
+    let (turns, turning) = turns();
     let caller = Caller {
         terms: terms.subscribe(),
         clock: clock.clone(),
@@ -150,9 +152,11 @@ async fn run<S: Spool>(
         own: own.clone(),
         board,
         answers: Arc::new(answers),
+        turns,
     };
     let server = Server { clock, metrics, release, own, spool, caller, listening, terms, stopping };
-    server.run(file, Mail { listeners, appletalk }, Ends { stop, end, api, keeper }, signals).await
+    let mail = Mail { listeners, turning, appletalk };
+    server.run(file, mail, Ends { stop, end, api, keeper }, signals).await
 }
 
 /// Looks after the link, until everything that may use it has ended.
@@ -176,6 +180,7 @@ struct Opening {
 /// Where mail comes in.
 struct Mail {
     listeners: Listeners,
+    turning: Turning,
     appletalk: Option<Link>,
 }
 
@@ -264,7 +269,9 @@ impl<S: Spool> Server<S> {
         let mut work = JoinSet::new();
         let stopping = self.stopping.clone();
         let reception = Reception::new(Arc::clone(&services), self.terms.subscribe(), stopping);
-        work.spawn(self.caller.gate.clone().run(Arc::new(reception)));
+        let reception = Arc::new(reception);
+        work.spawn(Arc::clone(&reception).receive_turned(mail.turning));
+        work.spawn(self.caller.gate.clone().run(reception));
         work.spawn(self.caller.clone().run(self.stopping.clone()));
         let engine = Engine {
             spool: Arc::clone(&self.spool),

@@ -1,6 +1,7 @@
 //! Asking holders for the mail that they hold for us: one task each, told by core when.
 //!
-//! The listener is open before a holder hears of us: its mail may come before its answer was read.
+//! The listener is open before a holder hears of us by ETRN: its mail may come before its answer
+//! was read. By ATRN, mail comes over our own connection, and needs none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,16 +18,21 @@ use crate::link::Link;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
+use crate::net::turns::Turns;
 use crate::receive::greeting::Token;
 use postern_spool::clock::Clock;
 
 mod answers;
 mod board;
 mod email;
+mod fetching;
 mod holder;
+mod login;
+mod password;
 
 pub use answers::Answers;
 pub use board::{Asked, Board, Shown};
+pub use fetching::check;
 use holder::Holder;
 
 /// From a panic to the next beginning.
@@ -47,6 +53,8 @@ pub struct Caller {
     pub connector: Arc<dyn Connector>,
     /// TLS towards holders.
     pub tls: Arc<Tls>,
+    /// Where mail comes in over connections that were turned round.
+    pub turns: Turns,
     /// What our own greeting says: to ask ourselves leads nowhere.
     pub own: Token,
     /// What is shown of the holders.

@@ -11,7 +11,7 @@ mod conversion;
 use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
-const UNUSED_KEYS: [(&str, &str); 9] = [
+const UNUSED_KEYS: [(&str, &str); 14] = [
     ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.idle", "a device always listens"),
     ("receive.max_errors", "a device bears as many as it was built for"),
@@ -21,6 +21,11 @@ const UNUSED_KEYS: [(&str, &str); 9] = [
     ("wakeup.email", "a device asks by ETRN"),
     ("wakeup.email_from", "a device asks by ETRN"),
     ("wakeup.email_host", "a device asks by ETRN"),
+    ("wakeup.atrn", "a device asks by ETRN"),
+    ("wakeup.password_file", "a device asks by ETRN"),
+    ("wakeup.tls", "a device asks by ETRN"),
+    ("wakeup.tls_ca", "a device asks by ETRN"),
+    ("wakeup.user", "a device asks by ETRN"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
 const UNUSED_IN_HOLDS: [(&str, &str); 14] = [

@@ -52,7 +52,10 @@ pub use values::{
     Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
     Subaddress, Tls, TlsFiles,
 };
-pub use wakeup::{Account, Email, Holder, Listener, Sender, Wakeup, Wakeups, Way};
+pub use wakeup::{
+    Account, Atrn as AtrnWay, Email, Holder, HolderTls, Listener, Sender, UserName, Wakeup,
+    Wakeups, Way,
+};
 pub use written::Written;
 
 use settings::{Outline, Word, settings};

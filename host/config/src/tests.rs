@@ -1,5 +1,6 @@
 use super::*;
 
+mod holders;
 mod link;
 
 const FILE: &str = "postern.toml";
@@ -43,10 +44,16 @@ fn the_whole_file_with_its_examples_is_sound_and_sets_every_key() {
         let read = Config::parse_with(Path::new(FILE), &source, |_, _| {});
         read.expect("the examples are sound").0
     };
-    let config = without(&["etrn "]);
-    let wakeup = config.wakeup.iter().next().expect("the example of a holder");
-    assert_eq!(wakeup.name(), "wake-client@mx2.provider.example at mx2.provider.example:25");
-    let config = without(&["email ", "email_host ", "email_from "]);
+    const EMAIL: [&str; 3] = ["email ", "email_host ", "email_from "];
+    const ATRN: [&str; 5] = ["atrn ", "user ", "password_file ", "tls ", "tls_ca "];
+    let name = |config: &Config| config.wakeup.iter().next().expect("an example").name();
+    let config = without(&[&["etrn "], &ATRN[..]].concat());
+    assert_eq!(name(&config), "wake-client@mx2.provider.example at mx2.provider.example:25");
+    let fetching = without(&[&["etrn "], &EMAIL[..]].concat());
+    assert_eq!(name(&fetching), "mx2.provider.example:366");
+    let way = &fetching.wakeup.iter().next().expect("an example").way;
+    assert!(matches!(way, Way::Atrn(AtrnWay { tls_ca: Some(_), .. })));
+    let config = without(&[&EMAIL[..], &ATRN[..]].concat());
     assert_eq!(config.hostname().as_str(), "mx2.provider.example");
     let (domain, hold) = config.held(b"Client.EXAMPLE").expect("the example domain is held");
     assert_eq!(hold.recipients.judge(b"Info", domain, &hold.subaddress), Ok(()));
@@ -65,42 +72,11 @@ fn what_is_a_devices_is_no_servers() {
     let found = problems("[device]\naddress = \"dhcp\"\n[wakeup]\n");
     let expected = [
         format!("postern.toml:1: device: {why}"),
-        "postern.toml:3: wakeup: asks by nothing: etrn = \"mx2.provider.example\", or email, is \
-            required"
+        "postern.toml:3: wakeup: asks by nothing: etrn = \"mx2.provider.example\", atrn or email \
+            is required"
             .to_owned(),
     ];
     assert_eq!(found, expected);
-}
-
-#[test]
-fn holders_are_one_table_or_several_with_one_name_or_several() {
-    let names = |source: &str| -> Vec<String> {
-        let config = parse(source).expect(source);
-        config.wakeup.iter().map(Wakeup::name).collect()
-    };
-    assert_eq!(names("[wakeup]\netrn = \"a.example\""), ["a.example:25"]);
-    let two = "[[wakeup]]\netrn = [\"a.example\", \"[2001:db8::1]:2525\"]\n\
-        [[wakeup]]\netrn = \"192.0.2.1\"";
-    assert_eq!(names(two), ["a.example:25, [2001:db8::1]:2525", "192.0.2.1:25"]);
-    assert_eq!(names(""), [""; 0]);
-    for (source, expected) in [
-        ("wakeup = 1", "postern.toml:1: wakeup: expected a [[wakeup]] section, found the number 1"),
-        (
-            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrn = []",
-            "postern.toml:4: wakeup.etrn: is empty: expected \"host\" or \"host:port\", such as \
-                \"mx2.provider.example\"",
-        ),
-        (
-            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrn = \"a.example:25\"",
-            "postern.toml:3: wakeup.etrn: a.example:25 is asked in another table already",
-        ),
-        (
-            "[[wakeup]]\netrn = \"a.example\"\n[[wakeup]]\netrm = \"b.example\"\netrn = \"c\"",
-            "postern.toml:4: wakeup.etrm: unknown key; did you mean \"etrn\"?",
-        ),
-    ] {
-        assert_eq!(problems(source), [expected], "{source}");
-    }
 }
 
 #[test]
@@ -125,16 +101,17 @@ fn a_holder_is_asked_in_one_way() {
     for (source, expected) in [
         (
             "[[wakeup]]\nevery = \"1h\"",
-            "postern.toml:1: wakeup: asks by nothing: etrn = \"mx2.provider.example\", or email, \
-                is required",
+            "postern.toml:1: wakeup: asks by nothing: etrn = \"mx2.provider.example\", atrn or \
+                email is required",
         ),
         (
             &*format!("{email}etrn = \"b.example\""),
-            "postern.toml:1: wakeup: has etrn and email: write a table for each",
+            "postern.toml:1: wakeup: has more than one of etrn, atrn and email: write a \
+                table for each",
         ),
         (
             "[[wakeup]]\netrn = \"a.example\"\nemail_from = \"<>\"",
-            "postern.toml:1: wakeup.email_from: is for email, and this table has etrn: leave it \
+            "postern.toml:1: wakeup.email_from: is for email, and this table has none: leave it \
                 out",
         ),
         (

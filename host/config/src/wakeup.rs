@@ -1,6 +1,7 @@
 //! When mail is listened for, and the holders that are asked for it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -39,12 +40,31 @@ impl Word for Listener {
 
 settings! {
 /// A holder that is asked for the mail that it holds for us, at the start and then again and again;
-/// with [[wakeup]], one table a holder. A device asks one. REQUIRED is one of etrn and email.
+/// with [[wakeup]], one table a holder. A device asks one. REQUIRED is one of etrn, atrn
+/// and email.
 pub struct Table {
     /// The holder that ETRN (RFC 1985) is sent to: "host" (port 25) or "host:port", or a list of
     /// several names of the same holder, which are tried in order. A name's addresses are looked
     /// up, never its MX.
     pub etrn: Option<Holders<25>> => Example("\"mx2.provider.example\""),
+    /// The same for ATRN (RFC 2645), with port 366: the mail comes over the connection that we
+    /// open, so that it needs no listener and no address of its own. It is for those who are behind
+    /// NAT, and needs user and password_file.
+    pub atrn: Option<Holders<366>> => Example("\"mx2.provider.example\""),
+    /// Who we are to the holder that is asked by ATRN.
+    pub user: Option<UserName> => Example("\"client.example\""),
+    /// The file with that user's password, which is its first line. Nobody but the server may read
+    /// it (mode 0600). It is read each time.
+    pub password_file: Option<PathBuf> => Example("\"/etc/postern/password\""),
+    /// TLS towards the holder that is asked by ATRN: "verified", by STARTTLS; "implicit", from the
+    /// first octet on, verified as well (port 366 has STARTTLS as a rule); or "opportunistic", as
+    /// deliveries have it: by STARTTLS where that is offered, with any certificate, else in clear.
+    /// The password itself is sent under verified TLS only, where nothing better than PLAIN is
+    /// offered; SCRAM-SHA-256 and CRAM-MD5 prove it without. Absent: "verified".
+    pub tls: Option<HolderTls> => Example("\"verified\""),
+    /// The certificates, in PEM, one of which the holder's is or is signed by. Absent: those that
+    /// this machine trusts.
+    pub tls_ca: Option<PathBuf> => Example("\"/etc/postern/provider.pem\""),
     /// The special account of a holder that is woken by e-mail: any mail to it releases what is
     /// held. What it gets is a short message that is marked as written by a program. Needs
     /// email_host.
@@ -57,7 +77,8 @@ pub struct Table {
     /// How long after its answer it is asked again. One that gave none is asked after 1, 2, 5, 10
     /// and so on minutes, up to this.
     pub every: Duration => Default("\"30m\""),
-    /// What the ETRN names, or the e-mail tells; at most 8 on a device. Empty: each domain held.
+    /// What the ETRN or ATRN names, or the e-mail tells; at most 8 on a device. Empty: each domain
+    /// held, or with ATRN all that the user may have.
     pub names: Vec<DomainName> => Default("[]"),
 }
 }
@@ -78,8 +99,25 @@ pub struct Wakeup {
 pub enum Way {
     /// ETRN (RFC 1985), sent to these names of it.
     Etrn(Vec<Holder>),
+    /// ATRN (RFC 2645).
+    Atrn(Atrn),
     /// An e-mail to a special account.
     Email(Email),
+}
+
+/// How mail is fetched by ATRN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Atrn {
+    /// The holder's names.
+    pub holders: Vec<Holder>,
+    /// Who we are to it.
+    pub user: UserName,
+    /// The file with the password.
+    pub password_file: PathBuf,
+    /// TLS towards it.
+    pub tls: HolderTls,
+    /// The certificates that it is verified by; absent: those that this machine trusts.
+    pub tls_ca: Option<PathBuf>,
 }
 
 /// How a holder is woken by e-mail.
@@ -97,7 +135,9 @@ impl Wakeup {
     /// The holder's names, in the order in which they are tried; there is at least one.
     pub fn holders(&self) -> &[Holder] {
         match &self.way {
-            Way::Etrn(holders) | Way::Email(Email { holders, .. }) => holders,
+            Way::Etrn(holders)
+            | Way::Atrn(Atrn { holders, .. })
+            | Way::Email(Email { holders, .. }) => holders,
         }
     }
 
@@ -106,7 +146,7 @@ impl Wakeup {
         let names: Vec<_> = self.holders().iter().map(Holder::to_string).collect();
         let names = names.join(", ");
         match &self.way {
-            Way::Etrn(_) => names,
+            Way::Etrn(_) | Way::Atrn(_) => names,
             Way::Email(Email { to, .. }) => format!("{to} at {names}"),
         }
     }
@@ -115,6 +155,7 @@ impl Wakeup {
     pub const fn key(&self) -> &'static str {
         match self.way {
             Way::Etrn(_) => "etrn",
+            Way::Atrn(_) => "atrn",
             Way::Email(_) => "email",
         }
     }
@@ -124,44 +165,69 @@ impl Setting for Wakeup {
     const OUTLINE: Option<&'static Outline> = Table::OUTLINE;
 
     fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
-        let Table { etrn, email, email_host, email_from, every, names } =
-            Table::read(value, key, faults)?;
-        let mut fault = |name: &str, reason: &str| {
+        let table = Table::read(value, key, faults)?;
+        let (every, names) = (table.every, table.names.clone());
+        let way = table.way().map_err(|(name, reason)| {
             let key = if name.is_empty() { key.to_owned() } else { format!("{key}.{name}") };
             faults.add(value.span(), &key, reason.to_owned());
-        };
-        let way = match (etrn, email) {
-            (Some(Holders(holders)), None) => {
-                let others =
-                    [("email_host", email_host.is_some()), ("email_from", email_from.is_some())];
-                if let Some((name, _)) = others.iter().find(|(_, is_there)| *is_there) {
-                    fault(name, "is for email, and this table has etrn: leave it out");
-                    return None;
-                }
-                Way::Etrn(holders)
-            }
-            (None, Some(to)) => {
-                let Some(Holders(holders)) = email_host else {
-                    let reason = "is required with email: email_host = \"mx2.provider.example\"";
-                    fault("email_host", reason);
-                    return None;
-                };
-                Way::Email(Email { holders, to, from: email_from.unwrap_or(Sender(None)) })
-            }
-            (None, None) => {
-                fault(
-                    "",
-                    "asks by nothing: etrn = \"mx2.provider.example\", or email, is required",
-                );
-                return None;
-            }
-            (Some(_), Some(_)) => {
-                fault("", "has etrn and email: write a table for each");
-                return None;
-            }
-        };
-        Some(Self { way, every, names })
+        });
+        Some(Self { way: way.ok()?, every, names })
     }
+}
+
+/// What is wrong with a table: a key of it, or none, and why.
+type Wrong = (&'static str, &'static str);
+
+impl Table {
+    fn way(self) -> Result<Way, Wrong> {
+        let Self { etrn, atrn, user, password_file, tls, tls_ca, email, .. } = self;
+        let (email_host, email_from) = (self.email_host, self.email_from);
+        if atrn.is_none() && (etrn.is_some() || email.is_some()) {
+            let keys = [
+                ("user", user.is_some()),
+                ("password_file", password_file.is_some()),
+                ("tls", tls.is_some()),
+                ("tls_ca", tls_ca.is_some()),
+            ];
+            refuse(&keys, "is for atrn, and this table has none: leave it out")?;
+        }
+        if email.is_none() && (etrn.is_some() || atrn.is_some()) {
+            let keys = [("email_host", email_host.is_some()), ("email_from", email_from.is_some())];
+            refuse(&keys, "is for email, and this table has none: leave it out")?;
+        }
+        match (etrn, atrn, email) {
+            (Some(Holders(holders)), None, None) => Ok(Way::Etrn(holders)),
+            (None, Some(Holders(holders)), None) => {
+                let (user, password_file) = (user.ok_or(NO_USER)?, password_file.ok_or(NO_FILE)?);
+                let tls = tls.unwrap_or(HolderTls::Verified);
+                if tls_ca.is_some() && tls == HolderTls::Opportunistic {
+                    return Err(NOT_LOOKED_AT);
+                }
+                Ok(Way::Atrn(Atrn { holders, user, password_file, tls, tls_ca }))
+            }
+            (None, None, Some(to)) => {
+                let Holders(holders) = email_host.ok_or(NO_HOST)?;
+                Ok(Way::Email(Email { holders, to, from: email_from.unwrap_or(Sender(None)) }))
+            }
+            (None, None, None) => Err(NOTHING),
+            _ => Err(("", "has more than one of etrn, atrn and email: write a table for each")),
+        }
+    }
+}
+
+const NO_USER: Wrong = ("user", "is required with atrn: user = \"client.example\"");
+const NO_FILE: Wrong =
+    ("password_file", "is required with atrn: password_file = \"/etc/postern/password\"");
+const NOT_LOOKED_AT: Wrong =
+    ("tls_ca", "is not looked at with tls = \"opportunistic\": leave it out");
+const NO_HOST: Wrong =
+    ("email_host", "is required with email: email_host = \"mx2.provider.example\"");
+const NOTHING: Wrong =
+    ("", "asks by nothing: etrn = \"mx2.provider.example\", atrn or email is required");
+
+fn refuse(keys: &[(&'static str, bool)], reason: &'static str) -> Result<(), Wrong> {
+    let there = keys.iter().find(|(_, is_there)| *is_there);
+    there.map_or(Ok(()), |(name, _)| Err((*name, reason)))
 }
 
 /// The holders that are asked, one table each.
@@ -311,6 +377,50 @@ impl Word for Sender {
             _ => Account::parse(text)
                 .map(|account| Self(Some(account)))
                 .map_err(|_| unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// Who we are to a holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserName(Box<str>);
+
+impl UserName {
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for UserName {
+    const EXPECTED: &'static str = "a user name such as \"client.example\", of at most 255 octets";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sound = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+        if sound { Ok(Self(text.into())) } else { Err(unexpected::<Self>(text)) }
+    }
+}
+
+/// TLS towards a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderTls {
+    /// By STARTTLS, and the certificate must be right.
+    Verified,
+    /// From the first octet on, and the certificate must be right.
+    Implicit,
+    /// Where STARTTLS is offered and works, with any certificate.
+    Opportunistic,
+}
+
+impl Word for HolderTls {
+    const EXPECTED: &'static str = "\"verified\", \"implicit\" or \"opportunistic\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "verified" => Ok(Self::Verified),
+            "implicit" => Ok(Self::Implicit),
+            "opportunistic" => Ok(Self::Opportunistic),
+            _ => Err(unexpected::<Self>(text)),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::triggers::Shared;
 use super::{
-    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
-    Wakeup, Way,
+    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, HolderTls, Host, Listener, Problem,
+    Recipients, Wakeup, Way,
 };
 
 impl Config {
@@ -108,9 +108,11 @@ impl Config {
 
     fn warn_of_wakeups(&self, warn: &mut dyn FnMut(&str, &str)) {
         let receive = &self.receive;
-        let is_asking = !self.wakeup.is_empty();
+        // What is fetched needs no listener, and opens none.
+        let is_asking = self.wakeup.iter().any(|wakeup| !matches!(wakeup.way, Way::Atrn(_)));
         if receive.listener == Listener::Scheduled && !is_asking {
-            let reason = "is \"scheduled\", and there is no [[wakeup]]: it is never opened";
+            let reason = "is \"scheduled\", and there is no [[wakeup]] with etrn or email: it is \
+                never opened";
             warn("receive.listener", reason);
         }
         let is_off = receive.listener == Listener::Off;
@@ -119,9 +121,18 @@ impl Config {
                 something else takes it at the host that the holder sends it to";
             warn("wakeup", reason);
         }
-        let asks_by_name =
-            |wakeup: &Wakeup| wakeup.names.is_empty() && matches!(wakeup.way, Way::Etrn(_));
-        if self.hold.is_empty() && self.wakeup.iter().any(asks_by_name) {
+        let names_holds =
+            |wakeup: &Wakeup| matches!(wakeup.way, Way::Etrn(_)) && wakeup.names.is_empty();
+        let is_clear = |wakeup: &Wakeup| match &wakeup.way {
+            Way::Atrn(atrn) => atrn.tls == HolderTls::Opportunistic,
+            Way::Etrn(_) | Way::Email(_) => false,
+        };
+        if self.wakeup.iter().any(is_clear) {
+            let reason = "is \"opportunistic\": whoever is between the holder and this host can \
+                read the mail, or pass for the holder; it is for networks of your own";
+            warn("wakeup.tls", reason);
+        }
+        if self.hold.is_empty() && self.wakeup.iter().any(names_holds) {
             warn("wakeup.names", "is empty, and so is the list of domains held: asks for nothing");
         }
     }

@@ -77,6 +77,13 @@ impl States {
     }
 }
 
+/// What a client says to `challenge`, both in base64 (RFC 2195 section 2); `None`: it is none.
+pub fn cram_answer(name: &str, password: &str, challenge: &[u8]) -> Option<String> {
+    let challenge = BASE64.decode(challenge).ok()?;
+    let digest = States::new(password.as_bytes()).answer(&challenge);
+    Some(BASE64.encode(format!("{name} {digest}")))
+}
+
 /// MD5 of `octets` behind the one block that led to `state`.
 fn finish(state: State, octets: &[u8]) -> State {
     let blocks = 1_u64.to_le_bytes();
@@ -105,6 +112,14 @@ mod tests {
         assert!(states.prove(ANSWER, CHALLENGE));
         assert!(!states.prove(&ANSWER[1..], CHALLENGE) && !states.prove(ANSWER, &CHALLENGE[1..]));
         assert!(!States::new(b"tanstaaf").prove(ANSWER, CHALLENGE));
+    }
+
+    #[test]
+    fn a_client_says_its_name_too() {
+        let answer = cram_answer("tim", "tanstaaftanstaaf", BASE64.encode(CHALLENGE).as_bytes());
+        let said = BASE64.decode(answer.expect("a challenge")).expect("base64");
+        assert_eq!(said, [b"tim ", ANSWER].concat());
+        assert_eq!(cram_answer("tim", "tanstaaf", b"?"), None);
     }
 
     /// RFC 2202 section 2, tests 6 and 7: a key longer than a block, and texts of both kinds.

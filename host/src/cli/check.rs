@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{CommandError, Format, Verdict};
-use crate::config::{Config, DeliverTo, Problem, Tls};
+use crate::config::{Config, DeliverTo, Problem, Tls, Way};
 use crate::deliver::check_maildir;
 use crate::net::tls_server;
 use crate::policy::Files;
+use crate::wakeup;
 
 /// Says everything that is wrong with `file`, or risky in it.
 pub(super) fn check(
@@ -21,6 +22,7 @@ pub(super) fn check(
         Ok(config) => {
             let mut warnings = config.warnings_here(file);
             warnings.extend(unusable_maildirs(&config, file));
+            warnings.extend(unusable_logins(&config, file));
             (warnings, config.hold.len())
         }
         Err(errors) if format.json => {
@@ -51,6 +53,17 @@ fn unusable_maildirs(config: &Config, file: &Path) -> Vec<Problem> {
         Some(Problem { file: file.to_owned(), line: None, key, reason })
     });
     holds.collect()
+}
+
+/// The holders that could not be asked by ATRN for what is in files of ours.
+fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
+    let wakeups = config.wakeup.iter().filter_map(|wakeup| {
+        let Way::Atrn(atrn) = &wakeup.way else { return None };
+        let (key, why) = wakeup::check(atrn).err()?;
+        let reason = format!("{} would not be asked: {why}", wakeup.name());
+        Some(Problem { file: file.to_owned(), line: None, key: format!("wakeup.{key}"), reason })
+    });
+    wakeups.collect()
 }
 
 /// Reads `file` and, as the server does at its start, the certificate that it names.

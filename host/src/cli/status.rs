@@ -45,7 +45,7 @@ impl WakeupCommand {
         out.write_all(text.as_bytes())?;
         let is_well = |wakeup: &Wakeup| {
             let outcome = wakeup.last.as_ref().map(|last| last.outcome.as_str());
-            !wakeup.asking && matches!(outcome, Some("mail comes" | "nothing waits"))
+            !wakeup.asking && matches!(outcome, Some("mail comes" | "mail came" | "nothing waits"))
         };
         let all_well = !self.now || wakeups.wakeups.iter().all(is_well);
         Ok(if all_well { Verdict::Well } else { Verdict::Problem })

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_core::client::{
-    Config, Event, Fault, Mail, Need, Phase as Refused, Protocol, Timeouts, TlsPolicy, Waiting,
-    reply::REPLY_MAX,
+    Config, Event, Fault, Mail, Mechanism, Mechanisms, Need, Phase as Refused, Protocol, Timeouts,
+    TlsPolicy, Waiting, reply::REPLY_MAX,
 };
 use postern_core::drive::deliver::{self as drive, Turn, Unsent};
 use postern_core::wire::Text;
@@ -21,7 +21,7 @@ use super::connector::{Connector, is_ours};
 use super::link::{Link, PlainClock};
 use crate::config::{self, Endpoint, Host};
 use crate::net::stream::Stream;
-use crate::net::tls_client::Tls;
+use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
 use crate::observe::progress::{Phase, Step};
 use crate::receive::greeting::Token;
@@ -102,6 +102,23 @@ pub struct Connection<'c> {
     pub(super) told: Told<'c>,
     secure: bool,
     address: SocketAddr,
+}
+
+/// How far authenticating has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// The host wants this to be answered: its text, in base64.
+    Challenge(Answer),
+    /// It is over, and well with 235.
+    Ended(Answer),
+}
+
+/// A connection, behind the answer to ATRN.
+pub enum Asked<'c> {
+    /// The roles have turned on it.
+    Turned(Turned),
+    /// They have not.
+    Stays(Box<Connection<'c>>),
 }
 
 /// Who hears how far a connection has come.
@@ -192,7 +209,7 @@ impl<'c> Open<'c> {
         let mut failure: Option<NotOpen> = None;
         for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
             let opened = match self.at(address, to, Some(self.tls)).await {
-                Err(NotAt::Tls(reason)) => {
+                Err(NotAt::Tls(reason)) if self.tls.rule() == Rule::Opportunistic => {
                     tracing::info!(host = %to, %reason, "no TLS: sending in clear");
                     self.at(address, to, None).await
                 }
@@ -232,9 +249,22 @@ impl<'c> Open<'c> {
             config::Protocol::Smtp => Protocol::Smtp,
             config::Protocol::Lmtp => Protocol::Lmtp,
         };
-        let policy = if tls.is_some() { TlsPolicy::Opportunistic } else { TlsPolicy::Off };
+        let policy = match tls.map(Tls::rule) {
+            None => TlsPolicy::Off,
+            Some(Rule::Opportunistic) => TlsPolicy::Opportunistic,
+            Some(Rule::Required) => TlsPolicy::Required,
+            Some(Rule::Implicit) => TlsPolicy::Implicit,
+        };
+        let (stream, is_secure) = match tls.filter(|tls| tls.rule() == Rule::Implicit) {
+            None => (stream, false),
+            Some(tls) => {
+                told.phase(Phase::Tls);
+                let link = handshake(tls, &to.host, stream).await.map_err(NotAt::Tls)?;
+                (link.into_stream(), true)
+            }
+        };
         let dialogue = self.dialogue(protocol, policy, stream).map_err(NotAt::Other)?;
-        self.greeted(dialogue, (address, false), tls.map(|tls| (tls, &to.host))).await
+        self.greeted(dialogue, (address, is_secure), tls.map(|tls| (tls, &to.host))).await
     }
 
     /// Goes on as the client on a connection that was turned round, as it is, in clear or under TLS
@@ -346,7 +376,7 @@ impl<'c> Open<'c> {
     }
 }
 
-impl Connection<'_> {
+impl<'c> Connection<'c> {
     /// Whether what is sent is encrypted.
     pub const fn is_secure(&self) -> bool {
         self.secure
@@ -401,9 +431,83 @@ impl Connection<'_> {
                 drop(self.dialogue.next().await);
                 Ok(answer)
             }
-            Ok(_) => Err("the dialogue has lost step".to_owned()),
+            Ok(_) => Err(LOST_STEP.to_owned()),
             Err(broken) => Err(broken.to_string()),
         }
+    }
+
+    /// Whether the host can be asked to turn the roles round (RFC 2645).
+    pub const fn takes_atrn(&self) -> bool {
+        self.dialogue.client().offers().has(Extension::Atrn)
+    }
+
+    /// By what the host lets us authenticate.
+    pub const fn mechanisms(&self) -> Mechanisms {
+        self.dialogue.client().mechanisms()
+    }
+
+    /// Authenticates by `mechanism`; `initial` is what it begins with, in base64.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn auth(
+        &mut self,
+        mechanism: Mechanism,
+        initial: Option<&str>,
+    ) -> Result<Login, String> {
+        let initial = initial.map(str::as_bytes);
+        let called = self.dialogue.call(|client, out| client.auth(mechanism, initial, out));
+        called.map_err(|error| error.to_string())?;
+        self.login().await
+    }
+
+    /// Answers a challenge, in base64; `None` gives up.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn respond(&mut self, response: Option<&str>) -> Result<Login, String> {
+        let called = self.dialogue.call(|client, out| match response {
+            Some(response) => client.respond(response.as_bytes(), out),
+            None => client.cancel(out),
+        });
+        called.map_err(|error| error.to_string())?;
+        self.login().await
+    }
+
+    async fn login(&mut self) -> Result<Login, String> {
+        let login = match self.dialogue.next().await {
+            Ok(Turn::Event(Event::Challenge(answer))) => Login::Challenge(answer),
+            Ok(Turn::Event(Event::Auth(answer))) => Login::Ended(answer),
+            Ok(_) => return Err(LOST_STEP.to_owned()),
+            Err(broken) => return Err(broken.to_string()),
+        };
+        // It is our turn again, for which nothing is read.
+        drop(self.dialogue.next().await);
+        Ok(login)
+    }
+
+    /// Asks the host to turn the roles round, and to send what it holds for `domains`; none: for
+    /// all that we may have.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn atrn(mut self, domains: &[&str]) -> Result<(Answer, Asked<'c>), String> {
+        let domains = domains.iter().map(|domain| domain.as_bytes());
+        let called = self.dialogue.call(|client, out| client.atrn(domains, out));
+        called.map_err(|error| error.to_string())?;
+        let answer = match self.dialogue.next().await {
+            Ok(Turn::Event(Event::Atrn(answer))) => answer,
+            Ok(_) => return Err(LOST_STEP.to_owned()),
+            Err(broken) => return Err(broken.to_string()),
+        };
+        if let Ok(Turn::Need(Need::Turn)) = self.dialogue.next().await {
+            let Self { dialogue, secure: is_secure, address, .. } = self;
+            let (link, input, unread) = dialogue.turned();
+            let unread = input.get(..unread).unwrap_or_default().to_vec();
+            let turned = Turned { stream: link.into_stream(), unread, address, is_secure };
+            return Ok((answer, Asked::Turned(turned)));
+        }
+        Ok((answer, Asked::Stays(Box::new(self))))
     }
 
     /// Whether mail of another domain can follow.
@@ -444,8 +548,10 @@ impl Connection<'_> {
     }
 }
 
+const LOST_STEP: &str = "the dialogue has lost step";
+
 fn lost_step() -> NotAt {
-    NotAt::Other(NotOpen::new(Failed::TurnedAway, "the dialogue has lost step"))
+    NotAt::Other(NotOpen::new(Failed::TurnedAway, LOST_STEP))
 }
 
 async fn handshake(tls: &Tls, host: &Host, stream: Stream) -> Result<Link, String> {

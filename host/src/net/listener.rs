@@ -126,6 +126,21 @@ impl<S: Spool> Reception<S> {
         self.channels.sessions()
     }
 
+    /// A number for the next session.
+    pub(super) fn next_session(&self) -> u32 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether channels run short.
+    pub(super) fn short(&self) -> watch::Receiver<bool> {
+        self.channels.short()
+    }
+
+    /// The buffers of all sessions.
+    pub(super) fn buffers(&self) -> Arc<BufferPool> {
+        Arc::clone(&self.buffers)
+    }
+
     /// Takes connections until `closing` turns true, then waits for running transactions to end:
     /// after the server's stop for half a minute at most.
     pub async fn receive(self: Arc<Self>, listener: TcpListener, closing: watch::Receiver<bool>) {
@@ -158,22 +173,7 @@ impl<S: Spool> Reception<S> {
             }
         }
         drop(listener);
-        let mut stop = self.stop.clone();
-        let ending = async {
-            while let Some(ended) = sessions.join_next().await {
-                report(ended)
-            }
-        };
-        let cut = async {
-            told(&mut stop).await;
-            sleep(GRACE).await;
-        };
-        tokio::select! {
-            () = ending => return,
-            () = cut => {}
-        }
-        tracing::warn!(sessions = sessions.len(), "sessions did not end in time and are cut");
-        sessions.shutdown().await;
+        end(sessions, self.stop.clone()).await;
     }
 
     /// Whether a session on `stream` would take what is left to others. Each session that is open
@@ -264,7 +264,7 @@ impl<S: Spool> Reception<S> {
         let _open = Open::count(&self.services.metrics.sessions_open);
         self.services.metrics.sessions.inc();
         let config = bare_config(terms);
-        let id = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_session();
         let mut session = Session::new(&config, id, Transport::Clear);
         let mut clock = SessionClock::new(
             self.services.clock.clone(),
@@ -284,7 +284,7 @@ impl<S: Spool> Reception<S> {
         (offered, mut closing): (Option<Mechanisms>, watch::Receiver<bool>),
     ) -> io::Result<()> {
         let config = session_config(terms, offered, self.door.is_mail());
-        let id = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_session();
         let mut link = ClientStream::accepted(stream).await;
         let transport = self.door.transport();
         if transport == Transport::Tls {
@@ -370,11 +370,30 @@ struct Place {
     closing: watch::Receiver<bool>,
 }
 
+/// Waits for running transactions to end: after the server's stop for half a minute at most.
+pub(super) async fn end(mut sessions: JoinSet<()>, mut stop: watch::Receiver<bool>) {
+    let ending = async {
+        while let Some(ended) = sessions.join_next().await {
+            report(ended)
+        }
+    };
+    let cut = async {
+        told(&mut stop).await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = ending => return,
+        () = cut => {}
+    }
+    tracing::warn!(sessions = sessions.len(), "sessions did not end in time and are cut");
+    sessions.shutdown().await;
+}
+
 /// A session that is counted until this is dropped, also by a panic.
-struct Open(Gauge);
+pub(super) struct Open(Gauge);
 
 impl Open {
-    fn count(open: &Gauge) -> Self {
+    pub(super) fn count(open: &Gauge) -> Self {
         open.inc();
         Self(open.clone())
     }
@@ -410,7 +429,7 @@ fn session_config(terms: &Terms, auth: Option<Mechanisms>, is_mail: bool) -> Ses
 }
 
 /// What is offered to whoever cannot be a host of ours.
-fn bare_config(terms: &Terms) -> SessionConfig<'_> {
+pub(super) fn bare_config(terms: &Terms) -> SessionConfig<'_> {
     let hostname = Text::new(terms.hostname.as_bytes()).expect("a domain name is printable");
     let receive = &terms.config.receive;
     // Whoever offers DSN has to send reports (RFC 3461 section 5.2.2), to forged senders too. Where

@@ -1,7 +1,9 @@
-//! TLS towards the hosts that mail goes to, without a check of who they are.
+//! TLS towards the hosts that mail goes to, without a check of who they are; and towards holders
+//! that mail is fetched from, with one.
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,14 +13,31 @@ use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::crypto::{self, CryptoProvider};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
-use crate::config::Host;
+use crate::config::{Host, read_file};
 
 /// What every TLS connection to a host shares.
 #[derive(Clone)]
-pub struct Tls(TlsConnector);
+pub struct Tls {
+    connector: TlsConnector,
+    rule: Rule,
+}
+
+/// When there is TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Where STARTTLS is offered and works; else all goes in clear.
+    Opportunistic,
+    /// By STARTTLS, or nothing goes.
+    Required,
+    /// From the first octet on, or nothing goes.
+    Implicit,
+}
 
 impl Tls {
     /// TLS 1.2 and 1.3; any certificate will do.
@@ -31,7 +50,31 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
-        Self(TlsConnector::from(Arc::new(config)))
+        Self { connector: TlsConnector::from(Arc::new(config)), rule: Rule::Opportunistic }
+    }
+
+    /// TLS 1.2 and 1.3, with a certificate that is signed by one of those in the file `ca`, or is
+    /// one of them; without a file, by one that this machine trusts. Reads files.
+    ///
+    /// # Errors
+    /// Why there is nothing to check a certificate by.
+    pub fn verified(rule: Rule, ca: Option<&Path>) -> Result<Self, String> {
+        let (roots, whose) = match ca {
+            Some(file) => (read_roots(file), file.display().to_string()),
+            None => (own_roots(), "this machine's certificates".to_owned()),
+        };
+        let roots = roots.map_err(|why| format!("{whose}: {why}"))?;
+        let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), rule })
+    }
+
+    /// When there is TLS.
+    pub const fn rule(&self) -> Rule {
+        self.rule
     }
 
     pub(crate) async fn connect<S>(&self, host: &Host, stream: S) -> io::Result<TlsStream<S>>
@@ -43,7 +86,29 @@ impl Tls {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
             Host::Address(address) => ServerName::IpAddress((*address).into()),
         };
-        self.0.connect(name, stream).await
+        self.connector.connect(name, stream).await
+    }
+}
+
+fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let text = read_file(file).map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(roots) }
+}
+
+/// One that cannot be read is passed over, as the others may be enough.
+fn own_roots() -> Result<RootCertStore, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    match found.errors.first() {
+        _ if !roots.is_empty() => Ok(roots),
+        Some(error) => Err(error.to_string()),
+        None => Err("there are none: name a file with those of the provider (tls_ca)".to_owned()),
     }
 }
 

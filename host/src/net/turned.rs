@@ -7,13 +7,13 @@ use postern_spool::Domain;
 
 use super::stream::Stream;
 
-/// A client's connection on which it is the server from now on: its greeting is next.
+/// A connection on which the client is the server from now on: its greeting is next.
 pub struct Turned {
     /// The connection.
     pub stream: Stream,
-    /// What was received behind the command that turned it, and is not read yet.
+    /// What was received behind the command that turned it, or its answer, and is not read yet.
     pub unread: Vec<u8>,
-    /// Where the client is.
+    /// Where the other side is.
     pub address: SocketAddr,
     /// Whether it is encrypted.
     pub is_secure: bool,

@@ -62,6 +62,11 @@ impl SessionLog {
         Self { of_all, client, accepted: 0, refused: 0 }
     }
 
+    /// How many messages were accepted, and how much was refused.
+    pub const fn counts(&self) -> (u64, u64) {
+        (self.accepted, self.refused)
+    }
+
     /// Counts a message that was accepted.
     pub fn accepted(&mut self) {
         self.accepted += 1;

@@ -28,6 +28,7 @@ use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
 use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
 use aside::Activity;
+pub use aside::Came;
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, Domain, Draft, Envelope, Recipient, Refuse, Spool};
 
@@ -456,7 +457,12 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             let from = self.sender();
             self.log.refused(Refused { word, helo: &self.helo, from: &from, ..Refused::default() });
         }
+        self.activity.cut = matches!(why, Why::HangUp | Why::TimedOut);
         self.transaction = None;
+    }
+
+    fn quit(&mut self) {
+        self.activity.left = true;
     }
 
     /// STARTTLS is offered only with a certificate.

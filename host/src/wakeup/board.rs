@@ -49,7 +49,8 @@ pub struct Asked {
     pub dialogue: Vec<String>,
     /// Lines that are not among these.
     pub left_out: usize,
-    /// `mail comes`, `nothing waits`, `refused` or `no answer`.
+    /// `mail comes`, `nothing waits`, `refused` or `no answer`; of what was fetched, `mail came`,
+    /// `none was taken` or `cut short`.
     pub outcome: String,
     /// Whether a person must see to it: asking again will not help.
     #[serde(default)]

@@ -15,12 +15,14 @@ use crate::config::{self, Account, Config, DomainName, Endpoint, Protocol, Wakeu
 use crate::deliver::{self, Connection, Failed, NotOpen, Open};
 use crate::link::Lease;
 use crate::net::gate::Asking;
+use crate::net::listener::Terms;
 use crate::net::stream::reach;
+use crate::receive::session::Came;
 
 /// How long each address of a holder may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long all that is said over one connection may take.
-const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(super) const DIALOGUE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long sockets may take to close, and how often that is looked at.
 const CLOSING: Duration = Duration::from_millis(100);
 const CLOSING_LOOKS: u32 = 20;
@@ -29,8 +31,8 @@ const NAMES_MAX: usize = 50;
 
 /// What asks one holder.
 pub(super) struct Holder {
-    caller: Caller,
-    wakeup: Wakeup,
+    pub(super) caller: Caller,
+    pub(super) wakeup: Wakeup,
     /// Its names, as one text.
     name: String,
     requests: Requests,
@@ -44,9 +46,11 @@ pub(super) struct Holder {
 
 /// What one connection came to.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     /// Mail comes.
     comes: bool,
+    /// What came over a connection that was turned round, in words.
+    came: Option<&'static str>,
     /// For some names there was no answer.
     missing: bool,
     /// For some names it will not send anything.
@@ -54,7 +58,31 @@ struct Found {
 }
 
 impl Found {
-    const MISSING: Self = Self { comes: false, missing: true, refused: false };
+    pub(super) const MISSING: Self =
+        Self { comes: false, came: None, missing: true, refused: false };
+
+    /// What a request came to.
+    pub(super) const fn note(&mut self, answer: Answer) {
+        match answer {
+            Answer::Comes => self.comes = true,
+            Answer::NoneWaiting => {}
+            Answer::Refused => self.refused = true,
+            Answer::Missing => self.missing = true,
+        }
+    }
+
+    /// What a session came to. Of one that did not end as it should, there may be more to come.
+    pub(super) const fn came(&mut self, came: &Came) {
+        match came {
+            Came { left: false, messages: 0, .. } => self.missing = true,
+            Came { left: false, .. } => (self.missing, self.came) = (true, Some("cut short")),
+            Came { messages: 0, refused: 0, .. } => {}
+            Came { messages: 0, .. } if self.came.is_none() => self.came = Some("none was taken"),
+            Came { messages: 0, .. } => {}
+            Came { .. } if self.missing => {}
+            Came { .. } => (self.comes, self.came) = (true, Some("mail came")),
+        }
+    }
 
     fn answer(&self) -> Answer {
         match self {
@@ -68,6 +96,7 @@ impl Found {
     /// As people read it: mail that comes for one name is more than nothing for another.
     const fn outcome(&self) -> &'static str {
         match self {
+            Self { came: Some(word), .. } => word,
             Self { comes: true, .. } => "mail comes",
             Self { missing: true, .. } => "no answer",
             Self { refused: true, .. } => "refused",
@@ -102,12 +131,7 @@ fn heard(
         asked.say(format_args!("e-mail to {to}: {why}"));
         Answer::Missing
     });
-    match answer {
-        Answer::Comes => found.comes = true,
-        Answer::NoneWaiting => {}
-        Answer::Refused => found.refused = true,
-        Answer::Missing => found.missing = true,
-    }
+    found.note(answer);
 }
 
 /// Waits until a request is due, and the link and the schedule are ready for it.
@@ -167,23 +191,13 @@ impl Holder {
         let terms = self.caller.terms.borrow().clone();
         let host = &self.wakeup.holders()[due.name].clone();
         let mut asked = Asked { host: host.to_string(), ..Asked::default() };
-        let names = self.names(&terms.config);
-        let open = match &lease {
-            Ok(_) => self.open().await,
-            Err(why) => Err(why.clone()),
-        };
-        let found = match open {
-            Ok(asking) => {
-                let found = self.ask_for(&names, host, &terms.hostname, &mut asked).await;
-                if found.comes {
-                    asking.expect(terms.config.receive.wait);
-                }
-                found
-            }
-            Err(why) => {
+        let found = match (&lease, &self.wakeup.way) {
+            (Err(why), _) => {
                 asked.say(format_args!("nothing was sent: {why}"));
                 Found::MISSING
             }
+            (Ok(_), Way::Etrn(_) | Way::Email(_)) => self.wake(host, &terms, &mut asked).await,
+            (Ok(_), Way::Atrn(atrn)) => self.fetch(atrn, host, &terms.hostname, &mut asked).await,
         };
         let now = self.caller.clock.timestamp();
         (asked.unix_seconds, asked.outcome) = (now.unix_seconds, found.outcome().to_owned());
@@ -200,6 +214,24 @@ impl Holder {
                 let holders = terms.config.wakeup.iter();
                 let known = holders.map(Wakeup::name).collect();
                 self.caller.answers.keep(self.name.clone(), asked, known).await;
+            }
+        }
+    }
+
+    /// Asks for mail that comes to the listener, which is open meanwhile.
+    async fn wake(&mut self, host: &config::Holder, terms: &Terms, asked: &mut Asked) -> Found {
+        let names = self.names(&terms.config);
+        match self.open().await {
+            Ok(asking) => {
+                let found = self.ask_for(&names, host, &terms.hostname, asked).await;
+                if found.comes {
+                    asking.expect(terms.config.receive.wait);
+                }
+                found
+            }
+            Err(why) => {
+                asked.say(format_args!("nothing was sent: {why}"));
+                Found::MISSING
             }
         }
     }
@@ -239,7 +271,7 @@ impl Holder {
     ) -> Found {
         let groups = match self.wakeup.way {
             Way::Etrn(_) => names.chunks(NAMES_MAX).collect(),
-            Way::Email(_) => vec![names],
+            Way::Email(_) | Way::Atrn(_) => vec![names],
         };
         if groups.is_empty() && self.settled.is_empty() {
             asked.say("no domain is held, and wakeup.names is empty: there is nothing to ask for");
@@ -301,7 +333,7 @@ impl Holder {
             Way::Etrn(_) if connection.takes_etrn() => {
                 self.etrn(names, &mut connection, (asked, found)).await;
             }
-            Way::Etrn(_) => {
+            Way::Etrn(_) | Way::Atrn(_) => {
                 asked.say("it does not offer ETRN");
                 found.refused = true;
             }

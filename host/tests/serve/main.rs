@@ -10,6 +10,7 @@ mod accounts;
 mod appletalk;
 mod atrn;
 mod caller;
+mod fetching;
 mod link;
 mod place;
 mod short;

@@ -18,6 +18,7 @@ use postern::link::Link;
 use postern::net::gate::Gate;
 use postern::net::listener::{Reception, Terms};
 use postern::net::tls_client::Tls;
+use postern::net::turns::turns;
 use postern::observe::metrics::Metrics;
 use postern::policy::Capabilities;
 use postern::receive::etrn::Releases;
@@ -85,6 +86,7 @@ impl Host {
         let spool = Arc::new(MemorySpool::new(clock.clone()));
         let services = Arc::new(services(Arc::clone(&spool), own.clone(), &clock));
         let reception = Reception::new(services, terms.subscribe(), stop.subscribe());
+        let (turns, turning) = turns();
         let caller = Caller {
             terms: terms.subscribe(),
             clock: clock.clone(),
@@ -95,10 +97,13 @@ impl Host {
             own,
             board: board.clone(),
             answers: Arc::new(Answers::open(folder.path())),
+            turns,
         };
         holder.sees(&gate);
         let mut work = JoinSet::new();
-        work.spawn(gate.clone().run(Arc::new(reception)));
+        let reception = Arc::new(reception);
+        work.spawn(Arc::clone(&reception).receive_turned(turning));
+        work.spawn(gate.clone().run(reception));
         work.spawn(caller.run(stop.subscribe()));
         let (spool_folder, stopping) = (folder.path().to_owned(), stop.subscribe());
         let (keeping, watched, in_force) = (link.clone(), gate.clone(), terms.subscribe());

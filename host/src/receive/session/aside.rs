@@ -17,6 +17,27 @@ pub(super) struct Activity {
     /// The NULL account.
     pub(super) null: bool,
     pub(super) others: bool,
+    /// The client said QUIT.
+    pub(super) left: bool,
+    /// A message was cut off before its end.
+    pub(super) cut: bool,
+}
+
+/// What came of a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Came {
+    /// Messages that were accepted.
+    pub messages: u64,
+    /// What was refused.
+    pub refused: u64,
+    /// The client has said who it is.
+    pub spoke: bool,
+    /// It took leave.
+    pub left: bool,
+    /// It did not, and went within a message.
+    pub within: bool,
+    /// What broke the connection.
+    pub broken: Option<String>,
 }
 
 impl<S: Spool> SessionHandler<S> {
@@ -24,6 +45,13 @@ impl<S: Spool> SessionHandler<S> {
     /// somebody needs the listener.
     pub fn counts(&self) -> bool {
         self.activity.others || !self.activity.null
+    }
+
+    /// What came of the session, which has ended.
+    pub fn came(&self, broken: Option<String>) -> Came {
+        let ((messages, refused), Activity { left, cut, .. }) = (self.log.counts(), &self.activity);
+        let spoke = !self.helo.is_empty();
+        Came { messages, refused, spoke, left: *left, within: *cut, broken }
     }
 
     /// Takes a recipient that no mail is held for: what it is for is done at the message's end.

@@ -1,0 +1,128 @@
+//! Authenticating with a holder (RFC 4954).
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use postern_core::client::{Mechanism, Mechanisms};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::task::spawn_blocking;
+
+use crate::accounts::{ScramClient, cram_answer};
+use crate::deliver::{Answer, Connection, Login};
+
+/// Octets of chance in what SCRAM calls a nonce.
+const NONCE: usize = 18;
+
+/// Who we are.
+pub(super) struct Credentials {
+    pub(super) user: String,
+    pub(super) password: String,
+    /// It is certain who the holder is: it may be told the password.
+    pub(super) may_tell: bool,
+}
+
+/// How authenticating ended.
+pub(super) enum LoggedIn {
+    /// As the holder says it.
+    Answered(Answer),
+    /// It does not know our password itself, so it is not whom we were told to ask.
+    Impostor(&'static str),
+    /// By nothing that it offers.
+    NoMechanism,
+    /// There was no answer, and why.
+    Lost(String),
+}
+
+impl Credentials {
+    /// The best of what is offered: the password is told to nobody who could do without.
+    pub(super) fn choose(&self, offered: Mechanisms) -> Option<Mechanism> {
+        let all = [Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain];
+        let may = |mechanism: &Mechanism| *mechanism != Mechanism::Plain || self.may_tell;
+        all.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
+    }
+
+    /// Authenticates over `connection` by the best mechanism, which is returned too.
+    pub(super) async fn log_in(self, connection: &mut Connection<'_>) -> (&'static str, LoggedIn) {
+        let Some(mechanism) = self.choose(connection.mechanisms()) else {
+            return ("", LoggedIn::NoMechanism);
+        };
+        let ended = match mechanism {
+            Mechanism::ScramSha256 => self.scram(connection).await,
+            Mechanism::CramMd5 => self.cram(connection).await,
+            Mechanism::Plain => self.plain(connection).await,
+        };
+        (mechanism.name(), ended.unwrap_or_else(LoggedIn::Lost))
+    }
+
+    async fn plain(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
+        let initial = BASE64.encode(format!("\0{}\0{}", self.user, self.password));
+        let login = connection.auth(Mechanism::Plain, Some(&initial)).await?;
+        ended(connection, login).await
+    }
+
+    async fn cram(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
+        let login = match connection.auth(Mechanism::CramMd5, None).await? {
+            Login::Challenge(challenge) => {
+                let challenge = challenge.text().as_bytes();
+                let answer = cram_answer(&self.user, &self.password, challenge);
+                connection.respond(answer.as_deref()).await?
+            }
+            login @ Login::Ended(_) => login,
+        };
+        ended(connection, login).await
+    }
+
+    async fn scram(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
+        let mut client = ScramClient::new(&self.user, &self.password, nonce()?);
+        let first = client.first();
+        let challenge = match connection.auth(Mechanism::ScramSha256, Some(&first)).await? {
+            Login::Challenge(challenge) => challenge,
+            login => return unproved(connection, login).await,
+        };
+        // It may take a second.
+        let (client, response) = spawn_blocking(move || {
+            let response = client.answer(challenge.text().as_bytes());
+            (client, response)
+        })
+        .await
+        .map_err(|_| "the answer could not be found out".to_owned())?;
+        let login = connection.respond(response.as_deref()).await?;
+        match login {
+            Login::Challenge(proof) if client.is_proof(proof.text().as_bytes()) => {
+                let login = connection.respond(Some("")).await?;
+                ended(connection, login).await
+            }
+            login => unproved(connection, login).await,
+        }
+    }
+}
+
+/// What stands for `login` where nothing may be asked any more.
+async fn ended(connection: &mut Connection<'_>, login: Login) -> Result<LoggedIn, String> {
+    let login = match login {
+        Login::Challenge(_) => connection.respond(None).await?,
+        login @ Login::Ended(_) => login,
+    };
+    match login {
+        Login::Ended(answer) => Ok(LoggedIn::Answered(answer)),
+        Login::Challenge(_) => Err("it asks on and on".to_owned()),
+    }
+}
+
+/// The same where the holder has not proved that it knows the password, as SCRAM has it.
+async fn unproved(connection: &mut Connection<'_>, login: Login) -> Result<LoggedIn, String> {
+    match login {
+        Login::Challenge(_) => {
+            connection.respond(None).await?;
+            Ok(LoggedIn::Impostor("its proof is wrong"))
+        }
+        Login::Ended(answer) if answer.is_done() => Ok(LoggedIn::Impostor("it gave no proof")),
+        Login::Ended(answer) => Ok(LoggedIn::Answered(answer)),
+    }
+}
+
+fn nonce() -> Result<String, String> {
+    let mut octets = [0; NONCE];
+    let filled = SystemRandom::new().fill(&mut octets);
+    filled.map_err(|_| "this machine has no random numbers".to_owned())?;
+    Ok(BASE64.encode(octets))
+}
