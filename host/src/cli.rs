@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -107,6 +108,10 @@ enum ConfigCommand {
 struct LinkUp {
     /// The client domain
     domain: DomainName,
+    /// Where its host is: for mail that is fetched (deliver_to = "asker"), which goes to port 25
+    /// there this once
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
     #[command(flatten)]
     format: Format,
 }
@@ -206,9 +211,9 @@ impl Cli {
             Command::Account(command) => command.run(&load(&self.config)?, out),
             Command::Card(command) => command.run(&self.config, out),
             Command::Etrn(command) => wait_for(command.run(out)),
-            Command::LinkUp(LinkUp { domain, format }) => {
+            Command::LinkUp(LinkUp { domain, address, format }) => {
                 let socket = control_socket(&self.config)?;
-                wait_for(queue::link_up(&socket, domain, *format, out))
+                wait_for(queue::link_up(&socket, (domain, *address), *format, out))
             }
             Command::Link(command) => {
                 let socket = control_socket(&self.config)?;

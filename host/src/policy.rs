@@ -385,9 +385,9 @@ impl Policies {
         let named = self.etrn_names.find(node).into_iter();
         let policies = named.filter_map(|index| self.held.get(index));
         let has = |domain: &DomainName| account.contains(domain);
-        let allowed = policies.filter(|policy| !policy.is_fetched()).filter(|policy| {
+        let allowed = policies.filter(|policy| {
             let by_account = policy.etrn_authenticated && policy.domain.as_ref().is_some_and(has);
-            by_account || policy.etrn_from.contains(client)
+            by_account || !policy.is_fetched() && policy.etrn_from.contains(client)
         });
         allowed.filter_map(|policy| policy.domain.as_ref()).collect()
     }

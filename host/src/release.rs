@@ -41,6 +41,7 @@ use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::triggers::Triggers;
 pub use asker::Askers;
+use asker::Called;
 use hosts::Hosts;
 use queue::Queue;
 use waking::Waking;
@@ -86,6 +87,8 @@ struct EngineState<S> {
     known: Mutex<Known>,
     /// Domains whose mail is being fetched, and how many times at once.
     fetched: Mutex<HashMap<Domain, usize>>,
+    /// Where mail that is fetched goes meanwhile.
+    called: Mutex<HashMap<Domain, Called>>,
     /// Domains that have more than one turn's messages.
     more: mpsc::UnboundedSender<Domain>,
 }
@@ -172,6 +175,7 @@ impl<S: Spool> EngineState<S> {
             waking: Mutex::new(Waking::new()),
             known: Mutex::default(),
             fetched: Mutex::default(),
+            called: Mutex::default(),
             more,
         }
     }
@@ -276,7 +280,11 @@ impl<S: Spool> EngineState<S> {
 
     /// Whether the configuration in force has another host for the domain.
     fn has_moved(&self, domain: &Domain, host: &DeliverTo) -> bool {
-        self.engine.terms.borrow().policies.of(domain).deliver_to.as_ref() != Some(host)
+        let policies = Arc::clone(&self.engine.terms.borrow().policies);
+        match &policies.of(domain).deliver_to {
+            Some(to) if to.is_asker() && !host.is_asker() => !self.has_called_from(domain, host),
+            to => to.as_ref() != Some(host),
+        }
     }
 
     /// Whether a message that broke the turn's connection has not done so since the domain was last
@@ -297,6 +305,7 @@ impl<S: Spool> EngineState<S> {
             self.waking().forget(former);
             self.engine.progress.sleeps(former, false);
         }
+        self.forget_call(domain);
         let mut known = self.known();
         known.failing.remove(domain);
         known.released.remove(domain);

@@ -159,9 +159,10 @@ pub struct Hold {
     /// lower case are one; postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
     /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), "asker"
-    /// or "maildir:/path". "asker": it stays until an account that has the domain
-    /// (`postern account`) fetches it by ATRN (RFC 2645) at the places of [atrn]; nothing is tried
-    /// by timer, and no other trigger releases it. A Maildir is files of this machine's, with
+    /// or "maildir:/path". "asker": it stays until an account that has the domain (`postern
+    /// account`) fetches it by ATRN (RFC 2645) at the places of [atrn]; nothing is tried by timer.
+    /// By authenticated ETRN, and by `postern link-up --address`, it goes once to port 25 of the
+    /// address that it is asked from, or that is given. A Maildir is files of this machine's, with
     /// Return-Path and Delivered-To on top, each line ended by LF alone, as Maildir's readers
     /// expect. It must be there, with its tmp, new and cur: a disk that is not mounted must not be
     /// written beside. In "maildir:/path/{user}/Maildir" each recipient that is listed has his own:

@@ -43,8 +43,8 @@ impl Config {
                     atrn.clear_from are not there";
                 warn("etrn_from", reason.to_owned());
             }
-            if let Some(reason) = self.is_not_fetched_from().filter(|_| hold.deliver_to.is_asker())
-            {
+            let is_fetched_only = hold.deliver_to.is_asker() && !hold.etrn_authenticated();
+            if let Some(reason) = self.is_not_fetched_from().filter(|_| is_fetched_only) {
                 warn("deliver_to", reason.to_owned());
             }
             if hold.deliver_to.is_asker() && hold.etrn_networks().next().is_some() {

@@ -1,5 +1,7 @@
 //! What a hook of a link tells: a RADIUS server's, pppd's, or WireGuard's.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use postern_spool::{Domain, Spool};
@@ -12,6 +14,7 @@ use crate::receive::releases::{Trigger, release};
 #[serde(deny_unknown_fields)]
 pub(super) struct UpQuery {
     domain: String,
+    address: Option<IpAddr>,
 }
 
 /// The link of a domain's host came up.
@@ -19,13 +22,27 @@ pub(super) async fn up<S: Spool>(
     State(control): ControlState<S>,
     query: Asked<UpQuery>,
 ) -> Result<Json<Released>, Refusal> {
-    let domain = Domain::new(&query?.0.domain);
+    let UpQuery { domain, address } = query?.0;
+    let domain = Domain::new(&domain);
     let opened = control.opened()?;
     if !opened.has_hold(&domain) {
         return Err(Refusal::no_hold(&domain));
     }
+    let is_fetched = opened.terms.borrow().policies.of(&domain).is_fetched();
+    match address {
+        None if is_fetched => {
+            let reason = format!("{domain} is fetched (deliver_to is \"asker\"): give an address");
+            return Err(Refusal::bad_request(reason));
+        }
+        Some(_) if !is_fetched => {
+            let reason = format!("{domain} has its host in deliver_to: give no address");
+            return Err(Refusal::bad_request(reason));
+        }
+        _ => {}
+    }
+    let trigger = Trigger::Link(address.map(|address| address.to_canonical()));
     let told = (&control.triggers, &control.metrics);
-    let found = release(&*opened.spool, vec![domain.clone()], Trigger::Link, told).await?;
+    let found = release(&*opened.spool, vec![domain.clone()], trigger, told).await?;
     let released = found.into_iter().map(|(queue, pending)| ReleasedDomain {
         domain: queue.domain.to_string(),
         waiting: queue.waiting,
@@ -35,6 +52,7 @@ pub(super) async fn up<S: Spool>(
     });
     let released: Vec<_> = released.collect();
     let messages: u64 = released.iter().map(|released| released.waiting).sum();
-    tracing::info!(%domain, messages, trigger = Trigger::Link.word(), "released");
+    let address = address.map(tracing::field::display);
+    tracing::info!(%domain, messages, address, trigger = trigger.word(), "released");
     Ok(Json(Released { released, without_hold: Vec::new() }))
 }

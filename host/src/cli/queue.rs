@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -221,14 +222,16 @@ impl QueueCommand {
     }
 }
 
-/// Tells the server at `socket` that the link of a domain's host came up.
+/// Tells the server at `socket` that the link of a domain's host came up, and where that is.
 pub(super) async fn link_up(
     socket: &Path,
-    domain: &DomainName,
+    (domain, address): (&DomainName, Option<IpAddr>),
     format: Format,
     out: &mut impl Write,
 ) -> Result<Verdict, CommandError> {
-    let answer = request(socket, Method::POST, &format!("/link-up?domain={domain}")).await?;
+    let address = address.map(|address| format!("&address={address}")).unwrap_or_default();
+    let path = format!("/link-up?domain={domain}{address}");
+    let answer = request(socket, Method::POST, &path).await?;
     answered(&answer, format, out, |released: Released| show::released(&released))?;
     Ok(Verdict::Well)
 }

@@ -1,5 +1,6 @@
 //! ETRN's answers (RFC 1985 section 5.1).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_core::session::EtrnVerdict;
@@ -44,17 +45,18 @@ impl Releases {
     }
 
     /// Releases the queues of `domains`, which `node` names and the client may release, and says
-    /// what RFC 1985 has for it.
+    /// what RFC 1985 has for it. `from`: where the client is, if it has authenticated.
     pub async fn release<S: Spool>(
         &self,
         spool: &S,
         node: &Node<'_>,
         domains: &[&DomainName],
+        from: Option<IpAddr>,
     ) -> EtrnVerdict {
         if domains.is_empty() {
             return EtrnVerdict::NotAllowed;
         }
-        match self.start(spool, domains).await {
+        match self.start(spool, domains, from).await {
             Ok(found) => found.verdict(node),
             Err(error) => {
                 let node = node.name().escape_ascii();
@@ -65,11 +67,16 @@ impl Releases {
     }
 
     /// Releases those that have something to deliver.
-    async fn start<S: Spool>(&self, spool: &S, domains: &[&DomainName]) -> Result<Found, Error> {
+    async fn start<S: Spool>(
+        &self,
+        spool: &S,
+        domains: &[&DomainName],
+        from: Option<IpAddr>,
+    ) -> Result<Found, Error> {
         let domains = domains.iter().map(|domain| Domain::new(domain.as_str())).collect();
         let told = (&self.triggers, &self.metrics);
         let mut found = Found::default();
-        for (queue, pending) in release(spool, domains, Trigger::Etrn, told).await? {
+        for (queue, pending) in release(spool, domains, Trigger::Etrn(from), told).await? {
             found.running |= queue.asked && !queue.held;
             // Told is what waited. The release may have begun its delivery already.
             let QueueStats { waiting, under_way, .. } = queue;

@@ -1,5 +1,7 @@
 //! Releases of domains whose hosts ask for them, in whatever way.
 
+use std::net::IpAddr;
+
 use postern_spool::{Domain, Error, Pending, QueueStats, Spool, Wake};
 
 use crate::observe::metrics::Metrics;
@@ -8,14 +10,14 @@ use crate::receive::triggers::Triggers;
 /// What releases a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// ETRN (RFC 1985).
-    Etrn,
+    /// ETRN (RFC 1985); for who has authenticated, from where.
+    Etrn(Option<IpAddr>),
     /// A session with somebody from where its host is.
     Connection,
     /// Mail to its wake-up address, or through our own name to it.
     Mail,
-    /// Its link came up, as a hook of that says.
-    Link,
+    /// Its link came up, as a hook of that says; and where its host is, if it says that.
+    Link(Option<IpAddr>),
     /// It is fetched by ATRN (RFC 2645).
     Atrn,
 }
@@ -24,18 +26,18 @@ impl Trigger {
     /// The word for it in the log and the metrics.
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Self::Etrn => "etrn",
+            Self::Etrn(_) => "etrn",
             Self::Connection => "connection",
             Self::Mail => "mail",
-            Self::Link => "link",
+            Self::Link(_) => "link",
             Self::Atrn => "atrn",
         }
     }
 
     const fn wake(self) -> Wake {
         match self {
-            Self::Etrn | Self::Atrn => Wake::Etrn,
-            Self::Connection | Self::Mail | Self::Link => Wake::Wakeup,
+            Self::Etrn(_) | Self::Atrn => Wake::Etrn,
+            Self::Connection | Self::Mail | Self::Link(_) => Wake::Wakeup,
         }
     }
 }
@@ -59,7 +61,10 @@ pub(crate) async fn release<S: Spool>(
         }
         match trigger {
             _ if queue.held => {}
-            Trigger::Etrn | Trigger::Link => triggers.asked(&domain),
+            Trigger::Etrn(Some(from)) | Trigger::Link(Some(from)) => {
+                triggers.asked_at(&domain, from)
+            }
+            Trigger::Etrn(None) | Trigger::Link(None) => triggers.asked(&domain),
             Trigger::Connection | Trigger::Mail => triggers.woken(&domain),
             // Its host need not be found.
             Trigger::Atrn => {}

@@ -195,13 +195,21 @@ impl<S: Spool> SessionHandler<S> {
         self.auth = Authentication::default();
     }
 
-    /// Logs what came of an AUTH command or its line.
-    fn log_auth(&mut self, answered: &Answered) {
+    /// Releases the domains that a session, or an authentication, with this client does.
+    fn release_on_connect(&self) {
+        let Services { spool, wakeups, .. } = &*self.services;
+        let released = self.policies.released_on_connect(self.peer);
+        wakeups.connected(spool, self.peer, released);
+    }
+
+    /// Logs what came of an AUTH command or its line, and releases what it does.
+    fn note_auth(&mut self, answered: &Answered) {
         match answered {
             Answered::In(account) => {
                 let (client, account, tls) = (self.peer, account.name(), self.tls);
                 let mechanism = self.auth.mechanism();
                 tracing::info!(%client, account, mechanism, tls, "authenticated");
+                self.release_on_connect();
             }
             Answered::Out(_, Some(word)) => {
                 let (helo, account) = (&self.helo[..], self.auth.name());
@@ -354,9 +362,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         // Sent away at once, a sender goes on to the next mail exchanger.
         let down = || (self.admission() == Admission::Stopped).then_some(Reason::Down);
         let Some(reason) = self.turned_away.or_else(down) else {
-            let Services { spool, wakeups, .. } = &*self.services;
-            let released = self.policies.released_on_connect(self.peer);
-            wakeups.connected(spool, self.peer, released);
+            self.release_on_connect();
             return Verdict::AcceptWith(self.services.own.greeting());
         };
         let word = match reason {
@@ -473,8 +479,10 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
         let account = self.auth.account().map_or(&[][..], Account::domains);
         let domains = self.policies.released_by(&node, self.peer, account);
-        let verdict = self.services.releases.release(&*self.services.spool, &node, &domains).await;
-        self.services.releases.log(self.peer, &node, domains.len(), &verdict);
+        let Services { releases, spool, .. } = &*self.services;
+        let from = self.auth.account().and_then(|_| self.peer.ip());
+        let verdict = releases.release(&**spool, &node, &domains, from).await;
+        releases.log(self.peer, &node, domains.len(), &verdict);
         verdict
     }
 
@@ -499,7 +507,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         };
         let client = (self.tls, &*self.hostname);
         let answered = self.auth.begin(entrance, client, (mechanism, initial)).await;
-        self.log_auth(&answered);
+        self.note_auth(&answered);
         self.auth.verdict(&answered)
     }
 
@@ -508,7 +516,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             return AuthVerdict::Refuse(Reason::NotOffered, None);
         };
         let answered = self.auth.hear(entrance, line).await;
-        self.log_auth(&answered);
+        self.note_auth(&answered);
         self.auth.verdict(&answered)
     }
 }

@@ -1,6 +1,7 @@
 //! Who asked for a domain's mail just now: what the spool need not know.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_core::ladder::WAKEUP_INTERVAL;
@@ -49,6 +50,8 @@ pub(crate) struct Wanted {
     /// Domains that are released for their own sake: their hosts are there, or about to be, and
     /// are tried more than once.
     pub(crate) asked: BTreeMap<Domain, Ask>,
+    /// Where the hosts of some of those are: what is fetched goes there, for this once.
+    pub(crate) addresses: BTreeMap<Domain, IpAddr>,
     /// Domains whose release is on record.
     pub(crate) released: BTreeSet<Domain>,
     /// Any number of others were released.
@@ -59,7 +62,20 @@ impl Triggers {
     /// The queue of `domain` is about to be released, by ETRN or by a person. Said before that is
     /// done: by the time that the spool tells of it, the engine knows why.
     pub fn asked(&self, domain: &Domain) {
-        self.lock().asked.insert(domain.clone(), Ask::Named);
+        let mut wanted = self.lock();
+        wanted.asked.insert(domain.clone(), Ask::Named);
+        wanted.addresses.remove(domain);
+        drop(wanted);
+        self.0.changed.notify_one();
+    }
+
+    /// The same by who has authenticated at `address`, or by a hook that names it: mail that waits
+    /// to be fetched goes there.
+    pub fn asked_at(&self, domain: &Domain, address: IpAddr) {
+        let mut wanted = self.lock();
+        wanted.asked.insert(domain.clone(), Ask::Named);
+        wanted.addresses.insert(domain.clone(), address);
+        drop(wanted);
         self.0.changed.notify_one();
     }
 

@@ -38,8 +38,8 @@ impl Wakeups {
         Self { messages, discarded, clock, metrics, triggers }
     }
 
-    /// An SMTP session has begun with `client`, which releases `domains`: those whose hosts were
-    /// not tried for a minute. It does not wait for that.
+    /// A session has begun with `client`, or it has authenticated, which releases `domains`: those
+    /// whose hosts were not tried for a minute. It does not wait for that.
     pub fn connected<S: Spool>(
         self: &Arc<Self>,
         spool: &Arc<S>,

@@ -1,19 +1,28 @@
 //! Delivery to those who fetch their mail (RFC 2645): they have opened the connection, and the
 //! roles on it have turned.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use postern_core::time::Instant;
 use postern_spool::{Domain, Error, Spool};
 use tokio::sync::watch;
 
 use super::EngineState;
 use super::turn::{self, CONNECT_TIMEOUT, End};
-use crate::config::DeliverTo;
+use crate::config::{DeliverTo, Endpoint, Host, Protocol};
 use crate::deliver::{Destination, Open};
 use crate::net::turned::{Fetch, Fetching, Turned};
 use crate::observe::progress::Step;
 use crate::receive::releases::{Trigger, release};
+
+/// Where a host is talked to that has only said its address.
+const SMTP: u16 = 25;
+/// How long a host is tried at the address that it had when it asked.
+const CALLED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// Hands mail to those who fetch it, beside the engine.
 pub struct Askers<S> {
@@ -105,7 +114,55 @@ impl<S: Spool> Askers<S> {
     }
 }
 
+/// The host of a domain whose mail is fetched, where it, or a hook, has said where it is.
+#[derive(Debug)]
+pub(super) struct Called {
+    host: DeliverTo,
+    /// No turn begins from then on: by now somebody else may have its address.
+    until: Instant,
+}
+
 impl<S> EngineState<S> {
+    /// Where the mail of `domain` goes now, if its table says `deliver_to`.
+    pub(super) fn host(&self, domain: &Domain, deliver_to: &DeliverTo, now: Instant) -> DeliverTo {
+        if !deliver_to.is_asker() {
+            return deliver_to.clone();
+        }
+        let called = self.called();
+        let called = called.get(domain).filter(|called| now < called.until);
+        called.map_or(DeliverTo::Asker, |called| called.host.clone())
+    }
+
+    /// `domain`, whose mail is fetched, was asked for by its host at `address`, or by somebody who
+    /// knows no such.
+    pub(super) fn note_call(&self, domain: &Domain, address: Option<IpAddr>, now: Instant) {
+        let Some(address) = address else { return self.forget_call(domain) };
+        let (protocol, host) = (Protocol::Smtp, Host::Address(address));
+        let host = DeliverTo::Host(Endpoint { protocol, host, port: SMTP });
+        self.called().insert(domain.clone(), Called { host, until: now.after(CALLED_FOR) });
+    }
+
+    pub(super) fn has_called_from(&self, domain: &Domain, host: &DeliverTo) -> bool {
+        self.called().get(domain).is_some_and(|called| called.host == *host)
+    }
+
+    /// `host` has just taken mail of `domain`, and there is more: it is still there.
+    pub(super) fn renew_call(&self, domain: &Domain, host: &DeliverTo, now: Instant) {
+        let mut all = self.called();
+        if let Some(called) = all.get_mut(domain).filter(|called| called.host == *host) {
+            called.until = now.after(CALLED_FOR);
+        }
+    }
+
+    /// Nobody knows where the host of `domain` is.
+    pub(super) fn forget_call(&self, domain: &Domain) {
+        self.called().remove(domain);
+    }
+
+    fn called(&self) -> MutexGuard<'_, HashMap<Domain, Called>> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether somebody is fetching the mail of `domain`: nothing else is to be done with it.
     pub(super) fn is_fetched(&self, domain: &Domain) -> bool {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner).contains_key(domain)
@@ -140,5 +197,38 @@ impl<S> Drop for Fetched<'_, S> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand::{Stand, terms};
+    use super::*;
+
+    #[tokio::test]
+    async fn where_a_host_is_that_has_asked_is_known_for_a_while() {
+        let asker = "deliver_to = \"asker\"".to_owned();
+        let stand = Stand::new(terms([("b.example".to_owned(), asker)]));
+        let (shared, clock) = (&stand.shared, &stand.clock);
+        let domain = Domain::new("b.example");
+        let host = || shared.host(&domain, &DeliverTo::Asker, clock.instant());
+        let there: DeliverTo = "192.0.2.7:25".parse().expect("a host");
+        let call = |address: [u8; 4]| {
+            shared.note_call(&domain, Some(address.into()), clock.instant());
+        };
+        assert_eq!(host(), DeliverTo::Asker);
+        call([192, 0, 2, 7]);
+        assert!(host() == there && !shared.has_moved(&domain, &there));
+        clock.advance(CALLED_FOR);
+        assert_eq!(host(), DeliverTo::Asker, "no turn begins");
+        assert!(!shared.has_moved(&domain, &there), "one that is under way goes on");
+        shared.renew_call(&domain, &there, clock.instant());
+        assert_eq!(host(), there, "it was there just now");
+        call([192, 0, 2, 8]);
+        assert!(shared.has_moved(&domain, &there), "it is elsewhere now");
+        shared.renew_call(&domain, &there, clock.instant());
+        shared.note_call(&domain, None, clock.instant());
+        assert_eq!(host(), DeliverTo::Asker);
+        assert!(!shared.has_moved(&domain, &DeliverTo::Asker), "who fetches may go on");
     }
 }

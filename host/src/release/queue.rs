@@ -3,6 +3,7 @@
 mod changes;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl<S: Spool> Queue<S> {
 
     /// Queues what was released from outside.
     async fn heed(&mut self, wanted: Wanted) {
-        self.asked(wanted.asked);
+        self.asked(wanted.asked, &wanted.addresses);
         let terms = self.terms();
         for domain in &wanted.released {
             self.want(&terms, domain);
@@ -176,7 +177,8 @@ impl<S: Spool> Queue<S> {
             let is_last = due.len() < PAGE;
             if self.asks_anew {
                 let asked = due.iter().filter(|due| due.asked);
-                self.asked(asked.map(|due| (due.domain.clone(), Ask::Named)).collect());
+                let asked = asked.map(|due| (due.domain.clone(), Ask::Named)).collect();
+                self.asked(asked, &BTreeMap::new());
             }
             let terms = self.terms();
             for due in &due {
@@ -196,6 +198,12 @@ impl<S: Spool> Queue<S> {
                 return;
             }
         }
+    }
+
+    /// Where the mail of `domain` goes now.
+    fn host(&self, terms: &Terms, domain: &Domain) -> Option<DeliverTo> {
+        let deliver_to = terms.policies.of(domain).deliver_to.as_ref()?;
+        Some(self.shared.host(domain, deliver_to, self.shared.engine.clock.instant()))
     }
 
     fn terms(&self) -> Terms {
@@ -220,9 +228,9 @@ impl<S: Spool> Queue<S> {
     }
 
     fn ask_under(&mut self, terms: &Terms, domain: &Domain) {
-        if let Some(host) = &terms.policies.of(domain).deliver_to {
+        if let Some(host) = self.host(terms, domain) {
             if !(host.is_asker() && self.shared.is_fetched(domain)) {
-                self.turns.ask(domain, host);
+                self.turns.ask(domain, &host);
             }
         } else if self.unknown.insert(domain.clone()) {
             tracing::warn!(%domain, "mail is held for a domain without a [hold] table: \
@@ -231,22 +239,25 @@ impl<S: Spool> Queue<S> {
     }
 
     /// These domains are released for their own sake: their hosts are there, or about to be.
-    fn asked(&mut self, domains: BTreeMap<Domain, Ask>) {
+    fn asked(&mut self, domains: BTreeMap<Domain, Ask>, addresses: &BTreeMap<Domain, IpAddr>) {
         if domains.is_empty() {
             return;
         }
         let terms = self.terms();
         for (domain, ask) in domains {
-            let Some(host) = &terms.policies.of(&domain).deliver_to else { continue };
+            let now = self.shared.engine.clock.instant();
+            if terms.policies.of(&domain).is_fetched() {
+                self.shared.note_call(&domain, addresses.get(&domain).copied(), now);
+            }
+            let Some(host) = self.host(&terms, &domain) else { continue };
             if host.is_asker() {
                 self.want(&terms, &domain);
                 continue;
             }
-            let now = self.shared.engine.clock.instant();
-            let tried = self.shared.hosts().asked(host, ask, now);
+            let tried = self.shared.hosts().asked(&host, ask, now);
             match tried {
-                Some(at) if at > now => self.close(host, at),
-                Some(_) => self.turns.open(host),
+                Some(at) if at > now => self.close(&host, at),
+                Some(_) => self.turns.open(&host),
                 None => {}
             }
             self.want(&terms, &domain);
@@ -286,8 +297,7 @@ impl<S: Spool> Queue<S> {
     fn start_turns(&mut self) {
         while let Some(permit) = self.turns.start() {
             let terms = self.terms();
-            let host = &terms.policies.of(&permit.domain).deliver_to;
-            if host.as_ref() != Some(&permit.host) {
+            if self.host(&terms, &permit.domain).as_ref() != Some(&permit.host) {
                 let domain = permit.domain.clone();
                 self.turns.end(permit);
                 self.ask_under(&terms, &domain);

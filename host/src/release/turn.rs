@@ -167,6 +167,9 @@ async fn end<S: Spool>(
         }
         next => (next, end),
     };
+    if end == End::More && policy.is_fetched() {
+        shared.renew_call(domain, host, shared.engine.clock.instant());
+    }
     match spool.end(turn, next).await {
         Ok(Ended::Done) => Ok(end),
         // Somebody asked while the turn found that nothing can be delivered.
@@ -346,7 +349,10 @@ impl<S: Spool> Work<'_, S> {
         if let Some(address) = address {
             engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
         }
-        engine.capabilities.note_smtputf8(self.host, utf8);
+        // Of one that has said where it is, that is all that is known of it next time.
+        if !self.policy.is_fetched() {
+            engine.capabilities.note_smtputf8(self.host, utf8);
+        }
         let put_off = self.shared.hosts().reached(self.host);
         // This one is not put off any more; a release would undo what this turn puts off.
         let others = put_off.iter().map(|(domain, _)| domain);

@@ -268,6 +268,7 @@ async fn a_query_with_an_unknown_key_is_refused() {
         (Method::POST, "/queue/release?domian=a.example"),
         (Method::POST, "/link-up"),
         (Method::POST, "/link-up?domain=a.example&address=192.0.2.1"),
+        (Method::POST, "/link-up?domain=a.example&address=mail.example"),
         (Method::POST, "/queue/retry"),
         (Method::POST, "/queue/retry?domain=a.example&state=kept"),
         (Method::POST, "/queue/hold?state=kept"),

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use md5::{Digest, Md5};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use rustix::process::{Resource, Signal};
 
 use super::accounts::authenticate;
@@ -390,5 +391,68 @@ fn a_disk_that_is_full_at_the_settling_costs_no_second_copy() {
         let (rest, left) = take(&mut turned(address, "ATRN"), &|_| None);
         assert!(left && sent + rest.len() == 2, "{sent} and {}: each once", rest.len());
     }
+    server.stop();
+}
+
+/// A session from another address of this machine's.
+fn talk_from(address: [u8; 4], server: SocketAddr) -> Talk {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+    let socket = socket.expect("a socket");
+    bind(&socket, &SocketAddr::from((address, 0))).expect("an address of this machine's");
+    connect(&socket, &server).expect("the server listens");
+    Talk::over(TcpStream::from(socket), Wire::Clear)
+}
+
+fn asks_by_etrn() -> (Place, Server) {
+    let asker = format!("{}etrn_from = [\"authenticated\"]\n", hold("client.example"));
+    let place = Place::with_accounts(&asker);
+    place.account(&["add", "ann", "--domain", "client.example"], PASSWORD);
+    let server = place.serve();
+    server.send("info@client.example");
+    (place, server)
+}
+
+/// It goes to port 25 there, at which nobody listens: the log says where it was tried.
+#[test]
+fn who_has_authenticated_is_delivered_to_where_he_asks_from() {
+    let (place, server) = asks_by_etrn();
+    let mut talk = talk_from([127, 0, 0, 2], server.address);
+    talk.say("EHLO client.example");
+    assert!(talk.say("ETRN client.example").starts_with("459 "), "he has not authenticated");
+    assert!(authenticate(&mut talk, "ann", PASSWORD).starts_with("235 "));
+    assert!(talk.say("ETRN client.example").starts_with("253 "));
+    assert_eq!(server.logged("no delivery yet: it asked")["host"], "127.0.0.2:25");
+
+    let address = ["link-up", "client.example", "--address", "127.0.0.3"];
+    assert!(place.run(&address).contains("1 message(s) released"));
+    while server.logged("no delivery yet: it asked")["host"] != "127.0.0.3:25" {}
+    let (code, text) = place.try_run(&["link-up", "client.example"]);
+    assert!(code != Some(0) && text.contains("give an address"), "{text}");
+    // Whoever names no address sends it nowhere.
+    place.run(&["queue", "release", "client.example"]);
+    place.run_until(&["queue", "domains", "--json"], "it waits to be fetched (ATRN)");
+    let (messages, left) = take(&mut turned(place.atrn_address(), "ATRN"), &|_| None);
+    assert!(left && messages.len() == 1, "{messages:?}");
+    server.stop();
+}
+
+/// What came since the session began goes once its client has authenticated.
+#[test]
+fn an_authentication_releases_what_a_connection_does() {
+    let host = super::place::hold(AWAY, "\"any\"");
+    let host = host.replace("127.0.0.0/8", "authenticated");
+    let place = Place::with_accounts(&format!("{host}release_on_connect = [\"127.0.0.2\"]\n"));
+    place.account(&["add", "ann", "--domain", "client.example"], PASSWORD);
+    let server = place.serve();
+    let mut talk = talk_from([127, 0, 0, 2], server.address);
+    talk.say("EHLO client.example");
+    server.send("info@client.example");
+    assert!(authenticate(&mut talk, "ann", PASSWORD).starts_with("235 "));
+    let released = server.logged("released");
+    assert_eq!(
+        (&released["trigger"], &released["client"]),
+        (&"connection".into(), &"127.0.0.2".into())
+    );
     server.stop();
 }
