@@ -64,15 +64,18 @@ pub struct Listener {
     is_link_up: bool,
     /// Until when a scheduled listener is open at least, with no session there.
     until: Option<Instant>,
-    /// Until when the holder's first session is expected.
+    /// Until when holders' first sessions are expected.
     expected: Option<Instant>,
+    /// How often a session was promised until then.
+    promises: u16,
 }
 
 impl Listener {
     /// One with its link down, to which so many clients can be connected at once. With 0 channels
     /// nothing listens in any mode.
     pub const fn new(mode: Mode, channels: u16) -> Self {
-        Self { mode, channels, sessions: 0, is_link_up: false, until: None, expected: None }
+        let (until, expected) = (None, None);
+        Self { mode, channels, sessions: 0, is_link_up: false, until, expected, promises: 0 }
     }
 
     /// Goes on in another mode, or with another number of channels. Sessions that are there stay
@@ -124,10 +127,16 @@ impl Listener {
     }
 
     /// A holder has said that mail comes: its first session is expected until `until`.
+    ///
+    /// Whose a session is cannot be told: a holder may send from other addresses than it is asked
+    /// at. So the first one ends the waiting for one holder, and of several that have promised mail
+    /// at once each has all its time: what that costs is bounded, and mail that finds nobody is not.
     pub fn expect(&mut self, now: Instant, until: Instant) {
         self.stay(now);
         if self.until.is_some() {
-            self.expected = Some(self.expected.map_or(until, |expected| expected.max(until)));
+            let before = self.expected.filter(|expected| now < *expected);
+            self.promises = if before.is_some() { self.promises.saturating_add(1) } else { 1 };
+            self.expected = Some(before.map_or(until, |expected| expected.max(until)));
         }
     }
 
@@ -136,12 +145,14 @@ impl Listener {
         self.sessions = self.sessions.saturating_add(1);
     }
 
-    /// A client is gone. `counts`: not one that only sent mail to be discarded, which is no reason
-    /// to stay.
+    /// A client is gone. `counts`: not one that brought no mail for anybody, which is no reason to
+    /// stay.
     pub fn session_ended(&mut self, now: Instant, counts: bool) {
         self.sessions = self.sessions.saturating_sub(1);
         if counts && self.until.is_some() {
-            self.expected = None;
+            if self.promises <= 1 {
+                self.expected = None;
+            }
             self.stay(now);
         }
     }

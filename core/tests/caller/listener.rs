@@ -82,6 +82,27 @@ fn two_holders_are_waited_for_by_the_later_promise() {
     assert_eq!(listener.deadline(), at(301));
 }
 
+/// The first holder's session says nothing of the second's.
+#[test]
+fn a_session_ends_no_other_holders_waiting() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.expect(at(1), at(301));
+    listener.expect(at(2), at(302));
+    for now in [10, 20, 290] {
+        listener.session_began();
+        listener.session_ended(at(now), true);
+    }
+    assert_eq!(listener.deadline(), at(350));
+    assert_eq!(listener.state(at(301)), State::Open);
+    // What was promised once is over by then.
+    listener.wake_up(at(1800));
+    listener.expect(at(1801), at(2101));
+    listener.session_began();
+    listener.session_ended(at(1810), true);
+    assert_eq!(listener.deadline(), at(1870));
+}
+
 #[test]
 fn mail_to_be_discarded_is_no_activity() {
     let mut listener = Listener::new(SCHEDULED, 3);

@@ -23,7 +23,7 @@ pub(super) struct Channels {
 pub(super) struct Sessions {
     pub(super) began: u64,
     pub(super) ended: u64,
-    /// How many of those that are gone had only sent mail to be discarded.
+    /// How many of those that are gone had brought no mail for anybody.
     pub(super) void: u64,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// The session has only sent mail to be discarded.
+    /// The session has brought no mail for anybody.
     pub(super) fn was_void(&mut self) {
         self.is_void = true;
     }

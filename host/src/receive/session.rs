@@ -110,6 +110,8 @@ pub struct SessionHandler<S: Spool> {
     transaction: Option<Box<Transaction<S::Draft>>>,
     /// What the last reply said.
     said: String,
+    /// Somebody's mail was taken, or what wakes somebody.
+    brings_mail: bool,
     activity: Activity,
     log: SessionLog,
 }
@@ -161,6 +163,7 @@ impl<S: Spool> SessionHandler<S> {
             esmtp: false,
             transaction: None,
             said: String::new(),
+            brings_mail: false,
             activity: Activity::default(),
         }
     }
@@ -262,7 +265,7 @@ impl<S: Spool> SessionHandler<S> {
         {
             return Err((Reason::Quota, "quota"));
         }
-        self.activity.others = true;
+        self.brings_mail = true;
         let recipient = Recipient {
             notify: params.notify,
             original: params.orcpt.unwrap_or_default().to_vec(),

@@ -84,7 +84,8 @@ async fn mail_comes_to_the_open_listener_which_closes_when_it_is_idle() {
     host.end().await;
 }
 
-/// Mail for the NULL account is no reason to stay open, nor the session that was expected.
+/// Mail for the NULL account is no reason to stay open, nor the session that was expected; nor is a
+/// session without any.
 #[tokio::test(start_paused = true)]
 async fn what_is_discarded_keeps_no_listener_open() {
     const DISCARDED: &[&str] = &[
@@ -103,6 +104,11 @@ async fn what_is_discarded_keeps_no_listener_open() {
     assert_eq!(replies, ["220", "250", "250", "250", "354", "250", "221"]);
     settle().await;
     assert_eq!(host.closes(), Some(300), "mail is still expected");
+    for nothing in [&["EHLO monitor.example", "QUIT"][..], &["QUIT"]] {
+        talk(place, nothing).await;
+        settle().await;
+        assert_eq!(host.closes(), Some(300), "it is no holder's");
+    }
     talk(place, MESSAGE).await;
     settle().await;
     let closes = host.closes().expect("it closes");

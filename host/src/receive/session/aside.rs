@@ -11,12 +11,9 @@ use super::{Services, SessionHandler, word_of};
 use crate::policy::Aside;
 use crate::receive::transaction::{ASIDE_MAX, Cause, TOO_BIG, Transaction};
 
-/// What recipients a session had.
+/// How a session went.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// The NULL account.
-    pub(super) null: bool,
-    pub(super) others: bool,
     /// The client said QUIT.
     pub(super) left: bool,
     /// A message was cut off before its end.
@@ -41,10 +38,11 @@ pub struct Came {
 }
 
 impl<S: Spool> SessionHandler<S> {
-    /// Whether the session was for anything but mail that is discarded: else it is no sign that
-    /// somebody needs the listener.
-    pub fn counts(&self) -> bool {
-        self.activity.others || !self.activity.null
+    /// Whether the session brought mail for anybody. If not, as one for the NULL account or none
+    /// at all, it is no sign that somebody needs the listener: whoever looks in again and again
+    /// must not keep that open, nor be taken for a holder.
+    pub const fn counts(&self) -> bool {
+        self.brings_mail
     }
 
     /// What came of the session, which has ended.
@@ -80,8 +78,7 @@ impl<S: Spool> SessionHandler<S> {
                 self.transaction().wakeups.extend(domains);
             }
         }
-        self.activity.null |= is_null;
-        self.activity.others |= !is_null;
+        self.brings_mail |= !is_null;
         Some(Ok(()))
     }
 
@@ -98,9 +95,13 @@ impl<S: Spool> SessionHandler<S> {
     /// Releases domains that a message which is held was sent to through our own name. It is theirs
     /// whatever becomes of that.
     pub(super) async fn wake_behind(&mut self, domains: BTreeSet<Domain>) {
-        if !domains.is_empty() && self.services.wakeups.may(self.peer) {
+        let Some(domain) = domains.first().cloned() else { return };
+        let client = self.peer;
+        if self.services.wakeups.may(client) {
             // The failure is logged, and the message goes in its turn.
             let _ = self.wake(domains).await;
+        } else {
+            tracing::info!(%domain, %client, "held, and not released: too many wake-ups by mail");
         }
     }
 
