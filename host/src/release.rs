@@ -36,7 +36,7 @@ use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
-use crate::policy::Capabilities;
+use crate::policy::{Capabilities, Policies};
 use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::triggers::Triggers;
@@ -298,12 +298,22 @@ impl<S: Spool> EngineState<S> {
         messages.insert(id)
     }
 
+    /// Forgets of the hosts that were woken those that nobody wakes any more.
+    fn note_woken(&self, former: &Policies, policies: &Policies) {
+        let woken = |policies: &'_ Policies| -> HashSet<DeliverTo> {
+            let waking = policies.held().iter().filter(|policy| policy.wake.is_some());
+            waking.filter_map(|policy| policy.deliver_to.clone()).collect()
+        };
+        for host in woken(former).difference(&woken(policies)) {
+            self.waking().forget(host);
+            self.engine.progress.sleeps(host, false);
+        }
+    }
+
     /// The domain has another host: what its former one came to says nothing of it.
     fn has_moved_from(&self, domain: &Domain, former: Option<&DeliverTo>) {
         if let Some(former) = former {
             self.hosts().forget(former, domain);
-            self.waking().forget(former);
-            self.engine.progress.sleeps(former, false);
         }
         self.forget_call(domain);
         let mut known = self.known();

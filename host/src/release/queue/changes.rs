@@ -12,6 +12,7 @@ impl<S: Spool> Queue<S> {
     pub(super) fn note_moves(&mut self) {
         let policies = self.terms().policies;
         let former = std::mem::replace(&mut self.policies, Arc::clone(&policies));
+        self.shared.note_woken(&former, &policies);
         for policy in policies.held() {
             let Some(name) = &policy.domain else { continue };
             let domain = Domain::new(name.as_str());

@@ -178,7 +178,38 @@ mod tests {
         }
         let host = night.stand.host(&night.domain);
         assert_eq!(progress.sleeping(), [host.to_string()]);
-        night.stand.shared.has_moved_from(&night.domain, Some(&host));
-        assert_eq!(progress.sleeping(), Vec::<String>::new());
+    }
+
+    /// It is told of for as long as anybody wakes it: not behind the key's end, nor the domain's,
+    /// but where one of two domains has moved.
+    #[tokio::test]
+    async fn a_host_that_nobody_wakes_any_more_is_forgotten() {
+        let table = |host: &str, wake: &str| format!("deliver_to = \"{host}:25\"\n{wake}");
+        let wake = "wake_on_lan = \"02:00:00:00:00:0a\"";
+        let (here, there) = ("192.0.2.1", "192.0.2.2");
+        let policies = |tables: &[String]| {
+            let domains = tables.iter().enumerate();
+            let domains = domains.map(|(nth, table)| (format!("d{nth}.example"), table.clone()));
+            terms(domains.collect::<Vec<_>>()).policies
+        };
+        let both = policies(&[table(here, wake), table(here, wake)]);
+        for (now, stays) in [
+            (policies(&[table(there, wake), table(here, wake)]), true),
+            (policies(&[table(here, wake)]), true),
+            (policies(&[table(there, wake), table(there, wake)]), false),
+            (policies(&[table(here, ""), table(here, "")]), false),
+            (policies(&[]), false),
+        ] {
+            let night = Night::new().await;
+            let shared = &night.stand.shared;
+            let host = both.held()[0].deliver_to.clone().expect("it has a host");
+            let wake = both.held()[0].wake.as_ref().expect("it is woken");
+            let begun = night.stand.clock.instant();
+            assert!(shared.waking().wakes(&host, wake, None, begun));
+            shared.engine.progress.sleeps(&host, true);
+            shared.note_woken(&both, &now);
+            assert_eq!(shared.engine.progress.sleeping().len(), usize::from(stays));
+            assert_eq!(shared.waking().starts(&host), stays);
+        }
     }
 }
