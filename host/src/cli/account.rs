@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use serde_json::json;
 
 use super::table::table;
@@ -150,20 +152,35 @@ pub(super) fn password() -> Result<String, String> {
     }
     let asked = || -> io::Result<_> {
         let terminal = File::options().read(true).write(true).open("/dev/tty")?;
-        let quiet = Quiet::new(&terminal)?;
-        let mut lines = BufReader::new(&terminal);
-        let mut ask = |prompt: &str| {
-            write!(&terminal, "{prompt}: ")?;
-            let said = line(&mut lines);
-            writeln!(&terminal)?;
-            said
-        };
-        let both = (ask("Password")?, ask("Again")?);
-        drop(quiet);
-        Ok(both)
+        ask_twice(&terminal)
     };
     let (one, other) = asked().map_err(|error| error.to_string())?;
     if one == other { Ok(one) } else { Err("the two are not the same".to_owned()) }
+}
+
+fn ask_twice(terminal: &File) -> io::Result<(String, String)> {
+    let _quiet = Quiet::new(terminal)?;
+    let mut lines = BufReader::new(terminal);
+    let mut ask = |mut terminal: &File, prompt: &str| {
+        write!(terminal, "{prompt}: ")?;
+        let mut said = Vec::new();
+        let mut typed = io::Read::take(&mut lines, LINE_MAX);
+        // One octet at a time: behind the interrupt no end of a line comes.
+        for octet in io::Read::bytes(&mut typed) {
+            match octet? {
+                b'\n' => break,
+                INTERRUPT => {
+                    writeln!(terminal)?;
+                    let reason = "interrupted: nothing was changed";
+                    return Err(io::Error::other(reason));
+                }
+                octet => said.push(octet),
+            }
+        }
+        writeln!(terminal)?;
+        String::from_utf8(said).map_err(io::Error::other)
+    };
+    Ok((ask(terminal, "Password")?, ask(terminal, "Again")?))
 }
 
 fn line(lines: &mut impl BufRead) -> io::Result<String> {
@@ -173,7 +190,11 @@ fn line(lines: &mut impl BufRead) -> io::Result<String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// A terminal that shows nothing of what is typed, until this is dropped.
+/// Control-C.
+const INTERRUPT: u8 = 3;
+
+/// A terminal that shows nothing of what is typed, until this is dropped. Meanwhile it sends no
+/// signals, whose default would end us and leave it so: Control-C ends what is typed instead.
 struct Quiet<'t> {
     terminal: &'t File,
     before: Termios,
@@ -183,7 +204,8 @@ impl<'t> Quiet<'t> {
     fn new(terminal: &'t File) -> io::Result<Self> {
         let before = tcgetattr(terminal.as_fd())?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        quiet.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
         tcsetattr(terminal.as_fd(), OptionalActions::Flush, &quiet)?;
         Ok(Self { terminal, before })
     }
@@ -193,5 +215,48 @@ impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         // A terminal that is gone shows nothing either.
         let _ = tcsetattr(self.terminal.as_fd(), OptionalActions::Flush, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::thread;
+
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// What comes of it when `typed` follows the first prompt; afterwards the terminal is as it was.
+    fn type_in(typed: &[u8]) -> io::Result<(String, String)> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        let mut keyboard = File::from(openpt(flags).expect("a terminal"));
+        grantpt(&keyboard).expect("it is ours");
+        unlockpt(&keyboard).expect("it is ours");
+        let name = ptsname(&keyboard, Vec::new()).expect("it has a name");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let terminal = File::from(open(&name, flags, Mode::empty()).expect("it is there"));
+        let before = tcgetattr(terminal.as_fd()).expect("a terminal");
+        let said = thread::scope(|scope| {
+            let asked = scope.spawn(|| ask_twice(&terminal));
+            let mut prompt = [0; 10];
+            keyboard.read_exact(&mut prompt).expect("a prompt");
+            assert_eq!(prompt, *b"Password: ");
+            keyboard.write_all(typed).expect("it is read");
+            asked.join().expect("no panic")
+        });
+        let after = tcgetattr(terminal.as_fd()).expect("a terminal");
+        assert_eq!(after.local_modes, before.local_modes);
+        said
+    }
+
+    #[test]
+    fn an_interrupt_at_the_prompt_leaves_the_terminal_as_it_was() {
+        let both = type_in(b"secret\nsecret\n").expect("it is typed");
+        assert_eq!(both, ("secret".to_owned(), "secret".to_owned()));
+        let error = type_in(b"sec\x03\n\n").expect_err("it was interrupted");
+        assert_eq!(error.to_string(), "interrupted: nothing was changed");
+        type_in(b"secret\n\x03\n").expect_err("it was interrupted");
     }
 }
