@@ -16,5 +16,6 @@ pub mod path;
 pub mod reply;
 mod text;
 
+pub(crate) use out::copy;
 pub use out::{NoRoom, Out};
 pub use text::Text;

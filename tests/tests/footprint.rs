@@ -37,19 +37,27 @@ fn the_core_builds_with_every_feature() {
     assert!(built.status.success(), "{}", said(&built));
 }
 
-/// Both builds in one test: they would wait for each other.
 #[test]
 fn the_session_is_small_and_cannot_panic() {
-    let arguments = ["--release", "--bin", "session"];
-    let built = cargo("tests/footprint", "build", &arguments);
-    assert!(built.status.success(), "a path to a panic, or worse:\n{}", said(&built));
+    cannot_panic("session");
     measure();
+}
 
-    let arguments = [&arguments[..], &PANICKING].concat();
-    let panicking = cargo("tests/footprint", "build", &arguments);
+#[test]
+fn appletalk_cannot_panic() {
+    cannot_panic("appletalk");
+}
+
+/// Both builds of a program in one test: they would wait for each other.
+fn cannot_panic(program: &str) {
+    let arguments = ["--release", "--bin", program];
+    let panicking = cargo("tests/footprint", "build", &[&arguments[..], &PANICKING].concat());
     assert!(!panicking.status.success(), "a panic path links, so that linking proves nothing");
     let reason = said(&panicking);
     assert!(reason.contains("undefined symbol: a_panic_path_is_left"), "{reason}");
+
+    let built = cargo("tests/footprint", "build", &arguments);
+    assert!(built.status.success(), "a path to a panic, or worse:\n{}", said(&built));
 }
 
 /// Each future has a panic for whoever polls it behind its end, which `await` never does. No other

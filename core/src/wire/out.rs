@@ -45,7 +45,7 @@ impl<'b> Out<'b> {
     #[inline(never)]
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = self.length.checked_add(bytes.len()).ok_or(NoRoom)?;
-        self.buffer.get_mut(self.length..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        copy(self.buffer.get_mut(self.length..end).ok_or(NoRoom)?, bytes);
         self.length = end;
         Ok(())
     }
@@ -77,7 +77,7 @@ impl<'b> Out<'b> {
     pub(crate) fn overwrite(&mut self, start: usize, bytes: &[u8]) -> Result<(), NoRoom> {
         let end = start.checked_add(bytes.len()).ok_or(NoRoom)?;
         let written = self.buffer.get_mut(..self.length).ok_or(NoRoom)?;
-        written.get_mut(start..end).ok_or(NoRoom)?.copy_from_slice(bytes);
+        copy(written.get_mut(start..end).ok_or(NoRoom)?, bytes);
         Ok(())
     }
 
@@ -105,6 +105,12 @@ impl<'b> Out<'b> {
     pub fn clear(&mut self) {
         self.length = 0;
     }
+}
+
+/// Copies `from` to the front of `to`. `copy_from_slice` compares their lengths, and where that is
+/// a function of its own, the compiler leaves the panic in it.
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }
 
 #[cfg(test)]

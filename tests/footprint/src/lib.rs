@@ -1,4 +1,4 @@
-//! What both programs run on: one register that the optimizer can't look into, so that nothing that
+//! What all programs run on: one register that the optimizer can't look into, so that nothing that
 //! depends on it is folded away. `unsafe` stands in this package for the parts of a device: its
 //! register, and its panic handler.
 #![no_std]

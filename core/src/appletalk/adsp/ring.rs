@@ -1,5 +1,7 @@
 //! Octets in the order in which they came, in a buffer of fixed size.
 
+use crate::wire::copy;
+
 /// At most `N` octets.
 #[derive(Debug)]
 pub(super) struct Ring<const N: usize> {
@@ -27,8 +29,8 @@ impl<const N: usize> Ring<N> {
         let end = self.start.saturating_add(self.length);
         let end = if end < N { end } else { end.saturating_sub(N) };
         let (front, back) = octets.split_at_checked(N.saturating_sub(end)).unwrap_or((octets, b""));
-        copy(self.octets.get_mut(end..), front);
-        copy(self.octets.get_mut(..), back);
+        copy(self.octets.get_mut(end..).unwrap_or_default(), front);
+        copy(&mut self.octets, back);
         self.length = self.length.saturating_add(taken);
         taken
     }
@@ -56,17 +58,10 @@ impl<const N: usize> Ring<N> {
     pub(super) fn pop(&mut self, buffer: &mut [u8]) -> usize {
         let (front, back) = self.peek(0, buffer.len());
         let length = front.len().saturating_add(back.len());
-        copy(Some(&mut *buffer), front);
-        copy(buffer.get_mut(front.len()..), back);
+        copy(buffer, front);
+        copy(buffer.get_mut(front.len()..).unwrap_or_default(), back);
         self.drop_front(length);
         length
-    }
-}
-
-/// Copies all of `from` to the front of `to`, which is as long at least.
-fn copy(to: Option<&mut [u8]>, from: &[u8]) {
-    if let Some(to) = to.and_then(|to| to.get_mut(..from.len())) {
-        to.copy_from_slice(from);
     }
 }
 
