@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -219,11 +219,15 @@ impl Provider {
 fn attend(mut stream: TcpStream, acts: &impl Fn(&str) -> Act) -> Option<TcpStream> {
     let heard = BufReader::new(stream.try_clone().expect("a second handle"));
     stream.write_all(b"220 hi\r\n").ok()?;
-    for line in heard.lines() {
+    let mut lines = heard.lines();
+    while let Some(line) = lines.next() {
         match acts(&line.ok()?) {
             Act::Say(text) => stream.write_all(format!("{text}{END}").as_bytes()).ok()?,
             Act::Leave(text) => {
-                let _gone = stream.write_all(format!("{text}{END}").as_bytes());
+                stream.write_all(format!("{text}{END}").as_bytes()).ok()?;
+                stream.shutdown(Shutdown::Write).ok()?;
+                // Closed with something unread, it would be reset, and what was said lost.
+                lines.take_while(Result::is_ok).for_each(drop);
                 return None;
             }
             Act::Hang(text) => {
