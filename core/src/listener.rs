@@ -129,8 +129,9 @@ impl Listener {
     /// A holder has said that mail comes: its first session is expected until `until`.
     ///
     /// Whose a session is cannot be told: a holder may send from other addresses than it is asked
-    /// at. So the first one ends the waiting for one holder, and of several that have promised mail
-    /// at once each has all its time: what that costs is bounded, and mail that finds nobody is not.
+    /// at. So the first one ends the waiting for one holder, and of several that have promised
+    /// mail at once each has all its time: what that costs is bounded, and mail that finds nobody
+    /// is not.
     pub fn expect(&mut self, now: Instant, until: Instant) {
         self.stay(now);
         if self.until.is_some() {

@@ -234,8 +234,8 @@ pub enum Need {
     Input,
     /// Send the output, and lend it empty.
     Room,
-    /// Call `mail`, `etrn`, `auth`, `atrn` or `quit`. The transaction before is over: whoever has no
-    /// final verdict was not delivered to.
+    /// Call `mail`, `etrn`, `auth`, `atrn` or `quit`. The transaction before is over: whoever has
+    /// no final verdict was not delivered to.
     Transaction,
     /// Call `rcpt`, `rcpt_end` or `abandon`.
     Recipient {

@@ -228,7 +228,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of it when `typed` follows the first prompt; afterwards the terminal is as it was.
+    /// What comes of it when `typed` follows the first prompt; afterwards the terminal is as it
+    /// was.
     fn type_in(typed: &[u8]) -> io::Result<(String, String)> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         let mut keyboard = File::from(openpt(flags).expect("a terminal"));
