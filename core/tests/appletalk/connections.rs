@@ -283,6 +283,7 @@ fn a_peer_that_has_forgotten_its_connection_is_not_joined_to_it() {
         server.hear(MAC, &open(5, OPEN), 5000);
         assert_eq!(server.channels[0].end(), Some(End::Reset), "{takes}");
         assert!(woken.0.load(Ordering::Relaxed), "whoever reads is to hear of it");
+        assert!(!server.channels[0].can_read(), "nobody is there for what an answer would say");
         assert_eq!(server.descriptors(5000), []);
         server.channels[0].close();
         server.open(MAC, 5, 6000);

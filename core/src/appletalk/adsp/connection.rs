@@ -294,6 +294,8 @@ impl<const R: usize, const S: usize> Connection<R, S> {
         if self.receiver.is_untouched() && self.sender.is_untouched() {
             self.owes.open = Some(OpenKind::RequestAndAcknowledgement);
         } else if is_due(self.copies, now) {
+            // What is unread may be a whole message: its 250 would go nowhere.
+            self.is_reset = true;
             self.finish(End::Reset);
         }
     }
