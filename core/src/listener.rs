@@ -68,6 +68,8 @@ pub struct Listener {
     expected: Option<Instant>,
     /// How often a session was promised until then.
     promises: u16,
+    /// Sessions that were there before the last wake-up: what it brings is none of them.
+    older: u16,
 }
 
 impl Listener {
@@ -75,7 +77,8 @@ impl Listener {
     /// nothing listens in any mode.
     pub const fn new(mode: Mode, channels: u16) -> Self {
         let (until, expected) = (None, None);
-        Self { mode, channels, sessions: 0, is_link_up: false, until, expected, promises: 0 }
+        let (sessions, promises, older) = (0, 0, 0);
+        Self { mode, channels, sessions, is_link_up: false, until, expected, promises, older }
     }
 
     /// Goes on in another mode, or with another number of channels. Sessions that are there stay
@@ -123,6 +126,7 @@ impl Listener {
 
     /// A wake-up is about to be sent; its answer may be a connection that comes before the reply.
     pub fn wake_up(&mut self, now: Instant) {
+        self.older = self.sessions;
         self.stay(now);
     }
 
@@ -136,7 +140,10 @@ impl Listener {
         self.stay(now);
         if self.until.is_some() {
             let before = self.expected.filter(|expected| now < *expected);
-            self.promises = if before.is_some() { self.promises.saturating_add(1) } else { 1 };
+            // An older session is the one that another holder promised, and ends no waiting.
+            let others = if before.is_some() { self.promises } else { 0 };
+            let others = if self.older > 0 { others.max(1) } else { others };
+            self.promises = others.saturating_add(1);
             self.expected = Some(before.map_or(until, |expected| expected.max(until)));
         }
     }
@@ -150,6 +157,7 @@ impl Listener {
     /// stay.
     pub fn session_ended(&mut self, now: Instant, counts: bool) {
         self.sessions = self.sessions.saturating_sub(1);
+        self.older = self.older.min(self.sessions);
         if counts && self.until.is_some() {
             if self.promises <= 1 {
                 self.expected = None;

@@ -103,6 +103,29 @@ fn a_session_ends_no_other_holders_waiting() {
     assert_eq!(listener.deadline(), at(1870));
 }
 
+/// A long session that the first holder promised outlives that promise.
+#[test]
+fn a_session_that_was_there_before_a_wake_up_ends_no_waiting() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.expect(at(1), at(301));
+    listener.session_began();
+    listener.wake_up(at(350));
+    listener.expect(at(351), at(651));
+    listener.session_ended(at(400), true);
+    assert_eq!(listener.deadline(), at(651));
+}
+
+#[test]
+fn a_session_that_came_before_its_promise_was_read_ends_the_waiting() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.session_began();
+    listener.expect(at(1), at(301));
+    listener.session_ended(at(10), true);
+    assert_eq!(listener.deadline(), at(70));
+}
+
 #[test]
 fn mail_to_be_discarded_is_no_activity() {
     let mut listener = Listener::new(SCHEDULED, 3);
