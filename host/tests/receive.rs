@@ -298,7 +298,7 @@ fn accepted(verdict: &Verdict<'_>) -> Result<(), Reason> {
 async fn a_session_with_mail_for_null_alone_is_no_sign_of_life() {
     let null = "null@mx2.provider.example";
     let mut session = Session::start(&hold("client.example", LISTED));
-    assert!(session.handler.counts(), "nothing was said yet");
+    assert!(!session.handler.counts(), "nothing was said yet");
     assert_eq!(session.send(null).await, Ok(()));
     assert!(!session.handler.counts());
     assert_eq!(session.send("nobody@client.example").await, Err(Reason::UnknownUser));
