@@ -163,7 +163,7 @@ async fn end<S: Spool>(
             (Next::Untried, End::More)
         }
         Next::More | Next::Drained if policy.retry_every == RetryEvery::Never => {
-            (still_asked(spool, domain, next).await, end)
+            (still_asked(spool, &turn, next).await, end)
         }
         next => (next, end),
     };
@@ -181,13 +181,18 @@ async fn end<S: Spool>(
 
 /// What a turn of a domain that goes only when asked for ends with: it is still asked for while
 /// something of it can go now, or at a time of its own, and no longer. What comes then waits.
-async fn still_asked<S: Spool>(spool: &S, domain: &Domain, next: Next) -> Next {
-    let Ok(Some(queue)) = spool.queue(domain).await else { return next };
+async fn still_asked<S: Spool>(spool: &S, turn: &Turn, next: Next) -> Next {
+    let Ok(Some(queue)) = spool.queue(&turn.domain).await else { return next };
     match queue.next_try {
         // The turn that has it decides, or this one gives it back.
         _ if queue.under_way > 0 => next,
         NextTry::At(_) => Next::More,
         NextTry::WhenAsked => Next::Drained,
+        // What a person holds back cannot be claimed. What can be goes back with the turn.
+        NextTry::Now if next == Next::Drained => match spool.claim(turn, 1).await {
+            Ok(claims) if !claims.is_empty() => Next::More,
+            _ => next,
+        },
         NextTry::Now => next,
     }
 }

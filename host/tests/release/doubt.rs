@@ -71,6 +71,7 @@ async fn a_second_connection_that_is_turned_away_does_not_end_the_first() {
 async fn goes_once_released(server: &Server, peer: &Peer) {
     let mut moments = moments();
     for _ in 0..6 {
+        server.wait_turn_ended("b.example").await;
         server.pass(PAUSE);
         server.release("b.example").await;
         within(async {

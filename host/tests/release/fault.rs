@@ -275,7 +275,7 @@ async fn a_host_that_defers_everything_is_left_alone_until_it_takes_something() 
     let mails = || peer.commands().iter().filter(|line| line.starts_with("MAIL")).count();
     assert!((20..=45).contains(&mails()), "20 a turn, of which there may be two: {}", mails());
     // A turn whose lease ended by the clock's leap would send its message again.
-    server.wait("b.example", |queue| queue.under_way == 0).await;
+    server.wait_turn_ended("b.example").await;
     busy.store(false, Ordering::Relaxed);
     server.pass(Duration::from_secs(34 * 60));
     server.wait_empty("b.example").await;

@@ -230,6 +230,19 @@ impl Server {
         }
     }
 
+    /// Waits until no turn of the domain is under way: it would claim at once what is due when the
+    /// clock goes on, and send it over the connection that it has.
+    async fn wait_turn_ended(&self, domain: &str) {
+        let domain = Domain::new(domain);
+        let mut moments = moments();
+        within(async {
+            while !self.progress.of(&domain).is_empty() {
+                moments.tick().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until the message was tried, and shows it.
     async fn wait_tried(&self, id: MsgId) -> Held {
         let mut moments = moments();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_core::envelope::State;
 use postern_core::time::Timestamp;
-use postern_spool::{Domain, Envelope, NextTry, Spool, Status, Wake};
+use postern_spool::{Domain, Envelope, NextTry, QueueStats, Spool, Status, Wake};
 use tokio::sync::Notify;
 
 use crate::peer::{Away, Behaviour, Peer};
@@ -116,6 +116,7 @@ async fn what_goes_when_asked_and_broke_the_connection_has_one_more_try() {
         assert_eq!(tries.load(Ordering::Relaxed), 2 * asked - 1);
         server.wait("b.example", |queue| queue.waiting == 1 && queue.under_way == 0).await;
         assert_eq!(peer.got().len(), 1, "the other went");
+        server.wait_turn_ended("b.example").await;
         server.pass(Duration::from_secs(60));
         server.wait("b.example", |queue| queue.next_try == NextTry::WhenAsked).await;
         assert_eq!(tries.load(Ordering::Relaxed), 2 * asked);
@@ -127,6 +128,52 @@ async fn what_goes_when_asked_and_broke_the_connection_has_one_more_try() {
     server.pass(Duration::from_secs(60));
     server.wait_empty("b.example").await;
     assert_eq!(peer.got().len(), 2);
+}
+
+/// The turn behind the one that broke has sent all that it could when the one more try is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_again_while_a_turn_ends_is_still_asked_for() {
+    let (server, peer, gate) = broken_once_and_quitting().await;
+    server.pass(Duration::from_secs(60));
+    server.wait("b.example", |queue| queue.next_try == NextTry::Now).await;
+    gate.send(()).expect("the peer waits");
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_that_comes_while_a_turn_ends_costs_no_other_its_one_more_try() {
+    let (server, peer, gate) = broken_once_and_quitting().await;
+    server.hold(&["cid@b.example"], BODY).await;
+    gate.send(()).expect("the peer waits");
+    peer.wait(|peer| peer.got().len() == 2).await;
+    server.wait("b.example", |queue| queue.waiting == 1 && queue.under_way == 0).await;
+    server.pass(Duration::from_secs(60));
+    server.wait_empty("b.example").await;
+    assert_eq!(peer.got().len(), 3);
+}
+
+/// Mail that goes only when asked for: one message broke the connection and waits for its one more
+/// try, another went, and the answer to QUIT waits for the gate.
+async fn broken_once_and_quitting() -> (Server, Peer, Sender<()>) {
+    let (Behaviour { answer: quits, .. }, reached, gate) = gated("QUIT", None);
+    let tries = AtomicUsize::new(0);
+    let peer = Peer::start(answering(move |line| {
+        let is_poison = line.starts_with("RCPT TO:<poison");
+        let is_first = is_poison && tries.fetch_add(1, Ordering::Relaxed) == 0;
+        if is_first { Some(String::new()) } else { quits(line) }
+    }))
+    .await;
+    let never = format!("{}\nretry_every = \"never\"", to(peer.address));
+    let server = Server::start(&[("b.example", never)]);
+    server.hold(&["poison@b.example"], BODY).await;
+    server.hold(&["bob@b.example"], BODY).await;
+    server.release("b.example").await;
+    within(reached.notified()).await;
+    let ended = |queue: &QueueStats| queue.waiting == 1 && queue.under_way == 0;
+    let queue = server.wait("b.example", ended).await;
+    assert!(queue.asked && matches!(queue.next_try, NextTry::At(_)), "{queue:?}");
+    (server, peer, gate)
 }
 
 #[tokio::test]
