@@ -226,6 +226,8 @@ async fn mail_that_waits_for_a_host_goes_into_a_maildir_and_back() {
     server.wait_empty_as_time_goes_by(DOMAIN).await;
     assert_eq!(mail.messages("new").len(), 1);
     let peer = plain_peer().await;
+    // What a turn claims while the configuration comes goes where that turn delivers.
+    server.wait_turn_ended(DOMAIN).await;
     server.terms.send_replace(terms(&[(DOMAIN, to(peer.address))]));
     server.hold(&["bob@b.example"], BODY).await;
     server.wait_empty_as_time_goes_by(DOMAIN).await;
