@@ -25,7 +25,10 @@ pub struct Turns(mpsc::Sender<Handed>);
 #[derive(Debug)]
 pub struct Turning(mpsc::Receiver<Handed>);
 
-type Handed = (Turned, oneshot::Sender<Came>);
+type Handed = (Turned, Held, oneshot::Sender<Came>);
+
+/// What a session holds as long as it runs.
+pub type Held = Arc<dyn Send + Sync>;
 
 /// A way for connections that were turned round.
 pub fn turns() -> (Turns, Turning) {
@@ -34,12 +37,13 @@ pub fn turns() -> (Turns, Turning) {
 }
 
 impl Turns {
-    /// Receives what comes over `turned`, to its end. The session goes on when this is dropped.
+    /// Receives what comes over `turned`, to its end. The session goes on when this is dropped, and
+    /// `held` with it.
     ///
     /// `None`: the server stops, or the session failed.
-    pub async fn receive(&self, turned: Turned) -> Option<Came> {
+    pub async fn receive(&self, turned: Turned, held: Held) -> Option<Came> {
         let (sender, came) = oneshot::channel();
-        self.0.send((turned, sender)).await.ok()?;
+        self.0.send((turned, held, sender)).await.ok()?;
         came.await.ok()
     }
 }
@@ -51,11 +55,12 @@ impl<S: Spool> Reception<S> {
         let (mut sessions, mut stop) = (JoinSet::new(), self.stop.clone());
         loop {
             tokio::select! {
-                Some((turned, sender)) = turning.recv() => {
+                Some((turned, held, sender)) = turning.recv() => {
                     let reception = Arc::clone(&self);
                     sessions.spawn(async move {
                         // Whoever fetched may be gone.
                         let _ = sender.send(reception.attend_turned(turned).await);
+                        drop(held);
                     });
                 }
                 Some(ended) = sessions.join_next() => report(ended),

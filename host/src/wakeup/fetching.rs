@@ -14,6 +14,7 @@ use super::login::{Credentials, LoggedIn};
 use super::password;
 use crate::config::{self, AtrnWay, DomainName, Endpoint, HolderTls, Protocol};
 use crate::deliver::{self, Connection, Failed, NotOpen, Open};
+use crate::link::Lease;
 use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
 use crate::receive::session::Came;
@@ -28,13 +29,14 @@ struct Secrets {
 }
 
 impl Holder {
-    /// Fetches from `host` what it holds, by as many connections as its domains' names take.
+    /// Fetches from `host` what it holds, by as many connections as its domains' names take; each
+    /// needs the link until it ends, whoever still waits for that.
     pub(super) async fn fetch(
         &self,
         atrn: &AtrnWay,
         host: &config::Holder,
         hostname: &str,
-        asked: &mut Asked,
+        (asked, lease): (&mut Asked, &Arc<Lease>),
     ) -> Found {
         let mut found = Found::default();
         for domains in lines(&self.wakeup.names) {
@@ -60,7 +62,8 @@ impl Holder {
                 }
             };
             // A session has deadlines of its own, and its mail may take hours.
-            let came = self.caller.turns.receive(turned).await.unwrap_or_default();
+            let came =
+                self.caller.turns.receive(turned, Arc::clone(lease) as _).await.unwrap_or_default();
             asked.say(told(&came));
             found.came(&came);
         }

@@ -1,6 +1,7 @@
 //! One holder: when it is asked, by which of its names, and what its answers mean.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::time::Instant;
@@ -135,9 +136,9 @@ fn heard(
 }
 
 /// Waits until a request is due, and the link and the schedule are ready for it.
-async fn turn(caller: &Caller, due: Due) -> Result<Lease, String> {
+async fn turn(caller: &Caller, due: Due) -> Result<Arc<Lease>, String> {
     reach(&caller.clock, due.at).await;
-    caller.link.lease(due.is_urgent).await
+    caller.link.lease(due.is_urgent).await.map(Arc::new)
 }
 
 impl Holder {
@@ -187,7 +188,7 @@ impl Holder {
     }
 
     /// `lease`: the link for as long as that takes, or why it is not up.
-    async fn ask(&mut self, due: Due, lease: Result<Lease, String>) {
+    async fn ask(&mut self, due: Due, lease: Result<Arc<Lease>, String>) {
         let terms = self.caller.terms.borrow().clone();
         let host = &self.wakeup.holders()[due.name].clone();
         let mut asked = Asked { host: host.to_string(), ..Asked::default() };
@@ -197,7 +198,9 @@ impl Holder {
                 Found::MISSING
             }
             (Ok(_), Way::Etrn(_) | Way::Email(_)) => self.wake(host, &terms, &mut asked).await,
-            (Ok(_), Way::Atrn(atrn)) => self.fetch(atrn, host, &terms.hostname, &mut asked).await,
+            (Ok(lease), Way::Atrn(atrn)) => {
+                self.fetch(atrn, host, &terms.hostname, (&mut asked, lease)).await
+            }
         };
         let now = self.caller.clock.timestamp();
         (asked.unix_seconds, asked.outcome) = (now.unix_seconds, found.outcome().to_owned());

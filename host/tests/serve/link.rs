@@ -1,7 +1,8 @@
 //! A link that is raised and lowered by commands, which fail, hang and lie.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::place::{PATIENCE, Place, Server, hold};
+use crate::place::{END, PATIENCE, Place, Server, Talk, hold};
+use crate::tls::Wire;
 
 /// A place with a link: that is up while the file `link` is there, and whose commands write down
 /// that they ran.
@@ -29,6 +31,10 @@ impl Linked {
     }
 
     fn configure(&self, scripts: [&str; 3], keys: &str, holder: SocketAddr) {
+        self.configure_with(scripts, keys, &format!("[[wakeup]]\netrn = \"{holder}\"\n"));
+    }
+
+    fn configure_with(&self, scripts: [&str; 3], keys: &str, wakeup: &str) {
         let mut link = format!("[link]\nkind = \"command\"\n{keys}");
         for (key, script) in ["up", "down", "status"].into_iter().zip(scripts) {
             if script.is_empty() {
@@ -41,8 +47,7 @@ impl Linked {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
             link += &format!("{key} = [\"/bin/sh\", {file:?}]\n");
         }
-        let wakeup = format!("[[wakeup]]\netrn = \"{holder}\"\n");
-        let holds = hold("127.0.0.1:9", "[\"info\"]") + &link + &wakeup;
+        let holds = hold("127.0.0.1:9", "[\"info\"]") + &link + wakeup;
         self.0.configure_with("listener = \"scheduled\"\nidle = \"1s\"\n", &holds);
     }
 
@@ -235,6 +240,65 @@ fn one_that_is_stopped_lowers_what_it_raised() {
     server.logged("the link is up");
     server.stop();
     assert_eq!((home.calls().as_str(), home.is_up()), ("up down", false));
+}
+
+/// Lets a host ask for its mail by ATRN, and turns the roles.
+fn turn_round(provider: &TcpListener) -> Talk {
+    let (mut stream, _) = provider.accept().expect("it asks");
+    let mut heard = BufReader::new(stream.try_clone().expect("a second handle"));
+    let ehlo = "250-p\r\n250-AUTH CRAM-MD5\r\n250 ATRN";
+    stream.write_all(b"220 hi\r\n").expect("it listens");
+    for answer in [ehlo, "334 PDEyMz4=", "235 ok", "250 turning"] {
+        heard.read_line(&mut String::new()).expect("it asks");
+        stream.write_all(format!("{answer}{END}").as_bytes()).expect("it listens");
+    }
+    Talk::over(stream, Wire::Clear)
+}
+
+/// Fetched mail's session outlives the task that asked for it, which ends at `signal`.
+fn stays_under_a_message(signal: Signal, end: fn(Server)) {
+    let provider = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = provider.local_addr().expect("it is bound");
+    let home = Linked(Place::new(""));
+    let password = home.0.path("password");
+    fs::write(&password, "secret\n").expect("a file");
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let wakeup = format!(
+        "[[wakeup]]\natrn = \"{address}\"\nuser = \"ann\"\npassword_file = {password:?}\n\
+         tls = \"opportunistic\"\n"
+    );
+    home.configure_with([UP, DOWN, STATUS], "", &wakeup);
+    let server = home.0.serve();
+    let mut mail = turn_round(&provider);
+    for line in ["EHLO p", "MAIL FROM:<>", "RCPT TO:<info@client.example>"] {
+        assert!(mail.say(line).starts_with("250 "));
+    }
+    assert!(mail.say("DATA").starts_with("354 "));
+    home.configure_with([UP, DOWN, STATUS], "", "");
+    server.signal(signal);
+    // Thrice `idle`: nothing is said meanwhile.
+    let stream = mail.into_stream();
+    stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a time");
+    let unsaid = stream.peek(&mut [0]).expect_err("it waits for the message");
+    assert_eq!(unsaid.kind(), ErrorKind::WouldBlock);
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up", true), "{signal:?}");
+    let mut rest = BufReader::new(stream);
+    rest.get_mut().write_all(b".\r\nQUIT\r\n").expect("it listens");
+    let mut reply = String::new();
+    rest.read_line(&mut reply).expect("it answers");
+    assert!(reply.starts_with("250 "), "{reply}");
+    home.called("up down");
+    end(server);
+}
+
+#[test]
+fn it_is_not_lowered_under_mail_from_a_holder_that_is_asked_no_more() {
+    stays_under_a_message(Signal::HUP, Server::stop);
+}
+
+#[test]
+fn a_stop_does_not_lower_it_under_mail_that_is_being_fetched() {
+    stays_under_a_message(Signal::TERM, Server::ended);
 }
 
 /// The one that hangs ends with the server, and does not hold it up.
