@@ -55,15 +55,17 @@ pub(crate) async fn release<S: Spool>(
 ) -> Result<Vec<(QueueStats, Pending)>, Error> {
     let (mut waiting, mut queues) = (Vec::new(), Vec::new());
     for domain in domains {
+        // Whatever waits: where its host was before may be somebody else by now.
+        if let Trigger::Etrn(Some(from)) | Trigger::Link(Some(from)) = trigger {
+            triggers.called_at(&domain, from);
+        }
         let Some(queue) = spool.queue(&domain).await? else { continue };
         if queue.waiting + queue.under_way == 0 {
             continue;
         }
         match trigger {
             _ if queue.held => {}
-            Trigger::Etrn(Some(from)) | Trigger::Link(Some(from)) => {
-                triggers.asked_at(&domain, from)
-            }
+            Trigger::Etrn(Some(_)) | Trigger::Link(Some(_)) => triggers.asked_there(&domain),
             Trigger::Etrn(None) | Trigger::Link(None) => triggers.asked(&domain),
             Trigger::Connection | Trigger::Mail => triggers.woken(&domain),
             // Its host need not be found.

@@ -50,8 +50,9 @@ pub(crate) struct Wanted {
     /// Domains that are released for their own sake: their hosts are there, or about to be, and
     /// are tried more than once.
     pub(crate) asked: BTreeMap<Domain, Ask>,
-    /// Where the hosts of some of those are: what is fetched goes there, for this once.
-    pub(crate) addresses: BTreeMap<Domain, IpAddr>,
+    /// Where the hosts of domains have said that they are: what is fetched goes there, for this
+    /// once. `None`: whoever asked knows no address.
+    pub(crate) calls: BTreeMap<Domain, Option<IpAddr>>,
     /// Domains whose release is on record.
     pub(crate) released: BTreeSet<Domain>,
     /// Any number of others were released.
@@ -64,18 +65,22 @@ impl Triggers {
     pub fn asked(&self, domain: &Domain) {
         let mut wanted = self.lock();
         wanted.asked.insert(domain.clone(), Ask::Named);
-        wanted.addresses.remove(domain);
+        wanted.calls.insert(domain.clone(), None);
         drop(wanted);
         self.0.changed.notify_one();
     }
 
-    /// The same by who has authenticated at `address`, or by a hook that names it: mail that waits
-    /// to be fetched goes there.
-    pub fn asked_at(&self, domain: &Domain, address: IpAddr) {
-        let mut wanted = self.lock();
-        wanted.asked.insert(domain.clone(), Ask::Named);
-        wanted.addresses.insert(domain.clone(), address);
-        drop(wanted);
+    /// The host of `domain` is at `address` now, as who has authenticated there says, or a hook. It
+    /// is nowhere else, whether anything waits or not.
+    pub fn called_at(&self, domain: &Domain, address: IpAddr) {
+        self.lock().calls.insert(domain.clone(), Some(address));
+        self.0.changed.notify_one();
+    }
+
+    /// As [`Triggers::asked`], behind [`Triggers::called_at`]: mail that waits to be fetched goes
+    /// there.
+    pub fn asked_there(&self, domain: &Domain) {
+        self.lock().asked.insert(domain.clone(), Ask::Named);
         self.0.changed.notify_one();
     }
 

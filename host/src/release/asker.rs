@@ -118,6 +118,7 @@ impl<S: Spool> Askers<S> {
 #[derive(Debug)]
 pub(super) struct Called {
     host: DeliverTo,
+    at: Instant,
     /// No turn begins from then on: by now somebody else may have its address.
     until: Instant,
 }
@@ -139,14 +140,15 @@ impl<S> EngineState<S> {
         let Some(address) = address else { return self.forget_call(domain) };
         let (protocol, host) = (Protocol::Smtp, Host::Address(address));
         let host = DeliverTo::Host(Endpoint { protocol, host, port: SMTP });
-        self.called().insert(domain.clone(), Called { host, until: now.after(CALLED_FOR) });
+        self.called()
+            .insert(domain.clone(), Called { host, at: now, until: now.after(CALLED_FOR) });
     }
 
     pub(super) fn has_called_from(&self, domain: &Domain, host: &DeliverTo) -> bool {
         self.called().get(domain).is_some_and(|called| called.host == *host)
     }
 
-    /// `host` has just taken mail of `domain`, and there is more: it is still there.
+    /// `host` has just taken mail of `domain`: it is still there.
     pub(super) fn renew_call(&self, domain: &Domain, host: &DeliverTo, now: Instant) {
         let mut all = self.called();
         if let Some(called) = all.get_mut(domain).filter(|called| called.host == *host) {
@@ -157,6 +159,16 @@ impl<S> EngineState<S> {
     /// Nobody knows where the host of `domain` is.
     pub(super) fn forget_call(&self, domain: &Domain) {
         self.called().remove(domain);
+    }
+
+    /// Nobody asks for `domain` any more, as a turn that `began` then has found: an address is for
+    /// once. One that was said since is for the next.
+    pub(super) fn end_call(&self, domain: &Domain, began: Instant) {
+        if let Entry::Occupied(called) = self.called().entry(domain.clone())
+            && called.get().at <= began
+        {
+            called.remove();
+        }
     }
 
     fn called(&self) -> MutexGuard<'_, HashMap<Domain, Called>> {

@@ -3,7 +3,6 @@
 mod changes;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,8 +142,14 @@ impl<S: Spool> Queue<S> {
 
     /// Queues what was released from outside.
     async fn heed(&mut self, wanted: Wanted) {
-        self.asked(wanted.asked, &wanted.addresses);
         let terms = self.terms();
+        let now = self.shared.engine.clock.instant();
+        for (domain, address) in wanted.calls {
+            if terms.policies.of(&domain).is_fetched() {
+                self.shared.note_call(&domain, address, now);
+            }
+        }
+        self.asked(wanted.asked);
         for domain in &wanted.released {
             self.want(&terms, domain);
         }
@@ -178,7 +183,7 @@ impl<S: Spool> Queue<S> {
             if self.asks_anew {
                 let asked = due.iter().filter(|due| due.asked);
                 let asked = asked.map(|due| (due.domain.clone(), Ask::Named)).collect();
-                self.asked(asked, &BTreeMap::new());
+                self.asked(asked);
             }
             let terms = self.terms();
             for due in &due {
@@ -239,16 +244,13 @@ impl<S: Spool> Queue<S> {
     }
 
     /// These domains are released for their own sake: their hosts are there, or about to be.
-    fn asked(&mut self, domains: BTreeMap<Domain, Ask>, addresses: &BTreeMap<Domain, IpAddr>) {
+    fn asked(&mut self, domains: BTreeMap<Domain, Ask>) {
         if domains.is_empty() {
             return;
         }
         let terms = self.terms();
         for (domain, ask) in domains {
             let now = self.shared.engine.clock.instant();
-            if terms.policies.of(&domain).is_fetched() {
-                self.shared.note_call(&domain, addresses.get(&domain).copied(), now);
-            }
             let Some(host) = self.host(&terms, &domain) else { continue };
             if host.is_asker() {
                 self.want(&terms, &domain);

@@ -111,7 +111,7 @@ pub(super) async fn run<S: Spool>(
         began: now,
     };
     let finish = under_lease(shared, policy, &turn, work.run(plan)).await;
-    end(shared, (policy, host), turn, finish).await
+    end(shared, (policy, host, now), turn, finish).await
 }
 
 /// Does the work of a turn while its lease lasts; `None`: it has lapsed.
@@ -147,10 +147,10 @@ async fn under_lease<S: Spool>(
     }
 }
 
-/// Ends a turn with what it came to, unless it has lapsed.
+/// Ends a turn that `began` then with what it came to, unless it has lapsed.
 async fn end<S: Spool>(
     shared: &EngineState<S>,
-    (policy, host): (&Policy, &DeliverTo),
+    (policy, host, began): (&Policy, &DeliverTo, Instant),
     turn: Turn,
     finish: Option<Finish>,
 ) -> Result<End, Error> {
@@ -167,11 +167,14 @@ async fn end<S: Spool>(
         }
         next => (next, end),
     };
-    if end == End::More && policy.is_fetched() {
-        shared.renew_call(domain, host, shared.engine.clock.instant());
-    }
+    let domain = domain.clone();
     match spool.end(turn, next).await {
-        Ok(Ended::Done) => Ok(end),
+        Ok(Ended::Done) => {
+            if policy.is_fetched() && !is_asked(spool, &domain).await {
+                shared.end_call(&domain, began);
+            }
+            Ok(end)
+        }
         // Somebody asked while the turn found that nothing can be delivered.
         Ok(Ended::Released) => Ok(if end == End::Done { End::More } else { end }),
         Err(Error::Stale) => Ok(End::Done),
@@ -195,6 +198,10 @@ async fn still_asked<S: Spool>(spool: &S, turn: &Turn, next: Next) -> Next {
         },
         NextTry::Now => next,
     }
+}
+
+async fn is_asked<S: Spool>(spool: &S, domain: &Domain) -> bool {
+    spool.queue(domain).await.is_ok_and(|queue| queue.is_some_and(|queue| queue.asked))
 }
 
 /// Keeps the lease; returns why it is lost.

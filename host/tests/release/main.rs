@@ -1,5 +1,6 @@
 //! Held mail on its way to hosts that behave, misbehave, or are not there.
 
+mod asker;
 mod delivery;
 mod doubt;
 mod failing;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use peer::{Behaviour, Peer};
 use postern::config::Config;
-use postern::deliver::Tcp;
+use postern::deliver::{Connector, Tcp};
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -123,12 +124,16 @@ impl Server {
     }
 
     fn run(&mut self) {
+        self.run_with(Arc::new(Tcp));
+    }
+
+    fn run_with(&mut self, connector: Arc<dyn Connector>) {
         let engine = Engine {
             spool: Arc::clone(&self.spool),
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
-            connector: Arc::new(Tcp),
+            connector,
             tls: Tls::opportunistic(),
             own: self.own.clone(),
             loops: Arc::clone(&self.loops),

@@ -3,12 +3,16 @@ use std::time::Duration;
 
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
+use postern_spool::memory::MemorySpool;
 use postern_spool::{Domain, Spool, Wake};
 use tempfile::TempDir;
 
 use super::super::stand::{NOW, Stand, terms};
 use super::super::turn::End;
 use super::{EndedTurn, Queue};
+use crate::config::DeliverTo;
+use crate::net::listener::Terms;
+use crate::receive::releases::{Trigger, release};
 
 const DOMAINS: usize = 10_000;
 
@@ -93,4 +97,67 @@ async fn no_turn_begins_at_a_host_that_waits_before_its_time() {
     stand.clock.advance(Duration::from_millis(1));
     queue.open();
     assert!(queue.turns.start().is_some());
+}
+
+/// The engine of a domain whose mail is fetched, beside another.
+struct Called {
+    stand: Stand<MemorySpool>,
+    queue: Queue<MemorySpool>,
+    domain: Domain,
+}
+
+impl Called {
+    fn new() -> Self {
+        let stand = Stand::new(Self::terms("192.0.2.1:25"));
+        let queue = Queue::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
+        Self { stand, queue, domain: Domain::new("a.example") }
+    }
+
+    fn terms(other: &str) -> Terms {
+        let tables = [("a.example", "asker"), ("b.example", other)];
+        terms(tables.map(|(name, to)| (name.to_owned(), format!("deliver_to = \"{to}\""))))
+    }
+
+    /// Its host asks from there.
+    async fn call(&mut self, last: u8) {
+        let engine = &self.stand.shared.engine;
+        let told = (&engine.triggers, &engine.metrics);
+        let (domains, from) = (vec![self.domain.clone()], [192, 0, 2, last].into());
+        let released = release(&*self.stand.spool, domains, Trigger::Etrn(Some(from)), told).await;
+        released.expect("the spool works");
+        self.queue.heed(self.stand.shared.engine.triggers.take()).await;
+    }
+
+    fn goes_to(&self) -> DeliverTo {
+        let now = self.stand.clock.instant();
+        self.stand.shared.host(&self.domain, &DeliverTo::Asker, now)
+    }
+}
+
+fn at(last: u8) -> DeliverTo {
+    format!("192.0.2.{last}:25").parse().expect("a host")
+}
+
+/// Where it was before may be somebody else by now.
+#[tokio::test]
+async fn a_host_is_where_it_has_asked_last_whatever_waits() {
+    let mut called = Called::new();
+    called.call(7).await;
+    assert_eq!(called.goes_to(), at(7), "nothing has ever waited");
+    called.stand.hold(&["bob@a.example".to_owned()], NOW).await;
+    called.stand.spool.hold(&called.domain, true).await.expect("the spool works");
+    called.call(8).await;
+    assert_eq!(called.goes_to(), at(8), "a person holds it back");
+}
+
+#[tokio::test]
+async fn a_configuration_that_moves_another_domain_interrupts_no_delivery() {
+    let mut called = Called::new();
+    called.stand.hold(&["bob@a.example".to_owned()], NOW).await;
+    called.call(7).await;
+    called.stand.terms.send_replace(Called::terms("192.0.2.2:25"));
+    called.queue.note_moves();
+    called.queue.look_at_all().await;
+    assert_eq!(called.goes_to(), at(7));
+    assert!(!called.stand.shared.has_moved(&called.domain, &at(7)));
 }

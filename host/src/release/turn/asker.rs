@@ -53,6 +53,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
     };
     step.serves(domain);
     let mut open = None;
+    let began = engine.clock.instant();
     let work = Work {
         shared,
         hostname: &terms.hostname,
@@ -61,7 +62,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
         turn: &turn,
         stopping: stopping.clone(),
         step,
-        began: engine.clock.instant(),
+        began,
     };
     let delivered = async {
         let (finish, connection) = work.hand_over(connection).await?;
@@ -69,7 +70,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
         Ok(finish)
     };
     let finish = under_lease(shared, policy, &turn, delivered).await;
-    let end = end(shared, (policy, &DeliverTo::Asker), turn, finish).await?;
+    let end = end(shared, (policy, &DeliverTo::Asker, began), turn, finish).await?;
     Ok((end, open))
 }
 

@@ -221,6 +221,10 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             self.settle_held_back(settle).await;
             record(settled, settle).await;
         }
+        if whole == Whole::Taken && self.work.policy.is_fetched() {
+            let now = self.work.shared.engine.clock.instant();
+            self.work.shared.renew_call(&self.work.turn.domain, self.work.host, now);
+        }
         if first {
             self.work.shared.took(&self.work.turn.domain, self.work.host);
         }

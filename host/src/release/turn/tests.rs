@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
-use postern_spool::{Domain, Next, NextTry, Spool, Wake};
+use postern_spool::{Domain, Fate, Next, NextTry, Retry, Settled, Spool, Wake};
 
 use rustix::io::Errno;
 
 use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, away, listener, terms, to};
-use super::{End, LEASE, Work, run};
+use super::{End, LEASE, Work, end, run};
+use crate::config::DeliverTo;
 use crate::deliver::{Connecting, Connector, Stream};
 use crate::receive::triggers::Ask;
 
@@ -142,5 +143,38 @@ async fn want_of_ours_is_charged_to_no_host() {
         assert_eq!(end, Ok(End::AtNextPoll));
         assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
         assert!(!stand.shared.hosts().is_doubtful(&host));
+    }
+}
+
+/// What comes behind it may go to whoever has the address by then, if a person asks for all.
+#[tokio::test]
+async fn an_address_that_was_said_is_for_one_delivery() {
+    let asker = ("b.example".to_owned(), "deliver_to = \"asker\"".to_owned());
+    let stand = Stand::new(terms([asker]));
+    let (shared, spool, clock) = (&stand.shared, &stand.spool, &stand.clock);
+    let domain = Domain::new("b.example");
+    let [here, there] = [7, 8].map(|last| [192, 0, 2, last].into());
+    let host = || shared.host(&domain, &DeliverTo::Asker, clock.instant());
+    // Said again meanwhile, it is for the next.
+    for again in [None, Some(here), Some(there)] {
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
+        shared.note_call(&domain, Some(here), clock.instant());
+        let (called, began) = (host(), clock.instant());
+        let turn = spool.turn(&domain, 1, LEASE).await.expect("it works").expect("it is due");
+        let claim = spool.claim(&turn, 1).await.expect("it works").remove(0);
+        clock.advance(Duration::from_secs(1));
+        if again.is_some() {
+            shared.note_call(&domain, again, clock.instant());
+        }
+        let taken = |number| (number, Fate::Delivered(b"250".to_vec()));
+        let fates = claim.waiting().map(|(number, _)| taken(number)).collect();
+        let settled = Settled { id: claim.id, fates, retry: Retry::Now, follow: None };
+        spool.settle(&turn, vec![settled]).await.expect("it works");
+        let terms = stand.terms.borrow().clone();
+        let policy = terms.policies.of(&domain);
+        let drained = Some((Next::Drained, End::Done));
+        let ended = end(shared, (policy, &called, began), turn, drained).await;
+        assert_eq!((ended, host().is_asker()), (Ok(End::Done), again.is_none()));
     }
 }
