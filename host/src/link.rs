@@ -52,7 +52,8 @@ struct State {
     since: Instant,
     /// Whether the schedule is open.
     is_open: bool,
-    /// Who waits for it, and who uses it.
+    /// Who waits for it, and who uses it. Urgent are those who came after the last failure: it
+    /// answers all before them, who may not have heard yet.
     regular: u32,
     urgent: u32,
     leases: u32,
@@ -99,7 +100,12 @@ pub struct Stand {
 pub struct Lease(Link);
 
 /// Somebody waits for the link.
-struct Want<'l>(&'l Link, bool);
+struct Want<'l> {
+    link: &'l Link,
+    is_urgent: bool,
+    /// Raisings that had come to nothing before.
+    failed: u64,
+}
 
 impl Link {
     /// The link of `settings`; nothing is done to it before [`Link::run`].
@@ -147,8 +153,7 @@ impl Link {
     /// Why the link could not be raised for one that is urgent.
     pub async fn lease(&self, is_urgent: bool) -> Result<Lease, String> {
         let mut changed = self.0.changed.subscribe();
-        let failed = self.lock().failed;
-        let _want = Want::new(self, is_urgent);
+        let want = Want::new(self, is_urgent);
         loop {
             {
                 let mut state = self.lock();
@@ -156,7 +161,7 @@ impl Link {
                     state.leases += 1;
                     return Ok(Lease(self.clone()));
                 }
-                if is_urgent && state.failed > failed {
+                if is_urgent && state.failed > want.failed {
                     return Err(state.failure.clone().unwrap_or_default());
                 }
             }
@@ -266,16 +271,25 @@ impl State {
 
 impl<'l> Want<'l> {
     fn new(link: &'l Link, is_urgent: bool) -> Self {
-        *link.lock().waiting(is_urgent) += 1;
+        let failed = {
+            let mut state = link.lock();
+            *state.waiting(is_urgent) += 1;
+            state.failed
+        };
         link.0.wanted.notify_one();
-        Self(link, is_urgent)
+        Self { link, is_urgent, failed }
     }
 }
 
 impl Drop for Want<'_> {
     fn drop(&mut self) {
-        *self.0.lock().waiting(self.1) -= 1;
-        self.0.0.wanted.notify_one();
+        let mut state = self.link.lock();
+        // A failure has struck off the urgent ones.
+        if !self.is_urgent || state.failed == self.failed {
+            *state.waiting(self.is_urgent) -= 1;
+        }
+        drop(state);
+        self.link.0.wanted.notify_one();
     }
 }
 

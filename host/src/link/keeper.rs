@@ -250,7 +250,9 @@ impl Keeper {
         }
         self.change(|state| {
             state.machine.raised(failure.is_none(), now, fastrand::u32(..));
-            state.failed += u64::from(failure.is_some());
+            if failure.is_some() {
+                (state.failed, state.urgent) = (state.failed + 1, 0);
+            }
             (state.doing, state.failure) = (None, failure);
         });
         if !self.link.lock().machine.is_ours() {

@@ -120,6 +120,21 @@ async fn without_its_interface_nobody_is_asked_and_nothing_listens() {
     }
 }
 
+/// In real time: its command runs.
+#[tokio::test]
+async fn a_request_of_a_person_dials_once() {
+    let link = "[link]\nkind = \"command\"\nup = [\"/bin/false\"]\n\
+                schedule = []\ntime_zone = \"Europe/London\"\n";
+    let (folder, holder) = (folder(), Holder::new(usual));
+    let host = Host::start(&source("scheduled", link), &folder, &holder, NOW);
+    for _ in 0..3 {
+        let why = host.link.raise().await.expect_err("it never comes up");
+        assert_eq!(why, "link.up ended by 1");
+        assert_eq!(host.link.stand().doing, None, "it is dialled again for nobody");
+    }
+    host.end().await;
+}
+
 /// SIGHUP brings another schedule.
 #[tokio::test(start_paused = true)]
 async fn another_schedule_is_followed() {
