@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_millis(100);
 /// How often the link is looked at while it comes up or goes down.
 const LOOK_SOON: Duration = Duration::from_millis(500);
+/// How often a link is lowered, at most, before settings of another kind are followed; the pause.
+const TRIES: u32 = 5;
+const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Looks after the link.
 pub(super) struct Keeper {
@@ -83,9 +86,21 @@ impl Keeper {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        if self.settings.kind == LinkKind::Command && self.mark.is_set() {
-            self.lower().await;
+        self.leave().await;
+    }
+
+    /// Lowers a link of ours, where it can be lowered. Whether none is left that can.
+    async fn leave(&mut self) -> bool {
+        if self.settings.kind != LinkKind::Command || !self.mark.is_set() {
+            return true;
         }
+        if self.settings.down.is_none() {
+            // It ends by itself.
+            self.mark.clear();
+            return true;
+        }
+        self.lower().await;
+        !self.link.lock().machine.is_ours()
     }
 
     /// Begins with the settings, at the start or when they are others.
@@ -112,20 +127,29 @@ impl Keeper {
 
     /// Goes on with the configuration in force.
     async fn follow(&mut self) {
-        let (new, idle) = {
-            let config = &self.terms.borrow_and_update().config;
-            (config.link.clone(), config.receive.idle)
-        };
-        self.idle = idle;
-        if is_same(&self.settings, &new) {
-            self.settings = new;
-            return;
+        for tries in 1..=TRIES {
+            let (new, idle) = self.read();
+            self.idle = idle;
+            if is_same(&self.settings, &new) {
+                self.settings = new;
+                return;
+            }
+            if new.kind == LinkKind::Command || self.leave().await || tries == TRIES {
+                break;
+            }
+            // Only these settings lower it.
+            tokio::select! {
+                () = sleep(TRY_AGAIN) => {}
+                Ok(()) = self.terms.changed() => {}
+            }
         }
-        if new.kind != LinkKind::Command && self.mark.is_set() {
-            self.lower().await;
-        }
-        self.settings = new;
+        self.settings = self.read().0;
         self.begin();
+    }
+
+    fn read(&mut self) -> (config::Link, Duration) {
+        let config = &self.terms.borrow_and_update().config;
+        (config.link.clone(), config.receive.idle)
     }
 
     async fn wait(&mut self, until: Instant) {

@@ -242,6 +242,61 @@ fn one_that_is_stopped_lowers_what_it_raised() {
     assert_eq!((home.calls().as_str(), home.is_up()), ("up down", false));
 }
 
+/// As on a full disk, where the next start could not know.
+#[test]
+fn one_that_could_not_be_written_down_is_lowered_at_a_stop() {
+    let (_silent, address) = busy();
+    let home = Linked::new([UP, DOWN, STATUS], "", address);
+    home.0.configure("");
+    home.0.serve().stop();
+    fs::create_dir(home.0.path("spool/link-raised")).expect("a spool");
+    home.configure([UP, DOWN, STATUS], "", address);
+    let server = home.0.serve();
+    server.logged("a restart will not know that we raised the link");
+    server.logged("the link is up");
+    server.stop();
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up down", false));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_one_that_can_not_be_lowered() {
+    let (_silent, address) = busy();
+    let home = Linked::new([UP, "", STATUS], "", address);
+    let server = home.0.serve();
+    server.logged("the link is up");
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!((home.calls().as_str(), home.is_up()), ("up", true));
+}
+
+/// By the settings before: the new ones have no command for it.
+#[test]
+fn one_that_can_not_be_lowered_stays_ours_behind_another_kind_for_five_tries() {
+    let (_silent, address) = busy();
+    for tries in [1, 5] {
+        let down = format!("test -e may || exit 1; {DOWN}");
+        let home = Linked::new([UP, &down, STATUS], "", address);
+        let server = home.0.serve();
+        server.logged("the link is up");
+        home.0.configure(&hold("127.0.0.1:9", "[\"info\"]"));
+        for _ in 0..tries {
+            let shown = home.0.run(&["link", "status"]);
+            assert!(shown.contains("command: up"), "{shown}");
+            server.signal(Signal::HUP);
+            server.logged("the link was not lowered");
+        }
+        if tries < 5 {
+            fs::write(home.0.path("may"), "").expect("a file");
+            server.signal(Signal::HUP);
+            server.logged("the link is down");
+            home.called("up down");
+        }
+        home.0.run_until(&["link", "status"], "permanent: up");
+        server.stop();
+    }
+}
+
 /// Lets a host ask for its mail by ATRN, and turns the roles.
 fn turn_round(provider: &TcpListener) -> Talk {
     let (mut stream, _) = provider.accept().expect("it asks");
