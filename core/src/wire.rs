@@ -16,6 +16,7 @@ pub mod path;
 pub mod reply;
 mod text;
 
+#[cfg(feature = "appletalk")]
 pub(crate) use out::copy;
 pub use out::{NoRoom, Out};
 pub use text::Text;
