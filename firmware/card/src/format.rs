@@ -192,6 +192,8 @@ impl<C: Card> Writer<'_, C> {
     ) -> Result<u32, FormatFault<C::Error>> {
         let mut block = text::RECIPIENTS_FROM;
         self.content.fill(0);
+        // It is of this text even when nobody is in it.
+        text::fill(REVISION, &mut self.content, &[]);
         for (index, address) in recipients.enumerate() {
             if address.len() > text::ADDRESS_MAX {
                 return Err(FormatFault::RecipientTooLong { index });

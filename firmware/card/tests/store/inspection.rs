@@ -1,8 +1,8 @@
 //! Looking at a card without writing to it.
 
 use embassy_futures::block_on;
-use postern_card::settings::SETTINGS_MAX;
-use postern_card::{Fault, Finding, Inspection};
+use postern_card::settings::{SETTINGS_MAX, Settings};
+use postern_card::{Fault, Finding, Inspection, format_as};
 
 use super::forge::geometry;
 use super::sim::SimCard;
@@ -42,6 +42,15 @@ fn a_look_sees_what_a_mount_would_and_writes_nothing() {
     let checked = block_on(inspection.check(|finding| panic!("{finding:?}"))).expect("it works");
     assert_eq!((checked.messages, checked.blocks), (1, 15));
     assert_eq!(card.operations(), operations);
+}
+
+#[test]
+fn a_card_without_recipients_is_in_order() {
+    let card = SimCard::new(1_024);
+    let (settings, nobody) = (Settings { any_recipient: true, ..settings() }, [].into_iter());
+    block_on(format_as(&mut card.clone(), SMALL, &settings, nobody, [7; 32], 0))
+        .expect("a card can be formatted");
+    assert_eq!(findings(&card), []);
 }
 
 #[test]
