@@ -70,8 +70,12 @@ fn a_thousand_say_nothing_and_then_there_is_service() {
     let rig = impatient(1);
     drop(rig.client());
     let (next, heard) = (AtomicUsize::new(0), [const { AtomicUsize::new(0) }; 4]);
+    // A fast computer is through with all before the first two have been sent away.
+    let until = Instant::now() + PATIENCE;
+    let are_served = || heard[Heard::Greeting as usize].load(Ordering::Relaxed) >= 3;
+    let goes_on = || !are_served() && Instant::now() < until;
     let connect = || {
-        while next.fetch_add(1, Ordering::Relaxed) < SILENT {
+        while next.fetch_add(1, Ordering::Relaxed) < SILENT || goes_on() {
             let stream = TcpStream::connect(rig.device.address()).expect("QEMU takes it");
             heard[first_word(stream) as usize].fetch_add(1, Ordering::Relaxed);
         }
