@@ -1,8 +1,8 @@
 //! What a carrier with one queue connects for, and when.
 //!
-//! All mail goes to one next hop. Perhaps a holder is asked for mail (ETRN), and perhaps somebody
-//! is told of mail that failed. Pure: the caller tells what happened and when, and asks what is due
-//! next. It does one thing at a time.
+//! All mail goes to one next hop, and perhaps somebody is told of mail that failed. Pure: the
+//! caller tells what happened and when, and asks what is due next. It does one thing at a time;
+//! holders are asked for mail by [`crate::wakeup`], in their turn.
 //!
 //! ```
 //! use core::time::Duration;
@@ -11,7 +11,7 @@
 //! use postern_core::time::Instant;
 //!
 //! let at = |s: u64| Instant::from_millis(s * 1000);
-//! let rules = Rules { retry: Every::Interval(Duration::from_secs(1800)), wake_up: None };
+//! let rules = Rules { retry: Every::Interval(Duration::from_secs(1800)) };
 //! let mut agenda = Agenda::new(rules, at(0));
 //! assert_eq!(agenda.next(Stand::default()), None);
 //!
@@ -43,8 +43,6 @@ const LINK_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Rules {
     /// How often the next hop is tried without being asked.
     pub retry: Every,
-    /// From one answer of the holder to the next request; none: there is no holder.
-    pub wake_up: Option<Duration>,
 }
 
 /// What the caller counts; asked for with each question, so that nothing is known twice.
@@ -63,8 +61,6 @@ pub struct Stand {
 pub enum Cause {
     /// The next hop asked for its mail.
     Asked,
-    /// The holder is to be asked for ours.
-    WakeUp,
     /// The next hop did not serve us, or was not there.
     Retry,
     /// The next hop put off some messages, and their pause is over.
@@ -116,11 +112,6 @@ pub struct Agenda {
     is_long_away: bool,
     /// When the last run ended.
     idle_since: Instant,
-    wake_up_at: Instant,
-    /// When the last request ended.
-    wake_up_tried: Instant,
-    /// Requests that the holder did not answer, in a row.
-    unanswered: u32,
     /// When another may be told at the earliest.
     notice_at: Instant,
     /// Notices that were refused, in a row.
@@ -130,13 +121,12 @@ pub struct Agenda {
 const NEVER: Due = Due { at: Instant::FAR, cause: Cause::Retry };
 
 impl Agenda {
-    /// After a start: what waits is tried, and the holder asked, at once.
+    /// After a start: what waits is tried at once.
     pub const fn new(rules: Rules, now: Instant) -> Self {
         let run = match rules.retry {
             Every::Interval(_) => Due { at: now, cause: Cause::Retry },
             Every::Never => NEVER,
         };
-        let wake_up_at = if rules.wake_up.is_some() { now } else { Instant::FAR };
         Self {
             rules,
             ladder: Ladder::new(),
@@ -145,9 +135,6 @@ impl Agenda {
             failures: 0,
             is_long_away: false,
             idle_since: now,
-            wake_up_at,
-            wake_up_tried: now,
-            unanswered: 0,
             notice_at: now,
             unheard: 0,
         }
@@ -156,10 +143,8 @@ impl Agenda {
     /// What is due next. It changes only with `stand`, and behind the calls below.
     pub fn next(&self, stand: Stand) -> Option<Due> {
         let of_mail = [self.run, self.arrived(stand)].into_iter().filter(|_| stand.waiting > 0);
-        let wake_up = Due { at: self.wake_up_at, cause: Cause::WakeUp };
-        let others = [wake_up, self.notice(stand)];
         // What has been due for longest: so none is overtaken for ever.
-        let next = of_mail.chain(others).min_by_key(|due| due.at);
+        let next = of_mail.chain([self.notice(stand)]).min_by_key(|due| due.at);
         next.filter(|due| due.at < Instant::FAR)
     }
 
@@ -212,10 +197,6 @@ impl Agenda {
         if self.away == Some(Missed::Absent) && self.run.at < Instant::FAR {
             let at = now.max(self.idle_since.after(LINK_INTERVAL));
             self.run.at = self.run.at.min(at);
-        }
-        if self.unanswered > 0 {
-            let at = now.max(self.wake_up_tried.after(LINK_INTERVAL));
-            self.wake_up_at = self.wake_up_at.min(at);
         }
     }
 
@@ -276,19 +257,6 @@ impl Agenda {
             }
         };
         (self.run, self.is_long_away) = (next, is_long_away);
-    }
-
-    /// The request to the holder is over; whether it answered, whatever it said.
-    pub fn wake_up_ended(&mut self, answered: bool, now: Instant, random: u32) {
-        let Some(every) = self.rules.wake_up else { return };
-        self.wake_up_tried = now;
-        self.unanswered = if answered { 0 } else { self.unanswered.saturating_add(1) };
-        let pause = match self.unanswered {
-            // Not sooner: a holder may count how often it is asked.
-            0 => every,
-            unanswered => jittered(growing(unanswered).min(every), random),
-        };
-        self.wake_up_at = now.after(pause);
     }
 
     /// A notice was taken by the next hop, or refused.

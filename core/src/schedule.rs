@@ -6,6 +6,8 @@
 
 mod zone;
 
+use core::fmt;
+
 pub use zone::{Zone, ZoneError};
 
 use zone::{DAY_S, bounded};
@@ -69,6 +71,22 @@ impl Window {
         Ok(Self { days, from_min, until_min })
     }
 
+    /// The window that [`Window::parts`] are of; none where no window has such.
+    pub const fn of_parts((days, from_min, until_min): (u8, u16, u16)) -> Option<Self> {
+        let is_one = days < 0x80 && from_min < DAY_MIN && until_min <= DAY_MIN;
+        if is_one && from_min != until_min {
+            Some(Self { days, from_min, until_min })
+        } else {
+            None
+        }
+    }
+
+    /// A bit for each day on which it begins, Sunday's the lowest, and when it begins and ends, in
+    /// minutes after midnight.
+    pub const fn parts(&self) -> (u8, u16, u16) {
+        (self.days, self.from_min, self.until_min)
+    }
+
     /// Whether it is open on `day` (0 is Sunday) at `minute`.
     fn covers(&self, day: u8, minute: u16) -> bool {
         let Self { from_min, until_min, .. } = *self;
@@ -82,6 +100,22 @@ impl Window {
 
     fn begins(&self, day: u8) -> bool {
         self.days & bit(day) != 0
+    }
+}
+
+const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// As [`Window::parse`] reads it.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (_, name) in (0..7).zip(DAYS).filter(|(day, _)| self.begins(*day)) {
+            write!(f, "{separator}{name}")?;
+            separator = ",";
+        }
+        let [from, until] =
+            [self.from_min, self.until_min].map(|minute| (minute / 60, minute % 60));
+        write!(f, " {:02}:{:02}-{:02}:{:02}", from.0, from.1, until.0, until.1)
     }
 }
 
@@ -105,8 +139,7 @@ fn parse_days(list: &str) -> Result<u8, WindowError> {
 }
 
 fn parse_day(name: &str) -> Result<u8, WindowError> {
-    let names = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-    let day = (0..7).zip(names).find(|(_, other)| other.eq_ignore_ascii_case(name));
+    let day = (0..7).zip(DAYS).find(|(_, other)| other.eq_ignore_ascii_case(name));
     day.map(|(day, _)| day).ok_or(WindowError::Days)
 }
 

@@ -64,6 +64,50 @@ impl Answer {
             _ => Self::Missing,
         }
     }
+
+    /// What the reply to ETRN with this code means (RFC 1985 §5.2).
+    pub const fn to_etrn(code: u16) -> Self {
+        match code {
+            250 | 252 | 253 => Self::Comes,
+            251 => Self::NoneWaiting,
+            // Unable to queue; not allowed.
+            458 | 459 | 500..=599 => Self::Refused,
+            _ => Self::Missing,
+        }
+    }
+}
+
+/// The answers to several questions in one request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Mail comes for some.
+    pub comes: bool,
+    /// Some have no answer.
+    pub missing: bool,
+    /// Some are refused.
+    pub refused: bool,
+}
+
+impl Found {
+    /// One more answer.
+    pub const fn add(&mut self, answer: Answer) {
+        match answer {
+            Answer::Comes => self.comes = true,
+            Answer::NoneWaiting => {}
+            Answer::Refused => self.refused = true,
+            Answer::Missing => self.missing = true,
+        }
+    }
+
+    /// What came of the request: what is open yet counts for more than what is answered.
+    pub const fn answer(&self) -> Answer {
+        match self {
+            Self { missing: true, .. } => Answer::Missing,
+            Self { refused: true, .. } => Answer::Refused,
+            Self { comes: true, .. } => Answer::Comes,
+            Self { .. } => Answer::NoneWaiting,
+        }
+    }
 }
 
 /// The next request.

@@ -277,3 +277,21 @@ proptest! {
         let _ = Zone::parse(&text);
     }
 }
+
+#[test]
+fn a_window_is_shown_as_it_is_read_and_kept_as_numbers() {
+    for (written, shown) in [
+        ("mon-fri 7-19", "mon,tue,wed,thu,fri 07:00-19:00"),
+        ("sun", "sun 00:00-24:00"),
+        ("22:30-6", "sun,mon,tue,wed,thu,fri,sat 22:30-06:00"),
+        ("fri-sun 0-24:00", "sun,fri,sat 00:00-24:00"),
+    ] {
+        let window = Window::parse(written).expect(written);
+        assert_eq!(window.to_string(), shown);
+        assert_eq!(Window::parse(shown), Ok(window));
+        assert_eq!(Window::of_parts(window.parts()), Some(window));
+    }
+    for parts in [(0x80, 0, 60), (1, 1440, 60), (1, 0, 1441), (1, 60, 60)] {
+        assert_eq!(Window::of_parts(parts), None, "{parts:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The firmware's real image in QEMU.
 
 mod board;
+mod calling;
 mod clients;
 mod dialogues;
 mod footprint;

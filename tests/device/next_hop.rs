@@ -22,8 +22,12 @@ impl NextHop {
 
     /// What a device that passes its mail on to it is told.
     pub fn configuration(&self, retry_every: &str) -> String {
-        let place = format!("10.0.2.2:{}", self.server.address.port());
-        HOLDING.replace("10.0.2.2:25", &place).replace("never", retry_every)
+        HOLDING.replace("10.0.2.2:25", &self.place()).replace("never", retry_every)
+    }
+
+    /// Where a device finds it.
+    pub fn place(&self) -> String {
+        format!("10.0.2.2:{}", self.server.address.port())
     }
 
     /// What it has received, behind the one trace field that the device put on top.

@@ -21,7 +21,7 @@ fn waiting(messages: u32) -> Stand {
 }
 
 fn agenda(retry: Every) -> Agenda {
-    Agenda::new(Rules { retry, wake_up: None }, at(0))
+    Agenda::new(Rules { retry }, at(0))
 }
 
 fn on_demand() -> Agenda {
@@ -167,38 +167,17 @@ fn too_old_mail_is_given_up_only_when_no_try_follows_soon() {
 
 #[test]
 fn a_link_that_comes_up_causes_a_try_a_minute_at_most() {
-    let rules = Rules { retry: Every::Interval(EVERY), wake_up: Some(Duration::from_secs(DAY_S)) };
-    let mut agenda = Agenda::new(rules, at(0));
+    let mut agenda = agenda(Every::Interval(EVERY));
     agenda.link_up(at(0));
     for now in [1000, 2000, 3000, 4000, 5000] {
         agenda.run_ended(Cause::Retry, failed(Missed::Absent), at(now), MIDDLE);
-        agenda.wake_up_ended(false, at(now), MIDDLE);
     }
     assert_eq!(next(&agenda), Some((Cause::Retry, 6200)));
     agenda.link_up(at(5010));
     assert_eq!(next(&agenda), Some((Cause::Retry, 5060)));
-    assert_eq!(agenda.next(waiting(0)), Some(Due { at: at(5060), cause: Cause::WakeUp }));
     agenda.run_ended(Cause::Retry, failed(Missed::TurnedAway), at(5060), MIDDLE);
-    agenda.wake_up_ended(true, at(5060), MIDDLE);
     agenda.link_up(at(5200));
     assert_eq!(next(&agenda), Some((Cause::Retry, 6860)), "who was there is left alone");
-    assert_eq!(agenda.next(waiting(0)).map(|due| due.at), Some(at(5060 + DAY_S)));
-}
-
-#[test]
-fn a_holder_that_does_not_answer_is_asked_again_soon() {
-    let every = Duration::from_secs(DAY_S);
-    let rules = Rules { retry: Every::Never, wake_up: Some(every) };
-    let mut agenda = Agenda::new(rules, at(0));
-    let mut pauses = Vec::new();
-    for answered in [false, false, false, false, true, false] {
-        let Due { at, cause } = agenda.next(Stand::default()).expect("there is a holder");
-        assert_eq!(cause, Cause::WakeUp);
-        agenda.wake_up_ended(answered, at, MIDDLE);
-        let next = agenda.next(Stand::default()).expect("there still is").at;
-        pauses.push(next.millis_since(at).div_ceil(60_000));
-    }
-    assert_eq!(pauses, [1, 2, 5, 10, 24 * 60, 1]);
 }
 
 const NEWS: Stand = Stand { waiting: 0, fresh: false, news: true };

@@ -119,6 +119,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             boot: self.boot(),
             time_unix_s: self.last_known_time(),
             told: self.told(),
+            answers: self.counts.answers,
             change: *change,
         };
         let places = self.medium.geometry.record_blocks(record.sequence);
@@ -171,6 +172,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             messages: self.messages(),
             flagged: self.flagged(),
             told: self.told(),
+            answers: self.counts.answers,
             used: self.map.used,
             cursor: self.map.cursor,
             stale: self.map.stale_ahead(),

@@ -18,11 +18,12 @@
 //! | 8 | the same of the second place |
 //! | 4 | failed messages that the owner has been told of |
 //! | 4 | the boot in which he was told |
+//! | 4, 8, 8, 8, 8 | when holders have answered, as in a record of the journal |
 //! | … | zeros |
 //! | 4 | checksum |
 
 use crate::Block;
-use crate::journal::Told;
+use crate::journal::{Answers, Told};
 use crate::octets::{Put, Take};
 
 /// For each of the two places of a page, the pages that it did not take when they were written
@@ -42,6 +43,7 @@ pub(crate) struct Head {
     pub(crate) cursor: u16,
     pub(crate) stale: Stale,
     pub(crate) told: Told,
+    pub(crate) answers: Answers,
 }
 
 impl Head {
@@ -57,10 +59,12 @@ impl Head {
         cursor: 0,
         stale: [0; 2],
         told: Told { failed: 0, boot: 0 },
+        answers: Answers::NONE,
     };
 
     pub(crate) fn write(&self, content: &mut Block) {
-        Put::new(content)
+        let mut fields = Put::new(content);
+        fields
             .u32(self.generation)
             .u32(self.boot)
             .u64(self.next)
@@ -73,6 +77,7 @@ impl Head {
             .u64(self.stale[1])
             .u32(self.told.failed)
             .u32(self.told.boot);
+        self.answers.put(&mut fields);
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -88,6 +93,7 @@ impl Head {
             cursor: fields.u16()?,
             stale: [fields.u64()?, fields.u64()?],
             told: Told { failed: fields.u32()?, boot: fields.u32()? },
+            answers: Answers::take(&mut fields)?,
         })
     }
 }
@@ -96,7 +102,7 @@ impl Head {
 mod tests {
     use super::Head;
     use crate::BLOCK;
-    use crate::journal::Told;
+    use crate::journal::{Answers, Told};
 
     #[test]
     fn what_is_written_is_read() {
@@ -111,6 +117,7 @@ mod tests {
             cursor: 9,
             stale: [1 << 32, 7],
             told: Told { failed: 3, boot: 2 },
+            answers: Answers { revision: 4, unix_s: [5, 0, 6, 1 << 40] },
         };
         let mut content = [0; BLOCK];
         head.write(&mut content);

@@ -18,16 +18,19 @@
 //! | 2 | an extent with a bad block, which is not used again; 65,535: none |
 //! | 4 | failed messages that the owner has been told of |
 //! | 4 | the boot in which he was told |
+//! | 4 | revision of the settings whose holders have answered |
+//! | 8, 8, 8, 8 | when each of them did last, seconds since 1970-01-01T00:00:00Z; 0: never |
 //! | … | zeros |
 //! | 4 | checksum |
 //!
 //! A record without any of these changes says that a mount has taken a boot number, or that the
-//! owner was told something.
+//! owner was told something, or that a holder has answered.
 
 use crate::Block;
 use crate::extent::{Chain, NO_EXTENT, Serial};
 use crate::message::Message;
 use crate::octets::{Put, Take};
+use crate::settings::HOLDERS_MAX;
 
 const FLAG_ADDED: u8 = 1;
 const FLAG_REMOVED: u8 = 2;
@@ -39,6 +42,34 @@ pub struct Told {
     pub failed: u32,
     /// The boot in which it was told: crashes before it are known.
     pub boot: u32,
+}
+
+/// When holders have answered last: a device that starts again does not ask them again for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// Of the settings that the holders are in.
+    pub(crate) revision: u32,
+    /// Seconds since 1970-01-01T00:00:00Z, in the order of the settings; 0: never.
+    pub(crate) unix_s: [u64; HOLDERS_MAX],
+}
+
+impl Answers {
+    pub(crate) const NONE: Self = Self { revision: 0, unix_s: [0; HOLDERS_MAX] };
+
+    pub(crate) fn put(&self, fields: &mut Put<'_>) {
+        fields.u32(self.revision);
+        for unix_s in self.unix_s {
+            fields.u64(unix_s);
+        }
+    }
+
+    pub(crate) fn take(fields: &mut Take<'_>) -> Option<Self> {
+        let mut answers = Self { revision: fields.u32()?, ..Self::NONE };
+        for unix_s in &mut answers.unix_s {
+            *unix_s = fields.u64()?;
+        }
+        Some(answers)
+    }
 }
 
 /// What a record changes.
@@ -125,6 +156,7 @@ pub(crate) struct Record {
     pub(crate) boot: u32,
     pub(crate) time_unix_s: u64,
     pub(crate) told: Told,
+    pub(crate) answers: Answers,
     pub(crate) change: Change,
 }
 
@@ -145,6 +177,7 @@ impl Record {
         change.freed.iter().for_each(|chain| put_chain(&mut fields, *chain));
         fields.u16(change.bad.unwrap_or(NO_EXTENT));
         fields.u32(self.told.failed).u32(self.told.boot);
+        self.answers.put(&mut fields);
     }
 
     pub(crate) fn read(content: &Block) -> Option<Self> {
@@ -163,7 +196,8 @@ impl Record {
             bad: take_extent(&mut fields)?,
         };
         let told = Told { failed: fields.u32()?, boot: fields.u32()? };
-        Some(Self { sequence, generation, boot, time_unix_s, told, change })
+        let answers = Answers::take(&mut fields)?;
+        Some(Self { sequence, generation, boot, time_unix_s, told, answers, change })
     }
 }
 
@@ -210,7 +244,7 @@ impl Tip {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Record, Told};
+    use super::{Answers, Change, Record, Told};
     use crate::BLOCK;
     use crate::extent::{Chain, Serial};
 
@@ -231,7 +265,8 @@ mod tests {
             let (sequence, generation) = (u64::MAX - 1, 12);
             let (boot, time_unix_s) = (3, 1_700_000_000);
             let told = Told { failed: 2, boot: 1 };
-            let record = Record { sequence, generation, boot, time_unix_s, told, change };
+            let answers = Answers { revision: 7, unix_s: [1, 2, 3, 1 << 40] };
+            let record = Record { sequence, generation, boot, time_unix_s, told, answers, change };
             let mut content = [0; BLOCK];
             record.write(&mut content);
             assert_eq!(Record::read(&content), Some(record));

@@ -130,6 +130,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.counts.messages = head.messages;
         self.counts.flagged = head.flagged;
         self.counts.told = head.told;
+        self.counts.answers = head.answers;
         Ok(are_both_read)
     }
 
@@ -197,6 +198,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             let added = self.add_chain(&record.change).await?;
             self.apply(&record.change).await?;
             self.counts.told = record.told;
+            self.counts.answers = record.answers;
             if let Some(last) = added.last {
                 self.map.cursor = self.medium.geometry.extent_after(last);
             }

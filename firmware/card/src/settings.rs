@@ -10,17 +10,24 @@ use serde::{Deserialize, Serialize};
 
 mod tagged;
 
-pub use tagged::SettingsFault;
+pub use tagged::{SCHEDULE, SettingsFault};
 
 /// Octets of encoded settings at most.
 pub const SETTINGS_MAX: usize = 1024;
 /// Domains, names and networks of each list at most.
 pub const LIST_MAX: usize = 8;
+/// Holders that a device asks at most.
+pub const HOLDERS_MAX: usize = 4;
+/// Names of one holder at most.
+pub const HOSTS_MAX: usize = 4;
 /// Name servers at most.
 pub const DNS_MAX: usize = 3;
 
 /// A short list.
 pub type List<T> = Vec<T, LIST_MAX>;
+
+/// The holders of a device.
+pub type Holders<'s> = Vec<Holder<'s>, HOLDERS_MAX>;
 
 /// The settings of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,8 +58,16 @@ pub struct Settings<'s> {
     pub max_message_size: u32,
     /// Milliseconds that a client may say nothing.
     pub idle_timeout_ms: u32,
-    /// Whom to ask, as a caller, for the mail that it holds.
-    pub holder: Option<Holder<'s>>,
+    /// Whom to ask, as a caller, for the mail that each of them holds.
+    pub holders: Holders<'s>,
+    /// When it listens for mail.
+    pub listener: Listener,
+    /// Seconds that a scheduled listener stays open while there is no session, and none expected.
+    pub idle_s: u32,
+    /// Seconds that the first session is expected, once a holder has said that mail comes.
+    pub wait_s: u32,
+    /// When holders are asked; none: at any time.
+    pub schedule: Option<Schedule<'s>>,
     /// The hardware address that is woken before a delivery.
     pub wake_on_lan: Option<[u8; 6]>,
     /// Who is told, once a change, of mail that was refused or expired; empty: nobody.
@@ -106,18 +121,58 @@ pub enum Protocol {
     Lmtp,
 }
 
+/// When a device listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listener {
+    /// Always.
+    Always,
+    /// From just before a holder is asked until nothing comes any more.
+    Scheduled,
+    /// While its network is up.
+    OnLink,
+    /// Never.
+    Off,
+}
+
+/// Hours of each week.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule<'s> {
+    /// By which clocks: a POSIX TZ rule.
+    pub zone: &'s str,
+    /// The windows in which it is open; without any it never is.
+    pub windows: List<Window>,
+}
+
+/// The same hours on some days of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// A bit for each day on which it begins, Sunday's the lowest.
+    pub days: u8,
+    /// When it begins, in minutes after midnight.
+    pub from_min: u16,
+    /// When it ends.
+    pub until_min: u16,
+}
+
 /// Whom a caller asks for its mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder<'s> {
-    /// The holder's name or address.
-    pub host: &'s str,
+    /// Its names, which are tried in order; there is at least one.
+    #[serde(borrow)]
+    pub hosts: Vec<Host<'s>, HOSTS_MAX>,
+    /// What the ETRN names, one command each.
+    pub names: List<&'s str>,
+    /// Seconds from one answer to the next request.
+    pub every_s: u32,
+}
+
+/// One name of a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host<'s> {
+    /// A name with an address, or that.
+    pub name: &'s str,
     /// Its TCP port.
     pub port: u16,
-    /// What the ETRN names, one command each.
-    #[serde(borrow)]
-    pub names: List<&'s str>,
-    /// Seconds between one request and the next; the first is made at boot.
-    pub every_s: u32,
 }
 
 impl Network {

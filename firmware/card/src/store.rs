@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::extent::PAYLOAD;
-use crate::journal::{Change, Tip, Told};
+use crate::journal::{Answers, Change, Tip, Told};
 use crate::map::{Map, State};
 use crate::medium::Medium;
 use crate::message::{Message, MessageId};
@@ -56,6 +56,7 @@ pub(crate) struct Counts {
     pub(crate) messages: u32,
     pub(crate) flagged: u32,
     pub(crate) told: Told,
+    pub(crate) answers: Answers,
 }
 
 impl<C: Card, const PAGES: usize> Store<C, PAGES> {
@@ -71,6 +72,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 messages: 0,
                 flagged: 0,
                 told: Told { failed: 0, boot: 0 },
+                answers: Answers::NONE,
             },
             text: Text { revision: 0, recipient_blocks: 0, settings_octets: 0 },
             seed: [0; 32],
@@ -94,6 +96,17 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         &mut self,
         octets: &'o mut [u8; SETTINGS_MAX],
     ) -> Result<Settings<'o>, Fault<C::Error>> {
+        self.load_settings(octets).await?;
+        let mut settings = Settings::DEFAULT;
+        self.settings_in(octets, &mut settings)?;
+        Ok(settings)
+    }
+
+    /// Reads the octets of the settings that the card was formatted with.
+    pub async fn load_settings(
+        &mut self,
+        octets: &mut [u8; SETTINGS_MAX],
+    ) -> Result<(), Fault<C::Error>> {
         self.check_ready()?;
         let block = text::SETTINGS_FROM;
         let mut room = octets.as_mut_slice();
@@ -105,17 +118,20 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             here.copy_from_slice(text);
             room = rest;
         }
-        self.settings_in(octets)
+        Ok(())
     }
 
-    /// The settings in octets that [`Store::settings`] has read.
+    /// Decodes what [`Store::load_settings`] has read into `settings`, which are the default: a
+    /// stack has no room for copies of them.
     pub fn settings_in<'o>(
         &self,
         octets: &'o [u8; SETTINGS_MAX],
-    ) -> Result<Settings<'o>, Fault<C::Error>> {
+        settings: &mut Settings<'o>,
+    ) -> Result<(), Fault<C::Error>> {
         let block = text::SETTINGS_FROM;
-        let settings = octets.get(..usize::from(self.text.settings_octets));
-        Settings::decode(settings.ok_or(Fault::Damaged { block })?).map_err(|fault| match fault {
+        let octets = octets.get(..usize::from(self.text.settings_octets));
+        let octets = octets.ok_or(Fault::Damaged { block })?;
+        settings.take_all(octets).map_err(|fault| match fault {
             SettingsFault::Damaged => Fault::Damaged { block },
             SettingsFault::Unknown(key) => Fault::UnknownSetting(key),
         })
@@ -185,6 +201,28 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     pub async fn note_told(&mut self, told: Told) -> Result<(), Fault<C::Error>> {
         self.check_ready()?;
         self.counts.told = told;
+        self.change(&Change::NONE).await
+    }
+
+    /// When the holder of this index in the settings has answered last, seconds since
+    /// 1970-01-01T00:00:00Z, if that is known.
+    pub fn answered(&self, holder: usize) -> Option<u64> {
+        let Answers { revision, unix_s } = &self.counts.answers;
+        let unix_s = unix_s.get(holder).filter(|_| *revision == self.text.revision);
+        unix_s.copied().filter(|unix_s| *unix_s > 0)
+    }
+
+    /// Notes that the holder of this index in the settings has answered at `unix_s`, seconds since
+    /// 1970-01-01T00:00:00Z. Once this has returned, it is on stable storage.
+    pub async fn note_answer(&mut self, holder: usize, unix_s: u64) -> Result<(), Fault<C::Error>> {
+        self.check_ready()?;
+        let answers = &mut self.counts.answers;
+        if answers.revision != self.text.revision {
+            *answers = Answers { revision: self.text.revision, ..Answers::NONE };
+        }
+        if let Some(place) = answers.unix_s.get_mut(holder) {
+            *place = unix_s;
+        }
         self.change(&Change::NONE).await
     }
 

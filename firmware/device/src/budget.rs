@@ -82,7 +82,7 @@ pub const PARTS: [Part; 7] = [
     Part { name: "spare sockets", bytes: SPARES * 768 },
     Part { name: "outgoing client", bytes: 11 * 1024 },
     Part { name: "store", bytes: 3 * 1024 },
-    Part { name: "network stack, settings", bytes: 6 * 1024 },
+    Part { name: "network stack, settings, holders", bytes: 8 * 1024 },
     Part { name: "board: frames, log, executor", bytes: 4 * 1024 },
     Part { name: "stack, 4 KiB of it to spare", bytes: 16 * 1024 },
 ];

@@ -130,12 +130,15 @@ async fn run<C: Card, const WINDOW: usize>(
     let (mut count, place) = (0_u32, usize::from(number) - 1);
     let patience = Duration::from_millis(u64::from(shared.config.idle_timeout_ms));
     loop {
-        let client = socket.accept(PORT).await;
+        let client = shared.gate.accept(&mut socket, PORT).await;
         count = count.wrapping_add(1);
         let is_admitted = shared.occupancy.enter(place, client.ip());
+        if is_admitted {
+            shared.gate.enter();
+        }
         let mut handler = SessionHandler::new(shared, client, is_admitted);
         let mut session = Session::new(&shared.config, count, Transport::Clear);
-        let mut clock = SessionClock::new(&shared.occupancy, patience);
+        let mut clock = SessionClock::new(&shared.occupancy, shared.gate, patience);
         let ended = serve(&mut session, &mut socket, &mut clock, &mut handler, &mut buffers).await;
         if ended.is_err() {
             info!("a client's connection broke");
@@ -143,6 +146,7 @@ async fn run<C: Card, const WINDOW: usize>(
         handler.clear().await;
         if is_admitted {
             shared.occupancy.leave(place);
+            shared.gate.leave(handler.counts());
             socket.close().await;
         } else {
             socket.dismiss().await;

@@ -19,6 +19,13 @@ pub(crate) struct Connector<'o, 'n> {
     pub(crate) socket: Socket<'n>,
 }
 
+/// Octets for the client.
+pub(crate) struct Room<'n> {
+    pub(crate) input: &'n mut [u8],
+    pub(crate) output: &'n mut [u8],
+    pub(crate) piece: &'n mut [u8],
+}
+
 impl Connector<'_, '_> {
     /// Connects to the next hop, after waking it.
     pub(crate) async fn reach_next_hop(&mut self, settings: &Settings<'_>) -> Result<(), Failure> {

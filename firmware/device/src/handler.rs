@@ -10,7 +10,7 @@ use postern_core::session::{EtrnVerdict, Greeting, Verdict, Why};
 use postern_core::trace::HopCounter;
 use postern_core::wire::etrn::Node;
 use postern_core::wire::params::{MailParams, RcptParams};
-use postern_core::wire::path::{ForwardPath, MAX_PATH, ReversePath};
+use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox, ReversePath};
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{NoRoom, Out, Text};
 
@@ -30,6 +30,9 @@ pub(crate) struct SessionHandler<'s, C: Card> {
     is_admitted: bool,
     helo: Vec<u8, HELO>,
     esmtp: bool,
+    /// Whether it had the NULL account, and others, among its recipients.
+    null: bool,
+    others: bool,
     transaction: Transaction,
 }
 
@@ -50,13 +53,26 @@ struct Open {
     id: uuid::Uuid,
     recipients: u32,
     hops: HopCounter,
+    /// Octets that the client declared.
+    size: Option<u64>,
+    /// The NULL account is among its recipients.
+    is_for_null: bool,
+    /// Octets that came of a message for nobody else.
+    passed_over: u64,
 }
 
 impl<'s, C: Card> SessionHandler<'s, C> {
     /// For `client`, which is served if it is admitted: it may have too many sessions.
     pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr, is_admitted: bool) -> Self {
         let (helo, transaction) = (Vec::new(), Transaction::None);
-        Self { shared, client, is_admitted, helo, esmtp: false, transaction }
+        let (esmtp, null, others) = (false, false, false);
+        Self { shared, client, is_admitted, helo, esmtp, null, others, transaction }
+    }
+
+    /// Whether the session was for anything but mail that is discarded: else it is no sign that
+    /// somebody needs the listener.
+    pub(crate) const fn counts(&self) -> bool {
+        self.others || !self.null
     }
 
     /// Discards the draft of a transaction that was given up.
@@ -86,7 +102,9 @@ impl<'s, C: Card> SessionHandler<'s, C> {
         }
         let draft = storage.store.begin(room).await?;
         let head = self.open(draft, room, from, body, &mut storage.buffer);
-        let draft = &mut self.transaction.open().draft;
+        let open = self.transaction.open();
+        open.size = size;
+        let draft = &mut open.draft;
         storage.store.append(draft, storage.buffer.get(..head).unwrap_or_default()).await
     }
 
@@ -104,7 +122,16 @@ impl<'s, C: Card> SessionHandler<'s, C> {
         let known = arrival.known.then_some(arrival.unix_seconds);
         let id = self.shared.random.id(known, self.shared.boot);
         let hops = HopCounter::new();
-        self.transaction = Transaction::Open(Open { draft, room, id, recipients: 0, hops });
+        self.transaction = Transaction::Open(Open {
+            draft,
+            room,
+            id,
+            recipients: 0,
+            hops,
+            size: None,
+            is_for_null: false,
+            passed_over: 0,
+        });
         let head = Head {
             id: id.into_bytes(),
             arrival,
@@ -169,11 +196,57 @@ impl<'s, C: Card> SessionHandler<'s, C> {
             return Err(Reason::RelayDenied);
         }
         let local = path.get(..path.len().saturating_sub(domain.len() + 1)).unwrap_or_default();
-        if settings.any_recipient || local.eq_ignore_ascii_case(b"postmaster") {
+        if local.eq_ignore_ascii_case(b"postmaster") {
             return Ok(true);
+        }
+        if settings.any_recipient {
+            return if local.iter().any(|octet| ROUTES.contains(octet)) {
+                Err(Reason::Policy)
+            } else {
+                Ok(true)
+            };
         }
         let found = self.shared.storage.lock().await.store.is_recipient(path).await;
         found.map_err(|fault| self.shared.reason(&fault))
+    }
+
+    /// Whether mail for `mailbox` is discarded: for `null` or `null%domain` at our own name, and at
+    /// the domains that holders are asked for, whose answer to a wake-up may come back there. One
+    /// that is listed gets his mail.
+    async fn is_null(&self, mailbox: &Mailbox<'_>) -> Result<bool, Reason> {
+        let (settings, domain) = (self.shared.settings, mailbox.domain());
+        let same = |name: &str| name.as_bytes().eq_ignore_ascii_case(domain);
+        let has_list = !settings.any_recipient && settings.domains.iter().any(|name| same(name));
+        let is_ours = same(settings.hostname) || has_list && !settings.holders.is_empty();
+        if !is_ours || !is_null(mailbox) {
+            return Ok(false);
+        }
+        if !has_list {
+            return Ok(true);
+        }
+        let mut storage = self.shared.storage.lock().await;
+        let storage = &mut *storage;
+        let octets = record(&mut storage.buffer, |out| {
+            [NULL, b"@", domain].into_iter().try_for_each(|text| out.put(text))
+        });
+        let address = storage.buffer.get(..octets).unwrap_or_default();
+        let listed = storage.store.is_recipient(address).await;
+        listed.map(|listed| !listed).map_err(|fault| self.shared.reason(&fault))
+    }
+
+    /// Takes the NULL account as a recipient.
+    fn set_aside(&mut self) -> Verdict<'static> {
+        let (shared, client) = (self.shared, self.client.ip());
+        let open = self.transaction.open();
+        if open.size.is_some_and(|size| size > ASIDE_MAX) {
+            return Verdict::Refuse(Reason::TooBig, None);
+        }
+        if !open.is_for_null && !shared.discards.pass(client, clock::now()) {
+            return Verdict::Refuse(Reason::Busy, None);
+        }
+        open.is_for_null = true;
+        self.null = true;
+        Verdict::Accept
     }
 
     /// Whether an ETRN for `node` means our mail: by a domain of ours, the next hop's name, or
@@ -187,6 +260,27 @@ impl<'s, C: Card> SessionHandler<'s, C> {
         let mut names = settings.domains.iter().chain(&settings.etrn_names);
         names.any(|name| same(name)) || same(settings.next_hop.host)
     }
+}
+
+/// The local part of the NULL account.
+const NULL: &[u8] = b"null";
+/// What hosts read as a route on to another domain: they relay for whom they trust, and through us
+/// that is everybody.
+const ROUTES: &[u8] = b"@%!";
+/// Octets of a message that is discarded at most.
+const ASIDE_MAX: u64 = 64 << 10;
+
+/// Whether the local part of `mailbox` is that of the NULL account, or `null%` and its own domain.
+fn is_null(mailbox: &Mailbox<'_>) -> bool {
+    let local = mailbox.local_part();
+    let quoted = local.strip_prefix(b"\"").and_then(|local| local.strip_suffix(b"\""));
+    let of_us = || {
+        let percent = local.iter().rposition(|octet| *octet == b'%')?;
+        let (local, domain) = local.split_at_checked(percent)?;
+        let is_ours = domain.get(1..)?.eq_ignore_ascii_case(mailbox.domain());
+        Some(is_ours && local.eq_ignore_ascii_case(NULL))
+    };
+    quoted.unwrap_or(local).eq_ignore_ascii_case(NULL) || of_us() == Some(true)
 }
 
 /// Octets of an envelope for which room is reserved besides the message's: the head and a few
@@ -218,6 +312,13 @@ const fn waiting(path: &[u8]) -> Recipient<'_> {
         state: State::Waiting,
         attempts: 0,
         reply: b"",
+    }
+}
+
+impl Open {
+    /// Whether nobody gets it.
+    const fn is_aside(&self) -> bool {
+        self.is_for_null && self.recipients == 0
     }
 }
 
@@ -269,6 +370,11 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
         let path = match to {
             ForwardPath::Postmaster(_) => self.shared.settings.postmaster.as_bytes(),
             ForwardPath::Mailbox(mailbox) => {
+                match self.is_null(&mailbox).await {
+                    Ok(true) => return self.set_aside(),
+                    Ok(false) => {}
+                    Err(reason) => return Verdict::Refuse(reason, None),
+                }
                 match self.is_recipient(mailbox.as_bytes(), mailbox.domain()).await {
                     Ok(true) => mailbox.as_bytes(),
                     Ok(false) => return Verdict::Refuse(Reason::UnknownUser, None),
@@ -278,12 +384,18 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
         };
         debug_assert!(path.len() <= MAX_PATH, "core bounds a path");
         match self.add(path).await {
-            Ok(()) => Verdict::Accept,
+            Ok(()) => {
+                self.others = true;
+                Verdict::Accept
+            }
             Err(fault) => Verdict::Refuse(self.shared.reason(&fault), None),
         }
     }
 
     async fn open(&mut self) -> Verdict<'_> {
+        if self.transaction.open().is_aside() {
+            return Verdict::Accept;
+        }
         match self.begin_message().await {
             Ok(()) => Verdict::Accept,
             Err(fault) => Verdict::Refuse(self.shared.reason(&fault), None),
@@ -292,6 +404,10 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
 
     async fn chunk(&mut self, octets: &[u8]) -> Result<(), Reason> {
         let open = self.transaction.open();
+        if open.is_aside() {
+            open.passed_over = open.passed_over.saturating_add(octets.len() as u64);
+            return if open.passed_over > ASIDE_MAX { Err(Reason::TooBig) } else { Ok(()) };
+        }
         open.hops.feed(octets);
         let mut storage = self.shared.storage.lock().await;
         let outgrown = open.draft.octets() > open.room;
@@ -304,6 +420,13 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
 
     async fn commit(&mut self, size: u64) -> Verdict<'_> {
         let open = self.transaction.open();
+        if open.is_aside() {
+            let discarded = self.shared.discarded.get().saturating_add(1);
+            self.shared.discarded.set(discarded);
+            info!("discarded {=u64} octets; messages since the start: {=u32}", size, discarded);
+            self.give_up();
+            return Verdict::Accept;
+        }
         if open.hops.looping() {
             self.give_up();
             return Verdict::Refuse(Reason::Loop, None);

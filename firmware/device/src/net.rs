@@ -229,7 +229,8 @@ impl<'n> Socket<'n> {
         self.reset().await;
     }
 
-    async fn reset(&mut self) {
+    /// Drops the connection, if there is one, and waits for none any more.
+    pub(crate) async fn reset(&mut self) {
         self.0.abort();
         if with_timeout(Duration::from_secs(1), self.0.flush()).await.is_err() {
             self.forget();

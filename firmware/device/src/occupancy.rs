@@ -1,17 +1,18 @@
 //! Who is on the channels, and when they run short.
 
 use core::cell::{Cell, RefCell};
-use core::future::poll_fn;
+use core::future::{pending, poll_fn};
 use core::net::IpAddr;
 use core::task::Poll;
 use core::time::Duration;
 
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either3, select3};
 use embassy_sync::waitqueue::WakerRegistration;
 use postern_core::drive::{self, Wake};
 use postern_core::time::Instant;
 
 use crate::clock;
+use crate::gate::Gate;
 
 /// Sessions of one host at once: with more, a single one could hold all channels.
 const PER_HOST: usize = 2;
@@ -74,17 +75,24 @@ impl<'m> Occupancy<'m> {
     }
 }
 
-/// The clock of one session: it hurries the client while all channels are busy.
+/// The clock of one session: it hurries the client while all channels are busy, and ends the
+/// session behind its transaction when nobody is let in any more.
 pub(crate) struct SessionClock<'o, 'm> {
     occupancy: &'o Occupancy<'m>,
+    gate: &'o Gate,
     /// The client's patience when they are not.
     patience: Duration,
     hurries: bool,
+    is_ending: bool,
 }
 
 impl<'o, 'm> SessionClock<'o, 'm> {
-    pub(crate) const fn new(occupancy: &'o Occupancy<'m>, patience: Duration) -> Self {
-        Self { occupancy, patience, hurries: false }
+    pub(crate) const fn new(
+        occupancy: &'o Occupancy<'m>,
+        gate: &'o Gate,
+        patience: Duration,
+    ) -> Self {
+        Self { occupancy, gate, patience, hurries: false, is_ending: false }
     }
 }
 
@@ -94,11 +102,23 @@ impl drive::Clock for SessionClock<'_, '_> {
     }
 
     async fn wait(&mut self, deadline: Instant) -> Wake {
-        match select(clock::until(deadline), self.occupancy.change(self.hurries)).await {
-            Either::First(()) => Wake::Deadline,
-            Either::Second(()) => {
+        let is_ending = self.is_ending;
+        let closed = async {
+            match is_ending {
+                true => pending().await,
+                false => self.gate.closed().await,
+            }
+        };
+        let change = self.occupancy.change(self.hurries);
+        match select3(clock::until(deadline), change, closed).await {
+            Either3::First(()) => Wake::Deadline,
+            Either3::Second(()) => {
                 self.hurries = !self.hurries;
                 Wake::Hurry(if self.hurries { SHORT_PATIENCE } else { self.patience })
+            }
+            Either3::Third(()) => {
+                self.is_ending = true;
+                Wake::ShutDown
             }
         }
     }

@@ -1,20 +1,18 @@
-//! What a device connects for: delivering mail, asking its holder by ETRN, and notices of what is
-//! wrong.
+//! What a device connects for: delivering mail, asking its holders, and notices of what is wrong.
 
 use core::time::Duration;
 
 use embassy_futures::select::{Either4, select4};
 use postern_card::Card;
-use postern_card::settings::{self, Holder};
+use postern_card::settings;
 use postern_core::agenda::{Agenda, Cause, Due, Outcome, Rules, Stand};
-use postern_core::client::{CallError, Event, Need, Protocol};
-use postern_core::drive::deliver;
+use postern_core::client::Protocol;
 use postern_core::retry::{Every, Policy};
-use postern_core::time::Instant;
 
 use crate::clock;
-use crate::connector::Connector;
-use crate::dialogue::{self, Dialogue, Failure};
+use crate::connector::{Connector, Room};
+use crate::dialogue::{self, Dialogue};
+use crate::holders::Holders;
 use crate::log::info;
 use crate::memory::OutgoingMemory;
 use crate::net::{Net, Socket};
@@ -29,15 +27,9 @@ pub(crate) struct Outgoing<'o, 's, 'n, C: Card> {
     connector: Connector<'o, 'n>,
     room: Room<'n>,
     agenda: Agenda,
+    holders: Holders,
     /// What the next run through all goes over.
     all: Scope,
-}
-
-/// Octets for the client.
-struct Room<'n> {
-    input: &'n mut [u8],
-    output: &'n mut [u8],
-    piece: &'n mut [u8],
 }
 
 impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
@@ -45,38 +37,45 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         shared: &'o Shared<'s, C>,
         net: Net<'n>,
         datagrams: &'o SharedDatagrams<'n>,
+        holders: Holders,
         memory: &'n mut OutgoingMemory<UNACKNOWLEDGED>,
     ) -> Self {
         let OutgoingMemory { receive, send, input, output, piece } = memory;
         let socket = Socket::new(net, receive, send);
-        let wake_up = shared.settings.holder.as_ref().map(|holder| seconds(holder.every_s));
-        let rules = Rules { retry: policy(shared).every, wake_up };
+        let rules = Rules { retry: policy(shared).every };
         Self {
             shared,
             net,
             connector: Connector { net, datagrams, socket },
             room: Room { input, output, piece },
             agenda: Agenda::new(rules, clock::now()),
+            holders,
             all: Scope::FIRST,
         }
     }
 
-    /// Connects when the agenda says so.
+    /// Connects when the agenda says so, and when a holder is to be asked: first for what has been
+    /// due for longest.
     pub(crate) async fn run(&mut self) -> ! {
         loop {
             if !self.net.is_up() {
                 self.net.up().await;
                 self.agenda.link_up(clock::now());
+                self.holders.link_up();
             }
             let shared = self.shared;
-            let due = self.agenda.next(stand(shared));
-            let wait = clock::until(due.map_or(Instant::FAR, |due| due.at));
+            let request = self.holders.next(shared);
+            let due = self.agenda.next(stand(shared)).filter(|due| due.at <= request.at);
+            let wait = clock::until(due.map_or(request.at, |due| due.at));
             let asked = shared.released.wait();
             match select4(wait, asked, shared.arrived.wait(), self.net.down()).await {
-                Either4::First(()) => match due {
-                    Some(Due { cause: Cause::WakeUp, .. }) => self.ask_holder().await,
-                    Some(Due { cause, .. }) => self.release(cause).await,
-                    None => {}
+                Either4::First(()) => match (due, request.holder) {
+                    (Some(Due { cause, .. }), _) => self.release(cause).await,
+                    (None, Some(holder)) => {
+                        let Self { connector, room, .. } = self;
+                        self.holders.ask(holder, shared, connector, room).await;
+                    }
+                    (None, None) => {}
                 },
                 Either4::Second(()) => self.agenda.asked(stand(shared), clock::now()),
                 // What came is counted already.
@@ -141,47 +140,6 @@ impl<'o, 's, 'n, C: Card> Outgoing<'o, 's, 'n, C> {
         let (outcome, all) = run.end(passed).await;
         self.all = all;
         outcome
-    }
-
-    /// Asks the holder for all that it holds for us.
-    async fn ask_holder(&mut self) {
-        let Some(holder) = &self.shared.settings.holder else { return };
-        let answered = match self.ask(holder).await {
-            Ok(()) => true,
-            Err(failure) => {
-                info!("the holder was not asked: {}", failure);
-                // One that can't be asked can't be in a minute either.
-                failure == Failure::NotOffered
-            }
-        };
-        self.connector.socket.close().await;
-        self.agenda.wake_up_ended(answered, clock::now(), self.shared.random.u32());
-    }
-
-    async fn ask(&mut self, holder: &Holder<'_>) -> Result<(), Failure> {
-        self.connector.reach(holder.host, holder.port).await?;
-        let Room { input, output, .. } = &mut self.room;
-        let (socket, hostname) = (&mut self.connector.socket, self.shared.config.hostname);
-        let mut dialogue = dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
-        let mut names = holder.names.iter();
-        loop {
-            match dialogue.next().await? {
-                deliver::Turn::Need(Need::Transaction) => {
-                    let Some(name) = names.next() else { break };
-                    let asked = dialogue.call(|client, out| client.etrn(name.as_bytes(), out));
-                    asked.map_err(|_: CallError| Failure::NotOffered)?;
-                }
-                deliver::Turn::Event(Event::Etrn(_)) => {
-                    info!("the holder says {=[u8]:a}", dialogue::text(&dialogue).as_slice());
-                }
-                deliver::Turn::Event(Event::Greeting(_)) => {}
-                deliver::Turn::Need(_) | deliver::Turn::Event(_) => {
-                    return Err(Failure::Nonsense);
-                }
-            }
-        }
-        dialogue.quit().await;
-        Ok(())
     }
 }
 

@@ -1,14 +1,14 @@
 //! The whole application: its tasks, and what they share.
 
-use embassy_futures::join::{join, join_array, join3, join4};
+use embassy_futures::join::{join, join_array, join3, join4, join5};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Instant, Timer};
 use heapless::Vec;
-use postern_card::settings::{Address, SETTINGS_MAX, Settings};
-use postern_card::{Card, Ended, Fault, Label, PostMortem};
+use postern_card::settings::{Address, SCHEDULE, SETTINGS_MAX, Settings};
+use postern_card::{Card, Ended, Fault, Label, PostMortem, Store};
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
@@ -20,8 +20,11 @@ use crate::channel::{Channels, Count};
 use crate::counted::Counted;
 use crate::deaf::until_deaf;
 use crate::fresh::Fresh;
+use crate::gate::Gate;
 use crate::guarded::{Guarded, GuardedFault};
-use crate::limiter::Limiter;
+use crate::holders::Holders;
+use crate::hours::Hours;
+use crate::limiter::{Limiter, Limiters};
 use crate::log::{info, warning};
 use crate::memory::{ChannelMemory, Memory};
 use crate::net::{self, DatagramOwners, Datagrams, Net, Runner};
@@ -51,6 +54,11 @@ const AGAIN_S: u64 = 300;
 /// himself must not wear the card, or the next hop.
 const ETRN_BURST: u32 = 10;
 const ETRN_EVERY_MS: u64 = 60_000;
+
+/// Messages of one address that are discarded at once, and the time until the next is: ten a
+/// minute.
+const DISCARD_BURST: u32 = 10;
+const DISCARD_EVERY_MS: u64 = 6_000;
 
 /// The name of a device that has no card.
 const NAMELESS: &str = "postern.invalid";
@@ -156,7 +164,8 @@ async fn mount<C: Card>(
 ) -> Result<(), Fault<C::Error>> {
     let store = &mut storage.lock().await.store;
     let recovery = store.remount().await?;
-    store.settings(octets).await?;
+    store.load_settings(octets).await?;
+    check(store, octets)?;
     info!(
         "card mounted: {=u32} messages, {=u32} blocks read",
         recovery.messages, recovery.blocks_read
@@ -165,6 +174,15 @@ async fn mount<C: Card>(
         warning!("{=u32} records of its journal can't be read", recovery.unread_records);
     }
     Ok(())
+}
+
+/// Whether there are settings in these octets that this program can read. Not inlined: they would
+/// be on the stack for as long as the card is mounted.
+#[inline(never)]
+fn check<C: Card>(store: &Store<C>, octets: &[u8; SETTINGS_MAX]) -> Result<(), Fault<C::Error>> {
+    let mut settings = Settings::DEFAULT;
+    store.settings_in(octets, &mut settings)?;
+    Hours::of(&settings).map(|_| ()).ok_or(Fault::UnknownSetting(SCHEDULE))
 }
 
 async fn with_card<
@@ -190,12 +208,15 @@ where
 {
     let Memory { settings, stack, channels, spares, outgoing, datagrams, frames } = memory;
     let mut clients = [None; CHANNELS];
+    let (octets, mut settings) = (settings, Settings::DEFAULT);
     // They were sound a moment ago.
-    let settings = storage.lock().await.store.settings_in(settings);
-    let Ok(settings) = settings else { return Ended::CardFailed };
+    let sound = storage.lock().await.store.settings_in(octets, &mut settings);
+    let (Ok(()), Some(hours)) = (sound, &Hours::of(&settings)) else { return Ended::CardFailed };
     let open = usize::from(settings.channels).min(CHANNELS);
     let occupancy = Occupancy::new(clients.get_mut(..open).unwrap_or_default());
-    let shared = share(&settings, storage, occupancy, crash, board).await;
+    let discards = &Limiters::new(DISCARD_BURST, DISCARD_EVERY_MS);
+    let limits = (&Gate::new(&settings, open), hours, discards);
+    let shared = share(&settings, storage, occupancy, limits, crash, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
     let seed = shared.random.u64();
     let frames: &Cell<u32> = frames;
@@ -206,15 +227,14 @@ where
     let datagrams = Mutex::new(Datagrams::new(net, datagrams, &mut owners));
     // The channels come first: a connection goes to the first socket that listens.
     let sessions = pin!(Count::<CHANNELS>::run::<B, C, WINDOW>(&shared, net, channels, 1));
-    // Without channels nobody listens.
-    let is_open = settings.channels > 0;
     let [one, two] = spares;
-    let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, is_open));
-    let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, is_open));
+    let one = pin!(spare::run(&refusal, net, &mut one.receive, &mut one.send, Some(shared.gate)));
+    let two = pin!(spare::run(&refusal, net, &mut two.receive, &mut two.send, Some(shared.gate)));
     let suspect = Suspect::of(&board.last_reset().post_mortem);
     let outgoing = pin!(async {
         set_aside(&shared, suspect, &mut outgoing.piece).await;
-        Outgoing::new(&shared, net, &datagrams, outgoing).run().await
+        let holders = Holders::new(&shared).await;
+        Outgoing::new(&shared, net, &datagrams, holders, outgoing).run().await
     });
     let time = pin!(sntp::run(&shared, net, &datagrams));
     let health = Health::new(&boot.calls);
@@ -226,7 +246,8 @@ where
     let proof = boot.trial.prove::<_, B>(storage, net);
     let watch = watch(board, boot.started, &boot.trial, &look);
     let rest = join4(say_address(net), time, proof, watch);
-    let tasks = join4(sessions, join(one, two), outgoing, rest);
+    let gate = shared.gate.run(shared.hours, &shared.time_of_day, net);
+    let tasks = join5(sessions, join(one, two), outgoing, gate, rest);
     let failed = card_failed(&shared);
     let deaf = until_deaf(frames, net, &datagrams, &settings);
     match select3(tasks, failed, deaf).await {
@@ -325,7 +346,7 @@ async fn refuse<
     let refusal = Refusal::new(hostname, Reason::Down);
     let channels = channels.each_mut().map(|channel| {
         let ChannelMemory { receive, send, .. } = channel;
-        spare::run(&refusal, net, receive, send, true)
+        spare::run(&refusal, net, receive, send, None)
     });
     let look =
         || Condition { card: condition.get(), network: Some(net.network()), is_healthy: true };
@@ -333,10 +354,12 @@ async fn refuse<
     join3(join_array(channels), say_address(net), watch).await.1
 }
 
+/// What is shared by the tasks. What is large of it is lent, and not moved over the stack.
 async fn share<'s, C: Card, B: Board>(
     settings: &'s Settings<'s>,
     storage: &'s SharedStorage<C>,
     occupancy: Occupancy<'s>,
+    (gate, hours, discards): (&'s Gate, &'s Hours, &'s Limiters),
     crash: Option<&'s PostMortem>,
     board: &mut B,
 ) -> Shared<'s, C> {
@@ -352,7 +375,11 @@ async fn share<'s, C: Card, B: Board>(
         time_of_day: TimeOfDay::guess(store.last_known_time()),
         random: Random::new(board, store.seed(), boot),
         occupancy,
+        gate,
+        hours,
         etrn: Limiter::new(ETRN_BURST, ETRN_EVERY_MS),
+        discards,
+        discarded: Cell::new(0),
         boot,
         survivor: board.last_reset().survivor,
         waiting: Cell::new(store.messages().saturating_sub(store.flagged())),

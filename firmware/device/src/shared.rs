@@ -14,7 +14,9 @@ use postern_core::wire::reply::Reason;
 
 use crate::dialogue::Failure;
 use crate::fresh::Fresh;
-use crate::limiter::Limiter;
+use crate::gate::Gate;
+use crate::hours::Hours;
+use crate::limiter::{Limiter, Limiters};
 use crate::log::warning;
 use crate::net::Datagrams;
 use crate::occupancy::Occupancy;
@@ -41,8 +43,16 @@ pub(crate) struct Shared<'s, C: Card> {
     pub(crate) time_of_day: TimeOfDay,
     pub(crate) random: Random,
     pub(crate) occupancy: Occupancy<'s>,
+    /// When clients are let in.
+    pub(crate) gate: &'s Gate,
+    /// When holders are asked.
+    pub(crate) hours: &'s Hours,
     /// Lets ETRN pass: each begins a queue run.
     pub(crate) etrn: Limiter,
+    /// Lets mail pass that is discarded.
+    pub(crate) discards: &'s Limiters,
+    /// How much of it has come since the start.
+    pub(crate) discarded: Cell<u32>,
     /// The number of this boot.
     pub(crate) boot: u32,
     /// What is known after the next reset.

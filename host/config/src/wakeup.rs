@@ -40,8 +40,8 @@ impl Word for Listener {
 
 settings! {
 /// A holder that is asked for the mail that it holds for us, at the start and then again and again;
-/// with [[wakeup]], one table a holder. A device asks one. REQUIRED is one of etrn, atrn
-/// and email.
+/// with [[wakeup]], one table a holder; a device asks 4 at most, each by 4 names at most. REQUIRED
+/// is one of etrn, atrn and email.
 pub struct Table {
     /// The holder that ETRN (RFC 1985) is sent to: "host" (port 25) or "host:port", or a list of
     /// several names of the same holder, which are tried in order. A name's addresses are looked

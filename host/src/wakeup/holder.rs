@@ -106,17 +106,6 @@ impl Found {
     }
 }
 
-/// What a reply to ETRN means (RFC 1985 section 5.2).
-fn meaning(answer: &deliver::Answer) -> Answer {
-    match answer.code() {
-        250 | 252 | 253 => Answer::Comes,
-        251 => Answer::NoneWaiting,
-        // Unable to queue; not allowed.
-        458 | 459 | 500..=599 => Answer::Refused,
-        _ => Answer::Missing,
-    }
-}
-
 /// What was said to an e-mail `to` its account.
 fn heard(
     to: &Account,
@@ -362,7 +351,7 @@ impl Holder {
                 }
             };
             asked.say(format_args!("ETRN {name}: {answer}"));
-            match meaning(&answer) {
+            match Answer::to_etrn(answer.code()) {
                 Answer::Comes => found.comes = true,
                 Answer::NoneWaiting => {}
                 Answer::Refused => {

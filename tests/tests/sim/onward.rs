@@ -20,7 +20,7 @@ const EVERY: Every = Every::Interval(Duration::from_secs(10 * 60));
 
 /// Runs the queue until the machine stops.
 pub async fn run(machine: Rc<Machine>) {
-    let rules = Rules { retry: EVERY, wake_up: None };
+    let rules = Rules { retry: EVERY };
     let mut agenda = Agenda::new(rules, machine.clock.instant());
     let mut seen = 0;
     loop {

@@ -6,12 +6,14 @@
 //! | 2 | octets of the value, n |
 //! | n | value, as postcard encodes it; more may follow it in what a newer tool has written |
 //!
-//! A key that is missing has its default. A key is never given another meaning.
+//! A key that is missing has its default. A key is never given another meaning. That of a holder is
+//! there once for each. A device that does not know what keeps it from listening, or from asking,
+//! must not run: it would do either.
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, NextHop, Protocol, Settings};
+use super::{Address, Holder, Host, List, Listener, NextHop, Protocol, Settings};
 
 /// Keys from this one on must be known.
 const CRITICAL: u8 = 0x80;
@@ -31,10 +33,43 @@ mod key {
     pub(super) const CHANNELS: u8 = 11;
     pub(super) const MAX_MESSAGE_SIZE: u8 = 12;
     pub(super) const IDLE_TIMEOUT_MS: u8 = 13;
-    pub(super) const HOLDER: u8 = 14;
+    /// What can be said of a holder as the first tools did it.
+    pub(super) const PLAIN_HOLDER: u8 = 14;
     pub(super) const WAKE_ON_LAN: u8 = 15;
     pub(super) const FAILED_TO: u8 = 16;
     pub(super) const TIME_SERVER: u8 = 17;
+    pub(super) const IDLE_S: u8 = 18;
+    pub(super) const WAIT_S: u8 = 19;
+    pub(super) const LISTENER: u8 = 128;
+    pub(super) const SCHEDULE: u8 = 129;
+    pub(super) const HOLDER: u8 = 130;
+}
+
+/// The key of the schedule: a device that can't read a rule in it must not run either.
+pub const SCHEDULE: u8 = key::SCHEDULE;
+
+/// The one holder of the first tools, with one name.
+#[derive(Serialize, Deserialize)]
+struct PlainHolder<'s> {
+    host: &'s str,
+    port: u16,
+    #[serde(borrow)]
+    names: List<&'s str>,
+    every_s: u32,
+}
+
+impl<'s> PlainHolder<'s> {
+    /// All that there is to say of `holders`, if it can be said so.
+    fn of(holders: &[Holder<'s>]) -> Option<Self> {
+        let [Holder { hosts, names, every_s }] = holders else { return None };
+        let [Host { name, port }] = hosts.as_slice() else { return None };
+        Some(Self { host: name, port: *port, names: names.clone(), every_s: *every_s })
+    }
+
+    fn holder(self) -> Holder<'s> {
+        let Self { host: name, port, names, every_s } = self;
+        Holder { hosts: [Host { name, port }].into_iter().collect(), names, every_s }
+    }
 }
 
 /// Why settings can't be decoded.
@@ -47,7 +82,8 @@ pub enum SettingsFault {
 }
 
 impl<'s> Settings<'s> {
-    const DEFAULT: Self = Self {
+    /// What holds where nothing is said.
+    pub const DEFAULT: Self = Self {
         hostname: "",
         address: Address::Dhcp,
         domains: Vec::new(),
@@ -61,7 +97,11 @@ impl<'s> Settings<'s> {
         channels: 0,
         max_message_size: 0,
         idle_timeout_ms: 300_000,
-        holder: None,
+        holders: Vec::new(),
+        listener: Listener::Always,
+        idle_s: 60,
+        wait_s: 300,
+        schedule: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
@@ -84,56 +124,96 @@ impl<'s> Settings<'s> {
         put.setting(key::CHANNELS, &self.channels)?;
         put.setting(key::MAX_MESSAGE_SIZE, &self.max_message_size)?;
         put.setting(key::IDLE_TIMEOUT_MS, &self.idle_timeout_ms)?;
-        put.setting(key::HOLDER, &self.holder)?;
+        let plain = PlainHolder::of(&self.holders);
+        put.setting(key::PLAIN_HOLDER, &plain)?;
         put.setting(key::WAKE_ON_LAN, &self.wake_on_lan)?;
         put.setting(key::FAILED_TO, &self.failed_to)?;
         put.setting(key::TIME_SERVER, &self.time_server)?;
+        put.setting(key::IDLE_S, &self.idle_s)?;
+        put.setting(key::WAIT_S, &self.wait_s)?;
+        // An older device does by itself what these say where they are not there.
+        if self.listener != Listener::Always {
+            put.setting(key::LISTENER, &self.listener)?;
+        }
+        if self.schedule.is_some() {
+            put.setting(key::SCHEDULE, &self.schedule)?;
+        }
+        for holder in self.holders.iter().filter(|_| plain.is_none()) {
+            put.setting(key::HOLDER, holder)?;
+        }
         Some(put.used)
     }
 
     /// Decodes what [`Settings::encode`] wrote, of this version or another: keys that are not known
     /// are passed over, unless they must be.
-    pub fn decode(mut octets: &'s [u8]) -> Result<Self, SettingsFault> {
+    pub fn decode(octets: &'s [u8]) -> Result<Self, SettingsFault> {
         let mut settings = Self::DEFAULT;
+        settings.take_all(octets)?;
+        Ok(settings)
+    }
+
+    /// Decodes them in place, over the default: a device's stack has no room for copies of them.
+    pub(crate) fn take_all(&mut self, mut octets: &'s [u8]) -> Result<(), SettingsFault> {
         while let Some((key, rest)) = octets.split_first() {
             let value = rest.split_first_chunk().and_then(|(length, rest)| {
                 rest.split_at_checked(u16::from_le_bytes(*length).into())
             });
             let (value, rest) = value.ok_or(SettingsFault::Damaged)?;
-            settings.set(*key, value)?;
+            self.set(*key, value)?;
             octets = rest;
         }
-        Ok(settings)
+        Ok(())
     }
 
     fn set(&mut self, key: u8, value: &'s [u8]) -> Result<(), SettingsFault> {
         match key {
-            key::HOSTNAME => self.hostname = take(value)?,
-            key::ADDRESS => self.address = take(value)?,
-            key::DOMAINS => self.domains = take(value)?,
-            key::ANY_RECIPIENT => self.any_recipient = take(value)?,
-            key::POSTMASTER => self.postmaster = take(value)?,
-            key::NEXT_HOP => self.next_hop = take(value)?,
-            key::ETRN_FROM => self.etrn_from = take(value)?,
-            key::ETRN_NAMES => self.etrn_names = take(value)?,
-            key::RETRY_EVERY_S => self.retry_every_s = take(value)?,
-            key::EXPIRE_AFTER_S => self.expire_after_s = take(value)?,
-            key::CHANNELS => self.channels = take(value)?,
-            key::MAX_MESSAGE_SIZE => self.max_message_size = take(value)?,
-            key::IDLE_TIMEOUT_MS => self.idle_timeout_ms = take(value)?,
-            key::HOLDER => self.holder = take(value)?,
-            key::WAKE_ON_LAN => self.wake_on_lan = take(value)?,
-            key::FAILED_TO => self.failed_to = take(value)?,
-            key::TIME_SERVER => self.time_server = take(value)?,
-            CRITICAL.. => return Err(SettingsFault::Unknown(key)),
-            _ => {}
+            key::HOSTNAME => take(value, &mut self.hostname),
+            key::ADDRESS => take(value, &mut self.address),
+            key::DOMAINS => take(value, &mut self.domains),
+            key::ANY_RECIPIENT => take(value, &mut self.any_recipient),
+            key::POSTMASTER => take(value, &mut self.postmaster),
+            key::NEXT_HOP => take(value, &mut self.next_hop),
+            key::ETRN_FROM => take(value, &mut self.etrn_from),
+            key::ETRN_NAMES => take(value, &mut self.etrn_names),
+            key::RETRY_EVERY_S => take(value, &mut self.retry_every_s),
+            key::EXPIRE_AFTER_S => take(value, &mut self.expire_after_s),
+            key::CHANNELS => take(value, &mut self.channels),
+            key::MAX_MESSAGE_SIZE => take(value, &mut self.max_message_size),
+            key::IDLE_TIMEOUT_MS => take(value, &mut self.idle_timeout_ms),
+            key::PLAIN_HOLDER => self.add_plain(value),
+            key::WAKE_ON_LAN => take(value, &mut self.wake_on_lan),
+            key::FAILED_TO => take(value, &mut self.failed_to),
+            key::TIME_SERVER => take(value, &mut self.time_server),
+            key::IDLE_S => take(value, &mut self.idle_s),
+            key::WAIT_S => take(value, &mut self.wait_s),
+            key::LISTENER => take(value, &mut self.listener),
+            key::SCHEDULE => take(value, &mut self.schedule),
+            key::HOLDER => self.add(value),
+            _ if key >= CRITICAL => Err(SettingsFault::Unknown(key)),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    #[inline(never)]
+    fn add(&mut self, value: &'s [u8]) -> Result<(), SettingsFault> {
+        let holder = postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)?;
+        self.holders.push(holder).map_err(|_| SettingsFault::Damaged)
+    }
+
+    #[inline(never)]
+    fn add_plain(&mut self, value: &'s [u8]) -> Result<(), SettingsFault> {
+        let plain: Option<PlainHolder<'s>> =
+            postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)?;
+        let Some(plain) = plain else { return Ok(()) };
+        self.holders.push(plain.holder()).map_err(|_| SettingsFault::Damaged)
     }
 }
 
-fn take<'s, T: Deserialize<'s>>(value: &'s [u8]) -> Result<T, SettingsFault> {
-    postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)
+/// Decodes `value` into `place`. Not inlined, or all values have a place of their own in one frame.
+#[inline(never)]
+fn take<'s, T: Deserialize<'s>>(value: &'s [u8], place: &mut T) -> Result<(), SettingsFault> {
+    *place = postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)?;
+    Ok(())
 }
 
 struct Put<'o> {
@@ -158,10 +238,13 @@ mod tests {
     use heapless::Vec;
 
     use super::{SettingsFault, key};
-    use crate::settings::{Address, Holder, Network, SETTINGS_MAX, Settings};
+    use crate::settings::{
+        Address, Holder, Host, Listener, Network, SETTINGS_MAX, Schedule, Settings, Window,
+    };
 
     fn settings() -> Settings<'static> {
         let names = ["client.example"].into_iter().collect();
+        let hosts = [Host { name: "192.0.2.53", port: 25 }].into_iter().collect();
         let address = Address::Static {
             network: ([192, 0, 2, 2].into(), 24),
             gateway: Some([192, 0, 2, 1].into()),
@@ -176,18 +259,58 @@ mod tests {
             etrn_from: [network].into_iter().collect(),
             retry_every_s: Some(1_800),
             channels: 3,
-            holder: Some(Holder { host: "192.0.2.53", port: 25, names, every_s: 3_600 }),
+            holders: [Holder { hosts, names, every_s: 3_600 }].into_iter().collect(),
             wake_on_lan: Some([2, 0, 0, 0, 0, 10]),
             ..Settings::DEFAULT
+        }
+    }
+
+    /// What no older device can do.
+    fn of_today() -> Settings<'static> {
+        let names: super::List<_> = ["client.example"].into_iter().collect();
+        let host = |name| Host { name, port: 25 };
+        let hosts = [host("192.0.2.53"), host("mx2.provider.example")];
+        let one =
+            Holder { hosts: hosts.into_iter().collect(), names: names.clone(), every_s: 3_600 };
+        let other = Holder {
+            hosts: [host("mx3.provider.example")].into_iter().collect(),
+            names,
+            every_s: 60,
+        };
+        let window = Window { days: 0x3E, from_min: 420, until_min: 1_140 };
+        Settings {
+            holders: [one, other].into_iter().collect(),
+            listener: Listener::Scheduled,
+            idle_s: 20,
+            wait_s: 90,
+            schedule: Some(Schedule {
+                zone: "CET-1CEST,M3.5.0,M10.5.0/3",
+                windows: [window].into_iter().collect(),
+            }),
+            ..settings()
         }
     }
 
     type Octets = Vec<u8, SETTINGS_MAX>;
 
     fn encoded() -> Octets {
+        octets_of(&settings())
+    }
+
+    fn octets_of(settings: &Settings<'_>) -> Octets {
         let mut octets = [0; SETTINGS_MAX];
-        let length = settings().encode(&mut octets).expect("they fit");
+        let length = settings.encode(&mut octets).expect("they fit");
         octets.into_iter().take(length).collect()
+    }
+
+    /// The keys in `octets`.
+    fn keys(mut octets: &[u8]) -> Vec<u8, 32> {
+        let mut keys = Vec::new();
+        while let [key, low, high, rest @ ..] = octets {
+            keys.push(*key).expect("there are few");
+            octets = &rest[usize::from(u16::from_le_bytes([*low, *high]))..];
+        }
+        keys
     }
 
     fn joined(first: &[u8], second: &[u8]) -> Octets {
@@ -201,15 +324,35 @@ mod tests {
         let mut short = [0; SETTINGS_MAX];
         assert_eq!(settings().encode(&mut short[..octets.len() - 1]), None);
         assert_eq!(settings().encode(&mut [0; 2]), None);
+        assert_eq!(Settings::decode(&octets_of(&of_today())), Ok(of_today()));
+    }
+
+    #[test]
+    fn an_older_device_runs_with_what_it_can_do_and_with_nothing_else() {
+        let must_be_known = |settings: &Settings<'_>| {
+            let keys = keys(&octets_of(settings));
+            keys.into_iter().filter(|key| *key >= super::CRITICAL).collect::<Vec<_, 32>>()
+        };
+        assert_eq!(must_be_known(&settings()), [0; 0]);
+        let (listener, schedule, holder) = (key::LISTENER, key::SCHEDULE, key::HOLDER);
+        assert_eq!(must_be_known(&of_today()), [listener, schedule, holder, holder]);
+        let one = Settings { listener: Listener::Off, schedule: None, ..settings() };
+        assert_eq!(must_be_known(&one), [listener]);
+    }
+
+    #[test]
+    fn more_holders_than_there_is_place_for_are_damage() {
+        let all = (0..5).fold(Octets::new(), |all, _| joined(&all, &encoded()));
+        assert_eq!(Settings::decode(&all), Err(SettingsFault::Damaged));
     }
 
     #[test]
     fn a_setting_of_a_newer_tool_is_passed_over_or_refused() {
         let of_newer = |key| joined(&[key, 3, 0, 7, 7, 7], &encoded());
-        for known_not in [0, key::TIME_SERVER + 1, 127] {
+        for known_not in [0, key::WAIT_S + 1, 127] {
             assert_eq!(Settings::decode(&of_newer(known_not)), Ok(settings()));
         }
-        for critical in [128, 255] {
+        for critical in [key::HOLDER + 1, 255] {
             let fault = SettingsFault::Unknown(critical);
             assert_eq!(Settings::decode(&of_newer(critical)), Err(fault));
         }
@@ -230,7 +373,7 @@ mod tests {
         let damaged =
             (1..octets.len()).filter(|length| cut(*length) == Err(SettingsFault::Damaged));
         // All but those between two settings.
-        assert_eq!(damaged.count(), octets.len() - 1 - 16);
+        assert_eq!(damaged.count(), octets.len() - 1 - 18);
         assert_eq!(Settings::decode(&[key::HOSTNAME, 2, 0, 9, 9]), Err(SettingsFault::Damaged));
     }
 }

@@ -3,7 +3,7 @@
 use embassy_futures::block_on;
 use postern_card::{Cause, Ended, Inspection, Layout, Network, PostMortem, Told};
 
-use super::world::{SMALL, Sample, append, card, mount, put};
+use super::world::{SMALL, Sample, append, card, mount, put, settings};
 
 const BLOCKS: u32 = 1_024;
 
@@ -84,4 +84,26 @@ fn what_was_told_is_not_told_again() {
     block_on(store.replace(ids[1], draft, true)).expect("the card works");
     assert_eq!(store.told().failed, 1);
     assert_eq!(mount(&card).0.told().failed, 1);
+}
+
+#[test]
+fn when_a_holder_answered_is_known_after_a_restart_and_not_of_other_settings() {
+    let card = card(BLOCKS, SMALL);
+    let (mut store, _) = mount(&card);
+    assert_eq!([0, 1, 4].map(|holder| store.answered(holder)), [None; 3]);
+    block_on(store.note_answer(1, 1_700_000_500)).expect("the card works");
+    block_on(store.note_answer(3, 1_700_000_600)).expect("the card works");
+    // Over many mounts, and the checkpoints that they make.
+    for _ in 0..40 {
+        let (store, _) = mount(&card);
+        let answered = [0, 1, 2, 3, 4].map(|holder| store.answered(holder));
+        assert_eq!(answered, [None, Some(1_700_000_500), None, Some(1_700_000_600), None]);
+    }
+    let (mut store, _) = mount(&card);
+    block_on(store.update(&settings(), [].into_iter())).expect("the card works");
+    let (mut store, _) = mount(&card);
+    assert_eq!(store.answered(1), None, "it may be another holder");
+    block_on(store.note_answer(0, 1_700_000_700)).expect("the card works");
+    let (store, _) = mount(&card);
+    assert_eq!((store.answered(0), store.answered(1)), (Some(1_700_000_700), None));
 }

@@ -1,7 +1,7 @@
 //! Cards and messages for the tests.
 
 use embassy_futures::block_on;
-use postern_card::settings::{Address, List, NextHop, Protocol, Settings};
+use postern_card::settings::{Address, List, Listener, NextHop, Protocol, Settings};
 use postern_card::{Draft, Fault, Layout, Message, MessageId, Reader, Recovery, Store, format_as};
 
 use super::sim::{SimCard, SimFault};
@@ -30,7 +30,11 @@ pub fn settings() -> Settings<'static> {
         channels: 3,
         max_message_size: 1 << 20,
         idle_timeout_ms: 300_000,
-        holder: None,
+        holders: Default::default(),
+        listener: Listener::Always,
+        idle_s: 60,
+        wait_s: 300,
+        schedule: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",

@@ -8,6 +8,7 @@ mod sim;
 mod model;
 
 mod bad_links;
+mod calling;
 mod cards;
 mod crashes;
 mod crowds;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_card::settings::{
-    Address, DNS_MAX, Holder, LIST_MAX, List, NextHop, Protocol as CardProtocol, SETTINGS_MAX,
-    Settings,
+    Address, DNS_MAX, LIST_MAX, List, Listener as CardListener, NextHop, Protocol as CardProtocol,
+    SETTINGS_MAX, Schedule, Settings, Window,
 };
 
 use postern_config::{
@@ -14,6 +14,7 @@ use postern_config::{
     Protocol, Recipients, Setting, Written,
 };
 
+mod holders;
 mod holds;
 
 /// Sessions at once that a device is built for.
@@ -54,7 +55,8 @@ struct First<'c> {
 struct Texts {
     postmaster: String,
     next_hop: String,
-    holder: Option<String>,
+    /// The names of each holder.
+    holders: Vec<Vec<String>>,
     failed_to: String,
     time_server: String,
 }
@@ -112,13 +114,12 @@ impl<'c> Conversion<'c> {
     fn texts(&mut self, first: First<'c>) -> Texts {
         let config = self.config;
         let postmaster = config.postmaster.as_ref().map(ToString::to_string);
-        let etrn = config.wakeup.iter().next().map(|wakeup| &wakeup.holders()[0].host);
         let failed_to = self.device.failed_to.as_ref().map(ToString::to_string);
         let time_server = self.device.time_server.clone();
         Texts {
             postmaster: postmaster.unwrap_or_else(|| format!("postmaster@{}", first.domain)),
             next_hop: self.host(&first.key("deliver_to"), &first.next_hop.host),
-            holder: etrn.map(|host| self.host("wakeup.etrn", host)),
+            holders: self.holder_names(),
             failed_to: failed_to.unwrap_or_default(),
             time_server: time_server
                 .map_or_else(String::new, |host| self.host("device.time_server", &host)),
@@ -144,7 +145,11 @@ impl<'c> Conversion<'c> {
             channels: self.channels(),
             max_message_size: self.max_message_size(receive.max_message_size.0),
             idle_timeout_ms: self.idle_timeout_ms(receive.idle_timeout),
-            holder: self.holder(texts.holder.as_deref()),
+            holders: self.holders(&texts.holders),
+            listener: self.listener(),
+            idle_s: self.seconds("receive.idle", receive.idle),
+            wait_s: self.seconds("receive.wait", receive.wait),
+            schedule: self.schedule(),
             wake_on_lan: self.device.wake_on_lan.map(|address| address.0),
             failed_to: &texts.failed_to,
             time_server: &texts.time_server,
@@ -205,9 +210,30 @@ impl<'c> Conversion<'c> {
             let reason = format!("a device listens on port {PORT} of its address: leave it out");
             self.refuse("receive.listen", reason);
         }
-        if receive.listener != Listener::Always {
-            self.refuse("receive.listener", "a device always listens: leave it out");
+    }
+
+    fn listener(&self) -> CardListener {
+        match self.config.receive.listener {
+            Listener::Always => CardListener::Always,
+            Listener::Scheduled => CardListener::Scheduled,
+            Listener::OnLink => CardListener::OnLink,
+            Listener::Off => CardListener::Off,
         }
+    }
+
+    /// The windows in which holders are asked.
+    fn schedule(&mut self) -> Option<Schedule<'c>> {
+        const KEY: &str = "link.schedule";
+        let link = &self.config.link;
+        let (windows, time_zone) = link.schedule.as_ref().zip(link.time_zone.as_ref())?;
+        if self.device.time_server.is_none() {
+            self.refuse(KEY, "needs device.time_server: a device has no clock of its own");
+        }
+        let windows = windows.iter().map(|window| {
+            let (days, from_min, until_min) = window.parts();
+            Window { days, from_min, until_min }
+        });
+        Some(Schedule { zone: time_zone.rule(), windows: self.list(KEY, windows) })
     }
 
     fn channels(&mut self) -> u8 {
@@ -216,9 +242,9 @@ impl<'c> Conversion<'c> {
             return CHANNELS;
         }
         let channels = u8::try_from(self.config.receive.channels.get());
-        let channels = channels.ok().filter(|channels| (1..=CHANNELS).contains(channels));
+        let channels = channels.ok().filter(|channels| *channels <= CHANNELS);
         channels.unwrap_or_else(|| {
-            self.refuse(KEY, format!("a device has 1 to {CHANNELS}"));
+            self.refuse(KEY, format!("a device has {CHANNELS} at most"));
             CHANNELS
         })
     }
@@ -247,26 +273,6 @@ impl<'c> Conversion<'c> {
             self.refuse(key, "is longer than a device can count: 136 years");
             u32::MAX
         })
-    }
-
-    fn holder<'t>(&mut self, host: Option<&'t str>) -> Option<Holder<'t>>
-    where
-        'c: 't,
-    {
-        let mut wakeups = self.config.wakeup.iter();
-        let wakeup = wakeups.next()?;
-        if wakeups.next().is_some() {
-            self.refuse("wakeup", "a device asks one holder");
-        }
-        if wakeup.holders().len() > 1 {
-            self.refuse("wakeup.etrn", "a device knows its holder by one name");
-        }
-        let names = match wakeup.names.is_empty() {
-            true => self.domains(),
-            false => self.list("wakeup.names", wakeup.names.iter().map(DomainName::as_str)),
-        };
-        let every_s = self.seconds("wakeup.every", wakeup.every);
-        Some(Holder { host: host?, port: wakeup.holders()[0].port, names, every_s })
     }
 
     /// As many of `items`, the values of `key`, as a device has place for.

@@ -1,5 +1,8 @@
+use postern_card::settings::{Host, Listener, Window};
+
 use super::*;
 
+const BERLIN: &str = "time_zone = \"Europe/Berlin\"";
 const FILE: &str = "postern.toml";
 const CARD: u64 = 64 << 20;
 
@@ -59,9 +62,10 @@ fn a_device_is_told_what_its_file_says() {
     assert_eq!(settings.wake_on_lan, Some([2, 0, 0, 0, 0, 10]));
     assert_eq!(settings.failed_to, "ann@client.example");
     assert_eq!(settings.time_server, "time.provider.example");
-    let holder = settings.holder.as_ref().expect("a holder");
-    assert_eq!((holder.host, holder.port, holder.every_s), ("mx2.provider.example", 25, 1800));
-    assert_eq!(holder.names, settings.domains);
+    let [holder] = settings.holders.as_slice() else { panic!("one holder") };
+    assert_eq!(holder.hosts[..], [Host { name: "mx2.provider.example", port: 25 }]);
+    assert_eq!((holder.every_s, &holder.names), (1800, &settings.domains));
+    assert_eq!((settings.listener, settings.idle_s), (Listener::Always, 60));
     let recipients: Vec<_> = content.recipients().map(String::from_utf8_lossy).collect();
     let expected = ["info@client.example", "john.doe@client.example", "sales@shop.example"];
     assert_eq!(recipients, expected);
@@ -75,7 +79,7 @@ fn the_least_file_takes_what_suits_a_device() {
     let settings = content.settings();
     assert_eq!(settings.address, postern_card::settings::Address::Dhcp);
     assert_eq!((settings.channels, settings.max_message_size), (8, 10 << 20));
-    assert!(settings.any_recipient && settings.holder.is_none());
+    assert!(settings.any_recipient && settings.holders.is_empty());
     assert_eq!(content.recipients().len(), 0);
     let warned: Vec<_> = content.warnings().iter().map(|warning| &*warning.key).collect();
     assert_eq!(warned, ["hold.\"a.example\".recipients", "hold.\"a.example\".etrn_from"]);
@@ -137,16 +141,23 @@ fn refused(sound: &str, wrong: &str, line: usize, problem: &str) {
 
 #[test]
 fn a_device_receives_within_its_limits() {
-    for wrong in ["channels = 9", "channels = 0"] {
-        refused("channels = 2", wrong, 5, "receive.channels: a device has 1 to 8");
-    }
+    refused("channels = 2", "channels = 9", 5, "receive.channels: a device has 8 at most");
+    let deaf = parse(&SOUND.replace("channels = 2", "channels = 0")).expect("nothing listens");
+    assert_eq!(deaf.settings().channels, 0);
     let listen = "receive.listen: a device listens on port 25 of its address: leave it out";
     for wrong in ["listen = [\"192.0.2.7:25\"]", "listen = [\"[::]:2525\"]", "listen = []"] {
         refused("channels = 2", wrong, 5, listen);
     }
-    let off = "receive.listener: a device always listens: leave it out";
-    for other in ["off", "scheduled"] {
-        refused("channels = 2", &format!("listener = {other:?}"), 5, off);
+    for (name, listener) in [
+        ("always", Listener::Always),
+        ("scheduled", Listener::Scheduled),
+        ("on-link", Listener::OnLink),
+        ("off", Listener::Off),
+    ] {
+        let keys = format!("listener = {name:?}\nidle = \"20s\"\nwait = \"2m\"");
+        let content = parse(&SOUND.replace("channels = 2", &keys)).expect("a device does it");
+        let settings = content.settings();
+        assert_eq!((settings.listener, settings.idle_s, settings.wait_s), (listener, 20, 120));
     }
     let long = "receive.idle_timeout: is longer than a device can count: 49 days";
     refused("channels = 2", "idle_timeout = \"50d\"", 5, long);
@@ -155,6 +166,34 @@ fn a_device_receives_within_its_limits() {
     refused("4 MiB", "17 MiB", 6, large);
     let same = "listen = [\"0.0.0.0:25\"]\nlistener = \"always\"";
     parse(&SOUND.replace("channels = 2", same)).expect("that is what a device does");
+}
+
+#[test]
+fn a_device_asks_in_its_windows() {
+    let windows = |list: &str| format!("{SOUND}\n[link]\nschedule = {list}\n{BERLIN}");
+    let content = parse(&windows("[\"mon-fri 07:00-19:00\", \"sat 22-2\"]")).expect("sound");
+    let schedule = content.settings().schedule.expect("there is one");
+    assert_eq!(schedule.zone, "CET-1CEST,M3.5.0,M10.5.0/3");
+    let weekdays = Window { days: 0b011_1110, from_min: 420, until_min: 1_140 };
+    let night = Window { days: 0b100_0000, from_min: 1_320, until_min: 120 };
+    assert_eq!(&schedule.windows[..], [weekdays, night]);
+    let never = parse(&windows("[]")).expect("sound");
+    let never = never.settings().schedule.expect("there is one");
+    assert_eq!(&never.windows[..], []);
+    assert_eq!(parse(SOUND).expect("sound").settings().schedule, None);
+
+    let nine = windows(&format!("[{}]", ["\"7-8\""; 9].join(", ")));
+    let expected = "postern.toml:33: link.schedule: a device has place for 8";
+    assert_eq!(problems(&nine), [expected]);
+    let timeless = windows("[\"7-8\"]").replace("time_server", "# time_server");
+    let expected = "postern.toml:33: link.schedule: needs device.time_server: a device has no \
+        clock of its own";
+    assert_eq!(problems(&timeless), [expected]);
+    let raised = format!("{SOUND}\n[link]\nkind = \"command\"\nup = [\"/bin/true\"]");
+    let why = "a device's link is its network, which somebody else raises: leave it out";
+    let expected = [("33", "kind"), ("34", "up")]
+        .map(|(line, key)| format!("{FILE}:{line}: link.{key}: {why}"));
+    assert_eq!(problems(&raised), expected);
 }
 
 #[test]
@@ -225,13 +264,29 @@ fn lists_and_names_have_their_limits() {
 }
 
 #[test]
-fn a_device_asks_one_holder_by_one_name() {
+fn a_device_asks_four_holders_by_four_names_each() {
     let one = "etrn = \"mx2.provider.example\"";
-    let by_two = "etrn = [\"mx2.provider.example\", \"mx3.provider.example\"]";
-    refused(one, by_two, 30, "wakeup.etrn: a device knows its holder by one name");
-    let two = SOUND.replace("[wakeup]", "[[wakeup]]") + "[[wakeup]]\netrn = \"mx3.example\"\n";
-    assert_eq!(problems(&two), ["postern.toml:29: wakeup: a device asks one holder"]);
-    parse(&SOUND.replace("[wakeup]", "[[wakeup]]")).expect("a list of one is one");
+    let names = |count: usize| {
+        let names = (1..=count).map(|number| format!("\"mx{number}.example:2525\""));
+        format!("etrn = [{}]", names.collect::<Vec<_>>().join(", "))
+    };
+    let by_four = parse(&SOUND.replace(one, &names(4))).expect("they have place");
+    let settings = by_four.settings();
+    assert_eq!(settings.holders[0].hosts.len(), 4);
+    assert_eq!(settings.holders[0].hosts[3], Host { name: "mx4.example", port: 2525 });
+    let problem = "wakeup.etrn: a device knows a holder by 4 names at most";
+    refused(one, &names(5), 30, problem);
+    let several = |count: usize| {
+        let others =
+            (1..count).map(|number| format!("[[wakeup]]\netrn = \"mx{number}.example\"\n"));
+        SOUND.replace("[wakeup]", "[[wakeup]]") + &others.collect::<String>()
+    };
+    assert_eq!(parse(&several(1)).expect("a list of one is one").settings().holders.len(), 1);
+    let content = parse(&several(4)).expect("they have place");
+    let hosts: Vec<_> = content.settings().holders.iter().map(|it| it.hosts[0].name).collect();
+    assert_eq!(hosts, ["mx2.provider.example", "mx1.example", "mx2.example", "mx3.example"]);
+    let too_many = format!("{FILE}:29: wakeup: a device asks 4 holders at most");
+    assert_eq!(problems(&several(5)), [too_many]);
 }
 
 #[test]
@@ -287,7 +342,7 @@ fn a_device_without_domain_name_or_release_is_none() {
 }
 
 /// What this file's tests show of a card; all other keys are refused.
-const USED: [&str; 23] = [
+const USED: [&str; 27] = [
     "device.address",
     "device.dns",
     "device.failed_to",
@@ -302,12 +357,16 @@ const USED: [&str; 23] = [
     "hold.recipients",
     "hold.retry_every",
     "hostname",
+    "link.schedule",
+    "link.time_zone",
     "postmaster",
     "receive.channels",
+    "receive.idle",
     "receive.idle_timeout",
     "receive.listen",
     "receive.listener",
     "receive.max_message_size",
+    "receive.wait",
     "wakeup.etrn",
     "wakeup.every",
     "wakeup.names",
@@ -336,7 +395,7 @@ fn every_key_is_a_devices_or_refused() {
             || UNUSED_IN_HOLDS.into_iter().any(in_holds)
             || UNUSED_SECTIONS.into_iter().any(section)
     };
-    keys.retain(|key| !unused(key));
+    keys.retain(|key| USED_KEYS.contains(&key.as_str()) || !unused(key));
     keys.sort();
     assert_eq!(keys, USED);
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use postern_card::settings::{Address, List, NextHop, Protocol, Settings};
+use postern_card::settings::{Address, List, Listener, NextHop, Protocol, Settings};
 use postern_card::{Geometry, Layout, Store, format_as};
 use postern_core::envelope::{Body, Notify, Ret, State};
 use postern_core::time::Timestamp;
@@ -74,7 +74,11 @@ async fn format(card: &Memory, seed: u8) {
         channels: 3,
         max_message_size: 1 << 20,
         idle_timeout_ms: 300_000,
-        holder: None,
+        holders: Default::default(),
+        listener: Listener::Always,
+        idle_s: 60,
+        wait_s: 300,
+        schedule: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",

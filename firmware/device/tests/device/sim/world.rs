@@ -13,7 +13,7 @@ use embassy_net_driver::Driver;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
-use postern_card::settings::{Address, List, Network, NextHop, Protocol, Settings};
+use postern_card::settings::{Address, List, Listener, Network, NextHop, Protocol, Settings};
 use postern_device::reset::{Cause, LastReset, Survivor};
 use postern_device::{Board, Ended, Label, Runner, SmallMemory, Status, run};
 
@@ -284,7 +284,11 @@ pub fn settings() -> Settings<'static> {
         channels: 3,
         max_message_size: 128 << 10,
         idle_timeout_ms: 300_000,
-        holder: None,
+        holders: Default::default(),
+        listener: Listener::Always,
+        idle_s: 60,
+        wait_s: 300,
+        schedule: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",

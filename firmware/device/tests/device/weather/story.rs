@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use embassy_futures::select::{Either4, select, select4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
-use postern_card::settings::{Address, Holder, List, NextHop, Protocol, Settings};
+use postern_card::settings::{self, Address, Holder, List, NextHop, Protocol, Settings};
 
 use super::Tally;
 use super::faults::Fault;
@@ -75,11 +75,13 @@ pub struct Story {
 
 fn told(protocol: Protocol) -> Settings<'static> {
     let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
-    let (host, names) = ("holder.example", list(&["client.example"]));
+    let hosts =
+        [settings::Host { name: "holder.example", port: HOLDER_PORT }].into_iter().collect();
+    let holder = Holder { hosts, names: list(&["client.example"]), every_s: 3600 };
     Settings {
         address: Address::Dhcp,
         next_hop: NextHop { protocol, host: "hop.example", port: HOP_PORT },
-        holder: Some(Holder { host, port: HOLDER_PORT, names, every_s: 3600 }),
+        holders: [holder].into_iter().collect(),
         failed_to: "root@admin.example",
         time_server: "time.example",
         ..settings()

@@ -1,6 +1,7 @@
 //! A card's settings under the names that they have in `postern.toml`.
 
-use postern_card::settings::{Address, NextHop, Protocol, Settings};
+use postern_card::settings::{Address, Listener, NextHop, Protocol, Settings, Window};
+use postern_core::schedule::Window as Hours;
 
 use super::super::super::table::{size, span};
 
@@ -16,6 +17,7 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
         row("receive.channels", settings.channels.to_string()),
         row("receive.max_message_size", size(settings.max_message_size.into())),
         row("receive.idle_timeout", span(timeout_s.into())),
+        row("receive.listener", listener(settings.listener)),
         row("hold", settings.domains.join(" ")),
         row("hold.recipients", recipients),
         row("hold.deliver_to", next_hop(&settings.next_hop)),
@@ -28,8 +30,20 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
     rows.push(row("device.time_server", settings.time_server));
     rows.push(row("device.wake_on_lan", settings.wake_on_lan.map(hardware).unwrap_or_default()));
     rows.push(row("device.failed_to", settings.failed_to));
-    if let Some(holder) = &settings.holder {
-        rows.push(row("wakeup.etrn", format!("{}:{}", holder.host, holder.port)));
+    if settings.listener == Listener::Scheduled {
+        rows.push(row("receive.idle", span(settings.idle_s.into())));
+        rows.push(row("receive.wait", span(settings.wait_s.into())));
+    }
+    if let Some(schedule) = &settings.schedule {
+        let parts = |window: &Window| (window.days, window.from_min, window.until_min);
+        let windows = schedule.windows.iter().filter_map(|window| Hours::of_parts(parts(window)));
+        let windows = windows.map(|window| window.to_string()).collect::<Vec<_>>().join("; ");
+        rows.push(row("link.schedule", if windows.is_empty() { "never" } else { &windows }));
+        rows.push(row("link.time_zone", schedule.zone));
+    }
+    for holder in &settings.holders {
+        let hosts = holder.hosts.iter().map(|host| format!("{}:{}", host.name, host.port));
+        rows.push(row("wakeup.etrn", hosts.collect::<Vec<_>>().join(" ")));
         rows.push(row("wakeup.every", span(holder.every_s.into())));
         rows.push(row("wakeup.names", holder.names.join(" ")));
     }
@@ -57,6 +71,15 @@ fn address(address: &Address) -> Vec<[String; 2]> {
 fn next_hop(to: &NextHop<'_>) -> String {
     let scheme = if to.protocol == Protocol::Lmtp { "lmtp://" } else { "" };
     format!("{scheme}{}:{}", to.host, to.port)
+}
+
+fn listener(listener: Listener) -> &'static str {
+    match listener {
+        Listener::Always => "always",
+        Listener::Scheduled => "scheduled",
+        Listener::OnLink => "on-link",
+        Listener::Off => "off",
+    }
 }
 
 fn hardware(address: [u8; 6]) -> String {

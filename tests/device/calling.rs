@@ -1,0 +1,82 @@
+//! A device that is not always there.
+
+use std::net::TcpListener;
+use std::thread;
+
+use postern_tests::mail::{self, Mail};
+use postern_tests::play::Peer;
+
+use crate::next_hop::{NextHop, passed_on};
+use crate::rig::Rig;
+
+/// What a device says when it opens its listener, and when that closes.
+const OPEN: &str = "clients are let in";
+const CLOSED: &str = "nobody is let in";
+
+/// How many lines of the log have `text`.
+fn said(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
+}
+
+/// Keys for a device behind `next_hop` that listens so, and asks what is at these addresses.
+fn configuration(next_hop: &NextHop, receive: &str, wakeups: &str) -> String {
+    format!("{}\n[device]\n[receive]\n{receive}\n{wakeups}", next_hop.configuration("never"))
+}
+
+/// A holder that hangs up at once, and its port.
+fn curt() -> (thread::JoinHandle<()>, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let holder = thread::spawn(move || drop(listener.accept().expect("the device comes")));
+    (holder, port)
+}
+
+#[test]
+fn a_scheduled_one_opens_for_its_request_and_closes_when_nothing_comes() {
+    let (next_hop, holder) = (NextHop::start(), NextHop::start());
+    let (gone, port) = curt();
+    let asks = format!(
+        "[[wakeup]]\netrn = [\"10.0.2.2:{port}\", \"{}\"]\nnames = [\"client.example\"]",
+        holder.place()
+    );
+    let receive = "listener = \"scheduled\"\nidle = \"5s\"\nwait = \"5s\"";
+    let rig = Rig::start(&configuration(&next_hop, receive, &asks));
+    rig.device.wait_for("the other name's answer", |lines| {
+        (said(lines, "the holder says") == 1).then_some(())
+    });
+    gone.join().expect("a holder that was asked");
+    let mut client = rig.client();
+    mail::greet(&mut client).expect("the device listens");
+    let sent = Mail { number: 0, octets: 3_000 };
+    mail::send(&mut client, sent).expect("it takes mail");
+    mail::quit(&mut client).expect("it says good-bye");
+    rig.device.wait_for("its end", |lines| (said(lines, CLOSED) == 1).then_some(()));
+    assert_eq!(said(&rig.device.log(), OPEN), 1);
+    assert_eq!(passed_on(&rig.device.log()), 0, "nobody has asked for it");
+    assert_eq!(rig.end().messages().len(), 1);
+    assert_eq!((holder.end(), next_hop.end()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn mail_for_null_is_discarded_and_a_route_on_is_none() {
+    let next_hop = NextHop::start();
+    let rig = Rig::start(&next_hop.configuration("never").replace("[\"user\"]", "\"any\""));
+    let mut client = rig.client();
+    mail::greet(&mut client).expect("the device stays");
+    let mut say = |words: &str, code| {
+        Peer::send(&mut client, words.as_bytes()).expect("the device stays");
+        mail::expect(&mut client, code).expect(words);
+    };
+    say("MAIL FROM:<>\r\n", "250");
+    say("RCPT TO:<null%mx.example@mx.example>\r\n", "250");
+    say("DATA\r\n", "354");
+    say("Subject: wake up\r\n\r\n.\r\n", "250");
+    say("MAIL FROM:<>\r\n", "250");
+    say("RCPT TO:<x%victim.example@client.example>\r\n", "550");
+    say("QUIT\r\n", "221");
+    rig.device.wait_for("what is counted", |lines| {
+        (said(lines, "messages since the start: 1") == 1).then_some(())
+    });
+    assert_eq!(rig.end().messages().len(), 0);
+    assert_eq!(next_hop.end(), Vec::new());
+}
