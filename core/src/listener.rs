@@ -130,6 +130,11 @@ impl Listener {
         self.stay(now);
     }
 
+    /// The holder is still being asked, or that ends just now: nobody is idle before.
+    pub fn asking(&mut self, now: Instant) {
+        self.stay(now);
+    }
+
     /// A holder has said that mail comes: its first session is expected until `until`.
     ///
     /// Whose a session is cannot be told: a holder may send from other addresses than it is asked

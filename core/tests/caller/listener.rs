@@ -121,6 +121,7 @@ fn a_session_that_came_before_its_promise_was_read_ends_the_waiting() {
     let mut listener = Listener::new(SCHEDULED, 3);
     listener.wake_up(at(0));
     listener.session_began();
+    listener.asking(at(1));
     listener.expect(at(1), at(301));
     listener.session_ended(at(10), true);
     assert_eq!(listener.deadline(), at(70));

@@ -68,7 +68,7 @@ impl Gate {
                 if window.is_none() {
                     listener.window_ended();
                 } else if self.is_asking.get() {
-                    listener.wake_up(now);
+                    listener.asking(now);
                 }
                 listener.deadline()
             };
@@ -104,7 +104,7 @@ impl Gate {
         self.is_asking.set(false);
         {
             let mut listener = self.listener.borrow_mut();
-            listener.wake_up(now);
+            listener.asking(now);
             if let Some(wait) = wait {
                 listener.expect(now, now.after(wait));
             }

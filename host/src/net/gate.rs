@@ -208,7 +208,7 @@ impl Gate {
         }
         state.counted = sessions;
         if state.asking > 0 {
-            state.both(|listener| listener.wake_up(now));
+            state.both(|listener| listener.asking(now));
         }
         self.publish(&state);
         let is_failing = state.failed.is_some();
@@ -301,7 +301,7 @@ impl Drop for Asking {
         let (mut state, now) = (self.0.lock(), self.0.0.clock.instant());
         state.asking -= 1;
         // It is idle from now on.
-        state.both(|listener| listener.wake_up(now));
+        state.both(|listener| listener.asking(now));
         self.0.publish(&state);
         drop(state);
         self.0.0.changed.notify_one();
