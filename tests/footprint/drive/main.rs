@@ -14,7 +14,8 @@ use core::time::Duration;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use postern_core::client::reply::REPLY_MAX;
 use postern_core::client::{
-    self, Client, Event, MIN_OUT, Mail, Need, Protocol, Recipient, Reply, Timeouts, TlsPolicy,
+    self, Client, Event, MIN_OUT, Mail, Mechanism, Need, Protocol, Recipient, Reply, Timeouts,
+    TlsPolicy,
 };
 use postern_core::drive::deliver::{Dialogue, Sent, Source, Turn};
 use postern_core::drive::{Buffers, Clock, Exit, Handler, Link, Wake, serve};
@@ -310,8 +311,19 @@ fn tell(event: Event<Code>) {
         Event::Greeting(Code(code))
         | Event::MailRefused(Code(code))
         | Event::Message(Code(code))
-        | Event::Etrn(Code(code)) => code.to_le_bytes().iter().for_each(|octet| write(*octet)),
+        | Event::Etrn(Code(code))
+        | Event::Challenge(Code(code))
+        | Event::Auth(Code(code))
+        | Event::Atrn(Code(code)) => code.to_le_bytes().iter().for_each(|octet| write(*octet)),
         Event::Recipient { index, .. } | Event::Delivered { index, .. } => write(index),
+    }
+}
+
+fn mechanism() -> Mechanism {
+    match read() {
+        0 => Mechanism::Plain,
+        1 => Mechanism::CramMd5,
+        _ => Mechanism::ScramSha256,
     }
 }
 
@@ -336,6 +348,10 @@ async fn answer(dialogue: &mut Delivery) {
         6 => dialogue.probe(&path).await.is_ok(),
         7 => matches!(dialogue.send_message(&mut piece).await, Ok(Sent::Whole)),
         8 => dialogue.send_message_before(&mut piece, &mail).await.is_ok(),
+        9 => dialogue.call(|client, out| client.auth(mechanism(), Some(&path), out)).is_ok(),
+        10 => dialogue.call(|client, out| client.respond(&path, out)).is_ok(),
+        11 => dialogue.call(Client::cancel).is_ok(),
+        12 => dialogue.call(|client, out| client.atrn(path.chunks(9), out)).is_ok(),
         _ => dialogue.call(Client::body_end).is_ok(),
     };
     write(u8::from(done));
