@@ -50,6 +50,12 @@ fn turned(address: SocketAddr, atrn: &str) -> Talk {
     talk
 }
 
+/// Takes the one message that waits for it, and is left.
+fn take_the_one(talk: &mut Talk) {
+    let (messages, left) = take(talk, &|_| None);
+    assert!(left && messages.len() == 1, "{messages:?}");
+}
+
 /// Takes mail as a host does until the other side takes leave, or hangs up, or until an answer is
 /// empty; the messages, and whether it was the first.
 fn take(talk: &mut Talk, answers: Answers<'_>) -> (Vec<String>, bool) {
@@ -161,8 +167,7 @@ fn what_a_host_defers_waits_until_it_is_fetched_again() {
     server.logged("fetched");
     let waits = place.queue();
     assert_eq!((waits.len(), &waits[0]["status"]), (1, &"waiting".into()), "{waits:?}");
-    let (messages, left) = take(&mut turned(address, "ATRN"), &|_| None);
-    assert!(left && messages.len() == 1, "{messages:?}");
+    take_the_one(&mut turned(address, "ATRN"));
     server.logged("fetched");
     assert!(place.queue().is_empty());
     server.stop();
@@ -198,8 +203,7 @@ fn whoever_turns_the_roles_and_then_fails_loses_nothing() {
         server.logged("fetched in part");
         assert_eq!(place.queue()[0]["status"], "waiting");
     }
-    let (messages, left) = take(&mut turned(address, "ATRN"), &|_| None);
-    assert!(left && messages.len() == 1, "{messages:?}");
+    take_the_one(&mut turned(address, "ATRN"));
     server.logged("fetched");
     assert!(place.queue().is_empty());
     server.stop();
@@ -214,8 +218,7 @@ fn what_is_fetched_goes_nowhere_else() {
     assert!(released.contains("client.example"), "{released}");
     let domains = place.run_until(&["queue", "domains", "--json"], "it waits to be fetched (ATRN)");
     assert!(domains.contains("client.example"), "{domains}");
-    let (messages, left) = take(&mut turned(address, "ATRN"), &|_| None);
-    assert!(left && messages.len() == 1, "{messages:?}");
+    take_the_one(&mut turned(address, "ATRN"));
     server.stop();
 }
 
@@ -258,8 +261,7 @@ fn what_is_fetched_under_tls_goes_under_tls() {
         assert!(talk.say(&format!("AUTH PLAIN {plain}")).starts_with("235 "));
         assert!(talk.say("ATRN").starts_with("250 "));
         talk.tell(&format!("220 client.example{END}"));
-        let (messages, left) = take(&mut talk, &|_| None);
-        assert!(left && messages.len() == 1, "{messages:?}");
+        take_the_one(&mut talk);
         assert_eq!(server.logged("sent")["tls"], true);
         assert_eq!(server.logged("fetched")["tls"], true);
     }
@@ -282,8 +284,7 @@ fn cram_md5_is_enough_in_clear() {
     assert!(talk.say(&answer).starts_with("235 "));
     assert!(talk.say("ATRN").starts_with("250 "));
     talk.tell(&format!("220 client.example{END}"));
-    let (messages, left) = take(&mut talk, &|_| None);
-    assert!(left && messages.len() == 1, "{messages:?}");
+    take_the_one(&mut talk);
     server.stop();
 }
 
@@ -432,8 +433,7 @@ fn who_has_authenticated_is_delivered_to_where_he_asks_from() {
     // Whoever names no address sends it nowhere.
     place.run(&["queue", "release", "client.example"]);
     place.run_until(&["queue", "domains", "--json"], "it waits to be fetched (ATRN)");
-    let (messages, left) = take(&mut turned(place.atrn_address(), "ATRN"), &|_| None);
-    assert!(left && messages.len() == 1, "{messages:?}");
+    take_the_one(&mut turned(place.atrn_address(), "ATRN"));
     server.stop();
 }
 
