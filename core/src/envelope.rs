@@ -22,7 +22,7 @@
 //! | --- | --- |
 //! | 16 | message id |
 //! | 8 | arrival, seconds since 1970-01-01T00:00:00Z |
-//! | 2 | flags: 1 arrival known, 2 ESMTP, 4 TLS, 8 authenticated, 16 SMTPUTF8; all others 0 |
+//! | 2 | flags: 1 arrival known, 2 ESMTP, 4 TLS, 8 authenticated, 16 SMTPUTF8, 32 submitted |
 //! | 1 | BODY: 0 not given, 1 `7BIT`, 2 `8BITMIME`, 3 `BINARYMIME` |
 //! | 1 | RET: 0 not given, 1 `FULL`, 2 `HDRS` |
 //! | 1 | the client's address: 0 none, 4 IPv4, 6 IPv6 |
@@ -86,6 +86,9 @@ pub struct Head<'a> {
     pub tls: bool,
     /// Whether the client had authenticated.
     pub authenticated: bool,
+    /// Whether the client was one that may send to any domain (RFC 6409): what others sent is
+    /// for the domains that are held alone.
+    pub submitted: bool,
     /// Whether MAIL carried SMTPUTF8 (RFC 6531 §3.4).
     pub smtp_utf8: bool,
     /// The reverse-path without angle brackets and source route; empty: the null reverse-path.

@@ -114,7 +114,12 @@ impl<S> Control<S> {
 }
 
 impl<S> Opened<S> {
-    /// Whether mail of `domain` goes anywhere.
+    /// Whether mail of `domain` goes anywhere, be it to the relay.
+    fn goes(&self, domain: &Domain) -> bool {
+        self.terms.borrow().policies.of(domain).deliver_to.is_some()
+    }
+
+    /// Whether mail is held for `domain`.
     fn has_hold(&self, domain: &Domain) -> bool {
         self.terms.borrow().config.held(domain.as_str().as_bytes()).is_some()
     }

@@ -147,7 +147,7 @@ pub fn envelope_json<'e>(
     envelope: &Envelope,
     recipients: impl IntoIterator<Item = &'e Recipient>,
 ) -> Value {
-    let Envelope { arrival, client, client_port, esmtp, tls, authenticated, smtp_utf8, .. } =
+    let Envelope { arrival, client, client_port, esmtp, tls, authenticated, submitted, .. } =
         envelope;
     json!({
         "id": id.to_string(),
@@ -160,7 +160,8 @@ pub fn envelope_json<'e>(
         "esmtp": esmtp,
         "tls": tls,
         "authenticated": authenticated,
-        "smtputf8": smtp_utf8,
+        "submitted": submitted,
+        "smtputf8": envelope.smtp_utf8,
         "reverse_path": text(&envelope.reverse_path),
         "body": match envelope.body {
             Body::Unstated => Value::Null,

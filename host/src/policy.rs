@@ -17,7 +17,7 @@ use postern_spool::Domain;
 
 use crate::config::{
     Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
-    Recipients, RetryEvery, SmtpUtf8, Subaddress, canonical, folder_name, is_postmaster,
+    Recipients, Relay, RetryEvery, SmtpUtf8, Subaddress, canonical, folder_name, is_postmaster,
 };
 
 pub use aside::Aside;
@@ -36,6 +36,7 @@ pub struct Policies {
     held: Vec<Policy>,
     /// Indices into `held`.
     indices: HashMap<DomainName, usize>,
+    /// What holds for all others.
     not_held: Policy,
     etrn_names: EtrnNames,
     /// From where anything may be released.
@@ -175,6 +176,16 @@ impl Policy {
         }
     }
 
+    /// What was submitted goes to the smarthost; all else stays as it is.
+    fn relayed(relay: &Relay) -> Self {
+        Self {
+            deliver_to: Some(DeliverTo::Relay(relay.smarthost.0.clone())),
+            retry_every: RetryEvery::Every(relay.retry_every),
+            expire_after: Some(relay.expire_after),
+            ..Self::not_held()
+        }
+    }
+
     /// Mail that came while the domain was held stays as it is.
     fn not_held() -> Self {
         Self {
@@ -194,6 +205,11 @@ impl Policy {
             recipients: None,
             subaddress: Subaddress::none(),
         }
+    }
+
+    /// Whether mail of these domains goes only if it was submitted: they are not held.
+    pub fn is_relayed(&self) -> bool {
+        self.deliver_to.as_ref().is_some_and(DeliverTo::is_relay)
     }
 
     /// Whether its mail stays until somebody authenticates and fetches it.
@@ -243,7 +259,7 @@ impl Policies {
         Self {
             held,
             indices,
-            not_held: Policy::not_held(),
+            not_held: config.relay.as_ref().map_or_else(Policy::not_held, Policy::relayed),
             etrn_names: EtrnNames::new(config),
             connecting: connecting(config),
             askers: Networks::new(config.hold.values().flat_map(Hold::etrn_networks)),
@@ -259,6 +275,11 @@ impl Policies {
     /// The policy of `domain`, held or not.
     pub fn of(&self, domain: &Domain) -> &Policy {
         self.get(domain.as_str()).unwrap_or(&self.not_held)
+    }
+
+    /// The policy of all domains that are not held.
+    pub const fn others(&self) -> &Policy {
+        &self.not_held
     }
 
     /// The policies of the domains that are held, in the order of their names.
@@ -326,6 +347,26 @@ impl Policies {
         }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
         Ok(Taken { path, policy, releases: false })
+    }
+
+    /// What RCPT's path `to` means, said by `client`, who may send to any domain: mail for those
+    /// that are not held goes to the relay, where there is one. An address literal is no domain,
+    /// and what nobody has at our own name is nobody's elsewhere.
+    ///
+    /// # Errors
+    /// Why no mail is taken for it.
+    pub fn outgoing(&self, to: &ForwardPath<'_>, client: Peer) -> Result<Taken<'_>, Refusal> {
+        let taken = self.recipient(to, client);
+        let (Err(Refusal::NotHeld), ForwardPath::Mailbox(mailbox)) = (&taken, to) else {
+            return taken;
+        };
+        let Some(domain) = DomainName::from_wire(mailbox.domain()) else { return taken };
+        let is_ours = self.get(domain.as_str()).is_some() || domain == self.hostname;
+        if is_ours || !self.not_held.is_relayed() {
+            return taken;
+        }
+        let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
+        Ok(Taken { path, policy: &self.not_held, releases: false })
     }
 
     /// What the mailbox `x%domain` at our own name means, once `x` stands at the domain; none where

@@ -65,6 +65,7 @@ fn sender() -> Envelope {
         esmtp: true,
         tls: false,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"bob@sender.example".to_vec(),
         body: Body::Unstated,

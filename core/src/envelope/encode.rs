@@ -15,7 +15,8 @@ impl Head<'_> {
             | u16::from(self.esmtp) << 1
             | u16::from(self.tls) << 2
             | u16::from(self.authenticated) << 3
-            | u16::from(self.smtp_utf8) << 4;
+            | u16::from(self.smtp_utf8) << 4
+            | u16::from(self.submitted) << 5;
         let body = match self.body {
             Body::Unstated => 0,
             Body::SevenBit => 1,

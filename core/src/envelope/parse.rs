@@ -199,7 +199,7 @@ impl<'a> Fields<'a> {
         let id = self.array()?;
         let unix_seconds = u64::from_le_bytes(self.array()?);
         let flags = u16::from_le_bytes(self.array()?);
-        if flags >= 32 {
+        if flags >= 64 {
             return Err(Fault::Malformed);
         }
         let [body, ret] = self.array()?;
@@ -210,6 +210,7 @@ impl<'a> Fields<'a> {
             tls: flags & 4 != 0,
             authenticated: flags & 8 != 0,
             smtp_utf8: flags & 16 != 0,
+            submitted: flags & 32 != 0,
             body: match body {
                 0 => Body::Unstated,
                 1 => Body::SevenBit,

@@ -21,6 +21,7 @@ fn sample_head() -> Head<'static> {
         esmtp: true,
         tls: true,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"ann@sender.example",
         body: Body::EightBitMime,
@@ -152,7 +153,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         any::<[u8; 4]>().prop_map(|octets| Some(IpAddr::V4(Ipv4Addr::from(octets)))),
         any::<[u8; 16]>().prop_map(|octets| Some(IpAddr::V6(Ipv6Addr::from(octets)))),
     ];
-    (any::<u64>(), 0..32_u8, address, any::<u16>(), any::<[u8; 16]>())
+    (any::<u64>(), 0..64_u8, address, any::<u16>(), any::<[u8; 16]>())
 }
 
 fn strings() -> impl Strategy<Value = [Vec<u8>; 3]> {
@@ -172,6 +173,7 @@ fn make_head<'a>(facts: &Facts, strings: &'a [Vec<u8>; 3]) -> Head<'a> {
         tls: flags & 4 != 0,
         authenticated: flags & 8 != 0,
         smtp_utf8: flags & 16 != 0,
+        submitted: flags & 32 != 0,
         reverse_path: &strings[1],
         body: [Body::Unstated, Body::SevenBit, Body::EightBitMime, Body::BinaryMime]
             [usize::from(id[0] % 4)],
@@ -231,7 +233,7 @@ fn what_a_field_can_not_be_is_malformed() {
     let recipient = encode(&sample_head(), &[sample_recipient()]);
     let start = encode(&sample_head(), &[]).len() - 12;
     let cases: [(&[u8], usize, u8); 8] = [
-        (&head, PREFIX + 16 + 8, 32),     // a flag that there is not
+        (&head, PREFIX + 16 + 8, 64),     // a flag that there is not
         (&head, PREFIX + 16 + 8 + 1, 1),  // another
         (&head, PREFIX + 16 + 8 + 2, 4),  // BODY
         (&head, PREFIX + 16 + 8 + 3, 3),  // RET

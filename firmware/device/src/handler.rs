@@ -141,6 +141,7 @@ impl<'s, C: Card> SessionHandler<'s, C> {
             esmtp: self.esmtp,
             tls: false,
             authenticated: false,
+            submitted: false,
             smtp_utf8: false,
             reverse_path: from,
             body,

@@ -29,6 +29,9 @@ pub enum DeliverTo {
     Maildir(MaildirPath),
     /// To whoever authenticates and asks for it, over his own connection.
     Asker,
+    /// To the smarthost of `[relay]`, which takes mail for all domains that are not held: no
+    /// table of a domain's says so.
+    Relay(Endpoint),
 }
 
 /// A host, and how it is talked to.
@@ -62,7 +65,7 @@ impl DeliverTo {
     /// The host, if it is one.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Self::Host(endpoint) => Some(endpoint),
+            Self::Host(endpoint) | Self::Relay(endpoint) => Some(endpoint),
             Self::Maildir(_) | Self::Asker => None,
         }
     }
@@ -71,12 +74,17 @@ impl DeliverTo {
     pub const fn is_asker(&self) -> bool {
         matches!(self, Self::Asker)
     }
+
+    /// Whether it takes only what was submitted.
+    pub const fn is_relay(&self) -> bool {
+        matches!(self, Self::Relay(_))
+    }
 }
 
 impl fmt::Display for DeliverTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(endpoint) => endpoint.fmt(f),
+            Self::Host(endpoint) | Self::Relay(endpoint) => endpoint.fmt(f),
             Self::Maildir(path) => write!(f, "{SCHEME}{path}"),
             Self::Asker => f.write_str(ASKER),
         }

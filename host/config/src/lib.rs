@@ -23,6 +23,7 @@ mod file;
 mod lines;
 mod link;
 mod recipients;
+mod relay;
 mod settings;
 mod triggers;
 mod values;
@@ -46,6 +47,7 @@ pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use link::{Argv, Link, LinkKind, TimeZone};
 pub use recipients::{NotTaken, Recipients};
+pub use relay::{Relay, Smarthost};
 pub use settings::Setting;
 pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
@@ -77,6 +79,8 @@ pub struct Config {
     pub hold: BTreeMap<DomainName, Hold> => Example("[hold.\"client.example\"]"),
     /// Delivering held mail.
     pub release: Release => Section("[release]"),
+    /// Mail for all other domains. Without this table none is taken.
+    pub relay: Option<Relay> => Example("[relay]"),
     /// Mail for hosts that fetch it over a connection of their own (ATRN, RFC 2645): those behind
     /// NAT, or whose address changes. Without this table nothing listens for them.
     pub atrn: Option<Atrn> => Example("[atrn]"),

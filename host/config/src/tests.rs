@@ -2,6 +2,7 @@ use super::*;
 
 mod holders;
 mod link;
+mod relay;
 
 const FILE: &str = "postern.toml";
 

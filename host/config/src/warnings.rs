@@ -78,7 +78,7 @@ impl Config {
     }
 
     fn warn_of_receiving(&self, warn: &mut dyn FnMut(&str, String)) {
-        if self.hold.is_empty() {
+        if self.hold.is_empty() && self.relay.is_none() {
             warn("hold", "no domain is held: every recipient is refused".to_owned());
         }
         if !self.hostname().as_str().contains('.') {

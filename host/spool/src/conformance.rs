@@ -110,6 +110,7 @@ pub fn envelope(paths: &[&str]) -> Envelope {
         esmtp: true,
         tls: true,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"ann@sender.example".to_vec(),
         body: BodyType::EightBitMime,

@@ -28,6 +28,8 @@ pub struct Envelope {
     pub tls: bool,
     /// Whether the client had authenticated.
     pub authenticated: bool,
+    /// Whether the client may send to any domain: what others sent goes to held domains alone.
+    pub submitted: bool,
     /// Whether MAIL carried SMTPUTF8.
     pub smtp_utf8: bool,
     /// Without angle brackets; empty: the null reverse-path.
@@ -125,6 +127,7 @@ impl Envelope {
             esmtp: head.esmtp,
             tls: head.tls,
             authenticated: head.authenticated,
+            submitted: head.submitted,
             smtp_utf8: head.smtp_utf8,
             reverse_path: head.reverse_path.to_vec(),
             body: head.body,
@@ -163,6 +166,7 @@ impl Envelope {
             esmtp: self.esmtp,
             tls: self.tls,
             authenticated: self.authenticated,
+            submitted: self.submitted,
             smtp_utf8: self.smtp_utf8,
             reverse_path: &self.reverse_path,
             body: self.body,
@@ -195,6 +199,7 @@ mod tests {
             esmtp: true,
             tls: false,
             authenticated: true,
+            submitted: true,
             smtp_utf8: true,
             reverse_path: b"ann@sender.example".to_vec(),
             body: Body::BinaryMime,

@@ -177,7 +177,7 @@ pub(super) async fn release<S: Spool>(
     let opened = control.opened()?;
     let mut answer = Released { released: Vec::new(), without_hold: Vec::new() };
     match query?.0.domain.as_deref().map(Domain::new) {
-        Some(domain) if !opened.has_hold(&domain) => return Err(Refusal::no_hold(&domain)),
+        Some(domain) if !opened.goes(&domain) => return Err(Refusal::no_hold(&domain)),
         Some(domain) => {
             control.triggers.asked(&domain);
             release_domains(opened, std::slice::from_ref(&domain), &mut answer).await?;
@@ -202,8 +202,7 @@ async fn release_all<S: Spool>(opened: &Opened<S>, answer: &mut Released) -> Res
         let last = page.len() < PAGE;
         after = page.last().map(|queue| queue.domain.clone());
         let domains = page.into_iter().map(|queue| queue.domain);
-        let (domains, without): (Vec<_>, Vec<_>) =
-            domains.partition(|domain| opened.has_hold(domain));
+        let (domains, without): (Vec<_>, Vec<_>) = domains.partition(|domain| opened.goes(domain));
         answer.without_hold.extend(without.iter().map(Domain::to_string));
         release_domains(opened, &domains, answer).await?;
         if last {
@@ -256,7 +255,7 @@ pub(super) async fn retry<S: Spool>(
             let items = known(spool, id).await?.into_iter();
             (of_message(id), items.map(|item| item.domain).collect())
         }
-        Meant::Domain(domain) if !opened.has_hold(&domain) => {
+        Meant::Domain(domain) if !opened.goes(&domain) => {
             return Err(Refusal::no_hold(&domain));
         }
         Meant::Domain(domain) => (of_domain(&domain), BTreeSet::from([domain])),

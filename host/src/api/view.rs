@@ -122,6 +122,8 @@ pub struct Item {
     pub client: Option<std::net::IpAddr>,
     /// The name that the client gave.
     pub helo: String,
+    /// Whether the client may send to any domain: what others sent never goes to the relay.
+    pub submitted: bool,
     /// How many recipients of the domain there are.
     pub recipient_count: usize,
     /// The recipients; in a list, the first of them.
@@ -344,6 +346,7 @@ impl Item {
             reverse_path: text(&envelope.reverse_path),
             client: envelope.client,
             helo: text(&envelope.helo),
+            submitted: envelope.submitted,
             recipient_count: held.recipients,
             recipients,
             last_answer,

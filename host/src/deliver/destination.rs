@@ -29,7 +29,7 @@ impl<'c> Open<'c> {
         policy: &'c Policy,
     ) -> Result<Destination<'c>, NotOpen> {
         match to {
-            DeliverTo::Host(endpoint) => {
+            DeliverTo::Host(endpoint) | DeliverTo::Relay(endpoint) => {
                 let connected = self.connect(endpoint).await;
                 connected.map(|connection| Destination::Host(Box::new(connection)))
             }

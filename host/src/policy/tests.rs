@@ -9,6 +9,7 @@ use postern_spool::clock::Clock;
 use super::*;
 
 mod aside;
+mod outgoing;
 
 const US: &str = "hostname = \"mx2.provider.example\"\n";
 const STRANGER: Peer = Peer::Internet(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)));

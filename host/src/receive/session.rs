@@ -292,6 +292,7 @@ impl<S: Spool> SessionHandler<S> {
             esmtp: self.esmtp,
             tls: self.tls,
             authenticated: self.auth.account().is_some(),
+            submitted: false,
             smtp_utf8: params.smtputf8,
             reverse_path: from.as_bytes().to_vec(),
             body: params.body,

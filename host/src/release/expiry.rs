@@ -101,7 +101,8 @@ async fn sweep_domain<S: Spool>(
     queue: &QueueStats,
 ) -> Result<(), Error> {
     let now = engine.clock.timestamp();
-    if let Some(after) = policy.expire_after {
+    // Of what goes to the relay, each turn sees what has expired: not all of the queue is its.
+    if let Some(after) = policy.expire_after.filter(|_| !policy.is_relayed()) {
         if queue.oldest_waiting.is_some_and(|oldest| is_older(oldest, after, now)) {
             expire(engine, &queue.domain, after).await?;
         }

@@ -58,6 +58,8 @@ pub(super) struct Queue<S> {
     policies: Arc<Policies>,
     /// Domains whose host is another now, and whose mail may wait for the former one.
     moved: BTreeSet<Domain>,
+    /// The relay is another since the domains that are not held were looked through: which it was.
+    former_relay: Option<Option<DeliverTo>>,
     /// The next whole look takes what was asked for as if it just were: before a restart, or of
     /// another host.
     asks_anew: bool,
@@ -85,6 +87,7 @@ impl<S: Spool> Queue<S> {
             unknown: HashSet::new(),
             policies: terms.policies,
             moved: BTreeSet::new(),
+            former_relay: None,
             asks_anew: true,
             has_recalled: false,
         }

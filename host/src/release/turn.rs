@@ -1,6 +1,7 @@
 //! One turn of a domain: a connection to its host, and the messages that go over it.
 
 mod asker;
+mod claiming;
 mod delivery;
 mod settling;
 mod wake;
@@ -73,6 +74,8 @@ struct Work<'t, S> {
     step: &'t Step,
     /// When the turn began.
     began: Instant,
+    /// What it has claimed before the host is called.
+    claims: Vec<Claim>,
 }
 
 /// Delivers what is due for `domain`, to `host`.
@@ -109,6 +112,7 @@ pub(super) async fn run<S: Spool>(
         stopping,
         step: &step,
         began: now,
+        claims: Vec::new(),
     };
     let finish = under_lease(shared, policy, &turn, work.run(plan)).await;
     end(shared, (policy, host, now), turn, finish).await
@@ -255,6 +259,9 @@ impl<S: Spool> Work<'_, S> {
         };
         if let Some(end) = self.may_claim().await? {
             return Ok((Next::Untried, end));
+        }
+        if !self.claim_before().await? {
+            return Ok((Next::Drained, End::Done));
         }
         if let Some(why) = self.shared.engine.loops.suspends(domain) {
             tracing::error!(%domain, %why, "suspended");
@@ -447,10 +454,12 @@ impl<S: Spool> Work<'_, S> {
     }
 
     /// Ends the waiting of what is too old for a further try.
-    async fn expire(&self, why: &str) -> Result<(), Error> {
+    async fn expire(&mut self, why: &str) -> Result<(), Error> {
         let engine = &self.shared.engine;
+        let mut before = std::mem::take(&mut self.claims);
         loop {
-            let claims = engine.spool.claim(self.turn, EXPIRY_BATCH).await?;
+            let mut claims = self.claim(EXPIRY_BATCH - before.len()).await?;
+            claims.append(&mut before);
             let now = engine.clock.timestamp();
             let is_old =
                 |claim: &&Claim| next_try(self.policy, claim.envelope.arrival, now).is_none();

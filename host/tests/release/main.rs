@@ -10,6 +10,7 @@ mod many;
 mod moved;
 mod odd_spool;
 mod peer;
+mod relay;
 mod schedule;
 mod wakeups;
 mod waking;

@@ -109,6 +109,7 @@ impl Story {
             esmtp: true,
             tls: false,
             authenticated: false,
+            submitted: false,
             smtp_utf8: utf8,
             reverse_path: format!("m{number}@sender.example").into_bytes(),
             body: Body::Unstated,

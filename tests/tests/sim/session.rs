@@ -169,6 +169,7 @@ impl Receiver {
             esmtp: true,
             tls: false,
             authenticated: false,
+            submitted: false,
             smtp_utf8: false,
             reverse_path: self.reverse_path.clone(),
             body: Body::Unstated,

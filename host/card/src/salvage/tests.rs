@@ -114,6 +114,7 @@ fn envelope(recipients: &[(Vec<u8>, State)]) -> Envelope {
         esmtp: true,
         tls: false,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"ann@sender.example".to_vec(),
         body: Body::Unstated,

@@ -27,6 +27,7 @@ fn envelope(clock: &Clock, number: u64) -> Envelope {
         esmtp: true,
         tls: false,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"ann@sender.example".to_vec(),
         body: Body::EightBitMime,

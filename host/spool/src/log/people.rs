@@ -371,6 +371,7 @@ fn unreadable(what: String) -> Envelope {
         esmtp: false,
         tls: false,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: Vec::new(),
         body: Body::Unstated,

@@ -105,11 +105,12 @@ fn show_item<'m>(item: &Item, connections: impl Iterator<Item = &'m Connection>)
         next => format!("{}, next try {next}", item.status),
     };
     let age = span(now().saturating_sub(item.arrival_unix_seconds));
+    let how = if item.submitted { ", submitted" } else { "" };
     let mut rows = vec![
         row("Message", item.id.clone()),
         row("Domain", item.domain.clone()),
         row("Status", status),
-        row("Arrived", format!("{age} ago from {client} ({})", foreign(&item.helo))),
+        row("Arrived", format!("{age} ago from {client} ({}){how}", foreign(&item.helo))),
         row("Size", size(item.size_bytes)),
         row("From", format!("<{}>", foreign(&item.reverse_path))),
     ];

@@ -23,6 +23,7 @@ fn claim(age_seconds: u64) -> Claim {
         esmtp: true,
         tls: false,
         authenticated: false,
+        submitted: false,
         smtp_utf8: false,
         reverse_path: b"cid@x.example".to_vec(),
         body: Body::Unstated,

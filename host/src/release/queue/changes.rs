@@ -13,6 +13,10 @@ impl<S: Spool> Queue<S> {
         let policies = self.terms().policies;
         let former = std::mem::replace(&mut self.policies, Arc::clone(&policies));
         self.shared.note_woken(&former, &policies);
+        let relay = &former.others().deliver_to;
+        if *relay != policies.others().deliver_to {
+            self.former_relay.get_or_insert_with(|| relay.clone());
+        }
         for policy in policies.held() {
             let Some(name) = &policy.domain else { continue };
             let domain = Domain::new(name.as_str());
@@ -31,6 +35,7 @@ impl<S: Spool> Queue<S> {
     /// Releases to their new hosts what the former ones put off, or refused as a whole. What goes
     /// only when asked for waits for that.
     pub(super) async fn release_moved(&mut self) {
+        self.note_relay_moved().await;
         while !self.moved.is_empty() {
             let domains: Vec<_> = self.moved.iter().take(PAGE).cloned().collect();
             let pending = match self.shared.engine.spool.release(&domains, Wake::Operator).await {
@@ -45,6 +50,32 @@ impl<S: Spool> Queue<S> {
             let messages: u64 = pending.iter().map(|pending| pending.waiting).sum();
             let domains = domains.len();
             tracing::info!(domains, messages, trigger = "configuration", "released");
+        }
+    }
+
+    /// Notes, where the relay is another, all domains whose mail goes there.
+    async fn note_relay_moved(&mut self) {
+        let Some(former) = self.former_relay.clone() else { return };
+        let mut after: Option<Domain> = None;
+        loop {
+            let queues = match self.shared.engine.spool.queues(after.as_ref(), PAGE).await {
+                Ok(queues) => queues,
+                // It said so itself, and stays so.
+                Err(Error::Stopped) => return,
+                Err(error) => return tracing::error!(%error, "cannot tell what goes to the relay"),
+            };
+            let is_last = queues.len() < PAGE;
+            for queue in &queues {
+                if self.policies.of(&queue.domain).is_relayed() {
+                    self.shared.has_moved_from(&queue.domain, former.as_ref());
+                    self.moved.insert(queue.domain.clone());
+                }
+            }
+            after = queues.into_iter().next_back().map(|queue| queue.domain);
+            if is_last {
+                self.former_relay = None;
+                return;
+            }
         }
     }
 

@@ -63,6 +63,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
         stopping: stopping.clone(),
         step,
         began,
+        claims: Vec::new(),
     };
     let delivered = async {
         let (finish, connection) = work.hand_over(connection).await?;

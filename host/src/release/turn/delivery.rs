@@ -17,7 +17,7 @@ use crate::release::verdict::{Course, Then, Whole};
 /// Messages of one turn; a domain with more asks for another, behind those that wait.
 const MESSAGES: usize = 200;
 /// Messages that are claimed at once.
-const BATCH: usize = 10;
+pub(super) const BATCH: usize = 10;
 /// Connections that a host may break in a row, nothing taken, before its domain is put off. It may
 /// be one message that it cannot take, and those behind that one must not wait for it.
 const BREAKS: u32 = 3;
@@ -51,8 +51,9 @@ enum Go {
 }
 
 impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
-    pub(super) fn new(work: Work<'t, S>, connection: Destination<'c>, course: Course) -> Self {
-        Self {
+    pub(super) fn new(mut work: Work<'t, S>, connection: Destination<'c>, course: Course) -> Self {
+        let claims = std::mem::take(&mut work.claims);
+        let mut delivery = Self {
             work,
             connection,
             claims: VecDeque::new(),
@@ -62,7 +63,9 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             told_more: false,
             deferred: false,
             refused: false,
-        }
+        };
+        delivery.take(claims);
+        delivery
     }
 
     /// Delivers, and records beside it what became of the messages. Over a connection that whoever
@@ -304,8 +307,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
     /// the turn has lapsed meanwhile.
     async fn refill(&mut self) -> Result<(), Error> {
         let shared = self.work.shared;
-        let domain = &self.work.turn.domain;
-        let claimed = shared.engine.spool.claim(self.work.turn, BATCH).await;
+        let claimed = self.work.claim(BATCH).await;
         let is_nothing = match &claimed {
             Ok(claims) => claims.is_empty(),
             Err(error) => matches!(error, Error::Full | Error::Unavailable { .. }),
@@ -313,7 +315,13 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         if self.messages == 0 && is_nothing {
             shared.note_handed_out(false);
         }
-        let mut claims = claimed?;
+        self.take(claimed?);
+        Ok(())
+    }
+
+    /// Takes up what was claimed.
+    fn take(&mut self, mut claims: Vec<Claim>) {
+        let (shared, domain) = (self.work.shared, &self.work.turn.domain);
         if claims.len() == BATCH && !self.told_more {
             self.told_more = true;
             shared.more(domain);
@@ -323,7 +331,6 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             claims.sort_by_key(|claim| claim.id == id);
         }
         self.claims.extend(claims);
-        Ok(())
     }
 
     fn report(&self, claim: &Claim, outcome: &Outcome) {

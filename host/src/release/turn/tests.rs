@@ -112,6 +112,7 @@ async fn a_domain_is_not_put_off_for_a_host_that_was_reached_meanwhile() {
         stopping: stand.stopping.subscribe(),
         step: &stand.shared.engine.progress.begin(&domain, &host, began),
         began,
+        claims: Vec::new(),
     };
     let down = Plan::Down { left: Duration::from_secs(60), why: "refused".to_owned() };
     assert_eq!(work.run(down).await, Ok((Next::Untried, End::More)));
