@@ -17,7 +17,8 @@ use crate::receive::triggers::Triggers;
 
 /// Messages that a 253 counts; more are only said to be pending.
 const COUNTED: u64 = 9_999;
-/// Lines of the log for the ETRNs of one client: so many at once, and then one in a while.
+/// Lines of the log for one client, for what it asks and for who it says that it is: so many at
+/// once, and then one in a while.
 const LINES: u32 = 10;
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -28,12 +29,22 @@ pub struct Releases {
     metrics: Metrics,
     triggers: Triggers,
     pub(super) lines: Limiter<Network>,
+    logins: Limiter<Network>,
 }
 
 impl Releases {
     /// Those that `triggers` tells of.
     pub fn new(clock: Clock, metrics: Metrics, triggers: Triggers) -> Self {
-        Self { clock, metrics, triggers, lines: Limiter::new(LINES, LINE_EVERY) }
+        let [lines, logins] = [(); 2].map(|()| Limiter::new(LINES, LINE_EVERY));
+        Self { clock, metrics, triggers, lines, logins }
+    }
+
+    /// Logs that `client` has shown to be `account`; only that it does so again and again when it
+    /// does.
+    pub fn log_login(&self, client: Peer, account: &str, (mechanism, tls): (&str, bool)) {
+        if let Some(unlogged) = self.logins.pass(client.network(), self.clock.instant()) {
+            tracing::info!(%client, account, mechanism, tls, unlogged, "authenticated");
+        }
     }
 
     /// Logs what `client` was answered; only that it asks again and again when it does.

@@ -209,9 +209,8 @@ impl<S: Spool> SessionHandler<S> {
     fn note_auth(&mut self, answered: &Answered) {
         match answered {
             Answered::In(account) => {
-                let (client, account, tls) = (self.peer, account.name(), self.tls);
-                let mechanism = self.auth.mechanism();
-                tracing::info!(%client, account, mechanism, tls, "authenticated");
+                let how = (self.auth.mechanism(), self.tls);
+                self.services.releases.log_login(self.peer, account.name(), how);
                 self.release_on_connect();
             }
             Answered::Out(_, Some(word)) => {

@@ -17,10 +17,15 @@ use crate::config::{DeliverTo, Endpoint, Host, Protocol};
 use crate::deliver::{Destination, Open};
 use crate::net::turned::{Fetch, Fetching, Turned};
 use crate::observe::progress::Step;
+use crate::observe::rate::Limiter;
+use crate::policy::{Network, Peer};
 use crate::receive::releases::{Trigger, release};
 
 /// Where a host is talked to that has only said its address.
 const SMTP: u16 = 25;
+/// Lines of the log for those at one address: so many at once, and then one in a while.
+const LINES: u32 = 10;
+const LINE_EVERY: Duration = Duration::from_secs(60);
 /// How long a host is tried at the address that it had when it asked.
 const CALLED_FOR: Duration = Duration::from_secs(15 * 60);
 
@@ -28,6 +33,7 @@ const CALLED_FOR: Duration = Duration::from_secs(15 * 60);
 pub struct Askers<S> {
     shared: Arc<EngineState<S>>,
     stopping: watch::Receiver<bool>,
+    lines: Limiter<Network>,
 }
 
 impl<S: Spool> Fetch for Askers<S> {
@@ -38,7 +44,7 @@ impl<S: Spool> Fetch for Askers<S> {
 
 impl<S: Spool> Askers<S> {
     pub(super) fn new(shared: Arc<EngineState<S>>, stopping: watch::Receiver<bool>) -> Self {
-        Self { shared, stopping }
+        Self { shared, stopping, lines: Limiter::new(LINES, LINE_EVERY) }
     }
 
     async fn serve(&self, domains: Vec<Domain>, to: Turned) {
@@ -71,21 +77,33 @@ impl<S: Spool> Askers<S> {
         let connection = match opened {
             Ok(connection) => Destination::Host(Box::new(connection)),
             Err(reason) => {
-                let domains = domain_count;
-                tracing::info!(%client, domains, tls, %reason, "turned round in vain");
+                if let Some(unlogged) = self.line(client) {
+                    let domains = domain_count;
+                    let how = "turned round in vain";
+                    tracing::info!(%client, domains, tls, %reason, unlogged, "{how}");
+                }
                 return;
             }
         };
-        match self.deliver_all(&domains, connection, &step).await {
+        let came = match self.deliver_all(&domains, connection, &step).await {
             Ok(Some(connection)) => {
                 connection.quit().await;
-                tracing::info!(%client, domains = domain_count, tls, "fetched");
+                "fetched"
             }
-            Ok(None) => {
-                tracing::info!(%client, domains = domain_count, tls, "fetched in part");
+            Ok(None) => "fetched in part",
+            Err(error) => {
+                return tracing::error!(%client, %error, "the spool failed during a delivery");
             }
-            Err(error) => tracing::error!(%client, %error, "the spool failed during a delivery"),
+        };
+        if let Some(unlogged) = self.line(client) {
+            tracing::info!(%client, domains = domain_count, tls, unlogged, "{came}");
         }
+    }
+
+    /// Whether `client` has a line of the log left, and how many it had not since the last.
+    fn line(&self, client: IpAddr) -> Option<u64> {
+        let network = Peer::Internet(client).network();
+        self.lines.pass(network, self.shared.engine.clock.instant())
     }
 
     /// Delivers what waits for `domains`; the connection, where it was good to the end.

@@ -209,6 +209,27 @@ fn whoever_turns_the_roles_and_then_fails_loses_nothing() {
     server.stop();
 }
 
+/// A client that asks again and again, for what it then defers or does not take, fills no disk.
+#[test]
+fn what_one_client_does_is_logged_a_few_times() {
+    let (_place, server, address) = holder();
+    server.send("info@client.example");
+    for _ in 0..12 {
+        drop(authenticated(address));
+        assert!(authenticated(address).say("ATRN").starts_with("250 "));
+        let mut talk = turned(address, "ATRN");
+        let later = |line: &str| line.starts_with("MAIL").then_some("451 later");
+        assert!(take(&mut talk, &later).1);
+    }
+    let logged = server.end();
+    let lines = |texts: &[&str]| {
+        logged.iter().filter(|line| texts.iter().any(|text| line["message"] == *text)).count()
+    };
+    assert_eq!(lines(&["authenticated"]), 10);
+    assert_eq!(lines(&["fetched", "fetched in part", "turned round in vain"]), 10);
+    assert_eq!(lines(&["sent"]), 12, "one for each try");
+}
+
 /// Nobody else delivers it, whoever asks for that; and that is said.
 #[test]
 fn what_is_fetched_goes_nowhere_else() {
