@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use postern_core::time::Instant;
 use postern_spool::clock::Clock;
 use ring::hmac;
 use tokio::task::spawn_blocking;
@@ -43,23 +44,29 @@ use failures::Failures;
 
 /// A file that can't be read is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+/// One that could not be read, and has not changed, is read no more often.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// What the server knows of accounts, and of those who fail.
 pub struct Accounts {
     clock: Clock,
     /// What answers for those that there are not are made of.
     decoys: Arc<hmac::Key>,
-    read: Mutex<Option<Read>>,
+    read: Mutex<Read>,
     failures: Failures,
     deriving: Deriving,
     unreadable: Limiter<()>,
 }
 
 /// The accounts as they were last read.
+#[derive(Default)]
 struct Read {
     file: PathBuf,
     identity: Option<Identity>,
-    book: Arc<Book>,
+    /// None were read yet.
+    book: Option<Arc<Book>>,
+    /// What could not be read, and when.
+    failed: Option<(Option<Identity>, Instant)>,
 }
 
 /// What changes when a file does.
@@ -89,6 +96,10 @@ impl fmt::Debug for Accounts {
 }
 
 impl Identity {
+    fn at(file: &Path) -> Option<Self> {
+        fs::metadata(file).map(|found| Self::of(&found)).ok()
+    }
+
     fn of(found: &Metadata) -> Self {
         Self {
             place: (found.dev(), found.ino()),
@@ -127,26 +138,30 @@ impl Accounts {
 
     fn look(&self, file: &Path) -> Option<Arc<Book>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let identity = fs::metadata(file).map(|found| Identity::of(&found)).ok();
-        let known = read.as_ref().filter(|read| read.file == file);
-        if let Some(known) = known.filter(|known| identity.is_some() && known.identity == identity)
-        {
-            return Some(Arc::clone(&known.book));
+        let (identity, now) = (Identity::at(file), self.clock.instant());
+        if read.file != file {
+            *read = Read { file: file.to_owned(), ..Read::default() };
+        }
+        let is_known = identity.is_some() && read.identity == identity;
+        // Each connection asks, and whoever reads keeps all others waiting.
+        let has_failed = |(failed, at): &(Option<Identity>, Instant)| {
+            *failed == identity && now < at.after(READ_EVERY)
+        };
+        if is_known || read.failed.as_ref().is_some_and(has_failed) {
+            return read.book.clone();
         }
         match Book::read(file) {
             Ok(book) => {
                 let accounts = book.accounts().count();
                 tracing::info!(file = %file.display(), accounts, "the accounts were read");
-                let book = Arc::new(book);
-                *read = Some(Read { file: file.to_owned(), identity, book: Arc::clone(&book) });
-                Some(book)
+                (read.identity, read.book, read.failed) = (identity, Some(Arc::new(book)), None);
             }
             Err(error) => {
-                let known = known.map(|known| Arc::clone(&known.book));
-                self.log_unreadable(file, &error, known.is_some());
-                known
+                read.failed = Some((identity, now));
+                self.log_unreadable(file, &error, read.book.is_some());
             }
         }
+        read.book.clone()
     }
 
     fn log_unreadable(&self, file: &Path, error: &io::Error, known: bool) {

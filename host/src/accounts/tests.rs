@@ -222,6 +222,26 @@ async fn a_file_that_is_not_whole_or_gone_changes_nothing() {
     assert_eq!(stand.names().await.expect("read again"), ["ann", "bob", "eve"]);
 }
 
+/// Else every connection would read it, with all others waiting for that.
+#[tokio::test]
+async fn a_file_that_is_no_good_is_read_once_a_second_and_when_it_changes() {
+    let stand = Stand::new();
+    let whole = fs::read(stand.file()).expect("it is there");
+    fs::write(stand.file(), "postern accounts 1\n").expect("it is ours");
+    for _ in 0..2 {
+        for _ in 0..100 {
+            assert!(stand.book().await.is_none());
+        }
+        stand.clock.advance(READ_EVERY);
+    }
+    stand.clock.advance(LOG_EVERY);
+    let failed_again = stand.accounts.unreadable.pass((), stand.clock.instant());
+    assert_eq!(failed_again, Some(1));
+    assert!(stand.book().await.is_none());
+    fs::write(stand.file(), whole).expect("it is ours");
+    assert_eq!(stand.names().await.expect("it is whole"), ["ann", "bob"]);
+}
+
 #[tokio::test]
 async fn without_a_file_that_can_be_read_there_is_nobody() {
     let stand = Stand::new();
