@@ -7,7 +7,7 @@ mod etrn_names;
 mod networks;
 mod peer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -417,7 +417,7 @@ impl Policies {
         &self,
         node: &Node<'_>,
         client: Peer,
-        account: &[DomainName],
+        account: &BTreeSet<DomainName>,
     ) -> Vec<&DomainName> {
         // A stranger costs one look-up, whatever he names.
         if account.is_empty() && !self.askers.contains(client) {
@@ -436,7 +436,11 @@ impl Policies {
     /// The domains whose mail whoever has authenticated as an account with the domains `account`
     /// fetches by naming these, each once; by naming none, all that it may. `None`: he may not have
     /// all of them, or has none to fetch.
-    pub fn fetched_by(&self, account: &[DomainName], named: &Domains<'_>) -> Option<Vec<Domain>> {
+    pub fn fetched_by(
+        &self,
+        account: &BTreeSet<DomainName>,
+        named: &Domains<'_>,
+    ) -> Option<Vec<Domain>> {
         let may = |domain: &DomainName| {
             let policy = self.get(domain.as_str()).filter(|_| account.contains(domain));
             let fetched = policy.is_some_and(Policy::is_fetched);

@@ -6,7 +6,7 @@
 //! end
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -30,7 +30,7 @@ const PASSWORD_MAX: usize = 512;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     name: String,
-    domains: Vec<DomainName>,
+    domains: BTreeSet<DomainName>,
     pub(super) keys: Keys,
     pub(super) cram: Option<States>,
 }
@@ -56,7 +56,7 @@ impl Account {
     /// Why it can't be: a name or a password that not every client sends alike.
     pub fn new(
         name: &str,
-        domains: Vec<DomainName>,
+        domains: BTreeSet<DomainName>,
         password: &str,
         cram_md5: bool,
     ) -> Result<Self, String> {
@@ -94,8 +94,13 @@ impl Account {
     }
 
     /// The domains whose mail it may ask for.
-    pub fn domains(&self) -> &[DomainName] {
+    pub fn domains(&self) -> &BTreeSet<DomainName> {
         &self.domains
+    }
+
+    /// Whether both have the same password, made into the same keys.
+    pub(crate) fn has_the_keys_of(&self, other: &Self) -> bool {
+        self.keys == other.keys
     }
 
     /// Whether it can authenticate by CRAM-MD5.
@@ -115,7 +120,7 @@ impl Account {
     fn from_line(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let name = words.next().filter(|name| is_name(name))?.to_owned();
-        let domains: Result<Vec<_>, _> = words.next()?.split(',').map(str::parse).collect();
+        let domains: Result<_, _> = words.next()?.split(',').map(str::parse).collect();
         let keys = Keys::from_text(words.next()?)?;
         let cram = match words.next() {
             Some(word) => Some(States::from_text(word)?),
@@ -208,7 +213,7 @@ mod tests {
 
     fn account(name: &str, cram_md5: bool) -> Account {
         let domains = ["a.example", "b.example"].map(|name| name.parse().expect("a name"));
-        Account::new(name, domains.to_vec(), "s3cret pass", cram_md5).expect("an account")
+        Account::new(name, domains.into(), "s3cret pass", cram_md5).expect("an account")
     }
 
     fn book() -> Book {
@@ -253,7 +258,7 @@ mod tests {
 
     #[test]
     fn names_and_passwords_are_such_that_every_client_sends_them_alike() {
-        let domains = vec!["a.example".parse::<DomainName>().expect("a name")];
+        let domains = BTreeSet::from(["a.example".parse::<DomainName>().expect("a name")]);
         let long = "x".repeat(PASSWORD_MAX + 1);
         for (name, password) in [
             ("", "p"),
@@ -267,7 +272,7 @@ mod tests {
         ] {
             assert!(Account::new(name, domains.clone(), password, false).is_err(), "{name}");
         }
-        assert!(Account::new("ann", Vec::new(), "p", false).is_err());
+        assert!(Account::new("ann", BTreeSet::new(), "p", false).is_err());
         assert!(Account::new("ann", domains, &long[1..], false).is_ok());
     }
 }

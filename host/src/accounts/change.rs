@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn add(file: &Path, name: &str) -> io::Result<()> {
-        let domains = vec!["a.example".parse().expect("a name")];
+        let domains = ["a.example".parse().expect("a name")].into();
         let account = Account::new(name, domains, "secret", false).expect("an account");
         change(file, |book| {
             book.put(account);

@@ -43,7 +43,7 @@ impl Stand {
     }
 
     fn add(&self, name: &str, cram_md5: bool) {
-        let domains = vec!["a.example".parse().expect("a name")];
+        let domains = ["a.example".parse().expect("a name")].into();
         let account = Account::new(name, domains, RIGHT, cram_md5).expect("an account");
         change(&self.file(), |book| {
             book.put(account);

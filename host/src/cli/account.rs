@@ -30,7 +30,7 @@ pub(super) enum AccountCommand {
     },
     /// The accounts, and the domains whose mail they may ask for
     List(Format),
-    /// Remove an account; whoever is logged in by it stays until his session ends
+    /// Remove an account; who is logged in by it gets no more mail either
     Remove {
         /// The account
         name: String,
@@ -77,7 +77,7 @@ impl AccountCommand {
                 let password = password.map_err(CommandError::run)?;
                 change(file, |book| {
                     let old = book.get(name).ok_or_else(|| is_not_there(name))?;
-                    let (domains, cram_md5) = (old.domains().to_vec(), old.has_cram_md5());
+                    let (domains, cram_md5) = (old.domains().clone(), old.has_cram_md5());
                     book.put(Account::new(name, domains, &password, cram_md5)?);
                     Ok(())
                 })
@@ -107,7 +107,8 @@ impl Add {
 
     fn put(&self, book: &mut Book, password: &str) -> Result<(), String> {
         self.is_new(book)?;
-        book.put(Account::new(&self.name, self.domains.clone(), password, self.cram_md5)?);
+        let domains = self.domains.iter().cloned().collect();
+        book.put(Account::new(&self.name, domains, password, self.cram_md5)?);
         Ok(())
     }
 }

@@ -88,7 +88,7 @@ fn our_own_postmaster_is_a_held_domains() {
 
 fn released(policies: &Policies, node: &str, client: &str) -> Vec<String> {
     let node = Node::parse(node.as_bytes()).expect("a node");
-    let domains = policies.released_by(&node, peer(client), &[]);
+    let domains = policies.released_by(&node, peer(client), &BTreeSet::new());
     domains.into_iter().map(DomainName::to_string).collect()
 }
 
@@ -177,7 +177,7 @@ fn a_node_of_appletalk_is_in_no_network_that_anything_is_allowed_to() {
         assert_eq!(policies.aside(&wake, client).map(|aside| aside.is_ok()), Some(may));
         assert_eq!(policies.recipient(&through, client).is_ok(), may);
         assert_eq!(policies.released_on_connect(client).len(), usize::from(may));
-        let named = policies.released_by(&Node::Host(b"client.example"), client, &[]);
+        let named = policies.released_by(&Node::Host(b"client.example"), client, &BTreeSet::new());
         assert_eq!((named.len(), policies.is_clear(client)), (usize::from(may), may));
     }
 }
@@ -207,12 +207,13 @@ fn an_account_releases_its_own_domains_where_the_table_says_so() {
     let policies = policies(&[own, anothers, hold("closed.example", "")].concat());
     assert!(policies.etrn_authenticated());
     let names = ["own.example", "closed.example"].map(|name| name.parse().expect("a name"));
+    let names = BTreeSet::from(names);
     let far = peer("203.0.113.9");
-    let released = |name: &str, account: &[DomainName]| {
+    let released = |name: &str, account: &BTreeSet<DomainName>| {
         policies.released_by(&Node::Host(name.as_bytes()), far, account).len()
     };
     assert_eq!(released("own.example", &names), 1);
-    assert_eq!(released("own.example", &[]), 0, "nobody has authenticated");
+    assert_eq!(released("own.example", &BTreeSet::new()), 0, "nobody has authenticated");
     assert_eq!(released("another.example", &names), 0, "it is not the account's");
     assert_eq!(released("closed.example", &names), 0, "its table does not say so");
 }

@@ -1,7 +1,7 @@
 //! AUTH's dialogue in a session (RFC 4954).
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_core::session::AuthVerdict;
@@ -38,6 +38,7 @@ pub(super) struct Authentication {
 #[derive(Debug, Clone)]
 pub struct Entrance {
     accounts: Arc<Accounts>,
+    file: PathBuf,
     client: IpAddr,
     book: Option<Arc<Book>>,
     /// The client may authenticate without TLS.
@@ -66,7 +67,8 @@ impl Entrance {
         in_clear: bool,
     ) -> Self {
         let book = accounts.book(file).await;
-        Self { accounts: Arc::clone(accounts), client, book, in_clear }
+        let (accounts, file) = (Arc::clone(accounts), file.to_owned());
+        Self { accounts, file, client, book, in_clear }
     }
 
     /// What is offered under TLS, and in clear.
@@ -81,6 +83,13 @@ impl Authentication {
     /// The account that the client has shown to be.
     pub(super) fn account(&self) -> Option<&Account> {
         self.account.as_deref()
+    }
+
+    /// The same, as it is now: one that was removed, or has another password, is nobody's.
+    pub(super) async fn account_now(&self, entrance: &Entrance) -> Option<Arc<Account>> {
+        let account = self.account.as_ref()?;
+        let book = entrance.accounts.book(&entrance.file).await?;
+        book.get(account.name()).filter(|now| now.has_the_keys_of(account)).cloned()
     }
 
     /// The mechanism of the last exchange.

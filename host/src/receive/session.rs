@@ -2,6 +2,7 @@
 
 mod aside;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
 use crate::accounts::{Account, Accounts};
+use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
 use crate::receive::auth::{Answered, Authentication, Entrance};
@@ -219,6 +221,11 @@ impl<S: Spool> SessionHandler<S> {
             }
             Answered::Asked | Answered::Out(_, None) => {}
         }
+    }
+
+    /// The account that the client has shown to be, if that is still there.
+    async fn account_now(&mut self) -> Option<Arc<Account>> {
+        self.auth.account_now(self.entrance.as_ref()?).await
     }
 
     fn admission(&self) -> Admission {
@@ -480,17 +487,19 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
-        let account = self.auth.account().map_or(&[][..], Account::domains);
-        let domains = self.policies.released_by(&node, self.peer, account);
+        static NONE: BTreeSet<DomainName> = BTreeSet::new();
+        let account = self.account_now().await;
+        let of_account = account.as_deref().map_or(&NONE, Account::domains);
+        let domains = self.policies.released_by(&node, self.peer, of_account);
         let Services { releases, spool, .. } = &*self.services;
-        let from = self.auth.account().and_then(|_| self.peer.ip());
+        let from = account.and_then(|_| self.peer.ip());
         let verdict = releases.release(&**spool, &node, &domains, from).await;
         releases.log(self.peer, &node, domains.len(), &verdict);
         verdict
     }
 
     async fn atrn(&mut self, named: Domains<'_>) -> Verdict<'_> {
-        let Some(account) = self.auth.account() else {
+        let Some(account) = self.account_now().await else {
             return Verdict::Refuse(Reason::NeedAuth, None);
         };
         let domains = self.policies.fetched_by(account.domains(), &named);

@@ -96,6 +96,32 @@ fn whoever_has_authenticated_releases_the_domains_of_its_account() {
     server.stop();
 }
 
+/// Whoever has stolen a password must not go on by it in a session that he keeps.
+#[test]
+fn an_account_that_is_not_what_it_was_asks_for_nothing_in_sessions_that_go_on() {
+    let held = hold(AWAY, "[\"info\"]").replace("\"127.0.0.0/8\"", "\"authenticated\"");
+    let fetched = "[hold.\"fetched.example\"]\nrecipients = [\"info\"]\ndeliver_to = \"asker\"\n";
+    let place = Place::with_accounts(&[&held, fetched].concat());
+    let domains = ["--domain", "client.example", "--domain", "fetched.example"];
+    place.account(&[&["add", "ann"], &domains[..]].concat(), PASSWORD);
+    let (server, address) = start(&place);
+    server.send("info@client.example");
+    for change in [&["passwd", "ann"][..], &["remove", "ann"]] {
+        let mut talk = Talk::with(address);
+        talk.say("EHLO client.example");
+        assert!(authenticate(&mut talk, "ann", PASSWORD).starts_with("235 "));
+        place.account(&["add", "eve", "--domain", "client.example"], PASSWORD);
+        assert!(talk.say("ETRN client.example").starts_with("25"), "another's changes nothing");
+        assert!(talk.say("ATRN").starts_with("453 "));
+        assert_eq!(place.account(change, "another").0, Some(0));
+        assert!(talk.say("ETRN client.example").starts_with("459 "), "{change:?}");
+        assert!(talk.say("ATRN").starts_with("530 "), "{change:?}");
+        place.account(&["remove", "ann"], "");
+        place.account(&[&["add", "ann"], &domains[..]].concat(), PASSWORD);
+    }
+    server.stop();
+}
+
 #[test]
 fn accounts_are_added_listed_and_changed_by_command() {
     let place = Place::with_accounts(&hold(AWAY, "[\"info\"]"));
