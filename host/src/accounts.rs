@@ -37,11 +37,14 @@ pub use cram::cram_answer;
 pub use exchange::{Claim, Exchange, Mechanism, Next};
 pub use scram::Client as ScramClient;
 
+use crate::config::DomainName;
 use crate::observe::rate::Limiter;
 use crate::policy::network;
 use deriving::Deriving;
 use failures::Failures;
 
+/// Whoever else may do anything with a file.
+const OTHERS: u32 = 0o077;
 /// A file that can't be read is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// One that could not be read, and has not changed, is read no more often.
@@ -108,6 +111,31 @@ impl Identity {
             changed: (found.ctime(), found.ctime_nsec()),
         }
     }
+}
+
+/// What an operator should know of the accounts in `file`: why nobody can log in, or who else
+/// could, and which of their domains are not held.
+pub fn check(file: &Path, is_held: impl Fn(&DomainName) -> bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    match fs::metadata(file).map(|found| found.mode() & 0o777) {
+        Ok(mode) if mode & OTHERS != 0 => wrong.push(format!(
+            "others may use it (mode {mode:04o}), and so guess passwords or log in: chmod 0600 it"
+        )),
+        _ => {}
+    }
+    match Book::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            wrong.push(
+                "is not there: nobody can authenticate before postern account add".to_owned(),
+            );
+        }
+        Err(error) => wrong.push(format!("nobody can authenticate: {error}")),
+        Ok(book) => wrong.extend(book.accounts().flat_map(|account| {
+            let lost = account.domains().iter().filter(|domain| !is_held(domain));
+            lost.map(|domain| format!("{} has {domain}, which is not held", account.name()))
+        })),
+    }
+    wrong
 }
 
 impl Accounts {

@@ -1,6 +1,7 @@
 //! The `postern` command as a person and a script meet it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -69,6 +70,40 @@ fn a_maildir_is_looked_at_before_mail_waits_for_it() {
         let (_, out, _) = run(&source, &["check"]);
         assert_eq!(out, "postern.toml: no errors, 1 domain(s) held\n");
     }
+}
+
+#[test]
+fn the_accounts_are_looked_at_where_anybody_may_log_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accounts");
+    let source = SOUND.replace("[\"2001:db8::/48\"]", "[\"authenticated\"]");
+    let source = format!("{source}[receive]\ntls = \"self-signed\"\n[accounts]\nfile = {file:?}\n");
+    let warned = || {
+        let (code, out, _) = run(&source, &["check"]);
+        assert_eq!(code, 0);
+        let mut lines: Vec<_> = out.lines().map(str::to_owned).collect();
+        assert!(lines.pop().is_some_and(|line| line.ends_with("1 domain(s) held")), "{out}");
+        let said = "warning: postern.toml: accounts.file: ";
+        let warnings =
+            lines.iter().map(|line| line.strip_prefix(said).expect("of that").to_owned());
+        warnings.collect::<Vec<_>>().join("\n")
+    };
+    let none = "is not there: nobody can authenticate before postern account add";
+    assert_eq!(warned(), none);
+    let keys = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+        WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+        wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    let accounts =
+        format!("postern accounts 1\nann client.example,elsewhere.example {keys}\nend\n");
+    fs::write(&file, &accounts).expect("a file");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("it is ours");
+    let open = "others may use it (mode 0640), and so guess passwords or log in: chmod 0600 it";
+    assert_eq!(warned(), format!("{open}\nann has elsewhere.example, which is not held"));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
+    fs::write(&file, accounts.replace(",elsewhere.example", "")).expect("it is ours");
+    assert_eq!(warned(), "");
+    fs::write(&file, accounts.replace("end\n", "")).expect("it is ours");
+    assert_eq!(warned(), "nobody can authenticate: its last line is not \"end\": it is not whole");
 }
 
 #[test]

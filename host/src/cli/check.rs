@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{CommandError, Format, Verdict};
-use crate::config::{Config, DeliverTo, Problem, Tls, Way};
+use crate::accounts;
+use crate::config::{Config, DeliverTo, Hold, Problem, Tls, Way};
 use crate::deliver::check_maildir;
 use crate::net::tls_server;
 use crate::policy::Files;
@@ -23,6 +24,7 @@ pub(super) fn check(
             let mut warnings = config.warnings_here(file);
             warnings.extend(unusable_maildirs(&config, file));
             warnings.extend(unusable_logins(&config, file));
+            warnings.extend(odd_accounts(&config, file));
             (warnings, config.hold.len())
         }
         Err(errors) if format.json => {
@@ -64,6 +66,19 @@ fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
         Some(Problem { file: file.to_owned(), line: None, key: format!("wakeup.{key}"), reason })
     });
     wakeups.collect()
+}
+
+/// What is wrong with the accounts, where anybody may log in.
+fn odd_accounts(config: &Config, file: &Path) -> Vec<Problem> {
+    if config.atrn.is_none() && !config.hold.values().any(Hold::etrn_authenticated) {
+        return Vec::new();
+    }
+    let is_held = |domain: &_| config.hold.contains_key(domain);
+    let wrong = accounts::check(&config.accounts.file, is_held).into_iter();
+    let key = "accounts.file".to_owned();
+    wrong
+        .map(|reason| Problem { file: file.to_owned(), line: None, key: key.clone(), reason })
+        .collect()
 }
 
 /// Reads `file` and, as the server does at its start, the certificate that it names.
