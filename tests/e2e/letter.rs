@@ -20,3 +20,9 @@ pub fn trace(got: &[u8], sent: &[u8]) -> String {
     let trace = trace.unwrap_or_else(|| panic!("not as it was sent: {}", got.escape_ascii()));
     String::from_utf8_lossy(trace).into_owned()
 }
+
+/// What is behind the header of a message whose lines end in LF.
+pub fn body(message: &[u8]) -> &[u8] {
+    let end = message.windows(2).position(|octets| octets == b"\n\n").expect("a header ends");
+    &message[end + 2..]
+}

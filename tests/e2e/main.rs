@@ -2,6 +2,8 @@
 //! and network is removed at the end, also when a test fails.
 
 mod bundle;
+mod caller;
+mod holder;
 mod letter;
 mod load;
 mod mailbox;
@@ -23,3 +25,5 @@ mod restart;
 mod strangers;
 mod wakes_its_holder;
 mod wakes_its_store;
+mod writes_to_its_holder;
+mod writes_to_nobody;

@@ -1,16 +1,21 @@
 //! The bundle's containers, on a network of their own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use tempfile::TempDir;
 use testcontainers::core::{ExecCommand, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::poll;
+
+const COMMAND_BOUND: Duration = Duration::from_secs(60);
 
 /// A private network with the name server, to which a test adds the hosts that it needs.
 pub struct World {
@@ -144,6 +149,11 @@ impl Host {
         Self { container }
     }
 
+    /// Docker's name of it.
+    pub fn id(&self) -> &str {
+        self.container.id()
+    }
+
     /// Where its SMTP port is on this machine, until it is stopped.
     pub async fn smtp(&self) -> SocketAddr {
         let port = self.container.get_host_port_ipv4(25).await.expect("port 25 is published");
@@ -169,9 +179,14 @@ impl Host {
 
     async fn expect_running(&self) {
         if !self.container.is_running().await.expect("the container is still there") {
-            let log = self.container.stderr_to_vec().await.expect("docker keeps the log");
-            panic!("the container has stopped: {}", String::from_utf8_lossy(&log));
+            panic!("the container has stopped: {}", self.log().await);
         }
+    }
+
+    /// What it has written to standard error.
+    pub async fn log(&self) -> String {
+        let log = self.container.stderr_to_vec().await.expect("docker keeps the log");
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Runs a command in it.
@@ -185,19 +200,41 @@ impl Host {
         Output { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
     }
 
+    /// Runs a command in it to its end, with `input` on its standard input.
+    pub async fn run_with(&self, command: &[&str], input: &str) -> Output {
+        let mut docker = tokio::process::Command::new("docker");
+        docker.args(["exec", "-i", self.id()]).args(command).kill_on_drop(true);
+        docker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = docker.spawn().expect("docker is installed");
+        let mut stdin = running.stdin.take().expect("it is a pipe");
+        stdin.write_all(input.as_bytes()).await.expect("it is read");
+        drop(stdin);
+        let ended = timeout(COMMAND_BOUND, running.wait_with_output()).await;
+        ended.expect("a command ends").expect("docker hands on what is written").into()
+    }
+
     /// The files of one of its folders, one after the other, as they are: their names are random.
-    pub async fn files(&self, folder: &str) -> Vec<Vec<u8>> {
-        let copy = tempfile::tempdir().expect("a temporary folder");
-        let from = format!("{}:{folder}/.", self.container.id());
-        let to = copy.path().join("files");
-        let copied =
-            Command::new("docker").arg("cp").args([from.as_ref(), to.as_os_str()]).output();
-        if !copied.expect("docker is installed").status.success() {
-            return Vec::new();
-        }
-        let files = std::fs::read_dir(&to).expect("docker made it");
+    pub fn files(&self, folder: &str) -> Vec<Vec<u8>> {
+        let Some(copy) = self.copy(&format!("{folder}/.")) else { return Vec::new() };
+        let files = std::fs::read_dir(copy.path().join("copy")).expect("docker made it");
         let path = |file: std::io::Result<std::fs::DirEntry>| file.expect("a file").path();
         files.map(|file| std::fs::read(path(file)).expect("it is ours")).collect()
+    }
+
+    /// One of its files, if it is there.
+    pub fn file(&self, path: &str) -> Option<Vec<u8>> {
+        let copy = self.copy(path)?;
+        Some(std::fs::read(copy.path().join("copy")).expect("docker made it"))
+    }
+
+    /// What is there at `path`, under the name `copy`.
+    fn copy(&self, path: &str) -> Option<TempDir> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let from = format!("{}:{path}", self.id());
+        let to = folder.path().join("copy");
+        let copied =
+            Command::new("docker").arg("cp").args([from.as_ref(), to.as_os_str()]).output();
+        copied.expect("docker is installed").status.success().then_some(folder)
     }
 
     /// Stops it in an orderly way.
@@ -207,7 +244,7 @@ impl Host {
 
     /// `kill -9`, in effect when this returns.
     pub fn kill(&self) {
-        let status = Command::new("docker").args(["kill", self.container.id()]).output();
+        let status = Command::new("docker").args(["kill", self.id()]).output();
         assert!(status.expect("docker is installed").status.success(), "the container ran");
     }
 
