@@ -17,6 +17,8 @@ mod asks_its_holder;
 mod comes_back_and_asks;
 mod device;
 mod disk_full;
+mod fetches_its_mail;
+mod fills_its_store;
 mod killed;
 mod large_message;
 mod many_domains;
