@@ -38,6 +38,18 @@ impl Bundle {
         Self { name: format!("postern-e2e-{process}-{count}"), network, configs }
     }
 
+    /// Changes the configuration of a service that is not up yet: each first text becomes the
+    /// second.
+    pub fn configure(&self, service: &str, changes: &[(&str, &str)]) {
+        let file = self.configs.path().join(service).join("postern.toml");
+        let mut text = fs::read_to_string(&file).expect("a configuration");
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from:?} is not in {text}");
+            text = text.replace(from, to);
+        }
+        fs::write(&file, text).expect("it is ours");
+    }
+
     /// Runs `docker/compose`, and returns what it wrote.
     ///
     /// # Panics
@@ -84,7 +96,7 @@ impl Bundle {
         let mut command = Command::new(compose);
         command
             .env("COMPOSE_PROJECT_NAME", &self.name)
-            .env("COMPOSE_PROFILES", "demo,device")
+            .env("COMPOSE_PROFILES", "demo,device,dialup")
             .env("POSTERN_NET", dotted(self.network))
             .env("POSTERN_CONFIGS", self.configs.path())
             .envs(ports.map(|port| (format!("{port}_PORT"), "0")))
@@ -107,7 +119,7 @@ fn configs(network: &str) -> TempDir {
     // The server reads them under another user.
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(folder.path(), open).expect("it is ours");
-    for name in ["backup-mx", "device"] {
+    for name in ["backup-mx", "device", "dialup"] {
         let file = Path::new(name).join("postern.toml");
         let text = fs::read_to_string(docker().join(&file)).expect("a configuration");
         fs::create_dir(folder.path().join(name)).expect("a new folder");

@@ -16,6 +16,7 @@ mod world;
 mod asks_its_holder;
 mod comes_back_and_asks;
 mod device;
+mod dials_up;
 mod disk_full;
 mod fetches_its_mail;
 mod fills_its_store;
