@@ -20,6 +20,7 @@ use crate::serve::serve;
 use account::AccountCommand;
 use appletalk::AppleTalkCommand;
 use card::CardCommand;
+use check::CheckCommand;
 use etrn::EtrnCommand;
 use link::LinkCommand;
 use queue::QueueCommand;
@@ -60,7 +61,7 @@ enum Command {
     /// Take, hold and release mail, until SIGTERM; SIGHUP reads the configuration again
     Serve,
     /// Check the configuration: every error, and what works but hurts
-    Check(Format),
+    Check(CheckCommand),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -198,7 +199,7 @@ impl Cli {
     fn run(&self, out: &mut impl Write) -> Result<Verdict, CommandError> {
         match &self.command {
             Command::Serve => self.serve(),
-            Command::Check(format) => check::check(&self.config, *format, out),
+            Command::Check(command) => command.run(&self.config, out),
             Command::Config(ConfigCommand::Default) => {
                 out.write_all(config::default_file().as_bytes())?;
                 Ok(Verdict::Well)

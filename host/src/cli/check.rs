@@ -1,47 +1,89 @@
 //! `postern check`.
 
+mod dns;
+
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use clap::Args;
 use serde_json::json;
 
-use super::{CommandError, Format, Verdict};
+use super::{CommandError, Format, Verdict, wait_for};
 use crate::accounts;
 use crate::config::{Config, DeliverTo, Hold, Problem, Tls, Way};
 use crate::deliver::check_maildir;
+use crate::net::resolver::Resolver;
 use crate::net::tls_server;
 use crate::policy::Files;
 use crate::wakeup;
 
-/// Says everything that is wrong with `file`, or risky in it.
-pub(super) fn check(
-    file: &Path,
+/// Where a name server listens.
+const DNS: u16 = 53;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckCommand {
+    /// Compare the MX records of each domain with the configuration, too; 1 where they are not
+    /// right, or not to be had
+    #[arg(long)]
+    dns: bool,
+    /// The name server that is asked; absent: those of this machine
+    #[arg(long, requires = "dns", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    server: Option<SocketAddr>,
+    #[command(flatten)]
     format: Format,
-    out: &mut impl Write,
-) -> Result<Verdict, CommandError> {
-    let (warnings, held) = match read(file) {
-        Ok(config) => {
-            let mut warnings = config.warnings_here(file);
-            warnings.extend(unusable_maildirs(&config, file));
-            warnings.extend(unusable_logins(&config, file));
-            warnings.extend(odd_accounts(&config, file));
-            (warnings, config.hold.len())
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = |_| text.parse::<IpAddr>().map(|address| (address, DNS).into());
+    text.parse().or_else(alone).map_err(|_| "expected an address, or address:port".to_owned())
+}
+
+impl CheckCommand {
+    /// Says everything that is wrong with `file`, or risky in it.
+    pub(super) fn run(&self, file: &Path, out: &mut impl Write) -> Result<Verdict, CommandError> {
+        let config = match read(file) {
+            Ok(config) => config,
+            Err(errors) if self.format.json => {
+                writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
+                return Ok(Verdict::Misconfigured);
+            }
+            Err(errors) => return Err(CommandError::Config(errors)),
+        };
+        let mut warnings = config.warnings_here(file);
+        warnings.extend(unusable_maildirs(&config, file));
+        warnings.extend(unusable_logins(&config, file));
+        warnings.extend(odd_accounts(&config, file));
+        let compared = if self.dns { Some(self.compare(&config)?) } else { None };
+        let is_well = compared.iter().flatten().all(dns::Compared::is_right);
+        if self.format.json {
+            let mut answer = json!({ "errors": [], "warnings": warnings });
+            if let Some(compared) = compared {
+                answer["dns"] = compared.iter().map(dns::Compared::json).collect();
+            }
+            writeln!(out, "{answer}")?;
+        } else {
+            for warning in &warnings {
+                writeln!(out, "warning: {warning}")?;
+            }
+            for compared in compared.iter().flatten() {
+                writeln!(out, "{compared}")?;
+            }
+            let held = config.hold.len();
+            writeln!(out, "{}: no errors, {held} domain(s) held", file.display())?;
         }
-        Err(errors) if format.json => {
-            writeln!(out, "{}", json!({ "errors": errors, "warnings": [] }))?;
-            return Ok(Verdict::Misconfigured);
-        }
-        Err(errors) => return Err(CommandError::Config(errors)),
-    };
-    if format.json {
-        writeln!(out, "{}", json!({ "errors": [], "warnings": warnings }))?;
-        return Ok(Verdict::Well);
+        Ok(if is_well { Verdict::Well } else { Verdict::Problem })
     }
-    for warning in &warnings {
-        writeln!(out, "warning: {warning}")?;
+
+    fn compare(&self, config: &Config) -> Result<Vec<dns::Compared>, CommandError> {
+        wait_for(async {
+            let resolver = match self.server {
+                Some(server) => Resolver::asking(server),
+                None => Resolver::system(),
+            };
+            Ok(dns::compare(config, resolver.map_err(CommandError::run)?).await)
+        })
     }
-    writeln!(out, "{}: no errors, {held} domain(s) held", file.display())?;
-    Ok(Verdict::Well)
 }
 
 /// The Maildirs that nothing could be delivered into as whoever asks, who may be somebody else than
