@@ -34,6 +34,14 @@ impl Trigger {
         }
     }
 
+    /// Where the domains' host is, if whoever asks says so.
+    const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Etrn(address) | Self::Link(address) => address,
+            Self::Connection | Self::Mail | Self::Atrn => None,
+        }
+    }
+
     const fn wake(self) -> Wake {
         match self {
             Self::Etrn(_) | Self::Atrn => Wake::Etrn,
@@ -56,13 +64,18 @@ pub(crate) async fn release<S: Spool>(
     let (mut waiting, mut queues) = (Vec::new(), Vec::new());
     for domain in domains {
         // Whatever waits: where its host was before may be somebody else by now.
-        if let Trigger::Etrn(Some(from)) | Trigger::Link(Some(from)) = trigger {
+        let from = trigger.address();
+        if let Some(from) = from {
             triggers.called_at(&domain, from);
         }
-        let Some(queue) = spool.queue(&domain).await? else { continue };
-        if queue.waiting + queue.under_way == 0 {
+        let queue = spool.queue(&domain).await?;
+        let Some(queue) = queue.filter(|queue| queue.waiting + queue.under_way > 0) else {
+            // An address is for once, and this was it.
+            if from.is_some() {
+                triggers.nowhere(&domain);
+            }
             continue;
-        }
+        };
         match trigger {
             _ if queue.held => {}
             Trigger::Etrn(Some(_)) | Trigger::Link(Some(_)) => triggers.asked_there(&domain),

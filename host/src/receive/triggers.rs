@@ -77,6 +77,12 @@ impl Triggers {
         self.0.changed.notify_one();
     }
 
+    /// Nobody knows where the host of `domain` is: what comes now was not asked for.
+    pub fn nowhere(&self, domain: &Domain) {
+        self.lock().calls.insert(domain.clone(), None);
+        self.0.changed.notify_one();
+    }
+
     /// As [`Triggers::asked`], behind [`Triggers::called_at`]: mail that waits to be fetched goes
     /// there.
     pub fn asked_there(&self, domain: &Domain) {

@@ -458,6 +458,19 @@ fn who_has_authenticated_is_delivered_to_where_he_asks_from() {
     server.stop();
 }
 
+/// What comes behind it may be for somebody else at that address.
+#[test]
+fn an_address_that_is_said_while_nothing_waits_is_for_no_later_mail() {
+    let place = Place::with_accounts(&hold("client.example"));
+    let server = place.serve();
+    let address = ["link-up", "client.example", "--address", "127.0.0.3"];
+    assert!(place.run(&address).contains("nothing waits"));
+    server.send("info@client.example");
+    place.run(&["queue", "release", "--all"]);
+    place.run_until(&["queue", "domains", "--json"], "it waits to be fetched (ATRN)");
+    server.stop();
+}
+
 /// What came since the session began goes once its client has authenticated.
 #[test]
 fn an_authentication_releases_what_a_connection_does() {
