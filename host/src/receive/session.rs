@@ -200,8 +200,12 @@ impl<S: Spool> SessionHandler<S> {
         self.auth = Authentication::default();
     }
 
-    /// Releases the domains that a session, or an authentication, with this client does.
+    /// Releases the domains that a session, or an authentication, with this client does. Who comes
+    /// to fetch mail says what he wants.
     fn release_on_connect(&self) {
+        if self.only_fetches {
+            return;
+        }
         let Services { spool, wakeups, .. } = &*self.services;
         let released = self.policies.released_on_connect(self.peer);
         wakeups.connected(spool, self.peer, released);

@@ -471,6 +471,30 @@ fn an_address_that_is_said_while_nothing_waits_is_for_no_later_mail() {
     server.stop();
 }
 
+/// Who comes to fetch is not there to be delivered to.
+#[test]
+fn a_connection_that_fetches_releases_nothing_else() {
+    let away = super::place::hold(AWAY, "\"any\"");
+    let hosts = ["client.example", "second.example"].map(|domain| {
+        let last = if domain.starts_with('c') { 2 } else { 3 };
+        let table = away.replace("client.example", domain);
+        format!("{table}release_on_connect = [\"127.0.0.{last}\"]\n")
+    });
+    let place = Place::with_accounts(&hosts.concat());
+    place.account(&["add", "ann", "--domain", "client.example"], PASSWORD);
+    let server = place.serve();
+    for path in ["info@client.example", "info@second.example"] {
+        server.send(path);
+    }
+    let mut fetching = talk_from([127, 0, 0, 2], place.atrn_address());
+    fetching.say("EHLO client.example");
+    assert!(authenticate(&mut fetching, "ann", PASSWORD).starts_with("235 "));
+    let mut talk = talk_from([127, 0, 0, 3], server.address);
+    talk.say("EHLO client.example");
+    assert_eq!(server.logged("released")["client"], "127.0.0.3");
+    server.stop();
+}
+
 /// What came since the session began goes once its client has authenticated.
 #[test]
 fn an_authentication_releases_what_a_connection_does() {
