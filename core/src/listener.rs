@@ -18,7 +18,7 @@
 //! assert_eq!(listener.state(at(10)), State::Open);
 //! listener.expect(at(12), at(312));
 //! assert_eq!(listener.deadline(), at(312), "a minute of silence is none yet");
-//! listener.session_began();
+//! listener.session_began(at(90));
 //! listener.session_ended(at(100), true);
 //! assert_eq!(listener.state(at(160)), State::Closed);
 //! ```
@@ -70,6 +70,11 @@ pub struct Listener {
     promises: u16,
     /// Sessions that were there before the last wake-up: what it brings is none of them.
     older: u16,
+    /// Sessions that keep a scheduled listener open. Those that came while only others kept it open
+    /// do not: they could be relieved by their like for ever.
+    keeping: u16,
+    /// The window has ended since the last wake-up.
+    is_over: bool,
 }
 
 impl Listener {
@@ -77,8 +82,20 @@ impl Listener {
     /// nothing listens in any mode.
     pub const fn new(mode: Mode, channels: u16) -> Self {
         let (until, expected) = (None, None);
-        let (sessions, promises, older) = (0, 0, 0);
-        Self { mode, channels, sessions, is_link_up: false, until, expected, promises, older }
+        let (sessions, promises, older, keeping) = (0, 0, 0, 0);
+        let (is_link_up, is_over) = (false, false);
+        Self {
+            mode,
+            channels,
+            sessions,
+            is_link_up,
+            until,
+            expected,
+            promises,
+            older,
+            keeping,
+            is_over,
+        }
     }
 
     /// Goes on in another mode, or with another number of channels. Sessions that are there stay
@@ -86,7 +103,7 @@ impl Listener {
     pub fn configure(&mut self, mode: Mode, channels: u16) {
         (self.mode, self.channels) = (mode, channels);
         if !matches!(mode, Mode::Scheduled { .. }) {
-            self.window_ended();
+            (self.until, self.expected) = (None, None);
         }
     }
 
@@ -106,12 +123,17 @@ impl Listener {
         }
     }
 
-    /// When [`Listener::state`] changes by itself, or [`Instant::FAR`].
+    /// When one that is open closes by itself, or [`Instant::FAR`].
     pub fn deadline(&self) -> Instant {
-        match (self.until, self.sessions) {
+        match (self.until, self.keeping) {
             (Some(until), 0) => self.expected.map_or(until, |expected| until.max(expected)),
             _ => Instant::FAR,
         }
+    }
+
+    /// Whether anybody is there.
+    pub const fn is_occupied(&self) -> bool {
+        self.sessions > 0
     }
 
     /// Whether one more client is to be served, and not told 421.
@@ -126,7 +148,7 @@ impl Listener {
 
     /// A wake-up is about to be sent; its answer may be a connection that comes before the reply.
     pub fn wake_up(&mut self, now: Instant) {
-        self.older = self.sessions;
+        (self.older, self.is_over) = (self.sessions, false);
         self.stay(now);
     }
 
@@ -154,8 +176,12 @@ impl Listener {
     }
 
     /// A client was let in.
-    pub fn session_began(&mut self) {
+    pub fn session_began(&mut self, now: Instant) {
         self.sessions = self.sessions.saturating_add(1);
+        let (until, expected) = (self.until, self.expected);
+        if until.max(expected).is_some_and(|until| now < until) {
+            self.keeping = self.keeping.saturating_add(1);
+        }
     }
 
     /// A client is gone. `counts`: not one that brought no mail for anybody, which is no reason to
@@ -163,21 +189,24 @@ impl Listener {
     pub fn session_ended(&mut self, now: Instant, counts: bool) {
         self.sessions = self.sessions.saturating_sub(1);
         self.older = self.older.min(self.sessions);
+        // Which one it was is not known: of what keeps it open, one less is certain.
+        self.keeping = self.keeping.saturating_sub(1);
         if counts && self.until.is_some() {
             if self.promises <= 1 {
                 self.expected = None;
             }
+            self.keeping = self.sessions;
             self.stay(now);
         }
     }
 
     /// The window of the schedule is over: nobody else is let in before the next wake-up.
     pub fn window_ended(&mut self) {
-        (self.until, self.expected) = (None, None);
+        (self.until, self.expected, self.is_over) = (None, None, true);
     }
 
     fn stay(&mut self, now: Instant) {
-        if let Mode::Scheduled { idle } = self.mode {
+        if let (Mode::Scheduled { idle }, false) = (self.mode, self.is_over) {
             let until = now.after(idle);
             self.until = Some(self.until.map_or(until, |earlier| earlier.max(until)));
         }

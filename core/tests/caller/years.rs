@@ -114,7 +114,7 @@ impl World {
             self.coming.swap_remove(comes);
             if listener.state(self.instant()) == State::Open && listener.has_free_channel() {
                 self.count("session");
-                listener.session_began();
+                listener.session_began(self.instant());
                 self.leaving.push(now + self.random.u64(1..900));
             } else {
                 self.count("turned away");

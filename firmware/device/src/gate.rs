@@ -114,7 +114,7 @@ impl Gate {
 
     /// A client was let in.
     pub(crate) fn enter(&self) {
-        self.listener.borrow_mut().session_began();
+        self.listener.borrow_mut().session_began(clock::now());
         self.told.signal(());
     }
 

@@ -200,7 +200,7 @@ impl Gate {
     fn step(&self, sessions: Sessions) -> Instant {
         let (mut state, now) = (self.lock(), self.0.clock.instant());
         for _ in state.counted.began..sessions.began {
-            state.both(Listener::session_began);
+            state.both(|listener| listener.session_began(now));
         }
         let void = sessions.void - state.counted.void;
         for gone in 0..sessions.ended - state.counted.ended {
@@ -268,7 +268,7 @@ impl Gate {
     /// Tells who lowers the link.
     fn publish(&self, state: &State) {
         let until = match state.usage.state(self.0.clock.instant()) {
-            _ if state.asking > 0 => Instant::FAR,
+            _ if state.asking > 0 || state.usage.is_occupied() => Instant::FAR,
             Phase::Closed => Instant::from_millis(0),
             Phase::Open | Phase::Draining => state.usage.deadline(),
         };

@@ -169,7 +169,7 @@ impl Caller {
             self.machine.spawn(session);
             return Ok(wire);
         }
-        self.listener.borrow_mut().session_began();
+        self.listener.borrow_mut().session_began(self.now());
         let caller = Rc::clone(self);
         self.machine.spawn(async move {
             session.await;
