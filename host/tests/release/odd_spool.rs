@@ -26,6 +26,8 @@ struct OddSpool {
     is_full: AtomicBool,
     claims: AtomicUsize,
     panics_at_renew: AtomicBool,
+    /// Happens while the first claim is made.
+    meanwhile: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Where it is set, the second body that is opened waits for the test.
     gate: OnceLock<Gate>,
 }
@@ -45,6 +47,7 @@ impl OddSpool {
             is_full: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             panics_at_renew: AtomicBool::new(false),
+            meanwhile: OnceLock::new(),
             gate: OnceLock::new(),
         }
     }
@@ -84,7 +87,10 @@ impl Spool for OddSpool {
     }
 
     async fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
-        self.claims.fetch_add(1, Ordering::Relaxed);
+        let earlier = self.claims.fetch_add(1, Ordering::Relaxed);
+        if let Some(happens) = self.meanwhile.get().filter(|_| earlier == 0) {
+            happens();
+        }
         if self.is_full.load(Ordering::Relaxed) {
             return Ok(Vec::new());
         }
@@ -197,6 +203,24 @@ async fn a_spool_that_hands_out_nothing_is_asked_before_the_host_is() {
     spool.is_full.store(false, Ordering::Relaxed);
     hold(&*spool).await;
     wait_empty(&*spool).await;
+    engine.abort();
+}
+
+/// A claim may wait for the disk, and the configuration in force is another by then.
+#[tokio::test]
+async fn nothing_goes_to_a_host_that_the_domain_had_before_its_claim() {
+    let (old, new) = (plain_peer().await, plain_peer().await);
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    let in_force = watch::Sender::new(terms(&[("b.example", to(old.address))]));
+    let (_stop, stopping) = watch::channel(false);
+    hold(&*spool).await;
+    let engine = engine(&spool, &clock, in_force.subscribe());
+    let moves = move || drop(in_force.send_replace(terms(&[("b.example", to(new.address))])));
+    assert!(spool.meanwhile.set(Box::new(moves)).is_ok());
+    let engine = tokio::spawn(engine.run(stopping));
+    wait_empty(&*spool).await;
+    assert_eq!((old.connections(), old.got().len()), (1, 0));
     engine.abort();
 }
 

@@ -138,10 +138,6 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             self.held_back.clear();
             return Ok(Go::End((Next::More, End::Done)));
         }
-        if self.has_moved() {
-            self.held_back.clear();
-            return Ok(Go::End((Next::More, End::More)));
-        }
         if self.messages == MESSAGES {
             return Ok(Go::End((Next::More, End::More)));
         }
@@ -151,12 +147,17 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             return Ok(Go::End((next, End::Done)));
         };
         self.messages += 1;
-        self.work.step.message(Some(claim.id));
         // Two in a row are not sent together while it may turn out that the host takes none.
         let behind = !self.course.is_suspect() && self.messages < MESSAGES;
         if behind && self.claims.is_empty() {
             self.refill().await?;
         }
+        // A claim may have waited for the disk.
+        if self.has_moved() {
+            self.held_back.clear();
+            return Ok(Go::End((Next::More, End::More)));
+        }
+        self.work.step.message(Some(claim.id));
         let next = self.claims.front().filter(|_| behind);
         let spool = &*self.work.shared.engine.spool;
         let mut sent = self.connection.send(&claim, next, spool).await;
