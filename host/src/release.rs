@@ -19,7 +19,7 @@ mod verdict;
 mod waking;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const RELEASE_EVERY: Duration = Duration::from_secs(30 * 60);
 /// How long a host that did not answer MAIL behind the end of a message gets no other there.
 const NO_MAIL_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
+/// Locks that all domains share.
+const DECIDING: usize = 64;
 
 /// What the engine works with.
 pub struct Engine<S> {
@@ -89,6 +91,8 @@ struct EngineState<S> {
     fetched: Mutex<HashMap<Domain, usize>>,
     /// Where mail that is fetched goes meanwhile.
     called: Mutex<HashMap<Domain, Called>>,
+    /// Of whose domain a turn is deciding whether it is still asked for.
+    deciding: [tokio::sync::Mutex<()>; DECIDING],
     /// Domains that have more than one turn's messages.
     more: mpsc::UnboundedSender<Domain>,
 }
@@ -176,6 +180,7 @@ impl<S: Spool> EngineState<S> {
             known: Mutex::default(),
             fetched: Mutex::default(),
             called: Mutex::default(),
+            deciding: [(); DECIDING].map(|()| tokio::sync::Mutex::default()),
             more,
         }
     }
@@ -190,6 +195,13 @@ impl<S: Spool> EngineState<S> {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by whoever decides whether `domain` is still asked for.
+    fn deciding(&self, domain: &Domain) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        domain.hash(&mut hasher);
+        &self.deciding[usize::try_from(hasher.finish() % DECIDING as u64).unwrap_or_default()]
     }
 
     /// `domain` has more messages than one turn has claimed.

@@ -32,7 +32,7 @@ use crate::observe::progress::Step;
 use crate::policy::Policy;
 
 /// A turn that stopped is taken up again after this long at most.
-const LEASE: Duration = Duration::from_secs(600);
+pub(super) const LEASE: Duration = Duration::from_secs(600);
 /// How long each address of a host may take to accept a connection; and when the host asked, and
 /// other tries follow.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -160,10 +160,15 @@ async fn end<S: Spool>(
 ) -> Result<End, Error> {
     let Some((next, end)) = finish else { return Ok(End::Done) };
     let spool = &*shared.engine.spool;
-    let domain = &turn.domain;
+    let domain = turn.domain.clone();
+    // Two turns that end at once must not each leave the mark to the other.
+    let _deciding = match policy.retry_every {
+        RetryEvery::Never => Some(shared.deciding(&domain).lock().await),
+        RetryEvery::Every(_) => None,
+    };
     let (next, end) = match next {
         // A configuration that came meanwhile names another host, of which this one says nothing.
-        Next::PutOff { .. } | Next::Suspended { .. } if shared.has_moved(domain, host) => {
+        Next::PutOff { .. } | Next::Suspended { .. } if shared.has_moved(&domain, host) => {
             (Next::Untried, End::More)
         }
         Next::More | Next::Drained if policy.retry_every == RetryEvery::Never => {
@@ -171,7 +176,6 @@ async fn end<S: Spool>(
         }
         next => (next, end),
     };
-    let domain = domain.clone();
     match spool.end(turn, next).await {
         Ok(Ended::Done) => {
             if policy.is_fetched() && !is_asked(spool, &domain).await {
@@ -191,7 +195,7 @@ async fn end<S: Spool>(
 async fn still_asked<S: Spool>(spool: &S, turn: &Turn, next: Next) -> Next {
     let Ok(Some(queue)) = spool.queue(&turn.domain).await else { return next };
     match queue.next_try {
-        // The turn that has it decides, or this one gives it back.
+        // The turn that has it decides behind this one, or this one gives it back.
         _ if queue.under_way > 0 => next,
         NextTry::At(_) => Next::More,
         NextTry::WhenAsked => Next::Drained,

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
@@ -177,5 +179,30 @@ async fn an_address_that_was_said_is_for_one_delivery() {
         let drained = Some((Next::Drained, End::Done));
         let ended = end(shared, (policy, &called, began), turn, drained).await;
         assert_eq!((ended, host().is_asker()), (Ok(End::Done), again.is_none()));
+    }
+}
+
+/// Each would see that the other has something, and leave the mark to it; the one that ends last
+/// would clear it.
+#[tokio::test]
+async fn turns_decide_one_by_one_whether_a_domain_is_still_asked_for() {
+    for every in ["never", "30m"] {
+        let rest = format!("deliver_to = \"192.0.2.1:25\"\nretry_every = \"{every}\"");
+        let stand = Stand::new(terms([("b.example".to_owned(), rest)]));
+        let (shared, domain) = (&stand.shared, Domain::new("b.example"));
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let turn = stand.spool.turn(&domain, 1, LEASE).await.expect("it works").expect("it is due");
+        let (terms, host, began) =
+            (stand.terms.borrow().clone(), stand.host(&domain), stand.clock.instant());
+        let decides = shared.deciding(&domain).lock().await;
+        let drained = Some((Next::Drained, End::Done));
+        let mut ends = pin!(end(shared, (terms.policies.of(&domain), &host, began), turn, drained));
+        let mut context = Context::from_waker(Waker::noop());
+        let waits = ends.as_mut().poll(&mut context).is_pending();
+        assert_eq!(waits, every == "never", "with a timer nothing depends on a mark");
+        drop(decides);
+        if waits {
+            assert_eq!(ends.as_mut().poll(&mut context), Poll::Ready(Ok(End::Done)));
+        }
     }
 }
