@@ -232,7 +232,11 @@ impl<S> Drop for Fetched<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stand::{Stand, terms};
+    use postern_spool::QueueStats;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+
+    use super::super::stand::{NOW, Stand, terms};
+    use super::super::turn::LEASE;
     use super::*;
 
     #[tokio::test]
@@ -260,5 +264,50 @@ mod tests {
         shared.note_call(&domain, None, clock.instant());
         assert_eq!(host(), DeliverTo::Asker);
         assert!(!shared.has_moved(&domain, &DeliverTo::Asker), "who fetches may go on");
+    }
+
+    /// Takes mail as any host does; how many messages.
+    async fn take(stream: DuplexStream) -> usize {
+        let (mut stream, mut line) = (BufReader::new(stream), String::new());
+        let (mut messages, mut is_body) = (0, false);
+        stream.write_all(b"220 client\r\n").await.expect("it is open");
+        while stream.read_line(&mut line).await.expect("it is open") > 0 {
+            let said: &[u8] = match line.trim_end() {
+                "." => {
+                    (messages, is_body) = (messages + 1, false);
+                    b"250 taken\r\n"
+                }
+                _ if is_body => b"",
+                "DATA" => {
+                    is_body = true;
+                    b"354 go on\r\n"
+                }
+                "QUIT" => b"221 bye\r\n",
+                _ => b"250 ok\r\n",
+            };
+            stream.write_all(said).await.expect("it is open");
+            line.clear();
+        }
+        messages
+    }
+
+    /// The host that has called may have gone, and its turn may wait for it for minutes.
+    #[tokio::test]
+    async fn who_fetches_needs_no_turn_that_another_has() {
+        let rest = "deliver_to = \"asker\"\n[release]\nconnections = 2";
+        let stand = Stand::new(terms([("b.example".to_owned(), rest.to_owned())]));
+        let domain = Domain::new("b.example");
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let others = stand.spool.turn(&domain, 1, LEASE).await.expect("it works");
+        assert!(others.is_some());
+        let (ours, theirs) = duplex(4096);
+        let address = ([192, 0, 2, 7], 366).into();
+        let turned =
+            Turned { stream: Box::new(ours), unread: Vec::new(), address, is_secure: false };
+        let askers = Askers::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
+        let ((), messages) = tokio::join!(askers.serve(vec![domain.clone()], turned), take(theirs));
+        let queue = stand.spool.queue(&domain).await.expect("it works");
+        let waiting = queue.as_ref().map_or(0, |queue: &QueueStats| queue.waiting);
+        assert_eq!((messages, waiting), (1, 0));
     }
 }

@@ -47,8 +47,9 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
     if !policy.is_fetched() {
         return Ok((End::Done, Some(connection)));
     }
-    let limit = (terms.config.release.connections.get() / 2).max(1);
-    let Some(turn) = engine.spool.turn(domain, limit, LEASE).await? else {
+    // The connection is none of ours: turns under way, at a host that may have gone, leave it its
+    // own.
+    let Some(turn) = engine.spool.turn(domain, u32::MAX, LEASE).await? else {
         return Ok((End::Done, Some(connection)));
     };
     step.serves(domain);
