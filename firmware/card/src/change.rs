@@ -180,9 +180,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     }
 
     /// Frees the chains that the records since the last checkpoint name. Extents behind a damaged
-    /// link stay in use, and those that a record names which can be read in neither place.
+    /// link stay in use, and those that a record names which can be read in neither place, or could
+    /// not be when the card was mounted: what it says did not happen.
     pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
         for sequence in self.tip.first..self.tip.next {
+            if self.gap.contains(&sequence) {
+                continue;
+            }
             // The record is read for each chain: a future that keeps both is larger, and the block
             // is often in the buffer.
             for index in 0..2 {

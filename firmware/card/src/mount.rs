@@ -33,8 +33,19 @@ enum Place {
     Record(Record),
     /// An older record, or nothing yet, in both rings.
     Older,
-    /// Neither of these can be told.
+    /// Neither of these can be told: one ring is damaged there.
     Damaged,
+    /// Both are: a record may have stood there.
+    Lost,
+}
+
+/// What a search for a record has found.
+enum Found {
+    Record(Record),
+    /// No more of them, but this many places that are damaged in both rings.
+    End {
+        lost: u32,
+    },
 }
 
 /// How a replay went.
@@ -122,6 +133,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.seed = superblock.seed;
         self.created_unix_s = superblock.created_unix_s;
         (self.drafts, self.reserved, self.pending, self.unread_records) = (0, 0, 0, 0);
+        self.gap = 0..0;
         let (head, are_both_read) = self.last_checkpoint().await?;
         self.map.restart(&head);
         self.tip = Tip::new(head.next);
@@ -159,7 +171,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         };
         let (mut sequence, end) = (head.next, head.next + 2 * self.longest_journal());
         while !other.is_whole
-            && let Some(record) = self.record_from(sequence, end).await?
+            && let Found::Record(record) = self.record_from(sequence, end, head.boot).await?
         {
             if record.generation != head.generation {
                 let [block, _] = self.medium.geometry.head_blocks(record.generation);
@@ -255,32 +267,46 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// place are passed over: to stop there would silently lose all that follows.
     async fn next_record(&mut self) -> Result<Option<Record>, Fault<C::Error>> {
         let end = self.tip.first + self.longest_journal();
-        let record = self.record_from(self.tip.next, end).await?;
-        if let Some(record) = record {
-            let unread = (record.sequence - self.tip.next) as u32;
-            self.tip.next = record.sequence;
-            self.tip.cost = self.tip.cost.saturating_add(unread);
-            self.unread_records += unread;
+        match self.record_from(self.tip.next, end, self.boot()).await? {
+            Found::Record(record) => {
+                let unread = (record.sequence - self.tip.next) as u32;
+                if unread > 0 {
+                    let from = if self.gap.is_empty() { self.tip.next } else { self.gap.start };
+                    self.gap = from..record.sequence;
+                }
+                self.tip.next = record.sequence;
+                self.tip.cost = self.tip.cost.saturating_add(unread);
+                self.unread_records += unread;
+                Ok(Some(record))
+            }
+            Found::End { lost } => {
+                // Each may have been the first of a boot: its number is in serials, and not free.
+                self.counts.boot = self.boot().saturating_add(lost);
+                Ok(None)
+            }
         }
-        Ok(record)
     }
 
-    /// The first record from number `from` on, before number `end`, that can be read.
+    /// The first record from number `from` on, before number `end`, that can be read, and is of
+    /// boot number `boot` or a later one. A mount that could not read an earlier one has gone on
+    /// from before it.
     async fn record_from(
         &mut self,
         from: u64,
         end: u64,
-    ) -> Result<Option<Record>, Fault<C::Error>> {
-        let (mut sequence, mut older) = (from, 0);
+        boot: u32,
+    ) -> Result<Found, Fault<C::Error>> {
+        let (mut sequence, mut older, mut lost) = (from, 0, 0);
         while sequence < end && older <= LOOK_AHEAD {
             match self.place(sequence).await? {
-                Place::Record(record) => return Ok(Some(record)),
-                Place::Older => older += 1,
+                Place::Record(record) if record.boot >= boot => return Ok(Found::Record(record)),
+                Place::Record(_) | Place::Older => older += 1,
                 Place::Damaged => older = 0,
+                Place::Lost => (older, lost) = (0, lost + 1),
             }
             sequence += 1;
         }
-        Ok(None)
+        Ok(Found::End { lost })
     }
 
     /// Record number `sequence`; none when both its places hold something else.
@@ -290,7 +316,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     ) -> Result<Option<Record>, Fault<C::Error>> {
         match self.place(sequence).await? {
             Place::Record(record) => Ok(Some(record)),
-            Place::Older | Place::Damaged => Ok(None),
+            Place::Older | Place::Damaged | Place::Lost => Ok(None),
         }
     }
 
@@ -307,7 +333,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 }
                 Ok(_) => {}
                 Err(Fault::Damaged { .. }) if is_first_round && self.medium.sealed.is_blank => {}
-                Err(Fault::Damaged { .. }) => place = Place::Damaged,
+                Err(Fault::Damaged { .. }) => {
+                    place = match place {
+                        Place::Damaged => Place::Lost,
+                        _ => Place::Damaged,
+                    };
+                }
                 Err(fault) => return Err(fault),
             }
         }

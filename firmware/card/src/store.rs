@@ -36,6 +36,9 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) mounted_at: u64,
     /// Records that a mount or a checkpoint could not read, and did without.
     pub(crate) unread_records: u32,
+    /// From the first record that the mount did without to behind the last: a checkpoint frees
+    /// nothing by them, even if it can read them.
+    pub(crate) gap: Range<u64>,
     /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
 }
@@ -82,6 +85,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             pending: 0,
             mounted_at: 0,
             unread_records: 0,
+            gap: 0..0,
             has_failed: true,
         }
     }

@@ -11,5 +11,6 @@ mod long_lives;
 mod post_mortem;
 mod power_cuts;
 mod sim;
+mod tails;
 mod updates;
 mod world;
