@@ -44,4 +44,10 @@ pub trait Card {
         let _ = error;
         false
     }
+
+    /// Whether `error` says that the card is there, and refuses what it is asked for: it is locked.
+    fn is_refusal(error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 }

@@ -72,4 +72,8 @@ impl<C: Card> Card for Guarded<'_, C> {
     fn is_of_block(fault: &Self::Error) -> bool {
         matches!(fault, GuardedFault::Card(error) if C::is_of_block(error))
     }
+
+    fn is_refusal(fault: &Self::Error) -> bool {
+        matches!(fault, GuardedFault::Card(error) if C::is_refusal(error))
+    }
 }

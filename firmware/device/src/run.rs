@@ -302,24 +302,38 @@ async fn find<C: Card>(
     condition: &Cell<CardCondition>,
 ) -> Ended {
     let mut fault = fault;
-    report(&fault);
+    report::<Guarded<'_, C>>(&fault);
     condition.set(CardCondition::None);
-    while let Fault::Card(GuardedFault::Card(_)) = fault {
+    while is_absent::<C>(&fault) {
         Timer::after_secs(LOOK_S).await;
         match mount(storage, octets).await {
             Ok(()) => return Ended::CardFound,
-            Err(Fault::Card(GuardedFault::Card(_))) => {}
+            Err(other) if is_absent::<C>(&other) => {}
             Err(other) => {
-                report(&other);
+                report::<Guarded<'_, C>>(&other);
                 fault = other;
             }
         }
     }
-    if !matches!(fault, Fault::Card(_)) {
+    if !matches!(fault, Fault::Card(GuardedFault::Hung)) {
         condition.set(CardCondition::Useless);
     }
     Timer::after_secs(AGAIN_S).await;
     Ended::CardUseless
+}
+
+/// Whether there is no card, or none that answers.
+fn is_absent<C: Card>(fault: &Fault<GuardedFault<C::Error>>) -> bool {
+    match fault {
+        Fault::Card(GuardedFault::Card(error)) => !is_locked::<C>(error),
+        _ => false,
+    }
+}
+
+/// Whether the card is there, and refuses: it is locked by a password, or for writing, as worn ones
+/// lock themselves. Of one block alone it would do without.
+fn is_locked<C: Card>(error: &C::Error) -> bool {
+    C::is_refusal(error) || C::is_of_block(error)
 }
 
 /// Refuses all clients: there is no card, or none that this program can use.
@@ -401,8 +415,11 @@ async fn share<'s, C: Card, B: Board>(
     }
 }
 
-fn report<E: core::fmt::Debug>(fault: &Fault<E>) {
+fn report<C: Card>(fault: &Fault<C::Error>) {
     match fault {
+        Fault::Card(error) if is_locked::<C>(error) => {
+            warning!("the card is locked, or worn out: it does not do what it is asked for");
+        }
         Fault::NotOurs => warning!("the card has no Postern on it; `postern card create` makes it"),
         Fault::OtherVersion(version) => {
             warning!("the card is of version {=u16}, which this program does not read", *version);

@@ -153,6 +153,10 @@ impl<S: Spi, P: Select> Card for SdCard<S, P> {
     fn is_of_block(fault: &Self::Error) -> bool {
         fault.is_of_block()
     }
+
+    fn is_refusal(fault: &Self::Error) -> bool {
+        fault.is_refusal()
+    }
 }
 
 /// What is done with a block.

@@ -52,6 +52,12 @@ impl<E> Fault<E> {
         }
     }
 
+    /// Whether a card that is there obeys no such command: one that is locked by a password neither
+    /// reads nor writes (§4.3.7).
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// Whether the card, which told of this itself, waits for a command again.
     pub(crate) fn ends_in_order(&self) -> bool {
         matches!(self, Self::Garbled | Self::NotTaken(_) | Self::NotWritten(_) | Self::NotRead(_))

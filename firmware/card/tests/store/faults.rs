@@ -30,6 +30,7 @@ fn lives_with_faults(call: Call, count: u64, may_leak: bool) -> (u32, u32, u32) 
             if card.fail_no_more() && !has_failed {
                 break;
             }
+            assert!(card.failed() > 0);
             lives += 1;
             if has_failed && life.go_on_after_fault() {
                 remounts += 1;
@@ -105,6 +106,25 @@ fn a_block_of_which_the_card_says_that_it_is_bad_is_asked_for_once() {
     assert!(matches!(outcome, Err(Fault::BadBlock { .. })), "{outcome:?}");
     assert_eq!(card.reads(), before, "no other block is asked for");
     assert_eq!(reads(&mut store), (whole, None));
+}
+
+/// One that a password locks can't even be read; a worn one takes no more writes.
+#[test]
+fn a_card_that_is_locked_for_a_while_loses_nothing() {
+    for lock in [SimCard::lock, SimCard::wear_out] {
+        let card = card(BLOCKS, SMALL);
+        let (mut store, _) = mount(&card);
+        let kept = put(&mut store, Sample::new(1, 100, 2_000)).expect("there is room");
+        lock(&card, true);
+        assert!(put(&mut store, Sample::new(2, 100, 2_000)).is_err());
+        for _ in 0..3 {
+            let fault = block_on(Store::mount(card.clone())).err().map(|(_, fault)| fault);
+            assert!(matches!(fault, Some(Fault::Card(_))), "{fault:?}");
+        }
+        lock(&card, false);
+        let found = list(&mut mount(&card).0).expect("it works");
+        assert_eq!(found.iter().map(|message| message.id).collect::<Vec<_>>(), [kept]);
+    }
 }
 
 /// A life that ends with a record, or with a checkpoint.

@@ -33,6 +33,8 @@ pub enum SimFault {
     Off,
     /// There is no card.
     Out,
+    /// It is locked by a password.
+    Locked,
     /// There is no such block.
     Outside,
     /// A block can't be read: its writing was cut, or it is bad.
@@ -74,8 +76,13 @@ struct State {
     cut_at: Option<u64>,
     is_off: bool,
     is_out: bool,
+    is_locked: bool,
+    /// No block takes anything.
+    is_worn_out: bool,
     /// The calls that fail, how many of their kind come before, and how many they are.
     failing: Option<(Call, u64, u64)>,
+    /// How many have.
+    failed: u64,
     unreadable: HashSet<u32>,
     unwritable: HashSet<u32>,
     /// The lies about the next write of a block.
@@ -105,7 +112,10 @@ impl SimCard {
             cut_at: None,
             is_off: false,
             is_out: false,
+            is_locked: false,
+            is_worn_out: false,
             failing: None,
+            failed: 0,
             unreadable: HashSet::new(),
             unwritable: HashSet::new(),
             lies: HashMap::new(),
@@ -147,6 +157,16 @@ impl SimCard {
         self.state.borrow_mut().is_out = is_out;
     }
 
+    /// Locks the card by a password, or unlocks it.
+    pub fn lock(&self, is_locked: bool) {
+        self.state.borrow_mut().is_locked = is_locked;
+    }
+
+    /// Lets the card take no more writes, or take them again.
+    pub fn wear_out(&self, is_worn_out: bool) {
+        self.state.borrow_mut().is_worn_out = is_worn_out;
+    }
+
     /// Brings power back, and no cut is to come. Returns whether there had been one.
     pub fn power_on(&self) -> bool {
         let mut state = self.state.borrow_mut();
@@ -162,6 +182,11 @@ impl SimCard {
     /// Makes no call fail; returns whether one was still to.
     pub fn fail_no_more(&self) -> bool {
         self.state.borrow_mut().failing.take().is_some()
+    }
+
+    /// Calls that failed since a test said so.
+    pub fn failed(&self) -> u64 {
+        self.state.borrow().failed
     }
 
     /// From now on a block can't be read: and a write does not mend it.
@@ -305,6 +330,9 @@ impl State {
         if self.is_out {
             return Err(SimFault::Out);
         }
+        if self.is_locked {
+            return Err(SimFault::Locked);
+        }
         if block < self.blocks { Ok(()) } else { Err(SimFault::Outside) }
     }
 
@@ -322,6 +350,7 @@ impl State {
         if *count == 0 {
             self.failing = None;
         }
+        self.failed += 1;
         Err(SimFault::Asked)
     }
 
@@ -364,7 +393,7 @@ impl Card for SimCard {
         let mut state = self.state.borrow_mut();
         state.check(block)?;
         state.fail(Call::Write)?;
-        if state.unwritable.contains(&block) {
+        if state.is_worn_out || state.unwritable.contains(&block) {
             return Err(SimFault::Unwritable);
         }
         *state.writes.entry(block).or_default() += 1;
@@ -386,5 +415,9 @@ impl Card for SimCard {
 
     fn is_of_block(fault: &SimFault) -> bool {
         matches!(fault, SimFault::Unreadable | SimFault::Unwritable)
+    }
+
+    fn is_refusal(fault: &SimFault) -> bool {
+        matches!(fault, SimFault::Locked)
     }
 }

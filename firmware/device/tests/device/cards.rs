@@ -4,7 +4,7 @@ use embassy_time::{Duration, Instant, Timer, with_timeout};
 use postern_card::BLOCK;
 use postern_card::settings::{Protocol, Settings};
 use postern_core::envelope::State;
-use postern_device::Ended;
+use postern_device::{Ended, Status};
 
 use crate::sim::card::{Call, SimCard};
 use crate::sim::contents::{self, damage};
@@ -15,6 +15,7 @@ use crate::sim::talk::{Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
+const DAY_S: u64 = 24 * 3600;
 const BLOCKS: u32 = CARD_OCTETS / BLOCK as u32;
 /// Blocks of an extent of such a card.
 const EXTENT: u32 = 32;
@@ -121,6 +122,64 @@ fn a_card_whose_settings_are_damaged_is_none() {
         Timer::after_secs(1).await;
         Talk::greeted(&world).await;
     });
+}
+
+/// It takes mail, and then writes no more, as worn cards do, or reads nothing either, as one with a
+/// password.
+fn locked(lock: fn(&SimCard, bool)) {
+    let world = World::new(card(CARD_OCTETS, &settings()), 5);
+    lease(&world);
+    let hop = Notes::new();
+    world.switch_on();
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        for number in 0..3 {
+            let reply = client.mail(&[JOE], &message(number, 2_000)).await.expect("it answers");
+            assert!(reply.starts_with("250 "), "{reply}");
+        }
+        lock(&world.card, true);
+        // One draft has failed; with the next call of the card it is known that all do.
+        let mut refused = 0;
+        while with_timeout(Duration::from_secs(5), world.ended()).await.is_err() {
+            let reply = client.mail(&[JOE], &message(3, 2_000)).await.expect("it answers");
+            assert!(reply.starts_with('4') && refused < 3, "{reply}");
+            refused += 1;
+            client.say("RSET\r\n").await.ok();
+        }
+        assert!(refused > 0);
+        world.restart();
+        let mut boots = 0;
+        while Instant::now() < Instant::from_secs(DAY_S) {
+            if with_timeout(Duration::from_secs(60), world.ended()).await.is_ok() {
+                boots += 1;
+                world.restart();
+            } else {
+                is_down(&world).await;
+                let shown = world.shown.borrow();
+                assert_eq!(shown.last().map(|shown| shown.1), Some(Status::CardUseless));
+            }
+        }
+        assert!((2..=DAY_S / 300 + 1).contains(&boots), "{boots} boots in a day");
+        lock(&world.card, false);
+        Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+        if with_timeout(Duration::from_secs(400), world.ended()).await.is_ok() {
+            world.restart();
+        }
+        Timer::after_secs(3600).await;
+    });
+    let taken = hop.taken.borrow();
+    let taken: Vec<_> = taken.iter().map(|one| one.message().to_vec()).collect();
+    assert_eq!(taken, [0, 1, 2].map(|number| message(number, 2_000)));
+}
+
+#[test]
+fn a_card_that_takes_no_more_writes_is_useless_and_keeps_its_mail() {
+    locked(SimCard::wear_out);
+}
+
+#[test]
+fn a_card_that_is_locked_by_a_password_is_useless_and_keeps_its_mail() {
+    locked(SimCard::lock);
 }
 
 #[test]

@@ -74,6 +74,22 @@ fn commands_that_are_refused_once_are_sent_again() {
     assert!(!refused.is_of_block() && idle(&spi));
 }
 
+/// It is found, and says what it has; of its blocks it gives none (§4.3.7).
+#[test]
+fn a_card_that_is_locked_by_a_password_refuses() {
+    let (mut card, spi) = crate::card(HIGH_CAPACITY);
+    for command in [17, 24, 25] {
+        spi.0.borrow_mut().card.refusals.insert(command, (0x04, usize::MAX));
+    }
+    assert_eq!(run(card.start()), Ok(()));
+    for fault in [run(card.read(0, &mut [0; 512])), run(card.write(0, &OURS))] {
+        assert!(fault.is_err_and(|fault| SimSd::is_refusal(&fault)), "{fault:?}");
+    }
+    spi.0.borrow_mut().card.is_present = false;
+    let fault = run(card.read(0, &mut [0; 512]));
+    assert!(fault.is_err_and(|fault| !SimSd::is_refusal(&fault)), "{fault:?}");
+}
+
 #[test]
 fn each_command_of_the_start_may_be_refused_once() {
     for command in [0, 8, 59, 55, 41, 16, 58, 13, 9] {

@@ -74,4 +74,8 @@ impl Card for TimedCard {
     fn is_of_block(fault: &SimFault) -> bool {
         SimCard::is_of_block(fault)
     }
+
+    fn is_refusal(fault: &SimFault) -> bool {
+        SimCard::is_refusal(fault)
+    }
 }

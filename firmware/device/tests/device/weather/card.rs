@@ -40,7 +40,7 @@ impl Story {
 
     /// Some calls of the card fail, and others do not.
     pub async fn fail_calls(&self) {
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), self.world.card.failed());
         for _ in 0..self.between(2, 12) {
             let call = [Call::Read, Call::Write, Call::Flush][self.below(3) as usize];
             self.world.card.fail(call, self.below(80), self.between(1, 12));
@@ -50,9 +50,10 @@ impl Story {
             }
         }
         Timer::after_secs(AGAIN_S).await;
-        // What could not be written down may come again.
+        // What could not be written down may come again: one message for each call, at most.
         let end = Instant::now() + Duration::from_secs(AGAIN_S);
-        self.ledger.borrow_mut().excuse(begun, end);
+        let failed = self.world.card.failed() - before;
+        self.ledger.borrow_mut().excuse(begun, end, failed);
     }
 
     /// A block can't be read for a while.

@@ -27,6 +27,15 @@ struct Message {
     recipients: Vec<&'static str>,
 }
 
+/// Calls of the card failed between these.
+struct Excuse {
+    begun: Instant,
+    end: Instant,
+    failed: u64,
+    /// Which of what the next hop took then came again.
+    again: BTreeSet<usize>,
+}
+
 /// What is known of all messages, each by its number.
 #[derive(Default)]
 pub struct Ledger {
@@ -42,7 +51,7 @@ pub struct Ledger {
     /// The same, since the card did not take that they were.
     pub excused: u64,
     /// When calls of the card failed.
-    excuses: Vec<(Instant, Instant)>,
+    excuses: Vec<Excuse>,
     /// Blocks of the card that were hurt. Each may cost one message, for a person to look at.
     pub hurt: u64,
     /// Messages that were flagged for that, or whose envelope can't be read.
@@ -95,7 +104,7 @@ impl Ledger {
                     let [first, again] = [pair[0], pair[1]].map(|copy| &taken[copy]);
                     if !first.is_heard {
                         self.again += 1;
-                    } else if is_in(&self.excuses, first.at) {
+                    } else if is_excused(&mut self.excuses, first.at, pair[0]) {
                         self.excused += 1;
                     } else {
                         let at = [first.at, again.at].map(|at| at.as_secs());
@@ -108,9 +117,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Calls of the card failed between these.
-    pub fn excuse(&mut self, begun: Instant, end: Instant) {
-        self.excuses.push((begun, end));
+    /// So many calls of the card failed between these.
+    pub fn excuse(&mut self, begun: Instant, end: Instant, failed: u64) {
+        self.excuses.push(Excuse { begun, end, failed, again: BTreeSet::new() });
     }
 
     /// What has not gone on must be kept on the card, where a hurt block each is the reason.
@@ -208,8 +217,13 @@ impl Ledger {
     }
 }
 
-fn is_in(spans: &[(Instant, Instant)], at: Instant) -> bool {
-    spans.iter().any(|(begun, end)| (*begun..*end).contains(&at))
+/// Whether a failed call of the card is left to excuse that the `copy` of a message, which the next
+/// hop took `at` this time, came again.
+fn is_excused(excuses: &mut [Excuse], at: Instant, copy: usize) -> bool {
+    let mut then = excuses.iter_mut().filter(|it| (it.begun..it.end).contains(&at));
+    then.any(|it| {
+        it.again.contains(&copy) || (it.again.len() as u64) < it.failed && it.again.insert(copy)
+    })
 }
 
 /// Who sends a message.
