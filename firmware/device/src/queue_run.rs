@@ -110,7 +110,7 @@ pub(crate) async fn set_aside<C: Card>(
     let Some(Suspect { id, strikes }) = suspect else { return };
     warning!("a message is set aside: crashes with it in a row: {=u32}", strikes);
     if strikes > STRIKES {
-        shared.set_aside(id);
+        shared.set_aside(id, 0);
         return;
     }
     shared.survivor.sending(Some(id));
@@ -120,7 +120,7 @@ pub(crate) async fn set_aside<C: Card>(
         && !message.flagged
         && settle(shared, &message, &Fates::set_aside(), None, piece).await.is_err()
     {
-        shared.set_aside(id);
+        shared.set_aside(id, 0);
     }
     shared.survivor.sending(None);
 }
@@ -212,7 +212,9 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             return Ok(());
         }
         while let Some(message) = self.take().await? {
-            self.settle(&message, &Fates::default(), true).await?;
+            let delivered = self.shared.take_delivered(message.id);
+            let fates = Fates { delivered, ..Fates::default() };
+            self.settle(&message, &fates, true).await?;
         }
         Ok(())
     }
@@ -306,9 +308,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                 // passed over as well, it stays a fresh one.
                 Some(message) if message.id.serial() >= self.rewritten => {}
                 Some(message) if message.flagged => self.met += 1,
-                Some(message) if self.shared.set_aside.borrow().contains(&message.id) => {
-                    self.unreadable += 1;
-                }
+                Some(message) if self.shared.is_given_up(message.id) => self.unreadable += 1,
                 other => {
                     if let Some(message) = other {
                         self.shared.fresh.borrow_mut().remove(message.id);
@@ -335,15 +335,25 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         }
     }
 
-    /// Delivers one message, and records what became of it.
+    /// Delivers one message, and records what became of it. Not while that might come to be known
+    /// nowhere: who got it would get it again with each run.
     async fn deliver(
         &mut self,
         message: &Message,
         dialogue: &mut Dialogue<'_, '_>,
     ) -> Result<(), Failure> {
+        let delivered = self.shared.take_delivered(message.id);
+        if self.shared.has_set_aside_enough() {
+            let none = &Fates::default();
+            let settled = settle(self.shared, message, none, None, self.piece).await;
+            if !settled.is_ok_and(|settled| settled.is_for_one) {
+                self.put_off = true;
+                return Ok(());
+            }
+        }
         // If the device does not survive it, the next start knows which it was.
         self.shared.survivor.sending(Some(message.id));
-        let transfer = Transfer::new(self.shared, message);
+        let transfer = Transfer::new(self.shared, message, delivered);
         let (fates, ended) = transfer.run(dialogue, self.piece).await;
         let settled = self.settle_transfer(message, &fates, ended).await;
         self.shared.survivor.sending(None);
@@ -384,7 +394,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
     ) -> Result<(), Failure> {
         let policy = expires.then_some(&self.policy);
         match settle(self.shared, message, fates, policy, self.piece).await {
-            Ok(Settled { waiting, rewritten }) => {
+            Ok(Settled { waiting, rewritten, .. }) => {
                 self.put_off |= waiting;
                 let has_moved = !waiting || rewritten.is_some();
                 self.has_moved |= has_moved;
@@ -392,10 +402,16 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                 self.rewritten = rewritten.map_or(u64::MAX, MessageId::serial).min(self.rewritten);
                 Ok(())
             }
-            Err(Unreadable::Store(Fault::Full | Fault::BadBlock { .. })) => {
+            Err(Unreadable::Store(fault @ (Fault::Full | Fault::BadBlock { .. }))) => {
                 warning!("what became of a message can't be written down");
-                self.shared.set_aside(message.id);
+                if fates.delivered != 0 {
+                    // Where blocks are bad, each try would cost more of them.
+                    let is_tried_again = matches!(fault, Fault::Full);
+                    let delivered = if is_tried_again { fates.delivered } else { 0 };
+                    self.shared.set_aside(message.id, delivered);
+                }
                 self.unreadable += 1;
+                self.put_off = true;
                 Ok(())
             }
             Err(unreadable) => match self.shared.note_unreadable(&unreadable) {

@@ -24,6 +24,8 @@ const TRIES: u32 = 3;
 pub(crate) struct Settled {
     /// Whether some of its recipients are to be tried again.
     pub(crate) waiting: bool,
+    /// Whether one of them alone keeps it on the card, as it is: to remove it then takes no room.
+    pub(crate) is_for_one: bool,
     /// Its new id, if its envelope was replaced.
     pub(crate) rewritten: Option<MessageId>,
 }
@@ -52,7 +54,8 @@ pub(crate) async fn settle<C: Card>(
 ) -> Result<Settled, Unreadable<C::Error>> {
     let mut storage = shared.storage.lock().await;
     let left = count(shared, &mut storage, message, fates, policy).await?;
-    let mut settled = Settled { waiting: left.waiting > 0, rewritten: None };
+    let is_for_one = left.waiting == 1 && left.failed == 0 && !left.changed;
+    let mut settled = Settled { waiting: left.waiting > 0, is_for_one, rewritten: None };
     if left.waiting == 0 && left.failed == 0 {
         storage.store.remove(message.id).await?;
         info!("passed on, {=u64} octets", message.message_octets);

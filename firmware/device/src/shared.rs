@@ -72,8 +72,9 @@ pub(crate) struct Shared<'s, C: Card> {
     /// Those of them that no run through all has met: their manifests can't be read, so that they
     /// are among the unreadable ones, too.
     pub(crate) unmet: Cell<u32>,
-    /// Messages that are not offered again in this boot: who got them could not be recorded.
-    pub(crate) set_aside: RefCell<Vec<MessageId, LISTED>>,
+    /// Messages that are not offered: who got them could not be recorded yet, and is kept here; or
+    /// nobody, if they are not offered again in this boot.
+    pub(crate) set_aside: RefCell<Vec<(MessageId, u128), LISTED>>,
     /// Messages that could not be read, and when that was first.
     pub(crate) suspects: RefCell<Vec<(MessageId, Instant), LISTED>>,
     /// What the owner was told.
@@ -128,16 +129,27 @@ impl<C: Card> Shared<'_, C> {
         }
     }
 
-    /// Offers a message no more in this boot. Where more than [`LISTED`] can't be recorded, the one
-    /// that was set aside first is offered again: who got it gets it once more with each run, until
-    /// the card has room for what becomes of it.
-    pub(crate) fn set_aside(&self, id: MessageId) {
+    /// Offers a message no more before it is recorded who got it; in this boot if that is nobody.
+    pub(crate) fn set_aside(&self, id: MessageId, delivered: u128) {
+        // Where the list is full, no message is offered that might come on it.
+        let _ = self.set_aside.borrow_mut().push((id, delivered));
+    }
+
+    /// Who got a message that was set aside: to be recorded now, it is not known here any more.
+    pub(crate) fn take_delivered(&self, id: MessageId) -> u128 {
         let mut set_aside = self.set_aside.borrow_mut();
-        if set_aside.is_full() {
-            set_aside.remove(0);
-        }
-        // There is room for one.
-        let _ = set_aside.push(id);
+        let index = set_aside.iter().position(|(known, _)| *known == id);
+        index.map_or(0, |index| set_aside.swap_remove(index).1)
+    }
+
+    /// Whether a message is not offered in this boot.
+    pub(crate) fn is_given_up(&self, id: MessageId) -> bool {
+        self.set_aside.borrow().contains(&(id, 0))
+    }
+
+    /// Whether another message that was set aside would not be known any more.
+    pub(crate) fn has_set_aside_enough(&self) -> bool {
+        self.set_aside.borrow().is_full()
     }
 
     /// The reason that a client is given for a fault of the store. A fault of the card ends this
