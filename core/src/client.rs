@@ -147,7 +147,7 @@ impl<'c> Client<'c> {
             offers: Extensions::NONE,
             mechanisms: Mechanisms::NONE,
             size_limit: 0,
-            secure: matches!(config.tls, TlsPolicy::Implicit),
+            secure: matches!(config.tls, TlsPolicy::Implicit | TlsPolicy::Local),
             deadline: Instant::FAR,
             progress: true,
             turn: false,
@@ -324,7 +324,7 @@ impl<'c> Client<'c> {
         if !(self.offers.has(Extension::Auth) && self.mechanisms.has(mechanism)) {
             return Err(CallError::AuthNotOffered);
         }
-        if mechanism == Mechanism::Plain && !self.secure {
+        if mechanism.tells() && !self.secure {
             return Err(CallError::NeedsTls);
         }
         command::put_auth(out, mechanism, initial)?;

@@ -5,14 +5,18 @@
 //! alone. TLS is opportunistic (RFC 7435): it keeps listeners out, no certificate is verified, and
 //! a host with which TLS does not work gets the mail in clear, as it would without STARTTLS.
 //!
-//! Where a domain's mail goes into a Maildir, that folder stands for the host.
+//! Where a domain's mail goes into a Maildir, that folder stands for the host. The smarthost of all
+//! domains that are not held is authenticated with, under verified TLS.
 
 mod answer;
 mod connection;
 mod connector;
 mod destination;
 mod link;
+mod login;
 mod maildir;
+mod password;
+mod relay;
 mod transfer;
 
 pub use answer::Answer;
@@ -20,7 +24,10 @@ pub use connection::{Asked, Connection, Failed, Login, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, Tcp};
 pub use destination::Destination;
 pub(crate) use link::PlainClock;
+pub(crate) use login::{Credentials, LoggedIn};
 pub use maildir::check as check_maildir;
+pub(crate) use password::read as read_password;
+pub use relay::check as check_relay;
 pub use transfer::{Loss, Sent, Stage, Verdict};
 
 pub use crate::net::stream::{ReadWrite, Stream};

@@ -27,8 +27,6 @@ mod board;
 mod email;
 mod fetching;
 mod holder;
-mod login;
-mod password;
 
 pub use answers::Answers;
 pub use board::{Asked, Board, Shown};

@@ -250,7 +250,9 @@ impl Client<'_> {
             {
                 State::Say(Word::StartTls)
             }
-            TlsPolicy::Off | TlsPolicy::Opportunistic | TlsPolicy::Implicit => State::Ready,
+            TlsPolicy::Off | TlsPolicy::Opportunistic | TlsPolicy::Implicit | TlsPolicy::Local => {
+                State::Ready
+            }
             TlsPolicy::Required => return Some(Next::End(self.fault(Fault::TlsNotOffered))),
         };
         None

@@ -11,10 +11,12 @@ pub enum Mechanism {
     CramMd5 = 1 << 1,
     /// RFC 4616: it tells the password, and needs TLS (RFC 4954 §4).
     Plain = 1 << 2,
+    /// What PLAIN says, asked for piece by piece (draft-murchison-sasl-login): the last resort.
+    Login = 1 << 3,
 }
 
 impl Mechanism {
-    const ALL: [Self; 3] = [Self::ScramSha256, Self::CramMd5, Self::Plain];
+    const ALL: [Self; 4] = [Self::ScramSha256, Self::CramMd5, Self::Plain, Self::Login];
 
     /// Its name in EHLO's reply and in AUTH.
     pub const fn name(self) -> &'static str {
@@ -22,7 +24,13 @@ impl Mechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::CramMd5 => "CRAM-MD5",
             Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
         }
+    }
+
+    /// Whether it tells the password itself.
+    pub const fn tells(self) -> bool {
+        matches!(self, Self::Plain | Self::Login)
     }
 }
 

@@ -40,6 +40,9 @@ pub enum TlsPolicy {
     Required,
     /// The connection is under TLS from its first octet on (RFC 8314 §3.3): nothing is to be asked.
     Implicit,
+    /// There is none, and a password may go all the same: the connection does not leave this
+    /// machine.
+    Local,
 }
 
 /// How long the peer may take, each from the moment it was asked.

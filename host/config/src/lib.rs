@@ -47,7 +47,7 @@ pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use link::{Argv, Link, LinkKind, TimeZone};
 pub use recipients::{NotTaken, Recipients};
-pub use relay::{Relay, Smarthost};
+pub use relay::{Relay, RelayTls, Smarthost};
 pub use settings::Setting;
 pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
@@ -336,6 +336,9 @@ impl Config {
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
             config.link.refuse_incomplete(&written, &mut faults);
+            if let Some(relay) = &config.relay {
+                relay.refuse_incomplete(&written, &mut faults);
+            }
             if let Some(appletalk) = &config.receive.appletalk {
                 appletalk.refuse_excess(&written, &mut faults);
             }

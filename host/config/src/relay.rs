@@ -1,10 +1,13 @@
 //! Where mail for domains that are not held goes, from those who may send it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::deliver_to::{Endpoint, Protocol};
 use super::settings::{Word, settings};
-use super::values::unexpected;
+use super::values::{Host, unexpected};
+use super::wakeup::UserName;
+use super::{Faults, Written};
 
 settings! {
 /// Mail for domains that are not held, from those who may submit it: it waits in the same queue,
@@ -12,6 +15,19 @@ settings! {
 pub struct Relay {
     /// REQUIRED. The host that takes mail for all other domains, as "host:port".
     pub smarthost: Smarthost => Example("\"smtp.provider.example:587\""),
+    /// TLS towards it, with a certificate that is verified: "verified", by STARTTLS; or "implicit",
+    /// from the first octet on. "none" is for a smarthost on this machine alone, which is then at
+    /// a loopback address. Absent: "implicit" at port 465, else "verified".
+    pub tls: Option<RelayTls> => Example("\"verified\""),
+    /// The certificates, in PEM, one of which the smarthost's is or is signed by. Absent: those
+    /// that this machine trusts.
+    pub tls_ca: Option<PathBuf> => Example("\"/etc/postern/provider.pem\""),
+    /// Who we are to it: by SCRAM-SHA-256, CRAM-MD5, PLAIN or LOGIN, the first that it offers.
+    /// Needs password_file. Absent: nobody; it knows us by our address.
+    pub user: Option<UserName> => Example("\"client.example\""),
+    /// The file with that user's password, which is its first line. Nobody but the server may read
+    /// it (mode 0600). It is read each time.
+    pub password_file: Option<PathBuf> => Example("\"/etc/postern/password\""),
     /// How often delivery is tried, 10 % more or less.
     pub retry_every: Duration => Default("\"30m\""),
     /// How long mail is tried before it is given up.
@@ -30,5 +46,71 @@ impl Word for Smarthost {
         let endpoint = text.parse().ok();
         let spoken = endpoint.filter(|to: &Endpoint| to.protocol == Protocol::Smtp);
         spoken.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// TLS towards the smarthost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayTls {
+    /// By STARTTLS.
+    Verified,
+    /// From the first octet on.
+    Implicit,
+    /// None: it is on this machine.
+    Local,
+}
+
+impl Word for RelayTls {
+    const EXPECTED: &'static str = "\"verified\", \"implicit\" or \"none\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "verified" => Ok(Self::Verified),
+            "implicit" => Ok(Self::Implicit),
+            "none" => Ok(Self::Local),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// The port of submission under TLS from the first octet on (RFC 8314 section 7.3).
+const SUBMISSIONS: u16 = 465;
+
+impl Relay {
+    /// TLS towards the smarthost, as it is written or by its port.
+    pub fn tls(&self) -> RelayTls {
+        self.tls.unwrap_or(match self.smarthost.0.port {
+            SUBMISSIONS => RelayTls::Implicit,
+            _ => RelayTls::Verified,
+        })
+    }
+
+    pub(super) fn refuse_incomplete(&self, written: &Written, faults: &mut Faults<'_>) {
+        let mut refuse = |key: &str, reason: &str| {
+            let key = format!("relay.{key}");
+            faults.add_at(written.line(&key), &key, reason.to_owned());
+        };
+        match (&self.user, &self.password_file) {
+            (Some(_), None) => {
+                refuse("user", "needs password_file = \"/etc/postern/password\"");
+            }
+            (None, Some(_)) => refuse("password_file", "needs user = \"client.example\""),
+            _ => {}
+        }
+        if self.tls() != RelayTls::Local {
+            return;
+        }
+        let is_here = match &self.smarthost.0.host {
+            Host::Address(address) => address.is_loopback(),
+            Host::Name(name) => name.as_str() == "localhost",
+        };
+        if !is_here {
+            let reason = "is \"none\", and the smarthost is not on this machine: what is sent, a \
+                password too, could be read by others";
+            refuse("tls", reason);
+        }
+        if self.tls_ca.is_some() {
+            refuse("tls_ca", "is not looked at with tls = \"none\": leave it out");
+        }
     }
 }

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use postern_core::time::Instant;
 use postern_spool::{Admission, Damage, Spool, Totals};
 
+use crate::observe::progress::Alarm;
+
 use super::{Asked, ControlState, Health, Nothing, OPENING, Problem, Refusal};
 
 /// Items that may wait for a person before that is a problem.
@@ -61,6 +63,10 @@ pub(super) async fn health<S: Spool>(
     for host in control.progress.sleeping() {
         let text = format!("{host} was woken three times and more, and takes no connection");
         problems.push(Problem::new("asleep", text));
+    }
+    if let Some(Alarm { host, why, .. }) = control.progress.relay_alarm() {
+        let text = format!("{host} takes none of our mail, which waits: {why}");
+        problems.push(Problem::new("relay", text));
     }
     for holder in control.board.holders() {
         if holder.last.is_some_and(|last| last.is_alarm) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{CommandError, Format, Verdict, wait_for};
 use crate::accounts;
 use crate::config::{Config, DeliverTo, Hold, Problem, Tls, Way};
-use crate::deliver::check_maildir;
+use crate::deliver::{check_maildir, check_relay};
 use crate::net::resolver::Resolver;
 use crate::net::tls_server;
 use crate::policy::Files;
@@ -107,7 +107,12 @@ fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
         let reason = format!("{} would not be asked: {why}", wakeup.name());
         Some(Problem { file: file.to_owned(), line: None, key: format!("wakeup.{key}"), reason })
     });
-    wakeups.collect()
+    let relay = config.relay.as_ref().and_then(|relay| {
+        let (key, why) = check_relay(relay).err()?;
+        let reason = format!("nothing would be sent: {why}");
+        Some(Problem { file: file.to_owned(), line: None, key: format!("relay.{key}"), reason })
+    });
+    wakeups.chain(relay).collect()
 }
 
 /// What is wrong with the accounts, where anybody may log in.

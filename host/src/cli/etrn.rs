@@ -64,6 +64,7 @@ impl EtrnCommand {
             connect_timeout: CONNECT_TIMEOUT,
             mail_behind: false,
             step: None,
+            relay: None,
         };
         let mut holder = open.connect(&self.host).await.map_err(|error| error.to_string())?;
         let answer = holder.etrn(self.node.as_bytes()).await?;

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use super::connector::{Connector, is_ours};
 use super::link::{Link, PlainClock};
-use crate::config::{self, Endpoint, Host};
+use crate::config::{self, Endpoint, Host, Relay};
 use crate::net::stream::Stream;
 use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
@@ -54,6 +54,8 @@ pub struct Open<'c> {
     pub mail_behind: bool,
     /// Where it is told how far the connection has come.
     pub step: Option<&'c Step>,
+    /// What is to be known of the smarthost, where there is one.
+    pub relay: Option<&'c Relay>,
 }
 
 /// Why a host could not be talked to.
@@ -78,6 +80,9 @@ pub enum Failed {
     Ourselves,
     /// We have no descriptor or no memory for a connection: nothing was found out about it.
     Short,
+    /// A person must set something right, there or here: it is not who it should be, or does not
+    /// take our password.
+    AtFault,
 }
 
 /// What a host says when it is asked whether it takes mail for a domain.
@@ -148,6 +153,16 @@ impl Told<'_> {
     }
 }
 
+impl Probe {
+    pub(super) fn of(answer: &Answer) -> Self {
+        match answer.code() {
+            200..300 => Self::Takes,
+            500.. => Self::Refuses(answer.to_string()),
+            _ => Self::Unknown(answer.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for NotOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -162,7 +177,7 @@ enum NotAt {
 }
 
 impl NotOpen {
-    fn new(failed: Failed, why: impl fmt::Display) -> Self {
+    pub(super) fn new(failed: Failed, why: impl fmt::Display) -> Self {
         Self { failed, why: why.to_string() }
     }
 
@@ -177,6 +192,7 @@ impl NotOpen {
             (one, other) if one == other => one,
             (Failed::Ourselves, _) | (_, Failed::Ourselves) => Failed::Ourselves,
             (Failed::Short, _) | (_, Failed::Short) => Failed::Short,
+            (Failed::AtFault, _) | (_, Failed::AtFault) => Failed::AtFault,
             (Failed::Absent, Failed::Absent) => Failed::Absent,
             _ => Failed::TurnedAway,
         };
@@ -194,6 +210,7 @@ impl NotOpen {
             // itself is not there.
             Broken::Fault(Fault::HungUp(Waiting::Greeting))
             | Broken::Link { waiting: Waiting::Greeting, .. } => Failed::Absent,
+            Broken::Fault(Fault::TlsNotOffered) => Failed::AtFault,
             _ => Failed::TurnedAway,
         };
         Self::new(failed, broken)
@@ -206,10 +223,19 @@ impl<'c> Open<'c> {
     /// # Errors
     /// Why there is no connection over which mail can be sent.
     pub async fn connect(&self, to: &Endpoint) -> Result<Connection<'c>, NotOpen> {
+        self.connect_with(to, self.tls).await
+    }
+
+    /// The same with other rules for TLS.
+    pub(super) async fn connect_with(
+        &self,
+        to: &Endpoint,
+        tls: &Tls,
+    ) -> Result<Connection<'c>, NotOpen> {
         let mut failure: Option<NotOpen> = None;
         for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
-            let opened = match self.at(address, to, Some(self.tls)).await {
-                Err(NotAt::Tls(reason)) if self.tls.rule() == Rule::Opportunistic => {
+            let opened = match self.at(address, to, Some(tls)).await {
+                Err(NotAt::Tls(reason)) if tls.rule() == Rule::Opportunistic => {
                     tracing::info!(host = %to, %reason, "no TLS: sending in clear");
                     self.at(address, to, None).await
                 }
@@ -218,7 +244,7 @@ impl<'c> Open<'c> {
             let not_open = match opened {
                 Ok(connection) => return Ok(connection),
                 Err(NotAt::Other(not_open)) => not_open,
-                Err(NotAt::Tls(reason)) => NotOpen::new(Failed::TurnedAway, reason),
+                Err(NotAt::Tls(reason)) => NotOpen::new(Failed::AtFault, reason),
             };
             failure = Some(match failure {
                 Some(failure) => failure.and(not_open),
@@ -242,6 +268,10 @@ impl<'c> Open<'c> {
         tls: Option<&Tls>,
     ) -> Result<Connection<'c>, NotAt> {
         let told = self.told();
+        if tls.is_some_and(|tls| tls.rule() == Rule::Local) && !address.ip().is_loopback() {
+            let why = format_args!("{address} is not on this machine, and would need TLS");
+            return Err(NotAt::Other(NotOpen::new(Failed::AtFault, why)));
+        }
         told.connecting(address);
         let stream = self.stream(address).await.map_err(NotAt::Other)?;
         told.connected();
@@ -254,6 +284,7 @@ impl<'c> Open<'c> {
             Some(Rule::Opportunistic) => TlsPolicy::Opportunistic,
             Some(Rule::Required) => TlsPolicy::Required,
             Some(Rule::Implicit) => TlsPolicy::Implicit,
+            Some(Rule::Local) => TlsPolicy::Local,
         };
         let (stream, is_secure) = match tls.filter(|tls| tls.rule() == Rule::Implicit) {
             None => (stream, false),
@@ -409,11 +440,7 @@ impl<'c> Connection<'c> {
         self.told.phase(Phase::Probe);
         let path = format!("postmaster@{domain}");
         match self.dialogue.probe(path.as_bytes()).await {
-            Ok(answer) => match answer.code() {
-                200..300 => Probe::Takes,
-                500.. => Probe::Refuses(answer.to_string()),
-                _ => Probe::Unknown(answer.to_string()),
-            },
+            Ok(answer) => Probe::of(&answer),
             Err(broken) => Probe::Lost(broken.to_string()),
         }
     }

@@ -14,6 +14,8 @@ use crate::policy::Policy;
 pub enum Destination<'c> {
     /// A connection to a host.
     Host(Box<Connection<'c>>),
+    /// A connection to the smarthost.
+    Relay(Box<Connection<'c>>),
     /// A folder.
     Maildir(Maildir<'c>),
 }
@@ -29,7 +31,11 @@ impl<'c> Open<'c> {
         policy: &'c Policy,
     ) -> Result<Destination<'c>, NotOpen> {
         match to {
-            DeliverTo::Host(endpoint) | DeliverTo::Relay(endpoint) => {
+            DeliverTo::Relay(endpoint) => {
+                let connected = self.relay(endpoint).await;
+                connected.map(|connection| Destination::Relay(Box::new(connection)))
+            }
+            DeliverTo::Host(endpoint) => {
                 let connected = self.connect(endpoint).await;
                 connected.map(|connection| Destination::Host(Box::new(connection)))
             }
@@ -49,7 +55,7 @@ impl Destination<'_> {
     /// Whether what is sent is encrypted on its way.
     pub const fn is_secure(&self) -> bool {
         match self {
-            Self::Host(connection) => connection.is_secure(),
+            Self::Host(connection) | Self::Relay(connection) => connection.is_secure(),
             Self::Maildir(_) => false,
         }
     }
@@ -57,7 +63,7 @@ impl Destination<'_> {
     /// Where it is in the network.
     pub const fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::Host(connection) => Some(connection.address().ip()),
+            Self::Host(connection) | Self::Relay(connection) => Some(connection.address().ip()),
             Self::Maildir(_) => None,
         }
     }
@@ -65,7 +71,7 @@ impl Destination<'_> {
     /// Whether it takes internationalized mail (RFC 6531).
     pub const fn takes_utf8(&self) -> bool {
         match self {
-            Self::Host(connection) => connection.takes_utf8(),
+            Self::Host(connection) | Self::Relay(connection) => connection.takes_utf8(),
             Self::Maildir(_) => true,
         }
     }
@@ -74,6 +80,7 @@ impl Destination<'_> {
     pub async fn probe(&mut self, domain: &Domain) -> Probe {
         match self {
             Self::Host(connection) => connection.probe(domain).await,
+            Self::Relay(connection) => connection.probe_sender().await,
             Self::Maildir(_) => Probe::Takes,
         }
     }
@@ -81,7 +88,9 @@ impl Destination<'_> {
     /// Delivers a message to those recipients of its claim that wait; see [`Connection::send`].
     pub async fn send<S: Spool>(&mut self, claim: &Claim, next: Option<&Claim>, spool: &S) -> Sent {
         match self {
-            Self::Host(connection) => connection.send(claim, next, spool).await,
+            Self::Host(connection) | Self::Relay(connection) => {
+                connection.send(claim, next, spool).await
+            }
             Self::Maildir(maildir) => maildir.send(claim, spool).await,
         }
     }
@@ -89,14 +98,14 @@ impl Destination<'_> {
     /// Whether messages of another domain can follow over it.
     pub const fn is_between_messages(&self) -> bool {
         match self {
-            Self::Host(connection) => connection.is_between_messages(),
+            Self::Host(connection) | Self::Relay(connection) => connection.is_between_messages(),
             Self::Maildir(_) => false,
         }
     }
 
     /// Takes leave.
     pub async fn quit(self) {
-        if let Self::Host(connection) = self {
+        if let Self::Host(connection) | Self::Relay(connection) = self {
             connection.quit().await;
         }
     }

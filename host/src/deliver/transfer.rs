@@ -215,6 +215,14 @@ impl Connection<'_> {
 }
 
 impl Sent {
+    /// Whether the host took MAIL.
+    pub fn has_begun(&self) -> bool {
+        let behind = |verdict: &Verdict| {
+            matches!(verdict, Verdict::Reply(Stage::Recipient | Stage::Message, _))
+        };
+        self.verdicts.iter().flatten().any(behind)
+    }
+
     /// Those that were not come to are without a verdict.
     fn padded(mut self, recipients: usize) -> Self {
         self.verdicts.resize(recipients, None);

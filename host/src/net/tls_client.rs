@@ -37,6 +37,8 @@ pub enum Rule {
     Required,
     /// From the first octet on, or nothing goes.
     Implicit,
+    /// There is none: the connection does not leave this machine.
+    Local,
 }
 
 impl Tls {
@@ -70,6 +72,11 @@ impl Tls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), rule })
+    }
+
+    /// None, for what does not leave this machine.
+    pub fn local() -> Self {
+        Self { rule: Rule::Local, ..Self::opportunistic() }
     }
 
     /// When there is TLS.

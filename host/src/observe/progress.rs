@@ -20,6 +20,7 @@ struct List {
     next: u64,
     connections: BTreeMap<u64, Connection>,
     sleeping: BTreeSet<String>,
+    relay: Option<Alarm>,
 }
 
 /// A connection to a host, or the attempt at one.
@@ -56,6 +57,8 @@ pub enum Phase {
     Hello,
     /// The TLS handshake.
     Tls,
+    /// Our password is to be taken.
+    Auth,
     /// A message's sender and recipients.
     Envelope,
     /// A message's content.
@@ -84,6 +87,7 @@ impl fmt::Display for Phase {
             Self::Greeting => "waiting for its greeting",
             Self::Hello => "waiting for its answer to EHLO",
             Self::Tls => "in the TLS handshake",
+            Self::Auth => "authenticating",
             Self::Envelope => "waiting for its answer to the envelope",
             Self::Content => "sending the content",
             Self::FinalReply => "waiting for its final reply",
@@ -138,9 +142,35 @@ impl Progress {
         self.list().sleeping.iter().cloned().collect()
     }
 
+    /// Notes why the relay takes no mail until a person acts; none: it does.
+    pub fn relay_fails(&self, alarm: Option<Alarm>) {
+        self.list().relay = alarm;
+    }
+
+    /// The relay let us in: what kept us out is none any more.
+    pub fn relay_opened(&self) {
+        self.list().relay.take_if(|alarm| !alarm.is_open);
+    }
+
+    /// Why the relay takes no mail until a person acts.
+    pub fn relay_alarm(&self) -> Option<Alarm> {
+        self.list().relay.clone()
+    }
+
     fn list(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why the relay takes no mail until a person acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The relay.
+    pub host: String,
+    /// In its words or ours.
+    pub why: String,
+    /// It let us in, and then took mail of nobody.
+    pub is_open: bool,
 }
 
 /// A connection's place in the list.

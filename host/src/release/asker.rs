@@ -66,6 +66,7 @@ impl<S: Spool> Askers<S> {
             connect_timeout: CONNECT_TIMEOUT,
             mail_behind: domains.iter().all(takes_mail_behind),
             step: Some(&step),
+            relay: None,
         };
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {

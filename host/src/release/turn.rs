@@ -1,8 +1,8 @@
 //! One turn of a domain: a connection to its host, and the messages that go over it.
 
 mod asker;
-mod claiming;
 mod delivery;
+mod relay;
 mod settling;
 mod wake;
 
@@ -24,7 +24,7 @@ use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
 use super::waking::Missed;
-use crate::config::{DeliverTo, RetryEvery};
+use crate::config::{DeliverTo, Relay, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
@@ -67,6 +67,8 @@ type Over<'c> = (Finish, Option<Destination<'c>>);
 struct Work<'t, S> {
     shared: &'t EngineState<S>,
     hostname: &'t str,
+    /// What is to be known of the smarthost.
+    relay: Option<&'t Relay>,
     policy: &'t Policy,
     host: &'t DeliverTo,
     turn: &'t Turn,
@@ -106,6 +108,7 @@ pub(super) async fn run<S: Spool>(
     let work = Work {
         shared,
         hostname: &terms.hostname,
+        relay: terms.config.relay.as_ref(),
         policy,
         host,
         turn: &turn,
@@ -283,6 +286,7 @@ impl<S: Spool> Work<'_, S> {
             connect_timeout: if soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
             mail_behind: self.shared.takes_mail_behind(self.host, domain),
             step: Some(self.step),
+            relay: self.relay,
         };
         if self.policy.is_released_on_connect {
             engine.triggers.tried(domain, self.began);
@@ -349,7 +353,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Probe::Refuses(why) => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
-                Ok(Some((suspended(self.policy, why), true)))
+                Ok(Some((self.refused(why), true)))
             }
             // Only mail can find it out: some hosts defer each address that they cannot verify.
             Probe::Unknown(why) => {
@@ -369,6 +373,9 @@ impl<S: Spool> Work<'_, S> {
     async fn reached(&self, address: Option<IpAddr>, utf8: bool) -> Result<(), Error> {
         let engine = &self.shared.engine;
         self.is_up();
+        if self.host.is_relay() {
+            engine.progress.relay_opened();
+        }
         if let Some(address) = address {
             engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
         }
@@ -395,9 +402,13 @@ impl<S: Spool> Work<'_, S> {
     async fn not_open(&mut self, NotOpen { failed, why }: NotOpen) -> Result<Finish, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
         self.step.replied(why.as_bytes());
+        let is_fault = matches!(failed, Failed::Refused | Failed::AtFault | Failed::Ourselves);
         let how = match failed {
             Failed::Absent => ladder::Missed::Absent,
             Failed::TurnedAway => ladder::Missed::TurnedAway,
+            // Nobody but its host takes a domain's mail; of the relay, all mail of ours waits.
+            _ if is_fault && self.host.is_relay() => ladder::Missed::TurnedAway,
+            Failed::AtFault => ladder::Missed::TurnedAway,
             Failed::Refused => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: the host refuses us");
                 return Ok(suspended(self.policy, why));
@@ -415,6 +426,9 @@ impl<S: Spool> Work<'_, S> {
         if self.shared.hosts().took_no_second(host, now) {
             tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
             return Ok((Next::Untried, End::Done));
+        }
+        if is_fault {
+            self.relay_fails(&why, false);
         }
         let mut retry = next_try_of_domain(self.policy);
         match self.missed(failed, now) {
@@ -449,7 +463,7 @@ impl<S: Spool> Work<'_, S> {
 
     /// Puts the domain off, since nothing can be delivered.
     async fn put_off(&mut self, (retry, away): (Retry, bool), why: &str) -> Result<Finish, Error> {
-        if !self.turn.suspended {
+        if !self.turn.suspended && !self.is_at_fault() {
             self.expire(why).await?;
         }
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;

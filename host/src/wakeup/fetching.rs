@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::board::Asked;
 use super::holder::{CONNECT_TIMEOUT, DIALOGUE_TIMEOUT, Found, Holder};
-use super::login::{Credentials, LoggedIn};
-use super::password;
 use crate::config::{self, AtrnWay, DomainName, Endpoint, HolderTls, Protocol};
-use crate::deliver::{self, Connection, Failed, NotOpen, Open};
+use crate::deliver::{
+    self, Connection, Credentials, Failed, LoggedIn, NotOpen, Open, read_password,
+};
 use crate::link::Lease;
 use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
@@ -77,7 +77,7 @@ impl Holder {
                 Rule::Opportunistic => opportunistic,
                 rule => Arc::new(Tls::verified(rule, atrn.tls_ca.as_deref())?),
             };
-            Ok(Secrets { password: password::read(&atrn.password_file)?, tls })
+            Ok(Secrets { password: read_password(&atrn.password_file)?, tls })
         });
         read.await.unwrap_or_else(|_| Err("its files could not be read".to_owned()))
     }
@@ -100,6 +100,7 @@ impl Holder {
             connect_timeout: CONNECT_TIMEOUT,
             mail_behind: false,
             step: None,
+            relay: None,
         };
         let config::Holder { host, port } = host.clone();
         let to = Endpoint { protocol: Protocol::Smtp, host, port };
@@ -153,7 +154,8 @@ async fn log_in(
         }
         LoggedIn::NoMechanism => {
             asked.say(
-                "it offers no AUTH by SCRAM-SHA-256 or CRAM-MD5, and PLAIN is for verified TLS",
+                "it offers no AUTH by SCRAM-SHA-256 or CRAM-MD5, and PLAIN and LOGIN are for \
+                    verified TLS",
             );
             Err(Answer::Refused)
         }
@@ -236,7 +238,7 @@ fn lines(names: &[DomainName]) -> Vec<Vec<&str>> {
 /// # Errors
 /// What is wrong with it, with its key.
 pub fn check(way: &AtrnWay) -> Result<(), (&'static str, String)> {
-    password::read(&way.password_file).map_err(|why| ("password_file", why))?;
+    read_password(&way.password_file).map_err(|why| ("password_file", why))?;
     let verified = |rule| Tls::verified(rule, way.tls_ca.as_deref().map(Path::new));
     match rule(way.tls) {
         Rule::Opportunistic => Ok(()),

@@ -302,6 +302,7 @@ impl Holder {
             connect_timeout: CONNECT_TIMEOUT,
             mail_behind: false,
             step: None,
+            relay: None,
         };
         let config::Holder { host, port } = host.clone();
         let to = Endpoint { protocol: Protocol::Smtp, host, port };

@@ -12,6 +12,7 @@ mod odd_spool;
 mod peer;
 mod relay;
 mod schedule;
+mod smarthost;
 mod wakeups;
 mod waking;
 

@@ -29,6 +29,10 @@ pub struct Behaviour {
     pub lmtp: bool,
     /// Whether its TLS handshake works.
     pub tls: bool,
+    /// Whether there is TLS from the first octet on.
+    pub implicit: bool,
+    /// Whom its certificate is for.
+    pub name: &'static str,
     /// What it says to a command (to "" at the connection's start, to "." at the message's end) if
     /// not the usual; when that is nothing, it hangs up.
     pub answer: Box<Answer>,
@@ -40,6 +44,8 @@ impl Default for Behaviour {
             offers: &["PIPELINING", "SIZE 100000000", "8BITMIME"],
             lmtp: false,
             tls: true,
+            implicit: false,
+            name: "some-other.example",
             answer: Box::new(|_| None),
         }
     }
@@ -77,6 +83,8 @@ impl Away {
 /// A running peer; it ends when it is dropped.
 pub struct Peer {
     pub address: SocketAddr,
+    /// Its certificate, in PEM.
+    pub certificate: String,
     inner: Arc<Inner>,
     _tasks: JoinSet<()>,
 }
@@ -88,15 +96,16 @@ impl Peer {
 
     pub async fn start_at(Away { socket, address }: Away, behaviour: Behaviour) -> Self {
         let listener = socket.listen(1024).expect("nobody else has the port");
+        let (acceptor, certificate) = acceptor(behaviour.name);
         let inner = Arc::new(Inner {
             behaviour,
             seen: Mutex::default(),
             changed: watch::Sender::new(()),
-            acceptor: acceptor(),
+            acceptor,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&inner)));
-        Self { address, inner, _tasks: tasks }
+        Self { address, certificate, inner, _tasks: tasks }
     }
 
     pub fn got(&self) -> Vec<Got> {
@@ -123,8 +132,8 @@ impl Peer {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
-    let names = vec!["some-other.example".to_owned()];
+fn acceptor(name: &str) -> (TlsAcceptor, String) {
+    let names = vec![name.to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
@@ -133,7 +142,7 @@ fn acceptor() -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .expect("the key belongs to the certificate");
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
 async fn accept(listener: TcpListener, inner: Arc<Inner>) {
@@ -149,6 +158,12 @@ async fn accept(listener: TcpListener, inner: Arc<Inner>) {
                 seen.connections
             });
             let blank = Got { connection, ..Got::default() };
+            if behaviour.implicit {
+                let Ok(stream) = inner.acceptor.accept(stream).await else { return };
+                let blank = Got { secure: true, ..blank };
+                let _ = Session { inner: &inner, behaviour, blank }.serve(stream, true).await;
+                return;
+            }
             let session = Session { inner: &inner, behaviour, blank };
             // A client that hangs up is not the peer's concern.
             let Ok(Some(stream)) = session.serve(stream, true).await else { return };

@@ -18,7 +18,7 @@ fn relay(peer: &Peer) -> String {
 }
 
 fn relay_at(address: SocketAddr) -> String {
-    format!("hostname = \"mx2.example\"\n[relay]\nsmarthost = \"{address}\"\n")
+    format!("hostname = \"mx2.example\"\n[relay]\nsmarthost = \"{address}\"\ntls = \"none\"\n")
 }
 
 fn server(text: &str) -> Server {

@@ -14,7 +14,10 @@ impl<S: Spool> Queue<S> {
         let former = std::mem::replace(&mut self.policies, Arc::clone(&policies));
         self.shared.note_woken(&former, &policies);
         let relay = &former.others().deliver_to;
-        if *relay != policies.others().deliver_to {
+        let progress = &self.shared.engine.progress;
+        // A person may have set right what kept it from taking mail.
+        if *relay != policies.others().deliver_to || progress.relay_alarm().is_some() {
+            progress.relay_fails(None);
             self.former_relay.get_or_insert_with(|| relay.clone());
         }
         for policy in policies.held() {

@@ -58,6 +58,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
     let work = Work {
         shared,
         hostname: &terms.hostname,
+        relay: None,
         policy,
         host: &DeliverTo::Asker,
         turn: &turn,

@@ -215,6 +215,11 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
     ) -> Result<Go, Error> {
         let Outcome { settled, whole, refuses, reply, .. } = outcome;
         self.deferred |= whole == Whole::Deferred;
+        if self.work.host.is_relay() && sent.has_begun() {
+            // Whom it refuses behind MAIL, it refuses for the message's sake.
+            self.course.found_sound();
+            self.work.relay_works();
+        }
         let had_taken = self.course.has_taken();
         let then = self.course.note(whole);
         let first = whole == Whole::Taken && !had_taken;
@@ -246,7 +251,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             Then::GoOn => Ok(Go::On),
             Then::Ask => Ok(match self.ask(settle).await {
                 Ok(Probe::Takes) => Go::On,
-                Ok(Probe::Refuses(why)) => Go::End(suspended(self.work.policy, why)),
+                Ok(Probe::Refuses(why)) => Go::End(self.work.refused(why)),
                 Ok(Probe::Unknown(why) | Probe::Lost(why)) => self.broken(why),
                 Err(moved) => moved,
             }),

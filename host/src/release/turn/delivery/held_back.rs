@@ -3,7 +3,7 @@
 use postern_spool::{Fate, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
-use super::super::{End, suspended};
+use super::super::End;
 use super::{Delivery, Go, record};
 use crate::deliver::Probe;
 
@@ -27,7 +27,7 @@ impl<S: Spool> Delivery<'_, '_, S> {
         }
         match self.ask(settle).await {
             Ok(Probe::Takes) => Go::End(finish),
-            Ok(Probe::Refuses(why)) => Go::End(suspended(self.work.policy, why)),
+            Ok(Probe::Refuses(why)) => Go::End(self.work.refused(why)),
             Ok(Probe::Unknown(_) | Probe::Lost(_)) => Go::Lost(finish),
             Err(moved) => moved,
         }
@@ -53,7 +53,7 @@ impl<S: Spool> Delivery<'_, '_, S> {
                 self.settle_held_back(settle).await;
             }
             Probe::Refuses(why) => {
-                tracing::error!(%domain, %host, reason = %why, "suspended: it refuses everything");
+                tracing::error!(%domain, %host, reason = %why, "it refuses everything");
                 // The messages wait on as if they had not been tried.
                 self.held_back.clear();
             }

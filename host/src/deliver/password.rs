@@ -1,4 +1,4 @@
-//! The password that a holder knows us by.
+//! The password that a holder, or the smarthost, knows us by.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ const OTHERS: u32 = 0o077;
 ///
 /// # Errors
 /// What is wrong with the file, and what to do.
-pub fn read(file: &Path) -> Result<String, String> {
+pub(crate) fn read(file: &Path) -> Result<String, String> {
     let wrong = |why: &str| format!("password_file {}: {why}", file.display());
     let found = fs::metadata(file).map_err(|error| wrong(&error.to_string()))?;
     if found.mode() & OTHERS != 0 {

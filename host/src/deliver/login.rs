@@ -1,4 +1,4 @@
-//! Authenticating with a holder (RFC 4954).
+//! Authenticating with a holder, or with the smarthost (RFC 4954).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -6,23 +6,24 @@ use postern_core::client::{Mechanism, Mechanisms};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::spawn_blocking;
 
+use super::answer::Answer;
+use super::connection::{Connection, Login};
 use crate::accounts::{ScramClient, cram_answer};
-use crate::deliver::{Answer, Connection, Login};
 
 /// Octets of chance in what SCRAM calls a nonce.
 const NONCE: usize = 18;
 
 /// Who we are.
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: String,
-    /// It is certain who the holder is: it may be told the password.
-    pub(super) may_tell: bool,
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+    /// It is certain who the other is: it may be told the password.
+    pub(crate) may_tell: bool,
 }
 
 /// How authenticating ended.
-pub(super) enum LoggedIn {
-    /// As the holder says it.
+pub(crate) enum LoggedIn {
+    /// As the other says it.
     Answered(Answer),
     /// It does not know our password itself, so it is not whom we were told to ask.
     Impostor(&'static str),
@@ -34,14 +35,14 @@ pub(super) enum LoggedIn {
 
 impl Credentials {
     /// The best of what is offered: the password is told to nobody who could do without.
-    pub(super) fn choose(&self, offered: Mechanisms) -> Option<Mechanism> {
-        let all = [Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain];
-        let may = |mechanism: &Mechanism| *mechanism != Mechanism::Plain || self.may_tell;
+    fn choose(&self, offered: Mechanisms) -> Option<Mechanism> {
+        let all = [Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login];
+        let may = |mechanism: &Mechanism| !mechanism.tells() || self.may_tell;
         all.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
     }
 
     /// Authenticates over `connection` by the best mechanism, which is returned too.
-    pub(super) async fn log_in(self, connection: &mut Connection<'_>) -> (&'static str, LoggedIn) {
+    pub(crate) async fn log_in(self, connection: &mut Connection<'_>) -> (&'static str, LoggedIn) {
         let Some(mechanism) = self.choose(connection.mechanisms()) else {
             return ("", LoggedIn::NoMechanism);
         };
@@ -49,6 +50,7 @@ impl Credentials {
             Mechanism::ScramSha256 => self.scram(connection).await,
             Mechanism::CramMd5 => self.cram(connection).await,
             Mechanism::Plain => self.plain(connection).await,
+            Mechanism::Login => self.login(connection).await,
         };
         (mechanism.name(), ended.unwrap_or_else(LoggedIn::Lost))
     }
@@ -56,6 +58,17 @@ impl Credentials {
     async fn plain(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
         let initial = BASE64.encode(format!("\0{}\0{}", self.user, self.password));
         let login = connection.auth(Mechanism::Plain, Some(&initial)).await?;
+        ended(connection, login).await
+    }
+
+    /// Whatever it asks for, the first answer is the user, and the second the password.
+    async fn login(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
+        let mut login = connection.auth(Mechanism::Login, None).await?;
+        for answer in [self.user, self.password] {
+            if let Login::Challenge(_) = login {
+                login = connection.respond(Some(&BASE64.encode(answer))).await?;
+            }
+        }
         ended(connection, login).await
     }
 
@@ -108,7 +121,7 @@ async fn ended(connection: &mut Connection<'_>, login: Login) -> Result<LoggedIn
     }
 }
 
-/// The same where the holder has not proved that it knows the password, as SCRAM has it.
+/// The same where the other has not proved that it knows the password, as SCRAM has it.
 async fn unproved(connection: &mut Connection<'_>, login: Login) -> Result<LoggedIn, String> {
     match login {
         Login::Challenge(_) => {

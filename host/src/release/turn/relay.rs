@@ -1,0 +1,87 @@
+//! What is particular of the relay: to it goes only what was submitted, and where it takes nothing
+//! of ours, nothing of it is at fault.
+
+use std::collections::HashSet;
+
+use postern_core::ladder::Missed;
+use postern_spool::{Claim, Error, Retry, Settled, Spool};
+
+use super::delivery::BATCH;
+use super::{DEFAULT_EVERY, Finish, Work, put_off, suspended};
+use crate::observe::progress::Alarm;
+use crate::release::fate::next_try_of_domain;
+
+impl<S: Spool> Work<'_, S> {
+    /// Claims up to `max` messages. What strangers sent for a domain that is not held any more is
+    /// passed over, and waits until a person acts, or its domain is held again.
+    pub(super) async fn claim(&self, max: usize) -> Result<Vec<Claim>, Error> {
+        let spool = &*self.shared.engine.spool;
+        let mut put_off = HashSet::new();
+        loop {
+            let claims = spool.claim(self.turn, max).await?;
+            if !self.host.is_relay() {
+                return Ok(claims);
+            }
+            let (submitted, others): (Vec<_>, Vec<_>) =
+                claims.into_iter().partition(|claim| claim.envelope.submitted);
+            // Where the domain was released meanwhile, they are handed out again at once.
+            let are_new = others.iter().any(|claim| put_off.insert(claim.id));
+            if !others.is_empty() {
+                spool.settle(self.turn, others.iter().map(passed_over).collect()).await?;
+            }
+            if !submitted.is_empty() || !are_new {
+                return Ok(submitted);
+            }
+        }
+    }
+
+    /// What goes to the relay is claimed before that is connected to: none of it may, and a link
+    /// is not raised for nothing. Whether there is anything to call it for.
+    pub(super) async fn claim_before(&mut self) -> Result<bool, Error> {
+        if !self.host.is_relay() {
+            return Ok(true);
+        }
+        self.claims = self.claim(BATCH).await?;
+        Ok(!self.claims.is_empty())
+    }
+
+    /// What a turn ends with whose host refuses all mail, over a connection that is open: its
+    /// domain is suspended. Of the relay, which is many domains' host, all wait until the next try.
+    pub(super) fn refused(&self, why: String) -> Finish {
+        if !self.host.is_relay() {
+            return suspended(self.policy, why);
+        }
+        self.relay_fails(&why, true);
+        let retry = next_try_of_domain(self.policy);
+        let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
+        let times = (self.began, self.shared.engine.clock.instant());
+        let mut hosts = self.shared.hosts();
+        hosts.failed(self.host, (Missed::TurnedAway, &why), pause, times);
+        let away = hosts.put_off(self.host, &self.turn.domain);
+        put_off(self.policy, self.turn.suspended, (retry, away), why)
+    }
+
+    /// The relay takes none of our mail: a person must hear of it.
+    pub(super) fn relay_fails(&self, why: &str, is_open: bool) {
+        let host = self.host;
+        if host.is_relay() {
+            tracing::error!(%host, reason = %why, "the relay takes none of our mail: it waits");
+            let alarm = Alarm { host: host.to_string(), why: why.to_owned(), is_open };
+            self.shared.engine.progress.relay_fails(Some(alarm));
+        }
+    }
+
+    /// The relay takes mail.
+    pub(super) fn relay_works(&self) {
+        self.shared.engine.progress.relay_fails(None);
+    }
+
+    /// Whether the host is the relay, and nothing that waits for it is at fault: none expires.
+    pub(super) fn is_at_fault(&self) -> bool {
+        self.host.is_relay() && self.shared.engine.progress.relay_alarm().is_some()
+    }
+}
+
+fn passed_over(claim: &Claim) -> Settled {
+    Settled { id: claim.id, fates: Vec::new(), retry: Retry::WhenAsked, follow: None }
+}
