@@ -26,6 +26,13 @@ pub struct Service<'b> {
     name: &'static str,
 }
 
+/// How a service's container is joined to the bundle's network.
+pub struct Link {
+    container: String,
+    network: String,
+    address: String,
+}
+
 impl Bundle {
     /// A bundle of which nothing is up yet.
     pub fn new() -> Self {
@@ -80,6 +87,13 @@ impl Bundle {
         Service { bundle: self, name }
     }
 
+    /// The link of a service that is up, the host with this number.
+    pub fn link(&self, service: &str, host: u8) -> Link {
+        let container = self.compose(&["ps", "--quiet", service]).trim().to_owned();
+        let (network, address) = (format!("{}_mail", self.name), self.smtp(host).ip().to_string());
+        Link { container, network, address }
+    }
+
     /// Where the SMTP port of the host with this number is, in the bundle's own network.
     pub fn smtp(&self, host: u8) -> SocketAddr {
         let [first, second, third] = self.network;
@@ -102,6 +116,29 @@ impl Bundle {
             .envs(ports.map(|port| (format!("{port}_PORT"), "0")))
             .args(arguments);
         command
+    }
+}
+
+impl Link {
+    /// Leaves the service little of a processor, until its link is cut.
+    pub fn slow_down(&self) {
+        self.docker(&["update", "--cpus", "0.02"]);
+    }
+
+    /// Cuts it.
+    pub fn cut(&self) {
+        self.docker(&["network", "disconnect", &self.network]);
+        self.docker(&["update", "--cpus", "1"]);
+    }
+
+    /// Joins it again, under the same address.
+    pub fn join(&self) {
+        self.docker(&["network", "connect", "--ip", &self.address, &self.network]);
+    }
+
+    fn docker(&self, command: &[&str]) {
+        let docker = Command::new("docker").args(command).arg(&self.container).output();
+        Output::from(docker.expect("docker is installed")).expect_success();
     }
 }
 

@@ -1,5 +1,6 @@
 //! A message of 50 MB goes through whole.
 
+use crate::letter::large;
 use crate::smtp::Smtp;
 use crate::world::World;
 use crate::{mailbox, queue};
@@ -18,7 +19,7 @@ async fn a_message_of_50_megabytes_goes_through_whole() {
     let (postern, client) = (world.postern(CONFIG).await, world.client().await);
     world.publish(&client, &postern, &postern).await;
 
-    let sent = message();
+    let sent = large(SIZE);
     let mut smtp = Smtp::connect(postern.smtp().await).await.expect("Postern greets");
     let reply = smtp.send("bob@sender.example", "anna@client.example", &sent).await;
     let reply = reply.expect("Postern replies");
@@ -27,16 +28,4 @@ async fn a_message_of_50_megabytes_goes_through_whole() {
     let got = mailbox::message(&client, "anna@client.example", 1).await;
     assert!(got.ends_with(&sent), "the message is not as it was sent");
     queue::holds(&postern, 0).await;
-}
-
-/// Lines that all differ, so that nothing can be lost or change places unseen.
-fn message() -> Vec<u8> {
-    let mut message = b"Subject: large\r\n\r\n".to_vec();
-    let mut number = 0_u64;
-    while message.len() < SIZE {
-        let line = format!("{number:060}\r\n");
-        message.extend_from_slice(line.as_bytes());
-        number += 1;
-    }
-    message
 }

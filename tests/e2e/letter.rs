@@ -26,3 +26,16 @@ pub fn body(message: &[u8]) -> &[u8] {
     let end = message.windows(2).position(|octets| octets == b"\n\n").expect("a header ends");
     &message[end + 2..]
 }
+
+/// A message of so many octets: lines that all differ, so that nothing can be lost or change places
+/// unseen.
+pub fn large(octets: usize) -> Vec<u8> {
+    let mut message = b"Subject: large\r\n\r\n".to_vec();
+    let mut number = 0_u64;
+    while message.len() < octets {
+        let line = format!("{number:060}\r\n");
+        message.extend_from_slice(line.as_bytes());
+        number += 1;
+    }
+    message
+}

@@ -23,6 +23,7 @@ mod fills_its_store;
 mod killed;
 mod large_message;
 mod many_domains;
+mod outlives_a_cut;
 mod passes_to_the_main_one;
 mod restart;
 mod strangers;
