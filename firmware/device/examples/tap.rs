@@ -31,7 +31,7 @@ use embassy_net_tuntap::TunTapDevice;
 use embassy_time_driver::TICK_HZ;
 use postern_card::{BLOCK, Block, Card};
 use postern_device::reset::{Cause, LastReset, Survivor};
-use postern_device::{Board, Ended, Label, Runner, SmallMemory, Status, run};
+use postern_device::{Board, Ended, Label, NoSlot, Runner, SmallMemory, Status, run};
 
 // The tests' clock and executor, of which they use more: this program is one thread too, and moves
 // its own time on.
@@ -112,6 +112,8 @@ struct Computer {
 impl Board for Computer {
     const LABEL: Label = Label::new("computer", env!("CARGO_PKG_VERSION"));
     const RAM: usize = usize::MAX;
+
+    type Slot = NoSlot;
 
     fn random(&mut self) -> [u8; 32] {
         [0; 32]

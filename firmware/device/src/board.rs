@@ -17,6 +17,9 @@ pub trait Board {
     /// outgrows the budget does not compile.
     const RAM: usize;
 
+    /// Where it puts new firmware: [`NoSlot`] where it can't.
+    type Slot: FirmwareSlot;
+
     /// What a hardware source of randomness gave, or zeros: the card's seed alone is enough. It is
     /// asked for once, behind the mount; what may hang is to be read before, so that a device that
     /// starts again and again does not wear its card out.
@@ -33,14 +36,14 @@ pub trait Board {
     fn show(&mut self, status: Status, lit: bool);
 
     /// Where it puts new firmware. A board that has no place for one is updated by a probe.
-    fn firmware_slot(&mut self) -> Option<&mut dyn FirmwareSlot> {
+    fn firmware_slot(&mut self) -> Option<&mut Self::Slot> {
         None
     }
 }
 
 /// Where a board puts firmware that does not run yet: half of its flash, and what starts it. All
 /// calls block, one for less time than the watchdog waits.
-pub trait FirmwareSlot {
+pub trait FirmwareSlot: Sized {
     /// Octets of the largest firmware that fits.
     fn octets(&self) -> u32;
 
@@ -66,6 +69,55 @@ pub trait FirmwareSlot {
 
     /// Makes each reset start what runs now.
     fn confirm(&mut self) -> Result<(), SlotFault>;
+
+    /// Does what needs a slot. No compiler sees that a future never gets there, so [`NoSlot`] does
+    /// without it: it is 6 KiB of flash.
+    #[doc(hidden)]
+    async fn run<T: Default>(task: impl AsyncFnOnce() -> T) -> T {
+        task().await
+    }
+}
+
+/// The slot of a board without one. Nobody has it, so the update is not in that board's image.
+#[derive(Debug, Clone, Copy)]
+pub enum NoSlot {}
+
+impl FirmwareSlot for NoSlot {
+    fn octets(&self) -> u32 {
+        match *self {}
+    }
+
+    fn erased_at_once(&self) -> u32 {
+        match *self {}
+    }
+
+    fn erase(&mut self, _: u32) -> Result<(), SlotFault> {
+        match *self {}
+    }
+
+    fn write(&mut self, _: u32, _: &[u8]) -> Result<(), SlotFault> {
+        match *self {}
+    }
+
+    fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), SlotFault> {
+        match *self {}
+    }
+
+    fn start_at_reset(&mut self) -> Result<(), SlotFault> {
+        match *self {}
+    }
+
+    fn is_on_trial(&mut self) -> bool {
+        match *self {}
+    }
+
+    fn confirm(&mut self) -> Result<(), SlotFault> {
+        match *self {}
+    }
+
+    async fn run<T: Default>(_: impl AsyncFnOnce() -> T) -> T {
+        T::default()
+    }
 }
 
 /// The flash, or what starts a firmware, did not do what it should.

@@ -59,7 +59,7 @@ mod watch;
 #[path = "../tests/device/sim/clock.rs"]
 mod test_clock;
 
-pub use board::{Board, Ended, FirmwareSlot, SlotFault};
+pub use board::{Board, Ended, FirmwareSlot, NoSlot, SlotFault};
 pub use memory::{LargeMemory, Memory, SmallMemory};
 pub use net::Runner;
 pub use postern_card::Label;

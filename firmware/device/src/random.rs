@@ -49,7 +49,7 @@ mod tests {
 
     use super::Random;
     use crate::reset::{Cause, LastReset, Survivor};
-    use crate::{Board, Status};
+    use crate::{Board, NoSlot, Status};
 
     static SURVIVOR: Survivor = Survivor::new();
 
@@ -58,6 +58,8 @@ mod tests {
     impl Board for Hardware {
         const LABEL: Label = Label::new("test", "0");
         const RAM: usize = usize::MAX;
+
+        type Slot = NoSlot;
 
         fn random(&mut self) -> [u8; 32] {
             self.0

@@ -35,7 +35,7 @@ enum Stage {
 
 impl Trial {
     /// The trial of a firmware that was `started` then; none if there is no `slot`.
-    pub(crate) fn begin(slot: Option<&mut dyn FirmwareSlot>, started: Instant) -> Self {
+    pub(crate) fn begin<S: FirmwareSlot>(slot: Option<&mut S>, started: Instant) -> Self {
         let is_on_trial = slot.is_some_and(|slot| slot.is_on_trial());
         let until = is_on_trial.then(|| started + TRIAL);
         Self { until, stage: Cell::new(Stage::Begun), confirmed: Signal::new() }
@@ -44,7 +44,7 @@ impl Trial {
     /// That of a firmware that is on none.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self::begin(None, Instant::MIN)
+        Self::begin(None::<&mut crate::NoSlot>, Instant::MIN)
     }
 
     /// Returns once a trial has failed.
@@ -65,19 +65,24 @@ impl Trial {
         storage: &SharedStorage<C>,
         net: Net<'_>,
     ) -> ! {
-        if self.until.is_some() {
-            net.up().await;
-            self.stage.set(Stage::Proven);
-            self.confirmed.wait().await;
-            let store = &mut storage.lock().await.store;
-            if let Ok(Some(image)) = store.image().await
-                && image.label == *label::<B>()
-            {
-                // What can't be noted costs a later device of the same board one try.
-                let _ = store.forget_image_tries(&image).await;
-            }
-        }
+        B::Slot::run(async || self.note_proof::<C, B>(storage, net).await).await;
         pending().await
+    }
+
+    async fn note_proof<C: Card, B: Board>(&self, storage: &SharedStorage<C>, net: Net<'_>) {
+        if self.until.is_none() {
+            return;
+        }
+        net.up().await;
+        self.stage.set(Stage::Proven);
+        self.confirmed.wait().await;
+        let store = &mut storage.lock().await.store;
+        if let Ok(Some(image)) = store.image().await
+            && image.label == *label::<B>()
+        {
+            // What can't be noted costs a later device of the same board one try.
+            let _ = store.forget_image_tries(&image).await;
+        }
     }
 
     /// Confirms a firmware that is proven. One that can't be goes on until its trial has failed.

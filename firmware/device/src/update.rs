@@ -47,6 +47,10 @@ impl<E> From<SlotFault> for Unfit<E> {
 /// Looks for firmware of another version on the card, and makes it ready to be started by the next
 /// reset. Returns whether that is to come now.
 pub(crate) async fn install<C: Card, B: Board>(storage: &SharedStorage<C>, board: &mut B) -> bool {
+    B::Slot::run(async || make_ready(storage, board).await).await
+}
+
+async fn make_ready<C: Card, B: Board>(storage: &SharedStorage<C>, board: &mut B) -> bool {
     if board.firmware_slot().is_none_or(|slot| slot.is_on_trial()) {
         return false;
     }
@@ -118,7 +122,7 @@ impl<B: Board> Copy<'_, B> {
         Ok(self.slot()?.start_at_reset()?)
     }
 
-    fn slot<E>(&mut self) -> Result<&mut dyn FirmwareSlot, Unfit<E>> {
+    fn slot<E>(&mut self) -> Result<&mut B::Slot, Unfit<E>> {
         self.board.firmware_slot().ok_or(Unfit::Slot)
     }
 

@@ -109,7 +109,7 @@ mod tests {
     use crate::status::{CardCondition, Condition, Status};
     use crate::storage::Storage;
     use crate::trial::Trial;
-    use crate::{Board, test_clock};
+    use crate::{Board, NoSlot, test_clock};
 
     /// A board that notes when it was fed, and the status that it showed last.
     struct Noting {
@@ -121,6 +121,8 @@ mod tests {
     impl Board for Noting {
         const LABEL: Label = Label::new("noting", "0");
         const RAM: usize = usize::MAX;
+
+        type Slot = NoSlot;
 
         fn random(&mut self) -> [u8; 32] {
             [0; 32]

@@ -15,7 +15,7 @@ use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
 use postern_device::reset::LastReset;
-use postern_device::{Board, Label, Runner, SmallMemory, Status};
+use postern_device::{Board, Label, NoSlot, Runner, SmallMemory, Status};
 use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
@@ -49,6 +49,8 @@ struct Evb {
 impl Board for Evb {
     const LABEL: Label = Label::new("lm3s6965evb", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 64 * 1024;
+
+    type Slot = NoSlot;
 
     fn random(&mut self) -> [u8; 32] {
         [0; 32]

@@ -23,7 +23,7 @@ use embassy_stm32::spi::Spi;
 use embassy_stm32::{bind_interrupts, dma};
 use postern_boards::{Chip as _, Stage, enter, restart};
 use postern_device::reset::LastReset;
-use postern_device::{Board, Label, LargeMemory, Runner, Status};
+use postern_device::{Board, Label, LargeMemory, NoSlot, Runner, Status};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use phy::Phy;
@@ -60,6 +60,8 @@ struct Nucleo {
 impl Board for Nucleo {
     const LABEL: Label = Label::new("nucleo-h563zi", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 640 * 1024;
+
+    type Slot = NoSlot;
 
     fn random(&mut self) -> [u8; 32] {
         self.random

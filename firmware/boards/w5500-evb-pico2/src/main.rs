@@ -20,7 +20,7 @@ use embassy_rp::trng;
 use embassy_rp::{bind_interrupts, dma};
 use postern_boards::{Chip as _, Stage, enter, restart};
 use postern_device::reset::LastReset;
-use postern_device::{Board, Label, LargeMemory, Runner, Status};
+use postern_device::{Board, Label, LargeMemory, NoSlot, Runner, Status};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use ethernet::{Chip, Ethernet};
@@ -49,6 +49,8 @@ struct Pico {
 impl Board for Pico {
     const LABEL: Label = Label::new("w5500-evb-pico2", env!("CARGO_PKG_VERSION"));
     const RAM: usize = 520 * 1024;
+
+    type Slot = NoSlot;
 
     fn random(&mut self) -> [u8; 32] {
         self.random

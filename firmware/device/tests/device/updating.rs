@@ -71,6 +71,8 @@ impl<const IS_NEW: bool> Board for Half<IS_NEW> {
     const LABEL: Label = if IS_NEW { NEW } else { OLD };
     const RAM: usize = usize::MAX;
 
+    type Slot = Self;
+
     fn random(&mut self) -> [u8; 32] {
         [0; 32]
     }
@@ -87,7 +89,7 @@ impl<const IS_NEW: bool> Board for Half<IS_NEW> {
 
     fn show(&mut self, _: Status, _: bool) {}
 
-    fn firmware_slot(&mut self) -> Option<&mut dyn FirmwareSlot> {
+    fn firmware_slot(&mut self) -> Option<&mut Self> {
         Some(self)
     }
 }

@@ -15,7 +15,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Listener, Network, NextHop, Protocol, Settings};
 use postern_device::reset::{Cause, LastReset, Survivor};
-use postern_device::{Board, Ended, Label, Runner, SmallMemory, Status, run};
+use postern_device::{Board, Ended, Label, NoSlot, Runner, SmallMemory, Status, run};
 
 use super::card::SimCard;
 use super::clock;
@@ -247,6 +247,8 @@ fn survivor() -> &'static Survivor {
 impl Board for TestBoard {
     const LABEL: Label = Label::new("test-board", "1");
     const RAM: usize = usize::MAX;
+
+    type Slot = NoSlot;
 
     fn random(&mut self) -> [u8; 32] {
         [0; 32]
