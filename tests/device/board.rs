@@ -7,7 +7,7 @@ use postern_tests::card::CardImage;
 use postern_tests::device::HOLDING;
 use postern_tests::mail::{self, Mail, compare};
 use postern_tests::play::Peer;
-use postern_tests::qemu::silent_firmware;
+use postern_tests::qemu::{Device, arithmetic, silent_firmware};
 
 use crate::rig::{CARD, Rig};
 
@@ -66,6 +66,15 @@ fn without_a_card_of_ours_it_takes_no_mail() {
     mail::expect(&mut client, "421").expect("the device says so");
     client.closed().expect("the device hangs up");
     rig.end();
+}
+
+#[test]
+fn its_arithmetic_is_right() {
+    let card = CardImage::blank(CARD);
+    let device = Device::start(&arithmetic(), &card.path(), &[]);
+    let verdict = |lines: &[String]| lines.iter().find(|line| line.contains("arithmetic")).cloned();
+    let verdict = device.wait_for("its verdict", verdict);
+    assert!(verdict.contains("right"), "{verdict}");
 }
 
 #[test]

@@ -46,6 +46,14 @@ pub fn silent_firmware() -> PathBuf {
     image("postern-lm3s6965evb-silent")
 }
 
+/// The image that tries the chip's arithmetic.
+///
+/// # Panics
+/// When it was not built.
+pub fn arithmetic() -> PathBuf {
+    image("examples/arithmetic")
+}
+
 fn image(name: &str) -> PathBuf {
     let image = root().join("firmware/target/thumbv7m-none-eabi/release").join(name);
     assert!(image.exists(), "tests/run device builds {}", image.display());
