@@ -142,6 +142,59 @@ fn a_new_card_has_the_settings_of_its_file() {
     assert_eq!(shown["messages"], Value::Array(Vec::new()));
 }
 
+#[test]
+fn a_card_of_a_caller_shows_its_windows_and_its_holders() {
+    let caller = r#"
+[receive]
+listener = "scheduled"
+idle = "20s"
+wait = "2m"
+[link]
+schedule = ["mon-fri 07:00-19:00", "sat 9-12"]
+time_zone = "Europe/Berlin"
+[[wakeup]]
+etrn = ["192.0.2.53", "192.0.2.54:2525"]
+every = "1h"
+[[wakeup]]
+email = "wake@provider.example"
+email_host = "192.0.2.55"
+names = ["client.example"]
+"#;
+    let (device, _) = SOUND.split_once("[wakeup]").expect("the last section");
+    let caller = format!("{device}time_server = \"192.0.2.123\"\n{caller}");
+    let setup = Setup::new(&caller);
+    let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (_, out, _) = setup.run(&["show", "card"]);
+    let lines: Vec<_> =
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let row = |key: &str| lines.iter().filter(|line| line.starts_with(key)).collect::<Vec<_>>();
+    for expected in [
+        "receive.listener scheduled",
+        "receive.idle 20s",
+        "receive.wait 2m",
+        "link.schedule mon,tue,wed,thu,fri 07:00-19:00; sat 09:00-12:00",
+        "link.time_zone CET-1CEST,M3.5.0,M10.5.0/3",
+        "wakeup.etrn 192.0.2.53:25 192.0.2.54:2525",
+        "wakeup.email wake@provider.example",
+        "wakeup.email_host 192.0.2.55:25",
+        "wakeup.email_from <>",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "{expected} in {out}");
+    }
+    assert_eq!(row("wakeup.every"), ["wakeup.every 1h", "wakeup.every 30m"]);
+    let shown = setup.json(&["show", "card"]);
+    assert_eq!(shown["settings"]["holders"][1]["way"]["Email"]["to"], "wake@provider.example");
+    // Without a schedule there is no row of one; a schedule that never opens says so.
+    assert!(!Setup::with_card().run(&["show", "card"]).1.contains("link."));
+    let never = caller.replace("[\"mon-fri 07:00-19:00\", \"sat 9-12\"]", "[]");
+    setup.configure(&never);
+    let (code, _, err) = setup.run(&["update", "card"]);
+    assert_eq!(code, 0, "{err}");
+    let (_, out, _) = setup.run(&["show", "card"]);
+    assert!(out.lines().any(|line| line.trim_end().ends_with("  never")), "{out}");
+}
+
 #[tokio::test]
 async fn mail_on_a_card_is_shown_checked_and_exported() {
     let setup = Setup::with_card();

@@ -58,6 +58,32 @@ fn a_scheduled_one_opens_for_its_request_and_closes_when_nothing_comes() {
 }
 
 #[test]
+fn a_holder_is_woken_by_an_email_to_its_account() {
+    let (next_hop, holder) = (NextHop::start(), NextHop::start());
+    let asks = format!(
+        "[[wakeup]]\nemail = \"user@client.example\"\nemail_host = \"{}\"\n\
+        email_from = \"box@client.example\"",
+        holder.place()
+    );
+    let receive = "listener = \"scheduled\"\nidle = \"5s\"\nwait = \"5s\"";
+    let rig = Rig::start(&configuration(&next_hop, receive, &asks));
+    rig.device.wait_for("its end", |lines| (said(lines, CLOSED) == 1).then_some(()));
+    let lines = rig.device.log();
+    assert_eq!(
+        (said(&lines, OPEN), said(&lines, "the holder says 250 to the e-mail")),
+        (1, 1),
+        "{lines:?}"
+    );
+    rig.end();
+    let taken = holder.took();
+    let [email] = taken.as_slice() else { panic!("{} e-mails", taken.len()) };
+    assert_eq!(email.from.path, b"box@client.example");
+    let text = String::from_utf8_lossy(&email.body);
+    assert!(text.contains("\r\nSubject: Wake-up from mx.example\r\n"), "{text}");
+    assert!(text.ends_with(":\r\nclient.example\r\n"), "{text}");
+}
+
+#[test]
 fn mail_for_null_is_discarded_and_a_route_on_is_none() {
     let next_hop = NextHop::start();
     let rig = Rig::start(&next_hop.configuration("never").replace("[\"user\"]", "\"any\""));

@@ -30,9 +30,14 @@ impl NextHop {
         format!("10.0.2.2:{}", self.server.address.port())
     }
 
+    /// What it has received, as it came.
+    pub fn took(self) -> Vec<StoredMessage> {
+        self.server.stop(&self.runtime)
+    }
+
     /// What it has received, behind the one trace field that the device put on top.
     pub fn end(self) -> Vec<Mail> {
-        let received = self.server.stop(&self.runtime);
+        let received = self.took();
         received.iter().map(|message| Mail::read(behind_trace(message))).collect()
     }
 }

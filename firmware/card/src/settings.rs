@@ -155,15 +155,30 @@ pub struct Window {
 }
 
 /// Whom a caller asks for its mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder<'s> {
     /// Its names, which are tried in order; there is at least one.
-    #[serde(borrow)]
     pub hosts: Vec<Host<'s>, HOSTS_MAX>,
-    /// What the ETRN names, one command each.
+    /// What it is asked for: by ETRN one command each.
     pub names: List<&'s str>,
     /// Seconds from one answer to the next request.
     pub every_s: u32,
+    /// How it is asked.
+    pub way: Way<'s>,
+}
+
+/// How a holder is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Way<'s> {
+    /// By ETRN (RFC 1985).
+    Etrn,
+    /// By an e-mail to a special account.
+    Email {
+        /// Who gets it.
+        to: &'s str,
+        /// Who sends it; empty: nobody.
+        from: &'s str,
+    },
 }
 
 /// One name of a holder.

@@ -1,8 +1,8 @@
 //! Core's dialogue on a socket, and what is kept of the host's replies.
 
 use heapless::Vec;
-use postern_core::client::{Config, Fault, Protocol, Reply, Timeouts, TlsPolicy};
-use postern_core::drive::deliver::{self, DialogueError, Unsent};
+use postern_core::client::{Config, Event, Fault, Need, Protocol, Reply, Timeouts, TlsPolicy};
+use postern_core::drive::deliver::{self, DialogueError, Turn, Unsent};
 use postern_core::wire::Text;
 
 use crate::budget::REPLY;
@@ -93,4 +93,15 @@ pub(crate) fn text(dialogue: &Dialogue<'_, '_>) -> Vec<u8, REPLY> {
     let Some(reply) = dialogue.reply() else { return Vec::new() };
     let first = reply.lines().next().unwrap_or_default();
     reply.digits().iter().chain(b" ").chain(first).copied().take(REPLY).collect()
+}
+
+/// Goes on to where a message can be begun.
+pub(crate) async fn greet(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
+    loop {
+        match dialogue.next().await? {
+            Turn::Need(Need::Transaction) => return Ok(()),
+            Turn::Event(Event::Greeting(_)) => {}
+            Turn::Need(_) | Turn::Event(_) => return Err(Failure::Nonsense),
+        }
+    }
 }

@@ -6,17 +6,19 @@ use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use heapless::Vec;
 use postern_card::Card;
-use postern_card::settings::{HOLDERS_MAX, Holder, Host};
+use postern_card::settings::{HOLDERS_MAX, Holder, Host, Way};
 use postern_core::client::{CallError, Event, Need, Protocol};
 use postern_core::drive::deliver::Turn;
 use postern_core::time::Instant;
-use postern_core::wakeup::{Answer, Found, Requests, Rules};
+use postern_core::wakeup::{Answer, Email, Found, Requests, Rules};
+use postern_core::wire::{Out, Text};
 
 use crate::clock;
 use crate::connector::{Connector, Room};
-use crate::dialogue::{self, Failure};
+use crate::dialogue::{self, Dialogue, Failure};
 use crate::log::info;
-use crate::shared::Shared;
+use crate::shared::{ID, Shared};
+use crate::transfer::send_own;
 
 /// How long the first requests wait for the time of day where a server is to tell it: a schedule
 /// goes by it, and what was answered before a start.
@@ -134,8 +136,8 @@ impl Holders {
         let mut found = Found::default();
         let failed = {
             let (settled, until) = (&mut asked.settled, clock::now().after(DIALOGUE));
-            let etrn = pin!(etrn(shared, connector, room, holder, host, settled, &mut found));
-            match select(etrn, clock::until(until)).await {
+            let talk = pin!(talk(shared, connector, room, holder, host, settled, &mut found));
+            match select(talk, clock::until(until)).await {
                 Either::First(ended) => ended.err().map(meaning),
                 Either::Second(()) => Some(Answer::Missing),
             }
@@ -165,8 +167,8 @@ impl Asked {
     }
 }
 
-/// Asks for each name that is not settled, over one connection.
-async fn etrn<C: Card>(
+/// Asks by one connection to this name of the holder's.
+async fn talk<C: Card>(
     shared: &Shared<'_, C>,
     connector: &mut Connector<'_, '_>,
     room: &mut Room<'_>,
@@ -176,21 +178,42 @@ async fn etrn<C: Card>(
     found: &mut Found,
 ) -> Result<(), Failure> {
     connector.reach(host.name, host.port).await?;
-    let Room { input, output, .. } = room;
+    let Room { input, output, piece } = room;
     let (socket, hostname) = (&mut connector.socket, shared.config.hostname);
-    let mut dialogue = dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
+    let dialogue = &mut dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
+    match holder.way {
+        Way::Etrn => etrn(dialogue, holder, settled, found).await?,
+        Way::Email { to, from } => {
+            let length = compose(shared, holder, (from, to), piece).ok_or(Failure::Nonsense)?;
+            let said = send_own(shared, dialogue, from, to, piece, length).await?;
+            info!("the holder says {=u16} to the e-mail", said.code);
+            found.add(Answer::to_email(said.code));
+        }
+    }
+    dialogue.quit().await;
+    Ok(())
+}
+
+/// Asks for each name that is not settled.
+async fn etrn(
+    dialogue: &mut Dialogue<'_, '_>,
+    holder: &Holder<'_>,
+    settled: &mut u8,
+    found: &mut Found,
+) -> Result<(), Failure> {
     let mut names = holder.names.iter().zip(bits());
     let mut bit = 0;
     loop {
         match dialogue.next().await? {
             Turn::Need(Need::Transaction) => {
-                let Some((name, next)) = names.find(|(_, bit)| *settled & bit == 0) else { break };
+                let unsettled = names.find(|(_, bit)| *settled & bit == 0);
+                let Some((name, next)) = unsettled else { return Ok(()) };
                 bit = next;
                 let asked = dialogue.call(|client, out| client.etrn(name.as_bytes(), out));
                 asked.map_err(|_: CallError| Failure::NotOffered)?;
             }
             Turn::Event(Event::Etrn(said)) => {
-                info!("the holder says {=[u8]:a}", dialogue::text(&dialogue).as_slice());
+                log_answer(dialogue);
                 let answer = Answer::to_etrn(said.code);
                 found.add(answer);
                 if matches!(answer, Answer::Comes | Answer::NoneWaiting) {
@@ -201,8 +224,31 @@ async fn etrn<C: Card>(
             Turn::Need(_) | Turn::Event(_) => return Err(Failure::Nonsense),
         }
     }
-    dialogue.quit().await;
-    Ok(())
+}
+
+/// Writes the e-mail that wakes a holder, and returns how many octets it has.
+fn compose<C: Card>(
+    shared: &Shared<'_, C>,
+    holder: &Holder<'_>,
+    (from, to): (&str, &str),
+    octets: &mut [u8],
+) -> Option<usize> {
+    let time = shared.time_of_day.now();
+    let mut id = [0; ID];
+    let email = Email {
+        hostname: shared.config.hostname,
+        from: Text::new(from.as_bytes())?,
+        to: Text::new(to.as_bytes())?,
+        id: shared.message_id(time, &mut id)?,
+        time,
+    };
+    let mut out = Out::new(octets);
+    email.write(holder.names.iter().map(|name| name.as_bytes()), &mut out).ok()?;
+    Some(out.len())
+}
+
+fn log_answer(dialogue: &Dialogue<'_, '_>) {
+    info!("the holder says {=[u8]:a}", dialogue::text(dialogue).as_slice());
 }
 
 /// A bit for each name of a list.

@@ -4,12 +4,10 @@ use core::cell::Cell;
 
 use postern_card::{Card, Fault, Message, MessageId, PostMortem, Store, Told};
 use postern_core::agenda::Outcome;
-use postern_core::client::{Event, Need};
-use postern_core::drive::deliver::Turn;
 use postern_core::ladder::Missed;
 use postern_core::retry::Policy;
 
-use crate::dialogue::{Dialogue, Failure};
+use crate::dialogue::{Dialogue, Failure, greet};
 use crate::log::warning;
 use crate::reset::STRIKES;
 use crate::settle::{Settled, settle};
@@ -421,17 +419,6 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
                 }
                 failure => Err(failure),
             },
-        }
-    }
-}
-
-/// Goes on to where a message can be begun.
-async fn greet(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Failure> {
-    loop {
-        match dialogue.next().await? {
-            Turn::Need(Need::Transaction) => return Ok(()),
-            Turn::Event(Event::Greeting(_)) => {}
-            Turn::Need(_) | Turn::Event(_) => return Err(Failure::Nonsense),
         }
     }
 }

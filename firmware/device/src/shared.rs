@@ -10,6 +10,8 @@ use heapless::Vec;
 use postern_card::settings::Settings;
 use postern_card::{Card, Fault, MessageId, PostMortem, Store, Told};
 use postern_core::session::Config;
+use postern_core::time::Timestamp;
+use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
 use crate::dialogue::Failure;
@@ -33,6 +35,9 @@ pub(crate) type SharedDatagrams<'n> = Mutex<NoopRawMutex, Datagrams<'n>>;
 const LISTED: usize = 4;
 /// How long after a message could not be read it is given up if it still can't be.
 const DOUBT: Duration = Duration::from_secs(10 * 60);
+
+/// Octets of a message's id.
+pub(crate) const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// What the tasks share.
 pub(crate) struct Shared<'s, C: Card> {
@@ -107,6 +112,17 @@ impl<C: Card> Shared<'_, C> {
         if let Err(fault) = store.note_told(told).await {
             self.note(&fault);
         }
+    }
+
+    /// An id for a message of our own that is written at `time`, in `octets`.
+    pub(crate) fn message_id<'o>(
+        &self,
+        time: Timestamp,
+        octets: &'o mut [u8; ID],
+    ) -> Option<Text<'o>> {
+        let known = time.known.then_some(time.unix_seconds);
+        let id = self.random.id(known, self.boot).hyphenated().encode_lower(octets);
+        Text::new(id.as_bytes())
     }
 
     /// How its card stands.

@@ -11,19 +11,16 @@ mod conversion;
 use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
-const UNUSED_KEYS: [(&str, &str); 12] = [
+const UNUSED_KEYS: [(&str, &str); 9] = [
     ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.max_errors", "a device bears as many as it was built for"),
     ("receive.max_recipients", "a device takes as many as it was built for"),
     ("receive.tls", "a device offers no STARTTLS"),
-    ("wakeup.email", "a device asks by ETRN"),
-    ("wakeup.email_from", "a device asks by ETRN"),
-    ("wakeup.email_host", "a device asks by ETRN"),
-    ("wakeup.atrn", "a device asks by ETRN"),
-    ("wakeup.password_file", "a device asks by ETRN"),
-    ("wakeup.tls", "a device asks by ETRN"),
-    ("wakeup.tls_ca", "a device asks by ETRN"),
-    ("wakeup.user", "a device asks by ETRN"),
+    ("wakeup.atrn", "a device asks by ETRN or e-mail"),
+    ("wakeup.password_file", "a device asks by ETRN or e-mail"),
+    ("wakeup.tls", "a device asks by ETRN or e-mail"),
+    ("wakeup.tls_ca", "a device asks by ETRN or e-mail"),
+    ("wakeup.user", "a device asks by ETRN or e-mail"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
 const UNUSED_IN_HOLDS: [(&str, &str); 14] = [

@@ -13,7 +13,7 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Holder, Host, List, Listener, NextHop, Protocol, Settings};
+use super::{Address, Holder, Host, List, Listener, NextHop, Protocol, Settings, Way};
 
 /// Keys from this one on must be known.
 const CRITICAL: u8 = 0x80;
@@ -43,6 +43,8 @@ mod key {
     pub(super) const LISTENER: u8 = 128;
     pub(super) const SCHEDULE: u8 = 129;
     pub(super) const HOLDER: u8 = 130;
+    /// A holder, and then its account and the sender.
+    pub(super) const EMAIL_HOLDER: u8 = 131;
 }
 
 /// The key of the schedule: a device that can't read a rule in it must not run either.
@@ -61,14 +63,15 @@ struct PlainHolder<'s> {
 impl<'s> PlainHolder<'s> {
     /// All that there is to say of `holders`, if it can be said so.
     fn of(holders: &[Holder<'s>]) -> Option<Self> {
-        let [Holder { hosts, names, every_s }] = holders else { return None };
+        let [Holder { hosts, names, every_s, way: Way::Etrn }] = holders else { return None };
         let [Host { name, port }] = hosts.as_slice() else { return None };
         Some(Self { host: name, port: *port, names: names.clone(), every_s: *every_s })
     }
 
     fn holder(self) -> Holder<'s> {
         let Self { host: name, port, names, every_s } = self;
-        Holder { hosts: [Host { name, port }].into_iter().collect(), names, every_s }
+        let hosts = [Host { name, port }].into_iter().collect();
+        Holder { hosts, names, every_s, way: Way::Etrn }
     }
 }
 
@@ -139,7 +142,12 @@ impl<'s> Settings<'s> {
             put.setting(key::SCHEDULE, &self.schedule)?;
         }
         for holder in self.holders.iter().filter(|_| plain.is_none()) {
-            put.setting(key::HOLDER, holder)?;
+            let Holder { hosts, names, every_s, way } = holder;
+            let common = (hosts, names, every_s);
+            match way {
+                Way::Etrn => put.setting(key::HOLDER, &common)?,
+                Way::Email { to, from } => put.setting(key::EMAIL_HOLDER, &(common, to, from))?,
+            }
         }
         Some(put.used)
     }
@@ -188,15 +196,23 @@ impl<'s> Settings<'s> {
             key::WAIT_S => take(value, &mut self.wait_s),
             key::LISTENER => take(value, &mut self.listener),
             key::SCHEDULE => take(value, &mut self.schedule),
-            key::HOLDER => self.add(value),
+            key::HOLDER | key::EMAIL_HOLDER => self.add(key, value),
             _ if key >= CRITICAL => Err(SettingsFault::Unknown(key)),
             _ => Ok(()),
         }
     }
 
     #[inline(never)]
-    fn add(&mut self, value: &'s [u8]) -> Result<(), SettingsFault> {
-        let holder = postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)?;
+    fn add(&mut self, key: u8, value: &'s [u8]) -> Result<(), SettingsFault> {
+        let taken = postcard::take_from_bytes(value);
+        let ((hosts, names, every_s), rest) = taken.map_err(|_| SettingsFault::Damaged)?;
+        let mut way = Way::Etrn;
+        if key != key::HOLDER {
+            let texts = postcard::from_bytes(rest);
+            let (to, from) = texts.map_err(|_| SettingsFault::Damaged)?;
+            way = Way::Email { to, from };
+        }
+        let holder = Holder { hosts, names, every_s, way };
         self.holders.push(holder).map_err(|_| SettingsFault::Damaged)
     }
 
@@ -239,7 +255,7 @@ mod tests {
 
     use super::{SettingsFault, key};
     use crate::settings::{
-        Address, Holder, Host, Listener, Network, SETTINGS_MAX, Schedule, Settings, Window,
+        Address, Holder, Host, Listener, Network, SETTINGS_MAX, Schedule, Settings, Way, Window,
     };
 
     fn settings() -> Settings<'static> {
@@ -259,7 +275,9 @@ mod tests {
             etrn_from: [network].into_iter().collect(),
             retry_every_s: Some(1_800),
             channels: 3,
-            holders: [Holder { hosts, names, every_s: 3_600 }].into_iter().collect(),
+            holders: [Holder { hosts, names, every_s: 3_600, way: Way::Etrn }]
+                .into_iter()
+                .collect(),
             wake_on_lan: Some([2, 0, 0, 0, 0, 10]),
             ..Settings::DEFAULT
         }
@@ -270,13 +288,15 @@ mod tests {
         let names: super::List<_> = ["client.example"].into_iter().collect();
         let host = |name| Host { name, port: 25 };
         let hosts = [host("192.0.2.53"), host("mx2.provider.example")];
-        let one =
-            Holder { hosts: hosts.into_iter().collect(), names: names.clone(), every_s: 3_600 };
-        let other = Holder {
-            hosts: [host("mx3.provider.example")].into_iter().collect(),
-            names,
-            every_s: 60,
+        let one = Holder {
+            hosts: hosts.into_iter().collect(),
+            names: names.clone(),
+            every_s: 3_600,
+            way: Way::Etrn,
         };
+        let way = Way::Email { to: "wake@mx3.provider.example", from: "" };
+        let hosts = [host("mx3.provider.example")].into_iter().collect();
+        let other = Holder { hosts, names, every_s: 60, way };
         let window = Window { days: 0x3E, from_min: 420, until_min: 1_140 };
         Settings {
             holders: [one, other].into_iter().collect(),
@@ -334,8 +354,9 @@ mod tests {
             keys.into_iter().filter(|key| *key >= super::CRITICAL).collect::<Vec<_, 32>>()
         };
         assert_eq!(must_be_known(&settings()), [0; 0]);
-        let (listener, schedule, holder) = (key::LISTENER, key::SCHEDULE, key::HOLDER);
-        assert_eq!(must_be_known(&of_today()), [listener, schedule, holder, holder]);
+        let (listener, schedule) = (key::LISTENER, key::SCHEDULE);
+        let all = [listener, schedule, key::HOLDER, key::EMAIL_HOLDER];
+        assert_eq!(must_be_known(&of_today()), all);
         let one = Settings { listener: Listener::Off, schedule: None, ..settings() };
         assert_eq!(must_be_known(&one), [listener]);
     }
@@ -352,7 +373,7 @@ mod tests {
         for known_not in [0, key::WAIT_S + 1, 127] {
             assert_eq!(Settings::decode(&of_newer(known_not)), Ok(settings()));
         }
-        for critical in [key::HOLDER + 1, 255] {
+        for critical in [key::EMAIL_HOLDER + 1, 255] {
             let fault = SettingsFault::Unknown(critical);
             assert_eq!(Settings::decode(&of_newer(critical)), Err(fault));
         }

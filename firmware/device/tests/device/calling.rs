@@ -1,7 +1,7 @@
 //! A device that is not always there: when it listens, and when it asks its holders.
 
 use embassy_time::{Duration, Instant, Timer};
-use postern_card::settings::{Holder, Host, Listener, Protocol, Schedule, Settings, Window};
+use postern_card::settings::{Holder, Host, Listener, Protocol, Schedule, Settings, Way, Window};
 
 use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::messages::message;
@@ -17,7 +17,7 @@ const MONDAY: u64 = 1_700_438_400;
 fn holder(ports: &[u16]) -> Holder<'static> {
     let hosts = ports.iter().map(|port| Host { name: "192.0.2.1", port: *port }).collect();
     let names = ["client.example"].into_iter().collect();
-    Holder { hosts, names, every_s: HOUR_S as u32 }
+    Holder { hosts, names, every_s: HOUR_S as u32, way: Way::Etrn }
 }
 
 fn caller(listener: Listener) -> Settings<'static> {
@@ -395,4 +395,54 @@ fn one_that_takes_any_recipient_takes_no_route_on_to_another_domain() {
         client.expect(&[("RCPT TO:<x+y=z@client.example>\r\n", "250 ")]).await;
         client.expect(&[("RCPT TO:<\"x y\"@client.example>\r\n", "250 ")]).await;
     });
+}
+
+/// A holder that is woken by e-mail.
+fn by_email(from: &'static str) -> Holder<'static> {
+    let way = Way::Email { to: "wake@provider.example", from };
+    Holder { way, ..holder(&[HOLDER_PORT]) }
+}
+
+#[test]
+fn a_holder_is_woken_by_an_email_and_the_listener_is_open_by_then() {
+    let holders = [by_email("box@client.example")].into_iter().collect();
+    let settings = Settings { holders, idle_s: 60, ..caller(Listener::Scheduled) };
+    let world = device(&settings);
+    let notes = Notes::new();
+    Hop::arrive(&world, HOLDER_PORT, Protocol::Smtp, &notes);
+    world.run(async {
+        Timer::after_secs(5).await;
+        assert!(listens(&world).await);
+        Timer::after_secs(HOUR_S).await;
+    });
+    let taken = notes.taken.borrow();
+    let [first, second] = taken.as_slice() else { panic!("{} e-mails", taken.len()) };
+    assert_eq!((first.at.as_secs(), second.at.as_secs()), (0, HOUR_S));
+    assert_eq!(first.from, "box@client.example");
+    assert_eq!(first.recipients, ["wake@provider.example"]);
+    let text = String::from_utf8(first.content.clone()).expect("it is ASCII");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a header");
+    assert!(head.contains("\r\nAuto-Submitted: auto-generated\r\n"), "{text}");
+    assert!(body.ends_with(":\r\nclient.example\r\n"), "{text}");
+    assert_ne!(first.content, second.content, "each has an id of its own");
+}
+
+#[test]
+fn an_email_that_is_not_taken_is_sent_again_and_one_that_is_refused_after_the_interval() {
+    for (reply, times) in [("451 4.3.0 later", 2..9), ("550 5.1.1 no such account", 1..2)] {
+        let holders = [by_email("")].into_iter().collect();
+        let world = device(&Settings { holders, ..caller(Listener::Always) });
+        let notes = Notes::new();
+        let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+        let count = asked.clone();
+        notes.answer(move |said| {
+            let Asked::Recipient(_) = said else { return None };
+            count.set(count.get() + 1);
+            Some(reply)
+        });
+        Hop::arrive(&world, HOLDER_PORT, Protocol::Smtp, &notes);
+        world.run(Timer::after_secs(HOUR_S - 400));
+        assert!(times.contains(&asked.get()), "{reply}: {}", asked.get());
+        assert_eq!(notes.count(), 0);
+    }
 }

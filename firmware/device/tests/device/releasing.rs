@@ -1,7 +1,7 @@
 //! ETRN, as it is answered and as it is asked.
 
 use embassy_time::{Duration, Timer};
-use postern_card::settings::{Holder, Host, List, Network, Protocol, Settings};
+use postern_card::settings::{Holder, Host, List, Network, Protocol, Settings, Way};
 
 use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::messages::message;
@@ -138,7 +138,7 @@ fn asked_at(holder: &Notes, name: &str) -> Vec<u64> {
 fn a_caller_asks_its_holder_at_boot_and_at_the_interval() {
     let names: List<&str> = ["client.example", "@branch.example"].into_iter().collect();
     let hosts = [Host { name: "192.0.2.1", port: HOLDER_PORT }].into_iter().collect();
-    let holders = [Holder { hosts, names, every_s: 3600 }].into_iter().collect();
+    let holders = [Holder { hosts, names, every_s: 3600, way: Way::Etrn }].into_iter().collect();
     let settings = Settings { holders, ..settings() };
     let world = World::new(card(CARD_OCTETS, &settings), 3);
     let (holder, hop) = (Notes::new(), Notes::new());

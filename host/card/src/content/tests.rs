@@ -1,4 +1,4 @@
-use postern_card::settings::{Host, Listener, Window};
+use postern_card::settings::{Host, Listener, Way, Window};
 
 use super::*;
 
@@ -290,6 +290,24 @@ fn a_device_asks_four_holders_by_four_names_each() {
 }
 
 #[test]
+fn a_device_wakes_a_holder_by_email() {
+    let one = "etrn = \"mx2.provider.example\"";
+    let email = "email = \"wake@provider.example\"\nemail_host = \"mx2.provider.example:2525\"";
+    let way = |source: &str| {
+        let content = parse(&SOUND.replace(one, source)).expect("sound");
+        let [holder] = &content.settings().holders[..] else { panic!("one holder") };
+        assert_eq!(holder.hosts[..], [Host { name: "mx2.provider.example", port: 2525 }]);
+        let Way::Email { to, from } = holder.way else { panic!("{:?}", holder.way) };
+        (to.to_owned(), from.to_owned())
+    };
+    assert_eq!(way(email), ("wake@provider.example".to_owned(), String::new()));
+    let from = format!("{email}\nemail_from = \"box@client.example\"");
+    assert_eq!(way(&from).1, "box@client.example");
+    let six = email.replace("mx2.provider.example", "[2001:db8::1]");
+    refused(one, &six, 31, "wakeup.email_host: a device speaks IPv4 only");
+}
+
+#[test]
 fn a_device_has_its_place_in_the_network() {
     let gateway = "device.gateway: is not in 192.0.2.0/24";
     refused("\"192.0.2.1\"", "\"198.51.100.1\"", 23, gateway);
@@ -342,7 +360,7 @@ fn a_device_without_domain_name_or_release_is_none() {
 }
 
 /// What this file's tests show of a card; all other keys are refused.
-const USED: [&str; 27] = [
+const USED: [&str; 30] = [
     "device.address",
     "device.dns",
     "device.failed_to",
@@ -367,6 +385,9 @@ const USED: [&str; 27] = [
     "receive.listener",
     "receive.max_message_size",
     "receive.wait",
+    "wakeup.email",
+    "wakeup.email_from",
+    "wakeup.email_host",
     "wakeup.etrn",
     "wakeup.every",
     "wakeup.names",

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use embassy_futures::select::{Either4, select, select4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
-use postern_card::settings::{self, Address, Holder, List, NextHop, Protocol, Settings};
+use postern_card::settings::{self, Address, Holder, List, NextHop, Protocol, Settings, Way};
 
 use super::Tally;
 use super::faults::Fault;
@@ -77,7 +77,7 @@ fn told(protocol: Protocol) -> Settings<'static> {
     let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
     let hosts =
         [settings::Host { name: "holder.example", port: HOLDER_PORT }].into_iter().collect();
-    let holder = Holder { hosts, names: list(&["client.example"]), every_s: 3600 };
+    let holder = Holder { hosts, names: list(&["client.example"]), every_s: 3600, way: Way::Etrn };
     Settings {
         address: Address::Dhcp,
         next_hop: NextHop { protocol, host: "hop.example", port: HOP_PORT },

@@ -1,7 +1,7 @@
 //! The holders that a device asks.
 
-use postern_card::settings::{HOLDERS_MAX, HOSTS_MAX, Holder, Holders, Host};
-use postern_config::{DomainName, Wakeup};
+use postern_card::settings::{HOLDERS_MAX, HOSTS_MAX, Holder, Holders, Host, Way as CardWay};
+use postern_config::{DomainName, Wakeup, Way};
 
 use super::Conversion;
 
@@ -11,7 +11,8 @@ impl<'c> Conversion<'c> {
         let mut names = Vec::new();
         for wakeup in self.config.wakeup.iter() {
             let hosts = wakeup.holders().iter();
-            names.push(hosts.map(|holder| self.host("wakeup.etrn", &holder.host)).collect());
+            let key = way_key(wakeup);
+            names.push(hosts.map(|holder| self.host(&key, &holder.host)).collect());
         }
         names
     }
@@ -38,7 +39,7 @@ impl<'c> Conversion<'c> {
     {
         if names.len() > HOSTS_MAX {
             let reason = format!("a device knows a holder by {HOSTS_MAX} names at most");
-            self.refuse("wakeup.etrn", reason);
+            self.refuse(&way_key(wakeup), reason);
         }
         let hosts = wakeup.holders().iter().zip(names).take(HOSTS_MAX);
         let hosts = hosts.map(|(host, name)| Host { name, port: host.port }).collect();
@@ -46,6 +47,21 @@ impl<'c> Conversion<'c> {
             true => self.domains(),
             false => self.list("wakeup.names", wakeup.names.iter().map(DomainName::as_str)),
         };
-        Holder { hosts, names, every_s: self.seconds("wakeup.every", wakeup.every) }
+        let way = match &wakeup.way {
+            Way::Email(email) => {
+                CardWay::Email { to: email.to.as_str(), from: email.from.as_str() }
+            }
+            // Another is refused.
+            Way::Etrn(_) | Way::Atrn(_) => CardWay::Etrn,
+        };
+        Holder { hosts, names, every_s: self.seconds("wakeup.every", wakeup.every), way }
+    }
+}
+
+/// The key with the holder's names.
+fn way_key(wakeup: &Wakeup) -> String {
+    match wakeup.way {
+        Way::Email(_) => "wakeup.email_host".to_owned(),
+        Way::Etrn(_) | Way::Atrn(_) => format!("wakeup.{}", wakeup.key()),
     }
 }

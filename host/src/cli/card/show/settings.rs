@@ -1,6 +1,6 @@
 //! A card's settings under the names that they have in `postern.toml`.
 
-use postern_card::settings::{Address, Listener, NextHop, Protocol, Settings, Window};
+use postern_card::settings::{Address, Listener, NextHop, Protocol, Settings, Way, Window};
 use postern_core::schedule::Window as Hours;
 
 use super::super::super::table::{size, span};
@@ -43,7 +43,15 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
     }
     for holder in &settings.holders {
         let hosts = holder.hosts.iter().map(|host| format!("{}:{}", host.name, host.port));
-        rows.push(row("wakeup.etrn", hosts.collect::<Vec<_>>().join(" ")));
+        let hosts = hosts.collect::<Vec<_>>().join(" ");
+        match holder.way {
+            Way::Etrn => rows.push(row("wakeup.etrn", hosts)),
+            Way::Email { to, from } => {
+                rows.push(row("wakeup.email", to));
+                rows.push(row("wakeup.email_host", hosts));
+                rows.push(row("wakeup.email_from", format!("<{from}>")));
+            }
+        }
         rows.push(row("wakeup.every", span(holder.every_s.into())));
         rows.push(row("wakeup.names", holder.names.join(" ")));
     }
