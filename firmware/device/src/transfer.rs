@@ -271,8 +271,8 @@ impl<C: Card> Source for Content<'_, '_, '_, C> {
 }
 
 /// Sends the first `length` octets of `text`, a message of our own that nobody answers, and returns
-/// what decided about it: 2yz only where it was taken. Nothing else stands in a message's place: one
-/// function for all of them is there once.
+/// what decided about it: 2yz only where it was taken. One function for all such messages: each
+/// would have a copy of the dialogue in the flash.
 pub(crate) async fn send_own<C: Card>(
     shared: &Shared<'_, C>,
     dialogue: &mut Dialogue<'_, '_>,
