@@ -180,7 +180,7 @@ impl Caller {
     }
 
     fn wire(&self) -> Rc<Wire> {
-        let wire = Wire::new(self.machine.world.fate());
+        let wire = Wire::new(&self.machine.world);
         let mut wires = self.wires.borrow_mut();
         wires.retain(|wire| wire.strong_count() > 0);
         wires.push(Rc::downgrade(&wire));

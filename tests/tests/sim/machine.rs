@@ -127,6 +127,7 @@ impl Machine {
 
     async fn go_on(&self) {
         if self.disk.borrow().has_failed() {
+            self.world.tell(&self.name, "power cut at an operation");
             self.by_power.set(true);
             self.stops.notify_one();
             std::future::pending::<()>().await;
@@ -137,17 +138,18 @@ impl Machine {
     pub fn doom(&self, within: u64) {
         let at = self.disk.borrow().operations() + self.world.below(within);
         self.disk.borrow().set_fault(Fault::Cut(at));
-        self.world.tell(&self.name, "power cut at an operation");
     }
 
     /// It stops now.
     pub fn kill(&self, by_power: bool) {
-        self.world.tell(&self.name, "killed");
         self.by_power.set(by_power);
         self.stops.notify_one();
     }
 
     async fn stop(&self) {
+        if !self.disk.borrow().has_failed() {
+            self.world.tell(&self.name, "killed");
+        }
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         tasks.iter().for_each(JoinHandle::abort);
         for task in tasks {
@@ -174,8 +176,19 @@ impl Machine {
             2 => Loss::Last(self.world.below(8) as usize),
             _ => Loss::Some(Random::new(self.world.below(u64::MAX))),
         };
-        self.world.count("not all was kept of a file");
         loss
+    }
+
+    /// The disk as the next start finds it.
+    fn disk_after(&self, loss: Loss, fault: Fault) -> SimDisk {
+        let disk = self.disk.borrow();
+        let (all, found) = (disk.after(Loss::Nothing, Fault::None), disk.after(loss, fault));
+        let names = found.names();
+        if names != all.names() || names.iter().any(|name| found.content(name) != all.content(name))
+        {
+            self.world.count("not all was kept");
+        }
+        found
     }
 
     /// Starts, and starts again where the power goes meanwhile.
@@ -185,7 +198,7 @@ impl Machine {
                 true => Fault::Cut(self.world.below(20)),
                 false => Fault::None,
             };
-            let disk = self.disk.borrow().after(loss, fault);
+            let disk = self.disk_after(loss, fault);
             *self.disk.borrow_mut() = disk.clone();
             match Stepped::open(disk.clone(), TINY, self.clock.clone()) {
                 Ok(opened) => break opened,

@@ -46,7 +46,7 @@ pub async fn run(machine: Rc<Machine>) {
 }
 
 async fn queue_run(machine: &Rc<Machine>) -> Outcome {
-    let wire = Wire::new(machine.world.fate());
+    let wire = Wire::new(&machine.world);
     machine.keep(&wire);
     let store = Place::Store(Rc::clone(&machine.world), machine.clock.clone());
     machine.spawn(receive(store, Rc::clone(&wire), false));

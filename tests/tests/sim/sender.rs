@@ -52,7 +52,7 @@ pub async fn write(world: Rc<World>, holders: Vec<(Rc<Machine>, Door)>, domains:
 
 async fn open(world: &Rc<World>, machine: &Machine, door: &Door) -> Option<(Rc<Wire>, Talk)> {
     let place = door()?;
-    let wire = Wire::new(world.fate());
+    let wire = Wire::new(world);
     machine.keep(&wire);
     machine.spawn(receive(place, Rc::clone(&wire), false));
     let talk = Talk::open(&wire, Clock::of_tokio(NOW)).await;

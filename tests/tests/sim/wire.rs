@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant as Moment, sleep_until};
 
 use crate::ledger::Item;
+use crate::world::World;
 
 /// Octets on their way in one direction: more wait for their reader.
 const WINDOW: usize = 1500;
@@ -56,15 +57,17 @@ struct State {
 
 /// What the ends share.
 pub struct Wire {
+    world: Weak<World>,
     state: RefCell<State>,
     changed: Notify,
 }
 
 impl Wire {
-    pub fn new(fate: Fate) -> Rc<Self> {
+    pub fn new(world: &Rc<World>) -> Rc<Self> {
+        let (fate, world) = (world.fate(), Rc::downgrade(world));
         let lanes = [Lane::default(), Lane::default()];
         let state = State { lanes, fate, sent: 0, broken: None, item: None, is_heard: false };
-        Rc::new(Self { state: RefCell::new(state), changed: Notify::new() })
+        Rc::new(Self { world, state: RefCell::new(state), changed: Notify::new() })
     }
 
     pub fn end(self: &Rc<Self>, side: usize) -> End {
@@ -100,13 +103,16 @@ impl Wire {
 }
 
 impl State {
-    fn break_now(&mut self, how: Break) {
-        if self.broken.is_none() {
-            self.broken = Some(how);
-            if !self.fate.spares {
-                self.lanes.iter_mut().for_each(|lane| lane.parts.clear());
-            }
+    /// Whether it was whole until now.
+    fn break_now(&mut self, how: Break) -> bool {
+        if self.broken.is_some() {
+            return false;
         }
+        self.broken = Some(how);
+        if !self.fate.spares {
+            self.lanes.iter_mut().for_each(|lane| lane.parts.clear());
+        }
+        true
     }
 }
 
@@ -186,8 +192,11 @@ impl End {
         lane.parts.push_back((at, octets[..count].to_vec()));
         lane.size += count;
         let breaks = state.fate.breaks.filter(|(_, at)| *at == state.sent);
-        if let Some((how, _)) = breaks {
-            state.break_now(how);
+        if let Some((how, _)) = breaks
+            && state.break_now(how)
+            && let Some(world) = self.wire.world.upgrade()
+        {
+            world.count(if how == Break::Cut { "session cut" } else { "session stalled" });
         }
         Ok(Some(count.max(usize::from(breaks.is_some()))))
     }

@@ -117,7 +117,6 @@ impl World {
         });
         let breaks = self.goes_wrong(3).then(|| {
             let how = if self.below(4) == 0 { Break::Stall } else { Break::Cut };
-            self.count(if how == Break::Cut { "session cut" } else { "session stalled" });
             let octets = if self.below(2) == 0 { 800 } else { 6000 };
             (how, 1 + self.below(octets))
         });
