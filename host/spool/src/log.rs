@@ -52,7 +52,7 @@ use self::index::Index;
 use self::operation::{Answer, Failure, Operation};
 use self::report::DamageLog;
 use self::space::Promises;
-use self::writer::WriterThread;
+use self::writer::Writer;
 use super::{Admission, Error};
 use crate::clock::Clock;
 use crate::{Domain, MsgId};
@@ -214,7 +214,7 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LogSpool<D: Disk = Folder> {
     shared: Arc<Shared<D>>,
-    writer: WriterThread,
+    writer: Writer,
 }
 
 impl LogSpool<Folder> {
@@ -229,7 +229,7 @@ impl<D: Disk> LogSpool<D> {
     /// Opens the spool on a disk.
     pub fn open_on(disk: D, options: Options, clock: Clock) -> io::Result<(Self, Report)> {
         let (log, shared, report) = recover::open(disk, options, clock)?;
-        let writer = WriterThread::start(log)?;
+        let writer = Writer::start(log)?;
         Ok((Self { shared, writer }, report))
     }
 
@@ -258,13 +258,17 @@ impl<D: Disk> LogSpool<D> {
     ) -> Result<T, Error> {
         self.check_up()?;
         let shared = self.shared.clone();
-        Ok(blocking(move || work(&shared)).await)
+        Ok(on_disk::<D, _>(move || work(&shared)).await)
     }
 }
 
-/// Does what waits for the disk where it holds up no session.
+/// Does what may wait for the disk where it holds up no session.
+async fn on_disk<D: Disk, T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    if D::WAITS { blocking(work).await } else { work() }
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("what reads the disk does not panic")
+    tokio::task::spawn_blocking(work).await.expect("what waits for the disk does not panic")
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub const QUARANTINE: &str = "quarantine";
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
+    /// Whether its calls may wait, so that they are made where that holds up nobody else.
+    const WAITS: bool = true;
 
     /// Creates a file that must not exist. Its name is durable after [`Disk::sync_folder`].
     fn create(&self, name: &str) -> io::Result<Self::File>;

@@ -17,7 +17,7 @@ use super::operation::{Failure, Operation};
 use super::record::{Header, Kind, RECORD_HEAD};
 use super::space::Promise;
 use super::writer::Handle;
-use super::{Shared, blocking};
+use super::{Shared, on_disk};
 use crate::{CommitError, Draft, Envelope, MsgId, Refuse};
 
 /// Bytes of a body for which a message begins with memory. More is asked for as they come.
@@ -130,7 +130,7 @@ impl<D: Disk> LogDraft<D> {
         let (file, start) = (self.file.clone(), self.body_start);
         let mut record = std::mem::take(&mut self.record);
         self.leftover = Some(format!("{DRAFTS}/{id}"));
-        let spilled = blocking(move || {
+        let spilled = on_disk::<D, _>(move || {
             let mut file = match file {
                 Some(file) => file,
                 None => create(&*shared, id)?,
@@ -151,7 +151,7 @@ impl<D: Disk> LogDraft<D> {
         let mut record = std::mem::take(&mut self.record);
         let length = self.body_start + usize::try_from(self.body_len).expect("it is inline");
         let start = self.body_start;
-        let read = blocking(move || {
+        let read = on_disk::<D, _>(move || {
             record.resize(length, 0);
             file.file.read_at(&mut record[start..], 0)?;
             Ok(record)
@@ -164,7 +164,7 @@ impl<D: Disk> LogDraft<D> {
     async fn keep_file(&mut self, file: DraftFile<D::File>) -> Result<(), Refuse> {
         let (shared, id) = (self.shared.clone(), self.id);
         self.leftover = Some(format!("{BODIES}/{id}"));
-        let kept = blocking(move || keep_file(&shared.disk, id, &*file.file));
+        let kept = on_disk::<D, _>(move || keep_file(&shared.disk, id, &*file.file));
         kept.await.map_err(|error| refuse(&self.shared, &error))
     }
 

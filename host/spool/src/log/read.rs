@@ -12,7 +12,7 @@ use super::meta::ItemState;
 use super::record::{Header, RECORD_HEAD};
 use super::report::Damage;
 use super::segment::segment_name;
-use super::{BUSY, Shared, blocking};
+use super::{BUSY, Shared, on_disk};
 use crate::{Body, Domain, Envelope, Error, MsgId, Recipient};
 
 /// Bytes that are read at once.
@@ -251,7 +251,7 @@ impl<D: Disk> Body for LogBody<D> {
             buffer: std::mem::take(&mut self.buffer),
             ..*self
         };
-        *self = blocking(move || body.fill().map(|()| body)).await?;
+        *self = on_disk::<D, _>(move || body.fill().map(|()| body)).await?;
         Ok(&self.buffer)
     }
 }

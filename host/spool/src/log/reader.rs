@@ -12,7 +12,7 @@ use super::folder::Folder;
 use super::read::LogBody;
 use super::replay::Replay;
 use super::report::Report;
-use super::{Options, Shared, blocking};
+use super::{Options, Shared, on_disk};
 use crate::clock::Clock;
 use crate::{Cursor, Error, Filter, Held, Listing, MsgId};
 
@@ -60,19 +60,19 @@ impl<D: Disk> LogReader<D> {
     /// Up to `max` items behind `after`, in the order of domain and id.
     pub async fn list(&self, after: Option<&Cursor>, max: usize) -> Listing {
         let (shared, after) = (self.shared.clone(), after.cloned());
-        blocking(move || shared.list(&Filter::default(), after.as_ref(), max)).await
+        on_disk::<D, _>(move || shared.list(&Filter::default(), after.as_ref(), max)).await
     }
 
     /// The items of one message; none when there is no such message.
     pub async fn message(&self, id: MsgId) -> Vec<Held> {
         let shared = self.shared.clone();
-        blocking(move || shared.message(id)).await
+        on_disk::<D, _>(move || shared.message(id)).await
     }
 
     /// Opens the body of a message.
     pub async fn body(&self, id: MsgId) -> Result<LogBody<D>, Error> {
         let shared = self.shared.clone();
-        blocking(move || shared.open_body(id)).await
+        on_disk::<D, _>(move || shared.open_body(id)).await
     }
 }
 

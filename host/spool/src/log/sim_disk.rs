@@ -109,6 +109,7 @@ struct State {
     under_way: Option<usize>,
     is_dead: bool,
     has_failed: bool,
+    strikes: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -171,6 +172,7 @@ impl SimDisk {
             under_way: None,
             is_dead: false,
             has_failed: false,
+            strikes: 0,
         })))
     }
 
@@ -181,6 +183,16 @@ impl SimDisk {
     /// Operations so far.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// Operations that failed as they were told to, or for what is so.
+    pub fn strikes(&self) -> u64 {
+        self.state().strikes
+    }
+
+    /// Whether the power is off.
+    pub fn is_off(&self) -> bool {
+        self.state().is_dead
     }
 
     /// Whether what was to go wrong went wrong.
@@ -293,13 +305,16 @@ impl State {
         let Condition { full, over_quota, no_inodes, no_descriptors, read_only } = self.condition;
         let full = full || over_quota;
         if read_only {
+            self.strikes += 1;
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         if no_descriptors && needs == Needs::File {
+            self.strikes += 1;
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         let needs_space = matches!(needs, Needs::Space | Needs::File);
         if (full && needs_space) || (no_inodes && needs == Needs::File) {
+            self.strikes += 1;
             return Ok(Go::HalfWay(io::ErrorKind::StorageFull));
         }
         let go = match self.fault {
@@ -325,6 +340,7 @@ impl State {
             _ => Go::Ahead,
         };
         self.has_failed |= go != Go::Ahead;
+        self.strikes += u64::from(go != Go::Ahead);
         Ok(go)
     }
 
@@ -436,6 +452,7 @@ fn not_found(name: &str) -> io::Error {
 
 impl Disk for SimDisk {
     type File = SimFile;
+    const WAITS: bool = false;
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
         let mut state = self.state();

@@ -10,7 +10,8 @@ use super::operation::{Answer, Failure, Operation};
 use super::record::{Header, Kind, RECORD_HEAD};
 use super::report::Report;
 use super::store::Log;
-use super::{BUSY, Options, Shared, draft, recover};
+use super::writer::{Stepping, Writer};
+use super::{BUSY, LogSpool, Options, Shared, draft, recover};
 use crate::clock::Clock;
 use crate::{
     Claim, CommitError, Domain, Due, Ended, Envelope, Error, Filter, Held, MsgId, Next, Pending,
@@ -109,6 +110,31 @@ impl<D: Disk> Stepped<D> {
             Failure::Busy => Error::Unavailable { after: BUSY },
             Failure::Uncertain | Failure::Down => Error::Stopped,
         })
+    }
+}
+
+impl<D: Disk> Stepping for Log<D> {
+    fn commit(&mut self, operation: Operation) -> Result<Answer, Failure> {
+        Self::commit(self, vec![operation]).remove(0)
+    }
+
+    fn tidy(&mut self) {
+        while Self::tidy(self) {}
+        self.look();
+    }
+}
+
+impl<D: Disk> LogSpool<D> {
+    /// Opens the spool on a disk, without a thread: what is done is done by the calls, but for
+    /// tidying. On a disk that never waits, nothing of it happens by itself.
+    pub fn stepped(disk: D, options: Options, clock: Clock) -> io::Result<(Self, Report)> {
+        let (log, shared, report) = recover::open(disk, options, clock)?;
+        Ok((Self { shared, writer: Writer::stepped(log) }, report))
+    }
+
+    /// Tidies all there is to tidy, and looks at the free space.
+    pub fn tidy(&self) {
+        self.writer.tidy();
     }
 }
 

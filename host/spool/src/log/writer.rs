@@ -1,6 +1,9 @@
 //! The thread that drives the log.
 
+use std::fmt;
 use std::io;
+#[cfg(any(test, feature = "conformance"))]
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -24,7 +27,7 @@ const BATCH_DELAY: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// An operation on its way to the thread.
-enum Job {
+pub enum Job {
     Operation {
         operation: Operation,
         /// Nobody waits for the end of a draft.
@@ -35,9 +38,30 @@ enum Job {
     Stop,
 }
 
-/// What gives the thread its work.
-#[derive(Debug, Clone)]
-pub struct Handle(Sender<Job>);
+/// A log that does each operation when it is asked to, on the thread of whoever asks.
+#[cfg(any(test, feature = "conformance"))]
+pub trait Stepping: Send {
+    /// Does the operation: it is durable then, or has failed.
+    fn commit(&mut self, operation: Operation) -> Result<Answer, Failure>;
+    /// Tidies all there is to tidy, and looks at the free space.
+    fn tidy(&mut self);
+}
+
+/// What gives the log its work.
+#[derive(Clone)]
+pub enum Handle {
+    /// By a thread of its own.
+    Thread(Sender<Job>),
+    /// At once.
+    #[cfg(any(test, feature = "conformance"))]
+    Stepped(Arc<Mutex<dyn Stepping>>),
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}
 
 impl Handle {
     /// Waits until the operation is durable.
@@ -46,47 +70,73 @@ impl Handle {
         operation: Operation,
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<Answer, Failure> {
+        let jobs = match self {
+            Self::Thread(jobs) => jobs,
+            #[cfg(any(test, feature = "conformance"))]
+            Self::Stepped(log) => return log.lock().expect("no holder panics").commit(operation),
+        };
         let (answer, answered) = oneshot::channel();
         let job = Job::Operation { operation, answer: Some(answer), _memory: memory };
-        self.0.send(job).map_err(|_| Failure::Down)?;
+        jobs.send(job).map_err(|_| Failure::Down)?;
         answered.await.unwrap_or(Err(Failure::Uncertain))
     }
 
     /// Has a draft's file removed.
     pub fn discard(&self, name: String) {
         let operation = Operation::Discard(name);
-        // The thread has ended: the next start removes it.
-        let _ = self.0.send(Job::Operation { operation, answer: None, _memory: None });
+        // Where the thread has ended, or the disk fails, the next start removes it.
+        let _ = match self {
+            Self::Thread(jobs) => {
+                jobs.send(Job::Operation { operation, answer: None, _memory: None }).is_ok()
+            }
+            #[cfg(any(test, feature = "conformance"))]
+            Self::Stepped(log) => log.lock().expect("no holder panics").commit(operation).is_ok(),
+        };
     }
 }
 
-/// The running thread; dropping this ends it after what waits.
+/// What drives the log; dropping this ends its thread after what waits.
 #[derive(Debug)]
-pub struct WriterThread {
+pub struct Writer {
     handle: Handle,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl WriterThread {
-    /// Starts it.
+impl Writer {
+    /// Starts its thread.
     pub fn start<D: Disk>(log: Log<D>) -> io::Result<Self> {
         let (jobs, waiting) = channel();
         let builder = std::thread::Builder::new().name("spool".into());
         let thread = builder.spawn(move || run(log, &waiting))?;
-        Ok(Self { handle: Handle(jobs), thread: Mutex::new(Some(thread)) })
+        Ok(Self { handle: Handle::Thread(jobs), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Has no thread.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn stepped(log: impl Stepping + 'static) -> Self {
+        Self { handle: Handle::Stepped(Arc::new(Mutex::new(log))), thread: Mutex::new(None) }
     }
 
     /// What gives it work.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
-}
 
-impl WriterThread {
+    /// Tidies all there is to tidy, where there is no thread that does.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn tidy(&self) {
+        if let Handle::Stepped(log) = &self.handle {
+            log.lock().expect("no holder panics").tidy();
+        }
+    }
+
     /// Ends the thread after what waits; the result is to be called where waiting is allowed.
     pub fn end(&self) -> impl FnOnce() + Send + 'static {
-        // The thread has ended: it is joined all the same.
-        let _ = self.handle.0.send(Job::Stop);
+        #[allow(irrefutable_let_patterns, reason = "the other kind is for simulations")]
+        if let Handle::Thread(jobs) = &self.handle {
+            // The thread has ended: it is joined all the same.
+            let _ = jobs.send(Job::Stop);
+        }
         let thread = self.thread.lock().expect("no holder panics").take();
         move || {
             // It fails only when the thread has panicked, which the process does not outlive.
@@ -95,7 +145,7 @@ impl WriterThread {
     }
 }
 
-impl Drop for WriterThread {
+impl Drop for Writer {
     fn drop(&mut self) {
         self.end()();
     }
