@@ -1,30 +1,36 @@
 //! A caller: its link, its listener, and when it asks its holders for mail.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use postern_core::ladder::Missed;
 use postern_core::listener::{Listener, Mode, State};
 use postern_core::schedule::{Schedule, Window, Zone};
 use postern_core::time::Instant;
 use postern_core::wakeup::{Answer, Requests, Rules};
 use postern_spool::Domain;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::dialogue::{Code, Talk};
+use crate::asking;
+use crate::holder::Holder;
+use crate::hours::Hours;
 use crate::machine::Machine;
+use crate::network::{self, Missed, NO_CHANNEL, Network, SMTP, Site};
 use crate::onward;
-use crate::sender::Door;
-use crate::session::{Place, WAKE, receive};
+use crate::receive::Source;
+use crate::server::{Door, Server};
+use crate::spool::SimSpool;
 use crate::wire::{Break, Wire};
 
 const LOOK: Duration = Duration::from_secs(30);
 /// How long mail that a holder has announced is waited for.
 const COMES_WITHIN: Duration = Duration::from_secs(300);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one question may take, but for mail that comes over its connection.
+const ASKING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How its link comes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +48,22 @@ pub enum Kind {
 pub enum Method {
     Etrn,
     Email,
+    Atrn,
+    /// ETRN behind AUTH: the mail goes to where it came from.
+    EtrnByPassword,
+}
+
+impl Method {
+    /// The mail goes to whoever asks with a password.
+    pub const fn is_by_password(self) -> bool {
+        matches!(self, Self::Atrn | Self::EtrnByPassword)
+    }
 }
 
 /// A holder as its caller knows it.
 #[derive(Clone)]
 pub struct Known {
-    pub machine: Rc<Machine>,
-    pub door: Door,
+    pub holder: Arc<Holder>,
     pub method: Method,
 }
 
@@ -57,156 +72,256 @@ pub struct Choice {
     pub mode: Mode,
     pub kind: Kind,
     pub channels: u16,
-    pub windows: Vec<Window>,
-    pub zone: Zone,
+    pub hours: Hours,
     pub every: Duration,
+    /// What it has is passed on by a device's agenda, not by a server's engine.
+    pub is_device: bool,
 }
 
 pub struct Caller {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
+    pub number: u64,
     pub domains: Vec<Domain>,
     pub choice: Choice,
-    pub holders: RefCell<Vec<Known>>,
-    listener: RefCell<Listener>,
-    is_up: Cell<bool>,
+    windows: Vec<Window>,
+    zone: Zone,
+    holders: Mutex<Vec<Known>>,
+    server: Mutex<Option<Arc<Server>>>,
+    listener: Mutex<Listening>,
+    is_up: AtomicBool,
+    /// It has another address each time.
+    roams: AtomicBool,
+    times_up: AtomicU8,
     /// A wake-up is on its way.
-    asking: Cell<u32>,
+    asking: AtomicU32,
     /// The link, the listener, or what a person wants.
     changed: Notify,
-    wanted: Cell<u32>,
-    wires: RefCell<Vec<Weak<Wire>>>,
+    wanted: AtomicU32,
+    wires: Mutex<Vec<Weak<Wire>>>,
     /// When which holder answered last, as it is on disk.
-    answers: RefCell<BTreeMap<usize, u64>>,
+    answers: Mutex<BTreeMap<usize, u64>>,
+}
+
+/// Its listener, and what may be said of it from outside.
+struct Listening {
+    listener: Listener,
+    sessions: u32,
+    /// With no session, a scheduled one is closed by then.
+    until: Option<Instant>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder panics")
 }
 
 impl Caller {
-    pub fn new(machine: Rc<Machine>, domains: Vec<Domain>, choice: Choice) -> Rc<Self> {
-        let is_up = Cell::new(choice.kind == Kind::Permanent);
-        let listener = RefCell::new(Listener::new(choice.mode, choice.channels));
-        Rc::new(Self {
+    pub fn new(
+        machine: Arc<Machine>,
+        number: u64,
+        domains: Vec<Domain>,
+        choice: Choice,
+    ) -> Arc<Self> {
+        domains.iter().for_each(|domain| machine.is_to_serve(domain));
+        let windows = choice.hours.windows();
+        Arc::new(Self {
+            listener: Mutex::new(Listening::new(&choice)),
+            is_up: AtomicBool::new(choice.kind == Kind::Permanent),
+            zone: Zone::parse("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone"),
             machine,
+            number,
             domains,
             choice,
-            holders: RefCell::new(Vec::new()),
-            listener,
-            is_up,
-            asking: Cell::new(0),
+            windows,
+            holders: Mutex::default(),
+            server: Mutex::default(),
+            roams: AtomicBool::new(false),
+            times_up: AtomicU8::new(1),
+            asking: AtomicU32::new(0),
             changed: Notify::new(),
-            wanted: Cell::new(0),
-            wires: RefCell::new(Vec::new()),
-            answers: RefCell::new(BTreeMap::new()),
+            wanted: AtomicU32::new(0),
+            wires: Mutex::default(),
+            answers: Mutex::default(),
         })
     }
 
-    /// What it does once its machine runs.
-    pub fn start(self: &Rc<Self>) {
-        let mut listener = Listener::new(self.choice.mode, self.choice.channels);
-        listener.link(self.is_up.get());
-        *self.listener.borrow_mut() = listener;
-        self.asking.set(0);
-        self.machine.spawn(onward::run(Rc::clone(&self.machine)));
-        self.machine.spawn(Rc::clone(self).look_after_link());
-        for known in self.holders.borrow().iter().cloned() {
-            self.machine.spawn(Rc::clone(self).ask_again_and_again(known));
+    /// Whom it asks, and how.
+    pub fn knows(self: &Arc<Self>, holders: Vec<Known>) {
+        let roams = holders.iter().all(|known| known.method.is_by_password());
+        self.roams.store(roams, Ordering::Relaxed);
+        *lock(&self.holders) = holders;
+        self.machine.world.settle(self.address(), Site::Caller(Arc::clone(self)));
+    }
+
+    /// What it does in its machine's present life.
+    pub fn start(self: &Arc<Self>, spool: &Arc<SimSpool>) {
+        let mut listening = Listening::new(&self.choice);
+        listening.listener.link(self.is_up());
+        *lock(&self.listener) = listening;
+        self.asking.store(0, Ordering::Relaxed);
+        let network = Some(Network::new(&self.machine)).filter(|_| !self.choice.is_device);
+        let server = Server::start((&self.machine, spool), &self.config(), (network, None));
+        *lock(&self.server) = Some(server);
+        if self.choice.is_device {
+            self.machine.spawn(onward::run(
+                Arc::clone(spool),
+                Arc::clone(&self.machine),
+                self.store(),
+            ));
         }
+        self.machine.spawn(Arc::clone(self).look_after_link());
+        for known in lock(&self.holders).iter().cloned() {
+            self.machine.spawn(Arc::clone(self).ask_again_and_again(known));
+        }
+    }
+
+    fn store(&self) -> SocketAddr {
+        SocketAddr::new(network::store(self.number), SMTP)
+    }
+
+    fn config(&self) -> String {
+        let mut config = format!("hostname = \"{}\"\n", self.hostname());
+        for domain in &self.domains {
+            let _ = write!(
+                config,
+                "[hold.\"{domain}\"]\nrecipients = \"any\"\ndeliver_to = \"{}\"\n\
+                 retry_every = \"10m\"\nexpire_after = \"365d\"\n",
+                self.store()
+            );
+        }
+        config
+    }
+
+    pub fn hostname(&self) -> String {
+        format!("c{}.example", self.number)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// What serves, if it is up.
+    pub fn server(&self) -> Option<Arc<Server>> {
+        lock(&self.server).clone().filter(|_| self.machine.is_up())
+    }
+
+    /// A connection that ends with the link.
+    pub fn keep(&self, wire: &Arc<Wire>) {
+        let mut wires = lock(&self.wires);
+        wires.retain(|wire| wire.strong_count() > 0);
+        wires.push(Arc::downgrade(wire));
+    }
+
+    pub fn address(&self) -> IpAddr {
+        network::caller(self.number, self.times_up.load(Ordering::Relaxed))
     }
 
     fn now(&self) -> Instant {
         self.machine.clock.instant()
     }
 
-    fn tell(&self, what: &'static str) {
+    pub fn tell(&self, what: &'static str) {
         self.machine.world.tell(&self.machine.name, what);
     }
 
+    fn demand(&self, is_so: bool, else_what: &str) {
+        if !is_so {
+            let what = format!("{}: {else_what}", self.machine.name);
+            self.machine.world.demand::<()>(Err(what));
+        }
+    }
+
     /// The link comes up, or goes down with all that was open over it.
-    pub fn set_link(&self, is_up: bool) {
-        if self.is_up.replace(is_up) == is_up {
+    pub fn set_link(self: &Arc<Self>, is_up: bool) {
+        if self.is_up.swap(is_up, Ordering::Relaxed) == is_up {
             return;
         }
-        self.listener.borrow_mut().link(is_up);
+        lock(&self.listener).listener.link(is_up);
         if !is_up {
             self.tell("link went down");
-            for wire in
-                std::mem::take(&mut *self.wires.borrow_mut()).iter().filter_map(Weak::upgrade)
-            {
+            for wire in std::mem::take(&mut *lock(&self.wires)).iter().filter_map(Weak::upgrade) {
                 let stalls = self.machine.world.below(2) == 0;
                 wire.break_now(if stalls { Break::Stall } else { Break::Cut });
             }
         } else {
             self.tell("link came up");
+            if self.roams.load(Ordering::Relaxed) {
+                self.machine.world.leave(self.address());
+                self.times_up.fetch_add(1, Ordering::Relaxed);
+                self.machine.world.settle(self.address(), Site::Caller(Arc::clone(self)));
+            }
         }
         self.changed.notify_waiters();
     }
 
     /// A person wants the holders asked now.
     pub fn want(&self) {
-        self.wanted.set(self.wanted.get() + 1);
+        self.wanted.fetch_add(1, Ordering::Relaxed);
         self.tell("urgent");
         self.changed.notify_waiters();
     }
 
-    /// A holder connects.
-    pub async fn reach(self: &Rc<Self>, from: &Machine) -> Result<Rc<Wire>, Missed> {
-        let world = &self.machine.world;
-        world.pass_some(1).await;
-        if !self.is_up.get() || !self.machine.is_up() {
-            sleep(CONNECT_TIMEOUT).await;
-            return Err(Missed::Absent);
-        }
-        if self.listener.borrow().state(self.now()) != State::Open {
-            self.tell("nobody listens");
-            return Err(Missed::Absent);
-        }
-        let wire = self.wire();
-        from.keep(&wire);
-        self.machine.keep(&wire);
-        let has_channel = self.listener.borrow().has_free_channel();
-        let place = Place::Spool(Rc::clone(&self.machine), None);
-        let session = receive(place, Rc::clone(&wire), !has_channel);
-        if !has_channel {
-            self.tell("no free channel");
-            self.machine.spawn(session);
-            return Ok(wire);
-        }
-        self.listener.borrow_mut().session_began(self.now());
-        let caller = Rc::clone(self);
+    /// Somebody connects.
+    pub fn let_in(
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
+        source: Source,
+        client: SocketAddr,
+    ) -> Result<(), Missed> {
+        let server = self.server().filter(|_| self.is_up()).ok_or(Missed::Silence)?;
+        let has_channel = {
+            let mut listening = lock(&self.listener);
+            if listening.listener.state(self.now()) != State::Open {
+                self.tell("nobody listens");
+                return Err(Missed::Refused);
+            }
+            let may = listening.may_be_open(&self.choice, self.is_up(), self.now());
+            self.demand(may, "it listens outside its mode");
+            let has_channel = listening.listener.has_free_channel();
+            if has_channel {
+                listening.listener.session_began(self.now());
+                listening.sessions += 1;
+                let sessions = listening.sessions;
+                self.demand(sessions <= u32::from(self.choice.channels), "too many sessions");
+            }
+            has_channel
+        };
+        self.keep(wire);
+        self.machine.keep(wire);
+        let turned_away = (!has_channel).then_some(NO_CHANNEL);
+        let session = server.serve((Arc::clone(wire), source), (client, Door::Mail), turned_away);
+        let caller = Arc::clone(self);
         self.machine.spawn(async move {
-            session.await;
-            caller.listener.borrow_mut().session_ended(caller.now(), true);
-            caller.changed.notify_waiters();
+            let counts = session.await;
+            if has_channel {
+                lock(&caller.listener).session_ended(&caller.choice, caller.now(), counts);
+                caller.changed.notify_waiters();
+            } else {
+                caller.tell("no free channel");
+            }
         });
-        Ok(wire)
-    }
-
-    fn wire(&self) -> Rc<Wire> {
-        let wire = Wire::new(&self.machine.world);
-        let mut wires = self.wires.borrow_mut();
-        wires.retain(|wire| wire.strong_count() > 0);
-        wires.push(Rc::downgrade(&wire));
-        wire
+        Ok(())
     }
 
     fn is_window_open(&self) -> bool {
-        let schedule = Schedule::new(&self.choice.windows, self.choice.zone);
+        let schedule = Schedule::new(&self.windows, self.zone);
         schedule.is_open(self.machine.clock.timestamp())
     }
 
     /// Lets a link that was raised go down, and nobody in once a window is over.
-    async fn look_after_link(self: Rc<Self>) {
+    async fn look_after_link(self: Arc<Self>) {
         let mut was_open = self.is_window_open();
         loop {
             let is_open = self.is_window_open();
             if was_open && !is_open {
                 self.tell("window ended");
-                self.listener.borrow_mut().window_ended();
+                lock(&self.listener).window_ended();
             }
             was_open = is_open;
             let (state, deadline) = {
-                let listener = self.listener.borrow();
-                (listener.state(self.now()), listener.deadline())
+                let listening = lock(&self.listener);
+                (listening.listener.state(self.now()), listening.listener.deadline())
             };
-            let is_idle = state == State::Closed && self.asking.get() == 0;
+            let is_idle = state == State::Closed && self.asking.load(Ordering::Relaxed) == 0;
             if is_idle && self.choice.kind == Kind::Command {
                 self.set_link(false);
             }
@@ -220,23 +335,24 @@ impl Caller {
 
     fn requests(&self, known: &Known) -> Requests {
         let rules = Rules { every: self.choice.every, names: 2 };
-        let last = self.answers.borrow().get(&known.machine.number).copied();
+        let last = lock(&self.answers).get(&known.holder.machine.number).copied();
         let today = self.machine.clock.timestamp();
         let since = last.filter(|_| today.known);
         let since = since.and_then(|last| today.unix_seconds.checked_sub(last));
         Requests::new(rules, since.map(Duration::from_secs), self.now())
     }
 
-    async fn ask_again_and_again(self: Rc<Self>, known: Known) {
+    async fn ask_again_and_again(self: Arc<Self>, known: Known) {
         let mut requests = self.requests(&known);
-        let (mut served, mut was_up) = (self.wanted.get(), self.is_up.get());
+        let (mut served, mut was_up) = (self.wanted.load(Ordering::Relaxed), self.is_up());
         loop {
-            if self.wanted.get() != served {
-                served = self.wanted.get();
+            let wanted = self.wanted.load(Ordering::Relaxed);
+            if wanted != served {
+                served = wanted;
                 requests.request(self.now());
             }
-            if self.is_up.get() != was_up {
-                was_up = self.is_up.get();
+            if self.is_up() != was_up {
+                was_up = self.is_up();
                 if was_up {
                     requests.link_up(self.now());
                 }
@@ -244,15 +360,19 @@ impl Caller {
             let due = requests.next();
             let may = due.is_urgent || self.is_window_open();
             if due.at <= self.now() && may {
-                self.asking.set(self.asking.get() + 1);
+                if !due.is_urgent {
+                    let is_open = self.choice.hours.are_open(self.machine.clock.timestamp());
+                    self.demand(is_open, "a regular request outside a window");
+                }
+                self.asking.fetch_add(1, Ordering::Relaxed);
                 let answer = self.ask(&known, due.name).await;
-                self.asking.set(self.asking.get() - 1);
+                self.asking.fetch_sub(1, Ordering::Relaxed);
                 let random = self.machine.world.below(1 << 32) as u32;
                 requests.ended(answer, self.now(), random);
                 let today = self.machine.clock.timestamp();
                 if requests.is_answered() && today.known {
-                    let number = known.machine.number;
-                    self.answers.borrow_mut().insert(number, today.unix_seconds);
+                    let number = known.holder.machine.number;
+                    lock(&self.answers).insert(number, today.unix_seconds);
                 }
                 self.changed.notify_waiters();
                 continue;
@@ -264,9 +384,9 @@ impl Caller {
     }
 
     /// One wake-up by one of a holder's names.
-    async fn ask(&self, known: &Known, name: usize) -> Answer {
-        let world = Rc::clone(&self.machine.world);
-        if self.choice.kind == Kind::Command && !self.is_up.get() {
+    async fn ask(self: &Arc<Self>, known: &Known, name: usize) -> Answer {
+        let world = Arc::clone(&self.machine.world);
+        if self.choice.kind == Kind::Command && !self.is_up() {
             world.pass_some(20).await;
             if world.goes_wrong(6) {
                 self.tell("link could not be raised");
@@ -275,75 +395,84 @@ impl Caller {
             self.set_link(true);
         }
         // One of the names may be none.
-        if !self.is_up.get() || (name == 0 && world.goes_wrong(8)) {
+        if !self.is_up() || (name == 0 && world.goes_wrong(8)) {
             return Answer::Missing;
         }
-        self.listener.borrow_mut().wake_up(self.now());
-        let answer = self.speak(known).await;
+        let listens = known.method != Method::Atrn;
+        if listens {
+            lock(&self.listener).wake_up(&self.choice, self.now());
+        }
+        let answer = match asking::ask(self, known, ASKING_TIMEOUT).await {
+            asking::Asked::Answered(answer) => answer,
+            asking::Asked::Turned(turned, wire) => {
+                let source = Source::Machine(known.holder.machine.number);
+                let Some(server) = self.server() else { return Answer::Missing };
+                let came = server.serve_turned((*turned, wire), source).await;
+                self.tell("fetched");
+                if came.left { Answer::Comes } else { Answer::Missing }
+            }
+        };
         self.tell(match answer {
             Answer::Comes => "mail comes",
             Answer::NoneWaiting => "nothing waits",
             Answer::Refused => "wake-up refused",
             Answer::Missing => "holder not reached",
         });
-        if answer == Answer::Comes {
-            let until = self.now().after(COMES_WITHIN);
-            self.listener.borrow_mut().expect(self.now(), until);
+        if listens && answer == Answer::Comes {
+            lock(&self.listener).expect(&self.choice, self.now());
         }
         answer
     }
+}
 
-    async fn speak(&self, known: &Known) -> Answer {
-        let Some(place) = (known.door)() else {
-            self.machine.world.pass_some(30).await;
-            return Answer::Missing;
-        };
-        let wire = self.wire();
-        known.machine.keep(&wire);
-        self.machine.keep(&wire);
-        known.machine.spawn(receive(place, Rc::clone(&wire), false));
-        let Some(mut talk) = Talk::open(&wire, self.machine.clock.clone()).await else {
-            return Answer::Missing;
-        };
-        let answer = match known.method {
-            Method::Etrn => {
-                self.tell("asked by ETRN");
-                self.etrn(&mut talk).await
-            }
-            Method::Email => {
-                self.tell("asked by e-mail");
-                self.email(&mut talk).await
-            }
-        };
-        if answer != Answer::Missing {
-            talk.quit().await;
-        }
-        answer
+impl Listening {
+    fn new(choice: &Choice) -> Self {
+        let listener = Listener::new(choice.mode, choice.channels);
+        Self { listener, sessions: 0, until: None }
     }
 
-    async fn etrn(&self, talk: &mut Talk) -> Answer {
-        let mut comes = false;
-        for domain in &self.domains {
-            match talk.etrn(domain.as_str().as_bytes()).await {
-                Some(Code(250 | 252 | 253)) => comes = true,
-                Some(Code(251)) => {}
-                Some(Code(458 | 459 | 500..=599)) => return Answer::Refused,
-                _ => return Answer::Missing,
+    fn may_be_open(&self, choice: &Choice, is_link_up: bool, now: Instant) -> bool {
+        choice.channels > 0
+            && match choice.mode {
+                Mode::Always => true,
+                Mode::OnLink => is_link_up,
+                Mode::Off => false,
+                Mode::Scheduled { .. } => {
+                    self.until.is_some_and(|until| self.sessions > 0 || now < until)
+                }
             }
-        }
-        if comes { Answer::Comes } else { Answer::NoneWaiting }
     }
 
-    async fn email(&self, talk: &mut Talk) -> Answer {
-        let wake = String::from_utf8_lossy(WAKE);
-        let names = self.domains.iter().map(|domain| format!("{wake}@{domain}"));
-        let names: Vec<_> = names.collect();
-        let paths: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
-        let verdict = talk.send(b"", &paths, b"Auto-Submitted: auto-generated\r\n\r\n").await;
-        match verdict.code {
-            Some(code) if code.is_done() => Answer::Comes,
-            Some(Code(500..=599)) => Answer::Refused,
-            _ => Answer::Missing,
+    fn stays(&mut self, choice: &Choice, from: Instant) {
+        if let Mode::Scheduled { idle } = choice.mode {
+            let until = from.after(idle);
+            self.until = Some(self.until.map_or(until, |earlier| earlier.max(until)));
         }
+    }
+
+    fn wake_up(&mut self, choice: &Choice, now: Instant) {
+        self.listener.wake_up(now);
+        self.stays(choice, now);
+    }
+
+    fn expect(&mut self, choice: &Choice, now: Instant) {
+        self.listener.expect(now, now.after(COMES_WITHIN));
+        if self.until.is_some() {
+            self.stays(choice, now);
+            self.until = self.until.map(|until| until.max(now.after(COMES_WITHIN)));
+        }
+    }
+
+    fn session_ended(&mut self, choice: &Choice, now: Instant, counts: bool) {
+        self.listener.session_ended(now, counts);
+        self.sessions -= 1;
+        if self.until.is_some() {
+            self.stays(choice, now);
+        }
+    }
+
+    fn window_ended(&mut self) {
+        self.listener.window_ended();
+        self.until = None;
     }
 }

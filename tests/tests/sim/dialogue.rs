@@ -1,7 +1,6 @@
 //! The calling side of each hop: core's client and its loop.
 
-use std::rc::Rc;
-
+use postern::deliver::Stream;
 use postern_core::client::reply::{REPLY_MAX, Reply};
 use postern_core::client::{
     Config, Event, MIN_OUT, Mail, Need, Protocol, Recipient, Timeouts, TlsPolicy,
@@ -11,7 +10,7 @@ use postern_core::wire::Text;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_spool::clock::Clock;
 
-use crate::wire::{End, Ticks, Wire};
+use crate::wire::{Ticks, Turned};
 
 const CONFIG: Config<'static> = Config {
     hostname: Text::new(b"client.example").expect("printable"),
@@ -37,7 +36,7 @@ impl From<Reply<'_>> for Code {
 }
 
 /// A connection over which mail can be sent.
-pub struct Talk(Dialogue<'static, Code, End, Ticks, Vec<u8>>);
+pub struct Talk(Dialogue<'static, Code, Turned, Ticks, Vec<u8>>);
 
 /// What became of a message.
 pub struct Verdict {
@@ -55,9 +54,9 @@ impl Verdict {
 
 impl Talk {
     /// Comes to where a transaction can begin; `None`: it does not come so far.
-    pub async fn open(wire: &Rc<Wire>, clock: Clock) -> Option<Self> {
+    pub async fn open(stream: Stream, clock: Clock) -> Option<Self> {
         let (input, output) = (vec![0; REPLY_MAX], vec![0; 2 * MIN_OUT]);
-        let dialogue = Dialogue::new(CONFIG, wire.end(0), Ticks(clock), input, output);
+        let dialogue = Dialogue::new(CONFIG, Turned(stream), Ticks(clock), input, output);
         let mut talk = Self(dialogue);
         loop {
             match talk.0.next().await.ok()? {
@@ -105,20 +104,6 @@ impl Talk {
                 Event::Message(code) | Event::MailRefused(code) => verdict.code = Some(code),
                 Event::Recipient { reply, .. } if !reply.is_done() => verdict.code = Some(reply),
                 _ => {}
-            }
-        }
-    }
-
-    /// Asks for a domain's mail.
-    pub async fn etrn(&mut self, node: &[u8]) -> Option<Code> {
-        self.0.call(|client, out| client.etrn(node, out)).ok()?;
-        let mut said = None;
-        loop {
-            match self.0.next().await {
-                Ok(Turn::Event(Event::Etrn(code))) => said = Some(code),
-                Ok(Turn::Event(_)) => {}
-                Ok(Turn::Need(_)) => return said,
-                Err(_) => return None,
             }
         }
     }

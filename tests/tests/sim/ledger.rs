@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use postern_spool::{Domain, MsgId};
 
+use crate::wire::Heard;
+
 /// What is passed on, in one piece: one sender's message, or what a machine holds of one for a
 /// domain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,37 +19,62 @@ pub enum Item {
 enum Stand {
     /// It has answered for it.
     Holds,
-    /// The disk failed when that it had been delivered was recorded.
+    /// That it had been delivered could not be recorded for certain.
     Unsure,
     /// It has recorded that it was delivered.
     Done,
+}
+
+/// A next hop took it, durably.
+#[derive(Debug)]
+struct Taking {
+    heard: Heard,
+    /// Whoever heard that has forgotten it.
+    void: bool,
+}
+
+impl Taking {
+    fn is_lost(&self) -> bool {
+        self.void || self.heard.is_lost()
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
     number: usize,
     stand: Stand,
-    /// How often it was taken, and how often its sender cannot have known.
-    taken: u32,
-    excused: u32,
-    /// One that is being sent, and whether it was taken meanwhile.
-    attempt: Option<bool>,
+    takings: Vec<Taking>,
 }
 
 /// A message as it was written.
 pub struct Letter {
     pub domains: Vec<Domain>,
     pub body: Vec<u8>,
-    /// Copies that may come of each, beyond the first.
-    pub copies: u32,
+    /// Copies that may come to each domain, beyond the first.
+    copies: BTreeMap<Domain, u32>,
     pub acknowledged: bool,
     pub delivered: BTreeMap<Domain, u32>,
+}
+
+impl Letter {
+    fn may_come_again(&mut self, domains: &[Domain]) {
+        domains.iter().for_each(|domain| *self.copies.entry(domain.clone()).or_default() += 1);
+    }
 }
 
 #[derive(Default)]
 pub struct Ledger {
     pub letters: Vec<Letter>,
     items: BTreeMap<Item, Entry>,
+    /// What a machine may have though it has not answered for it.
+    uncertain: BTreeSet<(usize, usize)>,
+}
+
+/// What a message is that came, by its octets.
+pub struct Known {
+    pub number: usize,
+    /// Its id where it was held last.
+    pub held: Option<MsgId>,
 }
 
 impl Ledger {
@@ -55,72 +82,69 @@ impl Ledger {
     pub fn write(&mut self, domains: Vec<Domain>, text: &str) -> usize {
         let number = self.letters.len();
         let body = format!("Message-ID: <{number}>\r\n\r\n{text}").into_bytes();
-        let (copies, acknowledged, delivered) = (0, false, BTreeMap::new());
+        let (copies, acknowledged, delivered) = (BTreeMap::new(), false, BTreeMap::new());
         self.letters.push(Letter { domains, body, copies, acknowledged, delivered });
         self.items.insert(Item::Sent(number), Entry::new(number));
         number
     }
 
-    /// The number of a message that came whole.
-    pub fn number(&self, body: &[u8]) -> Result<usize, String> {
-        let line = body.split(|octet| *octet == b'>').next().unwrap_or_default();
+    /// What a message is that came whole, with nothing but Received fields on top.
+    pub fn identify(&self, message: &[u8]) -> Result<Known, String> {
+        let nobody = || format!("nobody wrote this: {:?}", String::from_utf8_lossy(message));
+        let mut rest = message;
+        let mut held = None;
+        while rest.starts_with(b"Received:") {
+            let (field, behind) = split_field(rest).ok_or_else(nobody)?;
+            if held.is_none() {
+                held = Some(id_of(field).ok_or_else(nobody)?);
+            }
+            rest = behind;
+        }
+        let line = rest.split(|octet| *octet == b'>').next().unwrap_or_default();
         let digits = line.strip_prefix(b"Message-ID: <").and_then(|n| std::str::from_utf8(n).ok());
         let number: Option<usize> = digits.and_then(|digits| digits.parse().ok());
-        match number.filter(|number| self.letters.get(*number).is_some_and(|l| l.body == body)) {
-            Some(number) => Ok(number),
-            None => Err(format!("nobody wrote this: {:?}", String::from_utf8_lossy(body))),
-        }
+        let is_it = |number: &usize| self.letters.get(*number).is_some_and(|l| l.body == rest);
+        number.filter(is_it).map(|number| Known { number, held }).ok_or_else(nobody)
     }
 
-    pub fn begin(&mut self, item: &Item) -> Result<(), String> {
-        let entry = self.items.get_mut(item).ok_or_else(|| format!("{item:?} is sent, unknown"))?;
-        entry.attempt = Some(false);
-        Ok(())
-    }
-
-    /// The next hop has it, durably. `is_heard`: else it comes over a connection that broke, and
-    /// that its sender has left.
-    pub fn taken(&mut self, item: &Item, is_heard: bool) -> Result<(), String> {
+    /// The next hop has it, durably, and says so. True: it was there before, as it may be.
+    pub fn taken(&mut self, item: &Item, heard: Heard) -> Result<bool, String> {
         let entry = self.items.get_mut(item).ok_or_else(|| format!("{item:?} came, unknown"))?;
-        entry.taken += 1;
-        if !is_heard {
-            entry.excused += 1;
-            self.letters[entry.number].copies += 1;
-            return Ok(());
+        entry.takings.push(Taking { heard, void: false });
+        let lost = entry.takings.iter().filter(|taking| taking.is_lost()).count();
+        match (entry.stand, entry.takings.len() > 1 + lost) {
+            (Stand::Done, _) => return Err(format!("{item:?} was sent again though it was done")),
+            (_, true) => return Err(format!("{item:?} came twice, and no final reply was lost")),
+            (_, false) => {}
         }
-        entry.attempt = entry.attempt.map(|_| true);
-        match (entry.stand, entry.taken > 1 + entry.excused) {
-            (Stand::Done, _) => Err(format!("{item:?} was sent again though it was done")),
-            (_, true) => Err(format!("{item:?} came twice, and no final reply was lost")),
-            (_, false) => Ok(()),
+        if entry.takings.len() == 1 {
+            return Ok(false);
         }
+        let letter = &mut self.letters[entry.number];
+        let domains = match item {
+            Item::Sent(_) => letter.domains.clone(),
+            Item::Held { domain, .. } => vec![domain.clone()],
+        };
+        letter.may_come_again(&domains);
+        Ok(true)
     }
 
-    /// The next hop may have it: its disk failed meanwhile.
-    pub fn maybe_taken(&mut self, item: &Item) {
-        let number = self.items.get_mut(item).map(|entry| entry.number);
-        number.into_iter().for_each(|number| self.letters[number].copies += 1);
+    /// The machine may have it: its disk failed meanwhile.
+    pub fn maybe_holds(&mut self, machine: usize, number: usize) {
+        self.uncertain.insert((machine, number));
     }
 
-    /// It is not being sent any more; what was lost with its final reply. `Err`: nothing was.
-    pub fn ended(&mut self, item: &Item, knows: bool, is_broken: bool) -> Result<bool, String> {
-        let Some(entry) = self.items.get_mut(item) else { return Ok(false) };
-        let was_taken = entry.attempt.take() == Some(true);
-        match (was_taken, knows) {
-            (true, false) if is_broken => {
-                entry.excused += 1;
-                self.letters[entry.number].copies += 1;
-                Ok(true)
-            }
-            (true, false) => Err(format!("{item:?} was taken, and its sender does not know")),
-            (false, true) => Err(format!("{item:?} counts as delivered, and nobody has it")),
-            _ => Ok(false),
-        }
+    /// Which message an item is of, if it is known.
+    pub fn number(&self, item: &Item) -> usize {
+        self.items.get(item).map_or(usize::MAX, |entry| entry.number)
     }
 
-    /// A sender has its 250.
-    pub fn acknowledged(&mut self, number: usize) {
-        self.letters[number].acknowledged = true;
+    /// All that is known of a message.
+    pub fn describe(&self, number: usize) -> String {
+        let items = self.items.iter().filter(|(_, entry)| entry.number == number);
+        let items: Vec<_> =
+            items.map(|(item, entry)| format!("{item:?}: {:?}", entry.stand)).collect();
+        format!("m{number}: {}", items.join(", "))
     }
 
     /// A machine has answered for a message.
@@ -128,32 +152,57 @@ impl Ledger {
         self.items.insert(item, Entry::new(number));
     }
 
-    /// A delivery was recorded, or the disk failed meanwhile.
-    pub fn settled(&mut self, item: &Item, is_certain: bool) {
-        let entry = self.items.get_mut(item).expect("it was claimed");
-        entry.stand = if is_certain { Stand::Done } else { Stand::Unsure };
-        if !is_certain {
-            entry.excused += 1;
-            self.letters[entry.number].copies += 1;
+    /// Whoever sends it knows that it was delivered, or that it was not.
+    pub fn known(&self, item: &Item, delivered: bool) -> Result<(), String> {
+        let entry = self.items.get(item).ok_or_else(|| format!("{item:?} is settled, unknown"))?;
+        let is_heard = entry.takings.iter().any(|taking| taking.heard.is_heard() && !taking.void);
+        match (delivered, is_heard) {
+            (true, false) => Err(format!("{item:?} counts as delivered, and nobody has it")),
+            (false, true) => Err(format!("{item:?} was taken, and its sender does not know")),
+            _ => Ok(()),
         }
     }
 
-    /// The machine stopped: whatever it was sending, it knows nothing of.
+    /// A delivery was recorded, or that is not certain.
+    pub fn settled(&mut self, item: &Item, is_certain: bool) {
+        let entry = self.items.get_mut(item).expect("it is known");
+        entry.stand = if is_certain { Stand::Done } else { Stand::Unsure };
+    }
+
+    /// It is to be sent: what could not be recorded of it was not.
+    pub fn claimed(&mut self, item: &Item) -> Result<(), String> {
+        let entry = self.items.get_mut(item).ok_or_else(|| format!("{item:?} goes, unknown"))?;
+        match entry.stand {
+            Stand::Done => return Err(format!("{item:?} goes again though it was done")),
+            Stand::Unsure => entry.takings.iter_mut().for_each(|taking| taking.void = true),
+            Stand::Holds => {}
+        }
+        entry.stand = Stand::Holds;
+        Ok(())
+    }
+
+    /// A sender has its 250.
+    pub fn acknowledged(&mut self, number: usize) {
+        self.letters[number].acknowledged = true;
+        self.settled(&Item::Sent(number), true);
+    }
+
+    /// The machine stopped: what it had heard and not recorded it has forgotten. How often.
     pub fn stopped(&mut self, machine: usize) -> u64 {
-        let of = |item: &Item| matches!(item, Item::Held { machine: of, .. } if *of == machine);
-        let open = self.items.iter().filter(|(item, entry)| of(item) && entry.attempt.is_some());
-        let open: Vec<_> = open.map(|(item, _)| item.clone()).collect();
-        let lost = open.iter().filter(|item| {
-            let recorded = self.items[*item].stand == Stand::Done;
-            self.ended(item, recorded, true) == Ok(true)
-        });
-        lost.count() as u64
+        let mut forgotten = 0;
+        for (_, entry) in self.items.iter_mut().filter(|(item, _)| item.is_of(machine)) {
+            let is_open = entry.stand != Stand::Done;
+            for taking in entry.takings.iter_mut().filter(|taking| is_open && !taking.void) {
+                taking.void = true;
+                forgotten += 1;
+            }
+        }
+        forgotten
     }
 
     /// What a machine found after a start: each item, and the number of its message.
     pub fn found(&mut self, machine: usize, found: &BTreeMap<Item, usize>) -> Result<(), String> {
-        let of = |item: &Item| matches!(item, Item::Held { machine: of, .. } if *of == machine);
-        for (item, entry) in self.items.iter_mut().filter(|(item, _)| of(item)) {
+        for (item, entry) in self.items.iter_mut().filter(|(item, _)| item.is_of(machine)) {
             match (found.get(item), entry.stand) {
                 (Some(number), _) if *number != entry.number => {
                     return Err(format!("{item:?} is another message"));
@@ -165,12 +214,21 @@ impl Ledger {
             }
         }
         for (item, number) in found {
-            self.items.entry(item.clone()).or_insert_with(|| Entry::new(*number));
+            if self.items.contains_key(item) {
+                continue;
+            }
+            if !self.uncertain.contains(&(machine, *number)) {
+                return Err(format!("{item:?} is there, and was never taken"));
+            }
+            if let Item::Held { domain, .. } = item {
+                self.letters[*number].may_come_again(std::slice::from_ref(domain));
+            }
+            self.items.insert(item.clone(), Entry::new(*number));
         }
         Ok(())
     }
 
-    /// It has come to where it is read.
+    /// It has come to where it is read. True: not for the first time.
     pub fn delivered(&mut self, number: usize, domain: &Domain) -> Result<bool, String> {
         let letter = &mut self.letters[number];
         if !letter.domains.contains(domain) {
@@ -178,7 +236,7 @@ impl Ledger {
         }
         let count = letter.delivered.entry(domain.clone()).or_default();
         *count += 1;
-        match *count > 1 + letter.copies {
+        match *count > 1 + letter.copies.get(domain).copied().unwrap_or_default() {
             true => Err(format!("message {number} came {count} times to {domain}")),
             false => Ok(*count > 1),
         }
@@ -192,8 +250,32 @@ impl Ledger {
     }
 }
 
+impl Item {
+    fn is_of(&self, of: usize) -> bool {
+        matches!(self, Self::Held { machine, .. } if *machine == of)
+    }
+}
+
 impl Entry {
     fn new(number: usize) -> Self {
-        Self { number, stand: Stand::Holds, taken: 0, excused: 0, attempt: None }
+        Self { number, stand: Stand::Holds, takings: Vec::new() }
     }
+}
+
+/// The first field, folded or not, and what is behind it.
+pub fn split_field(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 0;
+    loop {
+        at += message[at..].windows(2).position(|two| two == b"\r\n")? + 2;
+        if !matches!(message.get(at), Some(b' ' | b'\t')) {
+            return Some(message.split_at(at));
+        }
+    }
+}
+
+/// The id in a Received field of ours.
+fn id_of(field: &[u8]) -> Option<MsgId> {
+    let text = std::str::from_utf8(field).ok()?;
+    let mut words = text.split_ascii_whitespace().skip_while(|word| *word != "id").skip(1);
+    words.next()?.split(['/', ';']).next()?.parse().ok()
 }

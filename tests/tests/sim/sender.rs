@@ -1,22 +1,20 @@
 //! Who writes: a message goes to one holder or another until one of them answers 250.
 
-use std::rc::Rc;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use postern_spool::Domain;
 use postern_spool::clock::Clock;
 
 use crate::dialogue::Talk;
+use crate::holder::Holder;
 use crate::ledger::Item;
-use crate::machine::{Machine, NOW};
-use crate::session::{Place, receive};
+use crate::machine::NOW;
 use crate::wire::{Break, Wire};
 use crate::world::World;
 
-/// How a holder is reached.
-pub type Door = Rc<dyn Fn() -> Option<Place>>;
-
 /// Writes to some domains, and sends until it is taken.
-pub async fn write(world: Rc<World>, holders: Vec<(Rc<Machine>, Door)>, domains: Vec<Domain>) {
+pub async fn write(world: Arc<World>, holders: Vec<Arc<Holder>>, domains: Vec<Domain>) {
     let lines = match world.below(6) {
         0 => 60 + world.below(120),
         _ => world.below(20),
@@ -27,35 +25,29 @@ pub async fn write(world: Rc<World>, holders: Vec<(Rc<Machine>, Door)>, domains:
     let names: Vec<_> = domains.iter().map(|domain| format!("ann@{domain}")).collect();
     let paths: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
     let item = Item::Sent(number);
+    world.note(format!("m{number} is written for {domains:?}"));
     loop {
         let nth = world.below(holders.len() as u64) as usize;
-        let (machine, door) = &holders[nth];
-        if let Some((wire, mut talk)) = open(&world, machine, door).await {
-            let begun = world.state().ledger.begin(&item);
-            world.demand(begun);
-            wire.begin(&item);
+        if let Some((wire, mut talk)) = open(&holders[nth]).await {
             let verdict = talk.send(b"bob@sender.example", &paths, &body).await;
-            wire.let_go();
-            let ended = world.state().ledger.ended(&item, verdict.is_done(), wire.is_broken());
-            if world.demand(ended) == Some(true) {
-                world.tell("sender", "final reply lost");
-            }
+            let known = world.state().ledger.known(&item, verdict.is_done());
+            world.demand(known);
             if verdict.is_done() {
-                world.state().ledger.settled(&item, true);
                 world.state().ledger.acknowledged(number);
+                world.note(format!("m{number} is acknowledged"));
                 return;
+            }
+            if verdict.is_lost && wire.is_broken() {
+                world.tell("sender", "no final reply");
             }
         }
         world.pass_some(20 * 60).await;
     }
 }
 
-async fn open(world: &Rc<World>, machine: &Machine, door: &Door) -> Option<(Rc<Wire>, Talk)> {
-    let place = door()?;
-    let wire = Wire::new(world);
-    machine.keep(&wire);
-    machine.spawn(receive(place, Rc::clone(&wire), false));
-    let talk = Talk::open(&wire, Clock::of_tokio(NOW)).await;
+async fn open(holder: &Holder) -> Option<(Arc<Wire>, Talk)> {
+    let wire = holder.open(SocketAddr::from(([10, 9, 0, 1], 1024)))?;
+    let talk = Talk::open(Box::new(wire.end(0)), Clock::of_tokio(NOW)).await;
     if talk.is_none() {
         wire.break_now(Break::Cut);
     }

@@ -1,18 +1,21 @@
 //! A connection: two lanes of octets that take their time, and may be cut between any two.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::{Rc, Weak};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use embedded_io_async::{ErrorType, Read, Write};
 use postern_core::drive::{Clock as DriveClock, Link, Wake};
 use postern_core::time::Instant;
 use postern_spool::clock::Clock;
-use tokio::sync::Notify;
-use tokio::time::{Instant as Moment, sleep_until};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant as Moment, Sleep, sleep_until};
 
-use crate::ledger::Item;
 use crate::world::World;
 
 /// Octets on their way in one direction: more wait for their reader.
@@ -37,68 +40,83 @@ pub struct Fate {
     pub spares: bool,
 }
 
-#[derive(Default)]
+/// Whether a reply was read to its end by whom it is for.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    wire: Arc<Wire>,
+    flag: Arc<AtomicBool>,
+}
+
+impl Heard {
+    pub fn is_heard(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// The connection broke before.
+    pub fn is_lost(&self) -> bool {
+        !self.is_heard() && self.wire.is_broken()
+    }
+}
+
+#[derive(Debug, Default)]
 struct Lane {
     parts: VecDeque<(Moment, Vec<u8>)>,
     size: usize,
     closed: bool,
+    /// Words that a reply has in it, and who waits for them.
+    expected: Vec<(String, Arc<AtomicBool>)>,
+    /// What was read of the present line.
+    line: Vec<u8>,
 }
 
+#[derive(Debug)]
 struct State {
     lanes: [Lane; 2],
     fate: Fate,
     sent: u64,
     broken: Option<Break>,
-    /// What its message is to the sender.
-    item: Option<Item>,
-    /// The sender is still there to hear what becomes of it.
-    is_heard: bool,
+    wakers: Vec<Waker>,
 }
 
 /// What the ends share.
+#[derive(Debug)]
 pub struct Wire {
     world: Weak<World>,
-    state: RefCell<State>,
-    changed: Notify,
+    state: Mutex<State>,
 }
 
 impl Wire {
-    pub fn new(world: &Rc<World>) -> Rc<Self> {
-        let (fate, world) = (world.fate(), Rc::downgrade(world));
+    pub fn new(world: &Arc<World>) -> Arc<Self> {
         let lanes = [Lane::default(), Lane::default()];
-        let state = State { lanes, fate, sent: 0, broken: None, item: None, is_heard: false };
-        Rc::new(Self { world, state: RefCell::new(state), changed: Notify::new() })
+        let (fate, wakers) = (world.fate(), Vec::new());
+        let state = Mutex::new(State { lanes, fate, sent: 0, broken: None, wakers });
+        Arc::new(Self { world: Arc::downgrade(world), state })
     }
 
-    pub fn end(self: &Rc<Self>, side: usize) -> End {
-        End { wire: Rc::clone(self), side }
+    pub fn end(self: &Arc<Self>, side: usize) -> End {
+        End { wire: Arc::clone(self), side, sleep: None }
     }
 
     pub fn is_broken(&self) -> bool {
-        self.state.borrow().broken.is_some()
+        self.state().broken.is_some()
     }
 
     /// Breaks it now, if it is whole.
     pub fn break_now(&self, how: Break) {
-        self.state.borrow_mut().break_now(how);
-        self.changed.notify_waiters();
+        let mut state = self.state();
+        state.break_now(how);
+        state.wake();
     }
 
-    /// A message is sent over it.
-    pub fn begin(&self, item: &Item) {
-        let mut state = self.state.borrow_mut();
-        (state.item, state.is_heard) = (Some(item.clone()), true);
+    /// What becomes of a reply with these words in it, which `side` is about to send.
+    pub fn expect(self: &Arc<Self>, side: usize, words: String) -> Heard {
+        let flag = Arc::new(AtomicBool::new(false));
+        self.state().lanes[side].expected.push((words, Arc::clone(&flag)));
+        Heard { wire: Arc::clone(self), flag }
     }
 
-    /// Nobody waits any more for what becomes of its message.
-    pub fn let_go(&self) {
-        self.state.borrow_mut().is_heard = false;
-    }
-
-    /// Whose message it carries, and whether he hears what becomes of it.
-    pub fn item(&self) -> Option<(Item, bool)> {
-        let state = self.state.borrow();
-        state.item.clone().map(|item| (item, state.is_heard || state.broken.is_none()))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
     }
 }
 
@@ -114,69 +132,88 @@ impl State {
         }
         true
     }
+
+    fn wake(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Lane {
+    /// Notes what its reader reads.
+    fn note(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.line.push(*octet);
+            if *octet == b'\n' {
+                let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+                for (words, flag) in &self.expected {
+                    if line.contains(words) {
+                        flag.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One end of a [`Wire`]; dropped, it is closed.
 pub struct End {
-    wire: Rc<Wire>,
+    wire: Arc<Wire>,
     side: usize,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl End {
-    /// What can be read at once, from when something can be, or an end.
-    fn look(&self) -> Result<Option<bool>, Moment> {
-        let state = self.wire.state.borrow();
-        let lane = &state.lanes[1 - self.side];
-        match (lane.parts.front(), state.broken) {
-            (Some((at, _)), _) if *at > Moment::now() => Err(*at),
-            (Some(_), _) => Ok(Some(true)),
-            (None, Some(Break::Cut)) => Ok(Some(false)),
-            (None, None) if lane.closed => Ok(Some(false)),
-            (None, _) => Ok(None),
-        }
-    }
-
     /// Waits until a read does not.
-    async fn readable(&self) {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            match self.look() {
-                Ok(Some(_)) => return,
-                Ok(None) => self.wire.changed.notified().await,
-                Err(at) => tokio::select! {
-                    biased;
-                    () = self.wire.changed.notified() => {}
-                    () = sleep_until(at) => {}
-                },
+            let at = {
+                let mut state = self.wire.state();
+                let lane = &state.lanes[1 - self.side];
+                let at = match (lane.parts.front(), state.broken) {
+                    (Some((at, _)), _) if *at > Moment::now() => Some(*at),
+                    (Some(_), _) | (None, Some(Break::Cut)) => return Poll::Ready(()),
+                    (None, None) if lane.closed => return Poll::Ready(()),
+                    (None, _) => None,
+                };
+                state.wakers.push(context.waker().clone());
+                at
+            };
+            let Some(at) = at else { return Poll::Pending };
+            let sleep = self.sleep.insert(Box::pin(sleep_until(at)));
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
             }
         }
     }
 
-    fn take(&self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
-        let mut state = self.wire.state.borrow_mut();
+    fn take_some(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        let mut state = self.wire.state();
         let broken = state.broken;
         let lane = &mut state.lanes[1 - self.side];
         let Some((at, mut part)) = lane.parts.pop_front() else {
-            return if broken.is_some() { Err(ErrorKind::ConnectionReset) } else { Ok(0) };
+            return if broken.is_some() { Err(ErrorKind::ConnectionReset.into()) } else { Ok(()) };
         };
-        let taken = part.len().min(buffer.len());
-        buffer[..taken].copy_from_slice(&part[..taken]);
+        let taken = part.len().min(buffer.remaining());
+        buffer.put_slice(&part[..taken]);
+        lane.note(&part[..taken]);
         lane.size -= taken;
         let rest = part.split_off(taken);
         if !rest.is_empty() {
             lane.parts.push_front((at, rest));
         }
-        Ok(taken)
+        state.wake();
+        Ok(())
     }
 
     /// Sends what there is room for; `None`: there is none.
-    fn put(&self, octets: &[u8]) -> Result<Option<usize>, ErrorKind> {
-        let mut state = self.wire.state.borrow_mut();
+    fn put(&self, octets: &[u8]) -> io::Result<Option<usize>> {
+        let mut state = self.wire.state();
         let peer_left = state.lanes[1 - self.side].closed;
         match state.broken {
-            Some(Break::Cut) => return Err(ErrorKind::ConnectionReset),
+            Some(Break::Cut) => return Err(ErrorKind::ConnectionReset.into()),
             // It goes nowhere.
             Some(Break::Stall) => return Ok(Some(octets.len())),
-            None if peer_left => return Err(ErrorKind::BrokenPipe),
+            None if peer_left => return Err(ErrorKind::BrokenPipe.into()),
             None => {}
         }
         let room = WINDOW - state.lanes[self.side].size.min(WINDOW);
@@ -198,50 +235,108 @@ impl End {
         {
             world.count(if how == Break::Cut { "session cut" } else { "session stalled" });
         }
+        state.wake();
         Ok(Some(count.max(usize::from(breaks.is_some()))))
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.wire.state.borrow_mut().lanes[self.side].closed = true;
-        self.wire.changed.notify_waiters();
+        let mut state = self.wire.state();
+        state.lanes[self.side].closed = true;
+        state.wake();
     }
 }
 
-impl ErrorType for End {
-    type Error = ErrorKind;
-}
-
-impl Read for End {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
-        self.readable().await;
-        let taken = self.take(buffer);
-        self.wire.changed.notify_waiters();
-        taken
+impl AsyncRead for End {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.poll_readable(context) {
+            Poll::Ready(()) => Poll::Ready(self.take_some(buffer)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
-impl Write for End {
-    async fn write(&mut self, octets: &[u8]) -> Result<usize, ErrorKind> {
-        loop {
-            let put = self.put(octets);
-            self.wire.changed.notify_waiters();
-            match put? {
-                Some(count) => return Ok(count),
-                None => self.wire.changed.notified().await,
+impl AsyncWrite for End {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.put(octets)? {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => {
+                self.wire.state().wakers.push(context.waker().clone());
+                Poll::Pending
             }
         }
     }
 
-    async fn flush(&mut self) -> Result<(), ErrorKind> {
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ErrorType for End {
+    type Error = io::Error;
+}
+
+impl Read for End {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        AsyncReadExt::read(self, buffer).await
+    }
+}
+
+impl Write for End {
+    async fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        AsyncWriteExt::write(self, octets).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
 impl Link for End {
-    async fn ready(&mut self) -> Result<(), ErrorKind> {
-        self.readable().await;
+    async fn ready(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.poll_readable(context)).await;
+        Ok(())
+    }
+}
+
+/// A stream that was turned round, as core's loop wants it.
+pub struct Turned(pub postern::deliver::Stream);
+
+impl ErrorType for Turned {
+    type Error = io::Error;
+}
+
+impl Read for Turned {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).await
+    }
+}
+
+impl Write for Turned {
+    async fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().await
+    }
+}
+
+impl Link for Turned {
+    async fn ready(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! What the parts of a simulation share: its time, its luck, its trace, and what they know.
 
-use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -10,16 +11,25 @@ use tokio::time::{Instant, sleep};
 use crate::caller::Caller;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
+use crate::network::Site;
 use crate::wire::{Break, Fate};
 
 /// One simulation.
 pub struct World {
     start: Instant,
-    state: RefCell<State>,
+    state: Mutex<State>,
     /// Whether things go wrong.
-    pub is_rough: Cell<bool>,
-    pub machines: RefCell<Vec<Rc<Machine>>>,
-    pub callers: RefCell<Vec<Rc<Caller>>>,
+    is_rough: AtomicBool,
+    pub machines: Mutex<Vec<Arc<Machine>>>,
+    pub callers: Mutex<Vec<Arc<Caller>>>,
+    /// Who is where.
+    pub sites: Mutex<BTreeMap<IpAddr, Site>>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
 }
 
 /// What changes in it.
@@ -39,24 +49,42 @@ pub struct Outcome {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Rc<Self> {
-        Rc::new(Self {
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
             start: Instant::now(),
-            state: RefCell::new(State {
+            state: Mutex::new(State {
                 luck: fastrand::Rng::with_seed(seed),
                 ledger: Ledger::default(),
                 trace: Vec::new(),
                 tally: BTreeMap::new(),
                 violation: None,
             }),
-            is_rough: Cell::new(true),
-            machines: RefCell::new(Vec::new()),
-            callers: RefCell::new(Vec::new()),
+            is_rough: AtomicBool::new(true),
+            machines: Mutex::default(),
+            callers: Mutex::default(),
+            sites: Mutex::default(),
         })
     }
 
-    pub fn state(&self) -> RefMut<'_, State> {
-        self.state.borrow_mut()
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    pub fn machines(&self) -> Vec<Arc<Machine>> {
+        self.machines.lock().expect("no holder panics").clone()
+    }
+
+    pub fn callers(&self) -> Vec<Arc<Caller>> {
+        self.callers.lock().expect("no holder panics").clone()
+    }
+
+    pub fn is_rough(&self) -> bool {
+        self.is_rough.load(Ordering::Relaxed)
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn calm(&self) {
+        self.is_rough.store(false, Ordering::Relaxed);
     }
 
     pub fn note(&self, event: impl AsRef<str>) {
@@ -100,7 +128,7 @@ impl World {
 
     /// True once in `times`, while things go wrong.
     pub fn goes_wrong(&self, times: u64) -> bool {
-        self.is_rough.get() && self.below(times) == 0
+        self.is_rough() && self.below(times) == 0
     }
 
     /// Lets some time go on, of no more than so many seconds.
@@ -123,7 +151,12 @@ impl World {
         Fate { latency, breaks, spares: self.below(2) == 0 }
     }
 
+    /// What it came to; who there was is gone.
     pub fn outcome(&self) -> Outcome {
+        self.machines().iter().for_each(|machine| machine.scrap());
+        self.machines.lock().expect("no holder panics").clear();
+        self.callers.lock().expect("no holder panics").clear();
+        self.sites.lock().expect("no holder panics").clear();
         let mut state = self.state();
         Outcome {
             trace: std::mem::take(&mut state.trace),

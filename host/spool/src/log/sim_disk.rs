@@ -470,8 +470,9 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        let state = self.state();
+        let mut state = self.state();
         if state.condition.no_descriptors {
+            state.strikes += 1;
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         if let Some(error) = state.unopenable.get(name) {
@@ -482,9 +483,12 @@ impl Disk for SimDisk {
     }
 
     fn edit(&self, name: &str) -> io::Result<SimFile> {
-        if self.state().condition.read_only {
+        let mut state = self.state();
+        if state.condition.read_only {
+            state.strikes += 1;
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
+        drop(state);
         self.open(name)
     }
 
