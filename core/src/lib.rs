@@ -82,6 +82,7 @@ pub mod notice;
 pub mod retry;
 pub mod schedule;
 pub mod session;
+pub mod submission;
 pub mod time;
 pub mod trace;
 pub mod utf8;

@@ -157,7 +157,7 @@ pub fn separator(octets: &[u8]) -> Option<&'static [u8]> {
 /// What stands between our field and a message that has no header of its own.
 pub const NO_HEADER: &[u8] = b"\r\n";
 /// Octets of a line at most, its CRLF not counted (RFC 5322 §2.1.1).
-const LINE_OCTETS: usize = 998;
+pub(crate) const LINE_OCTETS: usize = 998;
 
 /// A header field that is being written, and where its present line begins.
 struct Field<'f, 'b> {

@@ -1,4 +1,4 @@
-//! Accounts: who may ask for mail by password, whatever his address (RFC 4954).
+//! Accounts: who may ask for mail, or submit it, by password, whatever his address (RFC 4954).
 //!
 //! Kept of a password are SCRAM-SHA-256's keys (RFC 5802, RFC 7677): who steals the file can't log
 //! in with it, and must guess the password to. PLAIN and LOGIN are checked by deriving the same
@@ -31,7 +31,7 @@ use ring::hmac;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-pub use book::{Account, Book};
+pub use book::{Account, Book, Rights};
 pub use change::change;
 pub use cram::cram_answer;
 pub use exchange::{Claim, Exchange, Mechanism, Next};

@@ -6,6 +6,7 @@ mod capabilities;
 mod etrn_names;
 mod networks;
 mod peer;
+mod submission;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use networks::ByNetwork;
 pub use networks::Networks;
 pub use peer::Peer;
 pub(crate) use peer::{Network, network};
+pub use submission::Submission;
 
 /// The policies of a configuration: one for each domain that is held, and one for all others.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub struct Policies {
     etrn_authenticated: bool,
     /// Who may authenticate without TLS.
     clear_from: Networks,
+    submission: Submission,
     wakeup_addresses: WakeupAddresses,
     /// We ask others for the mail of the domains that are held.
     asks_holders: bool,
@@ -265,6 +268,7 @@ impl Policies {
             askers: Networks::new(config.hold.values().flat_map(Hold::etrn_networks)),
             etrn_authenticated: config.hold.values().any(Hold::etrn_authenticated),
             clear_from: Networks::new(config.clear_from()),
+            submission: Submission::new(config),
             wakeup_addresses: WakeupAddresses::new(config),
             asks_holders: !config.wakeup.is_empty(),
             hostname: config.hostname(),
@@ -464,6 +468,11 @@ impl Policies {
     /// Whether accounts may ask for anything by ETRN.
     pub fn etrn_authenticated(&self) -> bool {
         self.etrn_authenticated
+    }
+
+    /// What holds for mail that is submitted.
+    pub fn submission(&self) -> &Submission {
+        &self.submission
     }
 
     /// Whether `client` may authenticate without TLS.

@@ -2,12 +2,14 @@
 
 mod atrn;
 pub mod auth;
+mod completion;
 pub mod etrn;
 pub mod greeting;
 pub mod loops;
 pub mod refusals;
 pub(crate) mod releases;
 pub mod session;
+pub mod submission;
 mod transaction;
 pub mod triggers;
 pub mod wakeups;

@@ -26,7 +26,8 @@ use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::refusals::Refusals;
-use crate::receive::session::Services;
+use crate::receive::session::{Service, Services};
+use crate::receive::submission::Limits;
 use crate::receive::triggers::Triggers;
 use crate::receive::wakeups::Wakeups;
 use crate::release::Engine;
@@ -199,7 +200,7 @@ struct Server<S> {
     own: Token,
     spool: Arc<S>,
     caller: Caller,
-    /// Where clients are let in that only fetch.
+    /// Where clients are let in that fetch mail, or submit it.
     listening: Vec<SocketAddr>,
     terms: watch::Sender<Terms>,
     stopping: watch::Receiver<bool>,
@@ -264,6 +265,7 @@ impl<S: Spool> Server<S> {
             capabilities: Arc::clone(&capabilities),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
             accounts: Arc::new(Accounts::new(self.spool.secret(), self.clock.clone())),
+            limits: Arc::new(Limits::new(self.clock.clone())),
         };
         let services = Arc::new(services);
         let mut work = JoinSet::new();
@@ -289,8 +291,12 @@ impl<S: Spool> Server<S> {
         let (askers, engine) = engine.start(self.stopping.clone());
         work.spawn(engine);
         let askers = Arc::new(askers);
-        for (transport, listeners) in mail.listeners {
-            let door = Door::Atrn(transport, Arc::clone(&askers) as _);
+        for (service, transport, listeners) in mail.listeners {
+            let door = match service {
+                Service::Mail => Door::Mail,
+                Service::Fetching => Door::Atrn(transport, Arc::clone(&askers) as _),
+                Service::Submission => Door::Submission(transport),
+            };
             let (services, stopping) = (Arc::clone(&services), self.stopping.clone());
             let reception = Reception::new(services, self.terms.subscribe(), stopping).at(door);
             let reception = Arc::new(reception);

@@ -16,6 +16,7 @@ use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::{Services, SessionHandler};
+use postern::receive::submission::Limits;
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
 use postern_core::drive::Handler;
@@ -42,6 +43,7 @@ fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
     Services {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
+        limits: Arc::new(Limits::new(clock.clone())),
         own: Token::new().expect("random numbers"),
         spool: Arc::new(spool),
         releases: Releases::new(clock.clone(), metrics.clone(), triggers.clone()),

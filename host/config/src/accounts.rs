@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::settings::{Word, settings};
 
 settings! {
-/// Accounts: who may ask for mail by password.
+/// Accounts: who may ask for mail, or submit it, by password.
 pub struct AccountSettings {
     /// The file of the accounts, which `postern account` changes. It is read again when it has
     /// changed. Nobody but the server may read it (mode 0600).

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::settings::settings;
+use super::triggers::Shared;
 use super::{Config, Faults, Hold, Written};
 
 /// Keys of a hold that do nothing where its mail is fetched.
@@ -43,11 +44,16 @@ impl Config {
         written: &Written,
         faults: &mut Faults<'_>,
     ) {
-        const KEY: &str = "atrn.listen_tls";
-        let wanted = self.atrn.as_ref().is_some_and(|atrn| !atrn.listen_tls.is_empty());
-        if wanted && self.receive.tls.is_none() {
-            let reason = "needs a certificate: receive.tls = \"self-signed\", or files";
-            faults.add_at(written.line(KEY), KEY, reason.to_owned());
+        let (atrn, submission) = (self.atrn.as_ref(), self.submission.as_ref());
+        for (key, listens) in [
+            ("atrn.listen_tls", atrn.map(|atrn| &atrn.listen_tls)),
+            ("submission.listen_tls", submission.map(|submission| &submission.listen_tls)),
+        ] {
+            let is_wanted = listens.is_some_and(|listens| !listens.is_empty());
+            if is_wanted && self.receive.tls.is_none() {
+                let reason = "needs a certificate: receive.tls = \"self-signed\", or files";
+                faults.add_at(written.line(key), key, reason.to_owned());
+            }
         }
     }
 
@@ -74,8 +80,11 @@ impl Config {
         )
     }
 
-    pub(super) fn warn_of_atrn(&self, warn: &mut dyn FnMut(&str, String)) {
+    pub(super) fn warn_of_atrn(&self, shared: &Shared, warn: &mut dyn FnMut(&str, String)) {
         let Some(atrn) = &self.atrn else { return };
+        for risk in atrn.clear_from.iter().filter_map(|network| shared.risk(network)) {
+            warn("atrn.clear_from", risk);
+        }
         if self.receive.tls.is_none() && atrn.clear_from.is_empty() {
             let reason = "is empty, and receive.tls is not there: nobody can authenticate";
             warn("atrn.clear_from", reason.to_owned());

@@ -22,9 +22,11 @@ mod fault;
 mod file;
 mod lines;
 mod link;
+mod machine;
 mod recipients;
 mod relay;
 mod settings;
+mod submission;
 mod triggers;
 mod values;
 mod wakeup;
@@ -46,9 +48,11 @@ pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use link::{Argv, Link, LinkKind, TimeZone};
+pub use machine::Machine;
 pub use recipients::{NotTaken, Recipients};
 pub use relay::{Relay, RelayTls, Smarthost};
 pub use settings::Setting;
+pub use submission::{SenderPattern, Submission};
 pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
     Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
@@ -84,7 +88,9 @@ pub struct Config {
     /// Mail for hosts that fetch it over a connection of their own (ATRN, RFC 2645): those behind
     /// NAT, or whose address changes. Without this table nothing listens for them.
     pub atrn: Option<Atrn> => Example("[atrn]"),
-    /// Accounts: who may ask for mail by password.
+    /// Mailers that hand in mail for anybody. Without this table nobody can.
+    pub submission: Option<Submission> => Example("[submission]"),
+    /// Accounts: who may ask for mail, or submit it, by password.
     pub accounts: AccountSettings => Section("[accounts]"),
     /// The API that `postern queue`, `postern health` and a metrics collector talk to.
     pub control: Control => Section("[control]"),
@@ -272,7 +278,12 @@ impl Config {
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
     pub fn load(file: &Path) -> Result<Self, Vec<Problem>> {
-        Self::parse(file, &source(file)?)
+        let source = source(file)?;
+        let (config, written) = Self::parse_with(file, &source, refuse_device_table)?;
+        let mut faults = Faults::new(file, &source);
+        config.refuse_trusted_proxies(&Machine::this(), &written, &mut faults);
+        let problems = faults.into_problems();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
     /// The control socket that the configuration in `file` names. Nothing else of it is read, so
@@ -335,6 +346,7 @@ impl Config {
             config.refuse_triggers_of_askers(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
+            config.refuse_untrustworthy(&written, &mut faults);
             config.link.refuse_incomplete(&written, &mut faults);
             if let Some(relay) = &config.relay {
                 relay.refuse_incomplete(&written, &mut faults);
@@ -398,13 +410,18 @@ impl Hold {
 impl Config {
     /// Every address that is listened at, with its key.
     fn listens(&self) -> Vec<(&'static str, &SocketAddr)> {
-        let atrn = self.atrn.as_ref();
-        let [clear, tls] = [atrn.map(|atrn| &atrn.listen), atrn.map(|atrn| &atrn.listen_tls)]
-            .map(Option::into_iter);
-        let mail = self.receive.listen.iter().map(|at| ("receive.listen", at));
-        let clear = clear.flatten().map(|at| ("atrn.listen", at));
-        let tls = tls.flatten().map(|at| ("atrn.listen_tls", at));
-        mail.chain(clear).chain(tls).collect()
+        let (atrn, submission) = (self.atrn.as_ref(), self.submission.as_ref());
+        let all = [
+            ("receive.listen", Some(&self.receive.listen)),
+            ("atrn.listen", atrn.map(|atrn| &atrn.listen)),
+            ("atrn.listen_tls", atrn.map(|atrn| &atrn.listen_tls)),
+            ("submission.listen", submission.map(|submission| &submission.listen)),
+            ("submission.listen_tls", submission.map(|submission| &submission.listen_tls)),
+        ];
+        let each = all.into_iter().flat_map(|(key, listens)| {
+            listens.into_iter().flatten().map(move |listen| (key, listen))
+        });
+        each.collect()
     }
 
     /// The second of two sockets at one port of one address cannot be opened.

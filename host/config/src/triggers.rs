@@ -1,12 +1,12 @@
 //! What releases a domain besides the timer, and what `postern check` says of it.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::address_set::{canonical, is_postmaster};
 use super::domain_name::DomainName;
+use super::machine::Machine;
 use super::settings::Word;
 use super::values::Address;
 use super::{Config, Hold, RetryEvery};
@@ -76,53 +76,42 @@ const NARROWEST: (u8, u8) = (8, 20);
 pub(super) struct Shared {
     /// Ours, where the configuration names them: a proxy on this machine may be behind them.
     own: Vec<IpAddr>,
-    /// Our gateways: behind a published port of Docker's, every client has its gateway's.
-    gateways: Vec<IpAddr>,
+    /// What the machine tells, where it is known.
+    pub(super) machine: Machine,
 }
 
 impl Shared {
     /// Those that `config` tells of.
     pub(super) fn of(config: &Config) -> Self {
         let own = config.receive.listen.iter().map(SocketAddr::ip).collect();
-        Self { own, gateways: Vec::new() }
+        Self { own, machine: Machine::default() }
     }
 
     /// With those of the machine that this runs on.
     pub(super) fn with_this_machines(self) -> Self {
-        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-        Self { gateways: gateways(&routes), ..self }
+        Self { machine: Machine::this(), ..self }
     }
 
     /// Why `network` may hold more than was meant.
-    fn risk(&self, network: &IpNet) -> Option<String> {
+    pub(super) fn risk(&self, network: &IpNet) -> Option<String> {
         let (four, six) = NARROWEST;
         let narrowest = if network.addr().is_ipv4() { four } else { six };
         if network.prefix_len() < narrowest {
             return Some(format!("{network} is everybody, or nearly: write the client's networks"));
         }
-        if let Some(gateway) = self.gateways.iter().find(|gateway| network.contains(*gateway)) {
+        if let Some(gateway) =
+            self.machine.gateways.iter().find(|gateway| network.contains(*gateway))
+        {
             return Some(format!(
                 "{network} has {gateway}, this machine's gateway: behind a proxy, such as that of \
                  Docker's published ports, every client may come from there"
             ));
         }
-        self.own.iter().find(|own| *network == IpNet::from(**own)).map(|own| {
+        let mut own = self.own.iter().chain(&self.machine.own);
+        own.find(|own| *network == IpNet::from(**own)).map(|own| {
             format!("{own} is this server's own address: a proxy's clients come from there")
         })
     }
-}
-
-/// The gateways of the default routes in a file such as `/proc/net/route`.
-fn gateways(routes: &str) -> Vec<IpAddr> {
-    let gateway = |line: &str| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (destination, gateway) = (fields.next()?, fields.next()?);
-        // The address as it is in memory, written as one number.
-        let gateway = u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes();
-        let gateway = Ipv4Addr::from(gateway);
-        (destination == "00000000" && !gateway.is_unspecified()).then_some(gateway.into())
-    };
-    routes.lines().filter_map(gateway).collect()
 }
 
 impl Hold {
@@ -177,8 +166,9 @@ mod tests {
 
     #[test]
     fn a_network_that_strangers_may_come_from_is_a_risk() {
-        let shared =
-            Shared { own: addresses(&["198.51.100.7"]), gateways: addresses(&["172.17.0.1"]) };
+        let machine =
+            Machine { own: addresses(&["10.1.1.1"]), gateways: addresses(&["172.17.0.1"]) };
+        let shared = Shared { own: addresses(&["198.51.100.7"]), machine };
         for (network, why) in [
             ("0.0.0.0/0", "everybody"),
             ("128.0.0.0/7", "everybody"),
@@ -186,6 +176,7 @@ mod tests {
             ("2001::/16", "everybody"),
             ("172.16.0.0/12", "172.17.0.1, this machine's gateway"),
             ("198.51.100.7/32", "this server's own address"),
+            ("10.1.1.1/32", "this server's own address"),
         ] {
             let risk = shared.risk(&network.parse().expect("a network")).expect(network);
             assert!(risk.contains(why), "{network}: {risk}");
@@ -212,16 +203,5 @@ mod tests {
             let reason = WakeupToken::parse(text).expect_err(text);
             assert_eq!(reason, "expected 16 to 64 lower-case letters and digits");
         }
-    }
-
-    #[test]
-    fn a_default_routes_gateway_is_read_as_the_kernel_writes_it() {
-        let number = u32::from_ne_bytes([172, 17, 0, 1]);
-        let routes = format!(
-            "Iface\tDestination\tGateway \tFlags\neth0\t00000000\t{number:08X}\t0003\n\
-             eth0\t000011AC\t00000000\t0001\nppp0\t00000000\t00000000\t0001\n"
-        );
-        assert_eq!(gateways(&routes), addresses(&["172.17.0.1"]));
-        assert_eq!(gateways(""), addresses(&[]));
     }
 }

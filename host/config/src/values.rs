@@ -100,6 +100,19 @@ impl<const MIN: u32> Setting for Count<MIN> {
     }
 }
 
+impl Setting for bool {
+    fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            other => {
+                let reason = format!("expected true or false, {}", found(other));
+                faults.add(value.span(), key, reason);
+                None
+            }
+        }
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = String;
 

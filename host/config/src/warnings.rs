@@ -23,7 +23,8 @@ impl Config {
         let mut found = Vec::new();
         let mut add = |key: &str, reason| found.push((key.to_owned(), reason));
         self.warn_of_receiving(&mut add);
-        self.warn_of_atrn(&mut add);
+        self.warn_of_atrn(shared, &mut add);
+        self.warn_of_submission(&shared.machine, &mut add);
         self.warn_of_wakeups(&mut |key, reason: &str| add(key, reason.to_owned()));
         self.warn_of_link(&mut |key, reason: &str| add(key, reason.to_owned()));
         for (domain, hold) in &self.hold {

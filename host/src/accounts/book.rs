@@ -1,38 +1,65 @@
 //! The file of the accounts: one a line.
 //!
 //! ```text
-//! postern accounts 1
-//! NAME DOMAIN,DOMAIN SCRAM-SHA-256$iterations:salt$stored:server [CRAM-MD5$states]
+//! postern accounts 2
+//! NAME DOMAIN,DOMAIN SCRAM-SHA-256$iterations:salt$stored:server [CRAM-MD5$states] \
+//!     [addresses=PATTERN,PATTERN] [size=OCTETS]
 //! end
 //! ```
+//!
+//! An account that only sends has `-` for its domains. A file without senders is one of version 1,
+//! which had none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::cram::States;
 use super::scram::{self, Keys};
-use crate::config::{DomainName, read_file};
+use crate::config::{DomainName, SenderPattern, read_file};
 
-const FIRST: &str = "postern accounts 1";
+/// What a file begins with; the first version knew no senders.
+const FIRST: [&str; 2] = ["postern accounts 1", "postern accounts 2"];
 /// Behind it nothing is missing: a file that is being written, or was cut, is seen.
 const LAST: &str = "end";
 /// Octets of a name.
 const NAME_MAX: usize = 64;
 /// Octets of a password that `account add` takes.
 const PASSWORD_MAX: usize = 512;
+/// The domains of an account that has none.
+const NO_DOMAINS: &str = "-";
+const ADDRESSES: &str = "addresses=";
+const SIZE: &str = "size=";
 
 /// Somebody who may authenticate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     name: String,
-    domains: BTreeSet<DomainName>,
+    rights: Rights,
     pub(super) keys: Keys,
     pub(super) cram: Option<States>,
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// The domains whose mail it may ask for.
+    pub domains: BTreeSet<DomainName>,
+    /// What it may send as.
+    pub addresses: Vec<SenderPattern>,
+    /// Octets of a message that it submits, at most; `None`: as of any.
+    pub size: Option<u64>,
+}
+
+impl From<BTreeSet<DomainName>> for Rights {
+    fn from(domains: BTreeSet<DomainName>) -> Self {
+        Self { domains, ..Self::default() }
+    }
 }
 
 /// All accounts.
@@ -54,19 +81,14 @@ impl Account {
     ///
     /// # Errors
     /// Why it can't be: a name or a password that not every client sends alike.
-    pub fn new(
-        name: &str,
-        domains: BTreeSet<DomainName>,
-        password: &str,
-        cram_md5: bool,
-    ) -> Result<Self, String> {
+    pub fn new(name: &str, rights: Rights, password: &str, cram_md5: bool) -> Result<Self, String> {
         if !is_name(name) {
             return Err(format!(
                 "\"{name}\" is no name of an account: 1 to {NAME_MAX} letters, digits and .-_@+"
             ));
         }
-        if domains.is_empty() {
-            return Err("an account is for at least one domain".to_owned());
+        if rights.domains.is_empty() && rights.addresses.is_empty() {
+            return Err("an account is for at least one domain or address".to_owned());
         }
         if password.is_empty() || password.len() > PASSWORD_MAX {
             return Err(format!("a password has 1 to {PASSWORD_MAX} characters"));
@@ -82,7 +104,7 @@ impl Account {
         random.map_err(|_| "the system gives no random numbers".to_owned())?;
         Ok(Self {
             name: name.to_owned(),
-            domains,
+            rights,
             keys: Keys::derive(password.as_bytes(), &salt, scram::ITERATIONS),
             cram: cram_md5.then(|| States::new(password.as_bytes())),
         })
@@ -93,9 +115,14 @@ impl Account {
         &self.name
     }
 
+    /// What it may do.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
     /// The domains whose mail it may ask for.
     pub fn domains(&self) -> &BTreeSet<DomainName> {
-        &self.domains
+        &self.rights.domains
     }
 
     /// Whether both have the same password, made into the same keys.
@@ -109,10 +136,20 @@ impl Account {
     }
 
     fn line(&self) -> String {
-        let domains: Vec<_> = self.domains.iter().map(DomainName::as_str).collect();
-        let mut line = format!("{} {} {}", self.name, domains.join(","), self.keys.to_text());
+        let Rights { domains, addresses, size } = &self.rights;
+        let domains = match domains.is_empty() {
+            true => NO_DOMAINS.to_owned(),
+            false => joined(domains),
+        };
+        let mut line = format!("{} {domains} {}", self.name, self.keys.to_text());
         if let Some(states) = &self.cram {
             let _written = write!(line, " {}", states.to_text());
+        }
+        if !addresses.is_empty() {
+            let _written = write!(line, " {ADDRESSES}{}", joined(addresses));
+        }
+        if let Some(size) = size {
+            let _written = write!(line, " {SIZE}{size}");
         }
         line
     }
@@ -120,14 +157,32 @@ impl Account {
     fn from_line(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let name = words.next().filter(|name| is_name(name))?.to_owned();
-        let domains: Result<_, _> = words.next()?.split(',').map(str::parse).collect();
-        let keys = Keys::from_text(words.next()?)?;
-        let cram = match words.next() {
-            Some(word) => Some(States::from_text(word)?),
-            None => None,
+        let domains = match words.next()? {
+            NO_DOMAINS => BTreeSet::new(),
+            domains => split(domains)?.into_iter().collect(),
         };
-        words.next().is_none().then_some(Self { name, domains: domains.ok()?, keys, cram })
+        let mut rights = Rights { domains, ..Rights::default() };
+        let (keys, mut cram) = (Keys::from_text(words.next()?)?, None);
+        for word in words {
+            if let Some(addresses) = word.strip_prefix(ADDRESSES) {
+                rights.addresses = split(addresses).filter(|_| rights.addresses.is_empty())?;
+            } else if let Some(size) = word.strip_prefix(SIZE) {
+                rights.size = Some(size.parse().ok().filter(|_| rights.size.is_none())?);
+            } else {
+                cram = Some(States::from_text(word).filter(|_| cram.is_none())?);
+            }
+        }
+        let is_for_something = !(rights.domains.is_empty() && rights.addresses.is_empty());
+        is_for_something.then_some(Self { name, rights, keys, cram })
     }
+}
+
+fn joined<'w>(words: impl IntoIterator<Item = &'w (impl ToString + 'w)>) -> String {
+    words.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn split<T: FromStr>(words: &str) -> Option<Vec<T>> {
+    words.split(',').map(|word| word.parse().ok()).collect()
 }
 
 /// Only what SASL's mechanisms and our file need no escapes for.
@@ -149,8 +204,9 @@ impl Book {
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text.lines().zip(1..);
-        if lines.next().is_none_or(|(line, _)| line != FIRST) {
-            return Err(format!("line 1 is not \"{FIRST}\": `postern account` makes this file"));
+        if lines.next().is_none_or(|(line, _)| !FIRST.contains(&line)) {
+            let [_, first] = FIRST;
+            return Err(format!("line 1 is not \"{first}\": `postern account` makes this file"));
         }
         let mut book = Self::default();
         for (line, number) in lines {
@@ -174,7 +230,13 @@ impl Book {
     /// The whole file.
     pub(super) fn to_text(&self) -> String {
         let lines: String = self.accounts().map(|account| account.line() + "\n").collect();
-        format!("{FIRST}\n{lines}{LAST}\n")
+        let is_plain = |account: &Account| {
+            let Rights { domains, addresses, size } = &account.rights;
+            !domains.is_empty() && addresses.is_empty() && size.is_none()
+        };
+        let [plain, first] = FIRST;
+        let first = if self.accounts().all(is_plain) { plain } else { first };
+        format!("{first}\n{lines}{LAST}\n")
     }
 
     /// All of them, in the order of their names.
@@ -213,7 +275,8 @@ mod tests {
 
     fn account(name: &str, cram_md5: bool) -> Account {
         let domains = ["a.example", "b.example"].map(|name| name.parse().expect("a name"));
-        Account::new(name, domains.into(), "s3cret pass", cram_md5).expect("an account")
+        let rights = BTreeSet::from(domains).into();
+        Account::new(name, rights, "s3cret pass", cram_md5).expect("an account")
     }
 
     fn book() -> Book {
@@ -244,8 +307,8 @@ mod tests {
         let text = book().to_text();
         let bob = text.lines().nth(2).expect("bob");
         for (wrong, reason) in [
-            ("".to_owned(), "line 1 is not \"postern accounts 1\""),
-            (text.replace(" 1\n", " 2\n"), "line 1 is not \"postern accounts 1\""),
+            ("".to_owned(), "line 1 is not \"postern accounts 2\""),
+            (text.replace(" 1\n", " 3\n"), "line 1 is not \"postern accounts 2\""),
             (text.replace("bob ", "b,b "), "line 3 is no account"),
             (text.replace("bob ", "bob - "), "line 3 is no account"),
             (text.replace("end\n", &format!("{bob}\nend\n")), "line 4: \"bob\" is there twice"),
@@ -253,6 +316,34 @@ mod tests {
         ] {
             let found = Book::parse(&wrong).expect_err(reason);
             assert!(found.starts_with(reason), "{found}");
+        }
+    }
+
+    #[test]
+    fn who_may_send_is_kept_in_a_file_of_the_second_version() {
+        assert!(book().to_text().starts_with("postern accounts 1\n"));
+        let mut book = book();
+        let addresses = ["ann@a.example", "*@büro.example"].map(|text| text.parse().expect("one"));
+        let rights =
+            Rights { domains: BTreeSet::new(), addresses: addresses.to_vec(), size: Some(7) };
+        for (name, cram_md5) in [("cleo", true), ("dora", false)] {
+            let account = Account::new(name, rights.clone(), "s3cret pass", cram_md5);
+            book.put(account.expect("an account"));
+        }
+        let text = book.to_text();
+        assert!(text.starts_with("postern accounts 2\n"), "{text}");
+        assert!(text.contains(" addresses=ann@a.example,*@xn--bro-hoa.example size=7\n"), "{text}");
+        let read = book_of(&text);
+        assert_eq!(read, book);
+        assert_eq!(read.get("dora").map(|dora| dora.rights()), Some(&rights));
+        for (right, wrong) in [
+            (" size=7", " size=x"),
+            (" size=7", " size=7 size=7"),
+            ("addresses=ann@a.example", "addresses=ann"),
+            (" addresses=ann@a.example,*@xn--bro-hoa.example", ""),
+        ] {
+            let found = Book::parse(&text.replace(right, wrong)).expect_err(wrong);
+            assert_eq!(found, "line 4 is no account", "{wrong}");
         }
     }
 
@@ -270,9 +361,9 @@ mod tests {
             ("ann", "two\nlines"),
             ("ann", &long),
         ] {
-            assert!(Account::new(name, domains.clone(), password, false).is_err(), "{name}");
+            assert!(Account::new(name, domains.clone().into(), password, false).is_err(), "{name}");
         }
-        assert!(Account::new("ann", BTreeSet::new(), "p", false).is_err());
-        assert!(Account::new("ann", domains, &long[1..], false).is_ok());
+        assert!(Account::new("ann", Rights::default(), "p", false).is_err());
+        assert!(Account::new("ann", domains.into(), &long[1..], false).is_ok());
     }
 }

@@ -63,12 +63,14 @@ fn write(file: &Path, text: &str, (user, group): (u32, u32)) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::Account;
     use super::*;
 
     fn add(file: &Path, name: &str) -> io::Result<()> {
-        let domains = ["a.example".parse().expect("a name")].into();
-        let account = Account::new(name, domains, "secret", false).expect("an account");
+        let domains = BTreeSet::from(["a.example".parse().expect("a name")]);
+        let account = Account::new(name, domains.into(), "secret", false).expect("an account");
         change(file, |book| {
             book.put(account);
             Ok(())

@@ -16,6 +16,9 @@ const QUEUE: usize = 32;
 pub(super) struct Deriving {
     threads: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How often it was done.
+    #[cfg(test)]
+    pub(super) times: AtomicUsize,
 }
 
 /// Too many wait.
@@ -24,7 +27,12 @@ pub(super) struct Crowded;
 
 impl Default for Deriving {
     fn default() -> Self {
-        Self { threads: Arc::new(Semaphore::new(THREADS)), waiting: AtomicUsize::new(0) }
+        Self {
+            threads: Arc::new(Semaphore::new(THREADS)),
+            waiting: AtomicUsize::new(0),
+            #[cfg(test)]
+            times: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -37,6 +45,8 @@ impl Deriving {
         let Some(place) = Place::take(&self.waiting) else { return Err(Crowded) };
         let thread = Arc::clone(&self.threads).acquire_owned().await;
         drop(place);
+        #[cfg(test)]
+        self.times.fetch_add(1, Ordering::Relaxed);
         // The permit goes with the work, which goes on when whoever asked for it is gone.
         let done = spawn_blocking(move || {
             let _thread = thread;

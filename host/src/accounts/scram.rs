@@ -145,8 +145,16 @@ impl Client {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Iterations that passwords have cost in this thread.
+    pub(super) static WORK: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 fn salted(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Hash {
     let mut salted = [0; HASH];
+    #[cfg(test)]
+    WORK.with(|work| work.set(work.get() + u64::from(iterations.get())));
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
     salted
 }

@@ -1,12 +1,14 @@
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use postern_core::time::Timestamp;
 use tempfile::TempDir;
 
-use super::scram::Client;
+use super::scram::{Client, WORK};
 use super::*;
 
 const WRONG: &str = "not it";
@@ -43,8 +45,8 @@ impl Stand {
     }
 
     fn add(&self, name: &str, cram_md5: bool) {
-        let domains = ["a.example".parse().expect("a name")].into();
-        let account = Account::new(name, domains, RIGHT, cram_md5).expect("an account");
+        let domains = BTreeSet::from(["a.example".parse().expect("a name")]);
+        let account = Account::new(name, domains.into(), RIGHT, cram_md5).expect("an account");
         change(&self.file(), |book| {
             book.put(account);
             Ok(())
@@ -255,6 +257,26 @@ async fn without_a_file_that_can_be_read_there_is_nobody() {
     assert_eq!(stand.book().await.is_some(), readable, "as the system has it");
 }
 
+/// What it takes tells nobody which names there are.
+#[tokio::test]
+async fn a_name_that_there_is_not_costs_the_same_work() {
+    let stand = Stand::new();
+    let book = stand.book().await.expect("there are accounts");
+    let work = |name: &str, password: &str| {
+        let mut exchange = stand.accounts.begin(Mechanism::Plain, Arc::clone(&book), "mx2");
+        let said = BASE64.encode(format!("\0{name}\0{password}"));
+        let Next::Check(claim) = exchange.begin(Some(said.as_bytes())) else { panic!("whole") };
+        let before = WORK.get();
+        let is_in = claim.account().is_some();
+        (is_in, WORK.get() - before)
+    };
+    let (is_in, of_right) = work("ann", RIGHT);
+    assert!(is_in && of_right > 0);
+    for name in ["ann", "bob", "nobody", "", "ünknown"] {
+        assert_eq!(work(name, WRONG), (false, of_right), "{name}");
+    }
+}
+
 /// From one address, guessing costs the guesser time, and us nothing.
 #[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_wrong_passwords_are_ten_and_then_none() {
@@ -276,6 +298,7 @@ async fn a_hundred_thousand_wrong_passwords_are_ten_and_then_none() {
     assert_eq!(came, (10, 99_990));
     assert!(stand.accounts.is_shut_out(client));
     assert_eq!(began.elapsed().as_secs(), 1 + 2 + 4 + 6 * 8);
+    assert_eq!(stand.accounts.deriving.times.load(Ordering::Relaxed), 10, "no work for the others");
     let other = "198.51.100.1".parse().expect("an address");
     assert!(!stand.accounts.is_shut_out(other));
 }

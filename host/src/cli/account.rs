@@ -1,4 +1,4 @@
-//! `postern account`: who may ask for mail by password.
+//! `postern account`: who may ask for mail, or submit it, by password.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::table::table;
 use super::{CommandError, Format, Verdict};
-use crate::accounts::{Account, Book, change};
-use crate::config::{Config, DomainName};
+use crate::accounts::{Account, Book, Rights, change};
+use crate::config::{ByteSize, Config, DomainName, SenderPattern};
 
 /// Octets of a password's line: far more than it may have.
 const LINE_MAX: u64 = 4096;
@@ -27,8 +27,11 @@ pub(super) enum AccountCommand {
     Passwd {
         /// The account
         name: String,
+        /// From now on it may send as this, and nothing else; several times for several
+        #[arg(long = "address", value_name = "PATTERN")]
+        addresses: Vec<SenderPattern>,
     },
-    /// The accounts, and the domains whose mail they may ask for
+    /// The accounts, the domains whose mail they may ask for, and what they may send as
     List(Format),
     /// Remove an account; who is logged in by it gets no more mail either
     Remove {
@@ -42,8 +45,15 @@ pub(super) struct Add {
     /// What it authenticates as: letters, digits and .-_@+
     name: String,
     /// A domain whose mail it may ask for; several times for several
-    #[arg(long = "domain", value_name = "DOMAIN", required = true)]
+    #[arg(long = "domain", value_name = "DOMAIN", required_unless_present = "addresses")]
     domains: Vec<DomainName>,
+    /// What it may send as where mailers submit: ann@client.example, or *@client.example; several
+    /// times for several
+    #[arg(long = "address", value_name = "PATTERN")]
+    addresses: Vec<SenderPattern>,
+    /// The largest message that it may submit, such as "10 MiB"
+    #[arg(long, value_name = "SIZE", requires = "addresses")]
+    size: Option<ByteSize>,
     /// Keep what CRAM-MD5 needs, too, for a client that has nothing else, such as fetchmail: who
     /// steals the file can log in with that
     #[arg(long)]
@@ -71,14 +81,17 @@ impl AccountCommand {
                     }
                 }
             }
-            Self::Passwd { name } => {
+            Self::Passwd { name, addresses } => {
                 let is_there = book(file).map_err(failed)?.get(name).is_some();
                 let password = if is_there { password() } else { Err(is_not_there(name)) };
                 let password = password.map_err(CommandError::run)?;
                 change(file, |book| {
                     let old = book.get(name).ok_or_else(|| is_not_there(name))?;
-                    let (domains, cram_md5) = (old.domains().clone(), old.has_cram_md5());
-                    book.put(Account::new(name, domains, &password, cram_md5)?);
+                    let (mut rights, cram_md5) = (old.rights().clone(), old.has_cram_md5());
+                    if !addresses.is_empty() {
+                        rights.addresses.clone_from(addresses);
+                    }
+                    book.put(Account::new(name, rights, &password, cram_md5)?);
                     Ok(())
                 })
                 .map_err(failed)?;
@@ -107,8 +120,9 @@ impl Add {
 
     fn put(&self, book: &mut Book, password: &str) -> Result<(), String> {
         self.is_new(book)?;
-        let domains = self.domains.iter().cloned().collect();
-        book.put(Account::new(&self.name, domains, password, self.cram_md5)?);
+        let (domains, addresses) = (self.domains.iter().cloned().collect(), self.addresses.clone());
+        let rights = Rights { domains, addresses, size: self.size.map(|size| size.0) };
+        book.put(Account::new(&self.name, rights, password, self.cram_md5)?);
         Ok(())
     }
 }
@@ -128,19 +142,29 @@ fn book(file: &Path) -> io::Result<Book> {
 fn list(file: &Path, format: Format, out: &mut impl Write) -> Result<Verdict, CommandError> {
     let book = book(file)
         .map_err(|error| CommandError::run(format_args!("{}: {error}", file.display())))?;
+    let words = |words: &[SenderPattern]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     if format.json {
         for account in book.accounts() {
-            let domains: Vec<_> = account.domains().iter().map(DomainName::as_str).collect();
-            let (name, cram_md5) = (account.name(), account.has_cram_md5());
-            writeln!(out, "{}", json!({ "name": name, "domains": domains, "cram_md5": cram_md5 }))?;
+            let Rights { domains, addresses, size } = account.rights();
+            let domains: Vec<_> = domains.iter().map(DomainName::as_str).collect();
+            let shown = json!({
+                "name": account.name(),
+                "domains": domains,
+                "cram_md5": account.has_cram_md5(),
+                "addresses": words(addresses),
+                "size": size,
+            });
+            writeln!(out, "{shown}")?;
         }
         return Ok(Verdict::Well);
     }
-    let mut rows = vec![["NAME", "CRAM-MD5", "DOMAINS"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "CRAM-MD5", "DOMAINS", "SENDS AS"].map(str::to_owned)];
     rows.extend(book.accounts().map(|account| {
-        let domains: Vec<_> = account.domains().iter().map(DomainName::as_str).collect();
+        let Rights { domains, addresses, .. } = account.rights();
+        let domains: Vec<_> = domains.iter().map(DomainName::as_str).collect();
         let cram_md5 = if account.has_cram_md5() { "yes" } else { "no" };
-        [account.name().to_owned(), cram_md5.to_owned(), domains.join(" ")]
+        let cells = [account.name(), cram_md5, &domains.join(" "), &words(addresses).join(" ")];
+        cells.map(|cell| if cell.is_empty() { "-" } else { cell }.to_owned())
     }));
     write!(out, "{}", table(&rows))?;
     Ok(Verdict::Well)

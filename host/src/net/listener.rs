@@ -15,19 +15,19 @@ use postern_core::wire::reply::Reason;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Config;
+use crate::config::{Config, Machine};
 use crate::net::channels::{Channels, Sessions};
 use crate::net::descriptors;
 use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
 use crate::net::turned::{Fetch, Turned};
 use crate::observe::rate::Limiter;
 use crate::policy::{Peer, Policies};
-use crate::receive::auth::{Entrance, Mechanisms};
-use crate::receive::session::{Services, SessionHandler};
+use crate::receive::auth::{Entrance, Mechanisms, Whose};
+use crate::receive::session::{Service, Services, SessionHandler};
 use postern_spool::Spool;
 
 /// Connections that the system completes before we accept them.
@@ -57,19 +57,25 @@ pub struct Terms {
 pub enum Door {
     /// To bring mail, or to have it released.
     Mail,
-    /// To fetch mail (RFC 2645); under TLS from the first octet on, or not.
+    /// To submit mail (RFC 6409); under TLS from the first octet on, or not.
+    Submission(Transport),
+    /// To fetch mail (RFC 2645), likewise.
     Atrn(Transport, Arc<dyn Fetch>),
 }
 
 impl Door {
-    const fn is_mail(&self) -> bool {
-        matches!(self, Self::Mail)
+    const fn service(&self) -> Service {
+        match self {
+            Self::Mail => Service::Mail,
+            Self::Submission(_) => Service::Submission,
+            Self::Atrn(..) => Service::Fetching,
+        }
     }
 
     const fn transport(&self) -> Transport {
         match self {
             Self::Mail => Transport::Clear,
-            Self::Atrn(transport, _) => *transport,
+            Self::Submission(transport) | Self::Atrn(transport, _) => *transport,
         }
     }
 }
@@ -210,8 +216,9 @@ impl<S: Spool> Reception<S> {
             return;
         }
         let entrance = self.entrance(client.ip(), &terms).await;
-        let offered = entrance.as_ref().map(Entrance::mechanisms);
-        let mut handler = self.handler(&terms, client, (turned_away, entrance));
+        let trusted = self.trusts(client, &terms).await;
+        let offered = (entrance.as_ref().map(Entrance::mechanisms), trusted);
+        let mut handler = self.handler(&terms, client, (turned_away, entrance)).trusted(trusted);
         let ended = self.converse(stream, &mut handler, &terms, (offered, closing)).await;
         if let (Ok(channel), false) = (&mut admission, handler.counts()) {
             channel.was_void();
@@ -225,12 +232,24 @@ impl<S: Spool> Reception<S> {
     /// passwords for nothing.
     async fn entrance(&self, client: IpAddr, terms: &Terms) -> Option<Entrance> {
         let Terms { config, policies, .. } = terms;
-        if self.door.is_mail() && !policies.etrn_authenticated() {
-            return None;
+        let hosts = Whose::Hosts { in_clear: policies.is_clear(Peer::Internet(client)) };
+        let whose = match self.door.service() {
+            Service::Mail if !policies.etrn_authenticated() => return None,
+            Service::Mail | Service::Fetching => hosts,
+            Service::Submission => Whose::Mailers,
+        };
+        let accounts = &self.services.accounts;
+        Some(Entrance::open(accounts, client, &config.accounts.file, whose).await)
+    }
+
+    /// Whether `client` may submit without a password: from an address that nobody else has. What
+    /// the machine's gateways are may have changed since the configuration was read.
+    async fn trusts(&self, client: SocketAddr, terms: &Terms) -> bool {
+        if !terms.policies.submission().trusts(Peer::from(client)) {
+            return false;
         }
-        let (accounts, in_clear) =
-            (&self.services.accounts, policies.is_clear(Peer::Internet(client)));
-        Some(Entrance::open(accounts, client, &config.accounts.file, in_clear).await)
+        let machine = spawn_blocking(Machine::this).await;
+        machine.is_ok_and(|machine| !machine.stands_for_others(client.ip()))
     }
 
     fn handler(
@@ -250,7 +269,7 @@ impl<S: Spool> Reception<S> {
             Some(entrance) => handler.with_entrance(entrance),
             None => handler,
         };
-        if self.door.is_mail() { handler } else { handler.that_only_fetches() }
+        handler.for_service(self.door.service())
     }
 
     /// A session in clear on a stream that is no TCP connection, to its end. What it is offered is
@@ -281,9 +300,9 @@ impl<S: Spool> Reception<S> {
         stream: TcpStream,
         handler: &mut SessionHandler<S>,
         terms: &Terms,
-        (offered, mut closing): (Option<Mechanisms>, watch::Receiver<bool>),
+        (offered, mut closing): ((Option<Mechanisms>, bool), watch::Receiver<bool>),
     ) -> io::Result<()> {
-        let config = session_config(terms, offered, self.door.is_mail());
+        let config = session_config(terms, offered, self.door.service());
         let id = self.next_session();
         let mut link = ClientStream::accepted(stream).await;
         let transport = self.door.transport();
@@ -418,9 +437,20 @@ pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn session_config(terms: &Terms, auth: Option<Mechanisms>, is_mail: bool) -> SessionConfig<'_> {
-    let config = bare_config(terms).with(Extension::Etrn);
-    let config = if is_mail { config } else { config.with(Extension::Atrn) };
+fn session_config(
+    terms: &Terms,
+    (auth, trusted): (Option<Mechanisms>, bool),
+    service: Service,
+) -> SessionConfig<'_> {
+    let config = bare_config(terms);
+    let config = match service {
+        Service::Mail => config.with(Extension::Etrn),
+        Service::Fetching => config.with(Extension::Etrn).with(Extension::Atrn),
+        Service::Submission => config,
+    };
+    // The sender is known, and is told what becomes of his mail.
+    let submits = trusted || service == Service::Submission;
+    let config = if submits { config.with(Extension::Dsn) } else { config };
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
     match auth {
         Some((tls, clear)) => config.with_tls_auth(tls, clear),

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Bytes of those messages.
     pub accepted_bytes: Counter,
+    /// Those of them that were submitted, by an account or by whoever is trusted.
+    pub submitted: Counter,
     /// Messages for the NULL account, answered 250 and held nowhere.
     pub discarded: Counter,
     /// Sessions that are open now.
@@ -96,6 +98,8 @@ impl Metrics {
         into.register("messages_accepted", "Messages answered 250", accepted);
         let bytes = self.accepted_bytes.clone();
         into.register("messages_accepted_bytes", "Bytes of the accepted messages", bytes);
+        let submitted = self.submitted.clone();
+        into.register("messages_submitted", "Accepted messages that were submitted", submitted);
         let discarded = self.discarded.clone();
         into.register("messages_discarded", "Messages to the NULL account", discarded);
         let refused = self.refused.clone();
@@ -297,6 +301,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.accepted.inc();
         metrics.accepted_bytes.inc_by(8192);
+        metrics.submitted.inc();
         metrics.refused("full");
         metrics.clone().release("etrn");
         let totals = Totals { syncs: 7, messages: 4, ..Totals::default() };
@@ -306,6 +311,7 @@ mod tests {
         let lines = [
             "postern_messages_accepted_total 1",
             "postern_messages_accepted_bytes_total 8192",
+            "postern_messages_submitted_total 1",
             "postern_refused_total{reason=\"full\"} 1",
             "postern_releases_total{trigger=\"etrn\"} 1",
             "postern_spool_open 1",

@@ -41,8 +41,19 @@ pub struct Entrance {
     file: PathBuf,
     client: IpAddr,
     book: Option<Arc<Book>>,
-    /// The client may authenticate without TLS.
-    in_clear: bool,
+    whose: Whose,
+}
+
+/// Who authenticates somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Hosts that fetch mail, or have it released.
+    Hosts {
+        /// The client may authenticate without TLS.
+        in_clear: bool,
+    },
+    /// Mailers: under TLS only, and never by CRAM-MD5, for which passwords would have to be kept.
+    Mailers,
 }
 
 /// SASL mechanisms under TLS, and in clear, as EHLO's reply has them.
@@ -60,22 +71,27 @@ pub(super) enum Answered {
 
 impl Entrance {
     /// For `client`, with the accounts that `file` has now.
-    pub async fn open(
-        accounts: &Arc<Accounts>,
-        client: IpAddr,
-        file: &Path,
-        in_clear: bool,
-    ) -> Self {
+    pub async fn open(accounts: &Arc<Accounts>, client: IpAddr, file: &Path, whose: Whose) -> Self {
         let book = accounts.book(file).await;
         let (accounts, file) = (Arc::clone(accounts), file.to_owned());
-        Self { accounts, file, client, book, in_clear }
+        Self { accounts, file, client, book, whose }
     }
 
     /// What is offered under TLS, and in clear.
     pub fn mechanisms(&self) -> Mechanisms {
+        let Whose::Hosts { in_clear } = self.whose else { return (TLS[1], NONE) };
         let cram = self.book.as_ref().is_some_and(|book| book.has_cram_md5());
         let nth = usize::from(!cram);
-        (TLS[nth], if self.in_clear { CLEAR[nth] } else { NONE })
+        (TLS[nth], if in_clear { CLEAR[nth] } else { NONE })
+    }
+
+    /// Whether `mechanism` is one of them.
+    fn has(&self, mechanism: Mechanism) -> bool {
+        mechanism != Mechanism::CramMd5 || self.whose != Whose::Mailers
+    }
+
+    fn is_in_clear(&self) -> bool {
+        self.whose == Whose::Hosts { in_clear: true }
     }
 }
 
@@ -90,6 +106,13 @@ impl Authentication {
         let account = self.account.as_ref()?;
         let book = entrance.accounts.book(&entrance.file).await?;
         book.get(account.name()).filter(|now| now.has_the_keys_of(account)).cloned()
+    }
+
+    /// Looks at the account again, which may have changed, or be gone, since the client said it.
+    pub(super) async fn look_again(&mut self, entrance: &Entrance) {
+        if self.account.is_some() {
+            self.account = self.account_now(entrance).await;
+        }
     }
 
     /// The mechanism of the last exchange.
@@ -111,11 +134,12 @@ impl Authentication {
     ) -> Answered {
         (self.exchange, self.mechanism) = (None, "");
         self.name.clear();
-        let Some(mechanism) = Mechanism::named(mechanism) else {
+        let mechanism = Mechanism::named(mechanism).filter(|it| entrance.has(*it));
+        let Some(mechanism) = mechanism else {
             return Answered::Out(Reason::UnknownMechanism, None);
         };
         self.mechanism = mechanism.name();
-        if !(tls || entrance.in_clear && mechanism.hides_the_password()) {
+        if !(tls || entrance.is_in_clear() && mechanism.hides_the_password()) {
             return Answered::Out(Reason::NeedTls, None);
         }
         if entrance.accounts.is_shut_out(entrance.client) {
@@ -178,6 +202,90 @@ impl Authentication {
                 AuthVerdict::Challenge(challenge.expect("base64 of what is bounded"))
             }
             Answered::Out(reason, _) => AuthVerdict::Refuse(*reason, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD as BASE64;
+    use postern_core::time::Timestamp;
+    use postern_spool::clock::Clock;
+
+    use super::*;
+    use crate::accounts::change;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    struct Stand {
+        accounts: Arc<Accounts>,
+        folder: tempfile::TempDir,
+    }
+
+    impl Stand {
+        fn new() -> Self {
+            let clock = Clock::manual(Timestamp { unix_seconds: 1_795_306_665, known: true });
+            let accounts = Arc::new(Accounts::new(&[7; 32], clock));
+            let stand = Self { accounts, folder: tempfile::tempdir().expect("a folder") };
+            let domains = BTreeSet::from(["a.example".parse().expect("a name")]);
+            let ann = Account::new("ann", domains.into(), "secret", true).expect("an account");
+            let put = |book: &mut Book| {
+                book.put(ann);
+                Ok(())
+            };
+            change(&stand.folder.path().join("accounts"), put).expect("it is written");
+            stand
+        }
+
+        async fn entrance(&self, whose: Whose) -> Entrance {
+            let file = self.folder.path().join("accounts");
+            Entrance::open(&self.accounts, CLIENT, &file, whose).await
+        }
+    }
+
+    async fn said(entrance: &Entrance, tls: bool, mechanism: &[u8], said: &str) -> Answered {
+        let said = BASE64.encode(said);
+        let initial = Some(said.as_bytes()).filter(|said| !said.is_empty());
+        let mut authentication = Authentication::default();
+        authentication.begin(entrance, (tls, "mx2.example"), (mechanism, initial)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mailers_authenticate_under_tls_and_never_by_cram_md5() {
+        let stand = Stand::new();
+        let mailers = stand.entrance(Whose::Mailers).await;
+        let words = |(tls, clear): Mechanisms| (tls.as_bytes(), clear.as_bytes());
+        assert_eq!(words(mailers.mechanisms()), (&b"SCRAM-SHA-256 PLAIN LOGIN"[..], &b""[..]));
+        let cram = said(&mailers, true, b"CRAM-MD5", "").await;
+        assert!(matches!(cram, Answered::Out(Reason::UnknownMechanism, None)));
+        let right = "\0ann\0secret";
+        for mechanism in [&b"PLAIN"[..], b"LOGIN", b"SCRAM-SHA-256"] {
+            let clear = said(&mailers, false, mechanism, right).await;
+            assert!(matches!(clear, Answered::Out(Reason::NeedTls, None)));
+        }
+        assert!(matches!(said(&mailers, true, b"plain", right).await, Answered::In(_)));
+        let hosts = stand.entrance(Whose::Hosts { in_clear: true }).await;
+        assert!(matches!(said(&hosts, false, b"CRAM-MD5", "").await, Answered::Asked));
+    }
+
+    /// Who has tried as often as he may where mail is fetched is not heard where it is submitted.
+    #[tokio::test(start_paused = true)]
+    async fn wrong_passwords_count_wherever_they_are_said() {
+        let stand = Stand::new();
+        let hosts = stand.entrance(Whose::Hosts { in_clear: false }).await;
+        let mailers = stand.entrance(Whose::Mailers).await;
+        let wrong = "\0ann\0wrong";
+        for number in 0..10 {
+            let entrance = if number % 2 == 0 { &hosts } else { &mailers };
+            let answered = said(entrance, true, b"PLAIN", wrong).await;
+            assert!(matches!(answered, Answered::Out(Reason::BadCredentials, Some("auth"))));
+        }
+        for entrance in [&hosts, &mailers] {
+            let answered = said(entrance, true, b"PLAIN", "\0ann\0secret").await;
+            assert!(matches!(answered, Answered::Out(Reason::Busy, Some("auth_limit"))));
         }
     }
 }

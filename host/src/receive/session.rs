@@ -1,6 +1,7 @@
 //! What a session may accept, and how it gets into the spool.
 
 mod aside;
+mod submission;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,11 +23,13 @@ use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
 use crate::receive::auth::{Answered, Authentication, Entrance};
+use crate::receive::completion::Completion;
 use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
 use crate::receive::loops::Loops;
 use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
+use crate::receive::submission::{Limits, Submitter, Unit};
 use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
 use aside::Activity;
@@ -60,6 +63,19 @@ pub struct Services<S> {
     pub refusals: Arc<Refusals>,
     /// Who may authenticate.
     pub accounts: Arc<Accounts>,
+    /// How much may be submitted.
+    pub limits: Arc<Limits>,
+}
+
+/// What the clients of a session come for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// To bring mail for the domains that are held.
+    Mail,
+    /// To fetch mail: MAIL is not offered (RFC 2645 section 5 leaves that to us).
+    Fetching,
+    /// To submit mail (RFC 6409).
+    Submission,
 }
 
 /// A recipient whose mail is taken.
@@ -102,8 +118,9 @@ pub struct SessionHandler<S: Spool> {
     /// Where the client may authenticate.
     entrance: Option<Entrance>,
     auth: Authentication,
-    /// Mail is fetched here, and none is taken.
-    only_fetches: bool,
+    service: Service,
+    /// The client may send mail to anybody, without a password.
+    trusted: bool,
     /// Whose mail goes over the connection once the roles have turned.
     fetched: Vec<Domain>,
     tls: bool,
@@ -158,7 +175,8 @@ impl<S: Spool> SessionHandler<S> {
             turned_away: None,
             entrance: None,
             auth: Authentication::default(),
-            only_fetches: false,
+            service: Service::Mail,
+            trusted: false,
             fetched: Vec::new(),
             tls: false,
             helo: Vec::new(),
@@ -182,10 +200,17 @@ impl<S: Spool> SessionHandler<S> {
         self
     }
 
-    /// Mail is only fetched: MAIL is not offered (RFC 2645 section 5 leaves that to us).
+    /// Clients come for `service`.
     #[must_use]
-    pub fn that_only_fetches(mut self) -> Self {
-        self.only_fetches = true;
+    pub fn for_service(mut self, service: Service) -> Self {
+        self.service = service;
+        self
+    }
+
+    /// The client may send mail to anybody without a password, if it `is` trusted.
+    #[must_use]
+    pub fn trusted(mut self, is: bool) -> Self {
+        self.trusted = is;
         self
     }
 
@@ -203,7 +228,7 @@ impl<S: Spool> SessionHandler<S> {
     /// Releases the domains that a session, or an authentication, with this client does. Who comes
     /// to fetch mail says what he wants.
     fn release_on_connect(&self) {
-        if self.only_fetches {
+        if self.service == Service::Fetching {
             return;
         }
         let Services { spool, wakeups, .. } = &*self.services;
@@ -250,7 +275,11 @@ impl<S: Spool> SessionHandler<S> {
 
     /// The address that mail for `to` is held under in the present transaction.
     fn taken(&self, to: &ForwardPath<'_>) -> Result<Taken, Cause> {
-        let taken = self.policies.recipient(to, self.peer).map_err(word_of)?;
+        let taken = match self.submitter() {
+            Some(_) => self.policies.outgoing(to, self.peer),
+            None => self.policies.recipient(to, self.peer),
+        };
+        let taken = taken.map_err(word_of)?;
         let Transaction { envelope, size, .. } =
             self.transaction.as_deref().expect("core asks for RCPT after MAIL");
         // What has ASCII addresses may have been declared for no reason: the content tells.
@@ -275,6 +304,7 @@ impl<S: Spool> SessionHandler<S> {
         {
             return Err((Reason::Quota, "quota"));
         }
+        self.counts_within_limit(Unit::Recipient)?;
         self.brings_mail = true;
         let recipient = Recipient {
             notify: params.notify,
@@ -302,7 +332,7 @@ impl<S: Spool> SessionHandler<S> {
             esmtp: self.esmtp,
             tls: self.tls,
             authenticated: self.auth.account().is_some(),
-            submitted: false,
+            submitted: self.submitter().is_some(),
             smtp_utf8: params.smtputf8,
             reverse_path: from.as_bytes().to_vec(),
             body: params.body,
@@ -351,6 +381,11 @@ impl<S: Spool> SessionHandler<S> {
             transaction.utf8 = Some(Box::new(utf8::Scan::new()));
         }
         writer.write(&self.received(&transaction.envelope, &mark)).await?;
+        if self.submitter().is_some() {
+            let (time, id) = (transaction.envelope.arrival, writer.id().to_string());
+            let completion = Completion::new(time, id, self.hostname.to_string());
+            transaction.completion = Some(Box::new(completion));
+        }
         transaction.writer = Some(writer);
         self.transaction = Some(transaction);
         Ok(())
@@ -367,7 +402,13 @@ impl<S: Spool> SessionHandler<S> {
         let recipients = envelope.recipients.len();
         let to = envelope.recipients.first().map(|to| to.path.escape_ascii().to_string());
         let (client, helo, tls) = (self.peer, self.helo.escape_ascii(), self.tls);
-        tracing::info!(id, %from, to, recipients, octets, %client, %helo, tls, "accepted");
+        let account = self.submitter().map(|submitter| match submitter {
+            Submitter::Account(account) => account.name(),
+            Submitter::Trusted(_) => "(trusted)",
+        });
+        tracing::info!(
+            id, %from, to, recipients, octets, %client, %helo, tls, account, "accepted"
+        );
     }
 }
 
@@ -395,14 +436,21 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
     }
 
     async fn mail(&mut self, from: ReversePath<'_>, params: MailParams<'_>) -> Verdict<'_> {
-        if self.only_fetches {
+        if self.service == Service::Fetching {
             return Verdict::Refuse(Reason::NotOffered, None);
+        }
+        if let Some(entrance) = &self.entrance {
+            self.auth.look_again(entrance).await;
+        }
+        if let Some(refused) = self.refuses_sender(&from, &params) {
+            return refused;
         }
         if let Some(refuse) = self.admission().refuses(params.size) {
             return self.refuse(cause(refuse), from.as_bytes(), b"");
         }
         let envelope = self.envelope(&from, &params);
-        self.transaction = Some(Box::new(Transaction::new(envelope, params.size)));
+        let most = self.size_limit();
+        self.transaction = Some(Box::new(Transaction::new(envelope, params.size, most)));
         Verdict::Accept
     }
 
@@ -425,17 +473,22 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             return Verdict::Accept;
         }
         let from = self.sender();
-        match self.begin().await {
+        let begun = match self.counts_within_limit(Unit::Message) {
+            Ok(()) => self.begin().await.map_err(cause),
+            Err(cause) => Err(cause),
+        };
+        match begun {
             Ok(()) => Verdict::Accept,
-            Err(refuse) => self.refuse(cause(refuse), &from, b""),
+            Err(cause) => self.refuse(cause, &from, b""),
         }
     }
 
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         let transaction = self.transaction();
-        let written = match transaction.is_held() {
-            true => transaction.write(bytes).await.map_err(cause),
-            false => transaction.pass_over(bytes),
+        let written = match transaction.count(bytes) {
+            Ok(()) if transaction.is_held() => transaction.write(bytes).await.map_err(cause),
+            Ok(()) => transaction.pass_over(bytes),
+            Err(cause) => Err(cause),
         };
         let Err((reason, word)) = written else { return Ok(()) };
         let from = self.sender();
@@ -456,12 +509,21 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             return Verdict::Accept;
         }
         let releases = std::mem::take(&mut transaction.releases);
+        if let Err(cause) = transaction.write_rest().await.map_err(cause) {
+            return self.refuse(cause, &transaction.envelope.reverse_path, b"");
+        }
+        if !self.is_from_whom_it_may(&transaction) {
+            return self.refuse_from(&transaction.envelope.reverse_path);
+        }
         let (kept, envelope) = transaction.keep().await;
         match kept {
             Ok(id) => {
                 self.log.accepted();
                 self.services.metrics.accepted.inc();
                 self.services.metrics.accepted_bytes.inc_by(size);
+                if self.submitter().is_some() {
+                    self.services.metrics.submitted.inc();
+                }
                 self.log_accepted(&envelope, &id, size);
                 self.wake_behind(releases).await;
                 self.said = format!("Held as {id}");

@@ -6,6 +6,7 @@ use postern_core::trace::{HopCounter, NO_HEADER, separator};
 use postern_core::utf8::{self, Content};
 use postern_core::wire::reply::Reason;
 
+use crate::receive::completion::Completion;
 use crate::receive::loops::Scan;
 use postern_spool::{CommitError, Domain, Draft, Envelope, Refuse};
 
@@ -32,6 +33,10 @@ pub(super) struct Transaction<W> {
     pub(super) writer: Option<W>,
     /// The message's first octets, until they tell whether it has a header.
     first: Option<Vec<u8>>,
+    /// Where it is submitted: what adds to its header.
+    pub(super) completion: Option<Box<Completion>>,
+    /// Octets that may still come, where the client's account says how many.
+    left: Option<u64>,
     /// Domains that it releases, at its end: it has wake-up addresses among its recipients.
     pub(super) wakeups: BTreeSet<Domain>,
     /// Domains that it releases once it is held: it was sent to them through our own name.
@@ -44,7 +49,7 @@ pub(super) struct Transaction<W> {
 
 impl<W> Transaction<W> {
     /// What MAIL begins.
-    pub(super) fn new(envelope: Envelope, size: Option<u64>) -> Self {
+    pub(super) fn new(envelope: Envelope, size: Option<u64>, most: Option<u64>) -> Self {
         Self {
             envelope,
             size,
@@ -53,6 +58,8 @@ impl<W> Transaction<W> {
             utf8: None,
             writer: None,
             first: Some(Vec::new()),
+            completion: None,
+            left: most,
             wakeups: BTreeSet::new(),
             releases: BTreeSet::new(),
             is_for_null: false,
@@ -63,6 +70,13 @@ impl<W> Transaction<W> {
     /// Whether it is held for anybody.
     pub(super) fn is_held(&self) -> bool {
         !self.envelope.recipients.is_empty()
+    }
+
+    /// Counts octets that came.
+    pub(super) fn count(&mut self, bytes: &[u8]) -> Result<(), Cause> {
+        let Some(left) = &mut self.left else { return Ok(()) };
+        *left = left.checked_sub(bytes.len() as u64).ok_or(TOO_BIG)?;
+        Ok(())
     }
 
     /// Takes octets that nobody gets.
@@ -77,6 +91,13 @@ impl<W: Draft> Transaction<W> {
         self.hops.feed(bytes);
         if let Some(returns) = &mut self.returns {
             returns.feed(bytes);
+        }
+        if let Some(completion) = &mut self.completion {
+            if completion.has_ended() {
+                return self.append(bytes).await;
+            }
+            let completed = completion.feed(bytes);
+            return self.append(&completed).await;
         }
         let Some(mut first) = self.first.take() else { return self.append(bytes).await };
         // The first piece tells, nearly always, and is not copied.
@@ -107,13 +128,10 @@ impl<W: Draft> Transaction<W> {
         writer.write(bytes).await
     }
 
-    /// Makes the message durable and says its id.
-    pub(super) async fn keep(mut self) -> (Result<String, Cause>, Envelope) {
+    /// Makes the message, all of which is written, durable and says its id.
+    pub(super) async fn keep(self) -> (Result<String, Cause>, Envelope) {
         if self.hops.looping() || self.returns.as_ref().is_some_and(Scan::ends_in_circle) {
             return (Err((Reason::Loop, "loop")), self.envelope);
-        }
-        if let Err(refuse) = self.write_rest().await {
-            return (Err(cause(refuse)), self.envelope);
         }
         if self.utf8.is_some_and(|scan| scan.content() != Content::Ascii) {
             return (Err((Reason::NoUtf8, "no_utf8")), self.envelope);
@@ -127,7 +145,11 @@ impl<W: Draft> Transaction<W> {
     }
 
     /// Writes a message that has ended before it told whether it has a header: it has none.
-    async fn write_rest(&mut self) -> Result<(), Refuse> {
+    pub(super) async fn write_rest(&mut self) -> Result<(), Refuse> {
+        if let Some(completion) = &mut self.completion {
+            let rest = completion.end();
+            return self.append(&rest).await;
+        }
         match self.first.take() {
             Some(first) if !first.is_empty() => {
                 self.append(NO_HEADER).await?;

@@ -20,18 +20,19 @@ use crate::net::gate::Gate;
 use crate::net::listener::{Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
 use crate::observe::metrics::Metrics;
+use crate::receive::session::Service;
 
 /// The folder in the spool's that holds a self-signed certificate.
 const OWN_TLS: &str = "tls";
 
-/// The sockets at which mail is fetched, by what their connections begin with.
-pub(super) type Listeners = Vec<(Transport, Vec<TcpListener>)>;
+/// Sockets that are not the gate's, by what their clients come for and what connections begin with.
+pub(super) type Listeners = Vec<(Service, Transport, Vec<TcpListener>)>;
 
 /// The sockets that the server listens at.
 pub(super) struct Sockets {
     /// Those that mail is taken at, if they are to be open already.
     pub(super) gate: Gate,
-    /// Those of clients that only fetch.
+    /// Those of clients that fetch mail, or submit it.
     pub(super) listeners: Listeners,
     /// The addresses of `listeners`.
     pub(super) listening: Vec<SocketAddr>,
@@ -60,9 +61,9 @@ impl Sockets {
     ) -> Result<Self, ServeError> {
         let gate = Gate::new(&config.receive, clock).map_err(ServeError)?;
         let listeners = listeners(config)?;
-        let all = listeners.iter().flat_map(|(_, listeners)| listeners);
+        let all = listeners.iter().flat_map(|(_, _, listeners)| listeners);
         let listening: io::Result<_> = all.map(TcpListener::local_addr).collect();
-        let listening = listening.map_err(|error| ServeError::new("atrn.listen", error))?;
+        let listening = listening.map_err(|error| ServeError::new("a listener", error))?;
         let path = &config.control.listen;
         let control =
             socket::bind(path).map_err(|error| ServeError::new("control.listen", error))?;
@@ -91,13 +92,19 @@ fn appletalk(config: &Config, metrics: &Metrics) -> Result<Option<Link>, ServeEr
 }
 
 fn listeners(config: &Config) -> Result<Listeners, ServeError> {
-    let Some(atrn) = config.atrn.as_ref().filter(|_| config.receive.channels.get() > 0) else {
+    if config.receive.channels.get() == 0 {
         return Ok(Vec::new());
-    };
-    let doors = [(Transport::Clear, &atrn.listen), (Transport::Tls, &atrn.listen_tls)];
-    let bound = doors.into_iter().map(|(transport, addresses)| {
+    }
+    let atrn = config.atrn.as_ref().map(|atrn| (&atrn.listen, &atrn.listen_tls));
+    let submission = config.submission.as_ref().map(|it| (&it.listen, &it.listen_tls));
+    let places = [(Service::Fetching, atrn), (Service::Submission, submission)];
+    let places = places.into_iter().filter_map(|(service, at)| Some((service, at?)));
+    let doors = places.flat_map(|(service, (listen, listen_tls))| {
+        [(service, Transport::Clear, listen), (service, Transport::Tls, listen_tls)]
+    });
+    let bound = doors.map(|(service, transport, addresses)| {
         let bound: Result<Vec<_>, _> = addresses.iter().copied().map(bind_at).collect();
-        Ok((transport, bound?))
+        Ok((service, transport, bound?))
     });
     bound.collect()
 }

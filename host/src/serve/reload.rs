@@ -129,9 +129,14 @@ fn needing_restart(started: &Config, now: &Config) -> Vec<&'static str> {
         let atrn = config.atrn.as_ref().filter(|_| config.receive.channels.get() > 0);
         atrn.map(|atrn| (atrn.listen.clone(), atrn.listen_tls.clone()))
     };
+    let submits = |config: &Config| {
+        let submission = config.submission.as_ref().filter(|_| config.receive.channels.get() > 0);
+        submission.map(|it| (it.listen.clone(), it.listen_tls.clone()))
+    };
     [
         ("receive.listen", started.receive.listen != now.receive.listen),
         ("atrn.listen", listens(started) != listens(now)),
+        ("submission.listen", submits(started) != submits(now)),
         ("receive.appletalk", started.receive.appletalk != now.receive.appletalk),
         ("spool", started.spool != now.spool),
         ("release", started.release != now.release),

@@ -132,14 +132,24 @@ fn accounts_are_added_listed_and_changed_by_command() {
     let fetchmail = ["add", "bob", "--domain", "other.example", "--cram-md5"];
     let (code, said) = place.account(&fetchmail, PASSWORD);
     assert_eq!((code, &said[..]), (Some(0), "warning: other.example is not held\n"));
-    let expected = "NAME  CRAM-MD5  DOMAINS\n\
-        ann   no        client.example\n\
-        bob   yes       other.example\n";
+    let (code, said) = place.account(&["add", "cleo"], PASSWORD);
+    assert!(code == Some(2) && said.contains("--domain"), "{said}");
+    let sends = ["add", "cleo", "--address", "cleo@client.example", "--size", "1 MiB"];
+    assert_eq!(place.account(&sends, PASSWORD), (Some(0), String::new()));
+    let expected = "NAME  CRAM-MD5  DOMAINS         SENDS AS\n\
+        ann   no        client.example  -\n\
+        bob   yes       other.example   -\n\
+        cleo  no        -               cleo@client.example\n";
     assert_eq!(place.account(&["list"], "").1, expected);
-    let line = "{\"cram_md5\":true,\"domains\":[\"other.example\"],\"name\":\"bob\"}\n";
+    let line = "{\"addresses\":[\"cleo@client.example\"],\"cram_md5\":false,\"domains\":[],\
+        \"name\":\"cleo\",\"size\":1048576}\n";
     assert!(place.account(&["list", "--json"], "").1.ends_with(line));
     assert_eq!(place.account(&["passwd", "bob"], "another"), (Some(0), String::new()));
     assert_eq!(place.account(&["list"], "").1, expected, "it is as it was but for its password");
+    let whole = ["passwd", "cleo", "--address", "*@client.example", "--address", "c@b.example"];
+    assert_eq!(place.account(&whole, PASSWORD), (Some(0), String::new()));
+    let listed = place.account(&["list"], "").1;
+    assert!(listed.ends_with("-               *@client.example c@b.example\n"), "{listed}");
     for arguments in [&["passwd", "eve"], &["remove", "eve"]] {
         let (code, said) = place.account(arguments, PASSWORD);
         assert!(code == Some(1) && said.contains("there is no account eve"), "{said}");

@@ -417,7 +417,7 @@ fn a_disk_that_is_full_at_the_settling_costs_no_second_copy() {
 }
 
 /// A session from another address of this machine's.
-fn talk_from(address: [u8; 4], server: SocketAddr) -> Talk {
+pub fn talk_from(address: [u8; 4], server: SocketAddr) -> Talk {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
     let socket = socket.expect("a socket");

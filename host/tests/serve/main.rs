@@ -13,9 +13,11 @@ mod caller;
 mod fetching;
 mod link;
 mod place;
+mod relay;
 mod short;
 mod stop;
 mod storms;
+mod submission;
 mod tls;
 mod wakeups;
 

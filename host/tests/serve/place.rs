@@ -262,8 +262,13 @@ impl Talk {
 
     /// Says what waits for no answer.
     pub fn tell(&mut self, text: &str) {
+        self.try_tell(text).expect("the server listens");
+    }
+
+    /// The same, if the server listens.
+    pub fn try_tell(&mut self, text: &str) -> Option<()> {
         let wire = self.0.get_mut();
-        wire.write_all(text.as_bytes()).and_then(|()| wire.flush()).expect("the server listens");
+        wire.write_all(text.as_bytes()).and_then(|()| wire.flush()).ok()
     }
 
     /// The next line, if there is one.

@@ -26,6 +26,7 @@ use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Services;
+use postern::receive::submission::Limits;
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
 use postern::wakeup::{Answers, Asked, Board, Caller, Shown};
@@ -183,6 +184,7 @@ fn services(spool: Arc<MemorySpool>, own: Token, clock: &Clock) -> Services<Memo
         wakeups: Arc::new(Wakeups::new(clock.clone(), metrics.clone(), triggers)),
         loops: Arc::new(Loops::new(&[7; 32], clock.clone())),
         accounts: Arc::new(Accounts::new(&[7; 32], clock.clone())),
+        limits: Arc::new(Limits::new(clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
         refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
         metrics,

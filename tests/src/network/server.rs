@@ -16,6 +16,7 @@ use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
 use postern::receive::session::Services;
+use postern::receive::submission::Limits;
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
 use postern_spool::clock::Clock;
@@ -89,6 +90,7 @@ impl Server {
             spool: Arc::clone(&spool),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
+            limits: Arc::new(Limits::new(clock.clone())),
             own: Token::new().expect("random numbers"),
             metrics,
             clock,

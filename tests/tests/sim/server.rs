@@ -1,5 +1,6 @@
 //! A server on a machine, without its sockets: sessions, the engine, and what they share.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -12,12 +13,13 @@ use postern::net::turned::{Fetch, Turned};
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
 use postern::policy::Capabilities;
-use postern::receive::auth::Entrance;
+use postern::receive::auth::{Entrance, Whose};
 use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
 use postern::receive::refusals::Refusals;
-use postern::receive::session::{Services, SessionHandler};
+use postern::receive::session::{Service, Services, SessionHandler};
+use postern::receive::submission::Limits;
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
 use postern::release::Engine;
@@ -85,7 +87,8 @@ pub fn accounts() -> PathBuf {
         for caller in 0..CALLERS {
             let domains = (0..DOMAINS).map(|nth| domain(caller, nth).parse().expect("a name"));
             let name = user(caller);
-            let account = Account::new(&name, domains.collect(), &name, true).expect("sound");
+            let domains: BTreeSet<_> = domains.collect();
+            let account = Account::new(&name, domains.into(), &name, true).expect("sound");
             let put = change(&folder.path().join("accounts"), |book| {
                 book.put(account);
                 Ok(())
@@ -111,6 +114,7 @@ impl Server {
         let services = Arc::new(Services {
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
+            limits: Arc::new(Limits::new(clock.clone())),
             own: token(),
             spool: Arc::clone(spool),
             releases: Releases::new(clock.clone(), metrics.clone(), triggers.clone()),
@@ -166,7 +170,8 @@ impl Server {
             config = config.with_tls_auth(tls, clear);
             handler = handler.with_entrance(entrance.clone());
         }
-        let handler = if door == Door::Atrn { handler.that_only_fetches() } else { handler };
+        let handler =
+            if door == Door::Atrn { handler.for_service(Service::Fetching) } else { handler };
         if world.below(4) == 0 {
             config = config.without(Extension::Pipelining);
         }
@@ -231,7 +236,7 @@ impl Server {
 /// Where callers authenticate.
 pub async fn entrance(clock: &Clock, client: IpAddr) -> Entrance {
     let known = Arc::new(Accounts::new(&[7; 32], clock.clone()));
-    Entrance::open(&known, client, &accounts(), true).await
+    Entrance::open(&known, client, &accounts(), Whose::Hosts { in_clear: true }).await
 }
 
 /// A session's buffers.
