@@ -40,7 +40,7 @@ const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
     ("wakeup_token", "a device is released by ETRN only"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 9] = [
+const UNUSED_SECTIONS: [(&str, &str); 10] = [
     ("accounts", "a device has no accounts"),
     ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
@@ -48,6 +48,7 @@ const UNUSED_SECTIONS: [(&str, &str); 9] = [
     ("log", "a device's log is what it was built with"),
     ("receive.appletalk", "a device has TCP only"),
     ("release", "a device delivers over one connection"),
+    ("relay", "a device takes mail for its own domains only"),
     ("spool", "a device keeps its mail on the card, and its memory is counted when it is built"),
     ("submission", "a device takes mail for its own domains only"),
 ];
