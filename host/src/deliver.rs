@@ -24,7 +24,7 @@ pub use connection::{Asked, Connection, Failed, Login, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, Tcp};
 pub use destination::Destination;
 pub(crate) use link::PlainClock;
-pub(crate) use login::{Credentials, LoggedIn};
+pub(crate) use login::{Credentials, LoggedIn, Trust};
 pub use maildir::check as check_maildir;
 pub(crate) use password::read as read_password;
 pub use relay::check as check_relay;

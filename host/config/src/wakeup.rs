@@ -57,10 +57,12 @@ pub struct Table {
     /// it (mode 0600). It is read each time.
     pub password_file: Option<PathBuf> => Example("\"/etc/postern/password\""),
     /// TLS towards the holder that is asked by ATRN: "verified", by STARTTLS; "implicit", from the
-    /// first octet on, verified as well (port 366 has STARTTLS as a rule); or "opportunistic", as
-    /// deliveries have it: by STARTTLS where that is offered, with any certificate, else in clear.
-    /// The password itself is sent under verified TLS only, where nothing better than PLAIN is
-    /// offered; SCRAM-SHA-256 and CRAM-MD5 prove it without. Absent: "verified".
+    /// first octet on, verified as well (port 366 has STARTTLS as a rule); "opportunistic", as
+    /// deliveries have it: by STARTTLS where that is offered, with any certificate, else in clear;
+    /// or "off", always in clear. The password itself is sent under verified TLS only, where
+    /// nothing better than PLAIN is offered; SCRAM-SHA-256 proves it without. So does CRAM-MD5, but
+    /// whoever passes for the holder can guess at leisure what it proves: it is used under verified
+    /// TLS, and with "off", where it is known who is in between. Absent: "verified".
     pub tls: Option<HolderTls> => Example("\"verified\""),
     /// The certificates, in PEM, one of which the holder's is or is signed by. Absent: those that
     /// this machine trusts.
@@ -200,7 +202,7 @@ impl Table {
             (None, Some(Holders(holders)), None) => {
                 let (user, password_file) = (user.ok_or(NO_USER)?, password_file.ok_or(NO_FILE)?);
                 let tls = tls.unwrap_or(HolderTls::Verified);
-                if tls_ca.is_some() && tls == HolderTls::Opportunistic {
+                if tls_ca.is_some() && !tls.is_verified() {
                     return Err(NOT_LOOKED_AT);
                 }
                 Ok(Way::Atrn(Atrn { holders, user, password_file, tls, tls_ca }))
@@ -219,7 +221,7 @@ const NO_USER: Wrong = ("user", "is required with atrn: user = \"client.example\
 const NO_FILE: Wrong =
     ("password_file", "is required with atrn: password_file = \"/etc/postern/password\"");
 const NOT_LOOKED_AT: Wrong =
-    ("tls_ca", "is not looked at with tls = \"opportunistic\": leave it out");
+    ("tls_ca", "is not looked at with tls = \"opportunistic\" or \"off\": leave it out");
 const NO_HOST: Wrong =
     ("email_host", "is required with email: email_host = \"mx2.provider.example\"");
 const NOTHING: Wrong =
@@ -410,17 +412,33 @@ pub enum HolderTls {
     Implicit,
     /// Where STARTTLS is offered and works, with any certificate.
     Opportunistic,
+    /// Never.
+    Off,
+}
+
+impl HolderTls {
+    /// Whether the certificate must be right.
+    pub const fn is_verified(self) -> bool {
+        matches!(self, Self::Verified | Self::Implicit)
+    }
+
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Implicit => "implicit",
+            Self::Opportunistic => "opportunistic",
+            Self::Off => "off",
+        }
+    }
 }
 
 impl Word for HolderTls {
-    const EXPECTED: &'static str = "\"verified\", \"implicit\" or \"opportunistic\"";
+    const EXPECTED: &'static str = "\"verified\", \"implicit\", \"opportunistic\" or \"off\"";
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "verified" => Ok(Self::Verified),
-            "implicit" => Ok(Self::Implicit),
-            "opportunistic" => Ok(Self::Opportunistic),
-            _ => Err(unexpected::<Self>(text)),
-        }
+        let all = [Self::Verified, Self::Implicit, Self::Opportunistic, Self::Off];
+        let meant = all.into_iter().find(|tls| tls.word() == text);
+        meant.ok_or_else(|| unexpected::<Self>(text))
     }
 }

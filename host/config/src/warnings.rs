@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::triggers::Shared;
 use super::{
-    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, HolderTls, Host, Listener, Problem,
-    Recipients, Wakeup, Way,
+    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
+    Wakeup, Way,
 };
 
 impl Config {
@@ -124,14 +124,17 @@ impl Config {
         }
         let names_holds =
             |wakeup: &Wakeup| matches!(wakeup.way, Way::Etrn(_)) && wakeup.names.is_empty();
-        let is_clear = |wakeup: &Wakeup| match &wakeup.way {
-            Way::Atrn(atrn) => atrn.tls == HolderTls::Opportunistic,
-            Way::Etrn(_) | Way::Email(_) => false,
+        let unverified = |wakeup: &Wakeup| match &wakeup.way {
+            Way::Atrn(atrn) => Some(atrn.tls).filter(|tls| !tls.is_verified()),
+            Way::Etrn(_) | Way::Email(_) => None,
         };
-        if self.wakeup.iter().any(is_clear) {
-            let reason = "is \"opportunistic\": whoever is between the holder and this host can \
-                read the mail, or pass for the holder; it is for networks of your own";
-            warn("wakeup.tls", reason);
+        if let Some(tls) = self.wakeup.iter().find_map(unverified) {
+            let tls = tls.word();
+            let reason = format!(
+                "is \"{tls}\": whoever is between the holder and this host can read the mail, or \
+                pass for the holder; it is for networks of your own"
+            );
+            warn("wakeup.tls", &reason);
         }
         if self.hold.is_empty() && self.wakeup.iter().any(names_holds) {
             warn("wakeup.names", "is empty, and so is the list of domains held: asks for nothing");

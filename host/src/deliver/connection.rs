@@ -280,7 +280,7 @@ impl<'c> Open<'c> {
             config::Protocol::Lmtp => Protocol::Lmtp,
         };
         let policy = match tls.map(Tls::rule) {
-            None => TlsPolicy::Off,
+            None | Some(Rule::Never) => TlsPolicy::Off,
             Some(Rule::Opportunistic) => TlsPolicy::Opportunistic,
             Some(Rule::Required) => TlsPolicy::Required,
             Some(Rule::Implicit) => TlsPolicy::Implicit,

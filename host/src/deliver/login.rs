@@ -17,8 +17,18 @@ const NONCE: usize = 18;
 pub(crate) struct Credentials {
     pub(crate) user: String,
     pub(crate) password: String,
-    /// It is certain who the other is: it may be told the password.
-    pub(crate) may_tell: bool,
+    pub(crate) trust: Trust,
+}
+
+/// What is known of whom we talk to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// Somebody in between may pass for the holder.
+    None,
+    /// It is near, on a network of the operator's own.
+    Near,
+    /// It has shown who it is: it may be told the password.
+    Certain,
 }
 
 /// How authenticating ended.
@@ -37,7 +47,12 @@ impl Credentials {
     /// The best of what is offered: the password is told to nobody who could do without.
     fn choose(&self, offered: Mechanisms) -> Option<Mechanism> {
         let all = [Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login];
-        let may = |mechanism: &Mechanism| !mechanism.tells() || self.may_tell;
+        let may = |mechanism: &Mechanism| match mechanism {
+            Mechanism::ScramSha256 => true,
+            // What it proves can be guessed at, millions of times a second.
+            Mechanism::CramMd5 => self.trust >= Trust::Near,
+            Mechanism::Plain | Mechanism::Login => self.trust == Trust::Certain,
+        };
         all.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
     }
 

@@ -9,7 +9,7 @@ use postern_core::wire::params::MailParams;
 use tokio::task::spawn_blocking;
 
 use super::connection::{Broken, Connection, Failed, NotOpen, Open, Probe};
-use super::login::{Credentials, LoggedIn};
+use super::login::{Credentials, LoggedIn, Trust};
 use super::password;
 use crate::config::{Endpoint, Relay, RelayTls, UserName};
 use crate::net::tls_client::{Rule, Tls};
@@ -37,7 +37,7 @@ impl<'c> Open<'c> {
         let mut connection = self.connect_with(to, &tls).await?;
         if let Some((user, password)) = relay.user.as_ref().map(UserName::as_str).zip(password) {
             self.told().phase(Phase::Auth);
-            let credentials = Credentials { user: user.to_owned(), password, may_tell: true };
+            let credentials = Credentials { user: user.to_owned(), password, trust: Trust::Certain };
             if let Err(not_open) = log_in(credentials, &mut connection).await {
                 connection.quit().await;
                 return Err(not_open);

@@ -39,6 +39,8 @@ pub enum Rule {
     Implicit,
     /// There is none: the connection does not leave this machine.
     Local,
+    /// Never: all goes in clear.
+    Never,
 }
 
 impl Tls {
@@ -77,6 +79,12 @@ impl Tls {
     /// None, for what does not leave this machine.
     pub fn local() -> Self {
         Self { rule: Rule::Local, ..Self::opportunistic() }
+    }
+
+    /// None at all, whatever is offered.
+    #[must_use]
+    pub fn in_clear(&self) -> Self {
+        Self { rule: Rule::Never, ..self.clone() }
     }
 
     /// When there is TLS.

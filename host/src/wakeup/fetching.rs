@@ -12,7 +12,7 @@ use super::board::Asked;
 use super::holder::{CONNECT_TIMEOUT, DIALOGUE_TIMEOUT, Found, Holder};
 use crate::config::{self, AtrnWay, DomainName, Endpoint, HolderTls, Protocol};
 use crate::deliver::{
-    self, Connection, Credentials, Failed, LoggedIn, NotOpen, Open, read_password,
+    self, Connection, Credentials, Failed, LoggedIn, NotOpen, Open, Trust, read_password,
 };
 use crate::link::Lease;
 use crate::net::tls_client::{Rule, Tls};
@@ -75,6 +75,7 @@ impl Holder {
         let read = spawn_blocking(move || {
             let tls = match rule(atrn.tls) {
                 Rule::Opportunistic => opportunistic,
+                Rule::Never => Arc::new(opportunistic.in_clear()),
                 rule => Arc::new(Tls::verified(rule, atrn.tls_ca.as_deref())?),
             };
             Ok(Secrets { password: read_password(&atrn.password_file)?, tls })
@@ -111,7 +112,7 @@ impl Holder {
                 _ => Answer::Missing,
             }
         })?;
-        let is_verified = connection.is_secure() && tls.rule() != Rule::Opportunistic;
+        let is_verified = connection.is_secure() && atrn.tls.is_verified();
         let how = match (connection.is_secure(), is_verified) {
             (_, true) => "under verified TLS",
             (true, false) => "under TLS",
@@ -124,7 +125,12 @@ impl Holder {
             return Err(Answer::Refused);
         }
         let user = atrn.user.as_str().to_owned();
-        let credentials = Credentials { user, password, may_tell: is_verified };
+        let trust = match (is_verified, atrn.tls) {
+            (true, _) => Trust::Certain,
+            (false, HolderTls::Off) => Trust::Near,
+            (false, _) => Trust::None,
+        };
+        let credentials = Credentials { user, password, trust };
         if let Err(answer) = log_in(credentials, &mut connection, asked).await {
             connection.quit().await;
             return Err(answer);
@@ -154,8 +160,8 @@ async fn log_in(
         }
         LoggedIn::NoMechanism => {
             asked.say(
-                "it offers no AUTH by SCRAM-SHA-256 or CRAM-MD5, and PLAIN and LOGIN are for \
-                    verified TLS",
+                "it offers no AUTH by SCRAM-SHA-256; CRAM-MD5 is for verified TLS or tls = \"off\", \
+                 and PLAIN and LOGIN are for verified TLS",
             );
             Err(Answer::Refused)
         }
@@ -216,6 +222,7 @@ const fn rule(tls: HolderTls) -> Rule {
         HolderTls::Verified => Rule::Required,
         HolderTls::Implicit => Rule::Implicit,
         HolderTls::Opportunistic => Rule::Opportunistic,
+        HolderTls::Off => Rule::Never,
     }
 }
 
@@ -241,7 +248,7 @@ pub fn check(way: &AtrnWay) -> Result<(), (&'static str, String)> {
     read_password(&way.password_file).map_err(|why| ("password_file", why))?;
     let verified = |rule| Tls::verified(rule, way.tls_ca.as_deref().map(Path::new));
     match rule(way.tls) {
-        Rule::Opportunistic => Ok(()),
+        Rule::Opportunistic | Rule::Never => Ok(()),
         rule => verified(rule).map(drop).map_err(|why| ("tls_ca", why)),
     }
 }

@@ -53,7 +53,7 @@ fn write_password(place: &Place, password: &str, mode: u32) {
     fs::set_permissions(&file, Permissions::from_mode(mode)).expect("it is ours");
 }
 
-const CLEAR: &str = "tls = \"opportunistic\"\n";
+const CLEAR: &str = "tls = \"off\"\n";
 
 #[test]
 fn mail_is_fetched_over_a_connection_of_our_own() {
@@ -239,6 +239,20 @@ fn attend(mut stream: TcpStream, acts: &impl Fn(&str) -> Act) -> Option<TcpStrea
     None
 }
 
+/// Whoever is in between could offer nothing else, and guess at what CRAM-MD5 proves.
+#[test]
+fn cram_md5_is_not_for_whom_nobody_knows() {
+    let provider = Provider::start(usual);
+    let home = caller(provider.address, "tls = \"opportunistic\"\n");
+    let server = home.serve();
+    let asked = server.logged("a holder was asked");
+    let dialogue = asked["dialogue"].as_str().expect("text");
+    assert_eq!(asked["outcome"], "refused", "{asked}");
+    let why = "it offers no AUTH by SCRAM-SHA-256; CRAM-MD5 is for verified TLS or tls = \"off\"";
+    assert!(dialogue.contains(why) && !dialogue.contains("AUTH CRAM"), "{dialogue}");
+    server.stop();
+}
+
 /// What comes of asking a provider that answers `line` as `act` says, and else as any does.
 fn outcome(act: impl Fn(&str) -> Option<Act> + Send + 'static) -> (String, String) {
     let provider = Provider::start(move |line| act(line).unwrap_or_else(|| usual(line)));
@@ -315,7 +329,7 @@ fn a_password_that_others_can_read_is_not_used() {
     let checked = home.run(&["check"]);
     let why = "others may use it (mode 0644): chmod 0600 it";
     assert!(checked.contains("wakeup.password_file: ") && checked.contains(why), "{checked}");
-    assert!(checked.contains("wakeup.tls: is \"opportunistic\""), "{checked}");
+    assert!(checked.contains("wakeup.tls: is \"off\""), "{checked}");
     let server = home.serve();
     let asked = server.logged("a holder was asked");
     assert!(asked["dialogue"].as_str().is_some_and(|said| said.contains(why)), "{asked}");

@@ -37,13 +37,13 @@ fn holders_are_one_table_or_several_with_one_name_or_several() {
         ),
         (
             &format!("{atrn}tls = \"starttls\""),
-            "postern.toml:5: wakeup.tls: expected \"verified\", \"implicit\" or \
-                \"opportunistic\", found \"starttls\"",
+            "postern.toml:5: wakeup.tls: expected \"verified\", \"implicit\", \
+                \"opportunistic\" or \"off\", found \"starttls\"",
         ),
         (
             &format!("{atrn}tls = \"opportunistic\"\ntls_ca = \"/c\""),
-            "postern.toml:1: wakeup.tls_ca: is not looked at with tls = \"opportunistic\": leave \
-                it out",
+            "postern.toml:1: wakeup.tls_ca: is not looked at with tls = \"opportunistic\" or \
+                \"off\": leave it out",
         ),
         (
             &atrn.replace("\"u\"", "\"\""),
