@@ -278,6 +278,8 @@ pub struct Wakeup {
     pub asking: bool,
     /// Seconds until it is asked next; 0: as soon as can be.
     pub next_in_seconds: u64,
+    /// Mail is coming over the connection that asked: how that came about.
+    pub fetching: Option<Asked>,
     /// What came of it last; absent: it was never asked.
     pub last: Option<Asked>,
 }
@@ -301,6 +303,7 @@ impl Wakeup {
             holder: shown.holder.clone(),
             asking: shown.is_asking,
             next_in_seconds: shown.next.millis_since(now).div_ceil(1000),
+            fetching: shown.fetching.clone(),
             last: shown.last.clone(),
         }
     }

@@ -11,6 +11,7 @@ use super::queue::{answered, read, request};
 use super::table::{foreign, size, span, table};
 use super::{CommandError, Format, Verdict};
 use crate::api::{LinkStatus, Status, Wakeup, Wakeups, Window};
+use crate::wakeup::Asked;
 
 #[derive(Debug, Args)]
 pub(super) struct WakeupCommand {
@@ -148,14 +149,23 @@ fn waits(link: &LinkStatus) -> Option<(&'static str, u64)> {
 fn rows(wakeup: &Wakeup, waits: Option<(&str, u64)>) -> Vec<[String; 2]> {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let mut rows = vec![row("Holder", foreign(&wakeup.holder))];
+    let now = Clock::system().timestamp().unix_seconds;
+    let since = |asked: &Asked| span(now.saturating_sub(asked.unix_seconds));
+    let dialogue = |asked: &Asked| {
+        let lines: Vec<_> = asked.dialogue.iter().map(|line| row("", foreign(line))).collect();
+        lines
+    };
+    if let Some(fetching) = &wakeup.fetching {
+        let (since, host) = (since(fetching), foreign(&fetching.host));
+        rows.push(row("  now", format!("mail is fetched from {host}, for {since}")));
+        rows.extend(dialogue(fetching));
+    }
     match &wakeup.last {
         None => rows.push(row("  last", "never asked".to_owned())),
         Some(last) => {
-            let now = Clock::system().timestamp().unix_seconds;
-            let ago = span(now.saturating_sub(last.unix_seconds));
-            let (outcome, host) = (foreign(&last.outcome), foreign(&last.host));
+            let (ago, outcome, host) = (since(last), foreign(&last.outcome), foreign(&last.host));
             rows.push(row("  last", format!("{ago} ago by {host}: {outcome}")));
-            rows.extend(last.dialogue.iter().map(|line| row("", foreign(line))));
+            rows.extend(dialogue(last));
             if last.left_out > 0 {
                 rows.push(row("", format!("and {} line(s) more", last.left_out)));
             }

@@ -32,6 +32,8 @@ pub struct Shown {
     pub is_asking: bool,
     /// When it is asked next.
     pub next: Instant,
+    /// Mail is coming over the connection that asked: how that came about.
+    pub fetching: Option<Asked>,
     /// What came of it last.
     pub last: Option<Asked>,
     /// The last of the [requests](Board::request) that it was asked for.
@@ -103,6 +105,7 @@ impl Board {
                 holder: name.clone(),
                 is_asking: false,
                 next: Instant::FAR,
+                fetching: None,
                 last: None,
                 served: *self.0.requests.borrow(),
             };
@@ -117,6 +120,7 @@ impl Board {
     pub(super) fn waits(&self, name: &str, is_asking: bool, next: Instant, served: u64) {
         self.change(name, |holder| {
             (holder.is_asking, holder.next, holder.served) = (is_asking, next, served);
+            holder.fetching = None;
         });
     }
 
@@ -124,7 +128,13 @@ impl Board {
     pub(super) fn asked(&self, name: &str, asked: Asked, next: Instant) {
         self.change(name, |holder| {
             (holder.is_asking, holder.last, holder.next) = (false, Some(asked), next);
+            holder.fetching = None;
         });
+    }
+
+    /// The holder of this name was asked so far, and its mail comes over the same connection.
+    pub(super) fn fetches(&self, name: &str, asked: Asked) {
+        self.change(name, |holder| holder.fetching = Some(asked));
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Shown)) {

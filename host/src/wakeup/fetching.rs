@@ -62,6 +62,8 @@ impl Holder {
                 }
             };
             // A session has deadlines of its own, and its mail may take hours.
+            asked.unix_seconds = self.caller.clock.timestamp().unix_seconds;
+            self.caller.board.fetches(&self.name, asked.clone());
             let came =
                 self.caller.turns.receive(turned, Arc::clone(lease) as _).await.unwrap_or_default();
             asked.say(told(&came));

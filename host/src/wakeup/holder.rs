@@ -35,7 +35,7 @@ pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) wakeup: Wakeup,
     /// Its names, as one text.
-    name: String,
+    pub(super) name: String,
     requests: Requests,
     /// What it has answered for in the round that is not over yet, and when: what it never answers
     /// for must not keep it from being asked for the rest.

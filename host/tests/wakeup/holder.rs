@@ -3,11 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use postern::deliver::{Connecting, Connector, Stream};
 use postern::net::gate::Gate;
 use postern_core::listener::State;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+use tokio::time::sleep;
 
 const END: &str = "\r\n";
 
@@ -20,6 +22,8 @@ pub enum Act {
     Hang,
     /// It says this line again and again, and never comes to an end.
     Flood(&'static str),
+    /// It says this, an octet each so many seconds.
+    Trickle(&'static str, u64),
     /// It ends the connection.
     HangUp,
 }
@@ -121,6 +125,12 @@ impl Holder {
                 Act::Flood(line) => loop {
                     stream.write_all(format!("{line}{END}").as_bytes()).await?;
                 },
+                Act::Trickle(text, seconds) => {
+                    for octet in text.bytes() {
+                        sleep(Duration::from_secs(seconds)).await;
+                        stream.write_all(&[octet]).await?;
+                    }
+                }
                 Act::HangUp => return Ok(()),
             }
             command.clear();

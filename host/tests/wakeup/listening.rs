@@ -15,7 +15,7 @@ use super::{HOLDER, Host, NOW, folder, scheduled, settle, source};
 const END: &str = "\r\n";
 
 /// Says each line to who listens at `place`, and the first letters of each reply.
-async fn talk(place: SocketAddr, lines: &'static [&str]) -> Vec<String> {
+pub async fn talk(place: SocketAddr, lines: &'static [&str]) -> Vec<String> {
     let talk = move || {
         let stream = TcpStream::connect(place).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time");
@@ -36,7 +36,7 @@ async fn talk(place: SocketAddr, lines: &'static [&str]) -> Vec<String> {
     spawn_blocking(talk).await.expect("no panic")
 }
 
-const MESSAGE: &[&str] = &[
+pub const MESSAGE: &[&str] = &[
     "EHLO mx2.provider.example",
     "MAIL FROM:<ann@sender.example>",
     "RCPT TO:<info@client.example>",

@@ -3,6 +3,8 @@
 mod answers;
 mod asking;
 mod email;
+mod fetching;
+mod figures;
 mod holder;
 mod link;
 mod listening;
