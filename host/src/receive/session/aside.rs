@@ -95,14 +95,8 @@ impl<S: Spool> SessionHandler<S> {
     /// Releases domains that a message which is held was sent to through our own name. It is theirs
     /// whatever becomes of that.
     pub(super) async fn wake_behind(&mut self, domains: BTreeSet<Domain>) {
-        let Some(domain) = domains.first().cloned() else { return };
-        let client = self.peer;
-        if self.services.wakeups.may(client) {
-            // The failure is logged, and the message goes in its turn.
-            let _ = self.wake(domains).await;
-        } else {
-            tracing::info!(%domain, %client, "held, and not released: too many wake-ups by mail");
-        }
+        let Services { spool, wakeups, .. } = &*self.services;
+        wakeups.release_behind(spool, self.peer, domains).await;
     }
 
     /// Counts a message that was for the NULL account, and nobody else.
