@@ -226,11 +226,12 @@ impl Scan {
             batches.push(open_batch);
             scan.bad.push(Bad { may_be_torn: !is_sealed, ..bad });
         }
-        if !is_sealed {
-            scan.drop_linked();
-        }
+        // Before what is torn: what cannot be read may have been finished.
         for range in &window.unreadable {
             scan.note_unreadable(range);
+        }
+        if !is_sealed {
+            scan.drop_linked();
         }
         Ok(scan)
     }

@@ -18,6 +18,10 @@ fn open(disk: SimDisk) -> Rig {
 /// The segment's file, what it held before a message came to `fate` with another that follows
 /// from it, and the log after that.
 fn settled(fate: &Fate) -> (String, Vec<u8>, Rig) {
+    settled_with(fate, 1_500)
+}
+
+fn settled_with(fate: &Fate, octets: usize) -> (String, Vec<u8>, Rig) {
     let mut rig = open(SimDisk::new(Fault::None));
     rig.put(&[(&["a@one.example"], 300)]);
     let name = rig.disk.names().into_iter().find(|name| name.ends_with(".log")).expect("one");
@@ -25,7 +29,7 @@ fn settled(fate: &Fate) -> (String, Vec<u8>, Rig) {
     let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
     let fates = claims[0].waiting().map(|(number, _)| (number, fate.clone())).collect();
     let envelope = envelope(&["ann@sender.example"]);
-    let follow = Some(NewMessage { envelope, body: body(7, 1_500) });
+    let follow = Some(NewMessage { envelope, body: body(7, octets) });
     let done = vec![Settled { id: claims[0].id, fates, retry: Retry::Now, follow }];
     let operation = rig.shared.settling(&turn, done).expect("it goes on");
     assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
@@ -139,4 +143,16 @@ fn a_follow_up_to_what_is_left_as_it_was_needs_no_record_before_it() {
         index.slots[index.items_of(follows[follow_ups - 1].id)[0]].put
     };
     assert_eq!((place.segment, place.offset as usize), (2, SEGMENT_HEAD));
+}
+
+/// Nobody can say that it was never finished.
+#[test]
+fn a_block_that_cannot_be_read_takes_no_settling_before_it_with_it() {
+    let (name, before, rig) = settled_with(&Fate::Delivered(b"250".to_vec()), 20_000);
+    let Range { end, .. } = written(&before, &rig.disk.content(&name));
+    let disk = rig.disk.after(Loss::Nothing, Fault::None);
+    disk.lose(&name, end - 1..end);
+    let rig = open(disk);
+    assert!(rig.report.has_damage(), "{}", rig.report);
+    assert_eq!(look(&rig, "before what cannot be read"), (true, false));
 }
