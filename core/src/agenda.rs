@@ -76,7 +76,7 @@ pub enum Cause {
 pub struct Due {
     /// When; it may be past.
     pub at: Instant,
-    /// Why. [`Cause::WakeUp`] means a request to the holder, anything else a queue run.
+    /// Why.
     pub cause: Cause,
 }
 
