@@ -134,6 +134,24 @@ fn asked_at(holder: &Notes, name: &str) -> Vec<u64> {
     etrns.iter().filter(|(asked, _)| asked == name).map(|(_, at)| at.as_secs()).collect()
 }
 
+/// After a power cut the router needs minutes, and the device one second.
+#[test]
+fn a_holder_that_can_not_be_reached_at_the_start_is_asked_minutes_later() {
+    let hosts = [Host { name: "192.0.2.1", port: HOLDER_PORT }].into_iter().collect();
+    let names: List<&str> = ["client.example"].into_iter().collect();
+    let holders = [Holder { hosts, names, every_s: 24 * 3600 }].into_iter().collect();
+    let world = World::new(card(CARD_OCTETS, &Settings { holders, ..settings() }), 3);
+    let holder = Notes::new();
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(200).await;
+        Hop::arrive(&world, HOLDER_PORT, Protocol::Smtp, &holder);
+        // One minute, two, five, ± 10 %, and what the tries take.
+        Timer::after_secs(500).await;
+        assert_eq!(asked_at(&holder, "client.example").len(), 1);
+    });
+}
+
 #[test]
 fn a_caller_asks_its_holder_at_boot_and_at_the_interval() {
     let names: List<&str> = ["client.example", "@branch.example"].into_iter().collect();
