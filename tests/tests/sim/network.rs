@@ -4,9 +4,11 @@ use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use postern::deliver::{Connecting, Connector, Stream};
 use postern_core::wire::reply::Reason;
+use tokio::time::Instant;
 
 use crate::caller::Caller;
 use crate::holder::Holder;
@@ -15,6 +17,10 @@ use crate::receive::{Source, Store};
 use crate::server::Door;
 use crate::wire::Wire;
 use crate::world::World;
+
+/// Whoever was at an address may be called there for so long: 15 min after he said it, or last took
+/// mail there, a turn that has just begun another 10 min.
+const CALLED_FOR: Duration = Duration::from_secs(26 * 60);
 
 /// Where mail is brought, and where it is fetched.
 pub const SMTP: u16 = 25;
@@ -26,6 +32,8 @@ pub enum Site {
     Holder(Arc<Holder>),
     Caller(Arc<Caller>),
     Store(Arc<Store>),
+    /// Nobody, since then.
+    Left(Instant),
 }
 
 pub const fn holder(nth: u64) -> IpAddr {
@@ -55,7 +63,7 @@ impl World {
     }
 
     pub fn leave(&self, address: IpAddr) {
-        self.sites.lock().expect("no holder panics").remove(&address);
+        self.settle(address, Site::Left(Instant::now()));
     }
 }
 
@@ -91,6 +99,15 @@ impl Network {
             None => address([10, 3, self.from.number as u8, 1]),
         };
         let site = world.site(to.ip()).ok_or(Missed::Silence)?;
+        if let Site::Left(at) = site {
+            world.count("nobody there any more");
+            if at.elapsed() > CALLED_FOR {
+                let from = &self.from.name;
+                let what = format!("{from} connects to {to}, which was left long ago");
+                world.demand::<()>(Err(what));
+            }
+            return Err(Missed::Silence);
+        }
         let wire = Wire::new(world);
         self.from.keep(&wire);
         if let Some(caller) = &self.caller {
@@ -108,6 +125,7 @@ impl Network {
                 });
             }
             Site::Caller(caller) => caller.let_in(&wire, source, client)?,
+            Site::Left(_) => return Err(Missed::Silence),
             Site::Store(store) => {
                 store.machine.keep(&wire);
                 let (served, machine) = (Arc::clone(&wire), Arc::clone(&store.machine));
