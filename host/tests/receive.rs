@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use postern::accounts::Accounts;
 use postern::config::Config;
-use postern::net::listener::{Reception, Terms, bind};
+use postern::net::listener::{Door, Reception, Terms, bind};
+use postern::net::tls_server;
+use postern::net::turned::{Fetch, Fetching, Turned};
 use postern::observe::metrics::Metrics;
 use postern::policy::Capabilities;
 use postern::receive::etrn::Releases;
@@ -20,7 +22,7 @@ use postern::receive::submission::Limits;
 use postern::receive::triggers::Triggers;
 use postern::receive::wakeups::Wakeups;
 use postern_core::drive::Handler;
-use postern_core::session::Verdict;
+use postern_core::session::{Transport, Verdict};
 use postern_core::time::Timestamp;
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ReversePath, parse_forward};
@@ -29,6 +31,7 @@ use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
 use postern_spool::{Domain, MsgId, Spool};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -372,4 +375,62 @@ async fn connections_that_cannot_be_accepted_are_a_line_a_minute() {
     let unlogged = text.lines().filter_map(|line| line.split("unlogged=").nth(1)?.parse().ok());
     let unlogged: Vec<u32> = unlogged.collect();
     assert!(matches!(unlogged[..], [0, 500..=600, 500..=600]), "{text}");
+}
+
+/// Fetches nothing.
+struct Nobody;
+
+impl Fetch for Nobody {
+    fn deliver(&self, _domains: Vec<Domain>, _to: Turned) -> Fetching<'_> {
+        unreachable!("nobody authenticates")
+    }
+}
+
+/// Else a few that begin a handshake, and go no further, keep everybody out for five minutes.
+#[tokio::test]
+async fn a_handshake_has_no_more_time_than_any_silent_client_has() {
+    let source = "hostname = \"mx2.example\"\n[receive]\nchannels = 4\ntls = \"self-signed\"\n";
+    for (at_once, begins) in [(true, &[][..]), (false, &["EHLO sender.example", "STARTTLS"])] {
+        let config = Config::parse(Path::new("postern.toml"), source).expect("sound");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (tls, hostname) = (config.receive.tls.clone().expect("it is there"), config.hostname());
+        let tls = tls_server::acceptor(&tls, &hostname, folder.path()).expect("it is made");
+        let services = Arc::new(services(&folder.path().join("spool"), Clock::system()));
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (_stop, stopping) = watch::channel(false);
+        let terms = watch::channel(Terms::new(config, Some(tls))).1;
+        let reception = Reception::new(services, terms, stopping.clone());
+        let door = Door::Atrn(Transport::Tls, Arc::new(Nobody));
+        let reception = if at_once { reception.at(door) } else { reception };
+        let receiving = tokio::spawn(Arc::new(reception).receive(listener, stopping));
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+            let mut client = tokio::io::BufReader::new(stream);
+            for line in begins {
+                client.write_all(format!("{line}{END}").as_bytes()).await.expect("it listens");
+            }
+            let mut line = String::new();
+            while !(at_once || line.contains("Ready to start TLS")) {
+                client.read_line(&mut line).await.expect("it answers");
+            }
+            clients.push(client);
+        }
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let read = async |client: &mut tokio::io::BufReader<_>| client.read(&mut [0]).await;
+        // Others follow until half of the channels are free.
+        let [one, two, three] = &mut clients[..] else { panic!("three") };
+        let first = tokio::select! {
+            ended = read(one) => ended,
+            ended = read(two) => ended,
+            ended = read(three) => ended,
+        };
+        assert_eq!(first.expect("it is sent away"), 0);
+        let seconds = began.elapsed().as_secs();
+        assert!((19..=20).contains(&seconds), "{begins:?}: {seconds}");
+        tokio::time::resume();
+        receiving.abort();
+    }
 }

@@ -16,13 +16,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, Machine};
 use crate::net::channels::{Channels, Sessions};
 use crate::net::descriptors;
-use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock};
+use crate::net::stream::{BufferPool, ClientStream, SessionBuffers, SessionClock, lost};
 use crate::net::turned::{Fetch, Turned};
 use crate::observe::rate::Limiter;
 use crate::policy::{Peer, Policies};
@@ -307,12 +307,10 @@ impl<S: Spool> Reception<S> {
         let mut link = ClientStream::accepted(stream).await;
         let transport = self.door.transport();
         if transport == Transport::Tls {
-            let Some(secure) =
-                secure(link, terms, terms.config.receive.idle_timeout, &mut closing).await?
-            else {
+            let Some(secured) = self.secure(link, terms, &mut closing).await? else {
                 return Ok(());
             };
-            link = secure;
+            link = secured;
             handler.tls_started();
         }
         let mut session = Session::new(&config, id, transport);
@@ -328,7 +326,7 @@ impl<S: Spool> Reception<S> {
             let exit = serve(&mut session, &mut link, &mut clock, handler, &mut buffers);
             match exit.await {
                 Ok(Exit::Tls) => {
-                    let secured = secure(link, terms, session.patience(), &mut closing).await?;
+                    let secured = self.secure(link, terms, &mut closing).await?;
                     let Some(secured) = secured else { return Ok(()) };
                     link = secured;
                     session.tls_started();
@@ -359,24 +357,27 @@ impl<S: Spool> Reception<S> {
         let turned = Turned { stream: link.turned(), unread, address, is_secure };
         fetch.deliver(handler.take_fetched(), turned).await;
     }
-}
 
-/// Shakes hands on `link` within `patience`; `None`: the listener closes, or there is no
-/// certificate, or TLS already. No transaction is open.
-async fn secure(
-    link: ClientStream,
-    terms: &Terms,
-    patience: Duration,
-    closing: &mut watch::Receiver<bool>,
-) -> io::Result<Option<ClientStream>> {
-    let (ClientStream::Plain(stream), Some(acceptor)) = (link, &terms.tls) else {
-        return Ok(None);
-    };
-    tokio::select! {
-        shaken = timeout(patience, acceptor.accept(stream)) => {
-            Ok(Some(ClientStream::Tls(Box::new(shaken??))))
+    /// Shakes hands on `link`, with the patience that a silent client has; `None`: the listener
+    /// closes, or there is no certificate, or TLS already. No transaction is open.
+    async fn secure(
+        &self,
+        link: ClientStream,
+        terms: &Terms,
+        closing: &mut watch::Receiver<bool>,
+    ) -> io::Result<Option<ClientStream>> {
+        let (ClientStream::Plain(stream), Some(acceptor)) = (link, &terms.tls) else {
+            return Ok(None);
+        };
+        tokio::select! {
+            shaken = acceptor.accept(stream) => {
+                Ok(Some(ClientStream::Tls(Box::new(shaken?))))
+            }
+            () = lost(terms.config.receive.idle_timeout, self.short()) => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            () = told(closing) => Ok(None),
         }
-        () = told(closing) => Ok(None),
     }
 }
 

@@ -12,6 +12,7 @@ use postern_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::sleep_until;
 use tokio_rustls::server::TlsStream;
 
 use postern_spool::clock::Clock;
@@ -160,6 +161,22 @@ impl drive::Clock for SessionClock {
     }
 }
 
+/// Waits until somebody who says nothing has lost our patience, which is less while `short` says
+/// that channels run short.
+pub(super) async fn lost(patience: Duration, mut short: watch::Receiver<bool>) {
+    let began = tokio::time::Instant::now();
+    loop {
+        let is_short = *short.borrow_and_update();
+        let patience = if is_short { patience.min(SHORT_PATIENCE) } else { patience };
+        tokio::select! {
+            // Whoever is lost at the same time may be why it has just changed.
+            biased;
+            () = sleep_until(began + patience) => return,
+            Ok(()) = short.changed() => {}
+        }
+    }
+}
+
 /// Waits until `deadline`.
 pub(crate) async fn reach(clock: &Clock, deadline: Instant) {
     if deadline == Instant::FAR {
@@ -236,6 +253,25 @@ mod tests {
     use postern_core::time::Timestamp;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_is_less_while_channels_run_short() {
+        let (short, calm) = (watch::Sender::new(false), Duration::from_secs(300));
+        let began = tokio::time::Instant::now();
+        let mut waits = Box::pin(lost(calm, short.subscribe()));
+        let still = tokio::time::timeout(SHORT_PATIENCE * 2, &mut waits);
+        assert!(still.await.is_err(), "it is calm");
+        short.send_replace(true);
+        waits.await;
+        assert_eq!(began.elapsed(), SHORT_PATIENCE * 2, "that is too long already");
+        lost(calm, short.subscribe()).await;
+        assert_eq!(began.elapsed(), SHORT_PATIENCE * 3);
+        lost(Duration::from_secs(1), short.subscribe()).await;
+        assert_eq!(began.elapsed(), SHORT_PATIENCE * 3 + Duration::from_secs(1));
+        drop(short);
+        lost(calm, watch::Sender::new(false).subscribe()).await;
+        assert_eq!(began.elapsed().as_secs(), 61 + 300);
+    }
 
     #[tokio::test]
     async fn a_session_hears_once_of_each_change() {
