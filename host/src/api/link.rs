@@ -28,6 +28,7 @@ pub(super) async fn up<S: Spool>(
     if !opened.has_hold(&domain) {
         return Err(Refusal::no_hold(&domain));
     }
+    let address = address.map(|address| address.to_canonical());
     let is_fetched = opened.terms.borrow().policies.of(&domain).is_fetched();
     match address {
         None if is_fetched => {
@@ -38,9 +39,13 @@ pub(super) async fn up<S: Spool>(
             let reason = format!("{domain} has its host in deliver_to: give no address");
             return Err(Refusal::bad_request(reason));
         }
+        // A hook that knows none may say 0.0.0.0, and a connection there leads to this machine.
+        Some(address) if is_nobodys(address) => {
+            return Err(Refusal::bad_request(format!("{address} is the address of no host")));
+        }
         _ => {}
     }
-    let trigger = Trigger::Link(address.map(|address| address.to_canonical()));
+    let trigger = Trigger::Link(address);
     let told = (&control.triggers, &control.metrics);
     let found = release(&*opened.spool, vec![domain.clone()], trigger, told).await?;
     let released = found.into_iter().map(|(queue, pending)| ReleasedDomain {
@@ -55,4 +60,9 @@ pub(super) async fn up<S: Spool>(
     let address = address.map(tracing::field::display);
     tracing::info!(%domain, messages, address, trigger = trigger.word(), "released");
     Ok(Json(Released { released, without_hold: Vec::new() }))
+}
+
+fn is_nobodys(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    is_broadcast || address.is_unspecified() || address.is_multicast()
 }

@@ -451,6 +451,12 @@ fn who_has_authenticated_is_delivered_to_where_he_asks_from() {
     while server.logged("no delivery yet: it asked")["host"] != "127.0.0.3:25" {}
     let (code, text) = place.try_run(&["link-up", "client.example"]);
     assert!(code != Some(0) && text.contains("give an address"), "{text}");
+    // What a hook says that knows no address would lead to this machine, or to everybody.
+    for nobodys in ["0.0.0.0", "::", "::ffff:0.0.0.0", "255.255.255.255", "224.0.0.1", "ff02::1"] {
+        let address = ["link-up", "client.example", "--address", nobodys];
+        let (code, text) = place.try_run(&address);
+        assert!(code == Some(1) && text.contains("is the address of no host"), "{text}");
+    }
     // Whoever names no address sends it nowhere.
     place.run(&["queue", "release", "client.example"]);
     place.run_until(&["queue", "domains", "--json"], "it waits to be fetched (ATRN)");
