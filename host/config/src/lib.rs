@@ -344,6 +344,7 @@ impl Config {
         if let Some(config) = &read {
             config.refuse_unfit_folders(&written, &mut faults);
             config.refuse_triggers_of_askers(&written, &mut faults);
+            config.refuse_wakeups_of_recipients(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
             config.refuse_untrustworthy(&written, &mut faults);

@@ -610,6 +610,28 @@ fn who_has_authenticated_may_ask_beside_networks() {
     assert!(warned.iter().any(|warning| warning.key.ends_with("etrn_from")), "{warned:?}");
 }
 
+/// It releases a domain, and is not delivered.
+#[test]
+fn a_recipient_is_no_wake_up_address() {
+    let held = |recipients: &str, address: &str| {
+        let keys = "deliver_to = \"mail.client.example:25\"\nwakeup_from = [\"192.0.2.7\"]";
+        let keys = format!("recipients = {recipients}\n{keys}");
+        let other = format!("[hold.\"b.example\"]\n{keys}\nwakeup_address = \"{address}\"");
+        parse(&format!("hostname = \"mx2.example\"\n[hold.\"a.example\"]\n{keys}\n{other}"))
+    };
+    for address in ["info@a.example", "INFO@b.example"] {
+        let found = held("[\"Info\"]", address).expect_err(address);
+        let (_, at) = address.split_once('@').expect("an address");
+        let reason = format!("is a recipient of {at}, who would miss mail: write another");
+        let key = "hold.\"b.example\".wakeup_address";
+        assert_eq!(found[0].to_string(), format!("{FILE}:10: {key}: {reason}"));
+    }
+    for address in ["wake@a.example", "info@mx2.example", "info+wake@a.example"] {
+        assert!(held("[\"Info\"]", address).is_ok(), "{address}");
+    }
+    assert!(held("\"any\"", "wake@a.example").is_ok(), "whoever is not listed is nobody known");
+}
+
 #[test]
 fn mail_that_is_fetched_has_no_other_trigger() {
     let fetched = |rest: &str| {

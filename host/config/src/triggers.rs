@@ -8,8 +8,8 @@ use super::address_set::{canonical, is_postmaster};
 use super::domain_name::DomainName;
 use super::machine::Machine;
 use super::settings::Word;
-use super::values::Address;
-use super::{Config, Hold, RetryEvery};
+use super::values::{Address, Subaddress};
+use super::{Config, Faults, Hold, RetryEvery, Written};
 
 /// An address, mail to which releases a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +111,23 @@ impl Shared {
         own.find(|own| *network == IpNet::from(**own)).map(|own| {
             format!("{own} is this server's own address: a proxy's clients come from there")
         })
+    }
+}
+
+impl Config {
+    /// Mail to a wake-up address is not held: a recipient's would be lost.
+    pub(super) fn refuse_wakeups_of_recipients(&self, written: &Written, faults: &mut Faults<'_>) {
+        for (domain, hold) in &self.hold {
+            let Some(address) = &hold.wakeup_address else { continue };
+            let (local, at) = (address.local_part(), address.domain());
+            let is_listed =
+                |there: &Hold| there.recipients.listed(&local, at, &Subaddress::none()).is_some();
+            if self.hold.get(at).is_some_and(is_listed) {
+                let key = format!("hold.\"{domain}\".wakeup_address");
+                let reason = format!("is a recipient of {at}, who would miss mail: write another");
+                faults.add_at(written.line(&key), &key, reason);
+            }
+        }
     }
 }
 
