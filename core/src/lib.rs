@@ -25,6 +25,7 @@
 //!   [`utf8`] tells whether a message needs SMTPUTF8.
 //! - [`listener`], [`schedule`], [`link`] and [`wakeup`] are for a host that is not always there:
 //!   when it listens, when it may raise its link, when it does, and when it asks its holders.
+//! - [`sasl`] is what a caller without an allocator says to prove who it is.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
 //! - `appletalk`, a feature, is a way to mailers that have no TCP; it knows nothing of SMTP.
 //! - [`carrier`] is a page: what a carrier owes, and nothing here can do for it.
@@ -80,6 +81,7 @@ pub mod link;
 pub mod listener;
 pub mod notice;
 pub mod retry;
+pub mod sasl;
 pub mod schedule;
 pub mod session;
 pub mod submission;

@@ -65,6 +65,28 @@ impl Answer {
         }
     }
 
+    /// What a reply to ATRN with this code, and this subject of its enhanced status, means where it
+    /// does not turn the roles (RFC 2645 §5.2.1). A 450 that says that it is the holder's state is
+    /// none of what we asked: our last connection may not have ended for it yet.
+    pub const fn to_atrn(code: u16, subject: Option<u16>) -> Self {
+        match (code, subject) {
+            (453, _) => Self::NoneWaiting,
+            (450, Some(3)) => Self::Missing,
+            (450 | 500..600, _) => Self::Refused,
+            _ => Self::Missing,
+        }
+    }
+
+    /// What a session over a connection that was turned round means, by which so many messages
+    /// came: a peer that did not take leave may have left some behind.
+    pub const fn to_fetching(messages: u32, has_left: bool) -> Self {
+        match (messages, has_left) {
+            (_, false) => Self::Missing,
+            (0, true) => Self::NoneWaiting,
+            (_, true) => Self::Comes,
+        }
+    }
+
     /// What the reply to ETRN with this code means (RFC 1985 §5.2).
     pub const fn to_etrn(code: u16) -> Self {
         match code {

@@ -15,7 +15,6 @@ mod destination;
 mod link;
 mod login;
 mod maildir;
-mod password;
 mod relay;
 mod transfer;
 
@@ -26,7 +25,6 @@ pub use destination::Destination;
 pub(crate) use link::PlainClock;
 pub(crate) use login::{Credentials, LoggedIn, Trust};
 pub use maildir::check as check_maildir;
-pub(crate) use password::read as read_password;
 pub use relay::check as check_relay;
 pub use transfer::{Loss, Sent, Stage, Verdict};
 

@@ -1,6 +1,7 @@
 //! `postern card` on an image in a file, with mail that a device's store put there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -159,12 +160,20 @@ every = "1h"
 email = "wake@provider.example"
 email_host = "192.0.2.55"
 names = ["client.example"]
+[[wakeup]]
+atrn = "192.0.2.56"
+user = "ann"
+password_file = "password"
 "#;
     let (device, _) = SOUND.split_once("[wakeup]").expect("the last section");
     let caller = format!("{device}time_server = \"192.0.2.123\"\n{caller}");
     let setup = Setup::new(&caller);
+    fs::write(setup.path("password"), "s3cret pass\n").expect("a file");
+    let ours = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(setup.path("password"), ours).expect("it is ours");
     let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "card"]);
-    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("wakeup.atrn: a device has no TLS"), "{err}");
     let (_, out, _) = setup.run(&["show", "card"]);
     let lines: Vec<_> =
         out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -179,12 +188,15 @@ names = ["client.example"]
         "wakeup.email wake@provider.example",
         "wakeup.email_host 192.0.2.55:25",
         "wakeup.email_from <>",
+        "wakeup.atrn 192.0.2.56:366",
+        "wakeup.user ann",
     ] {
         assert!(lines.iter().any(|line| line == expected), "{expected} in {out}");
     }
-    assert_eq!(row("wakeup.every"), ["wakeup.every 1h", "wakeup.every 30m"]);
+    assert_eq!(row("wakeup.every"), ["wakeup.every 1h", "wakeup.every 30m", "wakeup.every 30m"]);
     let shown = setup.json(&["show", "card"]);
     assert_eq!(shown["settings"]["holders"][1]["way"]["Email"]["to"], "wake@provider.example");
+    assert!(!(shown.to_string() + &out).contains("s3cret"), "{shown}");
     // Without a schedule there is no row of one; a schedule that never opens says so.
     assert!(!Setup::with_card().run(&["show", "card"]).1.contains("link."));
     let never = caller.replace("[\"mon-fri 07:00-19:00\", \"sat 9-12\"]", "[]");

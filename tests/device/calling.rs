@@ -3,10 +3,11 @@
 use std::net::TcpListener;
 use std::thread;
 
-use postern_tests::mail::{self, Mail};
+use postern_tests::mail::{self, Mail, compare};
 use postern_tests::play::Peer;
 
 use crate::next_hop::{NextHop, passed_on};
+use crate::provider::Provider;
 use crate::rig::Rig;
 
 /// What a device says when it opens its listener, and when that closes.
@@ -81,6 +82,29 @@ fn a_holder_is_woken_by_an_email_to_its_account() {
     let text = String::from_utf8_lossy(&email.body);
     assert!(text.contains("\r\nSubject: Wake-up from mx.example\r\n"), "{text}");
     assert!(text.ends_with(":\r\nclient.example\r\n"), "{text}");
+}
+
+#[test]
+fn mail_is_fetched_by_atrn_while_nobody_is_let_in() {
+    let (next_hop, provider) = (NextHop::start(), Provider::start());
+    let held = [1, 2, 3].map(|number| Mail { number, octets: 3_000 * number as usize });
+    provider.hold(&held);
+    let rig = Rig::start(&configuration(&next_hop, "listener = \"off\"", &provider.wakeup()));
+    rig.device
+        .wait_for("the mail", |lines| (said(lines, "fetched messages: 3") == 1).then_some(()));
+    assert_eq!(said(&rig.device.log(), OPEN), 0);
+    assert_eq!(provider.held(), 0);
+    let mut messages = rig.end().messages();
+    for message in &mut messages {
+        let trace = b"Received: from sender.example.org ([127.0.0.1]";
+        assert!(message.body.starts_with(trace), "{}", message.body.escape_ascii());
+        let id = b"Message-ID: <";
+        let start = message.body.windows(id.len()).position(|octets| octets == id);
+        message.body.drain(..start.expect("it was sent with one"));
+    }
+    compare(&messages, &held);
+    assert_eq!(messages.len(), 3);
+    assert_eq!(next_hop.end(), Vec::new());
 }
 
 #[test]

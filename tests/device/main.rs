@@ -10,6 +10,7 @@ mod next_hop;
 mod panic;
 mod passing;
 mod power;
+mod provider;
 mod rig;
 mod slow;
 mod storm;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod tagged;
 
-pub use tagged::{SCHEDULE, SettingsFault};
+pub use tagged::{ATRN_HOLDER, SCHEDULE, SettingsFault};
 
 /// Octets of encoded settings at most.
 pub const SETTINGS_MAX: usize = 1024;
@@ -178,6 +178,14 @@ pub enum Way<'s> {
         to: &'s str,
         /// Who sends it; empty: nobody.
         from: &'s str,
+    },
+    /// By ATRN (RFC 2645).
+    Atrn {
+        /// Who we are to it.
+        user: &'s str,
+        /// What proves it.
+        #[serde(skip)]
+        password: &'s str,
     },
 }
 

@@ -40,8 +40,8 @@ pub const SPARE_RECEIVE: usize = 128;
 /// A spare's TCP send buffer.
 pub const SPARE_SEND: usize = 128;
 
-/// The outgoing TCP socket's receive buffer.
-pub const CLIENT_RECEIVE: usize = 512;
+/// The outgoing TCP socket's receive buffer: a segment, since mail may be fetched over it.
+pub const CLIENT_RECEIVE: usize = SMALL_WINDOW;
 /// The next hop's longest reply. core reads one of 4,096 octets where there is room.
 pub const CLIENT_IN: usize = 1024;
 /// The client's output.

@@ -99,10 +99,10 @@ macro_rules! one_and {
 
 one_and!(1: 1 + 0; 2: 1 + 1; 3: 1 + 2; 4: 1 + 3; 5: 1 + 4; 6: 1 + 5; 7: 1 + 6; 8: 1 + 7;);
 
-/// A channel's buffers: nobody else wants them, so they stay lent.
-struct Own<'m> {
-    input: &'m mut [u8],
-    output: &'m mut [u8],
+/// A session's buffers: nobody else wants them, so they stay lent.
+pub(crate) struct Own<'m> {
+    pub(crate) input: &'m mut [u8],
+    pub(crate) output: &'m mut [u8],
 }
 
 impl Buffers for Own<'_> {

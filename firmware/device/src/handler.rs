@@ -33,6 +33,9 @@ pub(crate) struct SessionHandler<'s, C: Card> {
     /// Whether it had the NULL account, and others, among its recipients.
     null: bool,
     others: bool,
+    /// Messages that were kept, and whether the peer has taken leave.
+    messages: u32,
+    has_left: bool,
     transaction: Transaction,
 }
 
@@ -66,7 +69,29 @@ impl<'s, C: Card> SessionHandler<'s, C> {
     pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr, is_admitted: bool) -> Self {
         let (helo, transaction) = (Vec::new(), Transaction::None);
         let (esmtp, null, others) = (false, false, false);
-        Self { shared, client, is_admitted, helo, esmtp, null, others, transaction }
+        let (messages, has_left) = (0, false);
+        Self {
+            shared,
+            client,
+            is_admitted,
+            helo,
+            esmtp,
+            null,
+            others,
+            messages,
+            has_left,
+            transaction,
+        }
+    }
+
+    /// Messages that were kept.
+    pub(crate) const fn messages(&self) -> u32 {
+        self.messages
+    }
+
+    /// Whether the peer has taken leave.
+    pub(crate) const fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Whether the session was for anything but mail that is discarded: else it is no sign that
@@ -441,6 +466,7 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
             };
             return Verdict::Refuse(reason, None);
         }
+        self.messages = self.messages.saturating_add(1);
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = id.hyphenated().encode_lower(&mut text);
         info!("accepted {=str}: {=u64} octets for {=u32}", *id, size, recipients);
@@ -455,6 +481,10 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
 
     fn discard(&mut self, _why: Why) {
         self.give_up();
+    }
+
+    fn quit(&mut self) {
+        self.has_left = true;
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {

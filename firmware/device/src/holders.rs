@@ -16,6 +16,7 @@ use postern_core::wire::{Out, Text};
 use crate::clock;
 use crate::connector::{Connector, Room};
 use crate::dialogue::{self, Dialogue, Failure};
+use crate::fetching;
 use crate::log::info;
 use crate::shared::{ID, Shared};
 use crate::transfer::send_own;
@@ -132,19 +133,32 @@ impl Holders {
         let Some((holder, asked)) = holder.zip(self.asked.get_mut(index)) else { return };
         let Some(host) = holder.hosts.get(asked.requests.next().name) else { return };
         asked.forget(every(holder));
-        shared.gate.wake_up().await;
+        // What is fetched wants no listener.
+        let fetches = matches!(holder.way, Way::Atrn { .. });
+        if !fetches {
+            shared.gate.wake_up().await;
+        }
         let mut found = Found::default();
-        let failed = {
+        let ended = {
             let (settled, until) = (&mut asked.settled, clock::now().after(DIALOGUE));
             let talk = pin!(talk(shared, connector, room, holder, host, settled, &mut found));
             match select(talk, clock::until(until)).await {
-                Either::First(ended) => ended.err().map(meaning),
-                Either::Second(()) => Some(Answer::Missing),
+                Either::First(ended) => ended,
+                Either::Second(()) => Err(Failure::TimedOut),
             }
         };
-        failed.into_iter().for_each(|answer| found.add(answer));
-        let wait = Duration::from_secs(shared.settings.wait_s.into());
-        shared.gate.asked(found.comes.then_some(wait));
+        match ended {
+            Ok(Behind::Nothing) => {}
+            // A session has deadlines of its own, and its mail may take hours.
+            Ok(Behind::Session { unread }) => {
+                found.add(fetching::receive(shared, connector, room, unread).await);
+            }
+            Err(failure) => found.add(meaning(failure)),
+        }
+        if !fetches {
+            let wait = Duration::from_secs(shared.settings.wait_s.into());
+            shared.gate.asked(found.comes.then_some(wait));
+        }
         asked.requests.ended(found.answer(), clock::now(), shared.random.u32());
         if asked.requests.is_answered() {
             asked.settled = 0;
@@ -167,6 +181,15 @@ impl Asked {
     }
 }
 
+/// What follows a request over its connection.
+enum Behind {
+    Nothing,
+    /// The roles have turned; as many octets are in the room's input.
+    Session {
+        unread: usize,
+    },
+}
+
 /// Asks by one connection to this name of the holder's.
 async fn talk<C: Card>(
     shared: &Shared<'_, C>,
@@ -176,13 +199,20 @@ async fn talk<C: Card>(
     host: &Host<'_>,
     settled: &mut u8,
     found: &mut Found,
-) -> Result<(), Failure> {
+) -> Result<Behind, Failure> {
     connector.reach(host.name, host.port).await?;
     let Room { input, output, piece } = room;
     let (socket, hostname) = (&mut connector.socket, shared.config.hostname);
-    let dialogue = &mut dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
+    let mut begun = dialogue::begin(socket, hostname, Protocol::Smtp, input, output);
+    let dialogue = &mut begun;
     match holder.way {
         Way::Etrn => etrn(dialogue, holder, settled, found).await?,
+        Way::Atrn { user, password } => {
+            if fetching::turn(dialogue, holder, (user, password), piece, found).await? {
+                let (_, _, unread) = begun.turned();
+                return Ok(Behind::Session { unread });
+            }
+        }
         Way::Email { to, from } => {
             let length = compose(shared, holder, (from, to), piece).ok_or(Failure::Nonsense)?;
             let said = send_own(shared, dialogue, from, to, piece, length).await?;
@@ -191,7 +221,7 @@ async fn talk<C: Card>(
         }
     }
     dialogue.quit().await;
-    Ok(())
+    Ok(Behind::Nothing)
 }
 
 /// Asks for each name that is not settled.

@@ -26,6 +26,7 @@ mod connector;
 mod counted;
 mod deaf;
 mod dialogue;
+mod fetching;
 mod fresh;
 mod gate;
 mod guarded;

@@ -195,6 +195,11 @@ impl<'n> Socket<'n> {
         }
     }
 
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.0.remote_endpoint().map(endpoint)
+    }
+
     /// Connects.
     pub(crate) async fn connect(&mut self, address: IpAddr, port: u16) -> Result<(), ConnectError> {
         self.0.set_timeout(Some(Duration::from_secs(ACKNOWLEDGE_S)));

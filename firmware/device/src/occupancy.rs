@@ -84,6 +84,8 @@ pub(crate) struct SessionClock<'o, 'm> {
     patience: Duration,
     hurries: bool,
     is_ending: bool,
+    /// On a connection that we have opened: it holds no channel, and goes by no gate.
+    is_ours: bool,
 }
 
 impl<'o, 'm> SessionClock<'o, 'm> {
@@ -92,7 +94,17 @@ impl<'o, 'm> SessionClock<'o, 'm> {
         gate: &'o Gate,
         patience: Duration,
     ) -> Self {
-        Self { occupancy, gate, patience, hurries: false, is_ending: false }
+        let (hurries, is_ending, is_ours) = (false, false, false);
+        Self { occupancy, gate, patience, hurries, is_ending, is_ours }
+    }
+
+    /// That of a session on a connection that we have opened.
+    pub(crate) const fn of_ours(
+        occupancy: &'o Occupancy<'m>,
+        gate: &'o Gate,
+        patience: Duration,
+    ) -> Self {
+        Self { is_ours: true, ..Self::new(occupancy, gate, patience) }
     }
 }
 
@@ -102,6 +114,10 @@ impl drive::Clock for SessionClock<'_, '_> {
     }
 
     async fn wait(&mut self, deadline: Instant) -> Wake {
+        if self.is_ours {
+            clock::until(deadline).await;
+            return Wake::Deadline;
+        }
         let is_ending = self.is_ending;
         let closed = async {
             match is_ending {

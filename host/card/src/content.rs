@@ -4,23 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use postern_card::settings::Settings;
-use postern_config::{Config, Faults, Problem, Written, source};
+use postern_config::{Config, Faults, Problem, Way, Written, source};
 
 mod conversion;
 
 use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
-const UNUSED_KEYS: [(&str, &str); 9] = [
+const UNUSED_KEYS: [(&str, &str); 5] = [
     ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.max_errors", "a device bears as many as it was built for"),
     ("receive.max_recipients", "a device takes as many as it was built for"),
     ("receive.tls", "a device offers no STARTTLS"),
-    ("wakeup.atrn", "a device asks by ETRN or e-mail"),
-    ("wakeup.password_file", "a device asks by ETRN or e-mail"),
-    ("wakeup.tls", "a device asks by ETRN or e-mail"),
-    ("wakeup.tls_ca", "a device asks by ETRN or e-mail"),
-    ("wakeup.user", "a device asks by ETRN or e-mail"),
+    ("wakeup.tls_ca", "a device has no TLS"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
 const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
@@ -55,6 +51,11 @@ const UNUSED_SECTIONS: [(&str, &str); 10] = [
 /// Keys in these that a device has nevertheless.
 const USED_KEYS: [&str; 2] = ["link.schedule", "link.time_zone"];
 
+/// What is risky where a device fetches mail.
+const IN_CLEAR: &str = "a device has no TLS: its provider must have the device's network in \
+    [atrn] clear_from and an account with --cram-md5, all mail comes in clear, and the password \
+    stands on the card";
+
 /// What `postern card create` writes on a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardContent {
@@ -82,7 +83,13 @@ impl CardContent {
         let faults = Faults::new(file, source);
         let conversion = Conversion::new(&config, &written, card_octets, faults);
         let Converted { settings, recipients } = conversion.run()?;
-        Ok(Self { settings, recipients, warnings: config.warnings(file) })
+        let mut warnings = config.warnings(file);
+        if config.wakeup.iter().any(|wakeup| matches!(wakeup.way, Way::Atrn(_))) {
+            let mut faults = Faults::new(file, source);
+            faults.add_at(written.line("wakeup.atrn"), "wakeup.atrn", IN_CLEAR.to_owned());
+            warnings.append(&mut faults.into_problems());
+        }
+        Ok(Self { settings, recipients, warnings })
     }
 
     /// The settings.

@@ -10,8 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::connection::{Broken, Connection, Failed, NotOpen, Open, Probe};
 use super::login::{Credentials, LoggedIn, Trust};
-use super::password;
-use crate::config::{Endpoint, Relay, RelayTls, UserName};
+use crate::config::{Endpoint, Relay, RelayTls, UserName, read_password};
 use crate::net::tls_client::{Rule, Tls};
 use crate::observe::progress::Phase;
 
@@ -75,7 +74,7 @@ fn read(relay: &Relay) -> Result<Secrets, String> {
         RelayTls::Implicit => Tls::verified(Rule::Implicit, ca)?,
         RelayTls::Local => Tls::local(),
     };
-    let password = relay.password_file.as_deref().map(password::read).transpose()?;
+    let password = relay.password_file.as_deref().map(read_password).transpose()?;
     Ok(Secrets { tls, password })
 }
 
@@ -84,7 +83,7 @@ fn read(relay: &Relay) -> Result<Secrets, String> {
 /// # Errors
 /// What is wrong with it, with its key.
 pub fn check(relay: &Relay) -> Result<(), (&'static str, String)> {
-    let password = relay.password_file.as_deref().map(password::read).transpose();
+    let password = relay.password_file.as_deref().map(read_password).transpose();
     password.map_err(|why| ("password_file", why))?;
     let ca = relay.tls_ca.as_deref().map(Path::new);
     match relay.tls() {

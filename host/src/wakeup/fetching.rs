@@ -10,10 +10,8 @@ use tokio::time::timeout;
 
 use super::board::Asked;
 use super::holder::{CONNECT_TIMEOUT, DIALOGUE_TIMEOUT, Found, Holder};
-use crate::config::{self, AtrnWay, DomainName, Endpoint, HolderTls, Protocol};
-use crate::deliver::{
-    self, Connection, Credentials, Failed, LoggedIn, NotOpen, Open, Trust, read_password,
-};
+use crate::config::{self, AtrnWay, DomainName, Endpoint, HolderTls, Protocol, read_password};
+use crate::deliver::{self, Connection, Credentials, Failed, LoggedIn, NotOpen, Open, Trust};
 use crate::link::Lease;
 use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
@@ -193,16 +191,9 @@ async fn ask(
     }
 }
 
-/// What a reply to ATRN that does not turn the roles means (RFC 2645 section 5.2.1). A 450 whose
-/// code says that it is the holder's state is none of what we asked: our last connection may not
-/// have ended for it yet.
+/// What a reply to ATRN that does not turn the roles means.
 fn meaning(answer: &deliver::Answer) -> Answer {
-    match (answer.code(), answer.enhanced().map(|enhanced| enhanced.subject)) {
-        (453, _) => Answer::NoneWaiting,
-        (450, Some(3)) => Answer::Missing,
-        (450 | 500..600, _) => Answer::Refused,
-        _ => Answer::Missing,
-    }
+    Answer::to_atrn(answer.code(), answer.enhanced().map(|enhanced| enhanced.subject))
 }
 
 /// What came over a connection, for people.

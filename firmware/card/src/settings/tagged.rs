@@ -45,7 +45,12 @@ mod key {
     pub(super) const HOLDER: u8 = 130;
     /// A holder, and then its account and the sender.
     pub(super) const EMAIL_HOLDER: u8 = 131;
+    /// A holder, and then the user and the password.
+    pub(super) const ATRN_HOLDER: u8 = 132;
 }
+
+/// The key of a holder that is asked by ATRN: a device that is built without that must not run.
+pub const ATRN_HOLDER: u8 = key::ATRN_HOLDER;
 
 /// The key of the schedule: a device that can't read a rule in it must not run either.
 pub const SCHEDULE: u8 = key::SCHEDULE;
@@ -147,6 +152,9 @@ impl<'s> Settings<'s> {
             match way {
                 Way::Etrn => put.setting(key::HOLDER, &common)?,
                 Way::Email { to, from } => put.setting(key::EMAIL_HOLDER, &(common, to, from))?,
+                Way::Atrn { user, password } => {
+                    put.setting(key::ATRN_HOLDER, &(common, user, password))?;
+                }
             }
         }
         Some(put.used)
@@ -196,7 +204,7 @@ impl<'s> Settings<'s> {
             key::WAIT_S => take(value, &mut self.wait_s),
             key::LISTENER => take(value, &mut self.listener),
             key::SCHEDULE => take(value, &mut self.schedule),
-            key::HOLDER | key::EMAIL_HOLDER => self.add(key, value),
+            key::HOLDER | key::EMAIL_HOLDER | key::ATRN_HOLDER => self.add(key, value),
             _ if key >= CRITICAL => Err(SettingsFault::Unknown(key)),
             _ => Ok(()),
         }
@@ -209,8 +217,11 @@ impl<'s> Settings<'s> {
         let mut way = Way::Etrn;
         if key != key::HOLDER {
             let texts = postcard::from_bytes(rest);
-            let (to, from) = texts.map_err(|_| SettingsFault::Damaged)?;
-            way = Way::Email { to, from };
+            let (first, second) = texts.map_err(|_| SettingsFault::Damaged)?;
+            way = match key {
+                key::EMAIL_HOLDER => Way::Email { to: first, from: second },
+                _ => Way::Atrn { user: first, password: second },
+            };
         }
         let holder = Holder { hosts, names, every_s, way };
         self.holders.push(holder).map_err(|_| SettingsFault::Damaged)
@@ -295,11 +306,13 @@ mod tests {
             way: Way::Etrn,
         };
         let way = Way::Email { to: "wake@mx3.provider.example", from: "" };
-        let hosts = [host("mx3.provider.example")].into_iter().collect();
-        let other = Holder { hosts, names, every_s: 60, way };
+        let hosts: Vec<_, 4> = [host("mx3.provider.example")].into_iter().collect();
+        let other = Holder { hosts: hosts.clone(), names: names.clone(), every_s: 60, way };
+        let way = Way::Atrn { user: "client.example", password: "s3cret" };
+        let third = Holder { hosts, names, every_s: 60, way };
         let window = Window { days: 0x3E, from_min: 420, until_min: 1_140 };
         Settings {
-            holders: [one, other].into_iter().collect(),
+            holders: [one, other, third].into_iter().collect(),
             listener: Listener::Scheduled,
             idle_s: 20,
             wait_s: 90,
@@ -355,7 +368,7 @@ mod tests {
         };
         assert_eq!(must_be_known(&settings()), [0; 0]);
         let (listener, schedule) = (key::LISTENER, key::SCHEDULE);
-        let all = [listener, schedule, key::HOLDER, key::EMAIL_HOLDER];
+        let all = [listener, schedule, key::HOLDER, key::EMAIL_HOLDER, key::ATRN_HOLDER];
         assert_eq!(must_be_known(&of_today()), all);
         let one = Settings { listener: Listener::Off, schedule: None, ..settings() };
         assert_eq!(must_be_known(&one), [listener]);
@@ -373,7 +386,7 @@ mod tests {
         for known_not in [0, key::WAIT_S + 1, 127] {
             assert_eq!(Settings::decode(&of_newer(known_not)), Ok(settings()));
         }
-        for critical in [key::EMAIL_HOLDER + 1, 255] {
+        for critical in [key::ATRN_HOLDER + 1, 255] {
             let fault = SettingsFault::Unknown(critical);
             assert_eq!(Settings::decode(&of_newer(critical)), Err(fault));
         }

@@ -12,6 +12,7 @@ mod calling;
 mod cards;
 mod crashes;
 mod crowds;
+mod fetching;
 mod full_cards;
 mod leases;
 mod links;

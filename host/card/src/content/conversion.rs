@@ -57,6 +57,8 @@ struct Texts {
     next_hop: String,
     /// The names of each holder.
     holders: Vec<Vec<String>>,
+    /// Of each, what proves who we are; empty where nothing does.
+    passwords: Vec<String>,
     failed_to: String,
     time_server: String,
 }
@@ -120,6 +122,7 @@ impl<'c> Conversion<'c> {
             postmaster: postmaster.unwrap_or_else(|| format!("postmaster@{}", first.domain)),
             next_hop: self.host(&first.key("deliver_to"), &first.next_hop.host),
             holders: self.holder_names(),
+            passwords: self.passwords(),
             failed_to: failed_to.unwrap_or_default(),
             time_server: time_server
                 .map_or_else(String::new, |host| self.host("device.time_server", &host)),
@@ -145,7 +148,7 @@ impl<'c> Conversion<'c> {
             channels: self.channels(),
             max_message_size: self.max_message_size(receive.max_message_size.0),
             idle_timeout_ms: self.idle_timeout_ms(receive.idle_timeout),
-            holders: self.holders(&texts.holders),
+            holders: self.holders(&texts.holders, &texts.passwords),
             listener: self.listener(),
             idle_s: self.seconds("receive.idle", receive.idle),
             wait_s: self.seconds("receive.wait", receive.wait),

@@ -1,3 +1,6 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use postern_card::settings::{Host, Listener, Way, Window};
 
 use super::*;
@@ -308,6 +311,37 @@ fn a_device_wakes_a_holder_by_email() {
 }
 
 #[test]
+fn a_device_fetches_in_clear_and_is_told_what_that_takes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s3cret pass\n").expect("a file");
+    let mode = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode));
+    mode(0o600).expect("it is ours");
+    let one = "etrn = \"mx2.provider.example\"";
+    let atrn = format!("atrn = \"mx2.provider.example\"\nuser = \"ann\"\npassword_file = {file:?}");
+    let content = parse(&SOUND.replace(one, &atrn)).expect("sound");
+    let [holder] = &content.settings().holders[..] else { panic!("one holder") };
+    assert_eq!(holder.hosts[..], [Host { name: "mx2.provider.example", port: 366 }]);
+    assert_eq!(holder.way, Way::Atrn { user: "ann", password: "s3cret pass" });
+    assert!(holder.names.is_empty(), "all that the user may have");
+    let warned: Vec<_> = content.warnings().iter().map(ToString::to_string).collect();
+    assert!(warned.iter().any(|warning| warning.contains("clear_from")), "{warned:?}");
+    let tls = |tls: &str| format!("{atrn}\ntls = \"{tls}\"");
+    assert!(parse(&SOUND.replace(one, &tls("opportunistic"))).is_ok());
+    let none = "wakeup.tls: a device has no TLS: write \"opportunistic\", or leave it out";
+    refused(one, &tls("verified"), 33, none);
+    let long = [&"a".repeat(60)[..]; 3].join(".");
+    let names = format!("{atrn}\nnames = [\"a.{long}\", \"b.{long}\", \"c.{long}\"]");
+    refused(one, &names, 33, "wakeup.names: one ATRN has 500 octets of them at most");
+    mode(0o644).expect("it is ours");
+    let others = format!(
+        "wakeup.password_file: password_file {}: others may use it (mode 0644): chmod 0600 it",
+        file.display()
+    );
+    refused(one, &atrn, 32, &others);
+}
+
+#[test]
 fn a_device_has_its_place_in_the_network() {
     let gateway = "device.gateway: is not in 192.0.2.0/24";
     refused("\"192.0.2.1\"", "\"198.51.100.1\"", 23, gateway);
@@ -360,7 +394,7 @@ fn a_device_without_domain_name_or_release_is_none() {
 }
 
 /// What this file's tests show of a card; all other keys are refused.
-const USED: [&str; 30] = [
+const USED: [&str; 34] = [
     "device.address",
     "device.dns",
     "device.failed_to",
@@ -385,12 +419,16 @@ const USED: [&str; 30] = [
     "receive.listener",
     "receive.max_message_size",
     "receive.wait",
+    "wakeup.atrn",
     "wakeup.email",
     "wakeup.email_from",
     "wakeup.email_host",
     "wakeup.etrn",
     "wakeup.every",
     "wakeup.names",
+    "wakeup.password_file",
+    "wakeup.tls",
+    "wakeup.user",
 ];
 
 #[test]

@@ -45,6 +45,10 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
         let hosts = holder.hosts.iter().map(|host| format!("{}:{}", host.name, host.port));
         let hosts = hosts.collect::<Vec<_>>().join(" ");
         match holder.way {
+            Way::Atrn { user, .. } => {
+                rows.push(row("wakeup.atrn", hosts));
+                rows.push(row("wakeup.user", user));
+            }
             Way::Etrn => rows.push(row("wakeup.etrn", hosts)),
             Way::Email { to, from } => {
                 rows.push(row("wakeup.email", to));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::config::read_file;
+use super::file;
 
 /// Octets of a password at most: it goes through a line of 512 octets in base64.
 const LENGTH_MAX: usize = 255;
@@ -15,14 +15,14 @@ const OTHERS: u32 = 0o077;
 ///
 /// # Errors
 /// What is wrong with the file, and what to do.
-pub(crate) fn read(file: &Path) -> Result<String, String> {
+pub fn read(file: &Path) -> Result<String, String> {
     let wrong = |why: &str| format!("password_file {}: {why}", file.display());
     let found = fs::metadata(file).map_err(|error| wrong(&error.to_string()))?;
     if found.mode() & OTHERS != 0 {
         let mode = found.mode() & 0o777;
         return Err(wrong(&format!("others may use it (mode {mode:04o}): chmod 0600 it")));
     }
-    let octets = read_file(file).map_err(|error| wrong(&error.to_string()))?;
+    let octets = file::read(file).map_err(|error| wrong(&error.to_string()))?;
     let text = str::from_utf8(&octets).map_err(|_| wrong("is not text in UTF-8"))?;
     let password = text.lines().next().unwrap_or_default();
     match password.len() {
