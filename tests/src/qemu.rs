@@ -46,6 +46,14 @@ pub fn silent_firmware() -> PathBuf {
     image("postern-lm3s6965evb-silent")
 }
 
+/// The firmware's image that receives and passes on alone.
+///
+/// # Panics
+/// When it was not built.
+pub fn least_firmware() -> PathBuf {
+    image("postern-lm3s6965evb-least")
+}
+
 /// The image that tries the chip's arithmetic.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod tagged;
 
-pub use tagged::{ATRN_HOLDER, SCHEDULE, SettingsFault};
+pub use tagged::{ATRN_HOLDER, HOLDER, SCHEDULE, SettingsFault};
 
 /// Octets of encoded settings at most.
 pub const SETTINGS_MAX: usize = 1024;

@@ -21,6 +21,9 @@ use crate::log::info;
 use crate::occupancy::SessionClock;
 use crate::shared::Shared;
 
+/// Whether there is anything here.
+pub(crate) const IS_THERE: bool = true;
+
 /// The number of its sessions; those of channels count from 1.
 const SESSION: u32 = 0;
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use embassy_futures::select::{Either, select};
 use heapless::Vec;
 use postern_card::Card;
-use postern_card::settings::{HOLDERS_MAX, Holder, Host, Way};
+use postern_card::settings::{ATRN_HOLDER, HOLDERS_MAX, Holder, Host, Settings, Way};
 use postern_core::client::{CallError, Event, Need, Protocol};
 use postern_core::drive::deliver::Turn;
 use postern_core::time::Instant;
@@ -62,6 +62,13 @@ pub(crate) struct Next {
 }
 
 impl Holders {
+    /// The key of what the settings want and this device can't do.
+    pub(crate) fn missing(settings: &Settings<'_>) -> Option<u8> {
+        let fetches = |holder: &Holder<'_>| matches!(holder.way, Way::Atrn { .. });
+        let is_missing = !fetching::IS_THERE && settings.holders.iter().any(fetches);
+        is_missing.then_some(ATRN_HOLDER)
+    }
+
     pub(crate) async fn new<C: Card>(shared: &Shared<'_, C>) -> Self {
         let store = &shared.storage.lock().await.store;
         let mut before = [None; HOLDERS_MAX];

@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 // One executor thread runs a device, so its futures need no Send bound.
 #![allow(async_fn_in_trait)]
+// What only fetching calls.
+#![cfg_attr(not(feature = "atrn"), allow(dead_code))]
 
 mod log;
 
@@ -26,12 +28,15 @@ mod connector;
 mod counted;
 mod deaf;
 mod dialogue;
+#[cfg_attr(not(feature = "atrn"), path = "without/fetching.rs")]
 mod fetching;
 mod fresh;
 mod gate;
 mod guarded;
 mod handler;
+#[cfg_attr(not(feature = "wakeup"), path = "without/holders.rs")]
 mod holders;
+#[cfg_attr(not(feature = "wakeup"), path = "without/hours.rs")]
 mod hours;
 mod limiter;
 mod memory;

@@ -182,7 +182,8 @@ async fn mount<C: Card>(
 fn check<C: Card>(store: &Store<C>, octets: &[u8; SETTINGS_MAX]) -> Result<(), Fault<C::Error>> {
     let mut settings = Settings::DEFAULT;
     store.settings_in(octets, &mut settings)?;
-    Hours::of(&settings).map(|_| ()).ok_or(Fault::UnknownSetting(SCHEDULE))
+    let schedule = Hours::of(&settings).is_none().then_some(SCHEDULE);
+    Holders::missing(&settings).or(schedule).map_or(Ok(()), |key| Err(Fault::UnknownSetting(key)))
 }
 
 async fn with_card<

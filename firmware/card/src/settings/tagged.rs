@@ -49,7 +49,10 @@ mod key {
     pub(super) const ATRN_HOLDER: u8 = 132;
 }
 
-/// The key of a holder that is asked by ATRN: a device that is built without that must not run.
+/// The keys of a holder that is asked by ETRN, and by ATRN: a device that is built without must not
+/// run.
+pub const HOLDER: u8 = key::HOLDER;
+/// The second of them.
 pub const ATRN_HOLDER: u8 = key::ATRN_HOLDER;
 
 /// The key of the schedule: a device that can't read a rule in it must not run either.
