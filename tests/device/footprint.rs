@@ -5,12 +5,14 @@ use std::path::Path;
 
 use object::{File, Object, ObjectSection, ObjectSymbol};
 use postern_device::budget::{PARTS, RAM};
-use postern_tests::qemu::{firmware, silent_firmware};
+use postern_tests::qemu::{firmware, least_firmware, silent_firmware};
 
 use crate::rig::STACK;
 
 /// Octets of flash for the image, whatever it does: this board has 256 KiB.
 const FLASH: u64 = 192 << 10;
+/// The same for the one that receives and passes on alone.
+const LEAST: u64 = 172 << 10;
 
 const IN_FLASH: [&str; 4] = [".vector_table", ".text", ".rodata", ".data"];
 const IN_RAM: [&str; 3] = [".data", ".bss", ".uninit"];
@@ -30,6 +32,9 @@ fn image_and_memory_fit() {
         println!("{flash} octets of flash {with} the log ({})", kib(flash));
         assert!((1..=FLASH).contains(&flash), "{FLASH} octets of flash at most");
     }
+    let least = sections(&least_firmware(), &IN_FLASH);
+    println!("{least} octets of flash for receiving and passing on alone ({})", kib(least));
+    assert!((1..=LEAST).contains(&least), "{LEAST} octets of flash at most");
     let octets = fs::read(firmware()).expect("the image can be read");
     let file = File::parse(&*octets).expect("the image is an ELF file");
     let of = |name: &str| {
