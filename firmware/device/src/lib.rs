@@ -28,15 +28,15 @@ mod connector;
 mod counted;
 mod deaf;
 mod dialogue;
-#[cfg_attr(not(feature = "atrn"), path = "without/fetching.rs")]
+#[cfg(feature = "atrn")]
 mod fetching;
 mod fresh;
 mod gate;
 mod guarded;
 mod handler;
-#[cfg_attr(not(feature = "wakeup"), path = "without/holders.rs")]
+#[cfg(feature = "wakeup")]
 mod holders;
-#[cfg_attr(not(feature = "wakeup"), path = "without/hours.rs")]
+#[cfg(feature = "wakeup")]
 mod hours;
 mod limiter;
 mod memory;
@@ -59,11 +59,17 @@ mod transfer;
 mod trial;
 mod update;
 mod watch;
+mod without;
 
 #[cfg(test)]
 #[allow(dead_code)]
 #[path = "../tests/device/sim/clock.rs"]
 mod test_clock;
+
+#[cfg(all(feature = "wakeup", not(feature = "atrn")))]
+use without::fetching;
+#[cfg(not(feature = "wakeup"))]
+use without::{holders, hours};
 
 pub use board::{Board, Ended, FirmwareSlot, NoSlot, SlotFault};
 pub use memory::{LargeMemory, Memory, SmallMemory};

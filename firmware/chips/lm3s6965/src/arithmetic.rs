@@ -1,6 +1,5 @@
 //! Copying, filling and 64-bit division, in a tenth of the flash that the compiler's own take:
 //! those are made for speed on any chip. This one reads words across a word's border, and divides.
-
 #![allow(unsafe_code)]
 
 use core::arch::global_asm;

@@ -1,0 +1,8 @@
+//! What stands in place of what this device is built without.
+
+#[cfg(all(feature = "wakeup", not(feature = "atrn")))]
+pub(crate) mod fetching;
+#[cfg(not(feature = "wakeup"))]
+pub(crate) mod holders;
+#[cfg(not(feature = "wakeup"))]
+pub(crate) mod hours;
