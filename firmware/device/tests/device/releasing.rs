@@ -139,7 +139,7 @@ fn asked_at(holder: &Notes, name: &str) -> Vec<u64> {
 fn a_holder_that_can_not_be_reached_at_the_start_is_asked_minutes_later() {
     let hosts = [Host { name: "192.0.2.1", port: HOLDER_PORT }].into_iter().collect();
     let names: List<&str> = ["client.example"].into_iter().collect();
-    let holders = [Holder { hosts, names, every_s: 24 * 3600 }].into_iter().collect();
+    let holders = [Holder { hosts, names, every_s: 86_400, way: Way::Etrn }].into_iter().collect();
     let world = World::new(card(CARD_OCTETS, &Settings { holders, ..settings() }), 3);
     let holder = Notes::new();
     world.switch_on();
