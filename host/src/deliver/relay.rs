@@ -36,7 +36,8 @@ impl<'c> Open<'c> {
         let mut connection = self.connect_with(to, &tls).await?;
         if let Some((user, password)) = relay.user.as_ref().map(UserName::as_str).zip(password) {
             self.told().phase(Phase::Auth);
-            let credentials = Credentials { user: user.to_owned(), password, trust: Trust::Certain };
+            let credentials =
+                Credentials { user: user.to_owned(), password, trust: Trust::Certain };
             if let Err(not_open) = log_in(credentials, &mut connection).await {
                 connection.quit().await;
                 return Err(not_open);
