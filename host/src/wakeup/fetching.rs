@@ -160,8 +160,8 @@ async fn log_in(
         }
         LoggedIn::NoMechanism => {
             asked.say(
-                "it offers no AUTH by SCRAM-SHA-256; CRAM-MD5 is for verified TLS or tls = \"off\", \
-                 and PLAIN and LOGIN are for verified TLS",
+                "it offers no AUTH by SCRAM-SHA-256; CRAM-MD5 is for verified TLS or \
+                 tls = \"off\", and PLAIN and LOGIN are for verified TLS",
             );
             Err(Answer::Refused)
         }

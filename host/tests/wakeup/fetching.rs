@@ -1,5 +1,5 @@
-//! Providers of ATRN that lie, flood, trickle and hang: each is over in its time, and told of in one
-//! line.
+//! Providers of ATRN that lie, flood, trickle and hang: each is over in its time, and told of in
+//! one line.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
