@@ -75,6 +75,7 @@ pub mod appletalk;
 pub mod client;
 #[cfg(feature = "drive")]
 pub mod drive;
+pub mod dsn;
 pub mod envelope;
 pub mod ladder;
 pub mod link;

@@ -12,6 +12,7 @@ mod fair;
 mod fate;
 mod hosts;
 mod queue;
+mod returning;
 #[cfg(test)]
 mod stand;
 mod turn;

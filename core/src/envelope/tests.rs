@@ -142,6 +142,13 @@ fn notify_never_stands_alone() {
     assert_eq!(Notify::from_bits(16), None);
     let all = Notify::from_bits(14).expect("SUCCESS, FAILURE and DELAY");
     assert!(all.has(Notify::SUCCESS) && !Notify::DELAY.has(Notify::SUCCESS));
+    let [failure, delay] = [Notify::FAILURE, Notify::DELAY];
+    assert_eq!(failure.and(delay).map(Notify::told_of_delay), Some(failure));
+    assert_eq!(
+        (delay.told_of_delay(), Notify::NEVER.told_of_delay()),
+        (Notify::NEVER, Notify::NEVER)
+    );
+    assert_eq!(Notify::UNSTATED.told_of_delay(), Notify::UNSTATED);
     assert!(!all.has(Notify::UNSTATED) && !Notify::UNSTATED.has(Notify::UNSTATED));
 }
 

@@ -56,6 +56,16 @@ impl Notify {
         other.0 != 0 && self.0 & other.0 == other.0
     }
 
+    /// The same once the sender was told of a delay: with nothing else wanted, `NEVER`, since he
+    /// wants nothing that is not given would stand for.
+    #[must_use]
+    pub const fn told_of_delay(self) -> Self {
+        match self.0 & !Self::DELAY.0 {
+            0 if self.0 != 0 => Self::NEVER,
+            bits => Self(bits),
+        }
+    }
+
     /// The stored octet.
     pub const fn bits(self) -> u8 {
         self.0

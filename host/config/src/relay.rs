@@ -30,8 +30,10 @@ pub struct Relay {
     pub password_file: Option<PathBuf> => Example("\"/etc/postern/password\""),
     /// How often delivery is tried, 10 % more or less.
     pub retry_every: Duration => Default("\"30m\""),
-    /// How long mail is tried before it is given up.
+    /// How long mail is tried before it is given up, and its sender told.
     pub expire_after: Duration => Default("\"5d\""),
+    /// How long it waits before a sender hears of it who wants to (NOTIFY=DELAY, RFC 3461).
+    pub notice_after: Duration => Default("\"4h\""),
 }
 }
 

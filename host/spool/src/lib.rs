@@ -36,7 +36,7 @@ pub use turn::{
 };
 
 /// Bytes that the body of a follow-up message may have: see [`NewMessage`].
-pub const FOLLOW_BYTES_MAX: usize = 8 << 10;
+pub const FOLLOW_BYTES_MAX: usize = 64 << 10;
 /// Bytes that are kept of a reply; what follows tells nobody more.
 pub const REPLY_BYTES_MAX: usize = 2_000;
 /// Recipients that [`Spool::list`] shows of an item.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern_core::envelope::State;
+use postern_core::envelope::{Notify, State};
 
 use crate::{Domain, Envelope, MsgId, Recipient};
 
@@ -113,14 +113,19 @@ pub enum Fate {
     Refused(Reply),
     /// It was held for as long as mail is held: kept until a person says what is to be done.
     Expired(Reply),
+    /// [`Fate::Deferred`], and the follow-up tells its sender so, who is told of no other delay.
+    Delayed(Reply),
+    /// Given up, and nothing of it is kept: the follow-up tells its sender, or nobody is to hear.
+    Returned(Reply),
 }
 
 impl Fate {
     /// What the recipient's state is then.
     pub fn state(&self) -> State {
         match self {
-            Self::Delivered(_) => State::Delivered,
-            Self::Deferred(_) => State::Waiting,
+            // Of either nothing is kept.
+            Self::Delivered(_) | Self::Returned(_) => State::Delivered,
+            Self::Deferred(_) | Self::Delayed(_) => State::Waiting,
             Self::Refused(_) => State::Refused,
             Self::Expired(_) => State::Expired,
         }
@@ -132,7 +137,17 @@ impl Fate {
             Self::Delivered(reply)
             | Self::Deferred(reply)
             | Self::Refused(reply)
-            | Self::Expired(reply) => reply,
+            | Self::Expired(reply)
+            | Self::Delayed(reply)
+            | Self::Returned(reply) => reply,
+        }
+    }
+
+    /// What the sender still wants to hear of a recipient who wanted to hear `notify`.
+    pub(crate) const fn notify(&self, notify: Notify) -> Notify {
+        match self {
+            Self::Delayed(_) => notify.told_of_delay(),
+            _ => notify,
         }
     }
 }

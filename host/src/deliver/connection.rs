@@ -423,6 +423,11 @@ impl<'c> Connection<'c> {
         self.dialogue.client().offers().has(Extension::SmtpUtf8)
     }
 
+    /// Whether the host tells senders of their mail (RFC 3461).
+    pub const fn takes_dsn(&self) -> bool {
+        self.dialogue.client().offers().has(Extension::Dsn)
+    }
+
     /// Whether the host can be asked for what it holds (RFC 1985).
     pub const fn takes_etrn(&self) -> bool {
         self.dialogue.client().offers().has(Extension::Etrn)

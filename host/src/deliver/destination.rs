@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use postern_core::dsn::Action;
 use postern_spool::{Claim, Domain, Spool};
 
 use super::connection::{Connection, Failed, NotOpen, Open, Probe};
@@ -73,6 +74,15 @@ impl Destination<'_> {
         match self {
             Self::Host(connection) | Self::Relay(connection) => connection.takes_utf8(),
             Self::Maildir(_) => true,
+        }
+    }
+
+    /// What success at it is to the sender; none: it tells him itself (RFC 3461 section 5.2).
+    pub const fn success(&self) -> Option<Action> {
+        match self {
+            Self::Host(connection) | Self::Relay(connection) if connection.takes_dsn() => None,
+            Self::Host(_) | Self::Relay(_) => Some(Action::Relayed),
+            Self::Maildir(_) => Some(Action::Delivered),
         }
     }
 

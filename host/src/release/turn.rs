@@ -4,6 +4,7 @@ mod asker;
 mod delivery;
 mod relay;
 mod settling;
+mod telling;
 mod wake;
 
 use std::net::IpAddr;
@@ -24,7 +25,7 @@ use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
 use super::waking::Missed;
-use crate::config::{DeliverTo, Relay, RetryEvery};
+use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
 use crate::net::listener::Terms;
@@ -66,9 +67,7 @@ type Over<'c> = (Finish, Option<Destination<'c>>);
 /// A domain's mail on its way.
 struct Work<'t, S> {
     shared: &'t EngineState<S>,
-    hostname: &'t str,
-    /// What is to be known of the smarthost.
-    relay: Option<&'t Relay>,
+    terms: &'t Terms,
     policy: &'t Policy,
     host: &'t DeliverTo,
     turn: &'t Turn,
@@ -107,8 +106,7 @@ pub(super) async fn run<S: Spool>(
     let step = engine.progress.begin(domain, host, now);
     let work = Work {
         shared,
-        hostname: &terms.hostname,
-        relay: terms.config.relay.as_ref(),
+        terms: &terms,
         policy,
         host,
         turn: &turn,
@@ -278,7 +276,7 @@ impl<S: Spool> Work<'_, S> {
         let soon = soon || self.shared.waking().starts(self.host);
         let engine = &self.shared.engine;
         let open = Open {
-            hostname: self.hostname,
+            hostname: &self.terms.hostname,
             connector: &*engine.connector,
             tls: &engine.tls,
             clock: &engine.clock,
@@ -286,7 +284,7 @@ impl<S: Spool> Work<'_, S> {
             connect_timeout: if soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
             mail_behind: self.shared.takes_mail_behind(self.host, domain),
             step: Some(self.step),
-            relay: self.relay,
+            relay: self.terms.config.relay.as_ref(),
         };
         if self.policy.is_released_on_connect {
             engine.triggers.tried(domain, self.began);
@@ -481,15 +479,20 @@ impl<S: Spool> Work<'_, S> {
             let now = engine.clock.timestamp();
             let is_old =
                 |claim: &&Claim| next_try(self.policy, claim.envelope.arrival, now).is_none();
-            let old: Vec<_> = claims.iter().filter(is_old).map(|claim| gone(claim, why)).collect();
+            let (old, others): (Vec<_>, Vec<_>) = claims.iter().partition(is_old);
             let more = old.len() == EXPIRY_BATCH;
-            for settled in &old {
+            let mut done = Vec::new();
+            for claim in old {
                 engine.metrics.delivery("expired");
-                let (id, domain) = (settled.id, &self.turn.domain);
-                tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
+                let (id, domain) = (claim.id, &self.turn.domain);
+                tracing::info!(%id, %domain, outcome = "expired", "not tried any more");
+                done.push(self.told(claim, gone(claim, why), None).await);
             }
-            if !old.is_empty() {
-                engine.spool.settle(self.turn, old).await?;
+            for claim in others {
+                done.extend(self.told_of_delay(claim, why).await);
+            }
+            if !done.is_empty() {
+                engine.spool.settle(self.turn, done).await?;
             }
             if !more {
                 return Ok(());

@@ -11,6 +11,7 @@ mod moved;
 mod odd_spool;
 mod peer;
 mod relay;
+mod returning;
 mod schedule;
 mod smarthost;
 mod wakeups;

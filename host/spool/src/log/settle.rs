@@ -71,6 +71,7 @@ impl<D: Disk> Shared<D> {
 
 fn note(recipient: &mut Recipient, fate: &Fate) {
     recipient.state = fate.state();
+    recipient.notify = fate.notify(recipient.notify);
     recipient.attempts = recipient.attempts.saturating_add(1);
     if !fate.reply().is_empty() {
         recipient.reply = cut(fate.reply()).to_vec();

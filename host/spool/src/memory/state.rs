@@ -284,6 +284,7 @@ impl State {
                 continue;
             };
             recipient.state = fate.state();
+            recipient.notify = fate.notify(recipient.notify);
             recipient.attempts = recipient.attempts.saturating_add(1);
             if !fate.reply().is_empty() {
                 recipient.reply = fate.reply().to_vec();

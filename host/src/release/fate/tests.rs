@@ -59,6 +59,9 @@ fn words(outcome: &Outcome) -> Vec<(u32, &'static str)> {
         Fate::Deferred(_) => "deferred",
         Fate::Refused(_) => "refused",
         Fate::Expired(_) => "expired",
+        Fate::Delayed(_) | Fate::Returned(_) => {
+            unreachable!("nobody is told before it is recorded")
+        }
     };
     outcome.settled.fates.iter().map(|(RecipientNo(no), fate)| (*no, word(fate))).collect()
 }

@@ -57,8 +57,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
     let began = engine.clock.instant();
     let work = Work {
         shared,
-        hostname: &terms.hostname,
-        relay: None,
+        terms: &terms,
         policy,
         host: &DeliverTo::Asker,
         turn: &turn,

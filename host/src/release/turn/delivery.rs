@@ -31,7 +31,7 @@ pub(super) struct Delivery<'t, 'c, S> {
     course: Course,
     /// Messages that were refused while it is open whether that is the host's fault: as long as
     /// the course is suspect.
-    held_back: Vec<Settled>,
+    held_back: Vec<(Claim, Settled)>,
     messages: usize,
     /// Another turn of the domain was asked for.
     told_more: bool,
@@ -178,7 +178,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         self.report(&claim, &outcome);
         if has_moved {
             self.held_back.clear();
-            record(outcome.settled, settle).await;
+            self.record(&claim, outcome.settled, settle).await;
             let finish = (Next::More, End::More);
             return Ok(if sent.loss.is_none() { Go::End(finish) } else { Go::Lost(finish) });
         }
@@ -225,10 +225,10 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let first = whole == Whole::Taken && !had_taken;
         self.refused |= refuses;
         if refuses && self.course.is_suspect() {
-            self.held_back.push(settled);
+            self.held_back.push((claim.clone(), settled));
         } else {
             self.settle_held_back(settle).await;
-            record(settled, settle).await;
+            self.record(claim, settled, settle).await;
         }
         if whole == Whole::Taken && self.work.policy.is_fetched() {
             let now = self.work.shared.engine.clock.instant();
@@ -339,6 +339,18 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         self.claims.extend(claims);
     }
 
+    /// Hands on what became of a message, if anything did, with what its sender hears of it.
+    async fn record(&self, claim: &Claim, settled: Settled, settle: &mpsc::Sender<Settled>) {
+        if settled.fates.is_empty() {
+            return;
+        }
+        let settled = self.work.told(claim, settled, self.connection.success()).await;
+        if !settled.fates.is_empty() {
+            // A receiver that is gone has said why; the next step sees that it is.
+            let _why = settle.send(settled).await;
+        }
+    }
+
     fn report(&self, claim: &Claim, outcome: &Outcome) {
         let tally = outcome.tally;
         self.work.step.message(None);
@@ -357,13 +369,5 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             reply = %outcome.reply,
             "sent"
         );
-    }
-}
-
-/// Hands on what became of a message, if anything did.
-async fn record(settled: Settled, settle: &mpsc::Sender<Settled>) {
-    if !settled.fates.is_empty() {
-        // A receiver that is gone has said why; the next step sees that it is.
-        let _why = settle.send(settled).await;
     }
 }

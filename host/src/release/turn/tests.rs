@@ -107,8 +107,7 @@ async fn a_domain_is_not_put_off_for_a_host_that_was_reached_meanwhile() {
     let (terms, began) = (stand.terms.borrow().clone(), stand.clock.instant());
     let work = Work {
         shared: &stand.shared,
-        hostname: &terms.hostname,
-        relay: None,
+        terms: &terms,
         policy: terms.policies.of(&domain),
         host: &host,
         turn: &turn,

@@ -70,7 +70,12 @@ fn found(disk: SimDisk, context: &str) -> (bool, bool) {
 
 #[test]
 fn a_follow_up_and_its_settling_are_there_together_wherever_their_write_was_torn() {
-    let fates = [Fate::Delivered(b"250".to_vec()), Fate::Refused(b"550 no".to_vec())];
+    let fates = [
+        Fate::Delivered(b"250".to_vec()),
+        Fate::Refused(b"550 no".to_vec()),
+        Fate::Returned(b"550 no".to_vec()),
+        Fate::Delayed(b"450 later".to_vec()),
+    ];
     let (mut torn, mut whole) = (0, 0);
     for fate in &fates {
         let (name, before, rig) = settled(fate);

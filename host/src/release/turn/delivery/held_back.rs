@@ -4,7 +4,7 @@ use postern_spool::{Fate, Next, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
 use super::super::End;
-use super::{Delivery, Go, record};
+use super::{Delivery, Go};
 use crate::deliver::Probe;
 
 impl<S: Spool> Delivery<'_, '_, S> {
@@ -77,8 +77,8 @@ impl<S: Spool> Delivery<'_, '_, S> {
     }
 
     async fn defer_held_back(&mut self, settle: &mpsc::Sender<Settled>) {
-        for settled in self.held_back.drain(..).map(deferred) {
-            record(settled, settle).await;
+        for (claim, settled) in std::mem::take(&mut self.held_back) {
+            self.record(&claim, deferred(settled), settle).await;
         }
     }
 
@@ -87,8 +87,8 @@ impl<S: Spool> Delivery<'_, '_, S> {
         if self.course.is_suspect() {
             return;
         }
-        for settled in self.held_back.drain(..) {
-            record(settled, settle).await;
+        for (claim, settled) in std::mem::take(&mut self.held_back) {
+            self.record(&claim, settled, settle).await;
         }
     }
 }

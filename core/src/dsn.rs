@@ -1,0 +1,298 @@
+//! Delivery status notifications (RFC 3464, as a report of RFC 6522): what a sender hears of his
+//! message, once it cannot be delivered, waits, or went to a host that will not tell him.
+
+use crate::time::Timestamp;
+use crate::trace::put_date;
+use crate::wire::{NoRoom, Out, Text};
+
+/// Octets of a reply that a notification repeats.
+const REPLY_MAX: usize = 400;
+
+/// A notification, but for whom it tells of.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// Our own host name.
+    pub hostname: Text<'a>,
+    /// Who is told: the message's reverse-path, without angle brackets; never the null one (RFC
+    /// 5321 §4.5.5).
+    pub to: &'a [u8],
+    /// The notification's own id, a UUID in text. Its boundary is made from that.
+    pub id: Text<'a>,
+    /// When it is written.
+    pub time: Timestamp,
+    /// When the message arrived.
+    pub arrival: Timestamp,
+    /// MAIL's ENVID as given, in xtext; empty: not given.
+    pub envelope_id: &'a [u8],
+    /// The host that it was to go to.
+    pub remote: Text<'a>,
+    /// Something in it is beyond ASCII: then it is said in the forms of RFC 6533, and the
+    /// notification needs SMTPUTF8.
+    pub utf8: bool,
+}
+
+/// A recipient that a notification tells of.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The forward-path without angle brackets.
+    pub path: &'a [u8],
+    /// RCPT's ORCPT as given: a type, `;` and xtext; empty: not given.
+    pub original: &'a [u8],
+    /// What became of it.
+    pub action: Action,
+    /// The host's last reply, or why there is none.
+    pub reply: &'a [u8],
+}
+
+/// What became of a recipient (RFC 3464 §2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It was refused for good.
+    Failed,
+    /// It was tried for as long as mail is tried.
+    Expired,
+    /// It waits, and is tried on.
+    Delayed,
+    /// It went to a host that tells nobody of its success (RFC 3461 §5.2.2).
+    Relayed,
+    /// It is in its mailbox.
+    Delivered,
+}
+
+/// What a notification gives back of the message.
+#[derive(Debug, Clone, Copy)]
+pub enum Returned<'a> {
+    /// It can't be read.
+    Nothing,
+    /// Its header, or the begin of it, in whole lines.
+    Header(&'a [u8]),
+    /// All of it.
+    Message(&'a [u8]),
+}
+
+impl Action {
+    const fn name(self) -> &'static [u8] {
+        match self {
+            Self::Failed | Self::Expired => b"failed",
+            Self::Delayed => b"delayed",
+            Self::Relayed => b"relayed",
+            Self::Delivered => b"delivered",
+        }
+    }
+
+    /// The status (RFC 3463) where the reply says none.
+    const fn status(self) -> &'static [u8] {
+        match self {
+            Self::Failed => b"5.0.0",
+            Self::Expired => b"4.4.7",
+            Self::Delayed => b"4.0.0",
+            Self::Relayed | Self::Delivered => b"2.0.0",
+        }
+    }
+
+    const fn words(self) -> &'static [u8] {
+        match self {
+            Self::Failed => b"It was refused for good, and is not tried any more.",
+            Self::Expired => b"It was tried for too long, and is not tried any more.",
+            Self::Delayed => b"It waits, and is tried again: you need not send it again.",
+            Self::Relayed => b"It was passed on to a host that does not tell whether it arrives.",
+            Self::Delivered => b"It was delivered.",
+        }
+    }
+}
+
+impl Report<'_> {
+    /// Appends the whole notification, or nothing when it does not fit.
+    pub fn write<'r>(
+        &self,
+        recipients: impl Iterator<Item = About<'r>> + Clone,
+        returned: Returned<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<(), NoRoom> {
+        out.whole(|out| {
+            self.header(recipients.clone().map(|about| about.action), out)?;
+            self.part(b"text/plain; charset=utf-8", out)?;
+            self.text(recipients.clone(), out)?;
+            let status: &[u8] = match self.utf8 {
+                true => b"message/global-delivery-status",
+                false => b"message/delivery-status",
+            };
+            self.part(status, out)?;
+            self.about_message(out)?;
+            recipients.clone().try_for_each(|about| self.about_recipient(&about, out))?;
+            self.give_back(returned, out)?;
+            put_all(out, &[b"--=_", self.id.as_bytes(), b"--\r\n"])
+        })
+    }
+
+    fn header(
+        &self,
+        actions: impl Iterator<Item = Action> + Clone,
+        out: &mut Out<'_>,
+    ) -> Result<(), NoRoom> {
+        let is = |wanted: &[Action]| actions.clone().any(|action| wanted.contains(&action));
+        let subject: &[u8] = if is(&[Action::Failed, Action::Expired]) {
+            b"Your mail could not be delivered"
+        } else if is(&[Action::Delayed]) {
+            b"Your mail is delayed"
+        } else if is(&[Action::Relayed]) {
+            b"Your mail was passed on"
+        } else {
+            b"Your mail was delivered"
+        };
+        let (hostname, id) = (self.hostname.as_bytes(), self.id.as_bytes());
+        out.put(b"Date: ")?;
+        put_date(out, self.time)?;
+        let texts: [&[u8]; 15] = [
+            b"\r\nFrom: Mail delivery <MAILER-DAEMON@",
+            hostname,
+            b">\r\nTo: <",
+            self.to,
+            b">\r\nSubject: ",
+            subject,
+            b"\r\nMessage-ID: <",
+            id,
+            b"@",
+            hostname,
+            b">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n",
+            b"Content-Type: multipart/report; report-type=",
+            if self.utf8 { b"global-delivery-status" } else { b"delivery-status" },
+            b";\r\n\tboundary=\"=_",
+            id,
+        ];
+        put_all(out, &texts)?;
+        out.put(b"\"\r\n\r\n")
+    }
+
+    fn part(&self, content_type: &[u8], out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let texts: [&[u8]; 5] =
+            [b"--=_", self.id.as_bytes(), b"\r\nContent-Type: ", content_type, b"\r\n"];
+        put_all(out, &texts)?;
+        out.put(b"Content-Transfer-Encoding: 8bit\r\n\r\n")
+    }
+
+    fn text<'r>(
+        &self,
+        recipients: impl Iterator<Item = About<'r>>,
+        out: &mut Out<'_>,
+    ) -> Result<(), NoRoom> {
+        let hostname = self.hostname.as_bytes();
+        put_all(out, &[b"This is ", hostname, b". You have sent mail through it on "])?;
+        put_date(out, self.arrival)?;
+        out.put(b".\r\n")?;
+        for About { path, action, reply, .. } in recipients {
+            put_all(out, &[b"\r\n<", path, b">\r\n    ", action.words(), b"\r\n"])?;
+            if !reply.is_empty() {
+                put_all(out, &[b"    ", self.remote.as_bytes(), b": "])?;
+                put_printable(out, reply, self.utf8)?;
+                out.put(b"\r\n")?;
+            }
+        }
+        out.put(b"\r\n")
+    }
+
+    /// RFC 3464 §2.2.
+    fn about_message(&self, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        put_all(out, &[b"Reporting-MTA: dns; ", self.hostname.as_bytes(), b"\r\n"])?;
+        if !self.envelope_id.is_empty() {
+            out.put(b"Original-Envelope-Id: ")?;
+            put_xtext(out, self.envelope_id, self.utf8)?;
+            out.put(b"\r\n")?;
+        }
+        if self.arrival.known {
+            out.put(b"Arrival-Date: ")?;
+            put_date(out, self.arrival)?;
+            out.put(b"\r\n")?;
+        }
+        Ok(())
+    }
+
+    /// RFC 3464 §2.3.
+    fn about_recipient(&self, about: &About<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let About { path, original, action, reply } = *about;
+        out.put(b"\r\n")?;
+        let semicolon = original.iter().position(|octet| *octet == b';');
+        if let Some((kind, address)) = semicolon.and_then(|at| original.split_at_checked(at)) {
+            put_all(out, &[b"Original-Recipient: ", kind, b"; "])?;
+            put_xtext(out, address.get(1..).unwrap_or_default(), self.utf8)?;
+            out.put(b"\r\n")?;
+        }
+        let kind: &[u8] = if path.is_ascii() { b"rfc822; " } else { b"utf-8; " };
+        put_all(out, &[b"Final-Recipient: ", kind, path, b"\r\nAction: ", action.name()])?;
+        out.put(b"\r\nStatus: ")?;
+        match said(reply) {
+            Some(status) if action != Action::Expired => out.put(status)?,
+            _ => out.put(action.status())?,
+        }
+        put_all(out, &[b"\r\nRemote-MTA: dns; ", self.remote.as_bytes(), b"\r\n"])?;
+        if !reply.is_empty() {
+            let kind: &[u8] = if is_reply(reply) { b"smtp; " } else { b"x-postern; " };
+            put_all(out, &[b"Diagnostic-Code: ", kind])?;
+            put_printable(out, reply, self.utf8)?;
+            out.put(b"\r\n")?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, returned: Returned<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
+        let (kind, octets): (&[u8], &[u8]) = match returned {
+            Returned::Nothing => return out.put(b"\r\n"),
+            Returned::Header(header) if header.is_ascii() => (b"text/rfc822-headers", header),
+            Returned::Header(header) => (b"message/global-headers", header),
+            Returned::Message(message) if self.utf8 => (b"message/global", message),
+            Returned::Message(message) => (b"message/rfc822", message),
+        };
+        out.put(b"\r\n")?;
+        self.part(kind, out)?;
+        put_all(out, &[octets, b"\r\n"])
+    }
+}
+
+/// Whether `reply` begins with a code of SMTP's.
+fn is_reply(reply: &[u8]) -> bool {
+    let digits = reply.get(..3).is_some_and(|code| code.iter().all(u8::is_ascii_digit));
+    digits && reply.get(3).is_none_or(|octet| *octet == b' ')
+}
+
+/// The enhanced status code that a reply says behind its code (RFC 2034).
+fn said(reply: &[u8]) -> Option<&[u8]> {
+    let behind = reply.get(4..).filter(|_| is_reply(reply))?;
+    let status = behind.split(|octet| *octet == b' ').next()?;
+    let mut parts = status.split(|octet| *octet == b'.');
+    let is_number =
+        |part: &[u8]| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
+    let are_three = parts.by_ref().take(3).filter(|part| is_number(part)).count() == 3;
+    (are_three && parts.next().is_none() && status.first() == reply.first()).then_some(status)
+}
+
+fn put_all(out: &mut Out<'_>, texts: &[&[u8]]) -> Result<(), NoRoom> {
+    texts.iter().try_for_each(|text| out.put(text))
+}
+
+/// What can stand in a line as it is; anything else is a `?`.
+fn put_printable(out: &mut Out<'_>, text: &[u8], utf8: bool) -> Result<(), NoRoom> {
+    text.iter().take(REPLY_MAX).try_for_each(|octet| put_octet(out, *octet, utf8))
+}
+
+fn put_octet(out: &mut Out<'_>, octet: u8, utf8: bool) -> Result<(), NoRoom> {
+    let is_plain = matches!(octet, b' '..=b'~') || utf8 && octet >= 0x80;
+    out.put(&[if is_plain { octet } else { b'?' }])
+}
+
+/// What `xtext` (RFC 3461 §4) stands for.
+fn put_xtext(out: &mut Out<'_>, xtext: &[u8], utf8: bool) -> Result<(), NoRoom> {
+    let mut rest = xtext;
+    while let [octet, behind @ ..] = rest {
+        let coded = behind.get(..2).filter(|_| *octet == b'+').and_then(hexadecimal);
+        put_octet(out, coded.unwrap_or(*octet), utf8)?;
+        rest = if coded.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+    }
+    Ok(())
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! What submitted mail came to, told to its sender (RFC 3461): the notification becomes durable in
+//! one with what it tells, or neither does.
+
+use std::time::Duration;
+
+use postern_core::dsn::{About, Action, Report, Returned};
+use postern_core::envelope::{Body as Content, Notify, Ret};
+use postern_core::time::Timestamp;
+use postern_core::wire::path::parse_forward;
+use postern_core::wire::{Out, Text};
+use postern_spool::{
+    Body, Claim, Envelope, FOLLOW_BYTES_MAX, Fate, MsgId, NewMessage, Recipient, RecipientNo,
+    Settled, Spool,
+};
+
+use crate::policy::{Peer, Policies};
+
+/// Octets of a header that are given back.
+const HEADER_MAX: usize = 16 << 10;
+/// Octets of a message that is given back whole, where its sender wants that.
+const MESSAGE_MAX: usize = 32 << 10;
+/// Octets of a line that is given back, without its end (RFC 5321 section 4.5.3.1.6).
+const LINE_MAX: usize = 998;
+
+/// What tells senders of their mail.
+#[derive(Clone, Copy)]
+pub(super) struct Reporter<'t> {
+    /// What we call ourselves.
+    pub(super) hostname: &'t str,
+    /// Where notifications go.
+    pub(super) policies: &'t Policies,
+    /// Where the mail was to go.
+    pub(super) host: &'t str,
+    /// What success there is to us; none: the host tells of it itself (RFC 3461 section 5.2.1).
+    pub(super) success: Option<Action>,
+    /// How long mail waits before its sender may hear of that.
+    pub(super) notice_after: Duration,
+    /// The time.
+    pub(super) now: Timestamp,
+}
+
+/// A recipient that the sender is to hear of.
+struct News<'c> {
+    number: RecipientNo,
+    action: Action,
+    recipient: &'c Recipient,
+    reply: Vec<u8>,
+}
+
+/// What was read of a message.
+#[derive(Default)]
+struct Read {
+    octets: Vec<u8>,
+    /// Octets of the header, or of its beginning, in whole lines.
+    header: usize,
+    /// It is all of it, and may be given back.
+    is_whole: bool,
+}
+
+/// A notification, and of how many recipients it tells.
+struct Written {
+    told: usize,
+    body: Vec<u8>,
+    needs_utf8: bool,
+}
+
+impl Reporter<'_> {
+    /// `settled` with what its sender is to hear. What he does not want to hear of, or cannot be
+    /// told at all since it is a notification itself, is not kept. Of what nobody has submitted
+    /// nobody hears.
+    pub(super) async fn report<S: Spool>(
+        &self,
+        spool: &S,
+        claim: &Claim,
+        mut settled: Settled,
+    ) -> Settled {
+        let envelope = &claim.envelope;
+        if !envelope.submitted {
+            return settled;
+        }
+        let news = self.news(claim, &settled);
+        if !news.is_empty() && !envelope.reverse_path.is_empty() {
+            // Where there is no way to the sender, his mail is kept, and shown.
+            let Some(to) = self.way_back(&envelope.reverse_path) else { return settled };
+            let message = read(spool, claim).await;
+            let Some(written) = self.write(envelope, &news, &message) else { return settled };
+            let (told, others) = news.split_at(written.told);
+            let is_in = |news: &[News<'_>], number| news.iter().any(|one| one.number == number);
+            // Those that there was no room for have another try, and are told of behind that.
+            settled.fates.retain(|(number, fate)| !(is_in(others, *number) && is_end(fate)));
+            let told_of = |(number, _): &&mut (RecipientNo, Fate)| is_in(told, *number);
+            settled.fates.iter_mut().filter(told_of).for_each(|(_, fate)| tell(fate));
+            settled.follow = Some(self.message(to, written));
+            let (id, recipients) = (claim.id, told.len());
+            tracing::info!(%id, recipients, "its sender is told");
+        }
+        let is_null = envelope.reverse_path.is_empty();
+        for (number, fate) in settled.fates.iter_mut().filter(|(_, fate)| is_end(fate)) {
+            let recipient = envelope.recipients.get(number.0 as usize);
+            if is_null || recipient.is_some_and(|to| !hears_of_failure(to.notify)) {
+                let id = claim.id;
+                tracing::info!(%id, reply = %fate.reply().escape_ascii(), "given up, and not kept");
+                tell(fate);
+            }
+        }
+        settled
+    }
+
+    fn news<'c>(&self, claim: &'c Claim, settled: &Settled) -> Vec<News<'c>> {
+        let arrival = claim.envelope.arrival;
+        let age = self.now.unix_seconds.saturating_sub(arrival.unix_seconds);
+        let is_late = self.now.known && arrival.known && age >= self.notice_after.as_secs();
+        let news = settled.fates.iter().filter_map(|(number, fate)| {
+            let recipient = claim.envelope.recipients.get(number.0 as usize)?;
+            let notify = recipient.notify;
+            let action = match fate {
+                Fate::Refused(_) if hears_of_failure(notify) => Action::Failed,
+                Fate::Expired(_) if hears_of_failure(notify) => Action::Expired,
+                Fate::Deferred(_) if is_late && notify.has(Notify::DELAY) => Action::Delayed,
+                Fate::Delivered(_) if notify.has(Notify::SUCCESS) => self.success?,
+                _ => return None,
+            };
+            Some(News { number: *number, action, recipient, reply: fate.reply().to_vec() })
+        });
+        news.collect()
+    }
+
+    /// Where mail to `reverse_path` goes from here.
+    fn way_back(&self, reverse_path: &[u8]) -> Option<Vec<u8>> {
+        let path = [b"<", reverse_path, b">"].concat();
+        let (path, _) = parse_forward(&path)?;
+        let nobody = Peer::Internet(std::net::Ipv4Addr::UNSPECIFIED.into());
+        self.policies.outgoing(&path, nobody).ok().map(|taken| taken.path)
+    }
+
+    /// The notification of as much of the `news`, and with as much of the message, as fits; none
+    /// where it cannot be said.
+    fn write(&self, envelope: &Envelope, news: &[News<'_>], message: &Read) -> Option<Written> {
+        let header = Returned::Header(message.octets.get(..message.header)?);
+        let all = if message.is_whole { Returned::Message(&message.octets) } else { header };
+        let sizes = std::iter::successors(Some(news.len()), |size| Some(size / 2));
+        let tries = sizes.take_while(|size| *size > 0);
+        let tries =
+            tries.flat_map(|size| [all, header, Returned::Nothing].map(|part| (size, part)));
+        let mut body = vec![0; FOLLOW_BYTES_MAX];
+        for (told, returned) in tries {
+            let id = MsgId::now().to_string();
+            let report = self.about(envelope, &news[..told], (returned, &id))?;
+            let recipients = news[..told].iter().map(News::about);
+            let mut out = Out::new(&mut body);
+            if report.write(recipients, returned, &mut out).is_ok() {
+                let length = out.len();
+                body.truncate(length);
+                return Some(Written { told, body, needs_utf8: report.utf8 });
+            }
+        }
+        None
+    }
+
+    fn about<'r>(
+        &'r self,
+        envelope: &'r Envelope,
+        news: &[News<'_>],
+        (returned, id): (Returned<'_>, &'r str),
+    ) -> Option<Report<'r>> {
+        let is_utf8 = matches!(returned, Returned::Message(_)) && envelope.smtp_utf8;
+        Some(Report {
+            hostname: Text::new(self.hostname.as_bytes())?,
+            to: &envelope.reverse_path,
+            id: Text::new(id.as_bytes())?,
+            time: self.now,
+            arrival: envelope.arrival,
+            envelope_id: &envelope.envelope_id,
+            remote: Text::new(self.host.as_bytes())?,
+            utf8: is_utf8
+                || !envelope.reverse_path.is_ascii()
+                || news.iter().any(News::is_beyond_ascii),
+        })
+    }
+
+    /// The message of our own to `to`, from nobody (RFC 3464 section 2).
+    fn message(&self, to: Vec<u8>, Written { body, needs_utf8, .. }: Written) -> NewMessage {
+        let is_ascii = body.is_ascii();
+        let envelope = Envelope {
+            arrival: self.now,
+            client: None,
+            client_port: 0,
+            helo: self.hostname.as_bytes().to_vec(),
+            esmtp: false,
+            tls: false,
+            authenticated: false,
+            submitted: true,
+            smtp_utf8: needs_utf8 || !to.is_ascii(),
+            reverse_path: Vec::new(),
+            body: if is_ascii { Content::SevenBit } else { Content::EightBitMime },
+            ret: Ret::Unstated,
+            envelope_id: Vec::new(),
+            recipients: vec![Recipient { notify: Notify::NEVER, ..Recipient::new(&to) }],
+        };
+        NewMessage { envelope, body }
+    }
+}
+
+impl News<'_> {
+    fn about(&self) -> About<'_> {
+        let Recipient { path, original, .. } = self.recipient;
+        About { path, original, action: self.action, reply: &self.reply }
+    }
+
+    fn is_beyond_ascii(&self) -> bool {
+        !self.recipient.path.is_ascii() || !self.recipient.original.is_ascii()
+    }
+}
+
+/// Whether nothing more is done for the recipient.
+const fn is_end(fate: &Fate) -> bool {
+    matches!(fate, Fate::Refused(_) | Fate::Expired(_))
+}
+
+/// Whether its sender wants to hear that a recipient was not delivered to (RFC 3461 section 4.1).
+fn hears_of_failure(notify: Notify) -> bool {
+    notify == Notify::UNSTATED || notify.has(Notify::FAILURE)
+}
+
+/// What a fate is once the sender was told.
+fn tell(fate: &mut Fate) {
+    *fate = match std::mem::replace(fate, Fate::Returned(Vec::new())) {
+        Fate::Refused(reply) | Fate::Expired(reply) => Fate::Returned(reply),
+        Fate::Deferred(reply) => Fate::Delayed(reply),
+        fate => fate,
+    };
+}
+
+/// What is given back of a message; nothing where it cannot be read.
+async fn read<S: Spool>(spool: &S, claim: &Claim) -> Read {
+    let is_wanted = claim.envelope.ret == Ret::Full
+        && claim.envelope.body != Content::BinaryMime
+        && claim.size <= MESSAGE_MAX as u64;
+    let max = if is_wanted { MESSAGE_MAX } else { HEADER_MAX };
+    let mut octets = Vec::new();
+    let Ok(mut body) = spool.body(claim.id).await else { return Read::default() };
+    let has_enough = |octets: &[u8]| {
+        octets.len() >= max || !is_wanted && octets.windows(4).any(|four| four == b"\r\n\r\n")
+    };
+    while !has_enough(&octets) {
+        match body.chunk().await {
+            Ok([]) => break,
+            Ok(chunk) => octets.extend_from_slice(chunk),
+            Err(_) => return Read::default(),
+        }
+    }
+    let is_whole = is_wanted && octets.len() as u64 == claim.size && has_short_lines(&octets);
+    octets.truncate(max);
+    let header = header(&octets);
+    let header = if has_short_lines(&octets[..header]) { header } else { 0 };
+    Read { octets, header, is_whole }
+}
+
+/// Octets of a message's header, or of the whole lines of its beginning.
+fn header(octets: &[u8]) -> usize {
+    if octets.starts_with(b"\r\n") {
+        return 0;
+    }
+    let end = octets.windows(4).position(|four| four == b"\r\n\r\n");
+    let last = || octets.windows(2).rposition(|two| two == b"\r\n");
+    end.or_else(last).map_or(0, |at| at + 2)
+}
+
+fn has_short_lines(octets: &[u8]) -> bool {
+    octets.split(|octet| *octet == b'\n').all(|line| line.len() <= LINE_MAX + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_given_back_in_whole_lines() {
+        for (message, expected) in [
+            ("A: b\r\nC: d\r\n\r\nbody\r\n", "A: b\r\nC: d\r\n"),
+            ("A: b\r\nC: cut off he", "A: b\r\n"),
+            ("\r\nbody\r\n\r\n", ""),
+            ("A: b\r\n", "A: b\r\n"),
+            ("A", ""),
+            ("", ""),
+        ] {
+            assert_eq!(&message[..header(message.as_bytes())], expected, "{message}");
+        }
+    }
+}
