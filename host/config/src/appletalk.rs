@@ -7,14 +7,17 @@ use super::written::Written;
 
 settings! {
 /// SMTP over AppleTalk's stream protocol (ADSP), for mailers on old Macs and in emulators. Whoever
-/// is on that network may send to held domains; there is no other protection. It is ready whatever
-/// `listener` says, and read at the start only.
+/// is on that network may send to held domains, and with `submission` to all others; there is no
+/// other protection. It is ready whatever `listener` says, and read at the start only.
 pub struct AppleTalk {
     /// Connections at once; one more is denied. 0: no name is registered, and no socket opened.
     pub channels: Count<0> => Default("3"),
     /// How LocalTalk's frames travel: "ltoudp", in UDP datagrams to the group 239.192.76.84, port
     /// 1954, as the emulator Mini vMac and the router TashRouter send them.
     pub link: AppleTalkLink => Default("\"ltoudp\""),
+    /// Mailers may send to anybody, without a password, within the limits that [submission] has for
+    /// each account, or would have: here they are each node's.
+    pub submission: bool => Default("false"),
     /// REQUIRED. The interface that the group is joined on. What comes in by another one, or for
     /// another address, is dropped: else everybody who can reach this host could send as if it were
     /// on that network.

@@ -97,7 +97,8 @@ impl Config {
                 0 => "is 0: nobody is served over AppleTalk".to_owned(),
                 _ => {
                     let interface = appletalk.interface.as_str();
-                    format!("whoever is on {interface} may send to held domains over AppleTalk")
+                    let whom = if appletalk.submission { "anybody" } else { "held domains" };
+                    format!("whoever is on {interface} may send to {whom} over AppleTalk")
                 }
             };
             warn("receive.appletalk.channels", reason);

@@ -36,6 +36,7 @@ pub async fn receive<S: Spool>(
         names.iter().filter_map(|name| Some(Registration::new(Name::new(name)?, SOCKET))).collect();
     let channels = usize::try_from(settings.channels.get()).unwrap_or(usize::MAX);
     let ports = Ports::new(SOCKET, channels);
+    let submits = settings.submission;
     ports.listen(true);
     let clock = reception.services.clock.clone();
     let mut cable = Cable::new(link, &mut names, ports.clone(), clock);
@@ -44,7 +45,7 @@ pub async fn receive<S: Spool>(
         tokio::select! {
             event = cable.next() => match event {
                 Ok(Event::Opened(stream, peer)) => {
-                    sessions.spawn(attend(Arc::clone(&reception), stream, peer));
+                    sessions.spawn(attend(Arc::clone(&reception), stream, peer, submits));
                 }
                 Ok(Event::News) => cable.log(),
                 Ok(Event::Datagram { .. }) => {}
@@ -83,8 +84,13 @@ async fn end(cable: &mut Cable<'_>, ports: &Ports, mut sessions: JoinSet<()>) {
     }
 }
 
-/// One mailer, from its connection to its end.
-pub async fn attend<S: Spool>(reception: Arc<Reception<S>>, mut stream: Stream, peer: Address) {
+/// One mailer, which may send to anybody if it `submits`, from its connection to its end.
+pub async fn attend<S: Spool>(
+    reception: Arc<Reception<S>>,
+    mut stream: Stream,
+    peer: Address,
+    submits: bool,
+) {
     let terms = reception.terms.borrow().clone();
     let handler = SessionHandler::on_appletalk(
         Arc::clone(&reception.services),
@@ -92,6 +98,7 @@ pub async fn attend<S: Spool>(reception: Arc<Reception<S>>, mut stream: Stream, 
         Arc::clone(&terms.hostname),
         peer,
     );
+    let handler = handler.trusted(submits);
     if let Err(error) = reception.converse_on(&mut stream, handler, &terms).await {
         tracing::debug!(%peer, ?error, "the connection broke");
     }

@@ -283,6 +283,7 @@ impl<S: Spool> Reception<S> {
         let _open = Open::count(&self.services.metrics.sessions_open);
         self.services.metrics.sessions.inc();
         let config = bare_config(terms);
+        let config = if handler.is_trusted() { config.with(Extension::Dsn) } else { config };
         let id = self.next_session();
         let mut session = Session::new(&config, id, Transport::Clear);
         let mut clock = SessionClock::new(

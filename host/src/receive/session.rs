@@ -207,6 +207,11 @@ impl<S: Spool> SessionHandler<S> {
         self
     }
 
+    /// Whether the client may send mail to anybody without a password.
+    pub const fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
     /// The client may send mail to anybody without a password, if it `is` trusted.
     #[must_use]
     pub fn trusted(mut self, is: bool) -> Self {

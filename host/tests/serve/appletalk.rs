@@ -84,6 +84,29 @@ fn a_mailer_finds_the_server_and_its_mail_is_held() {
     assert!(message.ends_with("\r\n\r\n.\r\nHello over AppleTalk!\r\n"), "{message}");
 }
 
+/// The old manual's way: whoever is on the cable is one of us.
+#[test]
+fn mailers_on_the_cable_submit_where_they_may() {
+    let name = unique();
+    let place = Place::new("");
+    let cable = format!(
+        "[receive.appletalk]\ninterface = \"lo\"\nsubmission = true\nnames = [\"{name}:SMTP\"]\n"
+    );
+    let rest = "[relay]\nsmarthost = \"127.0.0.1:1\"\n";
+    place.configure_with(&cable, &format!("{rest}{}", hold(AWAY, "[\"info\"]")));
+    let checked = place.run(&["check"]);
+    assert!(checked.contains("whoever is on lo may send to anybody over AppleTalk"), "{checked}");
+    let server = place.serve();
+    server.logged("an AppleTalk name is ours");
+    let sent = send(&place, &name, "bob@far.example");
+    let said = String::from_utf8(sent.stdout).expect("UTF-8");
+    assert!(sent.status.success() && said.contains(": 250 2.0.0 Held as "), "{said}");
+    assert_eq!(place.queue()[0]["domain"], "far.example");
+    let said = server.say(&["EHLO a.example", "MAIL FROM:<>", "RCPT TO:<bob@far.example>"]);
+    assert!(said[2].starts_with("550 5.7.1 "), "not over TCP: {said:?}");
+    server.stop();
+}
+
 #[test]
 fn a_cable_of_no_interface_is_an_error_at_the_start_and_one_without_channels_is_none() {
     let place = on_the_cable("nobody", "");

@@ -56,7 +56,7 @@ async fn pump<S: Spool>(reception: Arc<Reception<S>>, ours: Ports, theirs: Ports
             }
         }
         if let Some((stream, peer)) = theirs.accept() {
-            sessions.spawn(attend(Arc::clone(&reception), stream, peer));
+            sessions.spawn(attend(Arc::clone(&reception), stream, peer, false));
         }
         if has_moved {
             continue;
