@@ -76,7 +76,7 @@ impl SimSpool {
             let item = self.item(&turn.domain, settled.id);
             for (_, fate) in &settled.fates {
                 let delivered = matches!(fate, Fate::Delivered(_));
-                let (name, reply) = (&self.machine.name, String::from_utf8_lossy(fate.reply()));
+                let (name, reply) = (&self.machine.name, without_id(fate.reply()));
                 let number = world.state().ledger.number(&item);
                 let to = &turn.domain;
                 world.note(format!("{name}: m{number} for {to}: {delivered}, {reply}"));
@@ -355,4 +355,11 @@ impl Spool for SimSpool {
     async fn close(&self) {
         self.log.close().await;
     }
+}
+
+/// The words of a reply, but for a message's id: no two runs have the same.
+fn without_id(reply: &[u8]) -> String {
+    let reply = String::from_utf8_lossy(reply);
+    let words = reply.split(' ').filter(|word| word.parse::<MsgId>().is_err());
+    words.collect::<Vec<_>>().join(" ")
 }
