@@ -12,6 +12,7 @@ mod fair;
 mod fate;
 mod hosts;
 mod queue;
+mod relayed;
 mod returning;
 #[cfg(test)]
 mod stand;
@@ -45,6 +46,7 @@ pub use asker::Askers;
 use asker::Called;
 use hosts::Hosts;
 use queue::Queue;
+use relayed::Senders;
 use waking::Waking;
 
 /// How long messages under way may take to end when the server stops.
@@ -113,6 +115,8 @@ struct Known {
     /// Domains whose hosts have taken mail: which host, and how many messages it may refuse until
     /// it is asked whether it takes any.
     trusted: HashMap<Domain, (DeliverTo, usize)>,
+    /// Whom the relay takes mail from, as far as its turns have found out.
+    senders: Senders<DeliverTo>,
     /// Messages of domains without a timer that broke a connection and are tried once more, with
     /// the epoch in which they are.
     once_more: HashMap<Domain, (u64, HashSet<MsgId>)>,

@@ -264,3 +264,34 @@ async fn recipients_that_it_refuses_are_at_fault_themselves() {
     assert!(!peer.commands().contains(&"MAIL FROM:<>".to_owned()));
     assert_eq!(alarm(&server), None);
 }
+
+/// A relay that takes only the login's senders, nobody's neither: where one of them is another's,
+/// the mail of all others goes on, and he hears of it.
+#[tokio::test]
+async fn a_sender_that_is_refused_does_not_keep_the_others() {
+    let peer = smarthost(|line| {
+        let is_foreign = line.starts_with("MAIL") && !line.starts_with("MAIL FROM:<ann@");
+        is_foreign.then(|| "553 5.7.1 not your address".to_owned())
+    })
+    .await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    let foreign =
+        Envelope { reverse_path: b"x@other.example".to_vec(), ..submitted(&["bob@first.example"]) };
+    let first = server.hold_as(foreign.clone(), BODY).await;
+    server.run();
+    server.wait("first.example", |queue| !queue.last_answer.is_empty()).await;
+    assert_eq!(server.held(first).await[0].envelope.recipients[0].state, State::Waiting);
+    assert_eq!(alarm(&server).as_deref(), Some("553 5.7.1 not your address"));
+    server.hold_as(submitted(&["bob@far.example"]), BODY).await;
+    server.wait_empty("far.example").await;
+    assert_eq!(alarm(&server), None);
+    server.release("first.example").await;
+    for _ in 0..4 {
+        server.hold_as(foreign.clone(), BODY).await;
+    }
+    // He is told, and what he was told of is not kept.
+    server.wait_empty("first.example").await;
+    server.wait_empty("other.example").await;
+    assert_eq!(alarm(&server), None);
+}

@@ -224,7 +224,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let then = self.course.note(whole);
         let first = whole == Whole::Taken && !had_taken;
         self.refused |= refuses;
-        if refuses && self.course.is_suspect() {
+        if refuses && self.course.is_suspect() && !self.work.is_senders_fault(claim) {
             self.held_back.push((claim.clone(), settled));
         } else {
             self.settle_held_back(settle).await;
@@ -249,6 +249,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         match then {
             Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
             Then::GoOn => Ok(Go::On),
+            Then::Ask if self.held_back.is_empty() => Ok(Go::On),
             Then::Ask => Ok(match self.ask(settle).await {
                 Ok(Probe::Takes) => Go::On,
                 Ok(Probe::Refuses(why)) => Go::End(self.work.refused(why)),

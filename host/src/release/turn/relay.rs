@@ -46,13 +46,17 @@ impl<S: Spool> Work<'_, S> {
     }
 
     /// What a turn ends with whose host refuses all mail, over a connection that is open: its
-    /// domain is suspended. Of the relay, which is many domains' host, all wait until the next try.
+    /// domain is suspended. Of the relay, which is many domains' host, all wait until the next try,
+    /// once it is clear that it refuses not only one sender.
     pub(super) fn refused(&self, why: String) -> Finish {
         if !self.host.is_relay() {
             return suspended(self.policy, why);
         }
         self.relay_fails(&why, true);
         let retry = next_try_of_domain(self.policy);
+        if !self.shared.known().senders.refused_turn(self.host) {
+            return put_off(self.policy, self.turn.suspended, (retry, false), why);
+        }
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let times = (self.began, self.shared.engine.clock.instant());
         let mut hosts = self.shared.hosts();
@@ -73,7 +77,17 @@ impl<S: Spool> Work<'_, S> {
 
     /// The relay takes mail.
     pub(super) fn relay_works(&self) {
-        self.shared.engine.progress.relay_fails(None);
+        let engine = &self.shared.engine;
+        self.shared.known().senders.took(self.host, engine.clock.instant());
+        engine.progress.relay_fails(None);
+    }
+
+    /// Whether it is not the host's fault that it refused a message: it is the relay, which takes
+    /// other senders' mail.
+    pub(super) fn is_senders_fault(&self, claim: &Claim) -> bool {
+        let sender = &claim.envelope.reverse_path;
+        let now = self.shared.engine.clock.instant();
+        self.host.is_relay() && self.shared.known().senders.refused(self.host, sender, now)
     }
 
     /// Whether the host is the relay, and nothing that waits for it is at fault: none expires.
