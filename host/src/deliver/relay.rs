@@ -29,6 +29,11 @@ impl<'c> Open<'c> {
         let Some(relay) = self.relay else {
             return Err(NotOpen::new(Failed::Absent, "there is no [relay] any more"));
         };
+        // A turn is given its host before it reads the configuration. The password is not that of
+        // a former one.
+        if relay.smarthost.0 != *to {
+            return Err(NotOpen::new(Failed::Absent, "[relay] is another by now"));
+        }
         let wanted = relay.clone();
         let read = spawn_blocking(move || read(&wanted)).await;
         let read = read.unwrap_or_else(|_| Err("its files could not be read".to_owned()));
@@ -121,5 +126,52 @@ impl Connection<'_> {
                 Turn::Need(_) => return Ok(probe),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use postern_core::time::Timestamp;
+    use postern_spool::clock::Clock;
+
+    use super::super::connector::{Connecting, Connector};
+    use super::*;
+    use crate::config::Config;
+    use crate::net::stream::Stream;
+
+    struct Nobody;
+
+    impl Connector for Nobody {
+        fn look_up<'c>(&'c self, name: &'c str, _: u16) -> Connecting<'c, Vec<SocketAddr>> {
+            panic!("{name} is looked up")
+        }
+
+        fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {
+            panic!("{address} is called")
+        }
+    }
+
+    #[tokio::test]
+    async fn the_password_goes_to_no_former_smarthost() {
+        let text = "hostname = \"mx2.example\"\n[relay]\nsmarthost = \"127.0.0.1:2\"\n";
+        let config = Config::parse(Path::new("test.toml"), text).expect("a good configuration");
+        let clock = Clock::manual(Timestamp { unix_seconds: 0, known: false });
+        let open = Open {
+            hostname: "mx2.example",
+            connector: &Nobody,
+            tls: &Tls::opportunistic(),
+            clock: &clock,
+            own: None,
+            connect_timeout: Duration::from_secs(1),
+            mail_behind: false,
+            step: None,
+            relay: config.relay.as_ref(),
+        };
+        let former: Endpoint = "127.0.0.1:1".parse().expect("an endpoint");
+        let not_open = open.relay(&former).await.err().expect("it is another");
+        assert_eq!(not_open.failed, Failed::Absent);
     }
 }

@@ -92,6 +92,10 @@ pub(super) async fn run<S: Spool>(
     let engine = &shared.engine;
     let terms: Terms = engine.terms.borrow().clone();
     let policy = terms.policies.of(domain);
+    // It was given before the configuration came that is in force.
+    if host.is_relay() && policy.deliver_to.as_ref() != Some(host) {
+        return Ok(End::More);
+    }
     let limit = (terms.config.release.connections.get() / 2).max(1);
     let Some(turn) = engine.spool.turn(domain, limit, LEASE).await? else { return Ok(End::Done) };
     if policy.retry_every == RetryEvery::Never && !turn.asked {

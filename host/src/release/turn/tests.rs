@@ -1,19 +1,22 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
-use postern_spool::{Domain, Fate, Next, NextTry, Retry, Settled, Spool, Wake};
+use postern_spool::conformance::envelope;
+use postern_spool::{Domain, Draft, Envelope, Fate, Next, NextTry, Retry, Settled, Spool, Wake};
 
 use rustix::io::Errno;
 
 use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, away, listener, terms, to};
 use super::{End, LEASE, Work, end, run};
-use crate::config::DeliverTo;
+use crate::config::{Config, DeliverTo};
 use crate::deliver::{Connecting, Connector, Stream};
+use crate::net::listener::Terms;
 use crate::receive::triggers::Ask;
 
 /// Expiry in a turn is by batches.
@@ -33,6 +36,30 @@ async fn all_that_is_too_old_expires_in_the_turn_that_finds_the_host_away() {
     let queue = stand.queue(&domain).await;
     assert_eq!((queue.kept, queue.waiting), (150, 1));
     assert!(matches!(queue.next_try, NextTry::At(_)), "{:?}", queue.next_try);
+}
+
+fn relay(address: SocketAddr) -> Terms {
+    let table = format!("[relay]\nsmarthost = \"{address}\"\ntls = \"none\"\n");
+    let text = format!("hostname = \"mx2.example\"\n{table}");
+    let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+    Terms::new(config, None)
+}
+
+/// What is known of a relay, its user and password too, is not the former one's.
+#[tokio::test]
+async fn a_turn_that_was_given_a_former_relay_calls_nobody() {
+    let [(_former, former), (_other, other)] = [away(), away()];
+    let stand = Stand::new(relay(former));
+    let envelope = Envelope { submitted: true, ..envelope(&["bob@b.example"]) };
+    let draft = stand.spool.begin(&envelope, None).await.expect("there is room");
+    draft.commit().await.expect("it is kept");
+    let domain = Domain::new("b.example");
+    let host = stand.host(&domain);
+    stand.terms.send_replace(relay(other));
+    let end = run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await;
+    assert_eq!(end, Ok(End::More));
+    assert!(!stand.shared.hosts().is_doubtful(&host), "it was called");
+    assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
 }
 
 /// Another process may have released it, of which nothing here tells.
