@@ -86,6 +86,8 @@ struct Taken {
     quota: Option<Quota>,
     /// Whether mail for it releases its domain.
     releases: bool,
+    /// Whether the client submits mail for it.
+    is_submitted: bool,
 }
 
 /// How much may be held for a domain.
@@ -298,18 +300,21 @@ impl<S: Spool> SessionHandler<S> {
             domain: Domain::new(domain.as_str()),
             size: size.unwrap_or_default(),
         });
-        Ok(Taken { path: taken.path, quota, releases: taken.releases })
+        let is_submitted = self.submits_all() || taken.policy.is_relayed();
+        Ok(Taken { path: taken.path, quota, releases: taken.releases, is_submitted })
     }
 
     /// Takes a recipient that mail is held for.
     async fn take(&mut self, to: &ForwardPath<'_>, params: &RcptParams<'_>) -> Result<(), Cause> {
-        let Taken { path, quota, releases } = self.taken(to)?;
+        let Taken { path, quota, releases, is_submitted } = self.taken(to)?;
         if let Some(quota) = quota
             && quota.is_past(&*self.services.spool).await?
         {
             return Err((Reason::Quota, "quota"));
         }
-        self.counts_within_limit(Unit::Recipient)?;
+        if is_submitted {
+            self.counts_within_limit(Unit::Recipient)?;
+        }
         self.brings_mail = true;
         let recipient = Recipient {
             notify: params.notify,
@@ -317,6 +322,7 @@ impl<S: Spool> SessionHandler<S> {
             ..Recipient::new(&path)
         };
         let transaction = self.transaction();
+        transaction.envelope.submitted |= is_submitted;
         if releases {
             transaction.releases.insert(recipient.domain());
         }
@@ -337,7 +343,7 @@ impl<S: Spool> SessionHandler<S> {
             esmtp: self.esmtp,
             tls: self.tls,
             authenticated: self.auth.account().is_some(),
-            submitted: self.submitter().is_some(),
+            submitted: self.submits_all(),
             smtp_utf8: params.smtputf8,
             reverse_path: from.as_bytes().to_vec(),
             body: params.body,
@@ -386,7 +392,7 @@ impl<S: Spool> SessionHandler<S> {
             transaction.utf8 = Some(Box::new(utf8::Scan::new()));
         }
         writer.write(&self.received(&transaction.envelope, &mark)).await?;
-        if self.submitter().is_some() {
+        if transaction.envelope.submitted {
             let (time, id) = (transaction.envelope.arrival, writer.id().to_string());
             let completion = Completion::new(time, id, self.hostname.to_string());
             transaction.completion = Some(Box::new(completion));
@@ -407,7 +413,8 @@ impl<S: Spool> SessionHandler<S> {
         let recipients = envelope.recipients.len();
         let to = envelope.recipients.first().map(|to| to.path.escape_ascii().to_string());
         let (client, helo, tls) = (self.peer, self.helo.escape_ascii(), self.tls);
-        let account = self.submitter().map(|submitter| match submitter {
+        let submitter = self.submitter().filter(|_| envelope.submitted);
+        let account = submitter.map(|submitter| match submitter {
             Submitter::Account(account) => account.name(),
             Submitter::Trusted(_) => "(trusted)",
         });
@@ -478,7 +485,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
             return Verdict::Accept;
         }
         let from = self.sender();
-        let begun = match self.counts_within_limit(Unit::Message) {
+        let is_submitted = self.transaction().envelope.submitted;
+        let counted = if is_submitted { self.counts_within_limit(Unit::Message) } else { Ok(()) };
+        let begun = match counted {
             Ok(()) => self.begin().await.map_err(cause),
             Err(cause) => Err(cause),
         };
@@ -526,7 +535,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
                 self.log.accepted();
                 self.services.metrics.accepted.inc();
                 self.services.metrics.accepted_bytes.inc_by(size);
-                if self.submitter().is_some() {
+                if envelope.submitted {
                     self.services.metrics.submitted.inc();
                 }
                 self.log_accepted(&envelope, &id, size);

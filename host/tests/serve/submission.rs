@@ -275,6 +275,36 @@ fn whoever_is_trusted_submits_without_a_password() {
     stand.server.stop();
 }
 
+/// A filter of its own hands on to port 25 what outsiders send to held domains: that is not what
+/// the network sends, and uses up nothing of its.
+#[test]
+fn what_a_trusted_network_hands_on_to_held_domains_is_not_submitted() {
+    let keys = "trusted = [\"127.0.0.2\"]\ni_know = true\nmessages_per_hour = 2\n\
+        recipients_per_hour = 2";
+    let relay = format!("[relay]\nsmarthost = \"{AWAY}\"\n");
+    let stand = Submission::new(keys, &(relay + &hold(AWAY, "[\"info\"]")));
+    let mut talk = talk_from([127, 0, 0, 2], stand.server.address);
+    talk.say("EHLO filter.example");
+    let mut send = |to: &str| send(&mut talk, "anybody@sender.example", to, "A: b");
+    let (held, other) = ("info@client.example", "bob@far.example");
+    for (to, code, account) in [
+        (held, "250 ", None),
+        (held, "250 ", None),
+        (held, "250 ", None),
+        (other, "250 ", Some("(trusted)")),
+        (other, "250 ", Some("(trusted)")),
+        (other, "451 4.3.2 ", None),
+        (held, "250 ", None),
+    ] {
+        let said = send(to);
+        assert!(said.starts_with(code), "{to}: {said}");
+        if code == "250 " {
+            assert_eq!(stand.server.logged("accepted")["account"].as_str(), account);
+        }
+    }
+    stand.server.stop();
+}
+
 #[test]
 fn the_null_account_is_here_too() {
     let stand = Submission::new("", &hold(AWAY, "[\"info\"]"));

@@ -31,6 +31,12 @@ impl<S: Spool> SessionHandler<S> {
         }
     }
 
+    /// Whether all that comes in this session is submitted. What whoever is trusted sends to port 25
+    /// is only where it goes to the relay: he may hand on what outsiders sent to held domains.
+    pub(super) fn submits_all(&self) -> bool {
+        self.service == Service::Submission && self.submitter().is_some()
+    }
+
     fn submitting_account(&self) -> Option<&Account> {
         match self.submitter()? {
             Submitter::Account(account) => Some(account),
