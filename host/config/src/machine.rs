@@ -1,7 +1,7 @@
 //! What the machine that this runs on tells of itself.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{fs, io};
 
 /// Addresses that outsiders may seem to come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,27 +10,40 @@ pub struct Machine {
     pub own: Vec<IpAddr>,
     /// Its gateways: behind a published port of Docker's, every client has its gateway's.
     pub gateways: Vec<IpAddr>,
+    /// It does not tell them, or not all: every client may be anybody.
+    pub is_silent: bool,
 }
 
 impl Machine {
-    /// This one, now; what it does not tell is not there.
+    /// This one, now.
     pub fn this() -> Self {
-        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        let mut own = own_ipv4(&read("/proc/net/fib_trie"));
-        own.extend(own_ipv6(&read("/proc/net/if_inet6")));
+        let silent = |_| Self { is_silent: true, ..Self::default() };
+        Self::read(|file| fs::read_to_string(file)).unwrap_or_else(silent)
+    }
+
+    fn read(read: impl Fn(&str) -> io::Result<String>) -> io::Result<Self> {
+        // Without IPv6 there are no such files.
+        let read_ipv6 = |file: &str| match read(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            read => read,
+        };
+        let mut own = own_ipv4(&read("/proc/net/fib_trie")?);
+        // Every machine has the loopback's: a file without it was not to be read.
+        let is_silent = own.is_empty();
+        own.extend(own_ipv6(&read_ipv6("/proc/net/if_inet6")?));
         own.retain(|address| !address.is_loopback());
-        let mut gateways = gateways_ipv4(&read("/proc/net/route"));
-        gateways.extend(gateways_ipv6(&read("/proc/net/ipv6_route")));
+        let mut gateways = gateways_ipv4(&read("/proc/net/route")?);
+        gateways.extend(gateways_ipv6(&read_ipv6("/proc/net/ipv6_route")?));
         for addresses in [&mut own, &mut gateways] {
             addresses.sort_unstable();
             addresses.dedup();
         }
-        Self { own, gateways }
+        Ok(Self { own, gateways, is_silent })
     }
 
     /// Whether a client at `address` may be anybody.
     pub fn stands_for_others(&self, address: IpAddr) -> bool {
-        self.own.contains(&address) || self.gateways.contains(&address)
+        self.is_silent || self.own.contains(&address) || self.gateways.contains(&address)
     }
 }
 
@@ -123,5 +136,26 @@ mod tests {
         let own = own_ipv4(&fs::read_to_string("/proc/net/fib_trie").expect("Linux has it"));
         assert!(own.contains(&addresses(&["127.0.0.1"])[0]), "{own:?}");
         assert!(!Machine::this().stands_for_others(addresses(&["127.0.0.1"])[0]));
+    }
+    #[test]
+    fn where_the_machine_does_not_tell_every_client_may_be_anybody() {
+        let trie = "Local:\n     |-- 127.0.0.1\n        /32 host LOCAL\n";
+        let files = |missing: &'static str, kind: io::ErrorKind| {
+            Machine::read(move |file| match file {
+                _ if file == missing => Err(kind.into()),
+                "/proc/net/fib_trie" => Ok(trie.to_owned()),
+                _ => Ok(String::new()),
+            })
+        };
+        let [not_there, denied] = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+        for file in ["/proc/net/if_inet6", "/proc/net/ipv6_route"] {
+            assert_eq!(files(file, not_there).expect("there is no IPv6"), Machine::default());
+            assert!(files(file, denied).is_err(), "{file}");
+        }
+        for file in ["/proc/net/fib_trie", "/proc/net/route"] {
+            assert!(files(file, not_there).is_err() && files(file, denied).is_err(), "{file}");
+        }
+        let silent = Machine::read(|_| Ok(String::new())).expect("they are read");
+        assert!(silent.stands_for_others(addresses(&["192.168.1.2"])[0]));
     }
 }

@@ -102,6 +102,11 @@ impl Config {
         written: &Written,
         faults: &mut Faults<'_>,
     ) {
+        if machine.is_silent && !self.trusted().is_empty() {
+            let reason = "can't be told from a proxy's clients: this machine does not tell its own \
+                addresses and its gateways (/proc/net)";
+            faults.add_at(written.line(TRUSTED), TRUSTED, reason.to_owned());
+        }
         for network in self.trusted() {
             let is = |addresses: &[IpAddr]| {
                 addresses.iter().any(|address| *network == IpNet::from(*address))
@@ -292,19 +297,23 @@ mod tests {
         let machine = Machine {
             own: vec!["172.25.25.20".parse().expect("an address")],
             gateways: vec!["172.25.25.1".parse().expect("an address")],
+            is_silent: false,
         };
-        let refused = |trusted: &str| {
+        let silent = Machine { is_silent: true, ..Machine::default() };
+        let refused_by = |machine: &Machine, trusted: &str| {
             let config = parse(&format!("trusted = [\"{trusted}\"]")).expect("sound elsewhere");
             let mut faults = Faults::new(Path::new("postern.toml"), "");
-            config.refuse_trusted_proxies(&machine, &Written::default(), &mut faults);
+            config.refuse_trusted_proxies(machine, &Written::default(), &mut faults);
             let mut warned = Vec::new();
-            config.warn_of_submission(&machine, &mut |key, reason| {
+            config.warn_of_submission(machine, &mut |key, reason| {
                 if key == TRUSTED {
                     warned.push(reason);
                 }
             });
             (faults.into_problems().len(), warned.len())
         };
+        let refused = |trusted: &str| refused_by(&machine, trusted);
+        assert_eq!(refused_by(&silent, "172.25.26.0/24"), (1, 0));
         assert_eq!(refused("172.25.25.1"), (1, 1));
         assert_eq!(refused("172.25.25.20/32"), (1, 1));
         assert_eq!(refused("172.25.25.0/24"), (0, 1));

@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn a_network_that_strangers_may_come_from_is_a_risk() {
-        let machine =
-            Machine { own: addresses(&["10.1.1.1"]), gateways: addresses(&["172.17.0.1"]) };
+        let (own, gateways) = (addresses(&["10.1.1.1"]), addresses(&["172.17.0.1"]));
+        let machine = Machine { own, gateways, is_silent: false };
         let shared = Shared { own: addresses(&["198.51.100.7"]), machine };
         for (network, why) in [
             ("0.0.0.0/0", "everybody"),
