@@ -189,6 +189,14 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         self.forget_idle(host);
     }
 
+    /// No mail goes to `host` any more: nothing waits for it.
+    pub(super) fn abandon(&mut self, host: &H) {
+        if let Some(known) = self.known.get_mut(host) {
+            *known = Host { connections: known.connections, ..Host::default() };
+        }
+        self.forget_idle(host);
+    }
+
     /// `host` was reached: the domains that were put off meanwhile. They are told until
     /// [`Hosts::woken`] says that they were released.
     pub(super) fn reached(&mut self, host: &H) -> Vec<(Domain, u64)> {
@@ -371,6 +379,19 @@ mod tests {
         assert!(hosts.took_no_second(&HOST, at(5)));
         hosts.disconnected(&HOST);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(6)), Plan::Try { soon: false });
+        assert!(hosts.known.is_empty());
+    }
+
+    #[test]
+    fn for_a_host_that_is_none_any_more_nobody_waits() {
+        let mut hosts = Hosts::new();
+        fail(&mut hosts, 0);
+        assert!(hosts.put_off(&HOST, &Domain::new("one.example")));
+        hosts.connected(&HOST);
+        hosts.abandon(&HOST);
+        assert_eq!(hosts.reached(&HOST), []);
+        assert!(!hosts.known.is_empty(), "a connection is open");
+        hosts.disconnected(&HOST);
         assert!(hosts.known.is_empty());
     }
 

@@ -15,8 +15,12 @@ impl<S: Spool> Queue<S> {
         self.shared.note_woken(&former, &policies);
         let relay = &former.others().deliver_to;
         let progress = &self.shared.engine.progress;
+        let is_former = *relay != policies.others().deliver_to;
+        if let Some(former) = relay.as_ref().filter(|_| is_former) {
+            self.shared.hosts().abandon(former);
+        }
         // A person may have set right what kept it from taking mail.
-        if *relay != policies.others().deliver_to || progress.relay_alarm().is_some() {
+        if is_former || progress.relay_alarm().is_some() {
             progress.relay_fails(None);
             self.former_relay.get_or_insert_with(|| relay.clone());
         }
