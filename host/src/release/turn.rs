@@ -44,6 +44,8 @@ const DEFAULT_EVERY: Duration = Duration::from_secs(30 * 60);
 const SUSPENDED_EVERY: Duration = Duration::from_secs(30 * 60);
 /// Messages that are claimed at once from a domain whose host is away, to see whether any expired.
 const EXPIRY_BATCH: usize = 100;
+/// Domains that are released at once when their host is there again.
+const RELEASED_AT_ONCE: usize = 1000;
 
 /// What a turn means for the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,18 +388,27 @@ impl<S: Spool> Work<'_, S> {
             engine.capabilities.note_smtputf8(self.host, utf8);
         }
         let put_off = self.shared.hosts().reached(self.host);
-        // This one is not put off any more; a release would undo what this turn puts off.
-        let others = put_off.iter().map(|(domain, _)| domain);
-        let others: Vec<_> =
-            others.filter(|domain| **domain != self.turn.domain).cloned().collect();
-        if !others.is_empty() {
-            engine.spool.release(&others, Wake::Delivery).await?;
-            engine.metrics.release("delivery");
-            let (host, domains) = (self.host, others.len());
-            tracing::info!(%host, domains, trigger = "delivery", "released");
+        for told in put_off.chunks(RELEASED_AT_ONCE) {
+            self.release_others(told.iter().map(|(domain, _)| domain)).await?;
+            // Not before: where it failed, the next turn that reaches the host tries again.
+            self.shared.hosts().woken(self.host, told);
         }
-        // Not before: where the release failed, the next turn that reaches the host tries again.
-        self.shared.hosts().woken(self.host, &put_off);
+        Ok(())
+    }
+
+    /// Releases `domains`, which waited for the host. This turn's is not put off any more; a release
+    /// would undo what the turn puts off.
+    async fn release_others(&self, domains: impl Iterator<Item = &Domain>) -> Result<(), Error> {
+        let others = domains.filter(|domain| **domain != self.turn.domain);
+        let others: Vec<_> = others.cloned().collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let engine = &self.shared.engine;
+        engine.spool.release(&others, Wake::Delivery).await?;
+        engine.metrics.release("delivery");
+        let (host, domains) = (self.host, others.len());
+        tracing::info!(%host, domains, trigger = "delivery", "released");
         Ok(())
     }
 

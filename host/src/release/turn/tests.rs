@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use postern_core::time::Timestamp;
 use postern_spool::conformance::envelope;
-use postern_spool::{Domain, Draft, Envelope, Fate, Next, NextTry, Retry, Settled, Spool, Wake};
+use postern_spool::{
+    Admission, Domain, Draft, Envelope, Fate, Next, NextTry, Retry, Settled, Spool, Wake,
+};
 
 use rustix::io::Errno;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, away, listener, terms, to};
@@ -17,6 +20,7 @@ use super::{End, LEASE, Work, end, run};
 use crate::config::{Config, DeliverTo};
 use crate::deliver::{Connecting, Connector, Stream};
 use crate::net::listener::Terms;
+use crate::observe::metrics::{Longest, SpoolState};
 use crate::receive::triggers::Ask;
 
 /// Expiry in a turn is by batches.
@@ -43,6 +47,35 @@ fn relay(address: SocketAddr) -> Terms {
     let text = format!("hostname = \"mx2.example\"\n{table}");
     let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
     Terms::new(config, None)
+}
+
+/// Mail for very many domains may have waited for the relay.
+#[tokio::test]
+async fn all_that_waited_for_a_host_is_released_by_pages() {
+    let (listener, address) = listener().await;
+    let stand = Stand::new(terms([("b.example".to_owned(), to(address))]));
+    stand.hold(&["bob@b.example".to_owned()], NOW).await;
+    let domain = Domain::new("b.example");
+    let host = stand.host(&domain);
+    for nth in 0..2500 {
+        stand.shared.hosts().recall(&host, &Domain::new(&format!("d{nth}.example")));
+    }
+    let hangs_up = async {
+        let (mut connection, _) = listener.accept().await.expect("the turn connects");
+        connection.write_all(b"220 b\r\n").await.expect("the turn is there");
+        let mut hello = [0; 1];
+        connection.read_exact(&mut hello).await.expect("it greets");
+        connection.write_all(b"250 b\r\n").await.expect("the turn is there");
+    };
+    let turn = run(&stand.shared, &domain, &host, stand.stopping.subscribe());
+    let (end, ()) = tokio::join!(turn, hangs_up);
+    end.expect("the spool works");
+    let all = stand.shared.hosts().reached(&host);
+    assert_eq!(all, [], "they were released");
+    let (admission, longest) = (Admission::Stopped, Longest::default());
+    let state = SpoolState { admission, totals: None, longest };
+    let counted = stand.shared.engine.metrics.encode(&state, NOW);
+    assert!(counted.contains("{trigger=\"delivery\"} 3\n"), "1000 at once: {counted}");
 }
 
 /// What is known of a relay, its user and password too, is not the former one's.
