@@ -380,7 +380,8 @@ impl<S: Spool> Work<'_, S> {
         if self.host.is_relay() {
             engine.progress.relay_opened();
         }
-        if let Some(address) = address {
+        // Of the relay's domains nobody but us sends, and there may be very many.
+        if let Some(address) = address.filter(|_| !self.host.is_relay()) {
             engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
         }
         // Of one that has said where it is, that is all that is known of it next time.

@@ -234,7 +234,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             let now = self.work.shared.engine.clock.instant();
             self.work.shared.renew_call(&self.work.turn.domain, self.work.host, now);
         }
-        if first {
+        if first && !self.work.host.is_relay() {
             self.work.shared.took(&self.work.turn.domain, self.work.host);
         }
         // Behind the recording: a release that fails ends the turn.
