@@ -185,6 +185,7 @@ impl Policy {
             deliver_to: Some(DeliverTo::Relay(relay.smarthost.0.clone())),
             retry_every: RetryEvery::Every(relay.retry_every),
             expire_after: Some(relay.expire_after),
+            kept_for: relay.kept_for,
             ..Self::not_held()
         }
     }

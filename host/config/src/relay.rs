@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::deliver_to::{Endpoint, Protocol};
 use super::settings::{Word, settings};
-use super::values::{Host, unexpected};
+use super::values::{Host, KeptFor, unexpected};
 use super::wakeup::UserName;
 use super::{Faults, Written};
 
@@ -34,6 +34,10 @@ pub struct Relay {
     pub expire_after: Duration => Default("\"5d\""),
     /// How long it waits before a sender hears of it who wants to (NOTIFY=DELAY, RFC 3461).
     pub notice_after: Duration => Default("\"4h\""),
+    /// How long mail is kept that was refused or has expired, and whose sender could not be told,
+    /// from its arrival on, before it is removed, with a line in the log; "never": until a person
+    /// removes it.
+    pub kept_for: KeptFor => Default("\"14d\""),
 }
 }
 

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
-use postern_spool::{Action, Domain, Error, Filter, NextTry, QueueStats, Spool, StateFilter, Wake};
+use postern_spool::{
+    Action, Domain, Error, Filter, Listing, MsgId, NextTry, QueueStats, Spool, StateFilter, Wake,
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Engine;
@@ -111,6 +113,9 @@ async fn sweep_domain<S: Spool>(
         }
     }
     match policy.kept_for {
+        KeptFor::For(kept_for) if queue.kept > 0 && policy.is_relayed() => {
+            remove_submitted(engine, &queue.domain, kept_for).await
+        }
         KeptFor::For(kept_for) if queue.kept > 0 => remove(engine, &queue.domain, kept_for).await,
         KeptFor::For(_) | KeptFor::Ever => Ok(()),
     }
@@ -166,14 +171,42 @@ async fn remove<S: Spool>(
     domain: &Domain,
     kept_for: Duration,
 ) -> Result<(), Error> {
-    let filter = Filter {
+    let log = |id| log_removed(domain, id);
+    each(engine, &kept(domain, kept_for), Action::Remove, log).await.map(drop)
+}
+
+/// Of a domain that is not held: what strangers sent stays until a person acts.
+async fn remove_submitted<S: Spool>(
+    engine: &Engine<S>,
+    domain: &Domain,
+    kept_for: Duration,
+) -> Result<(), Error> {
+    let filter = kept(domain, kept_for);
+    let mut after = None;
+    loop {
+        let Listing { items, next } = engine.spool.list(&filter, after.as_ref(), BATCH).await?;
+        for held in items.iter().filter(|held| held.envelope.submitted) {
+            let one = Filter { id: Some(held.id), ..filter.clone() };
+            each(engine, &one, Action::Remove, |id| log_removed(domain, id)).await?;
+        }
+        after = next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn kept(domain: &Domain, kept_for: Duration) -> Filter {
+    Filter {
         domain: Some(domain.clone()),
         state: Some(StateFilter::Kept),
         older: Some(kept_for),
         ..Filter::default()
-    };
-    let log = |id| tracing::info!(%id, %domain, "removed: it was kept for as long as it should be");
-    each(engine, &filter, Action::Remove, log).await.map(drop)
+    }
+}
+
+fn log_removed(domain: &Domain, id: MsgId) {
+    tracing::info!(%id, %domain, "removed: it was kept for as long as it should be");
 }
 
 /// Does `action` to all that `filter` names; to how many that was.
@@ -181,7 +214,7 @@ async fn each<S: Spool>(
     engine: &Engine<S>,
     filter: &Filter,
     action: Action,
-    note: impl Fn(postern_spool::MsgId),
+    note: impl Fn(MsgId),
 ) -> Result<usize, Error> {
     let mut messages = 0;
     loop {
@@ -191,5 +224,49 @@ async fn each<S: Spool>(
         }
         messages += done.len();
         done.iter().for_each(|(_, id)| note(*id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use postern_spool::conformance::envelope;
+    use postern_spool::{Draft, Envelope, Fate, Next, RecipientNo, Retry, Settled};
+
+    use super::super::stand::{NOW, Stand};
+    use super::*;
+    use crate::config::Config;
+    use crate::net::listener::Terms;
+
+    #[tokio::test]
+    async fn what_was_submitted_is_not_kept_for_ever_and_what_strangers_sent_is() {
+        let text = "hostname = \"mx2.example\"\n[relay]\nsmarthost = \"127.0.0.1:1\"\n";
+        let config = Config::parse(Path::new("test.toml"), text).expect("a good configuration");
+        let stand = Stand::new(Terms::new(config, None));
+        for submitted in [true, false] {
+            let envelope = Envelope { arrival: NOW, submitted, ..envelope(&["bob@b.example"]) };
+            let draft = stand.spool.begin(&envelope, None).await.expect("there is room");
+            draft.commit().await.expect("it is kept");
+        }
+        let domain = Domain::new("b.example");
+        let turn = stand.spool.turn(&domain, 1, SWEEP).await.expect("it works").expect("it is due");
+        let claims = stand.spool.claim(&turn, 2).await.expect("it works");
+        let refused = || vec![(RecipientNo(0), Fate::Refused(b"550 no".to_vec()))];
+        let refused = claims.iter().map(|claim| Settled {
+            id: claim.id,
+            fates: refused(),
+            retry: Retry::Now,
+            follow: None,
+        });
+        stand.spool.settle(&turn, refused.collect()).await.expect("it works");
+        stand.spool.end(turn, Next::Drained).await.expect("it works");
+        for (days, expected) in [(13, &[true, false][..]), (2, &[false])] {
+            stand.clock.advance(Duration::from_secs(days * 86_400));
+            sweep_once(&stand.shared.engine, &mut Timers::default()).await.expect("it works");
+            let left = stand.spool.list(&Filter::default(), None, 9).await.expect("it works");
+            let left: Vec<_> = left.items.iter().map(|held| held.envelope.submitted).collect();
+            assert_eq!(left, expected);
+        }
     }
 }
