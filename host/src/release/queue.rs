@@ -241,8 +241,8 @@ impl<S: Spool> Queue<S> {
                 self.turns.ask(domain, &host);
             }
         } else if self.unknown.insert(domain.clone()) {
-            tracing::warn!(%domain, "mail is held for a domain without a [hold] table, and there is \
-                no [relay] for what was submitted: it stays until there is, or is removed");
+            tracing::warn!(%domain, "mail is held for a domain without a [hold] table, and there \
+                is no [relay] for what was submitted: it stays until there is, or is removed");
         }
     }
 

@@ -397,8 +397,8 @@ impl<S: Spool> Work<'_, S> {
         Ok(())
     }
 
-    /// Releases `domains`, which waited for the host. This turn's is not put off any more; a release
-    /// would undo what the turn puts off.
+    /// Releases `domains`, which waited for the host. This turn's is not put off any more; a
+    /// release would undo what the turn puts off.
     async fn release_others(&self, domains: impl Iterator<Item = &Domain>) -> Result<(), Error> {
         let others = domains.filter(|domain| **domain != self.turn.domain);
         let others: Vec<_> = others.cloned().collect();

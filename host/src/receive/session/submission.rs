@@ -31,8 +31,8 @@ impl<S: Spool> SessionHandler<S> {
         }
     }
 
-    /// Whether all that comes in this session is submitted. What whoever is trusted sends to port 25
-    /// is only where it goes to the relay: he may hand on what outsiders sent to held domains.
+    /// Whether all that comes in this session is submitted. What whoever is trusted sends to port
+    /// 25 is only where it goes to the relay: he may hand on outsiders' mail for held domains.
     pub(super) fn submits_all(&self) -> bool {
         self.service == Service::Submission && self.submitter().is_some()
     }
