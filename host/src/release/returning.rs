@@ -10,7 +10,7 @@ use postern_core::wire::path::parse_forward;
 use postern_core::wire::{Out, Text};
 use postern_spool::{
     Body, Claim, Envelope, FOLLOW_BYTES_MAX, Fate, MsgId, NewMessage, Recipient, RecipientNo,
-    Settled, Spool,
+    Retry, Settled, Spool,
 };
 
 use crate::policy::{Peer, Policies};
@@ -87,7 +87,11 @@ impl Reporter<'_> {
             let (told, others) = news.split_at(written.told);
             let is_in = |news: &[News<'_>], number| news.iter().any(|one| one.number == number);
             // Those that there was no room for have another try, and are told of behind that.
+            let had = settled.fates.len();
             settled.fates.retain(|(number, fate)| !(is_in(others, *number) && is_end(fate)));
+            if settled.fates.len() < had {
+                settled.retry = Retry::Now;
+            }
             let told_of = |(number, _): &&mut (RecipientNo, Fate)| is_in(told, *number);
             settled.fates.iter_mut().filter(told_of).for_each(|(_, fate)| tell(fate));
             settled.follow = Some(self.message(to, written));

@@ -148,6 +148,8 @@ async fn a_delay_is_told_once_and_the_end_of_it() {
     own.wait(|own| own.got().len() == 1).await;
     let delayed = text(&own.got()[0]);
     assert_eq!(delayed.matches("Action: delayed\r\n").count(), 2, "{delayed}");
+    server.wait_empty("sender.example").await;
+    server.wait_turn_ended("sender.example").await;
     for _ in 0..3 {
         server.wait_put_off("far.example").await;
         server.wait_turn_ended("far.example").await;
