@@ -166,14 +166,16 @@ user = "ann"
 password_file = "password"
 "#;
     let (device, _) = SOUND.split_once("[wakeup]").expect("the last section");
+    let setup = Setup::new("");
+    let caller = caller.replace("\"password\"", &format!("{:?}", setup.path("password")));
     let caller = format!("{device}time_server = \"192.0.2.123\"\n{caller}");
-    let setup = Setup::new(&caller);
+    setup.configure(&caller);
     fs::write(setup.path("password"), "s3cret pass\n").expect("a file");
     let ours = fs::Permissions::from_mode(0o600);
     fs::set_permissions(setup.path("password"), ours).expect("it is ours");
-    let (code, _, err) = setup.run(&["create", "--size", "1 MiB", "card"]);
-    assert_eq!(code, 0, "{err}");
-    assert!(err.contains("wakeup.atrn: a device has no TLS"), "{err}");
+    let (code, out, err) = setup.run(&["create", "--size", "1 MiB", "card"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("wakeup.atrn: a device has no TLS"), "{out}");
     let (_, out, _) = setup.run(&["show", "card"]);
     let lines: Vec<_> =
         out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();

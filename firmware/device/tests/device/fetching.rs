@@ -1,6 +1,6 @@
 //! Mail that is fetched by ATRN.
 
-use embassy_time::{Instant, Timer, with_timeout};
+use embassy_time::{Instant, with_timeout};
 use postern_card::settings::{Holder, Host, Listener, Settings, Way};
 
 use crate::sim::messages::message;
