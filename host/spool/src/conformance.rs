@@ -84,6 +84,7 @@ macro_rules! conformance_cases {
                 a_held_message_stays_while_others_go
                 what_was_refused_or_has_expired_can_be_tried_again
                 what_was_tried_expires_and_what_was_not_is_spared
+                what_was_submitted_is_left_to_a_turn_that_tells_its_sender
                 nothing_expires_while_the_time_is_not_known
                 a_list_comes_page_by_page
                 a_list_has_what_its_filter_names

@@ -154,6 +154,6 @@ impl FromStr for Cursor {
 pub struct Expired {
     /// Those that are kept as expired now.
     pub ids: Vec<MsgId>,
-    /// How many were spared since they were never tried.
-    pub untried: u64,
+    /// How many were left to a turn: they were never tried, or submitted.
+    pub left: u64,
 }

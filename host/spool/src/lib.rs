@@ -169,7 +169,8 @@ pub trait Spool: Send + Sync + 'static {
     /// settling, and all that were there when a turn of the domain ended with [`Next::PutOff`].
     ///
     /// Messages as old that were never tried are counted, and the domain is released for them,
-    /// unless it is suspended. Nothing expires that is held, or being delivered, or whose arrival
+    /// unless it is suspended; and so are those that were submitted, whose sender only a turn can
+    /// tell. Nothing expires that is held, or being delivered, or whose arrival
     /// is not known, and nothing at all while the time is not known.
     fn expire(
         &self,

@@ -136,9 +136,9 @@ async fn expire<S: Spool>(
             engine.metrics.delivery("expired");
             tracing::info!(%id, %domain, outcome = "expired", "kept, not tried any more");
         }
-        if expired.untried > 0 {
-            let messages = expired.untried;
-            tracing::info!(%domain, messages, "tried once before they expire");
+        if expired.left > 0 {
+            let messages = expired.left;
+            tracing::info!(%domain, messages, "tried once more before they expire");
             engine.triggers.released(domain);
         }
         if expired.ids.len() < BATCH {

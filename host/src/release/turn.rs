@@ -104,11 +104,7 @@ pub(super) async fn run<S: Spool>(
         engine.spool.end(turn, Next::Untried).await?;
         return Ok(End::Done);
     }
-    if host.is_asker() {
-        return asker::waits(shared, policy, turn).await;
-    }
     let now = engine.clock.instant();
-    let plan = shared.hosts().plan(host, every(policy), turn.asked, now);
     let step = engine.progress.begin(domain, host, now);
     let work = Work {
         shared,
@@ -121,7 +117,12 @@ pub(super) async fn run<S: Spool>(
         began: now,
         claims: Vec::new(),
     };
-    let finish = under_lease(shared, policy, &turn, work.run(plan)).await;
+    let finish = if host.is_asker() {
+        under_lease(shared, policy, &turn, work.waits()).await
+    } else {
+        let plan = shared.hosts().plan(host, every(policy), turn.asked, now);
+        under_lease(shared, policy, &turn, work.run(plan)).await
+    };
     end(shared, (policy, host, now), turn, finish).await
 }
 
@@ -477,7 +478,7 @@ impl<S: Spool> Work<'_, S> {
 
     /// Puts the domain off, since nothing can be delivered.
     async fn put_off(&mut self, (retry, away): (Retry, bool), why: &str) -> Result<Finish, Error> {
-        if !self.turn.suspended && !self.is_at_fault() {
+        if !self.is_at_fault() {
             self.expire(why).await?;
         }
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
@@ -485,7 +486,8 @@ impl<S: Spool> Work<'_, S> {
         Ok(put_off(self.policy, self.turn.suspended, (retry, away), why.to_owned()))
     }
 
-    /// Ends the waiting of what is too old for a further try.
+    /// Ends the waiting of what is too old for a further try; where that is left to the sweep, of
+    /// submitted mail alone, whose sender hears of it.
     async fn expire(&mut self, why: &str) -> Result<(), Error> {
         let engine = &self.shared.engine;
         let mut before = std::mem::take(&mut self.claims);
@@ -493,8 +495,12 @@ impl<S: Spool> Work<'_, S> {
             let mut claims = self.claim(EXPIRY_BATCH - before.len()).await?;
             claims.append(&mut before);
             let now = engine.clock.timestamp();
-            let is_old =
-                |claim: &&Claim| next_try(self.policy, claim.envelope.arrival, now).is_none();
+            let is_left = self.turn.suspended || self.host.is_asker();
+            let is_old = |claim: &&Claim| {
+                let envelope = &claim.envelope;
+                (envelope.submitted || !is_left)
+                    && next_try(self.policy, envelope.arrival, now).is_none()
+            };
             let (old, others): (Vec<_>, Vec<_>) = claims.iter().partition(is_old);
             let more = old.len() == EXPIRY_BATCH;
             let mut done = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use postern_core::envelope::{Notify, Ret, State};
-use postern_spool::{Envelope, Recipient};
+use postern_spool::{Domain, Envelope, Next, Recipient, Retry, Spool};
 
 use crate::peer::{Away, Behaviour, Got, Peer};
 use crate::{Server, answering, envelope, terms_of, to};
@@ -146,6 +146,8 @@ async fn a_delay_is_told_once_and_the_end_of_it() {
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     server.pass(hours(5));
     own.wait(|own| own.got().len() == 1).await;
+    // Its turn would lapse, and it would go twice.
+    server.wait_empty("sender.example").await;
     let delayed = text(&own.got()[0]);
     assert_eq!(delayed.matches("Action: delayed\r\n").count(), 2, "{delayed}");
     server.wait_empty("sender.example").await;
@@ -219,4 +221,32 @@ async fn each_of_many_is_told_of_once() {
     let told: Vec<_> = told.map(str::to_owned).collect();
     assert!(texts.len() > 1);
     assert_eq!((told.len(), told.iter().collect::<BTreeSet<_>>().len()), (300, 300));
+}
+
+/// Whether its host is away, or has the mail fetched and never comes.
+#[tokio::test]
+async fn what_is_held_expires_with_word_to_its_sender() {
+    let away = Away::new();
+    for held in [format!("{}\nretry_every = \"never\"", to(away.address)), asker()] {
+        let own = Peer::start(Behaviour::default()).await;
+        let mut server = server(&format!(
+            "hostname = \"mx2.example\"\n[hold.\"sender.example\"]\nrecipients = [\"ann\"]\n{}\n\
+            [hold.\"b.example\"]\nrecipients = \"any\"\n{held}\n",
+            to(own.address)
+        ));
+        server.hold_as(submitted(&["bob@b.example"]), BODY).await;
+        let (domain, day) = (Domain::new("b.example"), Duration::from_secs(24 * 60 * 60));
+        let turn = server.spool.turn(&domain, 1, day).await.expect("it works").expect("it is due");
+        let tried = Next::PutOff { retry: Retry::WhenAsked, away: true, why: b"away".to_vec() };
+        server.spool.end(turn, tried).await.expect("it works");
+        server.clock.advance(6 * day);
+        server.run();
+        let text = text(&notification(&own).await);
+        assert!(text.contains("Action: failed\r\nStatus: 4.4.7\r\n"), "{text}");
+        server.wait_empty("b.example").await;
+    }
+}
+
+fn asker() -> String {
+    "deliver_to = \"asker\"".to_owned()
 }

@@ -88,7 +88,7 @@ async fn tried_expires<S: Stand>(mut stand: S, reopens: bool) {
     stand.clock().advance(week);
     stand.reopen();
     let expired = stand.spool().expire(&client(), day, 10).await.expect("up");
-    assert_eq!((expired.ids, expired.untried), (vec![tried], 1));
+    assert_eq!((expired.ids, expired.left), (vec![tried], 1));
     for _ in 0..2 {
         assert_eq!(status(stand.spool(), tried).await, Status::Kept);
         assert!(stand.spool().due(None, 10).await.expect("up")[0].asked, "it has its one try");
@@ -102,8 +102,24 @@ async fn tried_expires<S: Stand>(mut stand: S, reopens: bool) {
         stand.reopen();
     }
     let expired = stand.spool().expire(&client(), day, 10).await.expect("up");
-    assert_eq!((expired.ids, expired.untried), (vec![spared], 1));
+    assert_eq!((expired.ids, expired.left), (vec![spared], 1));
     assert_eq!(held(stand.spool(), young).await.envelope.recipients[0].state, State::Waiting);
+}
+
+/// Case.
+pub async fn what_was_submitted_is_left_to_a_turn_that_tells_its_sender<S: Stand>() {
+    let mut stand = S::new();
+    let submitted = Envelope { submitted: true, ..envelope(&["bob@client.example"]) };
+    let id = put_as(stand.spool(), &submitted, b"text").await;
+    let defer = |claim: &Claim| deferred(claim, Retry::WhenAsked);
+    settle_all(stand.spool(), &client(), defer, Next::Drained).await;
+    stand.clock().advance(seconds(7 * 86_400));
+    stand.reopen();
+    let expired = stand.spool().expire(&client(), seconds(86_400), 10).await.expect("up");
+    assert_eq!((expired.ids, expired.left), (vec![], 1));
+    let one = turn(stand.spool(), &client()).await;
+    let claims = stand.spool().claim(&one, 10).await.expect("it goes on");
+    assert_eq!(claims.iter().map(|claim| claim.id).collect::<Vec<_>>(), [id]);
 }
 
 /// Case.

@@ -200,7 +200,7 @@ impl<D: Disk> Shared<D> {
         Some(ItemChange { id, domain, left, follow: None })
     }
 
-    /// Up to `max` messages that expire, and how many are as old and were never tried.
+    /// Up to `max` messages that expire, and how many are as old and left to a turn.
     pub(super) fn expiring(
         &self,
         domain: &Domain,
@@ -209,7 +209,7 @@ impl<D: Disk> Shared<D> {
     ) -> (Vec<ItemChange>, u64) {
         let now = self.clock.settled();
         let filter = Filter { older: Some(older), ..Filter::default() };
-        let (mut ids, mut untried, mut after) = (Vec::new(), 0, None);
+        let (mut ids, mut left, mut after) = (Vec::new(), 0, None);
         loop {
             let index = self.index();
             let Some(queue) = index.queue(domain).filter(|queue| !queue.is_held()) else { break };
@@ -222,10 +222,10 @@ impl<D: Disk> Shared<D> {
                 if !is_free || !matches(&index, slot, &filter, now) || ids.len() == max {
                     continue;
                 }
-                if index.is_tried(slot) {
+                if index.is_tried(slot) && !item.flags.has(Flags::SUBMITTED) {
                     ids.push(item.id);
                 } else {
-                    untried += 1;
+                    left += 1;
                 }
             }
             if is_last || ids.len() == max {
@@ -233,7 +233,7 @@ impl<D: Disk> Shared<D> {
             }
         }
         let changes = ids.into_iter().filter_map(|id| self.expire_item(domain.clone(), id));
-        (changes.collect(), untried)
+        (changes.collect(), left)
     }
 
     /// What expires of an item; none when nothing of it waits.

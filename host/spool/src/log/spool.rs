@@ -151,11 +151,11 @@ impl<D: Disk> Spool for LogSpool<D> {
     async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
         let of = domain.clone();
         let find = self.with(move |shared| shared.expiring(&of, older, max));
-        let (changes, untried) = find.await?;
+        let (changes, left) = find.await?;
         let again = |shared: &Shared<D>, domain, id| shared.expire_item(domain, id);
         let ids = self.change(changes, again).await?.into_iter().map(|(_, id)| id).collect();
-        let expired = Expired { ids, untried };
-        if untried > 0 && self.shared.may_ask(domain) {
+        let expired = Expired { ids, left };
+        if left > 0 && self.shared.may_ask(domain) {
             self.release(std::slice::from_ref(domain), Wake::Operator).await?;
         }
         Ok(expired)

@@ -1,33 +1,13 @@
 //! Turns of domains whose mail is fetched.
 
-use postern_spool::{Domain, Error, Next, Retry, Spool, Turn};
+use postern_spool::{Domain, Error, Next, Retry, Spool};
 use tokio::sync::watch;
 
-use super::{End, LEASE, Over, Work, end, put_off, suspended, under_lease};
+use super::{End, Finish, LEASE, Over, Work, end, suspended, under_lease};
 use crate::config::DeliverTo;
 use crate::deliver::Destination;
 use crate::observe::progress::Step;
-use crate::policy::Policy;
 use crate::release::EngineState;
-
-/// Nobody has fetched what `turn` is for: it was released by a person, or is about to expire. It
-/// counts as tried, and waits on.
-pub(super) async fn waits<S: Spool>(
-    shared: &EngineState<S>,
-    policy: &Policy,
-    turn: Turn,
-) -> Result<End, Error> {
-    // Who fetches it has released it, or does so behind this: what is put off then counts for
-    // nothing.
-    let next = if shared.is_fetched(&turn.domain) {
-        Next::Untried
-    } else {
-        let why = "it waits to be fetched (ATRN)".to_owned();
-        put_off(policy, turn.suspended, (Retry::WhenAsked, false), why).0
-    };
-    shared.engine.spool.end(turn, next).await?;
-    Ok(End::Done)
-}
 
 /// Delivers a turn's messages of `domain` over the connection of whoever fetches them, which is
 /// given back where it is good for more.
@@ -77,6 +57,17 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
 }
 
 impl<S: Spool> Work<'_, S> {
+    /// Nobody has fetched what the turn is for: it was released by a person, or is about to expire.
+    /// It counts as tried, and waits on.
+    pub(super) async fn waits(mut self) -> Result<Finish, Error> {
+        // Who fetches it has released it, or does so behind this: what is put off then counts for
+        // nothing.
+        if self.shared.is_fetched(&self.turn.domain) {
+            return Ok((Next::Untried, End::Done));
+        }
+        self.put_off((Retry::WhenAsked, false), "it waits to be fetched (ATRN)").await
+    }
+
     async fn hand_over<'c>(self, connection: Destination<'c>) -> Result<Over<'c>, Error> {
         let domain = &self.turn.domain;
         if let Some(end) = self.may_claim().await? {

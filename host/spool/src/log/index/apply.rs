@@ -47,8 +47,10 @@ impl Index {
             return Some(Change::None);
         }
         let (id, body_len) = (entry.header.id, entry.header.body_len);
+        let head = stored.head();
         let flags = Flags::EMPTY.with(Flags::OWN_FILE, entry.header.own_file);
-        let item = Slot::new(id, location, body_len, stored.head().arrival, flags);
+        let flags = flags.with(Flags::SUBMITTED, head.submitted);
+        let item = Slot::new(id, location, body_len, head.arrival, flags);
         self.segments.use_more(location.segment, item.put_len());
         self.body_bytes += body_len;
         let mut first = self.slots.find(id);

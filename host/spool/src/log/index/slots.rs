@@ -40,6 +40,8 @@ impl Flags {
     pub const DAMAGED: Self = Self(1 << 7);
     /// A turn has claimed it.
     pub const CLAIMED: Self = Self(1 << 8);
+    /// Its sender hears what it came to.
+    pub const SUBMITTED: Self = Self(1 << 9);
     /// Those that follow from the recipients' states.
     pub const OF_RECIPIENTS: Self =
         Self(Self::WAITS.0 | Self::REFUSED.0 | Self::EXPIRED.0 | Self::TRIED.0);

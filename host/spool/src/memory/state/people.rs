@@ -150,8 +150,9 @@ impl State {
                 continue;
             }
             let waiting = || item.recipients.iter().filter(|to| to.state == Fared::Waiting);
-            if item.arrived > state.tried && !waiting().any(|to| to.attempts > 0) {
-                expired.untried += 1;
+            let is_tried = item.arrived <= state.tried || waiting().any(|to| to.attempts > 0);
+            if !is_tried || self.messages[&key.1].envelope.submitted {
+                expired.left += 1;
                 continue;
             }
             let waiting = item.recipients.iter_mut().filter(|to| to.state == Fared::Waiting);
@@ -159,7 +160,7 @@ impl State {
             expired.ids.push(key.1);
         }
         let has_turn = self.turns.values().any(|turn| turn.domain == *domain);
-        if expired.untried > 0 && !state.suspended && !state.asked && !has_turn {
+        if expired.left > 0 && !state.suspended && !state.asked && !has_turn {
             self.release(domain);
         }
         expired
