@@ -502,7 +502,10 @@ impl<S: Spool> Work<'_, S> {
                     && next_try(self.policy, envelope.arrival, now).is_none()
             };
             let (old, others): (Vec<_>, Vec<_>) = claims.iter().partition(is_old);
-            let more = old.len() == EXPIRY_BATCH;
+            // Those that were told of a delay before stand ahead of those that were not.
+            let concerns = |claim: &Claim| claim.envelope.submitted;
+            let more =
+                claims.len() == EXPIRY_BATCH && (others.is_empty() || claims.iter().any(concerns));
             let mut done = Vec::new();
             for claim in old {
                 engine.metrics.delivery("expired");

@@ -250,3 +250,22 @@ async fn what_is_held_expires_with_word_to_its_sender() {
 fn asker() -> String {
     "deliver_to = \"asker\"".to_owned()
 }
+
+/// More messages than are looked at together.
+#[tokio::test]
+async fn each_message_of_many_that_wait_is_told_of() {
+    let (away, own) = (Away::new(), Peer::start(Behaviour::default()).await);
+    let mut server = server(&format!(
+        "hostname = \"mx2.example\"\n[relay]\nsmarthost = \"{}\"\ntls = \"none\"\n\
+        [hold.\"sender.example\"]\nrecipients = [\"ann\"]\n{}\n",
+        away.address,
+        to(own.address)
+    ));
+    let envelope = with(submitted(&["bob@far.example"]), |to| to.notify = Notify::DELAY);
+    for _ in 0..110 {
+        server.hold_as(envelope.clone(), BODY).await;
+    }
+    server.clock.advance(Duration::from_secs(5 * 60 * 60));
+    server.run();
+    own.wait(|own| own.got().len() == 110).await;
+}
