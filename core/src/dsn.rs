@@ -26,8 +26,8 @@ pub struct Report<'a> {
     pub envelope_id: &'a [u8],
     /// The host that it was to go to.
     pub remote: Text<'a>,
-    /// Something in it is beyond ASCII: then it is said in the forms of RFC 6533, and the
-    /// notification needs SMTPUTF8.
+    /// It may hold what is beyond ASCII as it is, in the forms of RFC 6533, and needs SMTPUTF8;
+    /// else addresses are in that RFC's 7-bit form.
     pub utf8: bool,
 }
 
@@ -181,7 +181,9 @@ impl Report<'_> {
         put_date(out, self.arrival)?;
         out.put(b".\r\n")?;
         for About { path, action, reply, .. } in recipients {
-            put_all(out, &[b"\r\n<", path, b">\r\n    ", action.words(), b"\r\n"])?;
+            out.put(b"\r\n<")?;
+            put_address(out, path, self.utf8)?;
+            put_all(out, &[b">\r\n    ", action.words(), b"\r\n"])?;
             if !reply.is_empty() {
                 put_all(out, &[b"    ", self.remote.as_bytes(), b": "])?;
                 put_printable(out, reply, self.utf8)?;
@@ -214,12 +216,17 @@ impl Report<'_> {
         let semicolon = original.iter().position(|octet| *octet == b';');
         if let Some((kind, address)) = semicolon.and_then(|at| original.split_at_checked(at)) {
             put_all(out, &[b"Original-Recipient: ", kind, b"; "])?;
-            put_xtext(out, address.get(1..).unwrap_or_default(), self.utf8)?;
+            let address = address.get(1..).unwrap_or_default();
+            match address.is_ascii() {
+                true => put_xtext(out, address, self.utf8)?,
+                false => put_address(out, address, self.utf8)?,
+            }
             out.put(b"\r\n")?;
         }
         let kind: &[u8] = if path.is_ascii() { b"rfc822; " } else { b"utf-8; " };
-        put_all(out, &[b"Final-Recipient: ", kind, path, b"\r\nAction: ", action.name()])?;
-        out.put(b"\r\nStatus: ")?;
+        put_all(out, &[b"Final-Recipient: ", kind])?;
+        put_address(out, path, self.utf8)?;
+        put_all(out, &[b"\r\nAction: ", action.name(), b"\r\nStatus: "])?;
         match said(reply) {
             Some(status) if action != Action::Expired => out.put(status)?,
             _ => out.put(action.status())?,
@@ -277,6 +284,34 @@ fn put_printable(out: &mut Out<'_>, text: &[u8], utf8: bool) -> Result<(), NoRoo
 fn put_octet(out: &mut Out<'_>, octet: u8, utf8: bool) -> Result<(), NoRoom> {
     let is_plain = matches!(octet, b' '..=b'~') || utf8 && octet >= 0x80;
     out.put(&[if is_plain { octet } else { b'?' }])
+}
+
+/// An address as it is, or as utf-8-addr-xtext (RFC 6533 §3).
+fn put_address(out: &mut Out<'_>, address: &[u8], utf8: bool) -> Result<(), NoRoom> {
+    if utf8 || address.is_ascii() {
+        return out.put(address);
+    }
+    for chunk in address.utf8_chunks() {
+        chunk.valid().chars().try_for_each(|char| put_char(out, char))?;
+        chunk.invalid().iter().try_for_each(|octet| put_octet(out, *octet, false))?;
+    }
+    Ok(())
+}
+
+fn put_char(out: &mut Out<'_>, char: char) -> Result<(), NoRoom> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let code = u32::from(char);
+    if let Ok(octet @ b'!'..=b'~') = u8::try_from(code)
+        && !matches!(octet, b'+' | b'=' | b'\\')
+    {
+        return out.put(&[octet]);
+    }
+    out.put(b"\\x{")?;
+    for nth in (0..6).rev().filter(|nth| *nth < 2 || code >> (4 * nth) > 0) {
+        let digit = DIGITS.get((code >> (4 * nth) & 15) as usize);
+        out.put(digit.map_or(b"?", core::slice::from_ref))?;
+    }
+    out.put(b"}")
 }
 
 /// What `xtext` (RFC 3461 §4) stands for.

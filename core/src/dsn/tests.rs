@@ -143,6 +143,25 @@ fn what_is_beyond_ascii_is_said_in_its_own_forms() {
     assert!(write(&report, &[BOB], raw).contains("Content-Type: message/global-headers\r\n"));
 }
 
+/// For a sender whose way may take no SMTPUTF8 (RFC 6533 §3).
+#[test]
+fn to_ascii_what_is_beyond_it_is_said_in_seven_bits() {
+    let about = About {
+        path: "b\u{f3}b+x@far.example".as_bytes(),
+        original: "utf-8;\u{1f600}@far.example".as_bytes(),
+        ..BOB
+    };
+    let written = write(&report(), &[about], Returned::Nothing);
+    for expected in [
+        "Original-Recipient: utf-8; \\x{1F600}@far.example\r\n",
+        "Final-Recipient: utf-8; b\\x{F3}b\\x{2B}x@far.example\r\n",
+        "<b\\x{F3}b\\x{2B}x@far.example>\r\n",
+    ] {
+        assert!(written.contains(expected), "{expected}: {written}");
+    }
+    assert!(written.is_ascii());
+}
+
 #[test]
 fn it_is_written_whole_or_not_at_all() {
     let whole = write(&report(), &[BOB, BOB], Returned::Header(b"A: b\r\n")).len();

@@ -65,9 +65,8 @@ struct Written {
 }
 
 impl Reporter<'_> {
-    /// `settled` with what its sender is to hear. What he does not want to hear of, or cannot be
-    /// told at all since it is a notification itself, is not kept. Of what nobody has submitted
-    /// nobody hears.
+    /// `settled` with what its sender is to hear. What he does not want to hear of is not kept; a
+    /// notification, of which nobody can be told, is. Of what nobody has submitted nobody hears.
     pub(super) async fn report<S: Spool>(
         &self,
         spool: &S,
@@ -98,10 +97,10 @@ impl Reporter<'_> {
             let (id, recipients) = (claim.id, told.len());
             tracing::info!(%id, recipients, "its sender is told");
         }
-        let is_null = envelope.reverse_path.is_empty();
         for (number, fate) in settled.fates.iter_mut().filter(|(_, fate)| is_end(fate)) {
             let recipient = envelope.recipients.get(number.0 as usize);
-            if is_null || recipient.is_some_and(|to| !hears_of_failure(to.notify)) {
+            let is_unwanted = recipient.is_some_and(|to| !hears_of_failure(to.notify));
+            if is_unwanted && !envelope.reverse_path.is_empty() {
                 let id = claim.id;
                 tracing::info!(%id, reply = %fate.reply().escape_ascii(), "given up, and not kept");
                 tell(fate);
@@ -126,7 +125,10 @@ impl Reporter<'_> {
             };
             Some(News { number: *number, action, recipient, reply: fate.reply().to_vec() })
         });
-        news.collect()
+        let mut news: Vec<_> = news.collect();
+        // Of success there is no second time to tell.
+        news.sort_by_key(News::is_end_or_waits);
+        news
     }
 
     /// Where mail to `reverse_path` goes from here.
@@ -141,16 +143,19 @@ impl Reporter<'_> {
     /// where it cannot be said.
     fn write(&self, envelope: &Envelope, news: &[News<'_>], message: &Read) -> Option<Written> {
         let header = Returned::Header(message.octets.get(..message.header)?);
-        let all = if message.is_whole { Returned::Message(&message.octets) } else { header };
-        let sizes = std::iter::successors(Some(news.len()), |size| Some(size / 2));
+        let utf8 = !envelope.reverse_path.is_ascii();
+        let is_given = message.is_whole && (utf8 || !envelope.smtp_utf8);
+        let all = if is_given { Returned::Message(&message.octets) } else { header };
+        let parts =
+            [(all, false), (header, false), (Returned::Nothing, false), (Returned::Nothing, true)];
+        let sizes = std::iter::successors(Some(news.len()), |size| Some(size - size.div_ceil(8)));
         let tries = sizes.take_while(|size| *size > 0);
-        let tries =
-            tries.flat_map(|size| [all, header, Returned::Nothing].map(|part| (size, part)));
+        let tries = tries.flat_map(|size| parts.map(|part| (size, part)));
         let mut body = vec![0; FOLLOW_BYTES_MAX];
-        for (told, returned) in tries {
+        for (told, (returned, is_brief)) in tries {
             let id = MsgId::now().to_string();
-            let report = self.about(envelope, &news[..told], (returned, &id))?;
-            let recipients = news[..told].iter().map(News::about);
+            let report = self.about(envelope, &id)?;
+            let recipients = news[..told].iter().map(|one| one.about(is_brief));
             let mut out = Out::new(&mut body);
             if report.write(recipients, returned, &mut out).is_ok() {
                 let length = out.len();
@@ -161,13 +166,8 @@ impl Reporter<'_> {
         None
     }
 
-    fn about<'r>(
-        &'r self,
-        envelope: &'r Envelope,
-        news: &[News<'_>],
-        (returned, id): (Returned<'_>, &'r str),
-    ) -> Option<Report<'r>> {
-        let is_utf8 = matches!(returned, Returned::Message(_)) && envelope.smtp_utf8;
+    /// A sender whose own address is ASCII may have no way that takes SMTPUTF8.
+    fn about<'r>(&'r self, envelope: &'r Envelope, id: &'r str) -> Option<Report<'r>> {
         Some(Report {
             hostname: Text::new(self.hostname.as_bytes())?,
             to: &envelope.reverse_path,
@@ -176,9 +176,7 @@ impl Reporter<'_> {
             arrival: envelope.arrival,
             envelope_id: &envelope.envelope_id,
             remote: Text::new(self.host.as_bytes())?,
-            utf8: is_utf8
-                || !envelope.reverse_path.is_ascii()
-                || news.iter().any(News::is_beyond_ascii),
+            utf8: !envelope.reverse_path.is_ascii(),
         })
     }
 
@@ -206,13 +204,20 @@ impl Reporter<'_> {
 }
 
 impl News<'_> {
-    fn about(&self) -> About<'_> {
+    /// Brief: success without the host's words.
+    fn about(&self, is_brief: bool) -> About<'_> {
         let Recipient { path, original, .. } = self.recipient;
-        About { path, original, action: self.action, reply: &self.reply }
+        let is_cut = is_brief && !self.is_end_or_waits();
+        let reply: &[u8] = if is_cut { b"" } else { &self.reply };
+        About { path, original, action: self.action, reply }
     }
 
-    fn is_beyond_ascii(&self) -> bool {
-        !self.recipient.path.is_ascii() || !self.recipient.original.is_ascii()
+    const fn is_end(&self) -> bool {
+        matches!(self.action, Action::Failed | Action::Expired)
+    }
+
+    const fn is_end_or_waits(&self) -> bool {
+        !matches!(self.action, Action::Relayed | Action::Delivered)
     }
 }
 
