@@ -9,8 +9,8 @@ use postern_core::time::Timestamp;
 use postern_core::wire::path::parse_forward;
 use postern_core::wire::{Out, Text};
 use postern_spool::{
-    Body, Claim, Envelope, FOLLOW_BYTES_MAX, Fate, MsgId, NewMessage, Recipient, RecipientNo,
-    Retry, Settled, Spool,
+    Admission, Body, Claim, Envelope, FOLLOW_BYTES_MAX, Fate, MsgId, NewMessage, Recipient,
+    RecipientNo, Retry, Settled, Spool,
 };
 
 use crate::policy::{Peer, Policies};
@@ -77,7 +77,9 @@ impl Reporter<'_> {
         if !envelope.submitted {
             return settled;
         }
-        let news = self.news(claim, &settled);
+        // What is left of a full disk is for settlings: refusals are kept, and shown.
+        let has_room = matches!(*spool.admission().borrow(), Admission::Open { .. });
+        let news = if has_room { self.news(claim, &settled) } else { Vec::new() };
         if !news.is_empty() && !envelope.reverse_path.is_empty() {
             // Where there is no way to the sender, his mail is kept, and shown.
             let Some(to) = self.way_back(&envelope.reverse_path) else { return settled };

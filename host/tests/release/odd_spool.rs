@@ -7,9 +7,9 @@ use std::time::Duration;
 use postern_spool::clock::Clock;
 use postern_spool::memory::{MemoryBody, MemoryDraft, MemorySpool};
 use postern_spool::{
-    Action, Admission, Claim, Cursor, Damage, Domain, Due, Ended, Envelope, Error, Expired, Filter,
-    Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool, Totals,
-    Turn, Wake,
+    Action, Admission, Claim, Cursor, Damage, Domain, Draft, Due, Ended, Envelope, Error, Expired,
+    Filter, Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool,
+    Status, Totals, Turn, Wake,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,13 +17,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::failing::{engine, hold, wait_empty};
 use crate::peer::Peer;
-use crate::{NOW, answering, moments, plain_peer, terms, to, within};
+use crate::{NOW, answering, envelope, moments, plain_peer, terms, to, within};
 
 /// A spool in memory, whose disk may be full, and which may have a fault.
 struct OddSpool {
     inner: MemorySpool,
     /// No settling could be recorded: nothing is handed out.
     is_full: AtomicBool,
+    /// No new mail is taken.
+    is_short: AtomicBool,
     claims: AtomicUsize,
     panics_at_renew: AtomicBool,
     /// Happens while the first claim is made.
@@ -45,6 +47,7 @@ impl OddSpool {
         Self {
             inner: MemorySpool::new(clock.clone()),
             is_full: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             panics_at_renew: AtomicBool::new(false),
             meanwhile: OnceLock::new(),
@@ -58,7 +61,10 @@ impl Spool for OddSpool {
     type Body = MemoryBody;
 
     fn admission(&self) -> watch::Receiver<Admission> {
-        self.inner.admission()
+        match self.is_short.load(Ordering::Relaxed) {
+            true => watch::channel(Admission::Full).1,
+            false => self.inner.admission(),
+        }
     }
 
     async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<MemoryDraft, Refuse> {
@@ -328,5 +334,35 @@ async fn a_refusal_before_the_end_has_left_is_not_charged_to_the_next_message() 
         }
     })
     .await;
+    engine.abort();
+}
+
+/// What is left of a full disk is for settlings. Else one that took the message gets it again.
+#[tokio::test]
+async fn on_a_full_disk_nothing_is_written_to_senders() {
+    let peer = Peer::start(answering(|line| {
+        line.starts_with("RCPT TO:<bob").then(|| "550 5.1.1 nobody".to_owned())
+    }))
+    .await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
+    let (_stop, stopping) = watch::channel(false);
+    let paths = ["ann@b.example", "bob@b.example"];
+    let submitted = Envelope { submitted: true, ..envelope(&paths) };
+    let mut draft = spool.begin(&submitted, None).await.expect("there is room");
+    draft.write(b"Subject: hi\r\n\r\n").await.expect("there is room");
+    let id = draft.commit().await.expect("it is kept");
+    spool.is_short.store(true, Ordering::Relaxed);
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let mut moments = moments();
+    within(async {
+        while spool.message(id).await.expect("it works")[0].status != Status::Kept {
+            moments.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(peer.got().len(), 1);
+    assert_eq!(spool.queue(&Domain::new("sender.example")).await, Ok(None));
     engine.abort();
 }
