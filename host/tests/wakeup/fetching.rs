@@ -64,6 +64,7 @@ async fn told(at: &'static str, act: Act) -> (u64, Vec<String>) {
     let (folder, holder) = (folder(), lying(at, act.clone()));
     let host = fetches(&holder, &folder);
     let mut seconds = 0;
+    host.until(seconds).await;
     while host.shown().last.is_none() {
         assert!(seconds < 3600, "{at} {act:?} is never over");
         seconds += 10;
@@ -84,19 +85,20 @@ async fn told(at: &'static str, act: Act) -> (u64, Vec<String>) {
 async fn whatever_a_provider_does_is_over_in_its_time_and_nothing_is_lost() {
     const SLOW: &str = "EHLO provider.example\r\n";
     let nonsense = say(&["what?"; 30].join("\r\n"));
+    let mut odd = Vec::new();
     for (at, act, minutes, line) in [
-        ("", Act::Hang, 5, "silent"),
-        ("EHLO", Act::Hang, 5, "silent"),
-        ("AUTH", Act::Hang, 5, "silent"),
-        ("ATRN", Act::Hang, 10, "silent"),
+        ("", Act::Hang, 5, "timed out waiting for its greeting"),
+        ("EHLO", Act::Hang, 5, "timed out waiting for"),
+        ("AUTH", Act::Hang, 5, "timed out waiting for"),
+        ("ATRN", Act::Hang, 10, "timed out waiting for"),
         ("220", Act::Hang, 5, "it turned the roles round, and sent nothing"),
         ("354", Act::Hang, 5, "it ended within a message"),
         ("", Act::HangUp, 0, "hung up"),
         ("ATRN", Act::HangUp, 0, "hung up"),
         ("220", Act::HangUp, 0, "it turned the roles round, and sent nothing"),
         ("354", Act::HangUp, 0, "it ended within a message"),
-        ("", Act::Trickle("220 mx2.provider.example\r\n", 60), 5, "silent"),
-        ("ATRN", Act::Trickle("250 2.0.0 Turning\r\n", 60), 10, "silent"),
+        ("", Act::Trickle("220 mx2.provider.example\r\n", 60), 5, "timed out waiting for"),
+        ("ATRN", Act::Trickle("250 2.0.0 Turning\r\n", 60), 10, "timed out waiting for"),
         ("220", Act::Trickle(SLOW, 60), 5, "it turned the roles round, and sent nothing"),
         ("354", Act::Trickle("Subject: slow, and slow, and slower", 60), 5, "within a message"),
         ("", Act::Flood("220-and more"), 0, "reply"),
@@ -108,11 +110,13 @@ async fn whatever_a_provider_does_is_over_in_its_time_and_nothing_is_lost() {
         ("AUTH", say("235 2.7.0 Welcome\r\n250 2.0.0 Turning\r\nEHLO p"), 0, "reply"),
     ] {
         let (seconds, dialogue) = told(at, act.clone()).await;
-        let last = dialogue.last().expect("a line");
-        assert!(last.contains(line), "{at} {act:?}: {dialogue:?}");
-        assert!(seconds <= minutes * 60 + 10, "{at} {act:?}: {seconds}");
-        assert!(dialogue.iter().all(|line| line.len() <= 200), "{dialogue:?}");
+        let said = dialogue.last().is_some_and(|last| last.contains(line));
+        let is_short = dialogue.iter().all(|line| line.len() <= 200);
+        if !said || !is_short || seconds > minutes * 60 + 10 {
+            odd.push(format!("{at} {act:?}: {seconds} s, {dialogue:?}"));
+        }
     }
+    assert!(odd.is_empty(), "{}", odd.join("\n"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,7 +153,7 @@ fn a_follow_up_to_what_is_left_as_it_was_needs_no_record_before_it() {
 /// Nobody can say that it was never finished.
 #[test]
 fn a_block_that_cannot_be_read_takes_no_settling_before_it_with_it() {
-    let (name, before, rig) = settled_with(&Fate::Delivered(b"250".to_vec()), 20_000);
+    let (name, before, rig) = settled_with(&Fate::Delivered(b"250".to_vec()), 4_500);
     let Range { end, .. } = written(&before, &rig.disk.content(&name));
     let disk = rig.disk.after(Loss::Nothing, Fault::None);
     disk.lose(&name, end - 1..end);
