@@ -5,6 +5,9 @@ use crate::time::Timestamp;
 use crate::trace::put_date;
 use crate::wire::{NoRoom, Out, Text};
 
+/// A line's end, and an empty line.
+const HEADER_END: &[u8] = b"\r\n\r\n";
+
 /// Octets of a reply that a notification repeats.
 const REPLY_MAX: usize = 400;
 
@@ -253,6 +256,22 @@ impl Report<'_> {
         self.part(kind, out)?;
         put_all(out, &[octets, b"\r\n"])
     }
+}
+
+/// Whether a message that begins with `octets` has its whole header in them.
+pub fn has_whole_header(octets: &[u8]) -> bool {
+    octets.windows(4).any(|four| four == HEADER_END)
+}
+
+/// Octets of the header in the beginning of a message, without the empty line behind it; where it
+/// goes on beyond them, of its whole lines.
+pub fn header_len(octets: &[u8]) -> usize {
+    if octets.starts_with(b"\r\n") {
+        return 0;
+    }
+    let end = octets.windows(4).position(|four| four == HEADER_END);
+    let last = || octets.windows(2).rposition(|two| two == b"\r\n");
+    end.or_else(last).map_or(0, |at| at + 2)
 }
 
 /// Whether `reply` begins with a code of SMTP's.

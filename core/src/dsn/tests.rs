@@ -173,3 +173,17 @@ fn it_is_written_whole_or_not_at_all() {
         assert_eq!((written, out.len()), (Err(NoRoom), 0));
     }
 }
+
+#[test]
+fn a_header_is_given_back_in_whole_lines() {
+    for (message, expected) in [
+        ("A: b\r\nC: d\r\n\r\nbody\r\n", "A: b\r\nC: d\r\n"),
+        ("A: b\r\nC: cut off he", "A: b\r\n"),
+        ("\r\nbody\r\n\r\n", ""),
+        ("A: b\r\n", "A: b\r\n"),
+        ("A", ""),
+        ("", ""),
+    ] {
+        assert_eq!(&message[..header_len(message.as_bytes())], expected, "{message}");
+    }
+}

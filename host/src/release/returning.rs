@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use postern_core::dsn::{About, Action, Report, Returned};
+use postern_core::dsn::{About, Action, Report, Returned, has_whole_header, header_len};
 use postern_core::envelope::{Body as Content, Notify, Ret};
 use postern_core::time::Timestamp;
 use postern_core::wire::path::parse_forward;
@@ -250,9 +250,7 @@ async fn read<S: Spool>(spool: &S, claim: &Claim) -> Read {
     let max = if is_wanted { MESSAGE_MAX } else { HEADER_MAX };
     let mut octets = Vec::new();
     let Ok(mut body) = spool.body(claim.id).await else { return Read::default() };
-    let has_enough = |octets: &[u8]| {
-        octets.len() >= max || !is_wanted && octets.windows(4).any(|four| four == b"\r\n\r\n")
-    };
+    let has_enough = |octets: &[u8]| octets.len() >= max || !is_wanted && has_whole_header(octets);
     while !has_enough(&octets) {
         match body.chunk().await {
             Ok([]) => break,
@@ -262,40 +260,11 @@ async fn read<S: Spool>(spool: &S, claim: &Claim) -> Read {
     }
     let is_whole = is_wanted && octets.len() as u64 == claim.size && has_short_lines(&octets);
     octets.truncate(max);
-    let header = header(&octets);
+    let header = header_len(&octets);
     let header = if has_short_lines(&octets[..header]) { header } else { 0 };
     Read { octets, header, is_whole }
 }
 
-/// Octets of a message's header, or of the whole lines of its beginning.
-fn header(octets: &[u8]) -> usize {
-    if octets.starts_with(b"\r\n") {
-        return 0;
-    }
-    let end = octets.windows(4).position(|four| four == b"\r\n\r\n");
-    let last = || octets.windows(2).rposition(|two| two == b"\r\n");
-    end.or_else(last).map_or(0, |at| at + 2)
-}
-
 fn has_short_lines(octets: &[u8]) -> bool {
     octets.split(|octet| *octet == b'\n').all(|line| line.len() <= LINE_MAX + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_is_given_back_in_whole_lines() {
-        for (message, expected) in [
-            ("A: b\r\nC: d\r\n\r\nbody\r\n", "A: b\r\nC: d\r\n"),
-            ("A: b\r\nC: cut off he", "A: b\r\n"),
-            ("\r\nbody\r\n\r\n", ""),
-            ("A: b\r\n", "A: b\r\n"),
-            ("A", ""),
-            ("", ""),
-        ] {
-            assert_eq!(&message[..header(message.as_bytes())], expected, "{message}");
-        }
-    }
 }
