@@ -214,10 +214,6 @@ impl News<'_> {
         About { path, original, action: self.action, reply }
     }
 
-    const fn is_end(&self) -> bool {
-        matches!(self.action, Action::Failed | Action::Expired)
-    }
-
     const fn is_end_or_waits(&self) -> bool {
         !matches!(self.action, Action::Relayed | Action::Delivered)
     }

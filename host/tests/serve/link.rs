@@ -320,7 +320,7 @@ fn stays_under_a_message(signal: Signal, end: fn(Server)) {
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("it is ours");
     let wakeup = format!(
         "[[wakeup]]\natrn = \"{address}\"\nuser = \"ann\"\npassword_file = {password:?}\n\
-         tls = \"opportunistic\"\n"
+         tls = \"off\"\n"
     );
     home.configure_with([UP, DOWN, STATUS], "", &wakeup);
     let server = home.0.serve();
