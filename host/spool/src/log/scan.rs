@@ -252,7 +252,8 @@ impl Scan {
 
     fn note_unreadable(&mut self, range: &Range<u64>) {
         let mut is_known = false;
-        let touches = |bad: &&mut Bad| bad.range.start < range.end && range.start < bad.range.end;
+        // What ends where it begins may go on in it.
+        let touches = |bad: &&mut Bad| bad.range.start < range.end && range.start <= bad.range.end;
         for bad in self.bad.iter_mut().filter(touches) {
             (bad.may_be_torn, is_known) = (false, true);
         }
