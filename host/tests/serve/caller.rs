@@ -37,9 +37,8 @@ fn its_mail_comes_when_it_asks_and_then_it_does_not_listen_any_more() {
     held.send("info@client.example");
     let home = caller(own, held.address);
     let server = home.serve();
-    let asked = server.logged("a holder was asked");
+    let [asked, _] = server.logged_both(["a holder was asked", "accepted"]);
     assert_eq!(asked["outcome"], "mail comes", "{asked}");
-    server.logged("accepted");
     let status = home.run_until(&["status"], "scheduled: closed\n");
     assert!(status.contains("ETRN client.example: 253 2.0.0 "), "{status}");
     assert!(status.contains("Held      1 message(s) "), "{status}");
@@ -69,16 +68,17 @@ fn its_mail_comes_when_it_wakes_its_holder_by_email() {
         let keys = format!("email = \"{account}\"\nemail_host = \"{}\"\n", held.address);
         let home = caller_by(own, &keys);
         let server = home.serve();
-        let asked = server.logged("a holder was asked");
+        let [asked, accepted] = server.logged_both(["a holder was asked", "accepted"]);
         assert_eq!(asked["outcome"], "mail comes", "{asked}");
         assert_eq!(held.logged("released")["trigger"], "mail");
-        assert_eq!(server.logged("accepted")["to"], "info@client.example");
+        assert_eq!(accepted["to"], "info@client.example");
         let status = home.run_until(&["status"], "scheduled: closed\n");
         assert!(status.contains(&format!("e-mail to {account}: 250 2.")), "{status}");
         holder.run_until(&["queue", "list"], "the queue is empty");
         assert_eq!(home.queue().len(), 1, "the wake-up itself is held nowhere");
         let asked = home.run(&["wakeup", "--now"]);
-        assert!(asked.contains("mail comes") && asked.contains("in 30m"), "{asked}");
+        let next = ["in 30m", "in 29m"].iter().any(|next| asked.contains(next));
+        assert!(asked.contains("mail comes") && next, "{asked}");
         held.stop();
         server.stop();
     }

@@ -86,9 +86,8 @@ fn it_is_raised_to_ask_and_lowered_when_it_is_idle() {
     let (_place, held) = holder();
     let home = Linked::new([UP, DOWN, STATUS], "", held.address);
     let server = home.0.serve();
-    let said = server.logged("a command says");
+    let [said, up] = server.logged_both(["a command says", "the link is up"]);
     assert_eq!((&said["key"], &said["line"]), (&"up".into(), &"dialling".into()));
-    let up = server.logged("the link is up");
     assert_eq!(up["by_us"], true);
     assert_eq!(server.logged("a holder was asked")["outcome"], "nothing waits");
     server.logged("the link is down");

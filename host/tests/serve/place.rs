@@ -154,6 +154,21 @@ impl Server {
         }
     }
 
+    /// Waits until the server logs both, in whichever order: what two of its tasks say has none.
+    pub fn logged_both(&self, messages: [&str; 2]) -> [Value; 2] {
+        let mut both = [None, None];
+        let end = Instant::now() + PATIENCE;
+        while both.iter().any(Option::is_none) {
+            let left = end.saturating_duration_since(Instant::now());
+            let entry = self.log.recv_timeout(left);
+            let entry = entry.unwrap_or_else(|error| panic!("{messages:?}: {error}, {both:#?}"));
+            if let Some(place) = messages.iter().position(|message| entry["message"] == *message) {
+                both[place].get_or_insert(entry);
+            }
+        }
+        both.map(|entry| entry.expect("it was logged"))
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
     }
