@@ -29,7 +29,7 @@ use postern_core::wire::path::{ReversePath, parse_forward};
 use postern_core::wire::reply::Reason;
 use postern_spool::clock::Clock;
 use postern_spool::log::{LogSpool, Options};
-use postern_spool::{Domain, MsgId, Spool};
+use postern_spool::{Domain, Filter, MsgId, Spool};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -311,6 +311,24 @@ async fn a_session_with_mail_for_null_alone_is_no_sign_of_life() {
     assert_eq!(session.send("info@client.example").await, Ok(()));
     assert_eq!(session.send(null).await, Ok(()));
     assert!(session.handler.counts());
+}
+
+/// Else a host gets as many RCPTs as a client makes up, and some deliver as many copies.
+#[tokio::test]
+async fn a_recipient_that_is_named_a_thousand_times_is_one() {
+    let mut session = Session::start(&hold("client.example", LISTED));
+    session.handler.mail(ReversePath::Null, MailParams::default()).await;
+    let named = ["<info@client.example>", "<info@CLIENT.example>", "<jörg@client.example>"];
+    for path in named.iter().cycle().take(999) {
+        let (to, _) = parse_forward(path.as_bytes()).expect("a path");
+        let said = session.handler.rcpt(to, RcptParams::default()).await;
+        assert_eq!(accepted(&said), Ok(()), "{path}");
+    }
+    assert_eq!(accepted(&session.handler.open().await), Ok(()));
+    assert_eq!(accepted(&session.handler.commit(0).await), Ok(()));
+    let held = session.spool.list(&Filter::default(), None, 9).await.expect("it works").items;
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].recipients, 2, "{:?}", held[0].envelope.recipients);
 }
 
 /// Whoever may release a domain, and does so for ever, writes ten records a minute; what is

@@ -326,7 +326,11 @@ impl<S: Spool> SessionHandler<S> {
         if releases {
             transaction.releases.insert(recipient.domain());
         }
-        transaction.envelope.recipients.push(recipient);
+        // Who is named a thousand times gets it once.
+        let recipients = &mut transaction.envelope.recipients;
+        if !recipients.iter().any(|known| is_same(known, &recipient)) {
+            recipients.push(recipient);
+        }
         Ok(())
     }
 
@@ -621,6 +625,17 @@ const fn word_of(refusal: Refusal) -> Cause {
         Refusal::Routed => (Reason::Policy, "routed"),
         Refusal::Wakeup => (Reason::Policy, "wakeup"),
     }
+}
+
+/// Whether they are one mailbox, in whatever case its domain is, to be told of alike.
+fn is_same(one: &Recipient, other: &Recipient) -> bool {
+    let [(local, domain), (other_local, other_domain)] = [one, other].map(|recipient| {
+        let at = recipient.path.iter().rposition(|octet| *octet == b'@');
+        recipient.path.split_at(at.unwrap_or_default())
+    });
+    local == other_local
+        && domain.eq_ignore_ascii_case(other_domain)
+        && (one.notify, &one.original) == (other.notify, &other.original)
 }
 
 /// The domains that the message is for, each once.
