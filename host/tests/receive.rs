@@ -331,6 +331,27 @@ async fn a_recipient_that_is_named_a_thousand_times_is_one() {
     assert_eq!(held[0].recipients, 2, "{:?}", held[0].envelope.recipients);
 }
 
+/// A list is not to be guessed at as fast as somebody can connect. Who names those that there are
+/// hears so at once, from the same address, too: many may come by that of one proxy.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_guesses_in_many_sessions_waits_for_each_answer() {
+    let mut session = Session::start(&hold("client.example", LISTED));
+    let (began, guess) = (tokio::time::Instant::now(), "guess@client.example");
+    for _ in 0..50 {
+        assert_eq!(session.send(guess).await, Err(Reason::UnknownUser));
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for _ in 0..3 {
+        assert_eq!(session.send(guess).await, Err(Reason::TooManySessions), "421, which closes");
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(15));
+    assert_eq!(session.send("info@client.example").await, Ok(()));
+    assert_eq!(began.elapsed(), Duration::from_secs(15));
+    session.clock.advance(Duration::from_secs(10));
+    assert_eq!(session.send(guess).await, Err(Reason::UnknownUser));
+    assert_eq!(session.send(guess).await, Err(Reason::TooManySessions));
+}
+
 /// Whoever may release a domain, and does so for ever, writes ten records a minute; what is
 /// discarded, which anybody may send, uses up none of them.
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_core::time::Instant;
 
-/// Keys that are counted each for itself; those beyond share one count.
+/// Keys that are counted each for itself, unless more are wanted; those beyond share one count.
 const KEYS: usize = 256;
 
 /// Lets `burst` events of a key pass at once, and then one each `every`: a token bucket a key.
@@ -17,6 +17,7 @@ const KEYS: usize = 256;
 pub struct Limiter<K> {
     burst: u32,
     every: Duration,
+    keys: usize,
     buckets: Mutex<Buckets<K>>,
 }
 
@@ -38,14 +39,21 @@ impl<K: Eq + Hash> Limiter<K> {
     /// A limiter that has held back nothing yet.
     pub fn new(burst: u32, every: Duration) -> Self {
         let others = Bucket { tokens: burst, at: Instant::from_millis(0), held_back: 0 };
-        Self { burst, every, buckets: Mutex::new(Buckets { of: HashMap::new(), others }) }
+        let buckets = Mutex::new(Buckets { of: HashMap::new(), others });
+        Self { burst, every, keys: KEYS, buckets }
+    }
+
+    /// Counts so many keys each for itself.
+    #[must_use]
+    pub fn of_keys(self, keys: usize) -> Self {
+        Self { keys, ..self }
     }
 
     /// Whether an event of `key` may pass at `now`, and then how many of the key's were held back
     /// since the last that passed.
     pub fn pass(&self, key: K, now: Instant) -> Option<u64> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !buckets.of.contains_key(&key) && buckets.of.len() >= KEYS {
+        if !buckets.of.contains_key(&key) && buckets.of.len() >= self.keys {
             // A full bucket is as good as none.
             buckets.of.retain(|_, bucket| {
                 bucket.fill(self.burst, self.every, now);
@@ -53,7 +61,7 @@ impl<K: Eq + Hash> Limiter<K> {
             });
         }
         let Buckets { of, others } = &mut *buckets;
-        let bucket = if of.contains_key(&key) || of.len() < KEYS {
+        let bucket = if of.contains_key(&key) || of.len() < self.keys {
             let full = Bucket { tokens: self.burst, at: now, held_back: 0 };
             of.entry(key).or_insert(full)
         } else {

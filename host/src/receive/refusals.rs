@@ -14,6 +14,13 @@ use crate::policy::{Network, Peer};
 /// Lines for one client: so many at once, and then one in a while.
 const LINES: u32 = 20;
 const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Recipients that there are not, named by one client: so many at once, and then one in a while.
+const GUESSES: u32 = 50;
+const GUESS_EVERY: Duration = Duration::from_secs(10);
+/// Clients whose guesses are counted each for itself, in 5 MiB: storms of junk mail have thousands.
+const GUESSERS: usize = 65_536;
+/// How long who has named more waits for an answer. Its channels bound how many it has at once.
+pub(super) const GUESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// What all sessions refuse.
 #[derive(Debug)]
@@ -22,13 +29,15 @@ pub struct Refusals {
     metrics: Metrics,
     lines: Limiter<Network>,
     ends: Limiter<Network>,
+    guesses: Limiter<Network>,
 }
 
 impl Refusals {
     /// Nothing was refused yet.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
         let [lines, ends] = [(); 2].map(|()| Limiter::new(LINES, LINE_EVERY));
-        Self { clock, metrics, lines, ends }
+        let guesses = Limiter::new(GUESSES, GUESS_EVERY).of_keys(GUESSERS);
+        Self { clock, metrics, lines, ends, guesses }
     }
 }
 
@@ -83,6 +92,11 @@ impl SessionLog {
             let account = (!account.is_empty()).then(|| account.escape_ascii().to_string());
             tracing::info!(%client, word, %from, %to, account, %helo, unlogged, "refused");
         }
+    }
+
+    /// Whether the client may be told of one more recipient that there is not.
+    pub fn may_guess(&self) -> bool {
+        self.passes(&self.of_all.guesses).is_some()
     }
 
     /// How many lines were held back before the one that may be written now.

@@ -36,6 +36,7 @@ use aside::Activity;
 pub use aside::Came;
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, Domain, Draft, Envelope, Recipient, Refuse, Spool};
+use tokio::time::sleep;
 
 /// Octets of a Received field at most: its names are bounded by core, each path by RFC 5321.
 const RECEIVED: usize = 2048;
@@ -274,6 +275,21 @@ impl<S: Spool> SessionHandler<S> {
         Verdict::Refuse(reason, None)
     }
 
+    /// Refuses a recipient. Who has named too many of late that there are not waits before he
+    /// hears it, and has to come again: else a list is guessed at as fast as he can connect.
+    async fn refuse_recipient(&mut self, cause: Cause, to: &ForwardPath<'_>) -> Verdict<'static> {
+        const GUESSES: Text<'static> =
+            Text::new(b"Too many unknown recipients, closing").expect("printable");
+        let from = self.sender();
+        let is_guess = cause.0 == Reason::UnknownUser && self.submitter().is_none();
+        if !is_guess || self.log.may_guess() {
+            return self.refuse(cause, &from, to.as_bytes());
+        }
+        sleep(refusals::GUESS_PAUSE).await;
+        self.refuse((Reason::TooManySessions, "guesses"), &from, to.as_bytes());
+        Verdict::Close(Reason::TooManySessions, Some(GUESSES))
+    }
+
     /// The sender of the present transaction; empty without one.
     fn sender(&self) -> Vec<u8> {
         let envelope = self.transaction.as_ref().map(|transaction| &transaction.envelope);
@@ -477,10 +493,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         };
         match taken {
             Ok(()) => Verdict::Accept,
-            Err(cause) => {
-                let from = self.sender();
-                self.refuse(cause, &from, to.as_bytes())
-            }
+            Err(cause) => self.refuse_recipient(cause, &to).await,
         }
     }
 
