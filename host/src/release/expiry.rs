@@ -234,7 +234,7 @@ mod tests {
     use postern_spool::conformance::envelope;
     use postern_spool::{Draft, Envelope, Fate, Next, RecipientNo, Retry, Settled};
 
-    use super::super::stand::{NOW, Stand};
+    use super::super::stand::{NOW, Stand, terms};
     use super::*;
     use crate::config::Config;
     use crate::net::listener::Terms;
@@ -268,5 +268,42 @@ mod tests {
             let left: Vec<_> = left.items.iter().map(|held| held.envelope.submitted).collect();
             assert_eq!(left, expected);
         }
+    }
+
+    /// What waits for a person, or to be asked for, goes when its domain gets a timer; what a turn
+    /// leaves so behind that, such as a message that cannot be read, is not tried each minute.
+    #[tokio::test]
+    async fn what_waits_to_be_asked_for_is_released_once_when_there_is_a_timer() {
+        let in_force = |every: &str| {
+            let rest = format!("deliver_to = \"192.0.2.1:25\"\nretry_every = \"{every}\"");
+            terms([("b.example".to_owned(), rest)])
+        };
+        let stand = Stand::new(in_force("30m"));
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let domain = Domain::new("b.example");
+        let leave_it = async || {
+            let turn = stand.spool.turn(&domain, 1, SWEEP).await.expect("it works");
+            let turn = turn.expect("it is due");
+            let id = stand.spool.claim(&turn, 1).await.expect("it works")[0].id;
+            let fates = vec![(RecipientNo(0), Fate::Deferred(b"unreadable".to_vec()))];
+            let left = Settled { id, fates, retry: Retry::WhenAsked, follow: None };
+            stand.spool.settle(&turn, vec![left]).await.expect("it works");
+            stand.spool.end(turn, Next::Drained).await.expect("it works");
+        };
+        let mut timers = Timers::default();
+        let mut next_try = async || {
+            sweep_once(&stand.shared.engine, &mut timers).await.expect("it works");
+            stand.queue(&domain).await.next_try
+        };
+        leave_it().await;
+        assert_eq!(next_try().await, NextTry::Now);
+        leave_it().await;
+        for _ in 0..3 {
+            assert_eq!(next_try().await, NextTry::WhenAsked, "it was released for that before");
+        }
+        stand.terms.send_replace(in_force("never"));
+        assert_eq!(next_try().await, NextTry::WhenAsked);
+        stand.terms.send_replace(in_force("30m"));
+        assert_eq!(next_try().await, NextTry::Now, "it has a timer again");
     }
 }

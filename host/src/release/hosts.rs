@@ -380,6 +380,13 @@ mod tests {
         hosts.disconnected(&HOST);
         assert_eq!(hosts.plan(&HOST, EVERY, true, at(6)), Plan::Try { soon: false });
         assert!(hosts.known.is_empty());
+        // One that is known for other reasons is not busy either, once nobody is connected.
+        hosts.recall(&HOST, &Domain::new("one.example"));
+        hosts.connected(&HOST);
+        assert!(hosts.took_no_second(&HOST, at(7)));
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(8)), Plan::Busy);
+        hosts.disconnected(&HOST);
+        assert_eq!(hosts.plan(&HOST, EVERY, true, at(8)), Plan::Try { soon: false });
     }
 
     #[test]

@@ -7,6 +7,7 @@ use postern_spool::memory::MemorySpool;
 use postern_spool::{Domain, Spool, Wake};
 use tempfile::TempDir;
 
+use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, terms};
 use super::super::turn::End;
 use super::{EndedTurn, Queue};
@@ -80,6 +81,29 @@ async fn a_release_that_a_turn_came_too_early_for_leads_to_another() {
     queue.heed(triggers.take()).await;
     queue.end(EndedTurn { permit, end: End::Done });
     assert!(queue.turns.is_waiting(&domain));
+}
+
+/// What was asked for before a start is taken as if it just were, once: at each look it would keep
+/// the tries of a host that is away from ever getting rarer.
+#[tokio::test]
+async fn what_was_asked_for_is_asked_for_once() {
+    let Looked { stand, mut queue, _folder } = looked(2, "").await;
+    let [one, other] = [0, 1].map(|nth| Domain::new(&name(nth)));
+    let is_asked = |domain: &Domain| {
+        let plan = stand.shared.hosts().plan(
+            &stand.host(domain),
+            Duration::from_secs(1800),
+            true,
+            stand.clock.instant(),
+        );
+        plan == Plan::Try { soon: true }
+    };
+    stand.spool.release(&[one.clone(), other.clone()], Wake::Etrn).await.expect("it works");
+    queue.look_at_all().await;
+    assert!(!is_asked(&one) && !is_asked(&other), "whoever released them has not told");
+    let mut queue = Queue::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
+    queue.look().await;
+    assert!(is_asked(&one) && is_asked(&other), "they were asked for before this start");
 }
 
 /// A host waits without turns: each of them would end at once, and ask for the next.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use postern_core::time::Timestamp;
 use postern_spool::conformance::envelope;
 use postern_spool::{
-    Admission, Domain, Draft, Envelope, Fate, Next, NextTry, Retry, Settled, Spool, Wake,
+    Admission, Domain, Draft, Envelope, Fate, Next, NextTry, RecipientNo, Retry, Settled, Spool,
+    Wake,
 };
 
 use rustix::io::Errno;
@@ -240,6 +241,29 @@ async fn an_address_that_was_said_is_for_one_delivery() {
         let ended = end(shared, (policy, &called, began), turn, drained).await;
         assert_eq!((ended, host().is_asker()), (Ok(End::Done), again.is_none()));
     }
+}
+
+/// The host is another now, or the server stops: what was not come to is asked for all the same,
+/// though all else of the domain waits until that.
+#[tokio::test]
+async fn what_a_turn_gives_back_is_still_asked_for() {
+    let rest = "deliver_to = \"192.0.2.1:25\"\nretry_every = \"never\"".to_owned();
+    let stand = Stand::new(terms([("b.example".to_owned(), rest)]));
+    let (spool, domain) = (&stand.spool, Domain::new("b.example"));
+    for _ in 0..2 {
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+    }
+    spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
+    let turn = spool.turn(&domain, 1, LEASE).await.expect("it works").expect("it is due");
+    let claims = spool.claim(&turn, 2).await.expect("it works");
+    let fates = vec![(RecipientNo(0), Fate::Deferred(b"450 later".to_vec()))];
+    let deferred = Settled { id: claims[0].id, fates, retry: Retry::WhenAsked, follow: None };
+    spool.settle(&turn, vec![deferred]).await.expect("it works");
+    let (terms, host) = (stand.terms.borrow().clone(), stand.host(&domain));
+    let of = (terms.policies.of(&domain), &host, stand.clock.instant());
+    let ended = end(&stand.shared, of, turn, Some((Next::More, End::More))).await;
+    let queue = stand.queue(&domain).await;
+    assert_eq!((ended, queue.next_try, queue.asked), (Ok(End::More), NextTry::Now, true));
 }
 
 /// Each would see that the other has something, and leave the mark to it; the one that ends last
