@@ -39,6 +39,9 @@ pub use turn::{
 pub const FOLLOW_BYTES_MAX: usize = 64 << 10;
 /// Bytes that are kept of a reply; what follows tells nobody more.
 pub const REPLY_BYTES_MAX: usize = 2_000;
+/// A limit of [`Spool::turn`] for who delivers over a connection that is open already: turns that
+/// may be waiting for theirs leave it what it can have.
+pub const NO_LIMIT: u32 = u32::MAX;
 /// Recipients that [`Spool::list`] shows of an item.
 pub const LISTED_RECIPIENTS: usize = 16;
 /// Bytes of a reply that [`Spool::list`] shows.
@@ -89,8 +92,9 @@ pub trait Spool: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Due>, Error>> + Send;
 
     /// Leases a turn of `domain`, if it has something to deliver now that no turn without a claim
-    /// will claim, and fewer than `limit` turns under way, those of other nodes included. A turn
-    /// that was neither renewed nor ended in time lapses: what it claimed can be claimed by others.
+    /// will claim, and fewer than `limit` turns under way, those of other nodes included; with
+    /// [`NO_LIMIT`], if it has something to deliver now. A turn that was neither renewed nor ended
+    /// in time lapses: what it claimed can be claimed by others.
     ///
     /// None, too, while no settling could be recorded for want of space: see [`Spool::claim`].
     fn turn(

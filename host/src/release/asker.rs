@@ -292,25 +292,29 @@ mod tests {
         messages
     }
 
-    /// The host that has called may have gone, and its turn may wait for it for minutes.
+    /// The host that has called may have gone, and its turn may wait for it for minutes, with all
+    /// that there is to deliver before it.
     #[tokio::test]
     async fn who_fetches_needs_no_turn_that_another_has() {
-        let rest = "deliver_to = \"asker\"\n[release]\nconnections = 2";
-        let stand = Stand::new(terms([("b.example".to_owned(), rest.to_owned())]));
-        let domain = Domain::new("b.example");
-        for _ in 0..2 {
-            stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        for held in [1, 2] {
+            let rest = "deliver_to = \"asker\"\n[release]\nconnections = 2";
+            let stand = Stand::new(terms([("b.example".to_owned(), rest.to_owned())]));
+            let domain = Domain::new("b.example");
+            for _ in 0..held {
+                stand.hold(&["bob@b.example".to_owned()], NOW).await;
+            }
+            let others = stand.spool.turn(&domain, 1, LEASE).await.expect("it works");
+            assert!(others.is_some());
+            let (ours, theirs) = duplex(4096);
+            let address = ([192, 0, 2, 7], 366).into();
+            let turned =
+                Turned { stream: Box::new(ours), unread: Vec::new(), address, is_secure: false };
+            let askers = Askers::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
+            let serves = askers.serve(vec![domain.clone()], turned);
+            let ((), messages) = tokio::join!(serves, take(theirs));
+            let queue = stand.spool.queue(&domain).await.expect("it works");
+            let waiting = queue.as_ref().map_or(0, |queue: &QueueStats| queue.waiting);
+            assert_eq!((messages, waiting), (held, 0));
         }
-        let others = stand.spool.turn(&domain, 1, LEASE).await.expect("it works");
-        assert!(others.is_some());
-        let (ours, theirs) = duplex(4096);
-        let address = ([192, 0, 2, 7], 366).into();
-        let turned =
-            Turned { stream: Box::new(ours), unread: Vec::new(), address, is_secure: false };
-        let askers = Askers::new(Arc::clone(&stand.shared), stand.stopping.subscribe());
-        let ((), messages) = tokio::join!(askers.serve(vec![domain.clone()], turned), take(theirs));
-        let queue = stand.spool.queue(&domain).await.expect("it works");
-        let waiting = queue.as_ref().map_or(0, |queue: &QueueStats| queue.waiting);
-        assert_eq!((messages, waiting), (2, 0));
     }
 }

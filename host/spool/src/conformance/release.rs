@@ -1,7 +1,7 @@
 //! Releases and turns.
 
 use crate::conformance::*;
-use crate::{Ended, Error, NextTry, Wake};
+use crate::{Ended, Error, NO_LIMIT, NextTry, Wake};
 
 /// Case.
 pub async fn messages_are_claimed_in_order_and_never_twice<S: Stand>() {
@@ -59,6 +59,8 @@ pub async fn a_domain_has_no_more_turns_than_its_limit<S: Stand>() {
     assert_eq!(spool.end(first, Next::More).await, Ok(Ended::Done));
     let second = spool.turn(&client(), 2, LEASE).await.expect("up");
     assert_eq!(spool.turn(&client(), 2, LEASE).await, Ok(None), "the second will claim it");
+    let connected = spool.turn(&client(), NO_LIMIT, LEASE).await.expect("up").expect("it may, too");
+    assert_eq!(spool.end(connected, Next::Untried).await, Ok(Ended::Done));
     put(spool, &["bob@client.example"], b"text").await;
     assert!(second.is_some() && spool.turn(&client(), 2, LEASE).await.expect("up").is_some());
 }

@@ -10,8 +10,8 @@ use postern_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::{
-    Claim, Domain, Due, Ended, Envelope, Error, MsgId, Next, Pending, Recipient, Recorded, Reply,
-    Retry, Settled, Turn,
+    Claim, Domain, Due, Ended, Envelope, Error, MsgId, NO_LIMIT, Next, Pending, Recipient,
+    Recorded, Reply, Retry, Settled, Turn,
 };
 
 /// By how much a clock may be behind the time that something was put off at.
@@ -213,11 +213,9 @@ impl State {
     pub fn turn(&mut self, domain: &Domain, limit: u32, until: Instant) -> Option<Turn> {
         let of_domain = || self.turns.values().filter(|turn| turn.domain == *domain);
         let idle = of_domain().filter(|turn| turn.claims.is_empty() && turn.settled.is_empty());
+        let idle = if limit == NO_LIMIT { 0 } else { idle.count() };
         let is_due = self.domains.get(domain)?.due_since.is_some();
-        if !is_due
-            || of_domain().count() as u64 >= limit.into()
-            || self.ready(domain) <= idle.count()
-        {
+        if !is_due || of_domain().count() as u64 >= limit.into() || self.ready(domain) <= idle {
             return None;
         }
         let fence = self.next();

@@ -1,6 +1,6 @@
 //! Turns of domains whose mail is fetched.
 
-use postern_spool::{Domain, Error, Next, Retry, Spool};
+use postern_spool::{Domain, Error, NO_LIMIT, Next, Retry, Spool};
 use tokio::sync::watch;
 
 use super::{End, Finish, LEASE, Over, Work, end, suspended, under_lease};
@@ -29,7 +29,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
     }
     // The connection is none of ours: turns under way, at a host that may have gone, leave it its
     // own.
-    let Some(turn) = engine.spool.turn(domain, u32::MAX, LEASE).await? else {
+    let Some(turn) = engine.spool.turn(domain, NO_LIMIT, LEASE).await? else {
         return Ok((End::Done, Some(connection)));
     };
     step.serves(domain);

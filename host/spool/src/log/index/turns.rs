@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postern_core::time::Instant;
 
 use super::{Flags, Index, Slot, Slots};
-use crate::{Domain, Due, MsgId, Recipient, Recorded, Turn};
+use crate::{Domain, Due, MsgId, NO_LIMIT, Recipient, Recorded, Turn};
 
 /// A turn under way.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Index {
         let idle = |turn: &&TurnState| {
             turn.queue == number && turn.claims.is_empty() && turn.settled.is_empty()
         };
-        let idle = self.turns.values().filter(idle).count();
+        let idle = if limit == NO_LIMIT { 0 } else { self.turns.values().filter(idle).count() };
         if queue.due_since == 0 || queue.turns >= limit || !queue.has_more_than(idle) {
             return None;
         }
