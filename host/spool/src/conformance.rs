@@ -2,6 +2,7 @@
 //! [`conformance_cases!`](crate::conformance_cases) makes a test of each case.
 
 mod hold;
+mod leave_to;
 mod people;
 mod receive;
 mod release;

@@ -7,9 +7,7 @@ use std::time::Duration;
 use postern_spool::clock::Clock;
 use postern_spool::memory::{MemoryBody, MemoryDraft, MemorySpool};
 use postern_spool::{
-    Action, Admission, Claim, Cursor, Damage, Domain, Draft, Due, Ended, Envelope, Error, Expired,
-    Filter, Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool,
-    Status, Totals, Turn, Wake,
+    Admission, Claim, Domain, Draft, Envelope, Error, MsgId, Spool, Status, Turn, Wake,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,36 +58,16 @@ impl Spool for OddSpool {
     type Draft = MemoryDraft;
     type Body = MemoryBody;
 
+    postern_spool::leave_to! { inner:
+        begin release work due turn settle end list message act hold expire totals queue queues
+        damage secret close
+    }
+
     fn admission(&self) -> watch::Receiver<Admission> {
         match self.is_short.load(Ordering::Relaxed) {
             true => watch::channel(Admission::Full).1,
             false => self.inner.admission(),
         }
-    }
-
-    async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<MemoryDraft, Refuse> {
-        self.inner.begin(envelope, size).await
-    }
-
-    async fn release(&self, domains: &[Domain], why: Wake) -> Result<Vec<Pending>, Error> {
-        self.inner.release(domains, why).await
-    }
-
-    async fn work(&self) {
-        self.inner.work().await;
-    }
-
-    async fn due(&self, after: Option<&Due>, max: usize) -> Result<Vec<Due>, Error> {
-        self.inner.due(after, max).await
-    }
-
-    async fn turn(
-        &self,
-        domain: &Domain,
-        limit: u32,
-        lease: Duration,
-    ) -> Result<Option<Turn>, Error> {
-        self.inner.turn(domain, limit, lease).await
     }
 
     async fn claim(&self, turn: &Turn, max: usize) -> Result<Vec<Claim>, Error> {
@@ -108,14 +86,6 @@ impl Spool for OddSpool {
         self.inner.renew(turn, lease).await
     }
 
-    async fn settle(&self, turn: &Turn, done: Vec<Settled>) -> Result<Vec<Recorded>, Error> {
-        self.inner.settle(turn, done).await
-    }
-
-    async fn end(&self, turn: Turn, next: Next) -> Result<Ended, Error> {
-        self.inner.end(turn, next).await
-    }
-
     async fn body(&self, id: MsgId) -> Result<MemoryBody, Error> {
         if let Some(gate) = self.gate.get()
             && gate.came.fetch_add(1, Ordering::Relaxed) == 1
@@ -124,60 +94,6 @@ impl Spool for OddSpool {
             gate.opened.notified().await;
         }
         self.inner.body(id).await
-    }
-
-    async fn list(
-        &self,
-        filter: &Filter,
-        after: Option<&Cursor>,
-        max: usize,
-    ) -> Result<Listing, Error> {
-        self.inner.list(filter, after, max).await
-    }
-
-    async fn message(&self, id: MsgId) -> Result<Vec<Held>, Error> {
-        self.inner.message(id).await
-    }
-
-    async fn act(
-        &self,
-        filter: &Filter,
-        action: Action,
-        max: usize,
-    ) -> Result<Vec<(Domain, MsgId)>, Error> {
-        self.inner.act(filter, action, max).await
-    }
-
-    async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
-        self.inner.hold(domain, held).await
-    }
-
-    async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
-        self.inner.expire(domain, older, max).await
-    }
-
-    async fn totals(&self) -> Result<Totals, Error> {
-        self.inner.totals().await
-    }
-
-    async fn queue(&self, domain: &Domain) -> Result<Option<QueueStats>, Error> {
-        self.inner.queue(domain).await
-    }
-
-    async fn queues(&self, after: Option<&Domain>, max: usize) -> Result<Vec<QueueStats>, Error> {
-        self.inner.queues(after, max).await
-    }
-
-    async fn damage(&self) -> Result<Damage, Error> {
-        self.inner.damage().await
-    }
-
-    fn secret(&self) -> &[u8; 32] {
-        self.inner.secret()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 

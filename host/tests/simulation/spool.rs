@@ -7,11 +7,9 @@ use std::time::Duration;
 use postern_core::envelope::State as Fared;
 use postern_spool::memory::{MemoryBody, MemoryDraft, MemorySpool};
 use postern_spool::{
-    Action, Admission, Claim, Cursor, Damage, Domain, Due, Ended, Envelope, Error, Expired, Fate,
-    Filter, Held, Listing, MsgId, Next, Pending, QueueStats, Recorded, Refuse, Settled, Spool,
-    Totals, Turn, Wake,
+    Action, Claim, Domain, Due, Ended, Error, Expired, Fate, Filter, MsgId, Next, Pending,
+    QueueStats, Recorded, Settled, Spool, Turn, Wake,
 };
-use tokio::sync::watch;
 
 use crate::ledger;
 use crate::world::{State, World};
@@ -134,12 +132,8 @@ impl Spool for SimSpool {
     type Draft = MemoryDraft;
     type Body = MemoryBody;
 
-    fn admission(&self) -> watch::Receiver<Admission> {
-        self.inner.admission()
-    }
-
-    async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<MemoryDraft, Refuse> {
-        self.inner.begin(envelope, size).await
+    postern_spool::leave_to! { inner:
+        admission begin work list message hold totals queue damage secret close
     }
 
     async fn release(&self, domains: &[Domain], why: Wake) -> Result<Vec<Pending>, Error> {
@@ -153,10 +147,6 @@ impl Spool for SimSpool {
             }
         }
         Ok(pending)
-    }
-
-    async fn work(&self) {
-        self.inner.work().await;
     }
 
     async fn due(&self, after: Option<&Due>, max: usize) -> Result<Vec<Due>, Error> {
@@ -256,19 +246,6 @@ impl Spool for SimSpool {
         self.inner.body(id).await
     }
 
-    async fn list(
-        &self,
-        filter: &Filter,
-        after: Option<&Cursor>,
-        max: usize,
-    ) -> Result<Listing, Error> {
-        self.inner.list(filter, after, max).await
-    }
-
-    async fn message(&self, id: MsgId) -> Result<Vec<Held>, Error> {
-        self.inner.message(id).await
-    }
-
     async fn act(
         &self,
         filter: &Filter,
@@ -277,10 +254,6 @@ impl Spool for SimSpool {
     ) -> Result<Vec<(Domain, MsgId)>, Error> {
         self.pass(Call::Other).await?;
         self.inner.act(filter, action, max).await
-    }
-
-    async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
-        self.inner.hold(domain, held).await
     }
 
     async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
@@ -292,29 +265,9 @@ impl Spool for SimSpool {
         Ok(expired)
     }
 
-    async fn totals(&self) -> Result<Totals, Error> {
-        self.inner.totals().await
-    }
-
-    async fn queue(&self, domain: &Domain) -> Result<Option<QueueStats>, Error> {
-        self.inner.queue(domain).await
-    }
-
     async fn queues(&self, after: Option<&Domain>, max: usize) -> Result<Vec<QueueStats>, Error> {
         self.pass(Call::Other).await?;
         self.inner.queues(after, max).await
-    }
-
-    async fn damage(&self) -> Result<Damage, Error> {
-        self.inner.damage().await
-    }
-
-    fn secret(&self) -> &[u8; 32] {
-        self.inner.secret()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 

@@ -8,11 +8,9 @@ use std::time::Duration;
 use postern_spool::log::LogSpool;
 use postern_spool::log::sim_disk::SimDisk;
 use postern_spool::{
-    Action, Admission, Claim, CommitError, Cursor, Damage, Domain, Draft, Due, Ended, Envelope,
-    Error, Expired, Fate, Filter, Listing, MsgId, Next, Pending, QueueStats, Recipient, Recorded,
-    Refuse, Settled, Spool, Totals, Turn, Wake,
+    Admission, Claim, CommitError, Domain, Draft, Due, Ended, Envelope, Error, Expired, Fate,
+    MsgId, Next, Pending, QueueStats, Recipient, Recorded, Refuse, Settled, Spool, Turn, Wake,
 };
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::ledger::{Item, Known, split_field};
@@ -209,8 +207,8 @@ impl Spool for SimSpool {
     type Draft = SimDraft;
     type Body = <Log as Spool>::Body;
 
-    fn admission(&self) -> watch::Receiver<Admission> {
-        self.log.admission()
+    postern_spool::leave_to! { log:
+        admission list message act hold totals damage secret close
     }
 
     async fn begin(&self, envelope: &Envelope, size: Option<u64>) -> Result<SimDraft, Refuse> {
@@ -298,40 +296,10 @@ impl Spool for SimSpool {
         self.leave(body).await
     }
 
-    async fn list(
-        &self,
-        filter: &Filter,
-        after: Option<&Cursor>,
-        max: usize,
-    ) -> Result<Listing, Error> {
-        self.log.list(filter, after, max).await
-    }
-
-    async fn message(&self, id: MsgId) -> Result<Vec<postern_spool::Held>, Error> {
-        self.log.message(id).await
-    }
-
-    async fn act(
-        &self,
-        filter: &Filter,
-        action: Action,
-        max: usize,
-    ) -> Result<Vec<(Domain, MsgId)>, Error> {
-        self.log.act(filter, action, max).await
-    }
-
-    async fn hold(&self, domain: &Domain, held: bool) -> Result<(), Error> {
-        self.log.hold(domain, held).await
-    }
-
     async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
         self.enter().await;
         let expired = self.log.expire(domain, older, max).await;
         self.leave(expired).await
-    }
-
-    async fn totals(&self) -> Result<Totals, Error> {
-        self.log.totals().await
     }
 
     async fn queue(&self, domain: &Domain) -> Result<Option<QueueStats>, Error> {
@@ -342,18 +310,6 @@ impl Spool for SimSpool {
     async fn queues(&self, after: Option<&Domain>, max: usize) -> Result<Vec<QueueStats>, Error> {
         self.enter().await;
         self.log.queues(after, max).await
-    }
-
-    async fn damage(&self) -> Result<Damage, Error> {
-        self.log.damage().await
-    }
-
-    fn secret(&self) -> &[u8; 32] {
-        self.log.secret()
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
     }
 }
 
