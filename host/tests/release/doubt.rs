@@ -149,6 +149,39 @@ async fn a_host_that_cannot_tell_gets_its_other_mail_though_a_connection_was_los
     goes_once_released(&server, &peer).await;
 }
 
+/// It ends by mail that is taken, or by a host that says that it takes some. Whoever defers all, or
+/// hangs up, has shown neither.
+#[tokio::test]
+async fn a_suspension_outlasts_a_turn_in_which_nothing_was_taken() {
+    for (said, messages) in [("450 4.3.0 later", 1), ("450 4.3.0 later", 20), ("", 1)] {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let us = Arc::clone(&refuses);
+        let peer = Peer::start(answering(move |line| {
+            if line.is_empty() && us.load(Ordering::Relaxed) {
+                return Some("554 5.3.2 not yet".to_owned());
+            }
+            let is_asked = line.starts_with("RCPT TO:<postmaster");
+            let unsure = is_asked.then(|| "450 4.1.1 unverified address".to_owned());
+            unsure.or_else(|| line.starts_with("RCPT").then(|| said.to_owned()))
+        }))
+        .await;
+        let mut server = Server::new(&[("b.example", to(peer.address))]);
+        for _ in 0..messages {
+            server.hold(&["bob@b.example"], BODY).await;
+        }
+        server.run();
+        server.wait("b.example", |queue| queue.suspended.is_some()).await;
+        server.wait_turn_ended("b.example").await;
+        refuses.store(false, Ordering::Relaxed);
+        server.release("b.example").await;
+        peer.wait(|peer| peer.connections() > 1).await;
+        server.wait_turn_ended("b.example").await;
+        let queue = server.queue("b.example").await.expect("it waits");
+        assert!(queue.suspended.is_some(), "{said:?}, {messages}: {queue:?}");
+        assert_eq!((queue.waiting, queue.kept), (messages, 0));
+    }
+}
+
 /// A host that was not set up refused us; it is now, and can't tell of its postmaster.
 #[tokio::test]
 async fn a_suspended_host_that_cannot_tell_of_its_postmaster_is_tried_with_mail() {

@@ -222,8 +222,13 @@ async fn what_is_put_off_is_not_brought_back_by_each_delivery() {
     for nth in 1..=20 {
         server.hold(&["bob@b.example"], BODY).await;
         peer.wait(|peer| peer.got().len() == nth).await;
+        // Each in a turn of its own: behind one that took nothing.
+        server.wait_turn_ended("b.example").await;
+        let is_put_off = |queue: &QueueStats| {
+            queue.waiting == 1 && queue.under_way == 0 && matches!(queue.next_try, NextTry::At(_))
+        };
+        server.wait("b.example", is_put_off).await;
     }
-    server.wait("b.example", |queue| queue.waiting == 1).await;
     let tries = tries.load(Ordering::Relaxed);
     assert!(tries <= 3, "once, and again when the first delivery succeeded: {tries}");
 }
