@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Engine;
 use crate::config::{KeptFor, RetryEvery};
+use crate::contained::{Panicked, contained};
 use crate::policy::Policy;
 
 const SWEEP: Duration = Duration::from_secs(60);
@@ -41,16 +42,16 @@ async fn sweep_once<S: Spool>(engine: &Engine<S>, timers: &mut Timers) -> Result
         for queue in &queues {
             let policies = engine.terms.borrow().policies.clone();
             let policy = policies.of(&queue.domain);
-            let mut result = sweep_domain(engine, policy, queue).await;
-            if result.is_ok() && timers.are_new(policy, queue) {
-                result = release(engine, &queue.domain).await;
-                if result.is_ok() {
-                    timers.note_release(&queue.domain);
+            let domain = &queue.domain;
+            match contained(sweep_domain(engine, policy, queue, timers)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%domain, %error, "cannot do what time has made due");
                 }
-            }
-            if let Err(error) = result {
-                let domain = &queue.domain;
-                tracing::error!(%domain, %error, "cannot do what time has made due");
+                // It would end the server, and each next one within its first minute.
+                Err(Panicked) => {
+                    tracing::error!(%domain, "a fault of ours: what time has made due is not done");
+                }
             }
         }
         let is_last = queues.len() < BATCH;
@@ -98,6 +99,21 @@ async fn release<S: Spool>(engine: &Engine<S>, domain: &Domain) -> Result<(), Er
 }
 
 async fn sweep_domain<S: Spool>(
+    engine: &Engine<S>,
+    policy: &Policy,
+    queue: &QueueStats,
+    timers: &mut Timers,
+) -> Result<(), Error> {
+    end_waiting(engine, policy, queue).await?;
+    if timers.are_new(policy, queue) {
+        release(engine, &queue.domain).await?;
+        timers.note_release(&queue.domain);
+    }
+    Ok(())
+}
+
+/// Lets expire, come back and be removed what is of an age for it.
+async fn end_waiting<S: Spool>(
     engine: &Engine<S>,
     policy: &Policy,
     queue: &QueueStats,

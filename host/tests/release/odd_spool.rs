@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use postern_core::time::Timestamp;
 use postern_spool::clock::Clock;
 use postern_spool::memory::{MemoryBody, MemoryDraft, MemorySpool};
 use postern_spool::{
-    Admission, Claim, Domain, Draft, Envelope, Error, MsgId, Spool, Status, Turn, Wake,
+    Admission, Claim, Domain, Draft, Envelope, Error, Expired, MsgId, Spool, Status, Turn, Wake,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,7 @@ struct OddSpool {
     is_short: AtomicBool,
     claims: AtomicUsize,
     panics_at_renew: AtomicBool,
+    panics_at_expire: AtomicBool,
     /// Happens while the first claim is made.
     meanwhile: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Where it is set, the second body that is opened waits for the test.
@@ -48,6 +50,7 @@ impl OddSpool {
             is_short: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             panics_at_renew: AtomicBool::new(false),
+            panics_at_expire: AtomicBool::new(false),
             meanwhile: OnceLock::new(),
             gate: OnceLock::new(),
         }
@@ -59,7 +62,7 @@ impl Spool for OddSpool {
     type Body = MemoryBody;
 
     postern_spool::leave_to! { inner:
-        begin release work due turn settle end list message act hold expire totals queue queues
+        begin release work due turn settle end list message act hold totals queue queues
         damage secret close
     }
 
@@ -84,6 +87,12 @@ impl Spool for OddSpool {
     async fn renew(&self, turn: &Turn, lease: Duration) -> Result<(), Error> {
         assert!(!self.panics_at_renew.load(Ordering::Relaxed), "a fault that the test makes");
         self.inner.renew(turn, lease).await
+    }
+
+    async fn expire(&self, domain: &Domain, older: Duration, max: usize) -> Result<Expired, Error> {
+        let panics = self.panics_at_expire.swap(false, Ordering::Relaxed);
+        assert!(!panics, "a fault that the test makes");
+        self.inner.expire(domain, older, max).await
     }
 
     async fn body(&self, id: MsgId) -> Result<MemoryBody, Error> {
@@ -180,6 +189,38 @@ async fn a_panic_lifts_no_suspension() {
     let queue = wait_answer(b"a fault of ours ended the delivery").await;
     assert!(queue.suspended.is_some(), "{queue:?}");
     assert_eq!((queue.waiting, queue.kept), (2, 0));
+    engine.abort();
+}
+
+/// Else it ends the server, and each further start of it within a minute.
+#[tokio::test]
+async fn a_panic_over_what_time_has_made_due_ends_nothing() {
+    let peer = plain_peer().await;
+    let clock = Clock::manual(NOW);
+    let spool = Arc::new(OddSpool::new(&clock));
+    let (_terms, watched) = watch::channel(terms(&[("b.example", to(peer.address))]));
+    let (_stop, stopping) = watch::channel(false);
+    let arrival = Timestamp { unix_seconds: NOW.unix_seconds - 6 * 86_400, ..NOW };
+    let old = Envelope { arrival, ..envelope(&["bob@b.example"]) };
+    let draft = spool.begin(&old, None).await.expect("there is room");
+    draft.commit().await.expect("it is kept");
+    spool.panics_at_expire.store(true, Ordering::Relaxed);
+    let engine = tokio::spawn(engine(&spool, &clock, watched).run(stopping));
+    let mut moments = moments();
+    within(async {
+        while spool.panics_at_expire.load(Ordering::Relaxed) {
+            moments.tick().await;
+        }
+    })
+    .await;
+    hold(&*spool).await;
+    within(async {
+        while !engine.is_finished() && peer.got().len() < 2 {
+            moments.tick().await;
+        }
+    })
+    .await;
+    assert!(!engine.is_finished());
     engine.abort();
 }
 
