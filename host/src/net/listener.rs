@@ -28,6 +28,7 @@ use crate::observe::rate::Limiter;
 use crate::policy::{Peer, Policies};
 use crate::receive::auth::{Entrance, Mechanisms, Whose};
 use crate::receive::session::{Service, Services, SessionHandler};
+use crate::receive::submission::InForce;
 use postern_spool::Spool;
 
 /// Connections that the system completes before we accept them.
@@ -104,6 +105,7 @@ pub struct Reception<S> {
     buffers: Arc<BufferPool>,
     sessions: AtomicU32,
     door: Door,
+    in_force: InForce,
     /// The log's lines about connections that could not be accepted.
     failures: Limiter<()>,
 }
@@ -117,8 +119,9 @@ impl<S: Spool> Reception<S> {
     ) -> Self {
         let (channels, buffers) = (Arc::default(), Arc::default());
         let (sessions, failures) = (AtomicU32::new(0), Limiter::new(1, LOG_EVERY));
-        let door = Door::Mail;
-        Self { services, terms, stop, channels, buffers, sessions, door, failures }
+        let (door, of_terms) = (Door::Mail, terms.clone());
+        let in_force = InForce::new(move || Arc::clone(&of_terms.borrow().policies));
+        Self { services, terms, stop, channels, buffers, sessions, door, in_force, failures }
     }
 
     /// The same for clients that come to another door; its channels are its own.
@@ -269,7 +272,7 @@ impl<S: Spool> Reception<S> {
             Some(entrance) => handler.with_entrance(entrance),
             None => handler,
         };
-        handler.for_service(self.door.service())
+        handler.for_service(self.door.service()).under(self.in_force.clone())
     }
 
     /// A session in clear on a stream that is no TCP connection, to its end. What it is offered is

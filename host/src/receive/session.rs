@@ -29,7 +29,7 @@ use crate::receive::greeting::Token;
 use crate::receive::held_bytes;
 use crate::receive::loops::Loops;
 use crate::receive::refusals::{self, Refusals, Refused, SessionLog};
-use crate::receive::submission::{Limits, Submitter, Unit};
+use crate::receive::submission::{InForce, Limits, Submitter, Unit};
 use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
 use aside::Activity;
@@ -124,6 +124,8 @@ pub struct SessionHandler<S: Spool> {
     service: Service,
     /// The client may send mail to anybody, without a password.
     trusted: bool,
+    /// What may take that back.
+    in_force: Option<InForce>,
     /// Whose mail goes over the connection once the roles have turned.
     fetched: Vec<Domain>,
     tls: bool,
@@ -180,6 +182,7 @@ impl<S: Spool> SessionHandler<S> {
             auth: Authentication::default(),
             service: Service::Mail,
             trusted: false,
+            in_force: None,
             fetched: Vec::new(),
             tls: false,
             helo: Vec::new(),
@@ -219,6 +222,13 @@ impl<S: Spool> SessionHandler<S> {
     #[must_use]
     pub fn trusted(mut self, is: bool) -> Self {
         self.trusted = is;
+        self
+    }
+
+    /// Who is trusted is so while the policies that are `in_force` say so.
+    #[must_use]
+    pub fn under(mut self, in_force: InForce) -> Self {
+        self.in_force = Some(in_force);
         self
     }
 
@@ -474,6 +484,7 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         if let Some(entrance) = &self.entrance {
             self.auth.look_again(entrance).await;
         }
+        self.look_again_at_trust();
         if let Some(refused) = self.refuses_sender(&from, &params) {
             return refused;
         }

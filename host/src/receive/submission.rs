@@ -1,18 +1,41 @@
 //! Who submits mail (RFC 6409), and how much of late.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use postern_core::time::Instant;
 use postern_spool::clock::Clock;
 
 use crate::accounts::Account;
-use crate::policy::{Network, Peer};
+use crate::policy::{Network, Peer, Policies};
 
 /// Those that are counted each for itself; all others are counted as one.
 const COUNTED: usize = 65_536;
 /// Microseconds in an hour.
 const HOUR: u64 = 3_600_000_000;
+
+/// The policies in force, which may be others than when a session began.
+#[derive(Clone)]
+pub struct InForce(Arc<dyn Fn() -> Arc<Policies> + Send + Sync>);
+
+impl InForce {
+    /// Those that `policies` tells at any time.
+    pub fn new(policies: impl Fn() -> Arc<Policies> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(policies))
+    }
+
+    /// Those of now.
+    pub(super) fn now(&self) -> Arc<Policies> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InForce")
+    }
+}
 
 /// Whoever may send mail to anybody.
 #[derive(Debug, Clone, Copy)]

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::accounts::authenticate;
@@ -272,6 +273,32 @@ fn whoever_is_trusted_submits_without_a_password() {
     let mut talk = Talk::with(stand.clear);
     talk.say("EHLO mailer.example");
     assert!(talk.say("MAIL FROM:<anybody@sender.example>").starts_with("530 5.7.0 "));
+    stand.server.stop();
+}
+
+/// Whoever reads it again to shut somebody out means the sessions that he has, too.
+#[test]
+fn a_network_that_is_trusted_no_more_is_not_in_sessions_that_go_on() {
+    let trusted = "trusted = [\"127.0.0.2\"]\ni_know = true";
+    let relay = format!("[relay]\nsmarthost = \"{AWAY}\"\n");
+    let stand = Submission::new(trusted, &(relay + &hold(AWAY, "[\"info\"]")));
+    let doors = [stand.clear, stand.server.address];
+    let [mut submits, mut hands_on] = doors.map(|door| talk_from([127, 0, 0, 2], door));
+    for talk in [&mut submits, &mut hands_on] {
+        talk.say("EHLO mailer.example");
+        let said = send(talk, "anybody@sender.example", "bob@far.example", "A: b");
+        assert!(said.starts_with("250 "), "{said}");
+    }
+    let file = stand.place.path("postern.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, text.replace("127.0.0.2", "127.0.0.3")).expect("it is ours");
+    stand.server.signal(Signal::HUP);
+    stand.server.logged("the configuration was read again");
+    assert_eq!(submits.say("MAIL FROM:<anybody@sender.example>"), "530 5.7.0 STARTTLS first");
+    let said = send(&mut hands_on, "anybody@sender.example", "bob@far.example", "A: b");
+    assert!(said.starts_with("550 5.7.1 "), "{said}");
+    let said = send(&mut hands_on, "anybody@sender.example", "info@client.example", "A: b");
+    assert!(said.starts_with("250 "), "as from anybody: {said}");
     stand.server.stop();
 }
 

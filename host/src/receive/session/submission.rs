@@ -31,6 +31,13 @@ impl<S: Spool> SessionHandler<S> {
         }
     }
 
+    /// A network that is not trusted any more is not in sessions that go on, either.
+    pub(super) fn look_again_at_trust(&mut self) {
+        if let (true, Some(in_force)) = (self.trusted, &self.in_force) {
+            self.trusted = in_force.now().submission().trusts(self.peer);
+        }
+    }
+
     /// Whether all that comes in this session is submitted. What whoever is trusted sends to port
     /// 25 is only where it goes to the relay: he may hand on outsiders' mail for held domains.
     pub(super) fn submits_all(&self) -> bool {
