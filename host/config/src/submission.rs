@@ -32,7 +32,8 @@ pub struct Submission {
     /// The From field must have the account's addresses only, as the envelope's sender must in any
     /// case. Whoever is trusted may write what it likes.
     pub check_from: bool => Default("false"),
-    /// Messages an hour of one account, or of one address that is trusted; more are answered 451.
+    /// Messages an hour of one account, wherever it is, or of one address that is trusted; more are
+    /// answered 451. All trusted addresses of one IPv6 network (a /64) have 16 times as many.
     pub messages_per_hour: Count<1> => Default("300"),
     /// Their recipients an hour, likewise.
     pub recipients_per_hour: Count<1> => Default("1000"),

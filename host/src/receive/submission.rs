@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postern_core::time::Instant;
@@ -12,6 +13,9 @@ use crate::policy::{Network, Peer, Policies};
 
 /// Those that are counted each for itself; all others are counted as one.
 const COUNTED: usize = 65_536;
+/// How many addresses' share an IPv6 network has, a /64: all of a house may be in one, and each
+/// host of it has as many addresses as it likes.
+const SHARES: u32 = 16;
 /// Microseconds in an hour.
 const HOUR: u64 = 3_600_000_000;
 
@@ -51,7 +55,10 @@ impl Submitter<'_> {
     pub(super) fn who(&self) -> Who {
         match self {
             Self::Account(account) => Who::Account(account.name().to_owned()),
-            Self::Trusted(peer) => Who::Network(peer.network()),
+            Self::Trusted(peer) => match peer.ip() {
+                Some(address) => Who::Address(address),
+                None => Who::Network(peer.network()),
+            },
         }
     }
 }
@@ -60,8 +67,23 @@ impl Submitter<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     Account(String),
+    Address(IpAddr),
     Network(Network),
     Others,
+}
+
+impl Who {
+    /// What it is one of, and counted as, too.
+    fn within(&self) -> Option<Self> {
+        match self {
+            Self::Address(address @ IpAddr::V6(_)) => {
+                Some(Self::Network(Peer::Internet(*address).network()))
+            }
+            Self::Address(IpAddr::V4(_)) | Self::Account(_) | Self::Network(_) | Self::Others => {
+                None
+            }
+        }
+    }
 }
 
 /// How much was submitted of late. A restart forgets it.
@@ -85,32 +107,59 @@ struct Used {
     recipients: u64,
 }
 
+impl Used {
+    fn until(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Message => self.messages,
+            Unit::Recipient => self.recipients,
+        }
+    }
+
+    fn until_mut(&mut self, unit: Unit) -> &mut u64 {
+        match unit {
+            Unit::Message => &mut self.messages,
+            Unit::Recipient => &mut self.recipients,
+        }
+    }
+}
+
 impl Limits {
     /// Nothing was submitted yet.
     pub fn new(clock: Clock) -> Self {
         Self { clock, used: Mutex::default() }
     }
 
-    /// Whether `who` may submit one more, of `an_hour`; it counts if so.
+    /// Whether `who` may submit one more, of `an_hour`, and so may all that it is one of; it counts
+    /// if so.
     pub(super) fn pass(&self, who: Who, unit: Unit, an_hour: u32) -> bool {
         let now = self.clock.instant().millis_since(Instant::from_millis(0)).saturating_mul(1000);
         let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= COUNTED && !all.contains_key(&who) {
-            all.retain(|_, used| used.messages.max(used.recipients) > now);
+        let network = who.within().map(|network| (network, an_hour.saturating_mul(SHARES)));
+        // The network first: one that is past its share makes no entries of addresses.
+        let counts = network.into_iter().chain([(who, an_hour)]);
+        let mut passed = Vec::new();
+        for (who, an_hour) in counts {
+            let who = counted_as(&mut all, who, now);
+            let until = all.get(&who).map_or(0, |used| used.until(unit));
+            let after = until.max(now) + HOUR / u64::from(an_hour.max(1));
+            if after > now + HOUR {
+                return false;
+            }
+            passed.push((who, after));
         }
-        let is_counted = all.len() < COUNTED || all.contains_key(&who);
-        let used = all.entry(if is_counted { who } else { Who::Others }).or_default();
-        let until = match unit {
-            Unit::Message => &mut used.messages,
-            Unit::Recipient => &mut used.recipients,
-        };
-        let after = (*until).max(now) + HOUR / u64::from(an_hour.max(1));
-        let passes = after <= now + HOUR;
-        if passes {
-            *until = after;
+        for (who, after) in passed {
+            *all.entry(who).or_default().until_mut(unit) = after;
         }
-        passes
+        true
     }
+}
+
+/// Under what `who` is counted: for itself as long as there is room.
+fn counted_as(all: &mut HashMap<Who, Used>, who: Who, now: u64) -> Who {
+    if all.len() >= COUNTED && !all.contains_key(&who) {
+        all.retain(|_, used| used.messages.max(used.recipients) > now);
+    }
+    if all.len() < COUNTED || all.contains_key(&who) { who } else { Who::Others }
 }
 
 #[cfg(test)]
@@ -143,6 +192,32 @@ mod tests {
         clock.advance(Duration::from_secs(36_000));
         assert_eq!(count("ann", Unit::Message), 6);
         assert!(limits.pass(account("cleo"), Unit::Message, u32::MAX));
+    }
+
+    fn trusted(address: &str) -> Submitter<'static> {
+        Submitter::Trusted(Peer::Internet(address.parse().expect("an address")))
+    }
+
+    /// All of a house is in one /64, and each of them has an hour's share of its own.
+    #[test]
+    fn neighbours_are_counted_each_for_itself_and_all_of_them_have_an_end() {
+        let (limits, clock) = limits();
+        let count = |address: &str, most: usize| {
+            let pass = || limits.pass(trusted(address).who(), Unit::Message, 6);
+            (0..most).filter(|_| pass()).count()
+        };
+        for address in ["fd00::1", "fd00::2", "192.168.1.1", "192.168.1.2"] {
+            assert_eq!(count(address, 20), 6, "{address}");
+        }
+        // One that takes another address for each message is its network all the same.
+        let hops = (0..1000).map(|nth| count(&format!("fd00::1:{nth:x}"), 1)).sum::<usize>();
+        assert_eq!(hops, 6 * (16 - 2));
+        assert_eq!(count("fd00::3", 1), 0);
+        assert_eq!(count("fd00:0:0:1::3", 20), 6, "another network");
+        let known = || limits.used.lock().expect("no holder panics").len();
+        assert!(known() < 100, "what is refused is not remembered: {}", known());
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(count("fd00::2", 20), 1);
     }
 
     #[test]
