@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -10,6 +10,8 @@ use rustix::fs::OFlags;
 /// Bytes of a file at most: a million domains, or several million recipients.
 const SIZE_MAX: u64 = 256 << 20;
 const TOO_LONG: &str = "is longer than 256 MiB";
+/// Whoever else may do anything with a file.
+const OTHERS: u32 = 0o077;
 /// What some editors put before a text's first character (Unicode, section 23.8).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -18,7 +20,25 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// # Errors
 /// It cannot be read, is no regular file or longer than 256 MiB, or is not UTF-8.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::from_utf8(read(path)?).map_err(|_| invalid("is not text in UTF-8"))?;
+    text(read(path)?)
+}
+
+/// The same of a file that nobody but its owner may do anything with.
+///
+/// # Errors
+/// As those of [`read_text`]; or others may use it.
+pub(super) fn read_private_text(path: &Path) -> io::Result<String> {
+    let file = open(path)?;
+    let mode = file.metadata()?.mode() & 0o777;
+    if mode & OTHERS != 0 {
+        let reason = format!("others may use it (mode {mode:04o}): chmod 0600 it");
+        return Err(invalid(&reason));
+    }
+    text(read_open(file)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    let mut text = String::from_utf8(bytes).map_err(|_| invalid("is not text in UTF-8"))?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
@@ -30,8 +50,12 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
 /// # Errors
 /// It cannot be read, is no regular file, or is longer than 256 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_open(open(path)?)
+}
+
+fn read_open(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let length = open(path)?.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    let length = file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
     if length as u64 > SIZE_MAX { Err(invalid(TOO_LONG)) } else { Ok(bytes) }
 }
 

@@ -1,15 +1,11 @@
 //! The password that a holder, or the smarthost, knows us by.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::file;
 
 /// Octets of a password at most: it goes through a line of 512 octets in base64.
 const LENGTH_MAX: usize = 255;
-/// Whoever else may do anything with a file.
-const OTHERS: u32 = 0o077;
 
 /// The first line of `file`, which nobody else may read.
 ///
@@ -17,13 +13,7 @@ const OTHERS: u32 = 0o077;
 /// What is wrong with the file, and what to do.
 pub fn read(file: &Path) -> Result<String, String> {
     let wrong = |why: &str| format!("password_file {}: {why}", file.display());
-    let found = fs::metadata(file).map_err(|error| wrong(&error.to_string()))?;
-    if found.mode() & OTHERS != 0 {
-        let mode = found.mode() & 0o777;
-        return Err(wrong(&format!("others may use it (mode {mode:04o}): chmod 0600 it")));
-    }
-    let octets = file::read(file).map_err(|error| wrong(&error.to_string()))?;
-    let text = str::from_utf8(&octets).map_err(|_| wrong("is not text in UTF-8"))?;
+    let text = file::read_private_text(file).map_err(|error| wrong(&error.to_string()))?;
     let password = text.lines().next().unwrap_or_default();
     match password.len() {
         0 => Err(wrong("its first line is empty: that is where the password stands")),
@@ -35,6 +25,7 @@ pub fn read(file: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -49,6 +40,12 @@ mod tests {
             (&b"s3cret pass\n"[..], Ok("s3cret pass")),
             (b"s3cret\r\nof ann\n", Ok("s3cret")),
             (b" \xc3\xa4", Ok(" ä")),
+            // As Windows' editor writes it.
+            (b"\xef\xbb\xbfs3cret\r\n", Ok("s3cret")),
+            (
+                b"\xef\xbb\xbf\r\n",
+                Err("its first line is empty: that is where the password stands"),
+            ),
             (b"\nx", Err("its first line is empty: that is where the password stands")),
             (b"", Err("its first line is empty: that is where the password stands")),
             (b"a\0b", Err("a password has no control characters")),
@@ -65,6 +62,10 @@ mod tests {
             let why = format!("{at}others may use it (mode {mode:04o}): chmod 0600 it");
             assert_eq!(read(&file), Err(why));
         }
+        assert_eq!(read(folder.path()), {
+            let folder = folder.path().display();
+            Err(format!("password_file {folder}: is not a regular file"))
+        });
         fs::remove_file(&file).expect("it is ours");
         assert!(read(&file).is_err_and(|why| why.starts_with(&format!("{at}No such file"))));
     }

@@ -200,6 +200,44 @@ async fn a_password_that_cannot_be_read_is_named() {
     assert_eq!(peer.connections(), 0);
 }
 
+/// It is read for each connection: whoever sets the file right, or puts another in its place, need
+/// not restart anything. An editor may write it in the manner of Windows.
+#[tokio::test]
+async fn the_password_is_what_its_file_has_when_the_smarthost_is_called() {
+    /// `\0me.example\0other`.
+    const OTHER: &str = "AUTH PLAIN AG1lLmV4YW1wbGUAb3RoZXI=";
+    let peer = smarthost(|_| None).await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    let put = |text: &str, mode: u32| {
+        let new = files.password.with_extension("new");
+        fs::write(&new, text).expect("a file");
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).expect("it is ours");
+        fs::rename(&new, &files.password).expect("it is ours");
+    };
+    put("", 0o600);
+    begin(&mut server, &["a.example"]).await;
+    server.wait("a.example", |queue| !queue.last_answer.is_empty()).await;
+    assert!(alarm(&server).is_some_and(|why| why.contains("its first line is empty")));
+    put("s3cret\n", 0o644);
+    server.release("a.example").await;
+    let others = b"others may use it (mode 0644): chmod 0600 it";
+    let refused = server.wait("a.example", |queue| queue.last_answer.ends_with(others));
+    server.as_time_goes_by(Duration::from_millis(100), refused).await;
+    assert!(alarm(&server).is_some_and(|why| why.contains("others may use it")));
+    assert_eq!(peer.connections(), 0);
+    put("\u{feff}s3cret\r\n", 0o600);
+    server.release("a.example").await;
+    server.wait_empty_as_time_goes_by("a.example").await;
+    assert_eq!(alarm(&server), None);
+    put("other", 0o600);
+    server.hold_as(submitted(&["bob@b.example"]), BODY).await;
+    server.wait_empty("b.example").await;
+    let commands = peer.commands();
+    let said: Vec<_> = commands.iter().filter(|line| line.starts_with("AUTH")).collect();
+    assert_eq!(said, [PLAIN, OTHER]);
+}
+
 /// It may be there in a minute: the mail waits, and nobody is alarmed.
 #[tokio::test]
 async fn what_is_no_smtp_is_tried_again() {
