@@ -36,6 +36,10 @@ impl Session<'_> {
             consumed = consumed.saturating_add(octets);
             self.budget.earn(octets, self.config.min_rate);
             self.phase = Phase::Data(unstuffer);
+            if let Some(fault) = self.goes_on_in_vain(octets) {
+                self.phase = Phase::Closing(fault);
+                return replied(consumed);
+            }
             let happened = match piece {
                 Piece::Bytes(bytes) => self.take(bytes),
                 Piece::Flaw(flaw) => self.fail_by(flaw),
@@ -63,6 +67,10 @@ impl Session<'_> {
         }
         self.budget.earn(bytes.len(), self.config.min_rate);
         self.phase = Phase::Chunk(Chunk { octets, ..chunk });
+        if let Some(fault) = self.goes_on_in_vain(bytes.len()) {
+            self.phase = Phase::Closing(fault);
+            return replied(bytes.len());
+        }
         let flaw = match &mut self.transaction {
             Some(transaction) if !transaction.binary => transaction.watch.find(bytes),
             _ => None,
@@ -96,8 +104,30 @@ impl Session<'_> {
     pub(super) fn eat<'i>(&mut self, left: u64, input: &'i [u8]) -> Advanced<'i> {
         let (bytes, left) = split_chunk(input, left);
         self.budget.earn(bytes.len(), self.config.min_rate);
-        self.phase = if left == 0 { Phase::Command } else { Phase::Eat(left) };
-        if left == 0 { replied(bytes.len()) } else { need(bytes.len(), Need::Input) }
+        if left == 0 {
+            (self.phase, self.dropped) = (Phase::Command, 0);
+            return replied(bytes.len());
+        }
+        self.phase = Phase::Eat(left);
+        if self.drops(bytes.len()) {
+            self.phase = Phase::Closing(reply::TOO_MUCH_TALK);
+            return replied(bytes.len());
+        }
+        need(bytes.len(), Need::Input)
+    }
+
+    /// What the client hears of a message that goes on although it was refused long ago: the reply
+    /// to its end, which may never come, and which is the session's.
+    fn goes_on_in_vain(&mut self, octets: usize) -> Option<Reply> {
+        let fault = self.transaction.as_ref()?.fault?;
+        self.drops(octets).then_some(fault)
+    }
+
+    /// Drops so many octets more; whether that is more than any message may have.
+    fn drops(&mut self, octets: usize) -> bool {
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        self.dropped = self.dropped.saturating_add(octets);
+        self.dropped > self.config.max_message_size
     }
 
     /// A chunk that would make the message too big: nothing of it is kept, all of it is read.
@@ -136,6 +166,7 @@ impl Session<'_> {
 
     fn end<'i>(&mut self, consumed: usize, out: &mut Out<'_>) -> Advanced<'i> {
         self.budget.refill();
+        self.dropped = 0;
         let (size, fault) = match &self.transaction {
             Some(transaction) => (transaction.size, transaction.fault),
             None => (0, None),
