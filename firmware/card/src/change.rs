@@ -184,7 +184,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// not be when the card was mounted: what it says did not happen.
     pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
         for sequence in self.tip.first..self.tip.next {
-            if self.gap.contains(&sequence) {
+            if self.gaps.iter().any(|gap| gap.contains(&sequence)) {
                 continue;
             }
             // The record is read for each chain: a future that keeps both is larger, and the block

@@ -133,7 +133,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.seed = superblock.seed;
         self.created_unix_s = superblock.created_unix_s;
         (self.drafts, self.reserved, self.pending, self.unread_records) = (0, 0, 0, 0);
-        self.gap = 0..0;
+        self.gaps.clear();
         let (head, are_both_read) = self.last_checkpoint().await?;
         self.map.restart(&head);
         self.tip = Tip::new(head.next);
@@ -271,8 +271,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             Found::Record(record) => {
                 let unread = (record.sequence - self.tip.next) as u32;
                 if unread > 0 {
-                    let from = if self.gap.is_empty() { self.tip.next } else { self.gap.start };
-                    self.gap = from..record.sequence;
+                    let gap = self.tip.next..record.sequence;
+                    if let Err(gap) = self.gaps.push(gap)
+                        && let Some(last) = self.gaps.last_mut()
+                    {
+                        last.end = gap.end;
+                    }
                 }
                 self.tip.next = record.sequence;
                 self.tip.cost = self.tip.cost.saturating_add(unread);

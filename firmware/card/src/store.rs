@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use heapless::Vec;
+
 use crate::extent::PAYLOAD;
 use crate::journal::{Answers, Change, Tip, Told};
 use crate::map::{Map, State};
@@ -9,6 +11,9 @@ use crate::medium::Medium;
 use crate::message::{Message, MessageId};
 use crate::settings::{SETTINGS_MAX, Settings, SettingsFault};
 use crate::{Block, Card, Fault, text};
+
+/// Runs of records that are told apart.
+const GAPS: usize = 4;
 
 /// The messages on a card, and the settings.
 ///
@@ -36,9 +41,9 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) mounted_at: u64,
     /// Records that a mount or a checkpoint could not read, and did without.
     pub(crate) unread_records: u32,
-    /// From the first record that the mount did without to behind the last: a checkpoint frees
-    /// nothing by them, even if it can read them.
-    pub(crate) gap: Range<u64>,
+    /// The runs of records that the mount did without, the last with all that there was no room
+    /// for: a checkpoint frees nothing by them, even if it can read them.
+    pub(crate) gaps: Vec<Range<u64>, GAPS>,
     /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
 }
@@ -85,7 +90,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             pending: 0,
             mounted_at: 0,
             unread_records: 0,
-            gap: 0..0,
+            gaps: Vec::new(),
             has_failed: true,
         }
     }

@@ -260,6 +260,31 @@ fn a_removal_whose_commit_is_lost_counts_for_nothing() {
     has(&mut mount(&card).0, &[kept]);
 }
 
+/// What stands between two of them counts, and the room that it frees is free.
+#[test]
+fn between_two_lost_records_no_room_is_lost() {
+    let samples = [1, 2, 3, 4].map(|number| Sample::new(number, 100, 5_000));
+    let free = |removed: &[usize], lost: &[u64]| {
+        let card = card(BLOCKS, SMALL);
+        let (mut store, _) = mount(&card);
+        let ids: Vec<_> = samples[..3]
+            .iter()
+            .map(|sample| put(&mut store, *sample).expect("there is room"))
+            .collect();
+        for index in removed {
+            block_on(store.remove(ids[*index])).expect("the card works");
+        }
+        put(&mut store, samples[3]).expect("there is room");
+        drop(store);
+        lost.iter().for_each(|sequence| lose_record(&card, *sequence));
+        let (mut store, _) = mount(&card);
+        busy(&mut store);
+        has(&mut store, &[samples[0], samples[2], samples[3]]);
+        store.free()
+    };
+    assert_eq!(free(&[0, 1, 2], &[4, 6]), free(&[1], &[]));
+}
+
 #[test]
 fn a_checkpoint_does_without_a_record_that_it_cant_read() {
     let (card, samples) = three_messages();
