@@ -1,23 +1,28 @@
 //! HTTP for the control API: each connection is one request, and none stays for long.
 
-use std::future::Future;
+use std::collections::VecDeque;
+use std::future::{Future, ready};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use postern_spool::Spool;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::{Control, router};
 use crate::net::descriptors;
 use crate::observe::rate::Limiter;
 
-/// Connections at once; more wait until one has ended.
+/// Connections at once; for more, those are cut that have asked nothing yet, or they wait.
 const CONNECTIONS: usize = 64;
 /// Descriptors that these connections leave free.
 const SPOOL_RESERVED: u64 = descriptors::RESERVED / 2;
@@ -42,15 +47,25 @@ pub async fn serve<S: Spool>(
     let (clock, failures) = (control.clock.clone(), Limiter::new(1, LOG_EVERY));
     let router = router(control);
     let mut connections = JoinSet::new();
+    let mut silent = VecDeque::new();
     let mut end = pin!(end);
     loop {
+        silent.retain(Silent::is_there);
+        let has_room = connections.len() < CONNECTIONS || !silent.is_empty();
         tokio::select! {
             () = &mut end => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept(), if has_room => match accepted {
                 // Clients that ask nothing take none that the spool needs.
                 Ok((stream, _)) if descriptors::are_fewer_than(SPOOL_RESERVED, &stream) => {}
-                Ok((stream, _)) => drop(connections.spawn(converse(stream, router.clone()))),
+                Ok((stream, _)) => {
+                    if connections.len() >= CONNECTIONS && let Some(oldest) = silent.pop_front() {
+                        oldest.task.abort();
+                    }
+                    let has_asked = Arc::new(AtomicBool::new(false));
+                    let conversation = converse(stream, noting(&router, &has_asked));
+                    silent.push_back(Silent { has_asked, task: connections.spawn(conversation) });
+                }
                 Err(error) => {
                     if let Some(unlogged) = failures.pass((), clock.instant()) {
                         tracing::warn!(%error, unlogged, "no control connection is accepted");
@@ -64,6 +79,27 @@ pub async fn serve<S: Spool>(
     let ended = async { while connections.join_next().await.is_some() {} };
     // What is left is cut with the set.
     let _ = timeout(END_TIMEOUT, ended).await;
+}
+
+/// A connection over which no request has come yet.
+struct Silent {
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Silent {
+    fn is_there(&self) -> bool {
+        !self.has_asked.load(Ordering::Relaxed) && !self.task.is_finished()
+    }
+}
+
+/// The API, for one connection, which notes when a request has come.
+fn noting(router: &Router, has_asked: &Arc<AtomicBool>) -> Router {
+    let has_asked = Arc::clone(has_asked);
+    router.clone().layer(map_request(move |request: Request| {
+        has_asked.store(true, Ordering::Relaxed);
+        ready(request)
+    }))
 }
 
 async fn converse(stream: UnixStream, router: Router) {

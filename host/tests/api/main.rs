@@ -478,6 +478,21 @@ async fn a_request_that_does_not_come_to_its_end_is_cut() {
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
 }
 
+/// Whoever may ask, and does not, keeps nobody from asking whether all is well.
+#[tokio::test]
+async fn half_requests_keep_nobody_waiting() {
+    let server = Server::start(Vec::new());
+    let mut halves = Vec::new();
+    for _ in 0..200 {
+        let mut half = UnixStream::connect(server.socket()).await.expect("it listens");
+        half.write_all(b"GET /health HTTP/1.1\r\n").await.expect("it listens");
+        halves.push(half);
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(8), server.ask(Method::GET, "/health"));
+    let (status, _) = asked.await.expect("before the first of them is given up");
+    assert_eq!(status, 200);
+}
+
 #[tokio::test]
 async fn while_the_spool_recovers_the_api_says_so() {
     let server = Server::opening();
