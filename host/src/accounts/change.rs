@@ -29,8 +29,12 @@ pub fn change<T>(file: &Path, work: impl FnOnce(&mut Book) -> Result<T, String>)
     let done = work(&mut book).map_err(io::Error::other)?;
     let owner = old.or_else(|_| folder.metadata())?;
     let unfinished = unfinished(&file);
-    write(&unfinished, &book.to_text(), (owner.uid(), owner.gid()))?;
-    fs::rename(&unfinished, &file)?;
+    let written = write(&unfinished, &book.to_text(), (owner.uid(), owner.gid()));
+    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, &file)) {
+        // It has verifiers in it, and takes room on a disk that may have none.
+        let _not_made = fs::remove_file(&unfinished);
+        return Err(error);
+    }
     folder.sync_all()?;
     Ok(done)
 }

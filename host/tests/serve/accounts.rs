@@ -1,8 +1,9 @@
 //! Accounts, and what whoever has authenticated may ask for.
 
+use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use postern::accounts::ScramClient;
 
@@ -13,7 +14,10 @@ const PASSWORD: &str = "s3cret pass";
 impl Place {
     /// Runs `postern account` with `password` on its standard input; its exit code and text.
     pub fn account(&self, arguments: &[&str], password: &str) -> (Option<i32>, String) {
-        let mut command = self.command(&[&["account"], arguments].concat());
+        Self::with_password(self.command(&[&["account"], arguments].concat()), password)
+    }
+
+    fn with_password(mut command: Command, password: &str) -> (Option<i32>, String) {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let mut stdin = child.stdin.take().expect("a pipe");
@@ -184,4 +188,21 @@ fn what_a_stranger_may_say_at_the_door_is_bounded() {
         assert!(said.starts_with(code), "{}: {said}", &line[..line.len().min(40)]);
     }
     server.stop();
+}
+
+/// No file may grow, as on a disk without room.
+#[test]
+fn a_change_that_cannot_be_written_leaves_nothing_behind() {
+    let place = Place::with_accounts("");
+    let add = place.command(&["account", "add", "ann", "--domain", "client.example"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
+    shell.arg(add.get_program()).args(add.get_args());
+    let (code, text) = Place::with_password(shell, PASSWORD);
+    assert!(code == Some(1) && text.contains("File too large"), "{code:?}: {text}");
+    let accounts = place.path("accounts");
+    let mut names = fs::read_dir(accounts.parent().expect("a folder")).expect("a folder");
+    assert!(names.all(|entry| {
+        !entry.expect("an entry").file_name().to_string_lossy().starts_with("accounts")
+    }));
 }
