@@ -544,6 +544,9 @@ fn asking_without_listening_and_listening_without_asking_are_warnings() {
     let none = ["receive.channels", "wakeup"];
     assert_eq!(warned("channels = 0", &format!("{holds}{asks}")), none);
     assert_eq!(warned("", asks), ["wakeup.names"]);
+    let fetches = "[[wakeup]]\natrn = \"p.example\"\nuser = \"ann\"\npassword_file = \"/p\"\n";
+    let off = warned("listener = \"off\"", &format!("{holds}{fetches}"));
+    assert!(!off.contains(&"receive.listener".to_owned()), "it is right so: {off:?}");
 }
 
 #[test]

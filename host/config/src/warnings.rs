@@ -89,7 +89,9 @@ impl Config {
         if self.receive.channels.get() == 0 {
             warn("receive.channels", "is 0: receiving is off, nothing listens".to_owned());
         }
-        if self.receive.listener == Listener::Off {
+        // What is fetched needs no listener, and a host behind NAT has none.
+        let is_fetching = |wakeup: &Wakeup| matches!(wakeup.way, Way::Atrn(_));
+        if self.receive.listener == Listener::Off && !self.wakeup.iter().any(is_fetching) {
             warn("receive.listener", "is \"off\": nothing listens".to_owned());
         }
         if let Some(appletalk) = &self.receive.appletalk {
