@@ -17,12 +17,14 @@ const DAY_S: u64 = 86_400;
 const BATCHES: u64 = 10;
 const BATCH: u32 = 10;
 
-/// What a holder does that has this many messages, and says so.
-fn holder(waiting: &Arc<AtomicU32>) -> Holder {
+/// What a holder does that has this many messages, and says so; or that is not to be asked by ETRN,
+/// and sends them to whoever has connected.
+fn holder(waiting: &Arc<AtomicU32>, by_connection: bool) -> Holder {
     let waiting = Arc::clone(waiting);
     Holder::new(move |command| {
         let count = waiting.load(Ordering::Relaxed);
         match command.split(' ').next().unwrap_or_default() {
+            "ETRN" if by_connection => say("459 4.7.1 Not allowed"),
             "ETRN" if count == 0 => say("251 2.0.0 Nothing waits"),
             "ETRN" => say(&format!("253 2.0.0 {count} pending messages started")),
             "ATRN" if count == 0 => say("453 4.7.1 You have no mail"),
@@ -48,11 +50,12 @@ fn holder(waiting: &Arc<AtomicU32>) -> Holder {
 
 /// Seconds of a day in which the link is needed, beside what the octets take, where 100 messages
 /// come in 10 batches.
-async fn day(wakeup: Option<&str>) -> (u64, u64) {
+async fn day(wakeup: Option<&str>, by_connection: bool) -> (u64, u64) {
     let (folder, waiting) = (folder(), Arc::new(AtomicU32::new(0)));
     let (listener, is_fetched) = (wakeup.map_or("off", |_| "scheduled"), wakeup.is_none());
     let wakeup = wakeup.map_or_else(|| fetching::table(&folder), str::to_owned);
-    let host = Host::start(&source(listener, &wakeup), &folder, &holder(&waiting), NOW);
+    let host =
+        Host::start(&source(listener, &wakeup), &folder, &holder(&waiting, by_connection), NOW);
     let session: Vec<_> = MESSAGE[..1]
         .iter()
         .chain(MESSAGE[1..5].iter().cycle().take(4 * BATCH as usize))
@@ -87,8 +90,11 @@ async fn day(wakeup: Option<&str>) -> (u64, u64) {
 async fn seconds_a_day_for_which_the_link_is_needed() {
     let email = "[[wakeup]]\nemail = \"wake@mx2.provider.example\"\nemail_host = \"mx2.example\"\n";
     let etrn = format!("[[wakeup]]\netrn = {HOLDER:?}\n");
-    for (name, wakeup) in [("ETRN", Some(etrn.as_str())), ("e-mail", Some(email)), ("ATRN", None)] {
-        let (seconds, came) = day(wakeup).await;
+    let etrn = Some(etrn.as_str());
+    for (name, wakeup) in
+        [("ETRN", etrn), ("e-mail", Some(email)), ("connection", etrn), ("ATRN", None)]
+    {
+        let (seconds, came) = day(wakeup, name == "connection").await;
         assert_eq!(came, BATCHES * u64::from(BATCH), "{name}");
         println!("by {name}, every 30m: the link is needed for {seconds} s a day; {came} came");
     }
