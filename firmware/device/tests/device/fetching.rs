@@ -9,15 +9,16 @@ use crate::sim::world::{CARD_OCTETS, HOLDER_PORT, World, card, settings};
 
 const HOUR: embassy_time::Duration = embassy_time::Duration::from_secs(3600);
 /// RFC 2195 section 2.
-const CHALLENGE: &str = "334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+";
-const ANSWER: &str = "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw";
-const OFFER: &str = "250-provider.example\r\n250-AUTH SCRAM-SHA-256 CRAM-MD5\r\n250 ATRN";
+pub const CHALLENGE: &str = "334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+";
+pub const ANSWER: &str = "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw";
+/// How it asks for the mail, and proves who it is.
+pub const ATRN: Way<'static> = Way::Atrn { user: "tim", password: "tanstaaftanstaaf" };
+pub const OFFER: &str = "250-provider.example\r\n250-AUTH SCRAM-SHA-256 CRAM-MD5\r\n250 ATRN";
 
 fn device(names: &[&'static str]) -> World {
     let hosts = [Host { name: "192.0.2.1", port: HOLDER_PORT }].into_iter().collect();
     let names = names.iter().copied().collect();
-    let way = Way::Atrn { user: "tim", password: "tanstaaftanstaaf" };
-    let holders = [Holder { hosts, names, every_s: 3600, way }].into_iter().collect();
+    let holders = [Holder { hosts, names, every_s: 3600, way: ATRN }].into_iter().collect();
     let told = Settings { holders, listener: Listener::Off, retry_every_s: None, ..settings() };
     let world = World::new(card(CARD_OCTETS, &told), 3);
     world.switch_on();

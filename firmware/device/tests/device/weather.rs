@@ -10,6 +10,7 @@ mod card;
 mod faults;
 mod ledger;
 mod mail;
+mod provider;
 mod servers;
 mod story;
 
@@ -27,7 +28,9 @@ const SEEDS_LONG: u64 = 2000;
 /// How often each fault happens at least, in [`SEEDS`].
 const EACH: u64 = 70;
 /// What happens at least so often, for [`SEEDS`]: what does not is not tested.
-const FLOORS: [(&str, u64); 49] = [
+const FLOORS: [(&str, u64); 55] = [
+    ("ATRN", 4_000),
+    ("ATRN refused", 500),
     ("DHCP not answered", 20_000),
     ("ETRN refused", 90),
     ("RCPT was put off", 40),
@@ -48,6 +51,8 @@ const FLOORS: [(&str, u64); 49] = [
     ("card was out", 80),
     ("card was slow", 60),
     ("client was sent away", 40),
+    ("fetched", 2_000),
+    ("fetching broke", 100),
     ("greeted with 421", 100),
     ("holder asked", 4_000),
     ("holder was away", 70),
@@ -68,6 +73,7 @@ const FLOORS: [(&str, u64); 49] = [
     ("nothing came through", 80),
     ("notice", 100),
     ("panic", 100),
+    ("provider said no more", 50),
     ("power cut", 70),
     ("power cut at a write", 60),
     ("recipient put off", 1_000),
@@ -77,6 +83,7 @@ const FLOORS: [(&str, u64); 49] = [
     ("restarted: Deaf", 50),
     ("served again", 1_000),
     ("time not told", 30),
+    ("wake-up e-mail", 2_000),
 ];
 
 type Tally = BTreeMap<String, u64>;

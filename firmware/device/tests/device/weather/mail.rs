@@ -66,7 +66,7 @@ impl Story {
     }
 
     /// Hands a message over; whether it was taken.
-    async fn hand_over(&self, talk: &mut Talk) -> Result<bool, Gone> {
+    pub async fn hand_over(&self, talk: &mut Talk) -> Result<bool, Gone> {
         let recipients = RECIPIENTS[self.below(RECIPIENTS.len() as u64) as usize];
         let number = self.ledger.borrow_mut().begin(recipients);
         let content = numbered(number);

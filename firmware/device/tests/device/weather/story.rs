@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use embassy_futures::select::{Either4, select, select4};
+use embassy_futures::select::{Either4, select3, select4};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use postern_card::settings::{self, Address, Holder, List, NextHop, Protocol, Settings, Way};
 
 use super::Tally;
 use super::faults::Fault;
 use super::ledger::Ledger;
+use super::provider::PROVIDER_PORT;
 use super::servers::{Counts, Moods};
+use crate::fetching::ATRN;
 use crate::sim::card::Random;
 use crate::sim::contents;
 use crate::sim::dhcp::Server;
@@ -69,19 +71,24 @@ pub struct Story {
     random: RefCell<Random>,
     trace: RefCell<Vec<String>>,
     tally: Counts,
+    /// When the device asked for mail by ATRN last.
+    pub fetched_at: Cell<Option<Instant>>,
     /// Whether nothing fails, and has not for a while.
     is_calm: Cell<bool>,
 }
 
 fn told(protocol: Protocol) -> Settings<'static> {
     let list = |entries: &[&'static str]| entries.iter().copied().collect::<List<_>>();
-    let hosts =
-        [settings::Host { name: "holder.example", port: HOLDER_PORT }].into_iter().collect();
-    let holder = Holder { hosts, names: list(&["client.example"]), every_s: 3600, way: Way::Etrn };
+    let email = Way::Email { to: "wake@holder.example", from: "" };
+    let ways = [(HOLDER_PORT, Way::Etrn), (HOLDER_PORT, email), (PROVIDER_PORT, ATRN)];
+    let holders = ways.map(|(port, way)| {
+        let hosts = [settings::Host { name: "holder.example", port }].into_iter().collect();
+        Holder { hosts, names: list(&["client.example"]), every_s: 3600, way }
+    });
     Settings {
         address: Address::Dhcp,
         next_hop: NextHop { protocol, host: "hop.example", port: HOP_PORT },
-        holders: [holder].into_iter().collect(),
+        holders: holders.into_iter().collect(),
         failed_to: "root@admin.example",
         time_server: "time.example",
         ..settings()
@@ -120,6 +127,7 @@ impl Story {
             random: RefCell::new(Random(seed)),
             trace: RefCell::default(),
             tally,
+            fetched_at: Cell::new(None),
             is_calm: Cell::new(false),
         }
     }
@@ -136,10 +144,12 @@ impl Story {
             self.go_on().await;
             since
         };
-        let clients = select(Apart::new(self.client(0)), Apart::new(self.client(1)));
+        let clients = [0, 1].map(|number| Apart::new(self.client(number)));
+        let [one, other] = clients;
+        let mail = select3(one, other, Apart::new(self.provide()));
         let (weeks, keeper) = (Apart::new(weeks), Apart::new(self.keep()));
         let watched = Apart::new(self.watch());
-        let end = self.world.run(select4(weeks, keeper, clients, watched));
+        let end = self.world.run(select4(weeks, keeper, mail, watched));
         let Either4::First(since) = end;
         self.world.switch_off();
         self.check_card(since);
@@ -149,6 +159,7 @@ impl Story {
         self.add("can't be read", ledger.kept());
         self.add("notice", ledger.notices);
         self.add("holder asked", self.holder.etrns.borrow().len() as u64);
+        self.add("wake-up e-mail", self.holder.count() as u64);
         self.add("lease", self.dhcp.leases.get().into());
         Outcome { trace: self.trace.take(), tally: self.tally.take() }
     }
@@ -185,9 +196,12 @@ impl Story {
         }
         Timer::after_secs(self.between(HOUR_S / 2, 5 * HOUR_S)).await;
         self.see();
-        let asked = self.holder.etrns.borrow().last().map(|(_, at)| *at);
-        if since.elapsed() > ASKED && asked.is_none_or(|at| at.elapsed() > ASKED) {
-            self.violated(&format!("the holder was asked at {asked:?} last"));
+        let etrn = self.holder.etrns.borrow().last().map(|(_, at)| *at);
+        let email = self.holder.taken.borrow().last().map(|taken| taken.at);
+        for (way, asked) in [("ETRN", etrn), ("e-mail", email), ("ATRN", self.fetched_at.get())] {
+            if since.elapsed() > ASKED && asked.is_none_or(|at| at.elapsed() > ASKED) {
+                self.violated(&format!("a holder was asked by {way} at {asked:?} last"));
+            }
         }
         self.is_calm.set(false);
     }
