@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use postern::config::Config;
 use postern::deliver::Tcp;
+use postern::link::Link;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -71,6 +72,7 @@ async fn deliver(
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
         spool: Arc::clone(&spool),
+        link: Link::new(&terms.config.link, clock.clone()),
         terms: watch::Sender::new(terms).subscribe(),
         metrics: Metrics::default(),
         connector: Arc::new(Tcp),

@@ -58,7 +58,7 @@ pub use connection::serve;
 pub use health::Shortage;
 pub use view::{
     Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, LinkStatus, Message, Problem,
-    Queue, Queues, Released, ReleasedDomain, Status, Wakeup, Wakeups, Window,
+    Queue, Queues, Relay, RelayWait, Released, ReleasedDomain, Status, Wakeup, Wakeups, Window,
 };
 
 /// What is said to whoever asks while the spool recovers.

@@ -116,7 +116,7 @@ impl Link {
             machine: Machine::new(rules(settings), false, now),
             is_up: false,
             since: now,
-            is_open: false,
+            is_open: settings.is_open(clock.timestamp()),
             regular: 0,
             urgent: 0,
             leases: 0,
@@ -155,15 +155,35 @@ impl Link {
         let mut changed = self.0.changed.subscribe();
         let want = Want::new(self, is_urgent);
         loop {
+            if let Some(lease) = self.try_lease(is_urgent) {
+                return Ok(lease);
+            }
             {
-                let mut state = self.lock();
-                if state.serves(is_urgent) {
-                    state.leases += 1;
-                    return Ok(Lease(self.clone()));
-                }
+                let state = self.lock();
                 if is_urgent && state.failed > want.failed {
                     return Err(state.failure.clone().unwrap_or_default());
                 }
+            }
+            // Its sender is in `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// The link where a request may go out now; it is not raised for it.
+    pub fn try_lease(&self, is_urgent: bool) -> Option<Lease> {
+        let mut state = self.lock();
+        state.serves(is_urgent).then(|| {
+            state.leases += 1;
+            Lease(self.clone())
+        })
+    }
+
+    /// Waits like [`Link::lease`], and does not have it raised.
+    pub async fn lease_once_up(&self, is_urgent: bool) -> Lease {
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            if let Some(lease) = self.try_lease(is_urgent) {
+                return lease;
             }
             // Its sender is in `self`.
             let _ = changed.changed().await;

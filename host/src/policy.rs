@@ -18,7 +18,8 @@ use postern_spool::Domain;
 
 use crate::config::{
     Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
-    Recipients, Relay, RetryEvery, SmtpUtf8, Subaddress, canonical, folder_name, is_postmaster,
+    Recipients, Relay, RetryEvery, SenderPattern, SmtpUtf8, Subaddress, canonical, folder_name,
+    is_postmaster,
 };
 
 pub use aside::Aside;
@@ -50,6 +51,8 @@ pub struct Policies {
     /// Who may authenticate without TLS.
     clear_from: Networks,
     submission: Submission,
+    /// Whose mail to the relay waits for no window.
+    urgent: Vec<SenderPattern>,
     wakeup_addresses: WakeupAddresses,
     /// We ask others for the mail of the domains that are held.
     asks_holders: bool,
@@ -270,6 +273,7 @@ impl Policies {
             etrn_authenticated: config.hold.values().any(Hold::etrn_authenticated),
             clear_from: Networks::new(config.clear_from()),
             submission: Submission::new(config),
+            urgent: config.relay.as_ref().map(|relay| relay.urgent.clone()).unwrap_or_default(),
             wakeup_addresses: WakeupAddresses::new(config),
             asks_holders: !config.wakeup.is_empty(),
             hostname: config.hostname(),
@@ -474,6 +478,17 @@ impl Policies {
     /// What holds for mail that is submitted.
     pub fn submission(&self) -> &Submission {
         &self.submission
+    }
+
+    /// Whose mail to the relay waits for no window of the link's schedule.
+    pub fn urgent(&self) -> &[SenderPattern] {
+        &self.urgent
+    }
+
+    /// Whether `reverse_path` is such a sender.
+    pub fn is_urgent_sender(&self, reverse_path: &[u8]) -> bool {
+        let is_urgent = |mailbox| self.urgent.iter().any(|pattern| pattern.fits(&mailbox));
+        !self.urgent.is_empty() && Mailbox::parse(reverse_path).is_some_and(is_urgent)
     }
 
     /// Whether `client` may authenticate without TLS.

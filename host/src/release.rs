@@ -17,6 +17,7 @@ mod returning;
 #[cfg(test)]
 mod stand;
 mod turn;
+mod urgent;
 mod verdict;
 mod waking;
 
@@ -34,6 +35,7 @@ use tokio::time::timeout;
 use self::verdict::REFUSED_IN_A_ROW;
 use crate::config::DeliverTo;
 use crate::deliver::Connector;
+use crate::link::Link;
 use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
@@ -47,6 +49,7 @@ use asker::Called;
 use hosts::Hosts;
 use queue::Queue;
 use relayed::Senders;
+use urgent::Urgent;
 use waking::Waking;
 
 /// How long messages under way may take to end when the server stops.
@@ -68,6 +71,8 @@ pub struct Engine<S> {
     pub clock: Clock,
     /// The counters.
     pub metrics: Metrics,
+    /// The way to the relay.
+    pub link: Link,
     /// What finds the hosts, and connects to them.
     pub connector: Arc<dyn Connector>,
     /// TLS towards the hosts.
@@ -117,6 +122,8 @@ struct Known {
     trusted: HashMap<Domain, (DeliverTo, usize)>,
     /// Whom the relay takes mail from, as far as its turns have found out.
     senders: Senders<DeliverTo>,
+    /// What goes to the relay without waiting.
+    urgent: Urgent,
     /// Messages of domains without a timer that broke a connection and are tried once more, with
     /// the epoch in which they are.
     once_more: HashMap<Domain, (u64, HashSet<MsgId>)>,
@@ -170,6 +177,7 @@ async fn serve<S: Spool>(
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = queue.serve(wanted) => {}
         () = expiry::sweep(&shared.engine) => {}
+        () = urgent::find(&shared.engine) => {}
     }
     if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {
         tracing::warn!("messages under way did not end in time; they will be sent again");

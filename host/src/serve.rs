@@ -280,6 +280,7 @@ impl<S: Spool> Server<S> {
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
+            link: self.caller.link.clone(),
             connector: Arc::new(Tcp),
             tls: Tls::opportunistic(),
             own: self.own.clone(),

@@ -57,8 +57,8 @@ pub use settings::Setting;
 pub use submission::{SenderPattern, Submission};
 pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
-    Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, RetryEvery, SizeFrom, SmtpUtf8,
-    Subaddress, Tls, TlsFiles,
+    Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, Pause, RetryEvery, SizeFrom,
+    SmtpUtf8, Subaddress, Tls, TlsFiles,
 };
 pub use wakeup::{
     Account, Atrn as AtrnWay, Email, Holder, HolderTls, Listener, Sender, UserName, Wakeup,

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::appletalk::Interface;
 use super::fault::Faults;
 use super::settings::{Setting, Value, Word, found, settings};
-use super::values::unexpected;
+use super::values::{Pause, unexpected};
 use super::written::Written;
 use super::{Config, Listener};
 
@@ -17,8 +17,9 @@ settings! {
 /// The link by which mail comes, where it is not always up.
 pub struct Link {
     /// "permanent": it is always there, or somebody else's concern. "interface": it is watched, and
-    /// never raised. "command": it is raised before a holder is asked, and lowered when nothing has
-    /// come for receive.idle and none is expected. What somebody else raised stays.
+    /// never raised. "command": it is raised before a holder is asked or submitted mail goes to the
+    /// relay, and lowered when nothing has come for receive.idle, none is expected, and none goes.
+    /// What somebody else raised stays.
     pub kind: LinkKind => Default("\"permanent\""),
     /// The network interface that is the link, for "interface". It is up while it runs and has an
     /// address that is good beyond its cable.
@@ -37,11 +38,14 @@ pub struct Link {
     pub status: Option<Argv> => Example("[\"/usr/bin/ip\", \"route\", \"get\", \"192.0.2.25\"]"),
     /// How long the answer may take.
     pub status_timeout: Duration => Default("\"10s\""),
-    /// When holders are asked, and the link is raised for that: days and hours of each week. Behind
-    /// a window's end a "scheduled" listener lets nobody in, and what runs ends. A person
-    /// (`postern wakeup --now`, `postern link up`) waits for no window. Absent: at any time. []:
-    /// never.
+    /// When holders are asked, and submitted mail goes to the relay, and the link is raised for
+    /// that: days and hours of each week. Behind a window's end a "scheduled" listener lets nobody
+    /// in, and what runs ends. A person (`postern wakeup --now`, `postern queue release`, `postern
+    /// link up`) waits for no window, nor does relay.urgent. Absent: at any time. []: never.
     pub schedule: Option<Vec<Window>> => Example("[\"mon-fri 07:00-19:00\", \"sat 9-12\"]"),
+    /// How long submitted mail may wait for more before the link is raised for it, for "command".
+    /// Where the link is up it goes at once. "0s": it does not wait.
+    pub collect: Pause => Default("\"0s\""),
     /// By which clocks, with schedule: a name of the IANA time zone database, of which the rule for
     /// this year and those that follow is used.
     pub time_zone: Option<TimeZone> => Example("\"Europe/Berlin\""),
@@ -135,14 +139,32 @@ impl Config {
                 warn(key, "is not used: link.kind is another one");
             }
         }
+        self.warn_of_collecting(warn);
         self.warn_of_windows(&mut |key, reason| warn(key, &reason));
+    }
+
+    fn warn_of_collecting(&self, warn: &mut dyn FnMut(&str, &str)) {
+        let Pause(collect) = self.link.collect;
+        if collect.is_zero() {
+            return;
+        }
+        let reason = match &self.relay {
+            _ if self.link.kind != LinkKind::Command => "is not used: link.kind is another one",
+            None => "is not used: it is for submitted mail, and there is no [relay]",
+            Some(relay) if collect >= relay.expire_after => {
+                "is not less than relay.expire_after: mail goes later than it should be given up"
+            }
+            Some(_) => return,
+        };
+        warn("link.collect", reason);
     }
 
     fn warn_of_windows(&self, warn: &mut dyn FnMut(&str, String)) {
         match self.link.longest_window() {
             None => {}
             Some(Duration::ZERO) => {
-                let reason = "never opens: no holder is asked unless a person wants it";
+                let reason = "never opens: no holder is asked, and no submitted mail goes, unless \
+                    a person wants it or relay.urgent says so";
                 warn("link.schedule", reason.to_owned());
             }
             Some(longest) => {
@@ -155,8 +177,9 @@ impl Config {
                     );
                     warn("wakeup.every", reason);
                 }
-                if self.wakeup.is_empty() {
-                    let reason = "is for asking holders, and there is no [[wakeup]]";
+                if self.wakeup.is_empty() && self.relay.is_none() {
+                    let reason = "is for asking holders and for submitted mail, and there is no \
+                        [[wakeup]] and no [relay]";
                     warn("link.schedule", reason.to_owned());
                 }
             }

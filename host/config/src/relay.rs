@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::deliver_to::{Endpoint, Protocol};
 use super::settings::{Word, settings};
+use super::submission::SenderPattern;
 use super::values::{Host, KeptFor, unexpected};
 use super::wakeup::UserName;
 use super::{Faults, Written};
@@ -28,9 +29,13 @@ pub struct Relay {
     /// The file with that user's password, which is its first line. Nobody but the server may read
     /// it (mode 0600). It is read each time.
     pub password_file: Option<PathBuf> => Example("\"/etc/postern/password\""),
+    /// Senders whose mail waits for no window of link.schedule, and not for link.collect: an
+    /// address, or all of a domain. Other mail waits for [link] as holders do that are asked.
+    pub urgent: Vec<SenderPattern> => Default("[]"),
     /// How often delivery is tried, 10 % more or less.
     pub retry_every: Duration => Default("\"30m\""),
-    /// How long mail is tried before it is given up, and its sender told.
+    /// How long mail is tried before it is given up, and its sender told. What waits for [link] is
+    /// not given up.
     pub expire_after: Duration => Default("\"5d\""),
     /// How long it waits before a sender hears of it who wants to (NOTIFY=DELAY, RFC 3461).
     pub notice_after: Duration => Default("\"4h\""),

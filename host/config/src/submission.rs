@@ -11,8 +11,8 @@ use super::address_set::canonical;
 use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::machine::Machine;
-use super::settings::settings;
-use super::values::Count;
+use super::settings::{Word, settings};
+use super::values::{Count, unexpected};
 use super::{Config, Written};
 
 settings! {
@@ -181,16 +181,20 @@ impl Display for SenderPattern {
     }
 }
 
+impl Word for SenderPattern {
+    const EXPECTED: &'static str =
+        "an address such as \"ann@client.example\", or \"*@client.example\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl FromStr for SenderPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unexpected = || {
-            format!(
-                "expected an address such as \"ann@client.example\", or \"*@client.example\", \
-                 found \"{text}\""
-            )
-        };
+        let unexpected = || unexpected::<Self>(text);
         let (local, domain) = text.rsplit_once('@').ok_or_else(unexpected)?;
         let domain = domain.parse().map_err(|_| unexpected())?;
         if local == "*" {

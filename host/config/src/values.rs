@@ -61,6 +61,21 @@ impl Word for Duration {
     }
 }
 
+/// How long is waited, which may be not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pause(pub Duration);
+
+impl Word for Pause {
+    const EXPECTED: &'static str = Duration::EXPECTED;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if amount(text, &[("s", 1), ("m", 1), ("h", 1), ("d", 1), ("w", 1)]) == Some(0) {
+            return Ok(Self(Duration::ZERO));
+        }
+        Duration::parse(text).map(Self)
+    }
+}
+
 /// A whole number and its unit, multiplied.
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

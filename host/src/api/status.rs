@@ -12,9 +12,10 @@ use postern_spool::Spool;
 use tokio::time::timeout;
 
 use super::{
-    Asked, Control, ControlState, LinkStatus, Nothing, Refusal, Status, Wakeup, Wakeups, Window,
+    Asked, Control, ControlState, LinkStatus, Nothing, Refusal, Relay, RelayWait, Status, Wakeup,
+    Wakeups, Window,
 };
-use crate::config::{self, LinkKind, Listener};
+use crate::config::{self, Config, LinkKind, Listener};
 use crate::link::{Doing, Stand as LinkStand};
 use crate::net::gate::Stand;
 
@@ -51,11 +52,23 @@ pub(super) async fn status<S: Spool>(
         failure,
         link: link_status(&control, &config.link),
         wakeups: wakeups(&control),
+        relay: relay(&control, &config),
         sessions_open: control.metrics.sessions_open.get(),
         messages: totals.messages,
         kept: totals.kept,
         body_bytes: totals.body_bytes,
     }))
+}
+
+fn relay<S>(control: &Control<S>, config: &Config) -> Option<Relay> {
+    let relay = config.relay.as_ref()?;
+    let now = control.clock.instant();
+    let waits = control.progress.relay_wait().map(|wait| RelayWait {
+        domains: wait.domains,
+        urgent: wait.is_urgent,
+        collects_seconds: wait.dials_at.map(|at| at.millis_since(now).div_ceil(1000)),
+    });
+    Some(Relay { smarthost: relay.smarthost.0.to_string(), waits })
 }
 
 pub(super) async fn wake_up<S: Spool>(

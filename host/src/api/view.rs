@@ -216,6 +216,8 @@ pub struct Status {
     pub link: LinkStatus,
     /// The holders that are asked for mail.
     pub wakeups: Vec<Wakeup>,
+    /// Where mail for all other domains goes; absent: there is no `[relay]`.
+    pub relay: Option<Relay>,
     /// Sessions that are open.
     pub sessions_open: i64,
     /// Messages held.
@@ -224,6 +226,27 @@ pub struct Status {
     pub kept: u64,
     /// Bytes of the bodies.
     pub body_bytes: u64,
+}
+
+/// Where submitted mail goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// The host, as it is configured.
+    pub smarthost: String,
+    /// Mail that waits for the link; absent: none does.
+    pub waits: Option<RelayWait>,
+}
+
+/// Mail for the relay that waits for the link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayWait {
+    /// Domains that it is for.
+    pub domains: usize,
+    /// Whether some of it waits for no window.
+    pub urgent: bool,
+    /// Seconds until the rest has the link raised; 0: it has waited for more mail for as long as it
+    /// should. Absent: there is no rest.
+    pub collects_seconds: Option<u64>,
 }
 
 /// `GET /link`: what the link does.

@@ -10,7 +10,7 @@ use postern_spool::clock::Clock;
 use super::queue::{answered, read, request};
 use super::table::{foreign, size, span, table};
 use super::{CommandError, Format, Verdict};
-use crate::api::{LinkStatus, Status, Wakeup, Wakeups, Window};
+use crate::api::{LinkStatus, Relay, RelayWait, Status, Wakeup, Wakeups, Window};
 use crate::wakeup::Asked;
 
 #[derive(Debug, Args)]
@@ -73,6 +73,7 @@ fn show(status: &Status) -> String {
     rows.extend(link_rows(&status.link));
     let waits = waits(&status.link);
     rows.extend(status.wakeups.iter().flat_map(|wakeup| self::rows(wakeup, waits)));
+    rows.extend(status.relay.iter().flat_map(|relay| relay_rows(relay, &status.link)));
     rows.push(row("Sessions", status.sessions_open.to_string()));
     let Status { messages, kept, body_bytes, .. } = status;
     let held = format!("{messages} message(s) ({}), {kept} for a person", size(*body_bytes));
@@ -144,6 +145,26 @@ fn waits(link: &LinkStatus) -> Option<(&'static str, u64)> {
         }
         _ => link.waits_seconds.map(|seconds| ("when the link is raised", seconds)),
     }
+}
+
+fn relay_rows(relay: &Relay, link: &LinkStatus) -> Vec<[String; 2]> {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![row("Relay", foreign(&relay.smarthost))];
+    if let Some(RelayWait { domains, urgent, collects_seconds }) = &relay.waits {
+        if *urgent {
+            rows.push(row("  urgent", "waits until the link is raised".to_owned()));
+        }
+        let collects = collects_seconds.filter(|seconds| *seconds > 0);
+        let until = match (waits(link), collects) {
+            (Some((what, _)), _) => what.to_owned(),
+            (None, Some(seconds)) => format!("for more, {} at most", span(seconds)),
+            (None, None) => "until the link is raised".to_owned(),
+        };
+        if collects_seconds.is_some() {
+            rows.push(row("  waits", format!("mail for {domains} domain(s), {until}")));
+        }
+    }
+    rows
 }
 
 fn rows(wakeup: &Wakeup, waits: Option<(&str, u64)>) -> Vec<[String; 2]> {

@@ -21,6 +21,7 @@ struct List {
     connections: BTreeMap<u64, Connection>,
     sleeping: BTreeSet<String>,
     relay: Option<Alarm>,
+    relay_waits: Option<LinkWait>,
 }
 
 /// A connection to a host, or the attempt at one.
@@ -152,6 +153,16 @@ impl Progress {
         self.list().relay.take_if(|alarm| !alarm.is_open);
     }
 
+    /// Notes what waits for the link to go to the relay; none: nothing does.
+    pub fn relay_waits(&self, wait: Option<LinkWait>) {
+        self.list().relay_waits = wait;
+    }
+
+    /// What waits for the link to go to the relay.
+    pub fn relay_wait(&self) -> Option<LinkWait> {
+        self.list().relay_waits.clone()
+    }
+
     /// Why the relay takes no mail until a person acts.
     pub fn relay_alarm(&self) -> Option<Alarm> {
         self.list().relay.clone()
@@ -171,6 +182,17 @@ pub struct Alarm {
     pub why: String,
     /// It let us in, and then took mail of nobody.
     pub is_open: bool,
+}
+
+/// Mail for the relay that waits for the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkWait {
+    /// Domains that it is for, at least one.
+    pub domains: usize,
+    /// Some of it waits for no window.
+    pub is_urgent: bool,
+    /// When the rest has the link raised, in a window: until then more is waited for.
+    pub dials_at: Option<Instant>,
 }
 
 /// A connection's place in the list.

@@ -39,6 +39,11 @@ impl Releases {
         Self { clock, metrics, triggers, lines, logins }
     }
 
+    /// Urgent mail for these domains is held: that for the relay waits for no window.
+    pub fn urgent(&self, domains: &[Domain]) {
+        domains.iter().for_each(|domain| self.triggers.urgent(domain));
+    }
+
     /// Logs that `client` has shown to be `account`; only that it does so again and again when it
     /// does.
     pub fn log_login(&self, client: Peer, account: &str, (mechanism, tls): (&str, bool)) {

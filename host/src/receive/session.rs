@@ -566,6 +566,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
                 if envelope.submitted {
                     self.services.metrics.submitted.inc();
                 }
+                if self.policies.is_urgent_sender(&envelope.reverse_path) && envelope.submitted {
+                    self.services.releases.urgent(&domains(&envelope));
+                }
                 self.log_accepted(&envelope, &id, size);
                 self.wake_behind(releases).await;
                 self.said = format!("Held as {id}");

@@ -55,6 +55,8 @@ pub(crate) struct Wanted {
     pub(crate) calls: BTreeMap<Domain, Option<IpAddr>>,
     /// Domains whose release is on record.
     pub(crate) released: BTreeSet<Domain>,
+    /// Domains with mail for the relay that is not to wait for the link's schedule.
+    pub(crate) urgent: BTreeSet<Domain>,
     /// Any number of others were released.
     pub(crate) others: bool,
 }
@@ -99,6 +101,12 @@ impl Triggers {
     /// Its queue was released. Said behind that: a turn that began before may not have seen it.
     pub fn released(&self, domain: &Domain) {
         self.lock().released.insert(domain.clone());
+        self.0.changed.notify_one();
+    }
+
+    /// Mail for `domain` is held that goes to the relay and is urgent.
+    pub fn urgent(&self, domain: &Domain) {
+        self.lock().urgent.insert(domain.clone());
         self.0.changed.notify_one();
     }
 

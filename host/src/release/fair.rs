@@ -121,6 +121,11 @@ impl<H: Clone + Eq + Hash> Turns<H> {
         self.domains.get(domain).is_some_and(|of_domain| of_domain.running > 0)
     }
 
+    /// Whether a domain has a turn at `host`, or waits for one.
+    pub(super) fn is_busy(&self, host: &H) -> bool {
+        self.hosts.get(host).is_some_and(|it| it.running > 0 || !it.waiting.is_empty())
+    }
+
     /// Begins the next turn, if there may be one.
     pub(super) fn start(&mut self) -> Option<Permit<H>> {
         if self.running >= self.limits.all {

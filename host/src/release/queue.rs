@@ -1,6 +1,7 @@
 //! The engine's loop: it hears what is due and what was asked for, and starts turns.
 
 mod changes;
+mod line;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use self::line::Line;
 use super::EngineState;
 use super::fair::{Limits, Permit, Standing, Turns};
 use super::turn::{self, End};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::net::listener::Terms;
-use crate::policy::Policies;
 use crate::receive::triggers::{Ask, Wanted};
 
 /// How often the spool is asked what is due: its hints only make it quicker.
@@ -55,7 +56,7 @@ pub(super) struct Queue<S> {
     /// Domains that mail is held for and the configuration does not know, already warned of.
     unknown: HashSet<Domain>,
     /// What was in force when it was last looked at.
-    policies: Arc<Policies>,
+    former: Terms,
     /// Domains whose host is another now, and whose mail may wait for the former one.
     moved: BTreeSet<Domain>,
     /// The relay is another since the domains that are not held were looked through: which it was.
@@ -65,6 +66,10 @@ pub(super) struct Queue<S> {
     asks_anew: bool,
     /// It is known which domains wait for hosts since before the start.
     has_recalled: bool,
+    /// What waits for the link.
+    line: Line,
+    /// The next look takes each domain that goes to the relay as released by a person.
+    are_all_urgent: bool,
 }
 
 impl<S: Spool> Queue<S> {
@@ -85,11 +90,13 @@ impl<S: Spool> Queue<S> {
             closed: BTreeMap::new(),
             number: 0,
             unknown: HashSet::new(),
-            policies: terms.policies,
+            former: terms,
             moved: BTreeSet::new(),
             former_relay: None,
             asks_anew: true,
             has_recalled: false,
+            line: Line::default(),
+            are_all_urgent: false,
         }
     }
 
@@ -104,6 +111,7 @@ impl<S: Spool> Queue<S> {
             // Before any turn starts that the spool knows to have been asked for.
             self.heed(shared.engine.triggers.take()).await;
             self.start_turns();
+            self.tend_line();
             let opens = self.until_one_opens();
             tokio::select! {
                 // In this order, so that a run can be repeated. Turns may end for as long as there
@@ -111,6 +119,7 @@ impl<S: Spool> Queue<S> {
                 biased;
                 () = shared.engine.triggers.changed() => {}
                 () = opens => self.open(),
+                waited = self.line.waited() => self.go_on(waited),
                 Ok(()) = terms.changed() => {
                     self.note_moves();
                     self.release_moved().await;
@@ -140,6 +149,7 @@ impl<S: Spool> Queue<S> {
 
     /// Waits until all turns have ended.
     pub(super) async fn ended(&mut self) {
+        self.line.give_up();
         while self.running.join_next().await.is_some() {}
     }
 
@@ -152,12 +162,21 @@ impl<S: Spool> Queue<S> {
                 self.shared.note_call(&domain, address, now);
             }
         }
+        let is_relayed = |domain: &&Domain| terms.policies.of(domain).is_relayed();
+        for domain in wanted.asked.keys().filter(is_relayed) {
+            self.shared.known().urgent.released(domain);
+        }
+        for domain in wanted.urgent.iter().filter(is_relayed) {
+            self.shared.known().urgent.sent(domain);
+        }
         self.asked(wanted.asked);
-        for domain in &wanted.released {
+        for domain in wanted.released.iter().chain(wanted.urgent.iter().filter(is_relayed)) {
             self.want(&terms, domain);
         }
         if wanted.others {
+            self.are_all_urgent = true;
             self.look_at_all().await;
+            self.are_all_urgent = false;
         }
     }
 
@@ -193,6 +212,9 @@ impl<S: Spool> Queue<S> {
                 let never = terms.policies.of(&due.domain).retry_every == RetryEvery::Never;
                 if never && !due.asked && terms.policies.of(&due.domain).deliver_to.is_some() {
                     continue;
+                }
+                if self.are_all_urgent && terms.policies.of(&due.domain).is_relayed() {
+                    self.shared.known().urgent.released(&due.domain);
                 }
                 self.want(&terms, &due.domain);
             }
@@ -237,7 +259,8 @@ impl<S: Spool> Queue<S> {
 
     fn ask_under(&mut self, terms: &Terms, domain: &Domain) {
         if let Some(host) = self.host(terms, domain) {
-            if !(host.is_asker() && self.shared.is_fetched(domain)) {
+            let is_fetched = host.is_asker() && self.shared.is_fetched(domain);
+            if !is_fetched && !self.is_parked(domain, &host) {
                 self.turns.ask(domain, &host);
             }
         } else if self.unknown.insert(domain.clone()) {
@@ -308,6 +331,10 @@ impl<S: Spool> Queue<S> {
                 self.ask_under(&terms, &domain);
                 continue;
             }
+            if self.is_parked(&permit.domain, &permit.host) {
+                self.turns.end(permit);
+                continue;
+            }
             let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
             self.running.spawn(async move {
                 let (domain, host) = (&permit.domain, &permit.host);
@@ -336,10 +363,16 @@ impl<S: Spool> Queue<S> {
         }
         self.turns.end(permit);
         let due = self.due_meanwhile.remove(&domain);
+        if end == End::Done {
+            self.shared.known().urgent.tried(&domain);
+        }
         match end {
             // Its own hint, that it gave something back, would bring it back at once.
             End::AtNextPoll => {
                 self.resting.insert(domain);
+            }
+            End::LinkWaits { is_urgent, dials_at } => {
+                self.wait_for_link(domain, is_urgent, dials_at);
             }
             End::Done if !due => {}
             End::Done | End::More | End::HostWaits(_) => self.ask(&domain),

@@ -46,12 +46,14 @@ impl Stand<MemorySpool> {
 impl<S: Spool> Stand<S> {
     pub(super) fn over(spool: S, clock: Clock, terms: Terms) -> Self {
         let spool = Arc::new(spool);
+        let link = terms.config.link.clone();
         let terms = watch::Sender::new(terms);
         let engine = Engine {
             spool: Arc::clone(&spool),
             terms: terms.subscribe(),
             clock: clock.clone(),
             metrics: Metrics::default(),
+            link: Link::new(&link, clock.clone()),
             connector: Arc::new(Tcp),
             tls: Tls::opportunistic(),
             own: Token::new().expect("random numbers"),

@@ -56,6 +56,13 @@ pub(super) enum End {
     More,
     /// The host is tried again at this time.
     HostWaits(Instant),
+    /// It needs the link, which is not there now. Nothing was tried.
+    LinkWaits {
+        /// It waits for no window of the schedule.
+        is_urgent: bool,
+        /// Until then it may wait for more mail.
+        dials_at: Instant,
+    },
     /// It failed for reasons of ours: what it gave back is due, and not tried before the next poll.
     AtNextPoll,
 }
@@ -263,10 +270,13 @@ fn suspended(policy: &Policy, why: String) -> Finish {
 impl<S: Spool> Work<'_, S> {
     async fn run(mut self, plan: Plan) -> Result<Finish, Error> {
         let domain = &self.turn.domain;
-        let soon = match plan {
-            Plan::Down { left, why } => return self.host_is_away(Retry::In(left), &why).await,
-            Plan::Try { soon } => soon,
-            Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(until))),
+        let soon = match &plan {
+            Plan::Down { left, why } if !self.host.is_relay() => {
+                return self.host_is_away(Retry::In(*left), why).await;
+            }
+            Plan::Down { .. } => false,
+            Plan::Try { soon } => *soon,
+            Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(*until))),
             Plan::Busy => return Ok((Next::Untried, End::Done)),
         };
         if let Some(end) = self.may_claim().await? {
@@ -274,6 +284,14 @@ impl<S: Spool> Work<'_, S> {
         }
         if !self.claim_before().await? {
             return Ok((Next::Drained, End::Done));
+        }
+        let _lease = match self.line() {
+            Ok(lease) => lease,
+            Err(end) => return Ok((Next::Untried, end)),
+        };
+        // Not before: without the link nothing is put off, nor expires.
+        if let Plan::Down { left, why } = plan {
+            return self.host_is_away(Retry::In(left), &why).await;
         }
         if let Some(why) = self.shared.engine.loops.suspends(domain) {
             tracing::error!(%domain, %why, "suspended");
@@ -417,6 +435,10 @@ impl<S: Spool> Work<'_, S> {
     async fn not_open(&mut self, NotOpen { failed, why }: NotOpen) -> Result<Finish, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
         self.step.replied(why.as_bytes());
+        if let Err(end) = self.line() {
+            tracing::info!(%domain, %host, reason = %why, "no delivery: the link has gone");
+            return Ok((Next::Untried, end));
+        }
         let is_fault = matches!(failed, Failed::Refused | Failed::AtFault | Failed::Ourselves);
         let how = match failed {
             Failed::Absent => ladder::Missed::Absent,

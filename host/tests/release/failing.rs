@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postern::deliver::Tcp;
+use postern::link::Link;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -37,8 +38,10 @@ pub fn engine<S: Spool>(
     clock: &Clock,
     watched: watch::Receiver<Terms>,
 ) -> Engine<S> {
+    let link = Link::new(&watched.borrow().config.link, clock.clone());
     Engine {
         spool: Arc::clone(spool),
+        link,
         terms: watched,
         metrics: Metrics::default(),
         connector: Arc::new(Tcp),

@@ -27,6 +27,7 @@ use std::time::Duration;
 use peer::{Behaviour, Peer};
 use postern::config::Config;
 use postern::deliver::{Connector, Tcp};
+use postern::link::Link;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -74,6 +75,7 @@ struct Server {
     capabilities: Arc<Capabilities>,
     triggers: Triggers,
     progress: Progress,
+    link: Link,
     stop: watch::Sender<bool>,
     engine: Option<JoinHandle<()>>,
     folder: TempDir,
@@ -114,6 +116,7 @@ impl Server {
         Self {
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             capabilities: Arc::new(Capabilities::new(clock.clone())),
+            link: Link::new(&terms.config.link, clock.clone()),
             spool: Arc::new(spool),
             terms: watch::Sender::new(terms),
             own: Token::new().expect("random numbers"),
@@ -136,6 +139,7 @@ impl Server {
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             metrics: Metrics::default(),
+            link: self.link.clone(),
             connector,
             tls: Tls::opportunistic(),
             own: self.own.clone(),

@@ -16,11 +16,11 @@ use crate::tls::Wire;
 
 /// A place with a link: that is up while the file `link` is there, and whose commands write down
 /// that they ran.
-struct Linked(Place);
+pub struct Linked(pub Place);
 
-const UP: &str = "echo dialling; touch link; echo up >> calls";
-const DOWN: &str = "rm -f link; echo down >> calls";
-const STATUS: &str = "test -e link";
+pub const UP: &str = "echo dialling; touch link; echo up >> calls";
+pub const DOWN: &str = "rm -f link; echo down >> calls";
+pub const STATUS: &str = "test -e link";
 
 impl Linked {
     /// With scripts for the three commands, and more keys of `[link]`, beside a holder.
@@ -35,6 +35,11 @@ impl Linked {
     }
 
     fn configure_with(&self, scripts: [&str; 3], keys: &str, wakeup: &str) {
+        self.configure_as("listener = \"scheduled\"\n", scripts, keys, wakeup);
+    }
+
+    /// With further keys of `[receive]`, and what else stands in the file.
+    pub fn configure_as(&self, receive: &str, scripts: [&str; 3], keys: &str, rest: &str) {
         let mut link = format!("[link]\nkind = \"command\"\n{keys}");
         for (key, script) in ["up", "down", "status"].into_iter().zip(scripts) {
             if script.is_empty() {
@@ -47,18 +52,18 @@ impl Linked {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
             link += &format!("{key} = [\"/bin/sh\", {file:?}]\n");
         }
-        let holds = hold("127.0.0.1:9", "[\"info\"]") + &link + wakeup;
-        self.0.configure_with("listener = \"scheduled\"\nidle = \"1s\"\n", &holds);
+        let holds = hold("127.0.0.1:9", "[\"info\"]") + &link + rest;
+        self.0.configure_with(&format!("{receive}idle = \"1s\"\n"), &holds);
     }
 
     /// What was called so far.
-    fn calls(&self) -> String {
+    pub fn calls(&self) -> String {
         let calls = fs::read_to_string(self.0.path("calls")).unwrap_or_default();
         calls.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Waits until so much was called.
-    fn called(&self, calls: &str) {
+    pub fn called(&self, calls: &str) {
         let end = Instant::now() + PATIENCE;
         while self.calls() != calls {
             assert!(Instant::now() < end, "{:?}, and not {calls:?}", self.calls());
@@ -66,7 +71,7 @@ impl Linked {
         }
     }
 
-    fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.0.path("link").exists()
     }
 

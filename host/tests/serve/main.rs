@@ -12,6 +12,7 @@ mod atrn;
 mod caller;
 mod fetching;
 mod link;
+mod outgoing;
 mod place;
 mod relay;
 mod short;

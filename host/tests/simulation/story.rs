@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern::config::Config;
+use postern::link::Link;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::observe::metrics::Metrics;
@@ -242,6 +243,7 @@ fn start(
         spool: Arc::clone(spool),
         terms: terms.subscribe(),
         metrics: Metrics::default(),
+        link: Link::new(&terms.borrow().config.link, clock.clone()),
         connector: Arc::new(Network(Arc::clone(world))),
         tls: Tls::opportunistic(),
         own: Token::new().expect("random numbers"),

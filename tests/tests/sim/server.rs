@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use postern::accounts::{Account, Accounts, change};
 use postern::config::Config;
+use postern::link::Link as UpLink;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::net::turned::{Fetch, Turned};
@@ -129,6 +130,7 @@ impl Server {
         let engine = Engine {
             spool: Arc::clone(spool),
             terms: watch::Sender::new(terms.clone()).subscribe(),
+            link: UpLink::new(&terms.config.link, clock.clone()),
             clock,
             metrics,
             connector: Arc::new(network.unwrap_or_else(|| Network::new(machine))),

@@ -99,3 +99,26 @@ fn a_link_that_costs_or_never_serves_is_a_warning() {
         assert_eq!(warned("", &windows(list), ASKS), expected, "{list}");
     }
 }
+
+#[test]
+fn what_may_wait_for_more_mail_says_where_that_is_in_vain() {
+    let collect = |link: &str, rest: &str| {
+        let hold = hold("etrn_from = [\"192.0.2.0/24\"]");
+        let source = format!(
+            "hostname = \"home.example\"\n[link]\n{link}\n{rest}\n{hold}\n[receive]\n\
+                listener = \"off\"\n"
+        );
+        let found = parse(&source).expect("sound").warnings(Path::new(FILE));
+        let found = found.into_iter().find(|warning| warning.key == "link.collect");
+        found.map(|warning| warning.reason)
+    };
+    const COMMAND: &str = "kind = \"command\"\nup = [\"true\"]\n";
+    const RELAY: &str = "[relay]\nsmarthost = \"smtp.provider.example:587\"\n";
+    let command = |collect: &str| format!("{COMMAND}collect = \"{collect}\"");
+    assert_eq!(collect(&command("20m"), RELAY), None);
+    assert_eq!(collect(&command("0m"), ""), None);
+    let starts = |found: Option<String>, with: &str| found.is_some_and(|it| it.contains(with));
+    assert!(starts(collect(&command("20m"), ""), "there is no [relay]"));
+    assert!(starts(collect("collect = \"20m\"", RELAY), "link.kind is another one"));
+    assert!(starts(collect(&command("5d"), RELAY), "relay.expire_after"));
+}

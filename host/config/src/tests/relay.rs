@@ -42,3 +42,16 @@ fn a_smarthost_is_verified_or_on_this_machine() {
     let expected = "postern.toml:3: relay.password_file: needs user = \"client.example\"";
     assert_eq!(half("password_file", "\"/p\""), [expected]);
 }
+
+#[test]
+fn urgent_are_addresses_or_all_of_a_domain() {
+    let relay =
+        |urgent: &str| format!("[relay]\nsmarthost = \"a.example:587\"\nurgent = [\"{urgent}\"]");
+    for urgent in ["alarm@client.example", "*@client.example"] {
+        let config = parse(&relay(urgent)).expect("sound");
+        assert_eq!(config.relay.expect("there is one").urgent[0].to_string(), urgent);
+    }
+    let expected = "postern.toml:3: relay.urgent: expected an address such as \
+        \"ann@client.example\", or \"*@client.example\", found \"*\"";
+    assert_eq!(problems(&relay("*")), [expected]);
+}

@@ -10,8 +10,11 @@ use crate::config::RetryEvery;
 impl<S: Spool> Queue<S> {
     /// Notes, from a configuration that came, which domains have another host.
     pub(super) fn note_moves(&mut self) {
-        let policies = self.terms().policies;
-        let former = std::mem::replace(&mut self.policies, Arc::clone(&policies));
+        let terms = self.terms();
+        let policies = Arc::clone(&terms.policies);
+        let former = std::mem::replace(&mut self.former, terms);
+        self.look_at_line(&former);
+        let former = former.policies;
         self.shared.note_woken(&former, &policies);
         let relay = &former.others().deliver_to;
         let progress = &self.shared.engine.progress;
@@ -73,7 +76,7 @@ impl<S: Spool> Queue<S> {
             };
             let is_last = queues.len() < PAGE;
             for queue in &queues {
-                if self.policies.of(&queue.domain).is_relayed() {
+                if self.former.policies.of(&queue.domain).is_relayed() {
                     self.shared.has_moved_from(&queue.domain, former.as_ref());
                     self.moved.insert(queue.domain.clone());
                 }
@@ -102,7 +105,7 @@ impl<S: Spool> Queue<S> {
             };
             let is_last = queues.len() < PAGE;
             for queue in &queues {
-                let policy = self.policies.of(&queue.domain);
+                let policy = self.former.policies.of(&queue.domain);
                 if let Some(host) = &policy.deliver_to
                     && policy.retry_every != RetryEvery::Never
                     && queue.away

@@ -2,12 +2,16 @@
 //! of ours, nothing of it is at fault.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use postern_core::ladder::Missed;
+use postern_core::time::Instant;
 use postern_spool::{Claim, Error, Retry, Settled, Spool};
 
 use super::delivery::BATCH;
-use super::{DEFAULT_EVERY, Finish, Work, put_off, suspended};
+use super::{DEFAULT_EVERY, End, Finish, Work, put_off, suspended};
+use crate::config::Pause;
+use crate::link::Lease;
 use crate::observe::progress::Alarm;
 use crate::release::fate::next_try_of_domain;
 
@@ -43,6 +47,39 @@ impl<S: Spool> Work<'_, S> {
         }
         self.claims = self.claim(BATCH).await?;
         Ok(!self.claims.is_empty())
+    }
+
+    /// The link, for a turn of the relay that has claimed what it needs it for; what the turn ends
+    /// with where that is not there now. All others go to where the link does not lead.
+    pub(super) fn line(&self) -> Result<Option<Lease>, End> {
+        if !self.host.is_relay() {
+            return Ok(None);
+        }
+        let (engine, domain) = (&self.shared.engine, &self.turn.domain);
+        let is_urgent = {
+            let has = self.claims.iter().any(|it| self.terms.policies.is_urgent(&it.envelope));
+            let mut known = self.shared.known();
+            known.urgent.claimed(domain, has, self.claims.len() < BATCH);
+            known.urgent.has(domain)
+        };
+        match engine.link.try_lease(is_urgent) {
+            Some(lease) => Ok(Some(lease)),
+            None => Err(End::LinkWaits { is_urgent, dials_at: self.dials_at(is_urgent) }),
+        }
+    }
+
+    /// Until when what was claimed may wait for more mail before the link is raised for it.
+    fn dials_at(&self, is_urgent: bool) -> Instant {
+        let clock = &self.shared.engine.clock;
+        let (now, today) = (clock.instant(), clock.timestamp());
+        let Pause(collect) = self.terms.config.link.collect;
+        if is_urgent || collect.is_zero() {
+            return now;
+        }
+        let arrivals = self.claims.iter().map(|claim| claim.envelope.arrival);
+        let known = arrivals.filter(|arrival| arrival.known && today.known);
+        let age = known.map(|it| today.unix_seconds.saturating_sub(it.unix_seconds)).max();
+        now.after(collect.saturating_sub(Duration::from_secs(age.unwrap_or_default())))
     }
 
     /// What a turn ends with whose host refuses all mail, over a connection that is open: its
