@@ -32,10 +32,7 @@ impl<'c> Open<'c> {
         policy: &'c Policy,
     ) -> Result<Destination<'c>, NotOpen> {
         match to {
-            DeliverTo::Relay(endpoint) => {
-                let connected = self.relay(endpoint).await;
-                connected.map(|connection| Destination::Relay(Box::new(connection)))
-            }
+            DeliverTo::Relay(_) => self.smarthost(to).await,
             DeliverTo::Host(endpoint) => {
                 let connected = self.connect(endpoint).await;
                 connected.map(|connection| Destination::Host(Box::new(connection)))
@@ -49,6 +46,20 @@ impl<'c> Open<'c> {
                 why: "it goes only to whoever fetches it".to_owned(),
             }),
         }
+    }
+}
+
+impl<'c> Open<'c> {
+    /// Opens a connection to the smarthost `to`.
+    ///
+    /// # Errors
+    /// Why nothing can be sent to it.
+    pub async fn smarthost(&self, to: &DeliverTo) -> Result<Destination<'c>, NotOpen> {
+        let DeliverTo::Relay(endpoint) = to else {
+            return Err(NotOpen::new(Failed::Absent, "it is no smarthost"));
+        };
+        let connected = self.relay(endpoint).await;
+        connected.map(|connection| Destination::Relay(Box::new(connection)))
     }
 }
 

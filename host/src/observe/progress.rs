@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use postern_core::time::Instant;
 use postern_spool::{Domain, MsgId};
@@ -126,6 +127,17 @@ impl Progress {
     pub fn of(&self, domain: &Domain) -> Vec<Connection> {
         let list = self.list();
         list.connections.values().filter(|found| found.domain == *domain).cloned().collect()
+    }
+
+    /// How many connections to `host` have been waiting for longer than `limit` for an answer to an
+    /// envelope, or to a message.
+    pub fn stalled(&self, host: &impl fmt::Display, limit: Duration, now: Instant) -> usize {
+        let (host, list) = (host.to_string(), self.list());
+        let is_stalled = |one: &&Connection| {
+            let is_asked = matches!(one.phase, Phase::Envelope | Phase::FinalReply);
+            is_asked && now >= one.phase_since.after(limit) && one.host == host
+        };
+        list.connections.values().filter(is_stalled).count()
     }
 
     /// Notes whether `host` was woken again and again, and has not started.

@@ -79,6 +79,8 @@ struct AtHost {
     listed: bool,
     /// No turn begins here until it is opened.
     closed: bool,
+    /// Turns at once beyond the usual, or fewer.
+    more: i32,
 }
 
 impl<H: Clone + Eq + Hash> Turns<H> {
@@ -150,7 +152,7 @@ impl<H: Clone + Eq + Hash> Turns<H> {
                 continue;
             }
             at_host.listed = false;
-            if at_host.closed || at_host.running >= self.limits.per_host {
+            if at_host.closed || at_host.running >= at_host.limit(self.limits) {
                 continue;
             }
             let Some(domain) = self.take_waiting(&host) else { continue };
@@ -216,6 +218,14 @@ impl<H: Clone + Eq + Hash> Turns<H> {
         }
     }
 
+    /// Lets `host` have so many turns at once beyond the usual, or fewer, but one.
+    pub(super) fn allow(&mut self, host: &H, more: i32) {
+        if let Some(at_host) = self.hosts.get_mut(host) {
+            at_host.more = more;
+            self.list(host);
+        }
+    }
+
     /// Sets what is expected of the next turn at `host`.
     pub(super) fn judge(&mut self, host: &H, standing: Standing) {
         let at_host = self.hosts.entry(host.clone()).or_default();
@@ -231,7 +241,7 @@ impl<H: Clone + Eq + Hash> Turns<H> {
     /// Puts `host` into the list of ready hosts if it may have a turn.
     fn list(&mut self, host: &H) {
         let Some(at_host) = self.hosts.get_mut(host) else { return };
-        let may_start = !at_host.closed && at_host.running < self.limits.per_host;
+        let may_start = !at_host.closed && at_host.running < at_host.limit(self.limits);
         if may_start && !at_host.listed && !at_host.waiting.is_empty() {
             at_host.listed = true;
             let standing = at_host.standing;
@@ -254,6 +264,10 @@ impl<H: Clone + Eq + Hash> Turns<H> {
 }
 
 impl AtHost {
+    fn limit(&self, limits: Limits) -> u32 {
+        limits.per_host.saturating_add_signed(self.more).max(1)
+    }
+
     /// Whether it is as good as not known.
     fn is_idle(&self) -> bool {
         let plain = !self.closed && self.standing == Standing::Sound;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use postern_core::time::Instant;
 use postern_spool::{Domain, Due, Error, Spool};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::line::Line;
 use super::EngineState;
 use super::fair::{Limits, Permit, Standing, Turns};
+use super::turn::line::{self as lines, Between};
 use super::turn::{self, End};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
@@ -31,6 +32,11 @@ const FEW: usize = 100;
 /// Domains that are due, asked for at once.
 const PAGE: usize = 1000;
 
+/// How long the relay may be silent before another connection takes the place of that one, and how
+/// many do so at once.
+const STALLED: Duration = Duration::from_secs(20);
+const STALLED_MAX: i32 = 8;
+
 /// A turn that ended.
 struct EndedTurn {
     permit: Permit<DeliverTo>,
@@ -41,7 +47,11 @@ pub(super) struct Queue<S> {
     shared: Arc<EngineState<S>>,
     stopping: watch::Receiver<bool>,
     turns: Turns<DeliverTo>,
-    running: JoinSet<EndedTurn>,
+    /// Of those that have turns of the relay, each is told by a message.
+    running: JoinSet<Option<EndedTurn>>,
+    between: (mpsc::UnboundedSender<Between>, mpsc::UnboundedReceiver<Between>),
+    /// Connections to the relay over which another turn may go, the one that was used last on top.
+    idle: Vec<(DeliverTo, oneshot::Sender<Permit<DeliverTo>>)>,
     /// The last of those that are due which was looked at.
     seen: Option<Due>,
     /// No more than [`FEW`] domains were due when all were looked at.
@@ -83,6 +93,8 @@ impl<S: Spool> Queue<S> {
             stopping,
             turns,
             running: JoinSet::new(),
+            between: mpsc::unbounded_channel(),
+            idle: Vec::new(),
             seen: None,
             are_few: true,
             due_meanwhile: HashSet::new(),
@@ -127,6 +139,7 @@ impl<S: Spool> Queue<S> {
                 }
                 _ = poll.tick() => {
                     self.resting.clear();
+                    self.mind_stalled();
                     self.recall().await;
                     self.release_moved().await;
                     if polls % POLLS_PER_ROUND == 0 {
@@ -135,8 +148,12 @@ impl<S: Spool> Queue<S> {
                     polls += 1;
                     self.look().await;
                 }
+                Some(Between { permit, end, next }) = self.between.1.recv() => {
+                    self.idle.extend(next.map(|next| (permit.host.clone(), next)));
+                    self.end(EndedTurn { permit, end });
+                }
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(ended) => self.end(ended),
+                    Ok(ended) => ended.into_iter().for_each(|ended| self.end(ended)),
                     Err(error) => unreachable!("a turn's panic is caught in its task: {error}"),
                 },
                 Some(domain) = more.recv() => {
@@ -150,6 +167,7 @@ impl<S: Spool> Queue<S> {
     /// Waits until all turns have ended.
     pub(super) async fn ended(&mut self) {
         self.line.give_up();
+        self.idle.clear();
         while self.running.join_next().await.is_some() {}
     }
 
@@ -335,6 +353,10 @@ impl<S: Spool> Queue<S> {
                 self.turns.end(permit);
                 continue;
             }
+            if permit.host.is_relay() {
+                self.start_over_line(permit);
+                continue;
+            }
             let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
             self.running.spawn(async move {
                 let (domain, host) = (&permit.domain, &permit.host);
@@ -349,9 +371,38 @@ impl<S: Spool> Queue<S> {
                         End::AtNextPoll
                     }
                 };
-                EndedTurn { permit, end }
+                Some(EndedTurn { permit, end })
             });
         }
+    }
+
+    /// Begins a turn of the relay, over a connection that is open if there is one.
+    fn start_over_line(&mut self, mut permit: Permit<DeliverTo>) {
+        while let Some((host, line)) = self.idle.pop() {
+            if host == permit.host {
+                match line.send(permit) {
+                    Ok(()) => return,
+                    // It has been given up.
+                    Err(unsent) => permit = unsent,
+                }
+            }
+        }
+        let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
+        let report = self.between.0.clone();
+        self.running.spawn(async move {
+            lines::serve(&shared, permit, stopping, report).await;
+            None
+        });
+    }
+
+    /// A turn of the relay that waits for an answer for long keeps no other's place: two messages
+    /// at which it hangs would stop all mail.
+    fn mind_stalled(&mut self) {
+        let relay = self.former.policies.others().deliver_to.as_ref();
+        let Some(host) = relay.filter(|host| host.is_relay()) else { return };
+        let now = self.shared.engine.clock.instant();
+        let stalled = self.shared.engine.progress.stalled(host, STALLED, now);
+        self.turns.allow(host, i32::try_from(stalled).unwrap_or_default().min(STALLED_MAX));
     }
 
     fn end(&mut self, EndedTurn { permit, end }: EndedTurn) {
@@ -370,6 +421,11 @@ impl<S: Spool> Queue<S> {
             // Its own hint, that it gave something back, would bring it back at once.
             End::AtNextPoll => {
                 self.resting.insert(domain);
+            }
+            // Until the next poll.
+            End::Crowded => {
+                self.turns.allow(&host, -1);
+                self.ask(&domain);
             }
             End::LinkWaits { is_urgent, dials_at } => {
                 self.wait_for_link(domain, is_urgent, dials_at);

@@ -2,6 +2,7 @@
 
 mod asker;
 mod delivery;
+pub(super) mod line;
 mod relay;
 mod settling;
 mod telling;
@@ -28,6 +29,7 @@ use super::waking::Missed;
 use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
+use crate::link::Lease;
 use crate::net::listener::Terms;
 use crate::observe::progress::Step;
 use crate::policy::Policy;
@@ -63,6 +65,8 @@ pub(super) enum End {
         /// Until then it may wait for more mail.
         dials_at: Instant,
     },
+    /// The host takes no further connection for now.
+    Crowded,
     /// It failed for reasons of ours: what it gave back is due, and not tried before the next poll.
     AtNextPoll,
 }
@@ -86,6 +90,8 @@ struct Work<'t, S> {
     began: Instant,
     /// What it has claimed before the host is called.
     claims: Vec<Claim>,
+    /// The link, for the relay.
+    lease: Option<Lease>,
 }
 
 /// Delivers what is due for `domain`, to `host`.
@@ -101,10 +107,6 @@ pub(super) async fn run<S: Spool>(
     let engine = &shared.engine;
     let terms: Terms = engine.terms.borrow().clone();
     let policy = terms.policies.of(domain);
-    // It was given before the configuration came that is in force.
-    if host.is_relay() && policy.deliver_to.as_ref() != Some(host) {
-        return Ok(End::More);
-    }
     let limit = (terms.config.release.connections.get() / 2).max(1);
     let Some(turn) = engine.spool.turn(domain, limit, LEASE).await? else { return Ok(End::Done) };
     if policy.retry_every == RetryEvery::Never && !turn.asked {
@@ -123,6 +125,7 @@ pub(super) async fn run<S: Spool>(
         step: &step,
         began: now,
         claims: Vec::new(),
+        lease: None,
     };
     let finish = if host.is_asker() {
         under_lease(shared, policy, &turn, work.waits()).await
@@ -269,36 +272,10 @@ fn suspended(policy: &Policy, why: String) -> Finish {
 
 impl<S: Spool> Work<'_, S> {
     async fn run(mut self, plan: Plan) -> Result<Finish, Error> {
-        let domain = &self.turn.domain;
-        let soon = match &plan {
-            Plan::Down { left, why } if !self.host.is_relay() => {
-                return self.host_is_away(Retry::In(*left), why).await;
-            }
-            Plan::Down { .. } => false,
-            Plan::Try { soon } => *soon,
-            Plan::Wait(until) => return Ok((Next::Untried, End::HostWaits(*until))),
-            Plan::Busy => return Ok((Next::Untried, End::Done)),
+        let is_soon = match self.prepare(plan).await? {
+            Ok(is_soon) => is_soon,
+            Err(finish) => return Ok(finish),
         };
-        if let Some(end) = self.may_claim().await? {
-            return Ok((Next::Untried, end));
-        }
-        if !self.claim_before().await? {
-            return Ok((Next::Drained, End::Done));
-        }
-        let _lease = match self.line() {
-            Ok(lease) => lease,
-            Err(end) => return Ok((Next::Untried, end)),
-        };
-        // Not before: without the link nothing is put off, nor expires.
-        if let Plan::Down { left, why } = plan {
-            return self.host_is_away(Retry::In(left), &why).await;
-        }
-        if let Some(why) = self.shared.engine.loops.suspends(domain) {
-            tracing::error!(%domain, %why, "suspended");
-            return Ok(suspended(self.policy, why));
-        }
-        self.wake().await;
-        let soon = soon || self.shared.waking().starts(self.host);
         let engine = &self.shared.engine;
         let open = Open {
             hostname: &self.terms.hostname,
@@ -306,40 +283,96 @@ impl<S: Spool> Work<'_, S> {
             tls: &engine.tls,
             clock: &engine.clock,
             own: Some(&engine.own),
-            connect_timeout: if soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
-            mail_behind: self.shared.takes_mail_behind(self.host, domain),
+            connect_timeout: if is_soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
+            mail_behind: self.shared.takes_mail_behind(self.host, &self.turn.domain),
             step: Some(self.step),
-            relay: self.terms.config.relay.as_ref(),
+            relay: None,
         };
+        let (host, policy) = (self.host, self.policy);
+        let connection = match self.opened(open.destination(host, policy)).await? {
+            Ok(connection) => connection,
+            Err(finish) => return Ok(finish),
+        };
+        let _connected = Connected::new(self.shared, self.host);
+        self.reached(connection.address(), connection.takes_utf8()).await?;
+        self.over(connection, false).await.map(|(finish, _closed)| finish)
+    }
+
+    /// What is done before a connection is opened, or one goes on: whether that is tried again
+    /// soon, or what the turn ends with.
+    async fn prepare(&mut self, plan: Plan) -> Result<Result<bool, Finish>, Error> {
+        let domain = &self.turn.domain;
+        let soon = match &plan {
+            Plan::Down { left, why } if !self.host.is_relay() => {
+                return self.host_is_away(Retry::In(*left), why).await.map(Err);
+            }
+            Plan::Down { .. } => false,
+            Plan::Try { soon } => *soon,
+            Plan::Wait(until) => return Ok(Err((Next::Untried, End::HostWaits(*until)))),
+            Plan::Busy => return Ok(Err((Next::Untried, self.crowded()))),
+        };
+        if let Some(end) = self.may_claim().await? {
+            return Ok(Err((Next::Untried, end)));
+        }
+        if !self.claim_before().await? {
+            return Ok(Err((Next::Drained, End::Done)));
+        }
+        match self.line() {
+            Ok(lease) => self.lease = lease,
+            Err(end) => return Ok(Err((Next::Untried, end))),
+        }
+        // Not before: without the link nothing is put off, nor expires.
+        if let Plan::Down { left, why } = plan {
+            return self.host_is_away(Retry::In(left), &why).await.map(Err);
+        }
+        if let Some(why) = self.shared.engine.loops.suspends(domain) {
+            tracing::error!(%domain, %why, "suspended");
+            return Ok(Err(suspended(self.policy, why)));
+        }
+        self.wake().await;
+        Ok(Ok(soon || self.shared.waking().starts(self.host)))
+    }
+
+    /// What `opens` comes to; or what the turn ends with.
+    async fn opened<'c>(
+        &mut self,
+        opens: impl Future<Output = Result<Destination<'c>, NotOpen>>,
+    ) -> Result<Result<Destination<'c>, Finish>, Error> {
+        let engine = &self.shared.engine;
         if self.policy.is_released_on_connect {
-            engine.triggers.tried(domain, self.began);
+            engine.triggers.tried(&self.turn.domain, self.began);
         }
         let mut stopping = self.stopping.clone();
         let opened = tokio::select! {
             biased;
-            opened = open.destination(self.host, self.policy) => opened,
-            _ = stopping.wait_for(|stopping| *stopping) => return Ok((Next::Untried, End::Done)),
+            opened = opens => opened,
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                return Ok(Err((Next::Untried, End::Done)));
+            }
         };
         let connection = match opened {
             Ok(connection) => connection,
-            Err(not_open) => return self.not_open(not_open).await,
+            Err(not_open) => return self.not_open(not_open).await.map(Err),
         };
         // Opening may have taken minutes. A lease that has lapsed is no right to send.
         engine.spool.renew(self.turn, LEASE).await?;
-        let _connected = Connected::new(self.shared, self.host);
-        self.reached(connection.address(), connection.takes_utf8()).await?;
-        self.over(connection).await.map(|(finish, _closed)| finish)
+        Ok(Ok(connection))
     }
 
     /// Delivers over `connection`, once the host takes mail of the domain if that is in doubt.
-    async fn over<'c>(mut self, mut connection: Destination<'c>) -> Result<Over<'c>, Error> {
+    /// `is_reused`: it was open before the turn, and the host may have given it up.
+    async fn over<'c>(
+        mut self,
+        mut connection: Destination<'c>,
+        is_reused: bool,
+    ) -> Result<Over<'c>, Error> {
         let mut course = Course::default();
         if (self.turn.suspended || self.shared.is_in_question(&self.turn.domain))
             && let Some((finish, is_open)) = self.ask(&mut connection, &mut course).await?
         {
             return Ok((finish, Some(connection).filter(|_| is_open)));
         }
-        Delivery::new(self, connection, course).run().await
+        Delivery::new(self, connection, (course, is_reused)).run().await
     }
 
     /// Where a turn before was connected for nothing, finds out whether the spool hands out mail,
@@ -462,7 +495,7 @@ impl<S: Spool> Work<'_, S> {
         let now = self.shared.engine.clock.instant();
         if self.shared.hosts().took_no_second(host, now) {
             tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
-            return Ok((Next::Untried, End::Done));
+            return Ok((Next::Untried, self.crowded()));
         }
         if is_fault {
             self.relay_fails(&why, false);

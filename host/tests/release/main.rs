@@ -5,6 +5,7 @@ mod delivery;
 mod doubt;
 mod failing;
 mod fault;
+mod line;
 mod maildir;
 mod many;
 mod moved;

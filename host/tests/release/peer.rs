@@ -23,6 +23,9 @@ pub struct Got {
 
 type Answer = dyn Fn(&str) -> Option<String> + Send + Sync;
 
+/// What a peer says that says nothing, for ever.
+pub const SILENCE: &str = "(silence)";
+
 /// How a peer behaves.
 pub struct Behaviour {
     pub offers: &'static [&'static str],
@@ -218,6 +221,9 @@ impl Session<'_> {
             let reply = told.unwrap_or_else(|| self.usual(&line));
             if reply.is_empty() {
                 return Ok(None);
+            }
+            if reply == SILENCE {
+                std::future::pending::<()>().await;
             }
             if reply.starts_with("250") && line.starts_with("MAIL") {
                 now = Got { mail: line.clone(), ..self.blank.clone() };

@@ -13,7 +13,7 @@ const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 /// Longer than mail is tried.
 const AN_AGE: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
-fn relay(peer: &Peer) -> String {
+pub fn relay(peer: &Peer) -> String {
     relay_at(peer.address)
 }
 
@@ -21,11 +21,11 @@ fn relay_at(address: SocketAddr) -> String {
     format!("hostname = \"mx2.example\"\n[relay]\nsmarthost = \"{address}\"\ntls = \"none\"\n")
 }
 
-fn server(text: &str) -> Server {
+pub fn server(text: &str) -> Server {
     Server::on(tempfile::tempdir().expect("a folder"), terms_of(text))
 }
 
-fn submitted(recipients: &[&str]) -> Envelope {
+pub fn submitted(recipients: &[&str]) -> Envelope {
     Envelope { submitted: true, ..envelope(recipients) }
 }
 

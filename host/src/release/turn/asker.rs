@@ -45,6 +45,7 @@ pub(in crate::release) async fn fetched<'c, S: Spool>(
         step,
         began,
         claims: Vec::new(),
+        lease: None,
     };
     let delivered = async {
         let (finish, connection) = work.hand_over(connection).await?;
@@ -81,6 +82,6 @@ impl<S: Spool> Work<'_, S> {
         if let Some(address) = connection.address() {
             loops.delivers_to(domain, address.to_canonical());
         }
-        self.over(connection).await
+        self.over(connection, false).await
     }
 }

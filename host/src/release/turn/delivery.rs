@@ -39,6 +39,8 @@ pub(super) struct Delivery<'t, 'c, S> {
     deferred: bool,
     /// A message was refused for everybody.
     refused: bool,
+    /// The connection was open before, and the host has not said anything over it since.
+    is_reused: bool,
 }
 
 /// Whether a turn goes on.
@@ -51,7 +53,11 @@ enum Go {
 }
 
 impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
-    pub(super) fn new(mut work: Work<'t, S>, connection: Destination<'c>, course: Course) -> Self {
+    pub(super) fn new(
+        mut work: Work<'t, S>,
+        connection: Destination<'c>,
+        (course, is_reused): (Course, bool),
+    ) -> Self {
         let claims = std::mem::take(&mut work.claims);
         let mut delivery = Self {
             work,
@@ -63,13 +69,15 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             told_more: false,
             deferred: false,
             refused: false,
+            is_reused,
         };
         delivery.take(claims);
         delivery
     }
 
-    /// Delivers, and records beside it what became of the messages. Over a connection that whoever
-    /// fetches the mail has opened, that of another domain may follow: it is given back.
+    /// Delivers, and records beside it what became of the messages. Over a connection to the relay,
+    /// or that whoever fetches the mail has opened, that of another domain may follow: it is given
+    /// back.
     pub(super) async fn run(self) -> Result<Over<'c>, Error> {
         let (spool, turn) = (&*self.work.shared.engine.spool, self.work.turn);
         let trouble = Trouble::default();
@@ -99,8 +107,10 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             Go::On => Ok(((Next::More, End::More), None)),
             Go::End(finish) => {
                 let finish = self.lift(finish);
+                let (host, stopping) = (self.work.host, *self.work.stopping.borrow());
+                let may_follow = host.is_asker() || host.is_relay() && !stopping;
                 // Where it takes long to record, nobody waits at the other end.
-                if self.work.host.is_asker() && trouble.all_recorded().await {
+                if may_follow && trouble.all_recorded().await {
                     return Ok((finish, Some(self.connection)));
                 }
                 self.connection.quit().await;
@@ -162,7 +172,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let spool = &*self.work.shared.engine.spool;
         let mut sent = self.connection.send(&claim, next, spool).await;
         // A host that takes so many messages over one connection, and hangs up: this is untried.
-        if self.course.has_taken() {
+        if self.course.has_taken() || self.is_reused {
             sent.loss = sent.loss.map(|loss| match loss {
                 Loss::Unanswered(why) => Loss::Closing(why),
                 loss => loss,
@@ -246,6 +256,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             }
             return Ok(self.lost(claim, loss, whole));
         }
+        self.is_reused = false;
         match then {
             Then::GoOn if released => Ok(Go::End((Next::More, End::More))),
             Then::GoOn => Ok(Go::On),
@@ -279,8 +290,9 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
                 why
             }
         };
-        // One that has its verdict for good did not break the connection.
-        if self.course.has_taken() || whole == Whole::Refused {
+        // One that has its verdict for good did not break the connection, nor did one that came
+        // when the host had given that up.
+        if self.course.has_taken() || self.is_reused || whole == Whole::Refused {
             return more;
         }
         // It may be this message alone: the next turn sends it last.

@@ -68,6 +68,12 @@ impl<S: Spool> Work<'_, S> {
         }
     }
 
+    /// What a turn ends with whose host has a connection, and takes no other. There may be very
+    /// many domains of the relay's: they wait for the one that there is.
+    pub(super) fn crowded(&self) -> End {
+        if self.host.is_relay() { End::Crowded } else { End::Done }
+    }
+
     /// Until when what was claimed may wait for more mail before the link is raised for it.
     fn dials_at(&self, is_urgent: bool) -> Instant {
         let clock = &self.shared.engine.clock;

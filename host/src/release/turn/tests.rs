@@ -14,9 +14,12 @@ use postern_spool::{
 
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::unbounded_channel;
 
+use super::super::fair::{Limits, Turns};
 use super::super::hosts::Plan;
 use super::super::stand::{NOW, Stand, away, listener, terms, to};
+use super::line::{self, Between};
 use super::{End, LEASE, Work, end, run};
 use crate::config::{Config, DeliverTo};
 use crate::deliver::{Connecting, Connector, Stream};
@@ -90,8 +93,13 @@ async fn a_turn_that_was_given_a_former_relay_calls_nobody() {
     let domain = Domain::new("b.example");
     let host = stand.host(&domain);
     stand.terms.send_replace(relay(other));
-    let end = run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await;
-    assert_eq!(end, Ok(End::More));
+    let mut turns = Turns::new(Limits { all: 2, per_host: 2 });
+    turns.ask(&domain, &host);
+    let permit = turns.start().expect("it may start");
+    let (report, mut ended) = unbounded_channel();
+    line::serve(&stand.shared, permit, stand.stopping.subscribe(), report).await;
+    let Between { end, next, .. } = ended.recv().await.expect("it has ended");
+    assert!(end == End::More && next.is_none(), "{end:?}");
     assert!(!stand.shared.hosts().is_doubtful(&host), "it was called");
     assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
 }
@@ -176,6 +184,7 @@ async fn a_domain_is_not_put_off_for_a_host_that_was_reached_meanwhile() {
         step: &stand.shared.engine.progress.begin(&domain, &host, began),
         began,
         claims: Vec::new(),
+        lease: None,
     };
     let down = Plan::Down { left: Duration::from_secs(60), why: "refused".to_owned() };
     assert_eq!(work.run(down).await, Ok((Next::Untried, End::More)));
