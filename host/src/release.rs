@@ -122,6 +122,10 @@ struct Known {
     trusted: HashMap<Domain, (DeliverTo, usize)>,
     /// Whom the relay takes mail from, as far as its turns have found out.
     senders: Senders<DeliverTo>,
+    /// Since when the relay could not be reached: it has not been since.
+    relay_missed: Option<(DeliverTo, Instant)>,
+    /// How often in a row it has gone while TLS was agreed on.
+    relay_tls_lost: u32,
     /// What goes to the relay without waiting.
     urgent: Urgent,
     /// Messages of domains without a timer that broke a connection and are tried once more, with

@@ -80,9 +80,11 @@ pub enum Failed {
     Ourselves,
     /// We have no descriptor or no memory for a connection: nothing was found out about it.
     Short,
-    /// A person must set something right, there or here: it is not who it should be, or does not
-    /// take our password.
+    /// A person must set something right, there or here: it is not who it should be, has no TLS
+    /// for us, or does not take our password.
     AtFault,
+    /// It went while TLS was agreed on, which it needs: a moment's doing, unless it goes on.
+    TlsLost,
 }
 
 /// What a host says when it is asked whether it takes mail for a domain.
@@ -172,8 +174,21 @@ impl fmt::Display for NotOpen {
 /// Why a connection was not opened at one address.
 enum NotAt {
     /// TLS was agreed on, and did not work.
-    Tls(String),
+    Tls(NoTls),
     Other(NotOpen),
+}
+
+/// Why TLS did not work.
+struct NoTls {
+    why: String,
+    /// The connection was lost meanwhile: nobody has said what is wrong.
+    is_lost: bool,
+}
+
+impl From<NoTls> for NotOpen {
+    fn from(NoTls { why, is_lost }: NoTls) -> Self {
+        Self::new(if is_lost { Failed::TlsLost } else { Failed::AtFault }, why)
+    }
 }
 
 impl NotOpen {
@@ -210,6 +225,10 @@ impl NotOpen {
             // itself is not there.
             Broken::Fault(Fault::HungUp(Waiting::Greeting))
             | Broken::Link { waiting: Waiting::Greeting, .. } => Failed::Absent,
+            // Without TLS no mail goes, whatever it says of the time.
+            Broken::Refused { phase: Refused::Tls, reply } if reply.code() != 421 => {
+                Failed::AtFault
+            }
             Broken::Fault(Fault::TlsNotOffered) => Failed::AtFault,
             _ => Failed::TurnedAway,
         };
@@ -235,7 +254,7 @@ impl<'c> Open<'c> {
         let mut failure: Option<NotOpen> = None;
         for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
             let opened = match self.at(address, to, Some(tls)).await {
-                Err(NotAt::Tls(reason)) if tls.rule() == Rule::Opportunistic => {
+                Err(NotAt::Tls(NoTls { why: reason, .. })) if tls.is_optional() => {
                     tracing::info!(host = %to, %reason, "no TLS: sending in clear");
                     self.at(address, to, None).await
                 }
@@ -244,7 +263,7 @@ impl<'c> Open<'c> {
             let not_open = match opened {
                 Ok(connection) => return Ok(connection),
                 Err(NotAt::Other(not_open)) => not_open,
-                Err(NotAt::Tls(reason)) => NotOpen::new(Failed::AtFault, reason),
+                Err(NotAt::Tls(no_tls)) => no_tls.into(),
             };
             failure = Some(match failure {
                 Some(failure) => failure.and(not_open),
@@ -315,7 +334,7 @@ impl<'c> Open<'c> {
         }
         let greeted = self.greeted(dialogue, (address, is_secure), None).await;
         greeted.map_err(|not_at| match not_at {
-            NotAt::Tls(why) => NotOpen::new(Failed::TurnedAway, why),
+            NotAt::Tls(NoTls { why, .. }) => NotOpen::new(Failed::TurnedAway, why),
             NotAt::Other(not_open) => not_open,
         })
     }
@@ -355,7 +374,8 @@ impl<'c> Open<'c> {
                 // Under TLS 1.3 a host says only now that it wants a client's certificate, or that
                 // it does not like something else.
                 Err(broken @ (Broken::Fault(Fault::HungUp(_)) | Broken::Link { .. })) if shaken => {
-                    return Err(NotAt::Tls(format!("behind the TLS handshake: {broken}")));
+                    let why = format!("behind the TLS handshake: {broken}");
+                    return Err(NotAt::Tls(NoTls { why, is_lost: is_lost(&broken) }));
                 }
                 Err(broken) => {
                     if matches!(broken, Broken::Refused { .. }) {
@@ -586,12 +606,28 @@ fn lost_step() -> NotAt {
     NotAt::Other(NotOpen::new(Failed::TurnedAway, LOST_STEP))
 }
 
-async fn handshake(tls: &Tls, host: &Host, stream: Stream) -> Result<Link, String> {
+async fn handshake(tls: &Tls, host: &Host, stream: Stream) -> Result<Link, NoTls> {
     match timeout(HANDSHAKE_TIMEOUT, tls.connect(host, stream)).await {
         Ok(Ok(stream)) => Ok(Link::new(Box::new(stream))),
-        Ok(Err(error)) => Err(format!("TLS handshake: {error}")),
-        Err(_) => Err("the TLS handshake timed out".to_owned()),
+        Ok(Err(error)) => {
+            let is_lost = is_cut(&error);
+            Err(NoTls { why: format!("TLS handshake: {error}"), is_lost })
+        }
+        Err(_) => Err(NoTls { why: "the TLS handshake timed out".to_owned(), is_lost: true }),
     }
+}
+
+/// Whether nobody has said what is wrong: the connection just ended.
+fn is_lost(broken: &Broken) -> bool {
+    match broken {
+        Broken::Link { error, .. } => is_cut(error),
+        _ => true,
+    }
+}
+
+/// Whether a connection just ended, and TLS has nothing to say of it.
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::InvalidData
 }
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ impl Tls {
         self.rule
     }
 
+    /// Whether mail goes in clear where there is none.
+    pub fn is_optional(&self) -> bool {
+        self.rule == Rule::Opportunistic
+    }
+
     pub(crate) async fn connect<S>(&self, host: &Host, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -103,10 +103,12 @@ pub(super) fn outcome(claim: &Claim, sent: &Sent, policy: &Policy, now: Timestam
     for ((number, recipient), verdict) in claim.waiting().zip(&sent.verdicts) {
         let fate = notes.fate(verdict.as_ref(), sent.loss.as_ref(), recipient.attempts);
         let Some(fate) = fate else { continue };
-        fates.push((number, if next.is_none() { expired(fate) } else { fate }));
+        // What has waited for a link until now, and was never tried, has another try.
+        let is_over = next.is_none() && !(claim.envelope.submitted && recipient.attempts == 0);
+        fates.push((number, if is_over { expired(fate) } else { fate }));
     }
     let all = fates.len() == sent.verdicts.len();
-    let retry = notes.retry(next.unwrap_or(Retry::WhenAsked), all);
+    let retry = notes.retry(next.unwrap_or_else(|| next_try_of_domain(policy)), all);
     let settled = Settled { id: claim.id, fates, retry, follow: None };
     let whole = notes.whole(all);
     let reply = most_telling(&settled);

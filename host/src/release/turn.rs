@@ -429,9 +429,7 @@ impl<S: Spool> Work<'_, S> {
     async fn reached(&self, address: Option<IpAddr>, utf8: bool) -> Result<(), Error> {
         let engine = &self.shared.engine;
         self.is_up();
-        if self.host.is_relay() {
-            engine.progress.relay_opened();
-        }
+        self.note_reached();
         // Of the relay's domains nobody but us sends, and there may be very many.
         if let Some(address) = address.filter(|_| !self.host.is_relay()) {
             engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
@@ -478,7 +476,7 @@ impl<S: Spool> Work<'_, S> {
             Failed::TurnedAway => ladder::Missed::TurnedAway,
             // Nobody but its host takes a domain's mail; of the relay, all mail of ours waits.
             _ if is_fault && self.host.is_relay() => ladder::Missed::TurnedAway,
-            Failed::AtFault => ladder::Missed::TurnedAway,
+            Failed::AtFault | Failed::TlsLost => ladder::Missed::TurnedAway,
             Failed::Refused => {
                 tracing::error!(%domain, %host, reason = %why, "suspended: the host refuses us");
                 return Ok(suspended(self.policy, why));
@@ -497,9 +495,10 @@ impl<S: Spool> Work<'_, S> {
             tracing::info!(%domain, %host, reason = %why, "no second connection: one is open");
             return Ok((Next::Untried, self.crowded()));
         }
-        if is_fault {
+        if is_fault || self.has_no_tls(failed) {
             self.relay_fails(&why, false);
         }
+        self.note_missed(now);
         let mut retry = next_try_of_domain(self.policy);
         match self.missed(failed, now) {
             Missed::Starts(again) => {
@@ -551,9 +550,11 @@ impl<S: Spool> Work<'_, S> {
             claims.append(&mut before);
             let now = engine.clock.timestamp();
             let is_left = self.turn.suspended || self.host.is_asker();
+            let may_expire = self.may_expire();
             let is_old = |claim: &&Claim| {
                 let envelope = &claim.envelope;
-                (envelope.submitted || !is_left)
+                may_expire
+                    && (envelope.submitted || !is_left)
                     && next_try(self.policy, envelope.arrival, now).is_none()
             };
             let (old, others): (Vec<_>, Vec<_>) = claims.iter().partition(is_old);

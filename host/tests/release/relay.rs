@@ -7,7 +7,7 @@ use postern_core::envelope::State;
 use postern_spool::{Envelope, NextTry, QueueStats, Status};
 
 use crate::peer::{Away, Peer};
-use crate::{Server, envelope, plain_peer, terms_of, to};
+use crate::{Server, answering, envelope, plain_peer, terms_of, to};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 /// Longer than mail is tried.
@@ -78,9 +78,52 @@ async fn what_strangers_sent_does_not_expire_with_the_rest() {
     let own = server.hold_as(submitted(&["cid@far.example"]), BODY).await;
     server.clock.advance(AN_AGE);
     server.run();
+    fail_again(&server).await;
     server.wait("sender.example", |queue| queue.waiting == 1).await;
     assert_eq!(server.held(strangers).await[0].envelope.recipients[0].state, State::Waiting);
     assert_eq!(server.held(own).await, []);
+}
+
+/// Behind the try that has put it off, the next.
+async fn fail_again(server: &Server) {
+    server.wait_put_off("far.example").await;
+    server.wait_turn_ended("far.example").await;
+    server.pass(Duration::from_secs(40 * 60));
+}
+
+/// Behind a start, or where a link has just come up, it may be our own network that is not there.
+#[tokio::test]
+async fn nothing_expires_by_one_try_that_does_not_reach_the_smarthost() {
+    let away = Away::new();
+    let mut server = server(&relay_at(away.address));
+    let own = server.hold_as(submitted(&["cid@far.example"]), BODY).await;
+    server.clock.advance(AN_AGE);
+    server.run();
+    server.wait_put_off("far.example").await;
+    server.wait_turn_ended("far.example").await;
+    assert_eq!(server.held(own).await[0].envelope.recipients[0].state, State::Waiting);
+    fail_again(&server).await;
+    server.wait("sender.example", |queue| queue.waiting == 1).await;
+    assert_eq!(server.held(own).await, []);
+}
+
+/// Its link may have been down until now.
+#[tokio::test]
+async fn what_was_never_tried_does_not_expire_by_its_first_try() {
+    let smarthost = Peer::start(answering(|line| {
+        line.starts_with("RCPT TO:<cid").then(|| "451 4.7.1 come back later".to_owned())
+    }))
+    .await;
+    let mut server = server(&relay(&smarthost));
+    let own = server.hold_as(submitted(&["cid@far.example"]), BODY).await;
+    server.clock.advance(AN_AGE);
+    server.run();
+    let held = server.wait_tried(own).await;
+    assert_eq!(held.envelope.recipients[0].state, State::Waiting);
+    server.wait_turn_ended("far.example").await;
+    server.pass(Duration::from_secs(40 * 60));
+    server.wait_empty("far.example").await;
+    assert_eq!(smarthost.got()[0].rcpts, ["RCPT TO:<ann@sender.example>"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -340,4 +340,72 @@ async fn a_sender_that_is_refused_does_not_keep_the_others() {
     server.wait_empty("first.example").await;
     server.wait("other.example", |queue| queue.waiting == 0 && queue.kept == 5).await;
     assert_eq!(alarm(&server), None);
+}
+
+/// Whatever it says of the time: no mail goes without TLS, and a person may have to wait for ever.
+#[tokio::test]
+async fn one_that_refuses_starttls_alarms_until_it_does_not() {
+    for refusal in ["454 4.7.0 TLS not available", "554 5.7.3 no TLS"] {
+        let is_right = Arc::new(AtomicBool::new(false));
+        let has = Arc::clone(&is_right);
+        let peer = smarthost(move |line| {
+            let refuses = line == "STARTTLS" && !has.load(Ordering::Relaxed);
+            refuses.then(|| refusal.to_owned())
+        })
+        .await;
+        let files = Files::of(&peer);
+        let mut server = server(&files.relay(&peer, ""));
+        begin(&mut server, &["far.example"]).await;
+        for connections in 1..=2 {
+            server.wait_put_off("far.example").await;
+            server.wait_turn_ended("far.example").await;
+            assert!(alarm(&server).is_some_and(|why| why.contains(refusal)), "{connections}");
+            server.pass(Duration::from_secs(40 * 60));
+            peer.wait(|peer| peer.connections() > connections).await;
+        }
+        is_right.store(true, Ordering::Relaxed);
+        server.release("far.example").await;
+        server.wait_empty_as_time_goes_by("far.example").await;
+        assert_eq!(alarm(&server), None);
+    }
+}
+
+/// Once is a moment's doing.
+#[tokio::test]
+async fn one_that_goes_in_the_handshake_alarms_at_the_third_time() {
+    let behaviour = Behaviour { offers: OFFERS, tls: false, ..Behaviour::default() };
+    let peer = Peer::start(behaviour).await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    begin(&mut server, &["far.example"]).await;
+    for connections in 1..3 {
+        server.wait_put_off("far.example").await;
+        server.wait_turn_ended("far.example").await;
+        assert_eq!(alarm(&server), None, "{connections}");
+        server.pass(Duration::from_secs(40 * 60));
+        peer.wait(|peer| peer.connections() > connections).await;
+    }
+    server.wait_put_off("far.example").await;
+    server.wait_turn_ended("far.example").await;
+    let why = alarm(&server).expect("an alarm");
+    assert!(why.starts_with("TLS handshake: "), "{why}");
+}
+
+/// By another name, or port, it may be this very server.
+#[tokio::test]
+async fn one_that_is_this_server_gets_nothing_and_alarms() {
+    let greeting = Arc::new(OnceLock::new());
+    let said = Arc::clone(&greeting);
+    let peer = smarthost(move |line| line.is_empty().then(|| said.get().cloned()).flatten()).await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    let own = server.own.greeting();
+    let own = str::from_utf8(own.as_bytes()).expect("it is ASCII");
+    greeting.set(format!("220 elsewhere.example {own}")).expect("it is set once");
+    let ids = begin(&mut server, &["far.example"]).await;
+    server.wait_put_off("far.example").await;
+    let why = alarm(&server).expect("an alarm");
+    assert!(why.ends_with(" is this host itself"), "{why}");
+    assert_eq!(server.held(ids[0]).await[0].envelope.recipients[0].attempts, 0);
+    assert!(!peer.commands().iter().any(|line| line.starts_with("AUTH")));
 }

@@ -9,11 +9,15 @@ use postern_core::time::Instant;
 use postern_spool::{Claim, Error, Retry, Settled, Spool};
 
 use super::delivery::BATCH;
-use super::{DEFAULT_EVERY, End, Finish, Work, put_off, suspended};
+use super::{DEFAULT_EVERY, End, Finish, Work, every, put_off, suspended};
 use crate::config::Pause;
+use crate::deliver::Failed;
 use crate::link::Lease;
 use crate::observe::progress::Alarm;
 use crate::release::fate::next_try_of_domain;
+
+/// Connections in a row that end while TLS is agreed on, before that is no moment's doing.
+const TLS_LOST_IN_A_ROW: u32 = 3;
 
 impl<S: Spool> Work<'_, S> {
     /// Claims up to `max` messages. What strangers sent for a domain that is not held any more is
@@ -136,6 +140,54 @@ impl<S: Spool> Work<'_, S> {
     /// Whether the host is the relay, and nothing that waits for it is at fault: none expires.
     pub(super) fn is_at_fault(&self) -> bool {
         self.host.is_relay() && self.shared.engine.progress.relay_alarm().is_some()
+    }
+}
+
+impl<S: Spool> Work<'_, S> {
+    /// Whether the relay has gone so often while TLS was agreed on that a person is to hear of it.
+    pub(super) fn has_no_tls(&self, failed: Failed) -> bool {
+        if failed != Failed::TlsLost || !self.host.is_relay() {
+            return false;
+        }
+        let mut known = self.shared.known();
+        known.relay_tls_lost += 1;
+        known.relay_tls_lost >= TLS_LOST_IN_A_ROW
+    }
+
+    /// The host could not be reached.
+    pub(super) fn note_missed(&self, now: Instant) {
+        if self.host.is_relay() {
+            let mut known = self.shared.known();
+            if known.relay_missed.as_ref().is_none_or(|(host, _)| host != self.host) {
+                known.relay_missed = Some((self.host.clone(), now));
+            }
+        }
+    }
+
+    /// The host was reached.
+    pub(super) fn note_reached(&self) {
+        if self.host.is_relay() {
+            let engine = &self.shared.engine;
+            let mut known = self.shared.known();
+            (known.relay_missed, known.relay_tls_lost) = (None, 0);
+            drop(known);
+            engine.progress.relay_opened();
+        }
+    }
+
+    /// Whether what is too old may be given up because of what keeps it. Of the relay, one try
+    /// that did not reach it is not enough: just behind a start, or where a link has just come up,
+    /// it may be our own network that is not there yet.
+    pub(super) fn may_expire(&self) -> bool {
+        if !self.host.is_relay() {
+            return true;
+        }
+        let now = self.shared.engine.clock.instant();
+        // The next try comes up to a tenth earlier.
+        let behind = every(self.policy) / 2;
+        let known = self.shared.known();
+        let missed = known.relay_missed.as_ref().filter(|(host, _)| host == self.host);
+        missed.is_none_or(|(_, since)| now >= since.after(behind))
     }
 }
 
