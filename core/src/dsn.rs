@@ -29,6 +29,8 @@ pub struct Report<'a> {
     pub envelope_id: &'a [u8],
     /// The host that it was to go to.
     pub remote: Text<'a>,
+    /// Of how many more recipients, to which the message went too, it has no room to tell.
+    pub untold: u32,
     /// It may hold what is beyond ASCII as it is, in the forms of RFC 6533, and needs SMTPUTF8;
     /// else addresses are in that RFC's 7-bit form.
     pub utf8: bool,
@@ -45,6 +47,8 @@ pub struct About<'a> {
     pub action: Action,
     /// The host's last reply, or why there is none.
     pub reply: &'a [u8],
+    /// It is told in few words, so that many have room: without what the text has of it.
+    pub is_brief: bool,
 }
 
 /// What became of a recipient (RFC 3464 §2.3.3).
@@ -183,7 +187,12 @@ impl Report<'_> {
         put_all(out, &[b"This is ", hostname, b". You have sent mail through it on "])?;
         put_date(out, self.arrival)?;
         out.put(b".\r\n")?;
-        for About { path, action, reply, .. } in recipients {
+        let (mut brief, mut words) = (0_u32, b"".as_slice());
+        for About { path, action, reply, is_brief, .. } in recipients {
+            if is_brief {
+                (brief, words) = (brief.saturating_add(1), action.words());
+                continue;
+            }
             out.put(b"\r\n<")?;
             put_address(out, path, self.utf8)?;
             put_all(out, &[b">\r\n    ", action.words(), b"\r\n"])?;
@@ -192,6 +201,16 @@ impl Report<'_> {
                 put_printable(out, reply, self.utf8)?;
                 out.put(b"\r\n")?;
             }
+        }
+        if brief > 0 {
+            out.put(b"\r\nTo ")?;
+            out.put_decimal(u64::from(brief))?;
+            put_all(out, &[b" recipients, each named below:\r\n    ", words, b"\r\n"])?;
+        }
+        if self.untold > 0 {
+            out.put(b"\r\nTo ")?;
+            out.put_decimal(u64::from(self.untold))?;
+            out.put(b" more, for whose names there is no room here, it went as well.\r\n")?;
         }
         out.put(b"\r\n")
     }
@@ -214,7 +233,7 @@ impl Report<'_> {
 
     /// RFC 3464 §2.3.
     fn about_recipient(&self, about: &About<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
-        let About { path, original, action, reply } = *about;
+        let About { path, original, action, reply, is_brief } = *about;
         out.put(b"\r\n")?;
         let semicolon = original.iter().position(|octet| *octet == b';');
         if let Some((kind, address)) = semicolon.and_then(|at| original.split_at_checked(at)) {
@@ -231,10 +250,17 @@ impl Report<'_> {
         put_address(out, path, self.utf8)?;
         put_all(out, &[b"\r\nAction: ", action.name(), b"\r\nStatus: "])?;
         match said(reply) {
-            Some(status) if action != Action::Expired => out.put(status)?,
-            _ => out.put(action.status())?,
+            _ if action == Action::Expired => out.put(action.status())?,
+            // Of a full mailbox a host may say that it is for ever: it is tried again all the same
+            // (RFC 3464 §2.3.4: 4 is what may be delivered later).
+            Some([_, detail @ ..]) if action == Action::Delayed => put_all(out, &[b"4", detail])?,
+            Some(status) => out.put(status)?,
+            None => out.put(action.status())?,
         }
-        put_all(out, &[b"\r\nRemote-MTA: dns; ", self.remote.as_bytes(), b"\r\n"])?;
+        out.put(b"\r\n")?;
+        if !is_brief {
+            put_all(out, &[b"Remote-MTA: dns; ", self.remote.as_bytes(), b"\r\n"])?;
+        }
         if !reply.is_empty() {
             let kind: &[u8] = if is_reply(reply) { b"smtp; " } else { b"x-postern; " };
             put_all(out, &[b"Diagnostic-Code: ", kind])?;

@@ -20,6 +20,7 @@ fn report() -> Report<'static> {
         arrival: Timestamp { unix_seconds: TIME.unix_seconds - 60, known: true },
         envelope_id: b"QQ+2B314",
         remote: text("smtp.provider.example"),
+        untold: 0,
         utf8: false,
     }
 }
@@ -29,6 +30,7 @@ const BOB: About<'static> = About {
     original: b"rfc822;bob+2Bx@far.example",
     action: Action::Failed,
     reply: b"550 5.1.1 nobody",
+    is_brief: false,
 };
 
 fn write(report: &Report<'_>, about: &[About<'_>], returned: Returned<'_>) -> String {
@@ -116,6 +118,7 @@ fn each_action_has_its_status() {
         (Action::Expired, "450 4.2.1 later", "Action: failed\r\nStatus: 4.4.7"),
         (Action::Delayed, "450 4.2.1 later", "Action: delayed\r\nStatus: 4.2.1"),
         (Action::Delayed, "", "Action: delayed\r\nStatus: 4.0.0"),
+        (Action::Delayed, "552 5.2.2 full", "Action: delayed\r\nStatus: 4.2.2\r\n"),
         (Action::Relayed, "250 2.0.0 queued", "Action: relayed\r\nStatus: 2.0.0"),
         (Action::Relayed, "250 queued as 5.1.2", "Action: relayed\r\nStatus: 2.0.0"),
     ] {

@@ -128,7 +128,7 @@ impl Reporter<'_> {
             Some(News { number: *number, action, recipient, reply: fate.reply().to_vec() })
         });
         let mut news: Vec<_> = news.collect();
-        // Of success there is no second time to tell.
+        // What has no second time to be told stands first.
         news.sort_by_key(News::is_end_or_waits);
         news
     }
@@ -156,8 +156,12 @@ impl Reporter<'_> {
         let mut body = vec![0; FOLLOW_BYTES_MAX];
         for (told, (returned, is_brief)) in tries {
             let id = MsgId::now().to_string();
-            let report = self.about(envelope, &id)?;
-            let recipients = news[..told].iter().map(|one| one.about(is_brief));
+            // Of success there is no second time to tell.
+            let untold = news[told..].iter().filter(|one| !one.is_end_or_waits()).count();
+            let untold = u32::try_from(untold).unwrap_or(u32::MAX);
+            let report = Report { untold, ..self.about(envelope, &id)? };
+            let (news, returned) = (&news[..told], as_wanted(&news[..told], returned, header));
+            let recipients = news.iter().map(|one| one.about(is_brief));
             let mut out = Out::new(&mut body);
             if report.write(recipients, returned, &mut out).is_ok() {
                 let length = out.len();
@@ -178,6 +182,7 @@ impl Reporter<'_> {
             arrival: envelope.arrival,
             envelope_id: &envelope.envelope_id,
             remote: Text::new(self.host.as_bytes())?,
+            untold: 0,
             utf8: !envelope.reverse_path.is_ascii(),
         })
     }
@@ -209,13 +214,26 @@ impl News<'_> {
     /// Brief: success without the host's words.
     fn about(&self, is_brief: bool) -> About<'_> {
         let Recipient { path, original, .. } = self.recipient;
-        let is_cut = is_brief && !self.is_end_or_waits();
-        let reply: &[u8] = if is_cut { b"" } else { &self.reply };
-        About { path, original, action: self.action, reply }
+        let is_brief = is_brief && !self.is_end_or_waits();
+        let reply: &[u8] = if is_brief { b"" } else { &self.reply };
+        About { path, original, action: self.action, reply, is_brief }
+    }
+
+    const fn is_failure(&self) -> bool {
+        matches!(self.action, Action::Failed | Action::Expired)
     }
 
     const fn is_end_or_waits(&self) -> bool {
         !matches!(self.action, Action::Relayed | Action::Delivered)
+    }
+}
+
+/// What is given back with `news`: all of the message only where one of them is a failure (RFC
+/// 3461 section 4.3), else its `header`.
+fn as_wanted<'r>(news: &[News<'_>], all: Returned<'r>, header: Returned<'r>) -> Returned<'r> {
+    match all {
+        Returned::Message(_) if !news.iter().any(News::is_failure) => header,
+        all => all,
     }
 }
 

@@ -46,6 +46,9 @@ const DEFAULT_EVERY: Duration = Duration::from_secs(30 * 60);
 const SUSPENDED_EVERY: Duration = Duration::from_secs(30 * 60);
 /// Messages that are claimed at once from a domain whose host is away, to see whether any expired.
 const EXPIRY_BATCH: usize = 100;
+/// Messages of strangers in front of submitted ones that are claimed so at most: these may be many,
+/// and such a turn comes with each try.
+const STRANGERS_MAX: usize = 2_000;
 /// Domains that are released at once when their host is there again.
 const RELEASED_AT_ONCE: usize = 1000;
 
@@ -545,6 +548,7 @@ impl<S: Spool> Work<'_, S> {
     async fn expire(&mut self, why: &str) -> Result<(), Error> {
         let engine = &self.shared.engine;
         let mut before = std::mem::take(&mut self.claims);
+        let mut looked_at = 0;
         loop {
             let mut claims = self.claim(EXPIRY_BATCH - before.len()).await?;
             claims.append(&mut before);
@@ -558,10 +562,11 @@ impl<S: Spool> Work<'_, S> {
                     && next_try(self.policy, envelope.arrival, now).is_none()
             };
             let (old, others): (Vec<_>, Vec<_>) = claims.iter().partition(is_old);
-            // Those that were told of a delay before stand ahead of those that were not.
-            let concerns = |claim: &Claim| claim.envelope.submitted;
-            let more =
-                claims.len() == EXPIRY_BATCH && (others.is_empty() || claims.iter().any(concerns));
+            // Those that were told of a delay before stand ahead of those that were not, and what
+            // strangers sent may stand ahead of both.
+            let is_submitted = claims.iter().any(|claim| claim.envelope.submitted);
+            looked_at = if is_submitted { 0 } else { looked_at + others.len() };
+            let more = claims.len() == EXPIRY_BATCH && looked_at < STRANGERS_MAX;
             let mut done = Vec::new();
             for claim in old {
                 engine.metrics.delivery("expired");

@@ -251,6 +251,30 @@ fn asker() -> String {
     "deliver_to = \"asker\"".to_owned()
 }
 
+/// A sender is told of his mail, whatever strangers have sent before it.
+#[tokio::test]
+async fn strangers_mail_hides_no_delay() {
+    let (away, own) = (Away::new(), Peer::start(Behaviour::default()).await);
+    let mut server = server(&format!(
+        "hostname = \"mx2.example\"\n[hold.\"sender.example\"]\nrecipients = [\"ann\"]\n{}\n\
+        [hold.\"b.example\"]\nrecipients = \"any\"\n{}\n",
+        to(own.address),
+        to(away.address)
+    ));
+    for _ in 0..250 {
+        server.hold(&["bob@b.example"], BODY).await;
+    }
+    let full = Envelope { ret: Ret::Full, ..submitted(&["bob@b.example"]) };
+    server.hold_as(with(full, |to| to.notify = Notify::DELAY), BODY).await;
+    server.clock.advance(Duration::from_secs(5 * 60 * 60));
+    server.run();
+    let text = text(&notification(&own).await);
+    assert!(text.contains("Action: delayed\r\n"), "{text}");
+    // RET=FULL is for failures (RFC 3461 section 4.3).
+    assert!(text.contains("X-Tag: of the header\r\n"), "{text}");
+    assert!(!text.contains("of the body"), "{text}");
+}
+
 /// More messages than are looked at together.
 #[tokio::test]
 async fn each_message_of_many_that_wait_is_told_of() {
@@ -283,4 +307,21 @@ async fn all_success_is_told_at_once() {
     server.run();
     let text = text(&notification(&peer).await);
     assert_eq!(text.matches("Action: relayed\r\n").count(), 200);
+}
+
+/// More than one notification has room for, however short: it says how many more.
+#[tokio::test]
+async fn success_that_has_no_room_is_told_in_number() {
+    let peer = Peer::start(Behaviour::default()).await;
+    let mut server = server(&relay(&peer, ""));
+    let long = "x".repeat(50);
+    let paths: Vec<_> = (0..1000).map(|nth| format!("{long}{nth}@far.example")).collect();
+    let envelope = submitted(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    server.hold_as(with(envelope, |to| to.notify = Notify::SUCCESS), BODY).await;
+    server.run();
+    let text = text(&notification(&peer).await);
+    let told = text.matches("Action: relayed\r\n").count();
+    assert!(told > 400, "{told}");
+    let more = format!("To {} more, for whose names there is no room here", 1000 - told);
+    assert!(text.contains(&more), "{more}: {text}");
 }
