@@ -38,7 +38,7 @@ use crate::config::RetryEvery;
 use crate::link::Link;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
-use crate::observe::metrics::{Longest, Metrics, SpoolState};
+use crate::observe::metrics::{Longest, Metrics, RelayQueue, RelayState, SpoolState};
 use crate::observe::progress::Progress;
 use crate::receive::triggers::Triggers;
 use crate::wakeup::Board;
@@ -119,6 +119,11 @@ impl<S> Opened<S> {
         self.terms.borrow().policies.of(domain).deliver_to.is_some()
     }
 
+    /// Whether there is a relay.
+    fn relays(&self) -> bool {
+        self.terms.borrow().config.relay.is_some()
+    }
+
     /// Whether mail is held for `domain`.
     fn has_hold(&self, domain: &Domain) -> bool {
         self.terms.borrow().config.held(domain.as_str().as_bytes()).is_some()
@@ -169,21 +174,28 @@ async fn metrics<S: Spool>(
     query?;
     let spool = control.spool()?;
     let admission = *spool.admission().borrow();
-    let (totals, longest) = (spool.totals().await.ok(), longest(spool).await.unwrap_or_default());
-    let state = SpoolState { admission, totals, longest };
+    let (longest, relay) = queues(control.opened()?).await.unwrap_or_default();
+    let is_failing = control.progress.relay_alarm().is_some();
+    let relay = control.opened()?.relays().then_some(RelayState { queue: relay, is_failing });
+    let state = SpoolState { admission, totals: spool.totals().await.ok(), longest, relay };
     let page = control.metrics.encode(&state, control.clock.timestamp());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
-async fn longest<S: Spool>(spool: &S) -> Result<Longest, Error> {
-    let (mut longest, mut after) = (Longest::default(), None);
+/// All queues, as metrics show them, and what of them goes to the relay.
+async fn queues<S: Spool>(opened: &Opened<S>) -> Result<(Longest, RelayQueue), Error> {
+    let policies = Arc::clone(&opened.terms.borrow().policies);
+    let (mut longest, mut relay, mut after) = (Longest::default(), RelayQueue::default(), None);
     loop {
-        let page = spool.queues(after.as_ref(), PAGE).await?;
+        let page = opened.spool.queues(after.as_ref(), PAGE).await?;
         longest.add(&page);
+        page.iter()
+            .filter(|queue| policies.of(&queue.domain).is_relayed())
+            .for_each(|queue| relay.add(queue));
         match page.last() {
             Some(last) if page.len() == PAGE => after = Some(last.domain.clone()),
-            _ => return Ok(longest),
+            _ => return Ok((longest, relay)),
         }
     }
 }

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::{
     Asked, Control, ControlState, LinkStatus, Nothing, Refusal, Relay, RelayWait, Status, Wakeup,
-    Wakeups, Window,
+    Wakeups, Window, queues,
 };
-use crate::config::{self, Config, LinkKind, Listener};
+use crate::config::{self, LinkKind, Listener};
 use crate::link::{Doing, Stand as LinkStand};
 use crate::net::gate::Stand;
 
@@ -52,7 +52,7 @@ pub(super) async fn status<S: Spool>(
         failure,
         link: link_status(&control, &config.link),
         wakeups: wakeups(&control),
-        relay: relay(&control, &config),
+        relay: relay(&control).await?,
         sessions_open: control.metrics.sessions_open.get(),
         messages: totals.messages,
         kept: totals.kept,
@@ -60,15 +60,31 @@ pub(super) async fn status<S: Spool>(
     }))
 }
 
-fn relay<S>(control: &Control<S>, config: &Config) -> Option<Relay> {
-    let relay = config.relay.as_ref()?;
-    let now = control.clock.instant();
-    let waits = control.progress.relay_wait().map(|wait| RelayWait {
-        domains: wait.domains,
-        urgent: wait.is_urgent,
-        collects_seconds: wait.dials_at.map(|at| at.millis_since(now).div_ceil(1000)),
-    });
-    Some(Relay { smarthost: relay.smarthost.0.to_string(), waits })
+async fn relay<S: Spool>(control: &Control<S>) -> Result<Option<Relay>, Refusal> {
+    let opened = control.opened()?;
+    let config = Arc::clone(&opened.terms.borrow().config);
+    let Some(relay) = &config.relay else { return Ok(None) };
+    let (_, queue) = queues(opened).await?;
+    let (now, today) = (control.clock.instant(), control.clock.timestamp());
+    let until = |at: Instant| at.millis_since(now).div_ceil(1000);
+    let since = |then: u64| today.unix_seconds.saturating_sub(then);
+    let progress = &control.progress;
+    let last = progress.relay_last();
+    Ok(Some(Relay {
+        smarthost: relay.smarthost.0.to_string(),
+        waiting: queue.messages,
+        domains: queue.domains,
+        oldest_seconds: queue.oldest.map(since),
+        waits: progress.relay_wait().map(|wait| RelayWait {
+            domains: wait.domains,
+            urgent: wait.is_urgent,
+            collects_seconds: wait.dials_at.map(until),
+        }),
+        last_answer_seconds: last.as_ref().map(|last| since(last.unix_seconds)),
+        last_answer: last.map(|last| last.text),
+        next_try_seconds: progress.relay_next().map(until),
+        alarm: progress.relay_alarm().map(|alarm| alarm.why),
+    }))
 }
 
 pub(super) async fn wake_up<S: Spool>(

@@ -233,8 +233,23 @@ pub struct Status {
 pub struct Relay {
     /// The host, as it is configured.
     pub smarthost: String,
+    /// Messages that wait for it or are on their way; one counts for each of its domains. What
+    /// strangers sent for a domain that was held then is among them, and does not go.
+    pub waiting: u64,
+    /// The domains that they are for.
+    pub domains: u64,
+    /// Seconds since the oldest of them came.
+    pub oldest_seconds: Option<u64>,
     /// Mail that waits for the link; absent: none does.
     pub waits: Option<RelayWait>,
+    /// What the last try came to, in its words or ours; absent: there was none since the start.
+    pub last_answer: Option<String>,
+    /// Seconds since then.
+    pub last_answer_seconds: Option<u64>,
+    /// Seconds until it is tried again, where it could not be reached.
+    pub next_try_seconds: Option<u64>,
+    /// Why it takes no mail until a person acts, as health says.
+    pub alarm: Option<String>,
 }
 
 /// Mail for the relay that waits for the link.

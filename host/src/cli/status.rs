@@ -150,6 +150,12 @@ fn waits(link: &LinkStatus) -> Option<(&'static str, u64)> {
 fn relay_rows(relay: &Relay, link: &LinkStatus) -> Vec<[String; 2]> {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let mut rows = vec![row("Relay", foreign(&relay.smarthost))];
+    if relay.waiting > 0 {
+        let Relay { waiting, domains, oldest_seconds, .. } = relay;
+        let oldest = oldest_seconds.map(|age| format!(", the oldest for {}", span(age)));
+        let oldest = oldest.unwrap_or_default();
+        rows.push(row("  queue", format!("{waiting} message(s) for {domains} domain(s){oldest}")));
+    }
     if let Some(RelayWait { domains, urgent, collects_seconds }) = &relay.waits {
         if *urgent {
             rows.push(row("  urgent", "waits until the link is raised".to_owned()));
@@ -163,6 +169,15 @@ fn relay_rows(relay: &Relay, link: &LinkStatus) -> Vec<[String; 2]> {
         if collects_seconds.is_some() {
             rows.push(row("  waits", format!("mail for {domains} domain(s), {until}")));
         }
+    }
+    if let Some((last, ago)) = relay.last_answer.as_ref().zip(relay.last_answer_seconds) {
+        rows.push(row("  last", format!("{} ago: {}", span(ago), foreign(last))));
+    }
+    if let Some(alarm) = &relay.alarm {
+        rows.push(row("  alarm", foreign(alarm)));
+    }
+    if let Some(seconds) = relay.next_try_seconds.filter(|_| relay.waits.is_none()) {
+        rows.push(row("  next", format!("in {}", span(seconds))));
     }
     rows
 }

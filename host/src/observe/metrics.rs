@@ -86,7 +86,7 @@ impl Metrics {
     pub fn encode(&self, spool: &SpoolState, now: Timestamp) -> String {
         let mut registry = Registry::with_prefix("postern");
         self.register(&mut registry);
-        spool.register(&mut registry);
+        spool.register(&mut registry, now);
         spool.longest.register(&mut registry, now);
         let mut page = String::new();
         text::encode(&mut page, &registry).expect("writing to a String does not fail");
@@ -124,14 +124,57 @@ pub struct SpoolState {
     pub totals: Option<Totals>,
     /// The queues.
     pub longest: Longest,
+    /// What waits for the relay; absent: there is none.
+    pub relay: Option<RelayState>,
+}
+
+/// What is shown of the relay.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayState {
+    /// What waits for it.
+    pub queue: RelayQueue,
+    /// It takes no mail until a person acts.
+    pub is_failing: bool,
+}
+
+/// What waits for the relay, or is on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RelayQueue {
+    /// Messages, each for each of its domains.
+    pub messages: u64,
+    /// Their domains.
+    pub domains: u64,
+    /// When the oldest came, in seconds since 1970-01-01T00:00:00Z.
+    pub oldest: Option<u64>,
+}
+
+impl RelayQueue {
+    /// Adds a domain's.
+    pub fn add(&mut self, queue: &QueueStats) {
+        let messages = queue.waiting + queue.under_way;
+        self.messages += messages;
+        self.domains += u64::from(messages > 0);
+        let oldest = queue.oldest_waiting.map(|oldest| oldest.unix_seconds);
+        self.oldest = self.oldest.into_iter().chain(oldest).min();
+    }
 }
 
 impl SpoolState {
-    fn register(&self, into: &mut Registry) {
+    fn register(&self, into: &mut Registry, now: Timestamp) {
         let open = matches!(self.admission, Admission::Open { .. });
         into.register("spool_open", "1 when mail is taken", ConstGauge::new(i64::from(open)));
         if let Some(totals) = &self.totals {
             register_totals(into, totals);
+        }
+        if let Some(RelayState { queue, is_failing }) = self.relay {
+            let oldest = queue.oldest.map_or(0, |then| now.unix_seconds.saturating_sub(then));
+            for (name, help, number) in [
+                ("relay_messages", "Messages that wait for the relay", queue.messages),
+                ("relay_oldest_seconds", "Age of the oldest of them", oldest),
+                ("relay_failing", "1 when it takes none until a person acts", is_failing.into()),
+            ] {
+                into.register(name, help, ConstGauge::new(saturate(number)));
+            }
         }
     }
 }
@@ -287,7 +330,12 @@ mod tests {
     }
 
     fn spool(totals: Totals, longest: Longest) -> SpoolState {
-        SpoolState { admission: Admission::Open { room: 1 }, totals: Some(totals), longest }
+        let relay = (totals.messages > 0).then(|| {
+            let mut relay = RelayQueue::default();
+            relay.add(&queue("far.example", 4));
+            RelayState { queue: relay, is_failing: true }
+        });
+        SpoolState { admission: Admission::Open { room: 1 }, totals: Some(totals), longest, relay }
     }
 
     fn assert_shown(page: &str, lines: &[&str]) {
@@ -321,6 +369,9 @@ mod tests {
             "postern_queue_oldest_seconds{domain=\"client.example\",state=\"waiting\"} 90",
             "postern_queue_oldest_seconds{domain=\"client.example\",state=\"kept\"} 6494",
             "postern_queue_failing{domain=\"client.example\"} 1",
+            "postern_relay_messages 5",
+            "postern_relay_oldest_seconds 90",
+            "postern_relay_failing 1",
         ];
         assert_shown(&page, &lines);
     }

@@ -23,6 +23,8 @@ struct List {
     sleeping: BTreeSet<String>,
     relay: Option<Alarm>,
     relay_waits: Option<LinkWait>,
+    relay_said: Option<Said>,
+    relay_next: Option<Instant>,
 }
 
 /// A connection to a host, or the attempt at one.
@@ -170,6 +172,33 @@ impl Progress {
         self.list().relay_waits = wait;
     }
 
+    /// Notes what a try at the relay came to at `unix_seconds`, in its words or ours.
+    pub fn relay_said(&self, unix_seconds: u64, text: &str) {
+        let text: String = text.chars().take(REPLY_BYTES).collect();
+        self.list().relay_said = Some(Said { unix_seconds, text });
+    }
+
+    /// What the last try at the relay came to.
+    pub fn relay_last(&self) -> Option<Said> {
+        self.list().relay_said.clone()
+    }
+
+    /// Notes when the relay is tried next; none: it is not waited for.
+    pub fn relay_tries_at(&self, at: Option<Instant>) {
+        self.list().relay_next = at;
+    }
+
+    /// When the relay is tried next, where it could not be reached.
+    pub fn relay_next(&self) -> Option<Instant> {
+        self.list().relay_next
+    }
+
+    /// The relay is another: nothing is known of it.
+    pub fn forget_relay(&self) {
+        let mut list = self.list();
+        (list.relay, list.relay_said, list.relay_next) = (None, None, None);
+    }
+
     /// What waits for the link to go to the relay.
     pub fn relay_wait(&self) -> Option<LinkWait> {
         self.list().relay_waits.clone()
@@ -194,6 +223,15 @@ pub struct Alarm {
     pub why: String,
     /// It let us in, and then took mail of nobody.
     pub is_open: bool,
+}
+
+/// What a host has said, and when, in seconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// When.
+    pub unix_seconds: u64,
+    /// In its words, or why it said nothing.
+    pub text: String,
 }
 
 /// Mail for the relay that waits for the link.

@@ -46,6 +46,8 @@ pub struct Loops {
 struct Known {
     /// Where each domain's mail was delivered to.
     addresses: HashMap<Domain, VecDeque<IpAddr>>,
+    /// Where the mail of all others was: there may be very many.
+    relay: VecDeque<IpAddr>,
     /// Messages that came back for the second time.
     circling: HashMap<Domain, Vec<(Instant, MsgId)>>,
     /// Domains with too many of those.
@@ -80,11 +82,12 @@ impl Loops {
 
     /// A connection to `address` was opened, to deliver mail of `domain`.
     pub fn delivers_to(&self, domain: &Domain, address: IpAddr) {
-        let mut known = self.known();
-        let addresses = known.addresses.entry(domain.clone()).or_default();
-        addresses.retain(|known| *known != address);
-        addresses.truncate(ADDRESSES_MAX - 1);
-        addresses.push_front(address);
+        note(self.known().addresses.entry(domain.clone()).or_default(), address);
+    }
+
+    /// A connection to `address` was opened, to deliver mail of domains that are not held.
+    pub fn relays_to(&self, address: IpAddr) {
+        note(&mut self.known().relay, address);
     }
 
     /// What looks for returns in a message that `client` sends for `domains`; none where none of
@@ -95,8 +98,10 @@ impl Loops {
         domains: impl IntoIterator<Item = &'d Domain>,
     ) -> Option<Scan> {
         let known = self.known();
+        let is_relay = known.relay.contains(&client);
         let returns_from = |domain: &&Domain| {
-            known.addresses.get(*domain).is_some_and(|addresses| addresses.contains(&client))
+            let own = known.addresses.get(*domain);
+            is_relay || own.is_some_and(|addresses| addresses.contains(&client))
         };
         let returns = domains.into_iter().filter(returns_from);
         let returns: Vec<_> = returns.map(|domain| Returns::none(domain.clone())).collect();
@@ -125,6 +130,12 @@ impl Loops {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn note(addresses: &mut VecDeque<IpAddr>, address: IpAddr) {
+    addresses.retain(|known| *known != address);
+    addresses.truncate(ADDRESSES_MAX - 1);
+    addresses.push_front(address);
 }
 
 /// What stands in one header about one domain.
@@ -349,6 +360,20 @@ mod tests {
         stand.loops.delivers_to(&forwarded, HOST);
         assert!(!stand.circles(HOST, &forwarded, &twice));
         assert_eq!(stand.loops.suspends(&stand.domain), None);
+    }
+
+    #[test]
+    fn what_comes_back_from_the_relay_twice_is_in_a_circle() {
+        let stand = Stand::new();
+        let far = Domain::new("far.example");
+        let field = || {
+            format!("Received: by mx2.example id {};\r\n", stand.loops.mark(MsgId::now(), [&far]))
+        };
+        let twice = field() + &field();
+        assert!(!stand.circles(OTHER, &far, &twice), "it may be anybody");
+        stand.loops.relays_to(OTHER);
+        assert!(!stand.circles(OTHER, &far, &field()));
+        assert!(stand.circles(OTHER, &far, &twice));
     }
 
     #[test]

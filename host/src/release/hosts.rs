@@ -156,6 +156,14 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         true
     }
 
+    /// When `host`, which could not be reached, or has asked, is tried next.
+    pub(super) fn next_try(&self, host: &H) -> Option<Instant> {
+        match self.known.get(host)?.state {
+            State::Waits(until) | State::Down { until, .. } => Some(until),
+            State::Open => None,
+        }
+    }
+
     /// Whether the last connection to `host` failed.
     pub(super) fn is_doubtful(&self, host: &H) -> bool {
         self.known.get(host).is_some_and(|host| host.ladder.last_failure().is_some())

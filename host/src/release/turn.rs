@@ -433,9 +433,10 @@ impl<S: Spool> Work<'_, S> {
         let engine = &self.shared.engine;
         self.is_up();
         self.note_reached();
-        // Of the relay's domains nobody but us sends, and there may be very many.
-        if let Some(address) = address.filter(|_| !self.host.is_relay()) {
-            engine.loops.delivers_to(&self.turn.domain, address.to_canonical());
+        match address.map(|address| address.to_canonical()) {
+            Some(address) if self.host.is_relay() => engine.loops.relays_to(address),
+            Some(address) => engine.loops.delivers_to(&self.turn.domain, address),
+            None => {}
         }
         // Of one that has said where it is, that is all that is known of it next time.
         if !self.policy.is_fetched() {
@@ -502,6 +503,7 @@ impl<S: Spool> Work<'_, S> {
             self.relay_fails(&why, false);
         }
         self.note_missed(now);
+        self.note_said(&why);
         let mut retry = next_try_of_domain(self.policy);
         match self.missed(failed, now) {
             Missed::Starts(again) => {

@@ -81,6 +81,7 @@ fn mail_raises_the_link_and_lowers_it_once_it_has_gone() {
     assert_eq!(home.provider.logged("accepted")["to"], "bob@far.example");
     home.link.called("up down");
     assert_eq!(home.waiting(), []);
+    home.status(" ago: 250 2.0.0 Held as ");
     home.stop();
 }
 
@@ -90,7 +91,8 @@ fn outside_of_its_windows_only_a_person_has_it_raised() {
     let home = Home::new(NEVER, "");
     home.submit("ann@client.example", "bob@far.example");
     home.submit("ann@client.example", "cid@other.example");
-    home.status("mail for 2 domain(s), when the window opens");
+    let shown = home.status("mail for 2 domain(s), when the window opens");
+    assert!(shown.contains("2 message(s) for 2 domain(s), the oldest for "), "{shown}");
     home.link.0.run(&["queue", "release", "far.example"]);
     assert_eq!(home.provider.logged("accepted")["to"], "bob@far.example");
     home.link.called("up down");

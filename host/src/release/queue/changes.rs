@@ -21,6 +21,7 @@ impl<S: Spool> Queue<S> {
         let is_former = *relay != policies.others().deliver_to;
         if let Some(former) = relay.as_ref().filter(|_| is_former) {
             self.shared.hosts().abandon(former);
+            progress.forget_relay();
         }
         // A person may have set right what kept it from taking mail.
         if is_former || progress.relay_alarm().is_some() {

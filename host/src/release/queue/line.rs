@@ -31,6 +31,8 @@ pub(super) struct Line {
     /// For whose turns it was given.
     host: Option<DeliverTo>,
     shown: Option<LinkWait>,
+    /// When the relay is tried next, as it is shown.
+    next: Option<Instant>,
 }
 
 /// One of the two kinds of requests.
@@ -201,6 +203,12 @@ impl<S: Spool> Queue<S> {
         if line.shown != wait {
             self.shared.engine.progress.relay_waits(wait.clone());
             line.shown = wait;
+        }
+        let relay = self.former.policies.others().deliver_to.as_ref();
+        let next = relay.and_then(|host| self.shared.hosts().next_try(host));
+        if line.next != next {
+            self.shared.engine.progress.relay_tries_at(next);
+            line.next = next;
         }
     }
 }

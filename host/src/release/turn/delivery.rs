@@ -368,6 +368,9 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let tally = outcome.tally;
         self.work.step.message(None);
         self.work.step.replied(outcome.reply.as_bytes());
+        if !outcome.reply.is_empty() {
+            self.work.note_said(&outcome.reply);
+        }
         self.work.shared.engine.metrics.delivery(tally.word());
         tracing::info!(
             id = %claim.id,

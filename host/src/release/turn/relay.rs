@@ -100,6 +100,7 @@ impl<S: Spool> Work<'_, S> {
             return suspended(self.policy, why);
         }
         self.relay_fails(&why, true);
+        self.note_said(&why);
         let retry = next_try_of_domain(self.policy);
         if !self.shared.known().senders.refused_turn(self.host) {
             return put_off(self.policy, self.turn.suspended, (retry, false), why);
@@ -152,6 +153,14 @@ impl<S: Spool> Work<'_, S> {
         let mut known = self.shared.known();
         known.relay_tls_lost += 1;
         known.relay_tls_lost >= TLS_LOST_IN_A_ROW
+    }
+
+    /// What a try at the host came to, for whoever looks at the relay.
+    pub(super) fn note_said(&self, text: &str) {
+        if self.host.is_relay() {
+            let engine = &self.shared.engine;
+            engine.progress.relay_said(engine.clock.timestamp().unix_seconds, text);
+        }
     }
 
     /// The host could not be reached.

@@ -77,7 +77,7 @@ async fn all_that_waited_for_a_host_is_released_by_pages() {
     let all = stand.shared.hosts().reached(&host);
     assert_eq!(all, [], "they were released");
     let (admission, longest) = (Admission::Stopped, Longest::default());
-    let state = SpoolState { admission, totals: None, longest };
+    let state = SpoolState { admission, totals: None, longest, relay: None };
     let counted = stand.shared.engine.metrics.encode(&state, NOW);
     assert!(counted.contains("{trigger=\"delivery\"} 3\n"), "1000 at once: {counted}");
 }
