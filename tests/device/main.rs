@@ -6,6 +6,7 @@ mod clients;
 mod dialogues;
 mod footprint;
 mod load;
+mod logging;
 mod next_hop;
 mod panic;
 mod passing;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use log::lines_in;
+
 use log::Log;
 use monitor::Monitor;
 

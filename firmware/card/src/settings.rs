@@ -74,6 +74,8 @@ pub struct Settings<'s> {
     pub failed_to: &'s str,
     /// The SNTP server that tells the time (RFC 5905 §14); empty: none.
     pub time_server: &'s str,
+    /// Where the frames of its log go, by UDP.
+    pub log: Option<Host<'s>>,
 }
 
 /// How a device gets its IPv4 address.
@@ -189,12 +191,12 @@ pub enum Way<'s> {
     },
 }
 
-/// One name of a holder.
+/// One name of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host<'s> {
     /// A name with an address, or that.
     pub name: &'s str,
-    /// Its TCP port.
+    /// Its port.
     pub port: u16,
 }
 

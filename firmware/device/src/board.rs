@@ -7,6 +7,7 @@ use postern_card::{Label, Stamp};
 
 use crate::reset::LastReset;
 use crate::status::Status;
+use crate::udp_log::LogBuffer;
 
 /// A board.
 pub trait Board {
@@ -34,6 +35,11 @@ pub trait Board {
     /// Shows a person how things stand: by a LED, which is to be `lit` or dark until the next call,
     /// or in words. It is called when either has changed.
     fn show(&mut self, status: Status, lit: bool);
+
+    /// What gathers the frames of its log for the network; none where nothing does.
+    fn log(&self) -> Option<&'static LogBuffer> {
+        None
+    }
 
     /// Where it puts new firmware. A board that has no place for one is updated by a probe.
     fn firmware_slot(&mut self) -> Option<&mut Self::Slot> {

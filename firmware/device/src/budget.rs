@@ -15,9 +15,10 @@ pub const RAM: usize = 64 * 1024;
 pub const CHANNELS: usize = 3;
 /// Sockets that refuse clients while all channels are busy.
 pub const SPARES: usize = 2;
-/// All sockets of a device with so many channels: those, spares, the outgoing one, UDP, DNS, DHCP.
+/// All sockets of a device with so many channels: those, spares, the outgoing one, UDP, DNS, DHCP,
+/// and the log's where it has one.
 pub const fn sockets(channels: usize) -> usize {
-    channels + SPARES + 4
+    channels + SPARES + 4 + cfg!(feature = "udp-log") as usize
 }
 
 /// A channel's TCP receive buffer on the smallest device: one segment. smoltcp acknowledges at once
@@ -50,6 +51,9 @@ pub const CLIENT_OUT: usize = 1536;
 /// outgoing TCP socket's send buffer has room for two: with one, a peer that acknowledges every
 /// second segment (RFC 1122 §4.2.3.2) would delay each piece by 40 ms.
 pub const PIECE: usize = 1024;
+
+/// Octets of the log that wait for the network, and of its datagrams.
+pub const LOG: usize = 512;
 
 /// One record of an envelope: two names, a path, a reply, and what has a fixed size.
 pub const RECORD: usize = 1024;

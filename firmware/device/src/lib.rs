@@ -57,6 +57,8 @@ mod storage;
 mod time_of_day;
 mod transfer;
 mod trial;
+#[cfg(feature = "udp-log")]
+mod udp_log;
 mod update;
 mod watch;
 mod without;
@@ -68,6 +70,8 @@ mod test_clock;
 
 #[cfg(all(feature = "wakeup", not(feature = "atrn")))]
 use without::fetching;
+#[cfg(not(feature = "udp-log"))]
+use without::udp_log;
 #[cfg(not(feature = "wakeup"))]
 use without::{holders, hours};
 
@@ -77,3 +81,4 @@ pub use net::Runner;
 pub use postern_card::Label;
 pub use run::run;
 pub use status::Status;
+pub use udp_log::LogBuffer;

@@ -9,6 +9,7 @@ use crate::budget::{
     SMALL_WINDOW, SPARE_RECEIVE, SPARE_SEND, SPARES, sockets,
 };
 use crate::net::{DatagramMemory, Resources};
+use crate::udp_log::LogMemory;
 
 /// The buffers of a board with 64 KiB of RAM.
 pub type SmallMemory = Memory<3, { sockets(3) }, SMALL_WINDOW, { 2 * PIECE }>;
@@ -30,6 +31,7 @@ pub struct Memory<
     pub(crate) spares: [SpareMemory; SPARES],
     pub(crate) outgoing: OutgoingMemory<UNACKNOWLEDGED>,
     pub(crate) datagrams: DatagramMemory,
+    pub(crate) log: LogMemory,
     /// How many frames have come.
     pub(crate) frames: Cell<u32>,
 }
@@ -67,6 +69,7 @@ impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNA
             spares: [const { SpareMemory::new() }; SPARES],
             outgoing: OutgoingMemory::new(),
             datagrams: DatagramMemory::new(),
+            log: LogMemory::new(),
             frames: Cell::new(0),
         }
     }

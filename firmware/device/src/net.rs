@@ -2,6 +2,8 @@
 
 mod attachment;
 mod frames;
+#[cfg(feature = "udp-log")]
+mod log;
 mod names;
 mod neighbours;
 
@@ -25,6 +27,8 @@ use postern_core::drive::Link;
 
 use crate::counted::Counted;
 use attachment::Attachment;
+#[cfg(feature = "udp-log")]
+pub(crate) use log::{LogOwner, LogSocket};
 use neighbours::Neighbours;
 
 /// What the stack keeps of its sockets.

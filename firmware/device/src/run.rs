@@ -1,6 +1,6 @@
 //! The whole application: its tasks, and what they share.
 
-use embassy_futures::join::{join, join_array, join3, join4, join5};
+use embassy_futures::join::{join, join_array, join3, join5};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
@@ -40,7 +40,7 @@ use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
 use crate::trial::Trial;
 use crate::watch::{Health, watch};
-use crate::{channel, notice, sntp, spare, update};
+use crate::{channel, notice, sntp, spare, udp_log, update};
 
 /// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
@@ -207,7 +207,7 @@ async fn with_card<
 where
     Count<CHANNELS>: Channels,
 {
-    let Memory { settings, stack, channels, spares, outgoing, datagrams, frames } = memory;
+    let Memory { settings, stack, channels, spares, outgoing, datagrams, log, frames } = memory;
     let mut clients = [None; CHANNELS];
     let (octets, mut settings) = (settings, Settings::DEFAULT);
     // They were sound a moment ago.
@@ -219,10 +219,9 @@ where
     let limits = (&Gate::new(&settings, open), hours, discards);
     let shared = share(&settings, storage, occupancy, limits, crash, board).await;
     let refusal = Refusal::new(shared.config.hostname, Reason::Busy);
-    let seed = shared.random.u64();
     let frames: &Cell<u32> = frames;
     let driver = Counted::new(driver, frames);
-    let (net, runner) = net::start(driver, &settings.address, seed, stack);
+    let (net, runner) = net::start(driver, &settings.address, shared.random.u64(), stack);
     start(runner);
     let mut owners = DatagramOwners::new();
     let datagrams = Mutex::new(Datagrams::new(net, datagrams, &mut owners));
@@ -245,13 +244,13 @@ where
         is_healthy: health.look(storage),
     };
     let proof = boot.trial.prove::<_, B>(storage, net);
+    let log = udp_log::run(board.log(), &settings, net, log);
     let watch = watch(board, boot.started, &boot.trial, &look);
-    let rest = join4(say_address(net), time, proof, watch);
+    let rest = join5(say_address(net), time, proof, log, watch);
     let gate = shared.gate.run(shared.hours, &shared.time_of_day, net);
     let tasks = join5(sessions, join(one, two), outgoing, gate, rest);
-    let failed = card_failed(&shared);
     let deaf = until_deaf(frames, net, &datagrams, &settings);
-    match select3(tasks, failed, deaf).await {
+    match select3(tasks, card_failed(&shared), deaf).await {
         Either3::Third(()) => Ended::Deaf,
         _ => Ended::CardFailed,
     }

@@ -6,3 +6,5 @@ pub(crate) mod fetching;
 pub(crate) mod holders;
 #[cfg(not(feature = "wakeup"))]
 pub(crate) mod hours;
+#[cfg(not(feature = "udp-log"))]
+pub(crate) mod udp_log;

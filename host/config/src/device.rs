@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::settings::{Word, settings};
-use super::values::{Address, Host, unexpected};
+use super::values::{Address, Host, parse_host_port, unexpected};
 
 settings! {
 /// A device: `postern card create` puts it, and all that a device can do, on a memory card. A file
@@ -24,7 +24,28 @@ pub struct Device {
     pub wake_on_lan: Option<HardwareAddress> => Example("\"02:00:00:00:00:01\""),
     /// Who is told, once a change, of mail that was refused for good or expired. Absent: nobody.
     pub failed_to: Option<Address> => Example("\"postmaster@client.example\""),
+    /// Where the frames of its log go, by UDP. Absent: nowhere but to a probe.
+    pub log: Option<LogReceiver> => Example("\"udp://192.0.2.9:5514\""),
 }
+}
+
+/// Who hears a device's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogReceiver {
+    /// The host.
+    pub host: Host,
+    /// Its UDP port.
+    pub port: u16,
+}
+
+impl Word for LogReceiver {
+    const EXPECTED: &'static str = "\"udp://host:port\" such as \"udp://192.0.2.9:5514\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let receiver = text.strip_prefix("udp://").and_then(parse_host_port);
+        let (host, port) = receiver.ok_or_else(|| unexpected::<Self>(text))?;
+        Ok(Self { host, port })
+    }
 }
 
 /// How a device gets its IPv4 address.

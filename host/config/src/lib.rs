@@ -44,7 +44,7 @@ pub use default_file::default_file;
 pub use deliver_to::{
     DeliverTo, Endpoint, FileMode, Group, MaildirPath, ParseEndpointError, Protocol, folder_name,
 };
-pub use device::{Device, DeviceAddress, HardwareAddress};
+pub use device::{Device, DeviceAddress, HardwareAddress, LogReceiver};
 pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};

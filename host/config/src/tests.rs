@@ -294,6 +294,11 @@ fn a_wrong_value_of_a_device_is_answered_with_what_to_write() {
             found \"a b\"",
         ),
         (
+            "[device]\nlog = \"192.0.2.9:5514\"",
+            "device.log: expected \"udp://host:port\" such as \"udp://192.0.2.9:5514\", found \
+            \"192.0.2.9:5514\"",
+        ),
+        (
             "[wakeup]\netrn = \"mx2.provider.example:0\"",
             "wakeup.etrn: expected \"host\" or \"host:port\", such as \"mx2.provider.example\", \
             found \"mx2.provider.example:0\"",

@@ -8,6 +8,25 @@ use std::time::Duration;
 
 use defmt_decoder::{DecodeError, Table};
 
+/// The lines in a datagram of the log of a device that runs `image`.
+///
+/// # Panics
+/// When it is not made of whole frames.
+pub fn lines_in(datagram: &[u8], image: &[u8]) -> Vec<String> {
+    let table = Table::parse(image).expect("the firmware's image is well formed");
+    let table = table.expect("it has a log");
+    let mut decoder = table.new_stream_decoder();
+    decoder.received(datagram);
+    let mut lines = Vec::new();
+    loop {
+        match decoder.decode() {
+            Ok(frame) => lines.push(frame.display(false).to_string()),
+            Err(DecodeError::UnexpectedEof) => return lines,
+            Err(DecodeError::Malformed) => panic!("a frame is cut"),
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Log {
     lines: Mutex<Vec<String>>,

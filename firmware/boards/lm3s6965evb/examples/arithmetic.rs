@@ -7,8 +7,8 @@ use core::hint::black_box;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use defmt_semihosting as _;
 use lm3s6965 as _;
+use postern_log as _;
 
 const OCTETS: usize = 96;
 

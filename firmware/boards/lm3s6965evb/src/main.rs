@@ -8,8 +8,6 @@ use core::pin::pin;
 
 use cortex_m_common::OneCore;
 use cortex_m_rt::entry;
-#[cfg(feature = "defmt")]
-use defmt_semihosting as _;
 use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
@@ -62,6 +60,11 @@ impl Board for Evb {
 
     fn feed_watchdog(&mut self) {
         reset::feed();
+    }
+
+    #[cfg(feature = "defmt")]
+    fn log(&self) -> Option<&'static postern_device::LogBuffer> {
+        Some(&postern_log::LOG)
     }
 
     /// QEMU has no LED: the log says it.

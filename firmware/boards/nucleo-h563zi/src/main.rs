@@ -12,8 +12,6 @@ mod random;
 mod reset;
 
 use cortex_m_common::OneCore;
-#[cfg(feature = "defmt")]
-use defmt_rtt as _;
 use embassy_executor::Spawner;
 use embassy_stm32::eth::{self, PacketQueue, Sma};
 use embassy_stm32::gpio::{Level, Output, Speed};
@@ -75,6 +73,11 @@ impl Board for Nucleo {
         Stm32H5::feed_watchdog();
     }
 
+    #[cfg(feature = "defmt")]
+    fn log(&self) -> Option<&'static postern_device::LogBuffer> {
+        Some(&postern_log::LOG)
+    }
+
     fn show(&mut self, _: Status, lit: bool) {
         self.led.set_level(lit.into());
     }
@@ -87,6 +90,8 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) -> ! {
+    #[cfg(feature = "defmt")]
+    postern_log::start();
     let p = embassy_stm32::init(clock::config());
     // Before anything takes its time: a card that is selected hears noise.
     let select = Output::new(p.PD14, Level::High, Speed::Medium);

@@ -10,8 +10,6 @@ mod random;
 mod reset;
 
 use cortex_m_common::OneCore;
-#[cfg(feature = "defmt")]
-use defmt_rtt as _;
 use embassy_executor::Spawner;
 use embassy_rp::gpio::{Level, Output};
 use embassy_rp::peripherals::{DMA_CH0, DMA_CH1, DMA_CH2, DMA_CH3, TRNG};
@@ -64,6 +62,11 @@ impl Board for Pico {
         Rp2350::feed_watchdog();
     }
 
+    #[cfg(feature = "defmt")]
+    fn log(&self) -> Option<&'static postern_device::LogBuffer> {
+        Some(&postern_log::LOG)
+    }
+
     fn show(&mut self, _: Status, lit: bool) {
         self.led.set_level(lit.into());
     }
@@ -81,6 +84,8 @@ async fn network(runner: &'static mut Runner<'static, Ethernet>) -> ! {
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) -> ! {
+    #[cfg(feature = "defmt")]
+    postern_log::start();
     let p = embassy_rp::init(Default::default());
     // Before anything takes its time: a card that is selected hears noise.
     let select = Output::new(p.PIN_13, Level::High);

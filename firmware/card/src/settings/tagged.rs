@@ -40,6 +40,7 @@ mod key {
     pub(super) const TIME_SERVER: u8 = 17;
     pub(super) const IDLE_S: u8 = 18;
     pub(super) const WAIT_S: u8 = 19;
+    pub(super) const LOG: u8 = 20;
     pub(super) const LISTENER: u8 = 128;
     pub(super) const SCHEDULE: u8 = 129;
     pub(super) const HOLDER: u8 = 130;
@@ -116,6 +117,7 @@ impl<'s> Settings<'s> {
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
+        log: None,
     };
 
     /// Encodes them into `octets`, which [`super::SETTINGS_MAX`] are enough for, and returns how
@@ -142,6 +144,7 @@ impl<'s> Settings<'s> {
         put.setting(key::TIME_SERVER, &self.time_server)?;
         put.setting(key::IDLE_S, &self.idle_s)?;
         put.setting(key::WAIT_S, &self.wait_s)?;
+        put.setting(key::LOG, &self.log)?;
         // An older device does by itself what these say where they are not there.
         if self.listener != Listener::Always {
             put.setting(key::LISTENER, &self.listener)?;
@@ -205,6 +208,7 @@ impl<'s> Settings<'s> {
             key::TIME_SERVER => take(value, &mut self.time_server),
             key::IDLE_S => take(value, &mut self.idle_s),
             key::WAIT_S => take(value, &mut self.wait_s),
+            key::LOG => take(value, &mut self.log),
             key::LISTENER => take(value, &mut self.listener),
             key::SCHEDULE => take(value, &mut self.schedule),
             key::HOLDER | key::EMAIL_HOLDER | key::ATRN_HOLDER => self.add(key, value),
@@ -319,6 +323,7 @@ mod tests {
             listener: Listener::Scheduled,
             idle_s: 20,
             wait_s: 90,
+            log: Some(host("192.0.2.9")),
             schedule: Some(Schedule {
                 zone: "CET-1CEST,M3.5.0,M10.5.0/3",
                 windows: [window].into_iter().collect(),
@@ -386,7 +391,7 @@ mod tests {
     #[test]
     fn a_setting_of_a_newer_tool_is_passed_over_or_refused() {
         let of_newer = |key| joined(&[key, 3, 0, 7, 7, 7], &encoded());
-        for known_not in [0, key::WAIT_S + 1, 127] {
+        for known_not in [0, key::LOG + 1, 127] {
             assert_eq!(Settings::decode(&of_newer(known_not)), Ok(settings()));
         }
         for critical in [key::ATRN_HOLDER + 1, 255] {
@@ -410,7 +415,7 @@ mod tests {
         let damaged =
             (1..octets.len()).filter(|length| cut(*length) == Err(SettingsFault::Damaged));
         // All but those between two settings.
-        assert_eq!(damaged.count(), octets.len() - 1 - 18);
+        assert_eq!(damaged.count(), octets.len() - 1 - 19);
         assert_eq!(Settings::decode(&[key::HOSTNAME, 2, 0, 9, 9]), Err(SettingsFault::Damaged));
     }
 }

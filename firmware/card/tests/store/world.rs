@@ -38,6 +38,7 @@ pub fn settings() -> Settings<'static> {
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
+        log: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod fetching;
 mod full_cards;
 mod leases;
 mod links;
+mod logging;
 mod names;
 mod neighbours;
 mod patience;

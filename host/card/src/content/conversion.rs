@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_card::settings::{
-    Address, DNS_MAX, LIST_MAX, List, Listener as CardListener, NextHop, Protocol as CardProtocol,
-    SETTINGS_MAX, Schedule, Settings, Window,
+    Address, DNS_MAX, Host as CardHost, LIST_MAX, List, Listener as CardListener, NextHop,
+    Protocol as CardProtocol, SETTINGS_MAX, Schedule, Settings, Window,
 };
 
 use postern_config::{
@@ -61,6 +61,7 @@ struct Texts {
     passwords: Vec<String>,
     failed_to: String,
     time_server: String,
+    log: String,
 }
 
 impl<'c> Conversion<'c> {
@@ -118,6 +119,7 @@ impl<'c> Conversion<'c> {
         let postmaster = config.postmaster.as_ref().map(ToString::to_string);
         let failed_to = self.device.failed_to.as_ref().map(ToString::to_string);
         let time_server = self.device.time_server.clone();
+        let log = self.device.log.clone();
         Texts {
             postmaster: postmaster.unwrap_or_else(|| format!("postmaster@{}", first.domain)),
             next_hop: self.host(&first.key("deliver_to"), &first.next_hop.host),
@@ -126,6 +128,7 @@ impl<'c> Conversion<'c> {
             failed_to: failed_to.unwrap_or_default(),
             time_server: time_server
                 .map_or_else(String::new, |host| self.host("device.time_server", &host)),
+            log: log.map_or_else(String::new, |to| self.host("device.log", &to.host)),
         }
     }
 
@@ -156,6 +159,7 @@ impl<'c> Conversion<'c> {
             wake_on_lan: self.device.wake_on_lan.map(|address| address.0),
             failed_to: &texts.failed_to,
             time_server: &texts.time_server,
+            log: self.device.log.as_ref().map(|to| CardHost { name: &texts.log, port: to.port }),
         }
     }
 

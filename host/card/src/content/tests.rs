@@ -36,7 +36,7 @@ dns = ["192.0.2.53"]
 time_server = "time.provider.example"
 wake_on_lan = "02:00:00:00:00:0a"
 failed_to = "ann@client.example"
-
+log = "udp://192.0.2.9:5514"
 [wakeup]
 etrn = "mx2.provider.example"
 "#;
@@ -65,6 +65,7 @@ fn a_device_is_told_what_its_file_says() {
     assert_eq!(settings.wake_on_lan, Some([2, 0, 0, 0, 0, 10]));
     assert_eq!(settings.failed_to, "ann@client.example");
     assert_eq!(settings.time_server, "time.provider.example");
+    assert_eq!(settings.log, Some(Host { name: "192.0.2.9", port: 5514 }));
     let [holder] = settings.holders.as_slice() else { panic!("one holder") };
     assert_eq!(holder.hosts[..], [Host { name: "mx2.provider.example", port: 25 }]);
     assert_eq!((holder.every_s, &holder.names), (1800, &settings.domains));
@@ -350,6 +351,8 @@ fn a_device_has_its_place_in_the_network() {
     refused("\"192.0.2.53\"", servers, 24, asked);
     let six = "device.time_server: a device speaks IPv4 only";
     refused("\"time.provider.example\"", "\"[2001:db8::1]\"", 25, six);
+    let six = "device.log: a device speaks IPv4 only";
+    refused("udp://192.0.2.9:5514", "udp://[2001:db8::9]:5514", 28, six);
     let dhcp = "with address = \"dhcp\" the DHCP server says it: leave it out";
     let found = problems(&SOUND.replace("\"192.0.2.7/24\"", "\"dhcp\""));
     let expected = [(23, "gateway"), (24, "dns")];
@@ -394,11 +397,12 @@ fn a_device_without_domain_name_or_release_is_none() {
 }
 
 /// What this file's tests show of a card; all other keys are refused.
-const USED: [&str; 34] = [
+const USED: [&str; 35] = [
     "device.address",
     "device.dns",
     "device.failed_to",
     "device.gateway",
+    "device.log",
     "device.time_server",
     "device.wake_on_lan",
     "hold.deliver_to",

@@ -82,6 +82,7 @@ async fn format(card: &Memory, seed: u8) {
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
+        log: None,
     };
     let joe = [b"joe@client.example".as_slice()].into_iter();
     format_as(&mut card.clone(), LAYOUT, &settings, joe, [seed; 32], 1_700_000_000)

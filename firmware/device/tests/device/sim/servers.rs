@@ -78,6 +78,23 @@ pub fn hear_wake_ups(world: &World) -> WakeUps {
     heard
 }
 
+/// Datagrams, and when each came.
+pub type Came = Rc<RefCell<Vec<(Instant, Vec<u8>)>>>;
+
+/// Hears what is sent to `port`.
+pub fn hear(world: &World, port: u16) -> Came {
+    let came = Came::default();
+    let (socket, hears) = (socket(&world.far, port), Rc::clone(&came));
+    world.tasks.spawn(async move {
+        let mut datagram = [0; PIECE];
+        loop {
+            let Ok((length, _)) = socket.recv_from(&mut datagram).await else { continue };
+            hears.borrow_mut().push((Instant::now(), datagram[..length].to_vec()));
+        }
+    });
+    came
+}
+
 /// Leases the device its address (RFC 2131).
 pub fn lease(world: &World) {
     const OFFER: u8 = 2;

@@ -15,7 +15,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Listener, Network, NextHop, Protocol, Settings};
 use postern_device::reset::{Cause, LastReset, Survivor};
-use postern_device::{Board, Ended, Label, NoSlot, Runner, SmallMemory, Status, run};
+use postern_device::{Board, Ended, Label, LogBuffer, NoSlot, Runner, SmallMemory, Status, run};
 
 use super::card::SimCard;
 use super::clock;
@@ -63,6 +63,8 @@ pub struct World {
     pub shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
     /// Told when power fails at a call of the card, from the next start on.
     pub power_fails: RefCell<Option<Rc<PowerFails>>>,
+    /// What the next start has of a log.
+    pub log: Cell<Option<&'static LogBuffer>>,
     /// What the next start finds to have reset the device.
     pub cause: Cell<Cause>,
     survivor: Cell<&'static Survivor>,
@@ -91,6 +93,7 @@ impl World {
             fed_at: Rc::new(Cell::new(Instant::now())),
             shown: Rc::default(),
             power_fails: RefCell::new(None),
+            log: Cell::new(None),
             cause: Cell::new(Cause::Power),
             survivor: Cell::new(survivor()),
             device: RefCell::new(None),
@@ -135,6 +138,7 @@ impl World {
             fed_at: self.fed_at.clone(),
             longest_unfed: self.longest_unfed.clone(),
             shown: self.shown.clone(),
+            log: self.log.get(),
             last_reset: self.survivor.get().begin(self.cause.get()),
         }
     }
@@ -231,6 +235,7 @@ struct TestBoard {
     fed_at: Rc<Cell<Instant>>,
     longest_unfed: Rc<Cell<Duration>>,
     shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
+    log: Option<&'static LogBuffer>,
     last_reset: LastReset,
 }
 
@@ -264,6 +269,10 @@ impl Board for TestBoard {
         self.fed_at.set(Instant::now());
     }
 
+    fn log(&self) -> Option<&'static LogBuffer> {
+        self.log
+    }
+
     fn show(&mut self, status: Status, lit: bool) {
         self.shown.borrow_mut().push((Instant::now(), status, lit));
     }
@@ -294,6 +303,7 @@ pub fn settings() -> Settings<'static> {
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
+        log: None,
     }
 }
 

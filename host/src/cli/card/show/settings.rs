@@ -30,6 +30,8 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
     rows.push(row("device.time_server", settings.time_server));
     rows.push(row("device.wake_on_lan", settings.wake_on_lan.map(hardware).unwrap_or_default()));
     rows.push(row("device.failed_to", settings.failed_to));
+    let log = settings.log.map(|to| format!("udp://{}:{}", to.name, to.port));
+    rows.push(row("device.log", log.unwrap_or_default()));
     if settings.listener == Listener::Scheduled {
         rows.push(row("receive.idle", span(settings.idle_s.into())));
         rows.push(row("receive.wait", span(settings.wait_s.into())));
