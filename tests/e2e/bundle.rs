@@ -1,7 +1,7 @@
 //! The whole bundle, as compose.yaml says it.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::poll;
-use crate::world::{Output, Shell};
+use crate::world::{Output, Shell, feed};
+
+/// The variables that say where a service is published, without their last part; the tests take
+/// any port.
+const PORTS: [&str; 9] = [
+    "BACKUP_MX_SMTP",
+    "CLIENT_IMAP",
+    "CLIENT_SMTP",
+    "DEVICE_SMTP",
+    "DNS",
+    "LAN_SMTP",
+    "LAN_SUBMISSION",
+    "LAN_SUBMISSIONS",
+    "SMARTHOST_IMAP",
+];
 
 /// The bundle under a name, in a network and on ports of its own.
 pub struct Bundle {
     name: String,
     network: [u8; 3],
-    /// The configurations, with the addresses of that network.
+    /// The office's.
+    lan: [u8; 3],
+    /// The configurations, with the addresses of those networks.
     configs: TempDir,
 }
 
@@ -40,9 +56,9 @@ impl Bundle {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let [.., second, third] = process.wrapping_mul(4).wrapping_add(count).to_be_bytes();
-        let network = [10, 200 + second % 50, third];
-        let configs = configs(&dotted(network));
-        Self { name: format!("postern-e2e-{process}-{count}"), network, configs }
+        let (network, lan) = ([10, 200 + second % 50, third], [10, 150 + second % 50, third]);
+        let configs = configs(&dotted(network), &dotted(lan));
+        Self { name: format!("postern-e2e-{process}-{count}"), network, lan, configs }
     }
 
     /// Changes the configuration of a service that is not up yet: each first text becomes the
@@ -66,16 +82,18 @@ impl Bundle {
         String::from_utf8_lossy(&stdout).into_owned()
     }
 
+    /// Runs a service once, in a container of its own, with `input` on its standard input.
+    pub async fn run_once(&self, service: &str, arguments: &[&str], input: &str) -> Output {
+        let run = ["run", "--rm", "-T", service];
+        feed(self.command(&[&run, arguments].concat()), input).await
+    }
+
     /// Puts services up and waits until they are healthy.
     pub async fn up(&self, services: &[&str]) {
         self.compose(&[&["up", "--detach", "--no-build"], services].concat());
-        let label = format!("label=com.docker.compose.project={}", self.name);
         let format = r#"{{.Label "com.docker.compose.service"}}"#;
-        let healthy = ["ps", "--filter", &label, "--filter", "health=healthy", "--format", format];
         poll::until("all are healthy", async || {
-            let healthy = Command::new("docker").args(healthy).output();
-            let healthy = healthy.expect("docker is installed").stdout;
-            let healthy = String::from_utf8_lossy(&healthy);
+            let healthy = self.containers(&["--filter", "health=healthy", "--format", format]);
             let is_up = |service: &&str| healthy.lines().any(|line| line == *service);
             services.iter().all(is_up).then_some(())
         })
@@ -87,9 +105,38 @@ impl Bundle {
         Service { bundle: self, name }
     }
 
+    /// Where a port of a service that is up is published on this machine.
+    pub fn published(&self, service: &str, port: u16) -> SocketAddr {
+        let container = self.container(service);
+        let place = docker(&["port", &container, &port.to_string()]).expect_success();
+        let place = String::from_utf8_lossy(&place).trim().parse();
+        place.expect("it is published at one address")
+    }
+
+    /// What Docker calls the container of a service that is up.
+    fn container(&self, service: &str) -> String {
+        let label = format!("label=com.docker.compose.service={service}");
+        self.containers(&["--filter", &label, "--quiet"]).trim().to_owned()
+    }
+
+    /// `docker ps`, of its services.
+    fn containers(&self, arguments: &[&str]) -> String {
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let services = "label=com.docker.compose.oneoff=False";
+        let ps = ["ps", "--filter", &label, "--filter", services];
+        let listed = docker(&[&ps, arguments].concat()).expect_success();
+        String::from_utf8_lossy(&listed).into_owned()
+    }
+
+    /// The gateway of the office's network.
+    pub fn lan_gateway(&self) -> IpAddr {
+        let [first, second, third] = self.lan;
+        Ipv4Addr::new(first, second, third, 1).into()
+    }
+
     /// The link of a service that is up, the host with this number.
     pub fn link(&self, service: &str, host: u8) -> Link {
-        let container = self.compose(&["ps", "--quiet", service]).trim().to_owned();
+        let container = self.container(service);
         let (network, address) = (format!("{}_mail", self.name), self.smtp(host).ip().to_string());
         Link { container, network, address }
     }
@@ -105,15 +152,15 @@ impl Bundle {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let compose = docker().join("compose");
-        let ports = ["BACKUP_MX_SMTP", "CLIENT_IMAP", "CLIENT_SMTP", "DEVICE_SMTP", "DNS"];
+        let compose = compose_folder().join("compose");
         let mut command = Command::new(compose);
         command
             .env("COMPOSE_PROJECT_NAME", &self.name)
-            .env("COMPOSE_PROFILES", "demo,device,dialup")
+            .env("COMPOSE_PROFILES", "demo,device,dialup,lan")
             .env("POSTERN_NET", dotted(self.network))
+            .env("POSTERN_LAN", dotted(self.lan))
             .env("POSTERN_CONFIGS", self.configs.path())
-            .envs(ports.map(|port| (format!("{port}_PORT"), "0")))
+            .envs(PORTS.map(|port| (format!("{port}_PORT"), "0")))
             .args(arguments);
         command
     }
@@ -122,27 +169,31 @@ impl Bundle {
 impl Link {
     /// Leaves the service little of a processor, until its link is cut.
     pub fn slow_down(&self) {
-        self.docker(&["update", "--cpus", "0.02"]);
+        self.do_with(&["update", "--cpus", "0.02"]);
     }
 
     /// Cuts it.
     pub fn cut(&self) {
-        self.docker(&["network", "disconnect", &self.network]);
-        self.docker(&["update", "--cpus", "1"]);
+        self.do_with(&["network", "disconnect", &self.network]);
+        self.do_with(&["update", "--cpus", "1"]);
     }
 
     /// Joins it again, under the same address.
     pub fn join(&self) {
-        self.docker(&["network", "connect", "--ip", &self.address, &self.network]);
+        self.do_with(&["network", "connect", "--ip", &self.address, &self.network]);
     }
 
-    fn docker(&self, command: &[&str]) {
-        let docker = Command::new("docker").args(command).arg(&self.container).output();
-        Output::from(docker.expect("docker is installed")).expect_success();
+    fn do_with(&self, command: &[&str]) {
+        docker(&[command, &[&self.container]].concat()).expect_success();
     }
 }
 
-fn docker() -> PathBuf {
+fn docker(command: &[&str]) -> Output {
+    Command::new("docker").args(command).output().expect("docker is installed").into()
+}
+
+/// The bundle's, in the repository.
+fn compose_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker")
 }
 
@@ -150,17 +201,17 @@ fn dotted(network: [u8; 3]) -> String {
     network.map(|octet| octet.to_string()).join(".")
 }
 
-/// The bundle's configurations, as if its network were this one.
-fn configs(network: &str) -> TempDir {
+/// The bundle's configurations, as if its networks were these.
+fn configs(network: &str, lan: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // The server reads them under another user.
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(folder.path(), open).expect("it is ours");
-    for name in ["backup-mx", "device", "dialup"] {
+    for name in ["backup-mx", "device", "dialup", "lan"] {
         let file = Path::new(name).join("postern.toml");
-        let text = fs::read_to_string(docker().join(&file)).expect("a configuration");
+        let text = fs::read_to_string(compose_folder().join(&file)).expect("a configuration");
         fs::create_dir(folder.path().join(name)).expect("a new folder");
-        let text = text.replace("172.25.25", network);
+        let text = text.replace("172.25.25", network).replace("172.25.26", lan);
         fs::write(folder.path().join(&file), text).expect("a new file");
     }
     folder
@@ -173,8 +224,17 @@ impl Drop for Bundle {
     }
 }
 
+impl Service<'_> {
+    /// Runs a command in it to its end, with `input` on its standard input.
+    pub async fn run_with(&self, command: &[&str], input: &str) -> Output {
+        let mut docker = Command::new("docker");
+        docker.args(["exec", "-i", &self.bundle.container(self.name)]).args(command);
+        feed(docker, input).await
+    }
+}
+
 impl Shell for Service<'_> {
     async fn run(&self, command: &[&str]) -> Output {
-        self.bundle.output(&[&["exec", "-T", self.name], command].concat())
+        docker(&[&["exec", &self.bundle.container(self.name)], command].concat())
     }
 }

@@ -27,6 +27,7 @@ mod outlives_a_cut;
 mod passes_to_the_main_one;
 mod restart;
 mod strangers;
+mod submits_from_its_lan;
 mod wakes_its_holder;
 mod wakes_its_store;
 mod writes_to_its_holder;

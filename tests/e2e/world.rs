@@ -202,20 +202,14 @@ impl Host {
 
     /// Runs a command in it to its end, with `input` on its standard input.
     pub async fn run_with(&self, command: &[&str], input: &str) -> Output {
-        let mut docker = tokio::process::Command::new("docker");
-        docker.args(["exec", "-i", self.id()]).args(command).kill_on_drop(true);
-        docker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = docker.spawn().expect("docker is installed");
-        let mut stdin = running.stdin.take().expect("it is a pipe");
-        stdin.write_all(input.as_bytes()).await.expect("it is read");
-        drop(stdin);
-        let ended = timeout(COMMAND_BOUND, running.wait_with_output()).await;
-        ended.expect("a command ends").expect("docker hands on what is written").into()
+        let mut docker = Command::new("docker");
+        docker.args(["exec", "-i", self.id()]).args(command);
+        feed(docker, input).await
     }
 
     /// The files of one of its folders, one after the other, as they are: their names are random.
     pub fn files(&self, folder: &str) -> Vec<Vec<u8>> {
-        let Some(copy) = self.copy(&format!("{folder}/.")) else { return Vec::new() };
+        let Some(copy) = copy(self.id(), &format!("{folder}/.")) else { return Vec::new() };
         let files = std::fs::read_dir(copy.path().join("copy")).expect("docker made it");
         let path = |file: std::io::Result<std::fs::DirEntry>| file.expect("a file").path();
         files.map(|file| std::fs::read(path(file)).expect("it is ours")).collect()
@@ -223,18 +217,7 @@ impl Host {
 
     /// One of its files, if it is there.
     pub fn file(&self, path: &str) -> Option<Vec<u8>> {
-        let copy = self.copy(path)?;
-        Some(std::fs::read(copy.path().join("copy")).expect("docker made it"))
-    }
-
-    /// What is there at `path`, under the name `copy`.
-    fn copy(&self, path: &str) -> Option<TempDir> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let from = format!("{}:{path}", self.id());
-        let to = folder.path().join("copy");
-        let copied =
-            Command::new("docker").arg("cp").args([from.as_ref(), to.as_os_str()]).output();
-        copied.expect("docker is installed").status.success().then_some(folder)
+        file(self.id(), path)
     }
 
     /// Stops it in an orderly way.
@@ -253,6 +236,34 @@ impl Host {
         self.container.start().await.expect("the container is still there");
         self.greets().await;
     }
+}
+
+/// A file of a container, if it is there.
+pub fn file(container: &str, path: &str) -> Option<Vec<u8>> {
+    let copy = copy(container, path)?;
+    Some(std::fs::read(copy.path().join("copy")).expect("docker made it"))
+}
+
+/// What is there at `path` in a container, under the name `copy`.
+fn copy(container: &str, path: &str) -> Option<TempDir> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let from = format!("{container}:{path}");
+    let to = folder.path().join("copy");
+    let copied = Command::new("docker").arg("cp").args([from.as_ref(), to.as_os_str()]).output();
+    copied.expect("docker is installed").status.success().then_some(folder)
+}
+
+/// Runs a command of this machine to its end, with `input` on its standard input.
+pub async fn feed(command: Command, input: &str) -> Output {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().expect("it is installed");
+    let mut stdin = running.stdin.take().expect("it is a pipe");
+    stdin.write_all(input.as_bytes()).await.expect("it is read");
+    drop(stdin);
+    let ended = timeout(COMMAND_BOUND, running.wait_with_output()).await;
+    ended.expect("a command ends").expect("docker hands on what is written").into()
 }
 
 impl Shell for Host {
