@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::poll;
-use crate::world::{Output, Shell, feed};
+use crate::world::{Output, Shell, feed, file};
 
 /// The variables that say where a service is published, without their last part; the tests take
 /// any port.
@@ -225,6 +225,11 @@ impl Drop for Bundle {
 }
 
 impl Service<'_> {
+    /// One of its files, if it is there.
+    pub fn file(&self, path: &str) -> Option<Vec<u8>> {
+        file(&self.bundle.container(self.name), path)
+    }
+
     /// Runs a command in it to its end, with `input` on its standard input.
     pub async fn run_with(&self, command: &[&str], input: &str) -> Output {
         let mut docker = Command::new("docker");

@@ -28,6 +28,7 @@ mod passes_to_the_main_one;
 mod restart;
 mod strangers;
 mod submits_from_its_lan;
+mod submits_with_a_password;
 mod wakes_its_holder;
 mod wakes_its_store;
 mod writes_to_its_holder;
