@@ -175,6 +175,9 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::Problem;
     use super::*;
 
     fn addresses(text: &[&str]) -> Vec<IpAddr> {
@@ -201,6 +204,30 @@ mod tests {
         for network in ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", "198.51.100.0/28"] {
             assert_eq!(shared.risk(&network.parse().expect("a network")), None, "{network}");
         }
+    }
+
+    #[test]
+    fn each_key_that_opens_something_is_looked_at() {
+        let machine = Machine { gateways: addresses(&["172.17.0.1"]), ..Machine::default() };
+        let warned = |network: &str| {
+            let text = format!(
+                "hostname = \"mx2.example\"\n[atrn]\nclear_from = [\"{network}\"]\n\
+                 [hold.\"client.example\"]\nrecipients = [\"anna\"]\n\
+                 deliver_to = \"192.0.2.1:25\"\netrn_from = [\"{network}\"]\n\
+                 release_on_connect = [\"{network}\"]\nwakeup_from = [\"{network}\"]\n\
+                 wakeup_address = \"wake@mx2.example\"\n"
+            );
+            let config = Config::parse(Path::new("postern.toml"), &text).expect("sound");
+            let shared = Shared { machine: machine.clone(), ..Shared::of(&config) };
+            let found = config.warnings_with(&shared, Path::new("postern.toml"));
+            let is_risk = |it: &&Problem| it.reason.contains("this machine's gateway");
+            let keys = found.iter().filter(is_risk);
+            keys.map(|it| it.key.rsplit('.').next().expect("a key").to_owned()).collect::<Vec<_>>()
+        };
+        let all = ["clear_from", "etrn_from", "release_on_connect", "wakeup_from"];
+        assert_eq!(warned("172.17.0.0/16"), all);
+        assert_eq!(warned("172.17.0.1"), all);
+        assert_eq!(warned("172.18.0.0/16"), [""; 0]);
     }
 
     #[test]

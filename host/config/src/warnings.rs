@@ -19,7 +19,7 @@ impl Config {
         self.warnings_with(&Shared::of(self).with_this_machines(), file)
     }
 
-    fn warnings_with(&self, shared: &Shared, file: &Path) -> Vec<Problem> {
+    pub(super) fn warnings_with(&self, shared: &Shared, file: &Path) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut add = |key: &str, reason| found.push((key.to_owned(), reason));
         self.warn_of_receiving(&mut add);
