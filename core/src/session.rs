@@ -224,6 +224,15 @@ impl<'c> Session<'c> {
         }
     }
 
+    /// The same where more, or less, is offered from now on: by what the handshake came to. The
+    /// buffers must hold what `config` wants, and the patience stays what it was.
+    pub fn tls_started_with(&mut self, config: &'c Config<'c>) {
+        if let Phase::Tls = self.phase {
+            self.config = config;
+        }
+        self.tls_started();
+    }
+
     /// The connection is gone, and the session ends. What is left to discard is the transaction,
     /// if one is open.
     pub fn hang_up(&mut self) -> Option<Why> {

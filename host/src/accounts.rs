@@ -8,6 +8,7 @@
 //! An outsider can't tell a name that there is from one that there is not: both have a salt, do the
 //! same work, and fail with the same words.
 
+mod binding;
 mod book;
 mod change;
 mod cram;
@@ -31,6 +32,7 @@ use ring::hmac;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+pub use binding::Binding;
 pub use book::{Account, Book, Rights};
 pub use change::change;
 pub use cram::cram_answer;
@@ -201,9 +203,15 @@ impl Accounts {
         }
     }
 
-    /// Begins an exchange by the mechanism of this name.
-    pub fn begin(&self, mechanism: Mechanism, book: Arc<Book>, hostname: &str) -> Exchange {
-        Exchange::new(mechanism, book, Arc::clone(&self.decoys), hostname)
+    /// Begins an exchange by `mechanism` over a connection with this `binding`, if it has one.
+    pub fn begin(
+        &self,
+        mechanism: Mechanism,
+        book: Arc<Book>,
+        hostname: &str,
+        binding: Option<Binding>,
+    ) -> Exchange {
+        Exchange::new(mechanism, (book, Arc::clone(&self.decoys)), hostname, binding)
     }
 
     /// Whether `client` has failed too often to be heard at all.

@@ -13,14 +13,18 @@ pub enum Mechanism {
     Plain = 1 << 2,
     /// What PLAIN says, asked for piece by piece (draft-murchison-sasl-login): the last resort.
     Login = 1 << 3,
+    /// RFC 7677, bound to the TLS connection (RFC 9266): what it proves is of no use on another.
+    ScramSha256Plus = 1 << 4,
 }
 
 impl Mechanism {
-    const ALL: [Self; 4] = [Self::ScramSha256, Self::CramMd5, Self::Plain, Self::Login];
+    const ALL: [Self; 5] =
+        [Self::ScramSha256Plus, Self::ScramSha256, Self::CramMd5, Self::Plain, Self::Login];
 
     /// Its name in EHLO's reply and in AUTH.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::CramMd5 => "CRAM-MD5",
             Self::Plain => "PLAIN",

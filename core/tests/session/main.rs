@@ -245,6 +245,22 @@ fn mechanisms_in_clear_are_those_that_may_be_said_in_clear() {
 }
 
 #[test]
+fn what_is_offered_may_depend_on_what_the_handshake_came_to() {
+    const BOUND: Config<'static> =
+        CONFIG.with_auth(Text::new(b"SCRAM-SHA-256-PLUS PLAIN").expect("printable"));
+    let mut peer = Peer::new(CONFIG.with_auth(text("PLAIN")));
+    peer.session.tls_started_with(&BOUND);
+    peer.drive(b"EHLO c\r\n");
+    assert!(peer.heard().contains("250-AUTH PLAIN\r\n"), "no handshake was asked for");
+    peer.drive(b"STARTTLS\r\n");
+    peer.session.tls_started_with(&BOUND);
+    peer.heard();
+    peer.drive(b"EHLO c\r\n");
+    let heard = peer.heard();
+    assert!(heard.contains("250-AUTH SCRAM-SHA-256-PLUS PLAIN\r\n"), "{heard}");
+}
+
+#[test]
 fn an_overlong_line_of_auth_is_refused_whole() {
     let mut peer = Peer::greeted(CONFIG.with_auth(text("PLAIN")));
     peer.drive(b"AUTH PLAIN\r\n");

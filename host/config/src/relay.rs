@@ -23,7 +23,8 @@ pub struct Relay {
     /// The certificates, in PEM, one of which the smarthost's is or is signed by. Absent: those
     /// that this machine trusts.
     pub tls_ca: Option<PathBuf> => Example("\"/etc/postern/provider.pem\""),
-    /// Who we are to it: by SCRAM-SHA-256, CRAM-MD5, PLAIN or LOGIN, the first that it offers.
+    /// Who we are to it: by SCRAM-SHA-256 (bound to the TLS connection where that can be),
+    /// CRAM-MD5, PLAIN or LOGIN, the first that it offers.
     /// Needs password_file. Absent: nobody; it knows us by our address.
     pub user: Option<UserName> => Example("\"client.example\""),
     /// The file with that user's password, which is its first line. Nobody but the server may read

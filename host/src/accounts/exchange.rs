@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::binding::{self, Binding};
 use super::book::{Account, Book};
 use super::cram::{self, States};
 use super::scram::{self, Keys};
@@ -26,6 +27,8 @@ const NAME_MAX: usize = 255;
 /// How somebody authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
+    /// SCRAM-SHA-256 over the TLS connection that both have (RFC 7677, RFC 9266).
+    ScramPlus,
     /// SCRAM-SHA-256 (RFC 7677).
     Scram,
     /// CRAM-MD5 (RFC 2195).
@@ -37,11 +40,12 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Self; 4] = [Self::Scram, Self::CramMd5, Self::Plain, Self::Login];
+    const ALL: [Self; 5] = [Self::ScramPlus, Self::Scram, Self::CramMd5, Self::Plain, Self::Login];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramPlus => scram::NAME_PLUS,
             Self::Scram => scram::NAME,
             Self::CramMd5 => cram::NAME,
             Self::Plain => "PLAIN",
@@ -56,7 +60,7 @@ impl Mechanism {
 
     /// Whether who listens learns nothing that lets him in.
     pub const fn hides_the_password(self) -> bool {
-        matches!(self, Self::Scram | Self::CramMd5)
+        matches!(self, Self::ScramPlus | Self::Scram | Self::CramMd5)
     }
 }
 
@@ -72,6 +76,9 @@ pub enum Next {
     Malformed,
     /// It can't be right.
     Wrong,
+    /// The client does not see the connection, or what is offered on it, as we do: somebody may be
+    /// in between.
+    Unbound,
 }
 
 /// What a client says of itself.
@@ -161,14 +168,16 @@ impl Claim {
 /// An exchange that is under way.
 pub struct Exchange {
     known: Known,
+    /// What SCRAM-SHA-256-PLUS, which is offered where there is one, binds to.
+    binding: Option<Binding>,
     state: State,
 }
 
 /// What a client began SCRAM with, and was answered.
 struct Heard {
     name: Vec<u8>,
-    /// The channel binding's header, which the client repeats.
-    header: Vec<u8>,
+    /// The channel binding's header, which the client repeats, and what it is bound to.
+    binding: Vec<u8>,
     nonce: String,
     /// What was said so far, for the proof.
     said: Vec<u8>,
@@ -183,7 +192,9 @@ enum State {
     Cram {
         challenge: String,
     },
-    ScramFirst,
+    ScramFirst {
+        is_plus: bool,
+    },
     ScramFinal(Heard),
     /// What was said in all, for our own proof, while the client's is checked.
     ScramChecked {
@@ -205,12 +216,13 @@ impl fmt::Debug for Exchange {
 impl Exchange {
     pub(super) fn new(
         mechanism: Mechanism,
-        book: Arc<Book>,
-        decoys: Arc<hmac::Key>,
+        (book, decoys): (Arc<Book>, Arc<hmac::Key>),
         hostname: &str,
+        binding: Option<Binding>,
     ) -> Self {
         let state = match mechanism {
-            Mechanism::Scram => State::ScramFirst,
+            Mechanism::ScramPlus => State::ScramFirst { is_plus: true },
+            Mechanism::Scram => State::ScramFirst { is_plus: false },
             Mechanism::CramMd5 => {
                 let hostname: String = hostname.chars().take(HOSTNAME_MAX).collect();
                 State::Cram { challenge: format!("<{}@{hostname}>", random()) }
@@ -218,7 +230,7 @@ impl Exchange {
             Mechanism::Plain => State::Plain,
             Mechanism::Login => State::LoginName,
         };
-        Self { known: Known { book, decoys }, state }
+        Self { known: Known { book, decoys }, binding, state }
     }
 
     /// Begins, with the initial response if there was one: `=` is an empty one.
@@ -265,7 +277,9 @@ impl Exchange {
                 let (name, answer) = (name.to_vec(), answer.to_vec());
                 Next::Check(Claim::Cram { name, answer, challenge, known: self.known.clone() })
             }
-            State::ScramFirst => self.scram_first(said).unwrap_or(Next::Malformed),
+            State::ScramFirst { is_plus } => {
+                self.scram_first(is_plus, said).unwrap_or(Next::Malformed)
+            }
             State::ScramFinal(heard) => self.scram_final(heard, said).unwrap_or(Next::Malformed),
             State::ScramDone { account } if said.is_empty() => Next::Done(account),
             State::ScramDone { .. } | State::ScramChecked { .. } | State::Over => Next::Malformed,
@@ -288,14 +302,18 @@ impl Exchange {
     }
 
     /// `gs2-header n=name,r=nonce` (RFC 5802 section 7).
-    fn scram_first(&mut self, said: &[u8]) -> Option<Next> {
+    fn scram_first(&mut self, is_plus: bool, said: &[u8]) -> Option<Next> {
         let text = str::from_utf8(said).ok()?;
         let mut parts = text.splitn(3, ',');
         let (binding, acts_as, bare) = (parts.next()?, parts.next()?, parts.next()?);
-        // `p=…` binds to the channel, which only SCRAM-SHA-256-PLUS does.
-        if !matches!(binding, "n" | "y") {
-            return None;
-        }
+        let bound_to = match (binding.strip_prefix("p="), &self.binding) {
+            (Some(binding::TYPE), Some(own)) if is_plus => &own.octets()[..],
+            // It could bind, and was told that we can't (RFC 5802 section 6).
+            (None, Some(_)) if binding == "y" => return Some(Next::Unbound),
+            (None, _) if !is_plus && matches!(binding, "n" | "y") => &[],
+            // Of another type, or none where there is to be one; or one where there is none.
+            _ => return None,
+        };
         let mut attributes = bare.split(',');
         let name = attributes.next()?.strip_prefix("n=")?;
         let theirs = attributes.next()?.strip_prefix("r=")?;
@@ -310,23 +328,26 @@ impl Exchange {
         let Keys { salt, iterations, .. } = self.known.keys(&name);
         let nonce = format!("{theirs}{}", random());
         let first = format!("r={nonce},s={},i={iterations}", BASE64.encode(salt));
-        let header = said[..text.len() - bare.len()].to_vec();
+        let binding = [&said[..text.len() - bare.len()], bound_to].concat();
         let said = format!("{bare},{first},").into_bytes();
-        self.state = State::ScramFinal(Heard { name, header, nonce, said });
+        self.state = State::ScramFinal(Heard { name, binding, nonce, said });
         Some(Next::Challenge(BASE64.encode(first)))
     }
 
     /// `c=binding,r=nonce,…,p=proof`.
     fn scram_final(&mut self, heard: Heard, message: &[u8]) -> Option<Next> {
-        let Heard { name, header, nonce, said } = heard;
+        let Heard { name, binding: ours, nonce, said } = heard;
         let text = str::from_utf8(message).ok()?;
         let (without_proof, proof) = text.rsplit_once(",p=")?;
         let mut attributes = without_proof.split(',');
         let binding = attributes.next()?.strip_prefix("c=")?;
         let theirs = attributes.next()?.strip_prefix("r=")?;
         let proof = BASE64.decode(proof).ok()?;
-        if BASE64.decode(binding).ok()? != header || theirs != nonce {
+        if theirs != nonce {
             return Some(Next::Wrong);
+        }
+        if BASE64.decode(binding).ok()? != ours {
+            return Some(Next::Unbound);
         }
         let said = [&said, without_proof.as_bytes()].concat();
         let known = self.known.clone();

@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use ring::{digest, hmac, pbkdf2};
 
+use super::binding::{self, Binding};
+
 /// Octets of SHA-256.
 const HASH: usize = 32;
 /// Octets of a salt of ours.
@@ -16,6 +18,8 @@ pub(super) const ITERATIONS: NonZeroU32 = NonZeroU32::new(15_000).expect("it is 
 const ITERATIONS_MAX: u32 = 1_000_000;
 /// The mechanism's name, and what the keys in a file begin with.
 pub(super) const NAME: &str = "SCRAM-SHA-256";
+/// The same with channel binding.
+pub(super) const NAME_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 type Hash = [u8; HASH];
 
@@ -96,6 +100,9 @@ pub struct Client {
     name: String,
     password: String,
     nonce: String,
+    /// Whether it is bound to the connection, and to what (`gs2-header`).
+    header: String,
+    binding: Option<Binding>,
     /// What proves that the server has the keys, once the client has proved that it has.
     expected: Option<String>,
 }
@@ -104,7 +111,22 @@ impl Client {
     /// One that authenticates as `name`.
     pub fn new(name: &str, password: &str, nonce: String) -> Self {
         let name = name.replace('=', "=3D").replace(',', "=2C");
-        Self { name, password: password.to_owned(), nonce, expected: None }
+        let (password, header) = (password.to_owned(), "n,,".to_owned());
+        Self { name, password, nonce, header, binding: None, expected: None }
+    }
+
+    /// Binds what is proved to the connection: SCRAM-SHA-256-PLUS.
+    #[must_use]
+    pub fn bound(self, binding: Binding) -> Self {
+        let header = format!("p={},,", binding::TYPE);
+        Self { header, binding: Some(binding), ..self }
+    }
+
+    /// Says that it could do so, and was not offered it. A server that did offer it then knows that
+    /// somebody in between has hidden that (RFC 5802 section 6).
+    #[must_use]
+    pub fn could_be_bound(self) -> Self {
+        Self { header: "y,,".to_owned(), ..self }
     }
 
     fn bare(&self) -> String {
@@ -113,7 +135,7 @@ impl Client {
 
     /// The first message, in base64.
     pub fn first(&self) -> String {
-        BASE64.encode(format!("n,,{}", self.bare()))
+        BASE64.encode(format!("{}{}", self.header, self.bare()))
     }
 
     /// The answer to the server's first message, both in base64; `None`: it is none that a server
@@ -129,7 +151,9 @@ impl Client {
         if !fresh || iterations.get() > ITERATIONS_MAX {
             return None;
         }
-        let without_proof = format!("c=biws,r={nonce}");
+        let bound_to = self.binding.as_ref().map_or(&[][..], |binding| binding.octets());
+        let binding = BASE64.encode([self.header.as_bytes(), bound_to].concat());
+        let without_proof = format!("c={binding},r={nonce}");
         let said = format!("{},{first},{without_proof}", self.bare());
         let salted = salted(self.password.as_bytes(), &salt, iterations);
         let key = mac(&salted, &[b"Client Key"]);

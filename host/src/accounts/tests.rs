@@ -27,6 +27,7 @@ enum Came {
     Denied(Denied),
     Malformed,
     Wrong,
+    Unbound,
 }
 
 impl Stand {
@@ -68,10 +69,21 @@ impl Stand {
         &self,
         mechanism: Mechanism,
         initial: Option<&str>,
+        says: impl FnMut(&str) -> String,
+    ) -> Came {
+        self.exchange_over(None, mechanism, initial, says).await
+    }
+
+    /// The same over a connection with this binding.
+    async fn exchange_over(
+        &self,
+        binding: Option<Binding>,
+        mechanism: Mechanism,
+        initial: Option<&str>,
         mut says: impl FnMut(&str) -> String,
     ) -> Came {
         let book = self.book().await.expect("there are accounts");
-        let mut exchange = self.accounts.begin(mechanism, book, "mx2.example");
+        let mut exchange = self.accounts.begin(mechanism, book, "mx2.example", binding);
         let mut next = exchange.begin(initial.map(str::as_bytes));
         loop {
             next = match next {
@@ -88,6 +100,7 @@ impl Stand {
                 Next::Done(account) => return Came::In(account.name().to_owned()),
                 Next::Malformed => return Came::Malformed,
                 Next::Wrong => return Came::Wrong,
+                Next::Unbound => return Came::Unbound,
             };
         }
     }
@@ -98,10 +111,19 @@ impl Stand {
     }
 
     async fn scram(&self, name: &str, password: &str) -> Came {
-        let mut client = Client::new(name, password, "nonce".to_owned());
+        let client = Client::new(name, password, "nonce".to_owned());
+        self.scram_over(None, Mechanism::Scram, client).await
+    }
+
+    async fn scram_over(
+        &self,
+        binding: Option<Binding>,
+        mechanism: Mechanism,
+        mut client: Client,
+    ) -> Came {
         let first = client.first();
         let mut answered = false;
-        self.exchange(Mechanism::Scram, Some(&first), |challenge| {
+        self.exchange_over(binding, mechanism, Some(&first), |challenge| {
             if std::mem::replace(&mut answered, true) {
                 assert!(client.is_proof(challenge.as_bytes()), "the server has the keys");
                 return String::new();
@@ -185,13 +207,48 @@ async fn what_no_client_says_is_malformed_at_every_step() {
         let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| BASE64.encode(last));
         assert_eq!(came.await, Came::Malformed, "{last:?}");
     }
-    for last in ["c=biws,r=x,p=AAAA", "c=eSws,r=x,p=AAAA"] {
-        let begin = first("n,,n=ann,r=x");
-        let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| BASE64.encode(last));
-        assert_eq!(came.await, Came::Wrong, "another's nonce, or another binding: {last:?}");
-    }
+    let begin = first("n,,n=ann,r=x");
+    let last = BASE64.encode("c=biws,r=x,p=AAAA");
+    let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| last.clone());
+    assert_eq!(came.await, Came::Wrong, "another's nonce");
     let came = stand.exchange(Mechanism::CramMd5, Some("AAAA"), |_| unreachable!("refused"));
     assert_eq!(came.await, Came::Malformed, "the server speaks first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_bound_to_a_connection_is_of_no_use_on_another() {
+    let (stand, ann) = (Stand::new(), || Client::new("ann", RIGHT, "nonce".to_owned()));
+    let (plus, scram) = (Mechanism::ScramPlus, Mechanism::Scram);
+    let [own, other] = [1, 2].map(Binding::of_test);
+    for (binding, mechanism, client, expected) in [
+        (Some(own), plus, ann().bound(own), is_in("ann")),
+        (Some(own), plus, ann().bound(other), Came::Unbound),
+        (None, plus, ann().bound(own), Came::Malformed),
+        (Some(own), plus, ann(), Came::Malformed),
+        (Some(own), plus, ann().could_be_bound(), Came::Unbound),
+        (Some(own), scram, ann().bound(own), Came::Malformed),
+        (Some(own), scram, ann().could_be_bound(), Came::Unbound),
+        (Some(own), scram, ann(), is_in("ann")),
+        (None, scram, ann().could_be_bound(), is_in("ann")),
+    ] {
+        let came = stand.scram_over(binding, mechanism, client).await;
+        assert_eq!(came, expected, "{mechanism:?} {binding:?}");
+    }
+    for (says, hears) in [("n", "y"), ("y", "n")] {
+        let begin = BASE64.encode(format!("{hears},,n=ann,r=x"));
+        let came = stand.exchange(scram, Some(&begin), |first| {
+            let first = BASE64.decode(first).expect("base64");
+            let first = String::from_utf8(first).expect("ASCII");
+            let nonce = first.split(',').next().expect("it has one");
+            BASE64.encode(format!("c={},{nonce},p=AAAA", BASE64.encode(format!("{says},,"))))
+        });
+        assert_eq!(came.await, Came::Unbound, "a flag that was changed on the way");
+    }
+    for begin in ["p=tls-unique,,n=ann,r=x", "p=,,n=ann,r=x", "p=tls-exporter2,,n=ann,r=x"] {
+        let begin = BASE64.encode(begin);
+        let came = stand.exchange_over(Some(own), plus, Some(&begin), |_| unreachable!("refused"));
+        assert_eq!(came.await, Came::Malformed, "{begin}");
+    }
 }
 
 #[tokio::test]
@@ -263,7 +320,7 @@ async fn a_name_that_there_is_not_costs_the_same_work() {
     let stand = Stand::new();
     let book = stand.book().await.expect("there are accounts");
     let work = |name: &str, password: &str| {
-        let mut exchange = stand.accounts.begin(Mechanism::Plain, Arc::clone(&book), "mx2");
+        let mut exchange = stand.accounts.begin(Mechanism::Plain, Arc::clone(&book), "mx2", None);
         let said = BASE64.encode(format!("\0{name}\0{password}"));
         let Next::Check(claim) = exchange.begin(Some(said.as_bytes())) else { panic!("whole") };
         let before = WORK.get();
@@ -286,7 +343,7 @@ async fn a_hundred_thousand_wrong_passwords_are_ten_and_then_none() {
     let began = tokio::time::Instant::now();
     let mut came = (0, 0);
     for number in 0..100_000 {
-        let mut exchange = stand.accounts.begin(Mechanism::Plain, Arc::clone(&book), "mx2");
+        let mut exchange = stand.accounts.begin(Mechanism::Plain, Arc::clone(&book), "mx2", None);
         let said = BASE64.encode(format!("\0ann\0{number}"));
         let Next::Check(claim) = exchange.begin(Some(said.as_bytes())) else { panic!("whole") };
         match stand.accounts.check(client, claim).await {

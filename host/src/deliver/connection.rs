@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use super::connector::{Connector, is_ours};
 use super::link::{Link, PlainClock};
+use crate::accounts::Binding;
 use crate::config::{self, Endpoint, Host, Relay};
 use crate::net::stream::Stream;
 use crate::net::tls_client::{Rule, Tls};
@@ -107,8 +108,16 @@ pub struct Connection<'c> {
     pub(super) queued: Option<MsgId>,
     pub(super) mail_behind: bool,
     pub(super) told: Told<'c>,
-    secure: bool,
+    reached: Reached,
+}
+
+/// Where a host was reached, and how.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
     address: SocketAddr,
+    secure: bool,
+    /// What a password can be bound to.
+    binding: Option<Binding>,
 }
 
 /// How far authenticating has come.
@@ -305,16 +314,17 @@ impl<'c> Open<'c> {
             Some(Rule::Implicit) => TlsPolicy::Implicit,
             Some(Rule::Local) => TlsPolicy::Local,
         };
-        let (stream, is_secure) = match tls.filter(|tls| tls.rule() == Rule::Implicit) {
-            None => (stream, false),
+        let (link, is_secure) = match tls.filter(|tls| tls.rule() == Rule::Implicit) {
+            None => (Link::new(stream), false),
             Some(tls) => {
                 told.phase(Phase::Tls);
-                let link = handshake(tls, &to.host, stream).await.map_err(NotAt::Tls)?;
-                (link.into_stream(), true)
+                (handshake(tls, &to.host, stream).await.map_err(NotAt::Tls)?, true)
             }
         };
-        let dialogue = self.dialogue(protocol, policy, stream).map_err(NotAt::Other)?;
-        self.greeted(dialogue, (address, is_secure), tls.map(|tls| (tls, &to.host))).await
+        let binding = link.binding();
+        let dialogue = self.dialogue(protocol, policy, link).map_err(NotAt::Other)?;
+        let reached = Reached { address, secure: is_secure, binding };
+        self.greeted(dialogue, reached, tls.map(|tls| (tls, &to.host))).await
     }
 
     /// Goes on as the client on a connection that was turned round, as it is, in clear or under TLS
@@ -327,12 +337,14 @@ impl<'c> Open<'c> {
         let told = self.told();
         told.connecting(address);
         told.connected();
-        let mut dialogue = self.dialogue(Protocol::Smtp, TlsPolicy::Off, stream)?;
+        let link = Link::new(stream);
+        let mut dialogue = self.dialogue(Protocol::Smtp, TlsPolicy::Off, link)?;
         if !dialogue.received(&unread) {
             let why = format_args!("{} octets came behind ATRN", unread.len());
             return Err(NotOpen::new(Failed::TurnedAway, why));
         }
-        let greeted = self.greeted(dialogue, (address, is_secure), None).await;
+        let reached = Reached { address, secure: is_secure, binding: None };
+        let greeted = self.greeted(dialogue, reached, None).await;
         greeted.map_err(|not_at| match not_at {
             NotAt::Tls(NoTls { why, .. }) => NotOpen::new(Failed::TurnedAway, why),
             NotAt::Other(not_open) => not_open,
@@ -343,7 +355,7 @@ impl<'c> Open<'c> {
     async fn greeted(
         &self,
         mut dialogue: Dialogue<'c>,
-        (address, mut secure): (SocketAddr, bool),
+        mut reached: Reached,
         tls: Option<(&Tls, &Host)>,
     ) -> Result<Connection<'c>, NotAt> {
         let (told, mut shaken) = (self.told(), false);
@@ -351,7 +363,7 @@ impl<'c> Open<'c> {
             match dialogue.next().await {
                 Ok(Turn::Event(Event::Greeting(greeting))) => {
                     if self.own.is_some_and(|own| own.is_in(greeting.line())) {
-                        let why = format!("{address} is this host itself");
+                        let why = format!("{} is this host itself", reached.address);
                         return Err(NotAt::Other(NotOpen::new(Failed::Ourselves, why)));
                     }
                     told.phase(Phase::Hello);
@@ -359,16 +371,21 @@ impl<'c> Open<'c> {
                 Ok(Turn::Need(Need::Tls)) => {
                     let Some((tls, host)) = tls else { return Err(lost_step()) };
                     told.phase(Phase::Tls);
-                    let handshake = |link: Link| handshake(tls, host, link.into_stream());
+                    let bound_to = &mut reached.binding;
+                    let handshake = async |link: Link| {
+                        let link = handshake(tls, host, link.into_stream()).await?;
+                        *bound_to = link.binding();
+                        Ok(link)
+                    };
                     dialogue = dialogue.secure(handshake).await.map_err(NotAt::Tls)?;
                     told.phase(Phase::Hello);
-                    (secure, shaken) = (true, true);
+                    (reached.secure, shaken) = (true, true);
                 }
                 Ok(Turn::Need(Need::Transaction)) => {
                     told.phase(Phase::Idle);
                     let mail_behind = self.mail_behind;
                     let queued = None;
-                    return Ok(Connection { dialogue, queued, mail_behind, told, secure, address });
+                    return Ok(Connection { dialogue, queued, mail_behind, told, reached });
                 }
                 Ok(_) => return Err(lost_step()),
                 // Under TLS 1.3 a host says only now that it wants a client's certificate, or that
@@ -391,7 +408,7 @@ impl<'c> Open<'c> {
         &self,
         protocol: Protocol,
         tls: TlsPolicy,
-        stream: Stream,
+        link: Link,
     ) -> Result<Dialogue<'c>, NotOpen> {
         let hostname = Text::new(self.hostname.as_bytes()).ok_or_else(|| {
             let why = format!("{:?} cannot be said in EHLO", self.hostname);
@@ -399,7 +416,7 @@ impl<'c> Open<'c> {
         })?;
         let config = Config { hostname, protocol, tls, timeouts: Timeouts::RFC5321 };
         let (input, output) = (vec![0; REPLY_MAX].into(), vec![0; OUTPUT].into());
-        let (link, clock) = (Link::new(stream), PlainClock(self.clock.clone()));
+        let clock = PlainClock(self.clock.clone());
         Ok(Dialogue::new(config, link, clock, input, output))
     }
 
@@ -430,12 +447,17 @@ impl<'c> Open<'c> {
 impl<'c> Connection<'c> {
     /// Whether what is sent is encrypted.
     pub const fn is_secure(&self) -> bool {
-        self.secure
+        self.reached.secure
+    }
+
+    /// What a password that is said over it can be bound to.
+    pub(super) const fn binding(&self) -> Option<Binding> {
+        self.reached.binding
     }
 
     /// Where the host is.
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.reached.address
     }
 
     /// Whether the host takes internationalized mail (RFC 6531).
@@ -553,7 +575,7 @@ impl<'c> Connection<'c> {
             Err(broken) => return Err(broken.to_string()),
         };
         if let Ok(Turn::Need(Need::Turn)) = self.dialogue.next().await {
-            let Self { dialogue, secure: is_secure, address, .. } = self;
+            let Self { dialogue, reached: Reached { address, secure: is_secure, .. }, .. } = self;
             let (link, input, unread) = dialogue.turned();
             let unread = input.get(..unread).unwrap_or_default().to_vec();
             let turned = Turned { stream: link.into_stream(), unread, address, is_secure };
@@ -608,7 +630,10 @@ fn lost_step() -> NotAt {
 
 async fn handshake(tls: &Tls, host: &Host, stream: Stream) -> Result<Link, NoTls> {
     match timeout(HANDSHAKE_TIMEOUT, tls.connect(host, stream)).await {
-        Ok(Ok(stream)) => Ok(Link::new(Box::new(stream))),
+        Ok(Ok(stream)) => {
+            let binding = Binding::of(stream.get_ref().1);
+            Ok(Link::secure(Box::new(stream), binding))
+        }
         Ok(Err(error)) => {
             let is_lost = is_cut(&error);
             Err(NoTls { why: format!("TLS handshake: {error}"), is_lost })

@@ -10,18 +10,32 @@ use postern_core::time::Instant;
 use postern_spool::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::accounts::Binding;
 use crate::net::stream::Stream;
 
 /// The stream for core's loop.
-pub(super) struct Link(Stream);
+pub(super) struct Link {
+    stream: Stream,
+    /// What a password that is said over it can be bound to.
+    binding: Option<Binding>,
+}
 
 impl Link {
     pub(super) const fn new(stream: Stream) -> Self {
-        Self(stream)
+        Self { stream, binding: None }
+    }
+
+    /// One under TLS.
+    pub(super) const fn secure(stream: Stream, binding: Option<Binding>) -> Self {
+        Self { stream, binding }
+    }
+
+    pub(super) const fn binding(&self) -> Option<Binding> {
+        self.binding
     }
 
     pub(super) fn into_stream(self) -> Stream {
-        self.0
+        self.stream
     }
 }
 
@@ -31,17 +45,17 @@ impl ErrorType for Link {
 
 impl Read for Link {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).await
+        self.stream.read(buffer).await
     }
 }
 
 impl Write for Link {
     async fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.write(octets).await
+        self.stream.write(octets).await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().await
+        self.stream.flush().await
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::answer::Answer;
 use super::connection::{Connection, Login};
-use crate::accounts::{ScramClient, cram_answer};
+use crate::accounts::{Binding, ScramClient, cram_answer};
 
 /// Octets of chance in what SCRAM calls a nonce.
 const NONCE: usize = 18;
@@ -44,25 +44,35 @@ pub(crate) enum LoggedIn {
 }
 
 impl Credentials {
-    /// The best of what is offered: the password is told to nobody who could do without.
-    fn choose(&self, offered: Mechanisms) -> Option<Mechanism> {
-        let all = [Mechanism::ScramSha256, Mechanism::CramMd5, Mechanism::Plain, Mechanism::Login];
+    /// The best of what is offered: the password is told to nobody who could do without, and what
+    /// proves it is bound to the connection where that can be.
+    fn choose(&self, offered: Mechanisms, binding: Option<Binding>) -> Option<Mechanism> {
+        const ALL: [Mechanism; 5] = [
+            Mechanism::ScramSha256Plus,
+            Mechanism::ScramSha256,
+            Mechanism::CramMd5,
+            Mechanism::Plain,
+            Mechanism::Login,
+        ];
         let may = |mechanism: &Mechanism| match mechanism {
+            Mechanism::ScramSha256Plus => binding.is_some(),
             Mechanism::ScramSha256 => true,
             // What it proves can be guessed at, millions of times a second.
             Mechanism::CramMd5 => self.trust >= Trust::Near,
             Mechanism::Plain | Mechanism::Login => self.trust == Trust::Certain,
         };
-        all.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
+        ALL.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
     }
 
     /// Authenticates over `connection` by the best mechanism, which is returned too.
     pub(crate) async fn log_in(self, connection: &mut Connection<'_>) -> (&'static str, LoggedIn) {
-        let Some(mechanism) = self.choose(connection.mechanisms()) else {
+        let Some(mechanism) = self.choose(connection.mechanisms(), connection.binding()) else {
             return ("", LoggedIn::NoMechanism);
         };
         let ended = match mechanism {
-            Mechanism::ScramSha256 => self.scram(connection).await,
+            Mechanism::ScramSha256Plus | Mechanism::ScramSha256 => {
+                self.scram(mechanism, connection).await
+            }
             Mechanism::CramMd5 => self.cram(connection).await,
             Mechanism::Plain => self.plain(connection).await,
             Mechanism::Login => self.login(connection).await,
@@ -99,10 +109,19 @@ impl Credentials {
         ended(connection, login).await
     }
 
-    async fn scram(self, connection: &mut Connection<'_>) -> Result<LoggedIn, String> {
-        let mut client = ScramClient::new(&self.user, &self.password, nonce()?);
+    async fn scram(
+        self,
+        mechanism: Mechanism,
+        connection: &mut Connection<'_>,
+    ) -> Result<LoggedIn, String> {
+        let client = ScramClient::new(&self.user, &self.password, nonce()?);
+        let mut client = match (mechanism, connection.binding()) {
+            (Mechanism::ScramSha256Plus, Some(binding)) => client.bound(binding),
+            (_, Some(_)) => client.could_be_bound(),
+            (_, None) => client,
+        };
         let first = client.first();
-        let challenge = match connection.auth(Mechanism::ScramSha256, Some(&first)).await? {
+        let challenge = match connection.auth(mechanism, Some(&first)).await? {
             Login::Challenge(challenge) => challenge,
             login => return unproved(connection, login).await,
         };

@@ -306,7 +306,7 @@ impl<S: Spool> Reception<S> {
         terms: &Terms,
         (offered, mut closing): ((Option<Mechanisms>, bool), watch::Receiver<bool>),
     ) -> io::Result<()> {
-        let config = session_config(terms, offered, self.door.service());
+        let configs = session_configs(terms, offered, self.door.service());
         let id = self.next_session();
         let mut link = ClientStream::accepted(stream).await;
         let transport = self.door.transport();
@@ -315,9 +315,9 @@ impl<S: Spool> Reception<S> {
                 return Ok(());
             };
             link = secured;
-            handler.tls_started();
+            handler.tls_started(link.binding());
         }
-        let mut session = Session::new(&config, id, transport);
+        let mut session = Session::new(configs.on(&link), id, transport);
         let patience = terms.config.receive.idle_timeout;
         let mut clock = SessionClock::new(
             self.services.clock.clone(),
@@ -333,8 +333,8 @@ impl<S: Spool> Reception<S> {
                     let secured = self.secure(link, terms, &mut closing).await?;
                     let Some(secured) = secured else { return Ok(()) };
                     link = secured;
-                    session.tls_started();
-                    handler.tls_started();
+                    session.tls_started_with(configs.on(&link));
+                    handler.tls_started(link.binding());
                 }
                 Ok(Exit::Turn { unread }) => {
                     let (input, _) = buffers.lend().await;
@@ -442,11 +442,25 @@ pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn session_config(
+/// What a session offers.
+struct Configs<'t> {
+    plain: SessionConfig<'t>,
+    /// Where a password can be bound to the TLS connection.
+    bound: SessionConfig<'t>,
+}
+
+impl<'t> Configs<'t> {
+    /// What it offers on `link`.
+    fn on(&self, link: &ClientStream) -> &SessionConfig<'t> {
+        if link.binding().is_some() { &self.bound } else { &self.plain }
+    }
+}
+
+fn session_configs(
     terms: &Terms,
     (auth, trusted): (Option<Mechanisms>, bool),
     service: Service,
-) -> SessionConfig<'_> {
+) -> Configs<'_> {
     let config = bare_config(terms);
     let config = match service {
         Service::Mail => config.with(Extension::Etrn),
@@ -458,8 +472,11 @@ fn session_config(
     let config = if submits { config.with(Extension::Dsn) } else { config };
     let config = if terms.tls.is_some() { config.with(Extension::StartTls) } else { config };
     match auth {
-        Some((tls, clear)) => config.with_tls_auth(tls, clear),
-        None => config,
+        Some(Mechanisms { bound, tls, clear }) => Configs {
+            plain: config.with_tls_auth(tls, clear),
+            bound: config.with_tls_auth(bound, clear),
+        },
+        None => Configs { plain: config, bound: config },
     }
 }
 

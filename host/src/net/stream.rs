@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tokio_rustls::server::TlsStream;
 
+use crate::accounts::Binding;
 use postern_spool::clock::Clock;
 
 /// How long a client may say nothing while channels run short. Hosts that have something to say do
@@ -56,6 +57,14 @@ impl ClientStream {
         match self {
             Self::Plain(stream) => Box::new(stream),
             Self::Tls(stream) => stream,
+        }
+    }
+
+    /// What a password that is said over it can be bound to.
+    pub fn binding(&self) -> Option<Binding> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Binding::of(stream.get_ref().1),
         }
     }
 

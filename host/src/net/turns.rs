@@ -86,7 +86,7 @@ impl<S: Spool> Reception<S> {
         );
         let mut transport = Transport::Clear;
         if is_secure {
-            handler.tls_started();
+            handler.tls_started(None);
             transport = Transport::Tls;
         }
         let (config, patience) = (bare_config(&terms), terms.config.receive.idle_timeout);

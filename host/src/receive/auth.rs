@@ -8,12 +8,17 @@ use postern_core::session::AuthVerdict;
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
-use crate::accounts::{Account, Accounts, Book, Denied, Exchange, Mechanism, Next};
+use crate::accounts::{Account, Accounts, Binding, Book, Denied, Exchange, Mechanism, Next};
 
 /// SASL mechanisms as EHLO's reply has them: all of them under TLS, and in clear those that tell
 /// who listens no password. CRAM-MD5 stands last, and only where an account has it.
 const TLS: [Text<'static>; 2] =
     [text("SCRAM-SHA-256 PLAIN LOGIN CRAM-MD5"), text("SCRAM-SHA-256 PLAIN LOGIN")];
+/// The same where what is said can be bound to the TLS connection.
+const BOUND: [Text<'static>; 2] = [
+    text("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN CRAM-MD5"),
+    text("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"),
+];
 const CLEAR: [Text<'static>; 2] = [text("SCRAM-SHA-256 CRAM-MD5"), text("SCRAM-SHA-256")];
 const NONE: Text<'static> = text("");
 
@@ -56,8 +61,25 @@ pub enum Whose {
     Mailers,
 }
 
-/// SASL mechanisms under TLS, and in clear, as EHLO's reply has them.
-pub type Mechanisms = (Text<'static>, Text<'static>);
+/// SASL mechanisms as EHLO's reply has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Mechanisms {
+    /// Under TLS that can be bound to.
+    pub bound: Text<'static>,
+    /// Under TLS.
+    pub tls: Text<'static>,
+    /// In clear.
+    pub clear: Text<'static>,
+}
+
+/// What a client authenticates over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Channel<'h> {
+    pub(super) tls: bool,
+    pub(super) binding: Option<Binding>,
+    /// Our name.
+    pub(super) hostname: &'h str,
+}
 
 /// What a step of AUTH comes to.
 pub(super) enum Answered {
@@ -77,17 +99,24 @@ impl Entrance {
         Self { accounts, file, client, book, whose }
     }
 
-    /// What is offered under TLS, and in clear.
+    /// What is offered.
     pub fn mechanisms(&self) -> Mechanisms {
-        let Whose::Hosts { in_clear } = self.whose else { return (TLS[1], NONE) };
+        let Whose::Hosts { in_clear } = self.whose else {
+            return Mechanisms { bound: BOUND[1], tls: TLS[1], clear: NONE };
+        };
         let cram = self.book.as_ref().is_some_and(|book| book.has_cram_md5());
         let nth = usize::from(!cram);
-        (TLS[nth], if in_clear { CLEAR[nth] } else { NONE })
+        let clear = if in_clear { CLEAR[nth] } else { NONE };
+        Mechanisms { bound: BOUND[nth], tls: TLS[nth], clear }
     }
 
     /// Whether `mechanism` is one of them.
-    fn has(&self, mechanism: Mechanism) -> bool {
-        mechanism != Mechanism::CramMd5 || self.whose != Whose::Mailers
+    fn has(&self, mechanism: Mechanism, binding: Option<Binding>) -> bool {
+        match mechanism {
+            Mechanism::ScramPlus => binding.is_some(),
+            Mechanism::CramMd5 => self.whose != Whose::Mailers,
+            Mechanism::Scram | Mechanism::Plain | Mechanism::Login => true,
+        }
     }
 
     fn is_in_clear(&self) -> bool {
@@ -129,17 +158,17 @@ impl Authentication {
     pub(super) async fn begin(
         &mut self,
         entrance: &Entrance,
-        (tls, hostname): (bool, &str),
+        channel: Channel<'_>,
         (mechanism, initial): (&[u8], Option<&[u8]>),
     ) -> Answered {
         (self.exchange, self.mechanism) = (None, "");
         self.name.clear();
-        let mechanism = Mechanism::named(mechanism).filter(|it| entrance.has(*it));
+        let mechanism = Mechanism::named(mechanism).filter(|it| entrance.has(*it, channel.binding));
         let Some(mechanism) = mechanism else {
             return Answered::Out(Reason::UnknownMechanism, None);
         };
         self.mechanism = mechanism.name();
-        if !(tls || entrance.is_in_clear() && mechanism.hides_the_password()) {
+        if !(channel.tls || entrance.is_in_clear() && mechanism.hides_the_password()) {
             return Answered::Out(Reason::NeedTls, None);
         }
         if entrance.accounts.is_shut_out(entrance.client) {
@@ -148,7 +177,8 @@ impl Authentication {
         let Some(book) = &entrance.book else {
             return Answered::Out(Reason::Busy, Some("auth_down"));
         };
-        let mut exchange = entrance.accounts.begin(mechanism, Arc::clone(book), hostname);
+        let Channel { hostname, binding, .. } = channel;
+        let mut exchange = entrance.accounts.begin(mechanism, Arc::clone(book), hostname, binding);
         let next = exchange.begin(initial);
         self.exchange = Some(exchange);
         self.go_on(entrance, next).await
@@ -173,6 +203,9 @@ impl Authentication {
                 }
                 Next::Malformed => return Answered::Out(Reason::BadEncoding, None),
                 Next::Wrong => return Answered::Out(Reason::BadCredentials, Some("auth")),
+                Next::Unbound => {
+                    return Answered::Out(Reason::BadCredentials, Some("auth_binding"));
+                }
                 Next::Check(claim) => {
                     self.name = claim.name().to_vec();
                     match entrance.accounts.check(entrance.client, claim).await {
@@ -250,15 +283,18 @@ mod tests {
         let said = BASE64.encode(said);
         let initial = Some(said.as_bytes()).filter(|said| !said.is_empty());
         let mut authentication = Authentication::default();
-        authentication.begin(entrance, (tls, "mx2.example"), (mechanism, initial)).await
+        let channel = Channel { tls, binding: None, hostname: "mx2.example" };
+        authentication.begin(entrance, channel, (mechanism, initial)).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn mailers_authenticate_under_tls_and_never_by_cram_md5() {
         let stand = Stand::new();
         let mailers = stand.entrance(Whose::Mailers).await;
-        let words = |(tls, clear): Mechanisms| (tls.as_bytes(), clear.as_bytes());
-        assert_eq!(words(mailers.mechanisms()), (&b"SCRAM-SHA-256 PLAIN LOGIN"[..], &b""[..]));
+        let Mechanisms { bound, tls, clear } = mailers.mechanisms();
+        assert_eq!(tls.as_bytes(), b"SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(bound.as_bytes(), b"SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(clear.as_bytes(), b"");
         let cram = said(&mailers, true, b"CRAM-MD5", "").await;
         assert!(matches!(cram, Answered::Out(Reason::UnknownMechanism, None)));
         let right = "\0ann\0secret";

@@ -18,11 +18,11 @@ use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
-use crate::accounts::{Account, Accounts};
+use crate::accounts::{Account, Accounts, Binding};
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
-use crate::receive::auth::{Answered, Authentication, Entrance};
+use crate::receive::auth::{Answered, Authentication, Channel, Entrance};
 use crate::receive::completion::Completion;
 use crate::receive::etrn::Releases;
 use crate::receive::greeting::Token;
@@ -129,6 +129,8 @@ pub struct SessionHandler<S: Spool> {
     /// Whose mail goes over the connection once the roles have turned.
     fetched: Vec<Domain>,
     tls: bool,
+    /// What a password can be bound to.
+    binding: Option<Binding>,
     helo: Vec<u8>,
     esmtp: bool,
     transaction: Option<Box<Transaction<S::Draft>>>,
@@ -185,6 +187,7 @@ impl<S: Spool> SessionHandler<S> {
             in_force: None,
             fetched: Vec::new(),
             tls: false,
+            binding: None,
             helo: Vec::new(),
             esmtp: false,
             transaction: None,
@@ -237,9 +240,10 @@ impl<S: Spool> SessionHandler<S> {
         std::mem::take(&mut self.fetched)
     }
 
-    /// The session goes on under TLS. What was said before it is forgotten (RFC 3207 section 4.2).
-    pub fn tls_started(&mut self) {
-        self.tls = true;
+    /// The session goes on under TLS, to which a password can be bound if there is a `binding`.
+    /// What was said before it is forgotten (RFC 3207 section 4.2).
+    pub fn tls_started(&mut self, binding: Option<Binding>) {
+        (self.tls, self.binding) = (true, binding);
         self.auth = Authentication::default();
     }
 
@@ -628,8 +632,9 @@ impl<S: Spool> drive::Handler for SessionHandler<S> {
         let Some(entrance) = &self.entrance else {
             return AuthVerdict::Refuse(Reason::NotOffered, None);
         };
-        let client = (self.tls, &*self.hostname);
-        let answered = self.auth.begin(entrance, client, (mechanism, initial)).await;
+        let Self { tls, binding, ref hostname, .. } = *self;
+        let channel = Channel { tls, binding, hostname };
+        let answered = self.auth.begin(entrance, channel, (mechanism, initial)).await;
         self.note_auth(&answered);
         self.auth.verdict(&answered)
     }

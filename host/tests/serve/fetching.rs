@@ -14,7 +14,7 @@ const PASSWORD: &str = "s3cret pass";
 const HELD: &str = "[hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"asker\"\n";
 
 /// A holder of client.example's mail, with further keys of `[receive]` and of `[atrn]`.
-fn holder(receive: &str, atrn: &str) -> (Place, Server) {
+pub fn holder(receive: &str, atrn: &str) -> (Place, Server) {
     let place = Place::new("");
     let accounts = place.path("accounts");
     let rest = format!("[accounts]\nfile = {accounts:?}\n[atrn]\n{atrn}{HELD}");
@@ -31,7 +31,7 @@ fn clear_holder() -> (Place, Server) {
 }
 
 /// A host behind NAT that fetches from `holder`, with further keys of its table.
-fn caller(holder: SocketAddr, keys: &str) -> Place {
+pub fn caller(holder: SocketAddr, keys: &str) -> Place {
     let place = Place::new("");
     fetches_from(&place, holder, keys);
     write_password(&place, PASSWORD, 0o600);
@@ -108,7 +108,7 @@ fn a_hundred_messages_come_in_ten_batches() {
 }
 
 /// A certificate for 127.0.0.1 in `place`, and the keys of `[receive]` that name it.
-fn certificate(place: &Place) -> String {
+pub fn certificate(place: &Place) -> String {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a key");
     let (certificate, key) = (place.path("cert.pem"), place.path("key.pem"));
     fs::write(&certificate, made.cert.pem()).expect("a file");

@@ -9,6 +9,7 @@ use serde_json::Value;
 mod accounts;
 mod appletalk;
 mod atrn;
+mod binding;
 mod caller;
 mod fetching;
 mod link;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postern::accounts::Binding;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -268,6 +269,14 @@ impl Talk {
     pub fn secured(self, place: &Place) -> Self {
         let secure = tls::secure(place, self.into_stream());
         Self(BufReader::new(Wire::Secure(Box::new(secure))))
+    }
+
+    /// What a password can be bound to.
+    pub fn binding(&self) -> Option<Binding> {
+        match self.0.get_ref() {
+            Wire::Clear(_) => None,
+            Wire::Secure(stream) => Binding::of(&stream.conn),
+        }
     }
 
     pub fn say(&mut self, line: &str) -> String {

@@ -118,7 +118,8 @@ fn what_a_mailer_submits_is_completed_and_held() {
     assert!(talk.say("STARTTLS").starts_with("220 "));
     let mut talk = talk.secured(&stand.place);
     let secure = lines(&mut talk, "EHLO mailer.example");
-    assert!(secure.contains(&"250-AUTH SCRAM-SHA-256 PLAIN LOGIN".to_owned()), "{secure:?}");
+    let auth = "250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN".to_owned();
+    assert!(secure.contains(&auth), "{secure:?}");
     assert_eq!(talk.say("MAIL FROM:<ann@client.example>"), "530 5.7.0 AUTH first");
     assert!(authenticate(&mut talk, "ann", PASSWORD).starts_with("235 "));
     let text = format!("From: ann@client.example{END}Subject: f\u{fc}r{END}{END}..Hello.{END}");
@@ -227,7 +228,9 @@ fn what_a_stranger_may_say_before_he_has_authenticated_is_bounded() {
     talk.say("EHLO mailer.example");
     for (line, code) in [
         ("AUTH CRAM-MD5", "504 5.5.4 "),
-        ("AUTH SCRAM-SHA-256-PLUS", "504 5.5.4 "),
+        ("AUTH SCRAM-SHA-256-PLUS", "334 "),
+        ("*", "501 5.7.0 "),
+        ("AUTH SCRAM-SHA-1-PLUS", "504 5.5.4 "),
         ("AUTH PLAIN", "334 "),
         ("*", "501 5.7.0 "),
         ("AUTH PLAIN", "334 "),

@@ -14,7 +14,7 @@ use postern::net::turned::{Fetch, Turned};
 use postern::observe::metrics::Metrics;
 use postern::observe::progress::Progress;
 use postern::policy::Capabilities;
-use postern::receive::auth::{Entrance, Whose};
+use postern::receive::auth::{Entrance, Mechanisms, Whose};
 use postern::receive::etrn::Releases;
 use postern::receive::greeting::Token;
 use postern::receive::loops::Loops;
@@ -168,7 +168,7 @@ impl Server {
         config = if door == Door::Atrn { config.with(Extension::Atrn) } else { config };
         let is_held = matches!(source, Source::Sender);
         if let Some(entrance) = self.entrance.as_ref().filter(|_| !is_held) {
-            let (tls, clear) = entrance.mechanisms();
+            let Mechanisms { tls, clear, .. } = entrance.mechanisms();
             config = config.with_tls_auth(tls, clear);
             handler = handler.with_entrance(entrance.clone());
         }
