@@ -367,6 +367,7 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
         match ended {
             // It is tried again in each run through all until then, and holds up no other.
             Err(Failure::Unreadable) if !self.shared.is_lost(message.id) => {
+                self.remember(message, fates);
                 self.unreadable += 1;
                 self.doubtful += 1;
             }
@@ -414,11 +415,22 @@ impl<'t, 's, C: Card> QueueRun<'t, 's, C> {
             }
             Err(unreadable) => match self.shared.note_unreadable(&unreadable) {
                 Failure::Unreadable => {
+                    if !self.shared.is_lost(message.id) {
+                        self.remember(message, fates);
+                        self.doubtful += 1;
+                    }
                     self.unreadable += 1;
                     Ok(())
                 }
                 failure => Err(failure),
             },
+        }
+    }
+
+    /// Keeps who got a message that can't be read for now: they are not to get it again.
+    fn remember(&self, message: &Message, fates: &Fates) {
+        if fates.delivered != 0 {
+            self.shared.set_aside(message.id, fates.delivered);
         }
     }
 }

@@ -352,6 +352,29 @@ fn a_message_that_cant_be_read_for_a_while_is_passed_on_later() {
     assert_eq!(contents::held(&world.card), []);
 }
 
+/// A bad contact of some minutes, in which the mail is asked for again and again, condemns nothing.
+#[test]
+fn what_cant_be_read_for_nine_minutes_is_not_given_up() {
+    let (world, first) = three_messages(&["Subject: message 2"], 20_000);
+    world.card.make_unreadable(first + 20);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(60).await;
+        for _ in 0..4 {
+            let mut client = Talk::greeted(&world).await;
+            client.expect(&[("ETRN client.example\r\n", "25"), ("QUIT\r\n", "221 ")]).await;
+            Timer::after_secs(120).await;
+        }
+        assert_eq!(hop.count(), 2);
+        world.card.make_readable(first + 20);
+        Timer::after_secs(3600).await;
+        assert_eq!(hop.count(), 3);
+    });
+    assert_eq!(contents::held(&world.card), []);
+}
+
 #[test]
 fn one_that_cant_be_read_from_its_beginning_is_flagged_too() {
     let (world, first) = three_messages(&["Subject: message 2"], 1_000);

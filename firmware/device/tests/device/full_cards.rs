@@ -1,4 +1,4 @@
-//! Who got a message can't be written down: the card is full, or takes no more.
+//! Who got a message can't be written down: the card is full, takes no more, or can't be read.
 
 use embassy_time::Timer;
 use postern_card::settings::{NextHop, Protocol, Settings};
@@ -97,5 +97,34 @@ fn on_a_full_card_each_of_many_messages_goes_once_to_each() {
         let for_ann = MANY + (number - 100) as usize;
         assert_eq!(count(&hop, ANN), (for_ann, for_ann));
     });
+    assert_eq!(contents::held(&world.card), []);
+}
+
+/// Its verdict was heard, and the envelope that it belongs into can't be read for a while.
+#[test]
+fn where_an_envelope_cant_be_read_for_a_while_nobody_gets_its_message_again() {
+    let world = World::new(card(CARD_OCTETS, &lmtp()), 2);
+    let hop = Notes::new();
+    world.switch_on();
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        assert!(is_taken(&mut client, &[JOE, ANN], 1).await);
+        client.expect(&[("QUIT\r\n", "221 ")]).await;
+        let envelope = contents::block_with(&world.card, &["sender@origin.example", JOE]);
+        let card = world.card.clone();
+        hop.answer(move |asked| {
+            (asked == Asked::Message(ANN)).then(|| {
+                card.make_unreadable(envelope);
+                "451 4.2.0 not now"
+            })
+        });
+        Hop::arrive(&world, HOP_PORT, Protocol::Lmtp, &hop);
+        Timer::after_secs(300).await;
+        assert_eq!(count(&hop, JOE), (1, 1));
+        hop.answer(|_| None);
+        world.card.make_readable(envelope);
+        Timer::after_secs(2 * 3600).await;
+    });
+    assert_eq!([count(&hop, JOE), count(&hop, ANN)], [(1, 1); 2]);
     assert_eq!(contents::held(&world.card), []);
 }

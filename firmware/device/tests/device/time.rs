@@ -86,6 +86,25 @@ fn mail_expires_and_stays_flagged() {
     });
 }
 
+/// By the try that finds it too old: its hop is never away.
+#[test]
+fn what_is_put_off_again_and_again_expires() {
+    let world = World::new(card(CARD_OCTETS, &timed()), 4);
+    let hop = Notes::new();
+    hop.answer(|asked| matches!(asked, Asked::Recipient(_)).then_some("450 4.2.1 later"));
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    tell_time(&world, BOOT);
+    world.switch_on();
+    world.run(async {
+        Timer::after_secs(KNOWN_S).await;
+        send(&world, 1).await;
+        Timer::after_secs(2 * DAY_S - 3600).await;
+        assert_eq!(first_state(&world), (false, State::Waiting));
+        Timer::after_secs(2 * 3600).await;
+        assert_eq!(first_state(&world), (true, State::Expired));
+    });
+}
+
 #[test]
 fn nothing_expires_while_the_time_is_unknown() {
     let world = World::new(card(CARD_OCTETS, &timed()), 4);
