@@ -24,7 +24,8 @@
 //! - [`trace`] writes the Received field and counts hops; [`retry`] says when to try again;
 //!   [`utf8`] tells whether a message needs SMTPUTF8.
 //! - [`listener`], [`schedule`], [`link`] and [`wakeup`] are for a host that is not always there:
-//!   when it listens, when it may raise its link, when it does, and when it asks its holders.
+//!   when it listens, when it may raise its link, when it does, and when it asks its holders;
+//!   [`gate`] is a listener beside what uses the link.
 //! - [`sasl`] is what a caller without an allocator says to prove who it is.
 //! - `drive`, a feature, is the one async loop over `embedded-io-async` that carriers share.
 //! - `appletalk`, a feature, is a way to mailers that have no TCP; it knows nothing of SMTP.
@@ -77,6 +78,7 @@ pub mod client;
 pub mod drive;
 pub mod dsn;
 pub mod envelope;
+pub mod gate;
 pub mod ladder;
 pub mod link;
 pub mod listener;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postern_core::listener::{Listener, Mode, State as Phase};
+use postern_core::gate::Gate as Rules;
+use postern_core::listener::{Mode, State as Phase};
 use postern_core::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -37,12 +38,9 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    listener: Listener,
-    /// What a scheduled listener would be, which is open while the link is used.
-    usage: Listener,
-    /// Wake-ups whose answer is not there yet: meanwhile the listener is never idle.
-    asking: u32,
-    /// The sessions that the listener was told of.
+    /// When clients are let in, and whether the link is used.
+    rules: Rules,
+    /// The sessions that the rules were told of.
     counted: Sessions,
     opening: Option<Opening>,
     /// Sockets that are open, and at which nobody takes connections yet.
@@ -87,9 +85,7 @@ impl Gate {
     pub fn new(receive: &Receive, clock: Clock) -> Result<Self, String> {
         let (mode, channels) = rules(receive);
         let state = State {
-            listener: Listener::new(mode, channels),
-            usage: Listener::new(usage(receive), u16::MAX),
-            asking: 0,
+            rules: Rules::new(mode, channels, receive.idle),
             counted: Sessions::default(),
             opening: None,
             bound: Vec::new(),
@@ -114,12 +110,12 @@ impl Gate {
 
     /// What it does now.
     pub fn stand(&self) -> Stand {
-        let state = self.lock();
+        let (state, now) = (self.lock(), self.0.clock.instant());
         let opening = state.opening.as_ref();
         Stand {
-            phase: state.listener.state(self.0.clock.instant()),
+            phase: state.rules.state(now),
             listening: opening.map(|opening| opening.listening.clone()).unwrap_or_default(),
-            until: if state.asking == 0 { self.closes(&state) } else { Instant::FAR },
+            until: if state.rules.is_asking() { Instant::FAR } else { state.rules.closes(now) },
             failure: state.failed.clone(),
         }
     }
@@ -131,13 +127,13 @@ impl Gate {
     /// Which socket cannot be opened, and why: no mail could come.
     pub fn wake_up(&self) -> Result<Asking, String> {
         let (mut state, now) = (self.lock(), self.0.clock.instant());
-        state.both(|listener| listener.wake_up(now));
+        state.rules.wake_up(now);
         if let Err(why) = self.apply(&mut state) {
             // Nothing is sent, so nothing is waited for.
-            state.both(Listener::window_ended);
+            state.rules.window_ended();
             return Err(why);
         }
-        state.asking += 1;
+        state.rules.asking_began();
         self.publish(&state);
         drop(state);
         self.0.changed.notify_one();
@@ -152,14 +148,14 @@ impl Gate {
 
     /// The link came up, or went down.
     pub fn link(&self, is_up: bool) {
-        self.lock().listener.link(is_up);
+        self.lock().rules.link(is_up);
         self.0.changed.notify_one();
     }
 
     /// The window of the schedule is over: nobody else is waited for.
     pub fn window_ended(&self) {
         let mut state = self.lock();
-        state.both(Listener::window_ended);
+        state.rules.window_ended();
         self.publish(&state);
         drop(state);
         self.0.changed.notify_one();
@@ -184,8 +180,7 @@ impl Gate {
                 Ok(()) = terms.changed() => {
                     let receive = &terms.borrow_and_update().config.receive;
                     let ((mode, channels), mut state) = (rules(receive), self.lock());
-                    state.listener.configure(mode, channels);
-                    state.usage.configure(usage(receive), u16::MAX);
+                    state.rules.configure(mode, channels, receive.idle);
                 }
                 Some(ended) = work.join_next() => ended.expect("a reception does not panic"),
                 // A sender that is gone means that the server ends: the same.
@@ -200,20 +195,18 @@ impl Gate {
     fn step(&self, sessions: Sessions) -> Instant {
         let (mut state, now) = (self.lock(), self.0.clock.instant());
         for _ in state.counted.began..sessions.began {
-            state.both(|listener| listener.session_began(now));
+            state.rules.session_began(now);
         }
         let void = sessions.void - state.counted.void;
         for gone in 0..sessions.ended - state.counted.ended {
-            state.both(|listener| listener.session_ended(now, gone >= void));
+            state.rules.session_ended(now, gone >= void);
         }
         state.counted = sessions;
-        if state.asking > 0 {
-            state.both(|listener| listener.asking(now));
-        }
+        state.rules.pass(now);
         self.publish(&state);
         let is_failing = state.failed.is_some();
         match self.apply(&mut state) {
-            Ok(()) => self.closes(&state),
+            Ok(()) => state.rules.closes(now),
             Err(why) => {
                 if !is_failing {
                     tracing::error!(reason = %why, "nothing listens, and will once it can");
@@ -224,21 +217,13 @@ impl Gate {
         }
     }
 
-    /// When it closes by itself. The deadline of one that is closed is past.
-    fn closes(&self, state: &State) -> Instant {
-        match state.listener.state(self.0.clock.instant()) {
-            Phase::Open => state.listener.deadline(),
-            Phase::Draining | Phase::Closed => Instant::FAR,
-        }
-    }
-
     /// Opens or closes the sockets.
     ///
     /// # Errors
     /// Which of them cannot be opened, and why.
     fn apply(&self, state: &mut State) -> Result<(), String> {
         let now = self.0.clock.instant();
-        if state.listener.state(now) != Phase::Open {
+        if state.rules.state(now) != Phase::Open {
             // Whoever takes connections there is told by that.
             (state.opening, state.failed) = (None, None);
             state.bound.clear();
@@ -267,11 +252,7 @@ impl Gate {
 
     /// Tells who lowers the link.
     fn publish(&self, state: &State) {
-        let until = match state.usage.state(self.0.clock.instant()) {
-            _ if state.asking > 0 || state.usage.is_occupied() => Instant::FAR,
-            Phase::Closed => Instant::from_millis(0),
-            Phase::Open | Phase::Draining => state.usage.deadline(),
-        };
+        let until = state.rules.used_until(self.0.clock.instant());
         self.0.used.send_if_modified(|used| std::mem::replace(used, until) != until);
     }
 
@@ -280,28 +261,18 @@ impl Gate {
     }
 }
 
-impl State {
-    /// Tells both listeners of what happened.
-    fn both(&mut self, tell: impl Fn(&mut Listener)) {
-        tell(&mut self.listener);
-        tell(&mut self.usage);
-    }
-}
-
 impl Asking {
     /// The holder has said that mail comes: its first session is expected for so long.
     pub fn expect(&self, wait: Duration) {
         let (mut state, now) = (self.0.lock(), self.0.0.clock.instant());
-        state.both(|listener| listener.expect(now, now.after(wait)));
+        state.rules.expect(now, now.after(wait));
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
         let (mut state, now) = (self.0.lock(), self.0.0.clock.instant());
-        state.asking -= 1;
-        // It is idle from now on.
-        state.both(|listener| listener.asking(now));
+        state.rules.asking_ended(now);
         self.0.publish(&state);
         drop(state);
         self.0.0.changed.notify_one();
@@ -323,9 +294,4 @@ fn rules(receive: &Receive) -> (Mode, u16) {
         config::Listener::Off => Mode::Off,
     };
     (mode, u16::try_from(receive.channels.get()).unwrap_or(u16::MAX))
-}
-
-/// The mode of one that is open while the link is used.
-fn usage(receive: &Receive) -> Mode {
-    Mode::Scheduled { idle: receive.idle }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use postern_core::listener::{Listener, Mode, State};
+use postern_core::gate::Gate;
+use postern_core::listener::{Mode, State};
 use postern_core::schedule::{Schedule, Window, Zone};
 use postern_core::time::Instant;
 use postern_core::wakeup::{Answer, Requests, Rules};
@@ -27,6 +28,8 @@ use crate::spool::SimSpool;
 use crate::wire::{Break, Wire};
 
 const LOOK: Duration = Duration::from_secs(30);
+/// How long a link stays up that nobody uses.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long mail that a holder has announced is waited for.
 const COMES_WITHIN: Duration = Duration::from_secs(300);
 /// How long one question may take, but for mail that comes over its connection.
@@ -102,11 +105,13 @@ pub struct Caller {
     answers: Mutex<BTreeMap<usize, u64>>,
 }
 
-/// Its listener, and what may be said of it from outside.
+/// Its gate, and what may be said of it from outside.
 struct Listening {
-    listener: Listener,
+    gate: Gate,
     sessions: u32,
-    /// With no session, a scheduled one is closed by then.
+    /// Wake-ups that it is open for.
+    asking: u32,
+    /// With no session, and no wake-up on its way, a scheduled one is closed by then.
     until: Option<Instant>,
 }
 
@@ -155,7 +160,7 @@ impl Caller {
     /// What it does in its machine's present life.
     pub fn start(self: &Arc<Self>, spool: &Arc<SimSpool>) {
         let mut listening = Listening::new(&self.choice);
-        listening.listener.link(self.is_up());
+        listening.gate.link(self.is_up());
         *lock(&self.listener) = listening;
         self.asking.store(0, Ordering::Relaxed);
         let network = Some(Network::new(&self.machine)).filter(|_| !self.choice.is_device);
@@ -235,7 +240,7 @@ impl Caller {
         if self.is_up.swap(is_up, Ordering::Relaxed) == is_up {
             return;
         }
-        lock(&self.listener).listener.link(is_up);
+        lock(&self.listener).gate.link(is_up);
         if !is_up {
             self.tell("link went down");
             for wire in std::mem::take(&mut *lock(&self.wires)).iter().filter_map(Weak::upgrade) {
@@ -270,15 +275,16 @@ impl Caller {
         let server = self.server().filter(|_| self.is_up()).ok_or(Missed::Silence)?;
         let has_channel = {
             let mut listening = lock(&self.listener);
-            if listening.listener.state(self.now()) != State::Open {
+            listening.gate.pass(self.now());
+            if listening.gate.state(self.now()) != State::Open {
                 self.tell("nobody listens");
                 return Err(Missed::Refused);
             }
             let may = listening.may_be_open(&self.choice, self.is_up(), self.now());
             self.demand(may, "it listens outside its mode");
-            let has_channel = listening.listener.has_free_channel();
+            let has_channel = listening.gate.has_free_channel();
             if has_channel {
-                listening.listener.session_began(self.now());
+                listening.gate.session_began(self.now());
                 listening.sessions += 1;
                 let sessions = listening.sessions;
                 self.demand(sessions <= u32::from(self.choice.channels), "too many sessions");
@@ -317,18 +323,19 @@ impl Caller {
                 lock(&self.listener).window_ended();
             }
             was_open = is_open;
-            let (state, deadline) = {
-                let listening = lock(&self.listener);
-                (listening.listener.state(self.now()), listening.listener.deadline())
+            let now = self.now();
+            let (closes, used) = {
+                let gate = &mut lock(&self.listener).gate;
+                gate.pass(now);
+                (gate.closes(now), gate.used_until(now))
             };
-            let is_idle = state == State::Closed && self.asking.load(Ordering::Relaxed) == 0;
+            let is_idle = used <= now && self.asking.load(Ordering::Relaxed) == 0;
             if is_idle && self.choice.kind == Kind::Command {
                 self.set_link(false);
             }
-            let wait = match deadline.millis_since(self.now()) {
-                0 => LOOK,
-                ms => Duration::from_millis(ms).min(LOOK),
-            };
+            let ends = [closes, used].map(|at| at.millis_since(now)).into_iter();
+            let wait = ends.filter(|ms| *ms > 0).min().map_or(LOOK, Duration::from_millis);
+            let wait = wait.min(LOOK);
             let _changed = timeout(wait, self.changed.notified()).await;
         }
     }
@@ -418,8 +425,9 @@ impl Caller {
             Answer::Refused => "wake-up refused",
             Answer::Missing => "holder not reached",
         });
-        if listens && answer == Answer::Comes {
-            lock(&self.listener).expect(&self.choice, self.now());
+        if listens {
+            let comes = answer == Answer::Comes;
+            lock(&self.listener).asked(&self.choice, self.now(), comes);
         }
         answer
     }
@@ -427,19 +435,22 @@ impl Caller {
 
 impl Listening {
     fn new(choice: &Choice) -> Self {
-        let listener = Listener::new(choice.mode, choice.channels);
-        Self { listener, sessions: 0, until: None }
+        let idle = match choice.mode {
+            Mode::Scheduled { idle } => idle,
+            Mode::Always | Mode::OnLink | Mode::Off => IDLE,
+        };
+        let gate = Gate::new(choice.mode, choice.channels, idle);
+        Self { gate, sessions: 0, asking: 0, until: None }
     }
 
     fn may_be_open(&self, choice: &Choice, is_link_up: bool, now: Instant) -> bool {
+        let is_busy = self.sessions > 0 || self.asking > 0;
         choice.channels > 0
             && match choice.mode {
                 Mode::Always => true,
                 Mode::OnLink => is_link_up,
                 Mode::Off => false,
-                Mode::Scheduled { .. } => {
-                    self.until.is_some_and(|until| self.sessions > 0 || now < until)
-                }
+                Mode::Scheduled { .. } => self.until.is_some_and(|until| is_busy || now < until),
             }
     }
 
@@ -451,20 +462,28 @@ impl Listening {
     }
 
     fn wake_up(&mut self, choice: &Choice, now: Instant) {
-        self.listener.wake_up(now);
+        self.gate.wake_up(now);
+        self.gate.asking_began();
+        self.asking += 1;
         self.stays(choice, now);
     }
 
-    fn expect(&mut self, choice: &Choice, now: Instant) {
-        self.listener.expect(now, now.after(COMES_WITHIN));
+    /// A wake-up is over; whether mail comes.
+    fn asked(&mut self, choice: &Choice, now: Instant, comes: bool) {
+        if comes {
+            self.gate.expect(now, now.after(COMES_WITHIN));
+        }
+        self.gate.asking_ended(now);
+        self.asking -= 1;
         if self.until.is_some() {
             self.stays(choice, now);
-            self.until = self.until.map(|until| until.max(now.after(COMES_WITHIN)));
+            let comes = if comes { COMES_WITHIN } else { Duration::ZERO };
+            self.until = self.until.map(|until| until.max(now.after(comes)));
         }
     }
 
     fn session_ended(&mut self, choice: &Choice, now: Instant, counts: bool) {
-        self.listener.session_ended(now, counts);
+        self.gate.session_ended(now, counts);
         self.sessions -= 1;
         if self.until.is_some() {
             self.stays(choice, now);
@@ -472,7 +491,7 @@ impl Listening {
     }
 
     fn window_ended(&mut self) {
-        self.listener.window_ended();
+        self.gate.window_ended();
         self.until = None;
     }
 }
