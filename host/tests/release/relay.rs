@@ -123,6 +123,7 @@ async fn what_was_never_tried_does_not_expire_by_its_first_try() {
     server.wait_turn_ended("far.example").await;
     server.pass(Duration::from_secs(40 * 60));
     server.wait_empty("far.example").await;
+    server.wait_empty("sender.example").await;
     assert_eq!(smarthost.got()[0].rcpts, ["RCPT TO:<ann@sender.example>"]);
 }
 

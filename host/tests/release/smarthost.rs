@@ -231,6 +231,8 @@ async fn the_password_is_what_its_file_has_when_the_smarthost_is_called() {
     server.wait_empty_as_time_goes_by("a.example").await;
     assert_eq!(alarm(&server), None);
     put("other", 0o600);
+    // Until then the next message would go over the same connection.
+    peer.wait(|peer| peer.commands().iter().any(|line| line == "QUIT")).await;
     server.hold_as(submitted(&["bob@b.example"]), BODY).await;
     server.wait_empty("b.example").await;
     let commands = peer.commands();
