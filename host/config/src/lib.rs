@@ -243,7 +243,8 @@ pub struct Hold {
 settings! {
 /// Delivering held mail.
 pub struct Release {
-    /// Connections at once to one host.
+    /// Connections at once to one host; to the relay up to 8 more, while it leaves some of them
+    /// without an answer for 20 s.
     pub connections_per_host: Count<1> => Default("2"),
     /// Connections at once in all; no domain has more than half.
     pub connections: Count<2> => Default("50"),
