@@ -320,13 +320,15 @@ impl<S: Spool> Work<'_, S> {
         if !self.claim_before().await? {
             return Ok(Err((Next::Drained, End::Done)));
         }
-        match self.line() {
-            Ok(lease) => self.lease = lease,
-            Err(end) => return Ok(Err((Next::Untried, end))),
-        }
-        // Not before: without the link nothing is put off, nor expires.
-        if let Plan::Down { left, why } = plan {
-            return self.host_is_away(Retry::In(left), &why).await.map(Err);
+        // Not before: without the link nothing expires.
+        match (self.line(), plan) {
+            (Ok(_), Plan::Down { left, why }) => {
+                return self.host_is_away(Retry::In(left), &why).await.map(Err);
+            }
+            (Ok(lease), _) => self.lease = lease,
+            // It is not raised for one that was not there a short while ago.
+            (Err(_), Plan::Down { left, why }) => return Ok(Err(self.waits_for_host(left, why))),
+            (Err(end), _) => return Ok(Err((Next::Untried, end))),
         }
         if let Some(why) = self.shared.engine.loops.suspends(domain) {
             tracing::error!(%domain, %why, "suspended");
@@ -524,6 +526,14 @@ impl<S: Spool> Work<'_, S> {
         let retry_seconds = pause.as_secs();
         tracing::info!(%domain, %host, reason = %why, retry_seconds, "no delivery");
         self.host_is_away(retry, &why).await
+    }
+
+    /// Puts the domain off until its host is reached, or for so long. Nothing of it was tried.
+    fn waits_for_host(&self, left: Duration, why: String) -> Finish {
+        if !self.shared.hosts().put_off(self.host, &self.turn.domain) {
+            return (Next::Untried, End::More);
+        }
+        put_off(self.policy, self.turn.suspended, (Retry::In(left), true), why)
     }
 
     /// Puts the domain off until its host is reached, or `retry`.

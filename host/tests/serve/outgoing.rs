@@ -1,5 +1,9 @@
 //! Submitted mail waits for the link and its schedule, as holders do that are asked.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use serde_json::Value;
 
 use super::atrn::talk_from;
@@ -32,20 +36,13 @@ impl Home {
         let smarthost = Place::new(&[hold("far.example"), hold("other.example")].concat());
         let provider = smarthost.serve();
         let link = Linked(Place::new(""));
-        configure(&link, scripts, &provider, (keys, relay));
+        configure(&link, scripts, provider.address, (keys, relay));
         let server = link.0.serve();
         Self { link, server, smarthost, provider }
     }
 
-    /// Submits a message; it is held.
     fn submit(&self, from: &str, to: &str) {
-        let mut talk = talk_from([127, 0, 0, 2], self.server.address);
-        let text = format!("Subject: hi{END}{END}hi{END}.");
-        let (mail, rcpt) = (format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>"));
-        for line in ["EHLO mailer.example", &mail, &rcpt, "DATA", &text, "QUIT"] {
-            let said = talk.say(line);
-            assert!(said.starts_with(['2', '3']), "{line}: {said}");
-        }
+        submit(&self.server, from, to);
     }
 
     /// The recipients that wait here.
@@ -65,11 +62,22 @@ impl Home {
     }
 }
 
-fn configure(link: &Linked, scripts: [&str; 3], provider: &Server, (keys, relay): (&str, &str)) {
+/// Submits a message; it is held.
+fn submit(server: &Server, from: &str, to: &str) {
+    let mut talk = talk_from([127, 0, 0, 2], server.address);
+    let text = format!("Subject: hi{END}{END}hi{END}.");
+    let (mail, rcpt) = (format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>"));
+    for line in ["EHLO mailer.example", &mail, &rcpt, "DATA", &text, "QUIT"] {
+        let said = talk.say(line);
+        assert!(said.starts_with(['2', '3']), "{line}: {said}");
+    }
+}
+
+fn configure(link: &Linked, scripts: [&str; 3], provider: SocketAddr, keys: (&str, &str)) {
+    let (keys, relay) = keys;
     let relay = format!(
-        "[relay]\nsmarthost = \"{}\"\ntls = \"none\"\n{relay}\n\
-         [submission]\ntrusted = [\"127.0.0.2\"]\ni_know = true\n",
-        provider.address
+        "[relay]\nsmarthost = \"{provider}\"\ntls = \"none\"\n{relay}\n\
+         [submission]\ntrusted = [\"127.0.0.2\"]\ni_know = true\n"
     );
     link.configure_as("", scripts, keys, &relay);
 }
@@ -124,7 +132,7 @@ fn what_waits_is_urgent_once_its_sender_is() {
     home.submit("eve@client.example", "bob@other.example");
     home.status("mail for 2 domain(s), when the window opens");
     let settings = (NEVER, "urgent = [\"eve@client.example\"]");
-    configure(&home.link, [UP, DOWN, STATUS], &home.provider, settings);
+    configure(&home.link, [UP, DOWN, STATUS], home.provider.address, settings);
     home.server.signal(rustix::process::Signal::HUP);
     assert_eq!(home.provider.logged("accepted")["to"], "bob@other.example");
     home.link.called("up down");
@@ -143,7 +151,7 @@ fn mail_is_collected_before_the_link_is_raised_and_goes_if_it_is_up() {
     home.link.called("up down");
     home.submit("ann@client.example", "cid@far.example");
     home.status("mail for 1 domain(s), for more, ");
-    configure(&home.link, [UP, DOWN, STATUS], &home.provider, ("", ""));
+    configure(&home.link, [UP, DOWN, STATUS], home.provider.address, ("", ""));
     home.server.signal(rustix::process::Signal::HUP);
     assert_eq!(home.provider.logged("accepted")["to"], "cid@far.example");
     home.link.called("up down up down");
@@ -167,4 +175,56 @@ fn a_link_that_does_not_come_up_is_no_try() {
     assert_eq!((held[0]["status"].as_str(), held.len()), (Some("waiting"), 1));
     assert_eq!(home.smarthost.queue().len(), 0);
     home.stop();
+}
+
+/// Takes one message, as any host does.
+fn take(provider: &TcpListener) -> String {
+    let (mut stream, _) = provider.accept().expect("it is called");
+    let mut heard = BufReader::new(stream.try_clone().expect("a second handle"));
+    let (mut said, mut rcpt) = ("220 hi", String::new());
+    loop {
+        stream.write_all(format!("{said}{END}").as_bytes()).expect("it listens");
+        let mut line = String::new();
+        heard.read_line(&mut line).expect("it says something");
+        said = match line.trim_end() {
+            "DATA" => {
+                stream.write_all(format!("354 go{END}").as_bytes()).expect("it listens");
+                while line != format!(".{END}") {
+                    line.clear();
+                    heard.read_line(&mut line).expect("it goes on");
+                }
+                "250 taken"
+            }
+            "QUIT" => return rcpt,
+            other => {
+                if let Some(path) = other.strip_prefix("RCPT TO:") {
+                    path.clone_into(&mut rcpt);
+                }
+                "250 ok"
+            }
+        };
+    }
+}
+
+/// A link is up some seconds before what it leads to can be reached: it stays up, and nothing is
+/// put off.
+#[test]
+fn a_smarthost_that_is_not_reached_at_once_is_tried_again_soon() {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+    let socket = socket.expect("a socket");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = getsockname(&socket).expect("it is bound").try_into().expect("an address");
+    let link = Linked(Place::new(""));
+    configure(&link, [UP, DOWN, STATUS], address, ("", ""));
+    let server = link.0.serve();
+    submit(&server, "ann@client.example", "bob@far.example");
+    for _ in 0..2 {
+        server.logged("no delivery yet: it asked");
+    }
+    assert_eq!(link.calls(), "up");
+    listen(&socket, 5).expect("nobody else has the port");
+    assert_eq!(take(&TcpListener::from(socket)), "<bob@far.example>");
+    link.called("up down");
+    server.stop();
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use postern_core::ladder::Missed;
 use postern_core::time::Timestamp;
 use postern_spool::conformance::envelope;
 use postern_spool::{
@@ -102,6 +103,39 @@ async fn a_turn_that_was_given_a_former_relay_calls_nobody() {
     assert!(end == End::More && next.is_none(), "{end:?}");
     assert!(!stand.shared.hosts().is_doubtful(&host), "it was called");
     assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
+}
+
+/// New mail comes again and again, and would have the link raised each time.
+#[tokio::test]
+async fn a_link_is_not_raised_for_a_relay_that_was_not_there() {
+    let (_away, address) = away();
+    let link = "[link]\nkind = \"command\"\nup = [\"true\"]\n";
+    let text = format!(
+        "hostname = \"mx2.example\"\n[relay]\nsmarthost = \"{address}\"\ntls = \"none\"\n{link}"
+    );
+    let config = Config::parse(Path::new("test.toml"), &text).expect("a good configuration");
+    let stand = Stand::new(Terms::new(config, None));
+    let (domain, now) = (Domain::new("b.example"), stand.clock.instant());
+    let host = stand.host(&domain);
+    for is_down in [false, true] {
+        let envelope = Envelope { submitted: true, ..envelope(&["bob@b.example"]) };
+        let draft = stand.spool.begin(&envelope, None).await.expect("there is room");
+        draft.commit().await.expect("it is kept");
+        if is_down {
+            let (half_an_hour, missed) = (Duration::from_secs(1800), Missed::Absent);
+            stand.shared.hosts().failed(&host, (missed, "away"), half_an_hour, (now, now));
+        }
+        let mut turns = Turns::new(Limits { all: 2, per_host: 2 });
+        turns.ask(&domain, &host);
+        let permit = turns.start().expect("it may start");
+        let (report, mut ended) = unbounded_channel();
+        line::serve(&stand.shared, permit, stand.stopping.subscribe(), report).await;
+        let waits = End::LinkWaits { is_urgent: false, dials_at: now };
+        let expected = if is_down { End::Done } else { waits };
+        assert_eq!(ended.recv().await.expect("it has ended").end, expected);
+    }
+    let queue = stand.queue(&domain).await;
+    assert_eq!(queue.next_try, NextTry::At(NOW.unix_seconds + 1800));
 }
 
 /// Another process may have released it, of which nothing here tells.
