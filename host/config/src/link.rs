@@ -145,6 +145,13 @@ impl Config {
 
     fn warn_of_collecting(&self, warn: &mut dyn FnMut(&str, &str)) {
         let Pause(collect) = self.link.collect;
+        let is_urgent = self.relay.as_ref().is_some_and(|relay| !relay.urgent.is_empty());
+        let is_always = self.link.kind == LinkKind::Permanent && self.link.schedule.is_none();
+        if is_urgent && is_always {
+            let reason = "is not used: nothing waits for a [link] that is permanent, without a \
+                schedule";
+            warn("relay.urgent", reason);
+        }
         if collect.is_zero() {
             return;
         }

@@ -122,3 +122,18 @@ fn what_may_wait_for_more_mail_says_where_that_is_in_vain() {
     assert!(starts(collect("collect = \"20m\"", RELAY), "link.kind is another one"));
     assert!(starts(collect(&command("5d"), RELAY), "relay.expire_after"));
 }
+
+#[test]
+fn urgent_mail_that_waits_for_nothing_anyway_is_a_warning() {
+    let warned = |link: &str| {
+        let source = format!(
+            "[relay]\nsmarthost = \"smtp.provider.example:587\"\nurgent = [\"*@a.example\"]\n\
+             [link]\n{link}"
+        );
+        let found = parse(&source).expect("sound").warnings(Path::new(FILE));
+        found.iter().any(|warning| warning.key == "relay.urgent")
+    };
+    assert!(warned(""));
+    assert!(!warned("schedule = [\"7-9\"]\ntime_zone = \"Etc/UTC\""));
+    assert!(!warned("kind = \"command\"\nup = [\"true\"]"));
+}
