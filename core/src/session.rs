@@ -64,8 +64,6 @@ pub struct Session<'c> {
     budget: Budget,
     /// What [`Config::min_out`] says, once: it looks at all that is offered.
     min_out: usize,
-    /// Octets of a message, or of a chunk, that were read only to be dropped.
-    dropped: u64,
     id: u32,
     /// Commands that were refused since the last message that was accepted.
     errors: u16,
@@ -117,7 +115,6 @@ impl<'c> Session<'c> {
             discard: None,
             budget: Budget::new(config),
             min_out: config.min_out(),
-            dropped: 0,
             id,
             errors: 0,
             idle_commands: 0,

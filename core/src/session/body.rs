@@ -15,7 +15,7 @@ impl Session<'_> {
         };
         if !accepted {
             self.forget(Why::Refused);
-            return chunk.map_or(Phase::Command, |chunk| Phase::Eat(chunk.octets));
+            return chunk.map_or(Phase::Command, |chunk| self.past(chunk.octets));
         }
         if let Some(transaction) = &mut self.transaction {
             transaction.message = if chunk.is_some() { Message::ByBdat } else { Message::ByData };
@@ -104,30 +104,27 @@ impl Session<'_> {
     pub(super) fn eat<'i>(&mut self, left: u64, input: &'i [u8]) -> Advanced<'i> {
         let (bytes, left) = split_chunk(input, left);
         self.budget.earn(bytes.len(), self.config.min_rate);
-        if left == 0 {
-            (self.phase, self.dropped) = (Phase::Command, 0);
-            return replied(bytes.len());
-        }
-        self.phase = Phase::Eat(left);
-        if self.drops(bytes.len()) {
-            self.phase = Phase::Closing(reply::TOO_MUCH_TALK);
-            return replied(bytes.len());
-        }
-        need(bytes.len(), Need::Input)
+        self.phase = if left == 0 { Phase::Command } else { Phase::Eat(left) };
+        if left == 0 { replied(bytes.len()) } else { need(bytes.len(), Need::Input) }
     }
 
-    /// What the client hears of a message that goes on although it was refused long ago: the reply
-    /// to its end, which may never come, and which is the session's.
+    /// Where a chunk of so many octets that was answered already leads to: one that is larger than
+    /// any message may be is not read.
+    pub(super) fn past(&self, octets: u64) -> Phase {
+        match octets > self.config.max_message_size {
+            true => Phase::Closing(reply::TOO_MUCH_TALK),
+            false => Phase::Eat(octets),
+        }
+    }
+
+    /// What the client hears of a message that was refused, and goes on until it is twice as large
+    /// as any may be: the reply to its end, which may never come. The session ends with it.
     fn goes_on_in_vain(&mut self, octets: usize) -> Option<Reply> {
-        let fault = self.transaction.as_ref()?.fault?;
-        self.drops(octets).then_some(fault)
-    }
-
-    /// Drops so many octets more; whether that is more than any message may have.
-    fn drops(&mut self, octets: usize) -> bool {
+        let transaction = self.transaction.as_mut()?;
+        let fault = transaction.fault?;
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
-        self.dropped = self.dropped.saturating_add(octets);
-        self.dropped > self.config.max_message_size
+        transaction.size = transaction.size.saturating_add(octets);
+        (transaction.size / 2 > self.config.max_message_size).then_some(fault)
     }
 
     /// A chunk that would make the message too big: nothing of it is kept, all of it is read.
@@ -166,7 +163,6 @@ impl Session<'_> {
 
     fn end<'i>(&mut self, consumed: usize, out: &mut Out<'_>) -> Advanced<'i> {
         self.budget.refill();
-        self.dropped = 0;
         let (size, fault) = match &self.transaction {
             Some(transaction) => (transaction.size, transaction.fault),
             None => (0, None),

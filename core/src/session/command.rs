@@ -125,7 +125,7 @@ impl<'c> Session<'c> {
     fn obey<'i>(&mut self, command: Command<'i>, length: usize, out: &mut Out<'_>) -> Advanced<'i> {
         if let Some(reply) = self.out_of_order(&command) {
             if let Command::Bdat(chunk) = command {
-                self.phase = Phase::Eat(chunk.octets);
+                self.phase = self.past(chunk.octets);
             }
             return self.say(length, reply, out);
         }
@@ -267,7 +267,7 @@ impl<'c> Session<'c> {
 
     fn bdat<'i>(&mut self, chunk: Chunk, length: usize) -> Advanced<'i> {
         let Some(transaction) = &mut self.transaction else {
-            self.phase = Phase::Eat(chunk.octets);
+            self.phase = self.past(chunk.octets);
             return replied(length);
         };
         if transaction.size.saturating_add(chunk.octets) > self.config.max_message_size {

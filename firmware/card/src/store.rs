@@ -13,7 +13,7 @@ use crate::settings::{SETTINGS_MAX, Settings, SettingsFault};
 use crate::{Block, Card, Fault, text};
 
 /// Runs of records that are told apart.
-const GAPS: usize = 4;
+const GAPS: usize = 2;
 
 /// The messages on a card, and the settings.
 ///
