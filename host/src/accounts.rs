@@ -13,6 +13,7 @@ mod book;
 mod change;
 mod cram;
 mod deriving;
+mod dovecot;
 mod exchange;
 mod failures;
 mod scram;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use postern_core::time::Instant;
 use postern_spool::clock::Clock;
 use ring::hmac;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -36,6 +38,7 @@ pub use binding::Binding;
 pub use book::{Account, Book, Rights};
 pub use change::change;
 pub use cram::cram_answer;
+pub use dovecot::check as check_dovecot;
 pub use exchange::{Claim, Exchange, Mechanism, Next};
 pub use scram::Client as ScramClient;
 
@@ -43,12 +46,17 @@ use crate::config::DomainName;
 use crate::observe::rate::Limiter;
 use crate::policy::network;
 use deriving::Deriving;
+use dovecot::{Question, Said};
 use failures::Failures;
 
 /// Whoever else may do anything with a file.
 const OTHERS: u32 = 0o077;
 /// A file that can't be read is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+/// Those who are asked for with Dovecot at once; each is a socket.
+const ASKED: usize = 64;
+/// How long it is told that Dovecot gave no answer, if nobody asked since.
+const TOLD_FOR: Duration = Duration::from_secs(10 * 60);
 /// One that could not be read, and has not changed, is read no more often.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
@@ -60,6 +68,8 @@ pub struct Accounts {
     read: Mutex<Read>,
     failures: Failures,
     deriving: Deriving,
+    asking: Semaphore,
+    alarm: Alarm,
     unreadable: Limiter<()>,
 }
 
@@ -90,8 +100,26 @@ pub enum Denied {
     Wrong,
     /// He, or others for this account, have failed too often of late.
     TooOften,
-    /// It can't be found out now.
+    /// Too many want to be let in at once.
     Unable,
+    /// Whoever knows the passwords does not answer.
+    Down,
+}
+
+/// Why Dovecot could not be asked of late. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub struct Alarm(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Alarm {
+    fn set(&self, why: Option<(Instant, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// What it was at `now`, unless it has answered since.
+    pub fn at(&self, now: Instant) -> Option<String> {
+        let alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        alarm.filter(|(at, _)| now < at.after(TOLD_FOR)).map(|(_, why)| why)
+    }
 }
 
 impl fmt::Debug for Accounts {
@@ -152,8 +180,16 @@ impl Accounts {
             decoys,
             read: Mutex::default(),
             deriving: Deriving::default(),
+            asking: Semaphore::new(ASKED),
+            alarm: Alarm::default(),
             unreadable: Limiter::new(1, LOG_EVERY),
         }
+    }
+
+    /// The same, which tells by `alarm` when Dovecot gives no answer.
+    #[must_use]
+    pub fn telling(self, alarm: Alarm) -> Self {
+        Self { alarm, ..self }
     }
 
     /// The accounts in `file`, read again if it has changed. One that can't be read, or is not
@@ -224,26 +260,81 @@ impl Accounts {
     /// # Errors
     /// Why he is not let in.
     pub async fn check(&self, client: IpAddr, claim: Claim) -> Result<Arc<Account>, Denied> {
-        let name = hmac::sign(&self.decoys, claim.name());
+        let name = claim.name().to_vec();
+        self.attempt(client, &name, async {
+            match claim {
+                Claim::Password { .. } => {
+                    let checked = self.deriving.run(move || claim.account()).await;
+                    checked.map_err(|deriving::Crowded| Denied::Unable)
+                }
+                Claim::Cram { .. } | Claim::Scram { .. } => Ok(claim.account()),
+            }
+        })
+        .await
+    }
+
+    /// The same by Dovecot at `socket`: the user that it is there.
+    ///
+    /// # Errors
+    /// Why he is not let in.
+    pub async fn ask_dovecot(
+        &self,
+        client: IpAddr,
+        socket: &Path,
+        claim: &Claim,
+    ) -> Result<String, Denied> {
+        // Of the others Dovecot would have to tell what they are checked by.
+        let Claim::Password { name, password, .. } = claim else { return Err(Denied::Wrong) };
+        self.attempt(client, name, async {
+            let _place = self.asking.try_acquire().map_err(|_| Denied::Unable)?;
+            match dovecot::ask(socket, Question { client, name, password }).await {
+                Ok(said) => {
+                    self.alarm.set(None);
+                    Ok(match said {
+                        Said::In(user) => Some(user),
+                        Said::Out => None,
+                    })
+                }
+                Err(why) => {
+                    self.log_down(socket, &why);
+                    Err(Denied::Down)
+                }
+            }
+        })
+        .await
+    }
+
+    fn log_down(&self, socket: &Path, why: &str) {
+        let (now, socket) = (self.clock.instant(), socket.display());
+        if let Some(unlogged) = self.unreadable.pass((), now) {
+            tracing::error!(%socket, error = why, unlogged, "Dovecot lets nobody in");
+        }
+        self.alarm.set(Some((now, format!("{socket}: {why}"))));
+    }
+
+    /// Has `find_out` tell whether `client` is who he says, `name`, unless he has failed too often.
+    async fn attempt<T>(
+        &self,
+        client: IpAddr,
+        name: &[u8],
+        find_out: impl Future<Output = Result<Option<T>, Denied>>,
+    ) -> Result<T, Denied> {
+        let name = hmac::sign(&self.decoys, name);
         let attempt = self.failures.attempt(network(client), name.as_ref());
         // Counted before the work: many at once are as many as one after the other.
         let attempt = attempt.ok_or(Denied::TooOften)?;
-        let checked = match claim {
-            Claim::Password { .. } => self.deriving.run(move || claim.account()).await,
-            Claim::Cram { .. } | Claim::Scram { .. } => Ok(claim.account()),
-        };
-        match checked {
-            Ok(Some(account)) => {
+        match find_out.await {
+            Ok(Some(found)) => {
                 self.failures.succeeded(&attempt);
-                Ok(account)
+                Ok(found)
             }
             Ok(None) => {
                 sleep(attempt.pause).await;
                 Err(Denied::Wrong)
             }
-            Err(deriving::Crowded) => {
+            Err(denied) => {
                 self.failures.succeeded(&attempt);
-                Err(Denied::Unable)
+                Err(denied)
             }
         }
     }

@@ -34,6 +34,7 @@ use postern_core::time::Instant;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::accounts::Alarm;
 use crate::config::RetryEvery;
 use crate::link::Link;
 use crate::net::gate::Gate;
@@ -88,6 +89,8 @@ pub struct Control<S> {
     pub listening: Vec<SocketAddr>,
     /// The holders that are asked for mail.
     pub board: Board,
+    /// Why mailers cannot authenticate.
+    pub alarm: Alarm,
     /// What was seen of the spool when health was asked for.
     pub shortage: Shortage,
     /// Whether it takes no new mail because it is about to end.

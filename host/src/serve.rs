@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Alarm};
 use crate::api::{self, Control, Opened};
 use crate::appletalk::{self, ltoudp::Link};
 use crate::config::Config;
@@ -101,8 +101,7 @@ async fn run<S: Spool>(
         sockets;
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
-    let opened = Arc::new(OnceLock::new());
-    let release = Release::default();
+    let (opened, release) = (Arc::new(OnceLock::new()), Release::default());
     let (board, answers) = (Board::default(), config.spool.path.clone());
     let (link, ending_link) = (UpLink::new(&config.link, clock.clone()), ended.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
@@ -118,6 +117,7 @@ async fn run<S: Spool>(
         listening: listening.clone(),
         link: link.clone(),
         board: board.clone(),
+        alarm: release.alarm.clone(),
         stopping: stopping.clone(),
     };
     let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
@@ -190,6 +190,8 @@ struct Mail {
 struct Release {
     progress: Progress,
     triggers: Triggers,
+    /// Why mailers cannot authenticate.
+    alarm: Alarm,
 }
 
 /// Everything that is open before the first client is answered.
@@ -254,6 +256,7 @@ impl<S: Spool> Server<S> {
         let capabilities = Arc::new(Capabilities::new(self.clock.clone()));
         let (metrics, triggers) = (self.metrics.clone(), self.release.triggers.clone());
         let wakeups = Wakeups::new(self.clock.clone(), metrics.clone(), triggers.clone());
+        let accounts = Accounts::new(self.spool.secret(), self.clock.clone());
         let services = Services {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.clone(),
@@ -264,7 +267,7 @@ impl<S: Spool> Server<S> {
             own: self.own.clone(),
             capabilities: Arc::clone(&capabilities),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
-            accounts: Arc::new(Accounts::new(self.spool.secret(), self.clock.clone())),
+            accounts: Arc::new(accounts.telling(self.release.alarm.clone())),
             limits: Arc::new(Limits::new(self.clock.clone())),
         };
         let services = Arc::new(services);

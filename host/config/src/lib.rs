@@ -351,6 +351,7 @@ impl Config {
             config.refuse_shared_places(&written, &mut faults);
             config.refuse_tls_without_certificate(&written, &mut faults);
             config.refuse_untrustworthy(&written, &mut faults);
+            config.refuse_senders_of_nobody(&written, &mut faults);
             config.link.refuse_incomplete(&written, &mut faults);
             if let Some(relay) = &config.relay {
                 relay.refuse_incomplete(&written, &mut faults);

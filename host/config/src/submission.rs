@@ -1,7 +1,9 @@
 //! Where mailers submit (RFC 6409), who may without a password, and as whom an account may send.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -13,6 +15,7 @@ use super::fault::Faults;
 use super::machine::Machine;
 use super::settings::{Word, settings};
 use super::values::{Count, unexpected};
+use super::wakeup::UserName;
 use super::{Config, Written};
 
 settings! {
@@ -23,6 +26,14 @@ pub struct Submission {
     pub listen: Vec<SocketAddr> => Default("[]"),
     /// The same, under TLS from the first octet on (RFC 8314), such as "[::]:465".
     pub listen_tls: Vec<SocketAddr> => Default("[]"),
+    /// The socket at which Dovecot lets others ask for its users (its `unix_listener auth-client`).
+    /// Mailers then authenticate as those, by PLAIN or LOGIN, and not as accounts, which are for
+    /// hosts that fetch mail. Absent: as accounts.
+    pub dovecot: Option<PathBuf> => Example("\"/run/dovecot/auth-client\""),
+    /// What users of Dovecot may send as besides their own name, where that is an address: as
+    /// `postern account add --address` has it for accounts.
+    pub senders: BTreeMap<UserName, Vec<SenderPattern>>
+        => Example("{ \"ann\" = [\"ann@client.example\", \"*@second.example\"] }"),
     /// Networks that may submit without a password, here and at receive.listen, such as
     /// "192.168.1.0/24". Nobody else may come from there: this machine's own addresses and its
     /// gateways, which outsiders have behind a proxy, are never trusted, and can't be written here.
@@ -83,6 +94,16 @@ impl Config {
     /// Who may submit without a password.
     pub fn trusted(&self) -> &[IpNet] {
         self.submission.as_ref().map_or(&[], |submission| &submission.trusted)
+    }
+
+    pub(super) fn refuse_senders_of_nobody(&self, written: &Written, faults: &mut Faults<'_>) {
+        const KEY: &str = "submission.senders";
+        let Some(submission) = &self.submission else { return };
+        if submission.dovecot.is_none() && !submission.senders.is_empty() {
+            let reason = "is for users of Dovecot: dovecot = \"/run/dovecot/auth-client\"; \
+                accounts have their own (postern account add --address)";
+            faults.add_at(written.line(KEY), KEY, reason.to_owned());
+        }
     }
 
     pub(super) fn refuse_untrustworthy(&self, written: &Written, faults: &mut Faults<'_>) {
@@ -167,6 +188,11 @@ pub struct SenderPattern {
 }
 
 impl SenderPattern {
+    /// The address `text`, and no pattern of more than that; `None`: it is no address.
+    pub fn exactly(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|pattern: &Self| pattern.local_part.is_some())
+    }
+
     /// Whether `mailbox` is such an address.
     pub fn fits(&self, mailbox: &Mailbox<'_>) -> bool {
         let fits = |local: &str| canonical(mailbox.local_part()).as_ref() == local.as_bytes();
@@ -323,6 +349,24 @@ mod tests {
         assert_eq!(refused("172.25.25.20/32"), (1, 1));
         assert_eq!(refused("172.25.25.0/24"), (0, 1));
         assert_eq!(refused("172.25.26.0/24"), (0, 0));
+    }
+
+    #[test]
+    fn users_of_dovecot_send_as_the_file_says() {
+        let senders = "senders = { \"ann\" = [\"ann@client.example\", \"*@second.example\"] }";
+        let config = parse(&format!("dovecot = \"/run/dovecot/auth\"\n{senders}")).expect("sound");
+        let senders_of = config.submission.expect("it is there").senders;
+        let shown: Vec<_> = senders_of.values().flatten().map(ToString::to_string).collect();
+        assert_eq!(shown, ["ann@client.example", "*@second.example"]);
+        let found = parse(senders).expect_err("there is no Dovecot");
+        assert!(found[0].to_string().contains(":5: submission.senders: is for users"), "{found:?}");
+        for wrong in ["senders = { ann = [\"ann\"] }", "senders = { ann = [\"*@*\"] }"] {
+            let found = parse(&format!("dovecot = \"/x\"\n{wrong}")).expect_err(wrong);
+            let said = found[0].to_string();
+            assert!(said.contains("senders.\"ann\": expected an address such as"), "{said}");
+        }
+        assert!(SenderPattern::exactly("ann@client.example").is_some());
+        assert!(SenderPattern::exactly("*@client.example").is_none());
     }
 
     #[test]

@@ -383,8 +383,8 @@ impl Word for Sender {
     }
 }
 
-/// Who we are to a holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who somebody is to a server that asks for a password.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserName(Box<str>);
 
 impl UserName {

@@ -110,6 +110,12 @@ impl Account {
         })
     }
 
+    /// One that stands in no file: Dovecot knows its password.
+    pub(crate) fn of_dovecot(name: &str, addresses: Vec<SenderPattern>) -> Self {
+        let rights = Rights { addresses, ..Rights::default() };
+        Self { name: name.to_owned(), rights, keys: Keys::NONE, cram: None }
+    }
+
     /// What it authenticates as.
     pub fn name(&self) -> &str {
         &self.name

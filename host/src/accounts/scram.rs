@@ -54,6 +54,10 @@ impl Keys {
         Self { iterations: ITERATIONS, salt, stored, server }
     }
 
+    /// Those of somebody whose password is known elsewhere.
+    pub(super) const NONE: Self =
+        Self { iterations: ITERATIONS, salt: Vec::new(), stored: [0; HASH], server: [0; HASH] };
+
     /// Whether `password` is theirs.
     pub(super) fn fit(&self, password: &[u8]) -> bool {
         equal(&Self::derive(password, &self.salt, self.iterations).stored, &self.stored)

@@ -68,6 +68,10 @@ pub(super) async fn health<S: Spool>(
         let text = format!("{host} takes none of our mail, which waits: {why}");
         problems.push(Problem::new("relay", text));
     }
+    if let Some(why) = control.alarm.at(control.clock.instant()) {
+        let text = format!("no mailer can authenticate: {why}");
+        problems.push(Problem::new("auth", text));
+    }
     for holder in control.board.holders() {
         if holder.last.is_some_and(|last| last.is_alarm) {
             let text =

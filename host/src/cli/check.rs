@@ -117,6 +117,11 @@ fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
 
 /// What is wrong with the accounts, where anybody may log in.
 fn odd_accounts(config: &Config, file: &Path) -> Vec<Problem> {
+    let dovecot = config.submission.as_ref().and_then(|submission| submission.dovecot.as_deref());
+    if let Some(reason) = dovecot.and_then(accounts::check_dovecot) {
+        let key = "submission.dovecot".to_owned();
+        return vec![Problem { file: file.to_owned(), line: None, key, reason }];
+    }
     if config.atrn.is_none() && !config.hold.values().any(Hold::etrn_authenticated) {
         return Vec::new();
     }

@@ -242,6 +242,10 @@ impl<S: Spool> Reception<S> {
             Service::Submission => Whose::Mailers,
         };
         let accounts = &self.services.accounts;
+        if let (Whose::Mailers, Some(socket)) = (whose, policies.submission().dovecot()) {
+            let in_force = self.in_force.clone();
+            return Some(Entrance::by_dovecot(accounts, client, socket, in_force));
+        }
         Some(Entrance::open(accounts, client, &config.accounts.file, whose).await)
     }
 

@@ -8,7 +8,8 @@ use postern_core::session::AuthVerdict;
 use postern_core::wire::Text;
 use postern_core::wire::reply::Reason;
 
-use crate::accounts::{Account, Accounts, Binding, Book, Denied, Exchange, Mechanism, Next};
+use crate::accounts::{Account, Accounts, Binding, Book, Claim, Denied, Exchange, Mechanism, Next};
+use crate::receive::submission::InForce;
 
 /// SASL mechanisms as EHLO's reply has them: all of them under TLS, and in clear those that tell
 /// who listens no password. CRAM-MD5 stands last, and only where an account has it.
@@ -20,6 +21,8 @@ const BOUND: [Text<'static>; 2] = [
     text("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"),
 ];
 const CLEAR: [Text<'static>; 2] = [text("SCRAM-SHA-256 CRAM-MD5"), text("SCRAM-SHA-256")];
+/// Those that tell the password, which whoever knows it is then asked by.
+const TOLD: Text<'static> = text("PLAIN LOGIN");
 const NONE: Text<'static> = text("");
 
 const fn text(words: &'static str) -> Text<'static> {
@@ -47,6 +50,24 @@ pub struct Entrance {
     client: IpAddr,
     book: Option<Arc<Book>>,
     whose: Whose,
+    dovecot: Option<Dovecot>,
+}
+
+/// Where mailers are users of Dovecot, and not accounts.
+#[derive(Debug, Clone)]
+struct Dovecot {
+    socket: PathBuf,
+    in_force: InForce,
+}
+
+impl Dovecot {
+    /// What its `user` is here, now; `None`: its users are nobody's any more.
+    fn account(&self, user: &str) -> Option<Account> {
+        let policies = self.in_force.now();
+        let submission = policies.submission();
+        let is_asked = submission.dovecot() == Some(&self.socket);
+        is_asked.then(|| Account::of_dovecot(user, submission.senders(user)))
+    }
 }
 
 /// Who authenticates somewhere.
@@ -96,11 +117,33 @@ impl Entrance {
     pub async fn open(accounts: &Arc<Accounts>, client: IpAddr, file: &Path, whose: Whose) -> Self {
         let book = accounts.book(file).await;
         let (accounts, file) = (Arc::clone(accounts), file.to_owned());
-        Self { accounts, file, client, book, whose }
+        Self { accounts, file, client, book, whose, dovecot: None }
+    }
+
+    /// For a mailer at `client` that is a user of Dovecot at `socket`, and has the rights that are
+    /// `in_force`.
+    pub fn by_dovecot(
+        accounts: &Arc<Accounts>,
+        client: IpAddr,
+        socket: &Path,
+        in_force: InForce,
+    ) -> Self {
+        let (socket, book) = (socket.to_owned(), Some(Arc::default()));
+        Self {
+            accounts: Arc::clone(accounts),
+            file: PathBuf::new(),
+            client,
+            book,
+            whose: Whose::Mailers,
+            dovecot: Some(Dovecot { socket, in_force }),
+        }
     }
 
     /// What is offered.
     pub fn mechanisms(&self) -> Mechanisms {
+        if self.dovecot.is_some() {
+            return Mechanisms { bound: TOLD, tls: TOLD, clear: NONE };
+        }
         let Whose::Hosts { in_clear } = self.whose else {
             return Mechanisms { bound: BOUND[1], tls: TLS[1], clear: NONE };
         };
@@ -113,10 +156,34 @@ impl Entrance {
     /// Whether `mechanism` is one of them.
     fn has(&self, mechanism: Mechanism, binding: Option<Binding>) -> bool {
         match mechanism {
+            // Dovecot does not tell what the others are checked by.
+            Mechanism::ScramPlus | Mechanism::Scram | Mechanism::CramMd5
+                if self.dovecot.is_some() =>
+            {
+                false
+            }
             Mechanism::ScramPlus => binding.is_some(),
             Mechanism::CramMd5 => self.whose != Whose::Mailers,
             Mechanism::Scram | Mechanism::Plain | Mechanism::Login => true,
         }
+    }
+
+    /// Finds out whether what the client claims is so.
+    async fn check(&self, claim: Claim) -> Result<Arc<Account>, Denied> {
+        let Some(dovecot) = &self.dovecot else {
+            return self.accounts.check(self.client, claim).await;
+        };
+        let user = self.accounts.ask_dovecot(self.client, &dovecot.socket, &claim).await?;
+        dovecot.account(&user).map(Arc::new).ok_or(Denied::Down)
+    }
+
+    /// The account of this name and these keys, as it is now.
+    async fn account_now(&self, account: &Account) -> Option<Arc<Account>> {
+        if let Some(dovecot) = &self.dovecot {
+            return dovecot.account(account.name()).map(Arc::new);
+        }
+        let book = self.accounts.book(&self.file).await?;
+        book.get(account.name()).filter(|now| now.has_the_keys_of(account)).cloned()
     }
 
     fn is_in_clear(&self) -> bool {
@@ -132,9 +199,7 @@ impl Authentication {
 
     /// The same, as it is now: one that was removed, or has another password, is nobody's.
     pub(super) async fn account_now(&self, entrance: &Entrance) -> Option<Arc<Account>> {
-        let account = self.account.as_ref()?;
-        let book = entrance.accounts.book(&entrance.file).await?;
-        book.get(account.name()).filter(|now| now.has_the_keys_of(account)).cloned()
+        entrance.account_now(self.account.as_ref()?).await
     }
 
     /// Looks at the account again, which may have changed, or be gone, since the client said it.
@@ -208,7 +273,7 @@ impl Authentication {
                 }
                 Next::Check(claim) => {
                     self.name = claim.name().to_vec();
-                    match entrance.accounts.check(entrance.client, claim).await {
+                    match entrance.check(claim).await {
                         Ok(account) => {
                             let exchange = self.exchange.as_mut();
                             exchange.map_or(Next::Wrong, |exchange| exchange.accept(account))
@@ -219,6 +284,9 @@ impl Authentication {
                         }
                         Err(Denied::Unable) => {
                             return Answered::Out(Reason::Busy, Some("auth_busy"));
+                        }
+                        Err(Denied::Down) => {
+                            return Answered::Out(Reason::Busy, Some("auth_down"));
                         }
                     }
                 }
@@ -242,14 +310,19 @@ impl Authentication {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD as BASE64;
     use postern_core::time::Timestamp;
     use postern_spool::clock::Clock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
 
     use super::*;
     use crate::accounts::change;
+    use crate::config::Config;
+    use crate::policy::Policies;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -305,6 +378,41 @@ mod tests {
         assert!(matches!(said(&mailers, true, b"plain", right).await, Answered::In(_)));
         let hosts = stand.entrance(Whose::Hosts { in_clear: true }).await;
         assert!(matches!(said(&hosts, false, b"CRAM-MD5", "").await, Answered::Asked));
+    }
+
+    /// One counter is for all: Dovecot does not hear of a try that is one too many.
+    #[tokio::test(start_paused = true)]
+    async fn wrong_passwords_count_that_dovecot_was_told() {
+        let stand = Stand::new();
+        let socket = stand.folder.path().join("auth");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let said = b"VERSION\t1\t2\nMECH\tPLAIN\nDONE\nFAIL\t1\tuser=ann\n";
+                stream.write_all(said).await.expect("it listens");
+                let mut heard = Vec::new();
+                stream.read_to_end(&mut heard).await.expect("it goes");
+            }
+        });
+        let policies = Arc::new(Policies::new(
+            &Config::parse(Path::new("postern.toml"), "").expect("a sound configuration"),
+        ));
+        let in_force = InForce::new(move || Arc::clone(&policies));
+        let mailers = Entrance::by_dovecot(&stand.accounts, CLIENT, &socket, in_force);
+        let hosts = stand.entrance(Whose::Hosts { in_clear: false }).await;
+        for number in 0..10 {
+            let entrance = if number % 2 == 0 { &hosts } else { &mailers };
+            let answered = said(entrance, true, b"PLAIN", "\0ann\0wrong").await;
+            assert!(matches!(answered, Answered::Out(Reason::BadCredentials, Some("auth"))));
+        }
+        for entrance in [&hosts, &mailers] {
+            let answered = said(entrance, true, b"PLAIN", "\0ann\0secret").await;
+            assert!(matches!(answered, Answered::Out(Reason::Busy, Some("auth_limit"))));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 5);
     }
 
     /// Who has tried as often as he may where mail is fetched is not heard where it is submitted.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::http::Method;
+use postern::accounts::Alarm;
 use postern::api::client::ask;
 use postern::api::{
     self, Acted, Control, Health, Items, Message, Opened, Released, Shortage, socket,
@@ -114,6 +115,7 @@ impl Server {
             link: Link::new(&config.link, clock.clone()),
             listening: Vec::new(),
             board: Board::default(),
+            alarm: Alarm::default(),
             stopping: receiver,
         };
         let path = folder.path().join("control");

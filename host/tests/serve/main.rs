@@ -11,6 +11,7 @@ mod appletalk;
 mod atrn;
 mod binding;
 mod caller;
+mod dovecot;
 mod fetching;
 mod link;
 mod outgoing;
