@@ -183,6 +183,16 @@ async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
     (turn, claims)
 }
 
+/// Claims a message, and records that it was delivered.
+async fn deliver(spool: &LogSpool<SimDisk>) {
+    let (turn, claims) = claim(spool).await;
+    let waiting = claims[0].waiting().map(|(number, _)| number);
+    let fates = waiting.map(|number| (number, Fate::Delivered(b"250".to_vec()))).collect();
+    let done = Settled { id: claims[0].id, fates, retry: Retry::Now, follow: None };
+    assert_eq!(spool.settle(&turn, vec![done]).await, Ok(vec![Recorded::Ended]));
+    assert_eq!(spool.end(turn, Next::More).await, Ok(Ended::Done));
+}
+
 fn may_take(spool: &LogSpool<SimDisk>, size: u64) -> Option<Refuse> {
     spool.shared.look_at_space();
     spool.admission().borrow().refuses(Some(size))
@@ -205,12 +215,21 @@ async fn nothing_is_claimed_that_could_not_be_settled() {
     assert_eq!(may_take(&spool, 0), Some(Refuse::Full));
     disk.set(WELL);
     clock.advance(ROOM_EVERY);
-    let (turn, claims) = claim(&spool).await;
-    let waiting = claims[0].waiting().map(|(number, _)| number);
-    let fates = waiting.map(|number| (number, Fate::Delivered(b"250".to_vec()))).collect();
-    let done = Settled { id: claims[0].id, fates, retry: Retry::Now, follow: None };
-    assert_eq!(spool.settle(&turn, vec![done]).await, Ok(vec![Recorded::Ended]));
+    deliver(&spool).await;
     assert_eq!(may_take(&spool, 0), None);
+}
+
+/// The spare file is the segment that is written by then, and there is no other: it must not be
+/// taken for a lack of space.
+#[tokio::test]
+async fn a_full_disk_hands_out_all_that_it_holds() {
+    let disk = filled().disk.after(Loss::Nothing, Fault::None);
+    disk.set(FULL);
+    let (spool, _) = LogSpool::open_on(disk, TINY, Clock::manual(NOW)).expect("it can be read");
+    for _ in 0..20 {
+        deliver(&spool).await;
+    }
+    assert_eq!(spool.totals().await.map(|totals| totals.messages), Ok(0));
 }
 
 #[tokio::test]
