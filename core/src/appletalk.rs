@@ -10,6 +10,7 @@
 //!   ddp    datagrams between sockets, with or without a network number
 //!   llap   frames between the nodes of a cable; each node finds a number of its own
 //!   ltoudp each frame in one UDP datagram to a multicast group
+//!   ethertalk  each datagram in a frame of Ethernet, numbers by AARP
 //! ```
 //!
 //! Sections are those of *Inside AppleTalk*, second edition; all integers are big-endian.
@@ -17,6 +18,7 @@
 pub mod adsp;
 pub mod aep;
 pub mod ddp;
+pub mod ethertalk;
 pub mod llap;
 pub mod ltoudp;
 pub mod nbp;

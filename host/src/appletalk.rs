@@ -1,9 +1,12 @@
-//! SMTP over AppleTalk: a node of ours on a LocalTalk cable, which is a multicast group.
+//! SMTP over AppleTalk: a node of ours on a LocalTalk cable, which is a multicast group, or on an
+//! Ethernet.
 //!
-//! [`cable`] moves frames and runs core's node and streams; [`ltoudp`] is its socket; [`receive`]
-//! serves what mailers open.
+//! [`cable`] moves frames and runs core's node and streams; [`link`] is its socket, of either kind;
+//! [`receive`] serves what mailers open.
 
 pub mod cable;
+mod ethertalk;
+pub mod link;
 pub mod ltoudp;
 mod ports;
 pub mod receive;

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::accounts::{Accounts, Alarm};
 use crate::api::{self, Control, Opened};
-use crate::appletalk::{self, ltoudp::Link};
+use crate::appletalk::{self, link::Link};
 use crate::config::Config;
 use crate::deliver::Tcp;
 use crate::link::Link as UpLink;

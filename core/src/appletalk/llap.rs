@@ -25,8 +25,8 @@ pub const FRAME_MAX: usize = FRAME_MIN + 600;
 pub const SHORT_DDP: u8 = 0x01;
 /// The type of a frame that holds a datagram with the extended header.
 pub const EXTENDED_DDP: u8 = 0x02;
-const ENQUIRY: u8 = 0x81;
-const ACKNOWLEDGE: u8 = 0x82;
+pub(super) const ENQUIRY: u8 = 0x81;
+pub(super) const ACKNOWLEDGE: u8 = 0x82;
 
 /// Servers have the upper half of the numbers, so that they never meet a user's.
 const FIRST_SERVER: u8 = 128;

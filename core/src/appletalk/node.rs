@@ -52,13 +52,22 @@ pub struct Node<'n> {
     registrations: &'n mut [Registration<'n>],
     /// Of our last question for a name.
     nbp_id: u8,
+    /// The number of our own network, on an Ethernet.
+    own: Option<u16>,
 }
 
 impl<'n> Node<'n> {
     /// A node that begins to ask for a number. `random` picks it.
     pub fn new(registrations: &'n mut [Registration<'n>], random: u32, now: Instant) -> Self {
         let acquisition = Acquisition::new(random, now);
-        Self { acquisition, routing: Routing::NEW, registrations, nbp_id: 0 }
+        Self { acquisition, routing: Routing::NEW, registrations, nbp_id: 0, own: None }
+    }
+
+    /// The same on an [`Ether`](super::ethertalk::Ether), with its `network`: each node of it may
+    /// have another, and what routers say is not for us.
+    #[must_use]
+    pub fn on_ethernet(self, network: u16) -> Self {
+        Self { own: Some(network), ..self }
     }
 
     /// Our number, once we have one. Before, nothing is sent but what asks for it.
@@ -68,7 +77,12 @@ impl<'n> Node<'n> {
 
     /// The router of this cable, if there is one.
     pub fn router(&self, now: Instant) -> Option<Router> {
-        self.routing.router(now)
+        self.routing.router(now).filter(|_| self.own.is_none())
+    }
+
+    /// The number of this cable, or of our own part of it; 0 while it has none.
+    fn network(&self, now: Instant) -> u16 {
+        self.own.unwrap_or_else(|| self.router(now).map_or(0, |router| router.network))
     }
 
     /// The names, and what has become of them.
@@ -109,7 +123,7 @@ impl<'n> Node<'n> {
 
     fn is_for_us(&self, datagram: &Datagram<'_>, now: Instant) -> bool {
         let Address { network, node, .. } = datagram.destination;
-        let own = self.router(now).map_or(0, |router| router.network);
+        let own = self.network(now);
         let is_here = network == 0 || own == 0 || network == own;
         is_here && (Some(node) == self.number() || node == llap::BROADCAST)
     }
@@ -257,6 +271,10 @@ impl<'n> Node<'n> {
         let Outgoing { from, to, kind, data } = *datagram;
         let source = self.address(from, now).ok_or(NoRoom)?;
         let datagram = Datagram { source, destination: to, kind, data };
+        if self.own.is_some() {
+            out.put(&[to.node, source.node, EXTENDED_DDP])?;
+            return datagram.write_extended(out);
+        }
         let Some(router) = self.router(now).filter(|_| to.network != 0) else {
             out.put(&[to.node, source.node, SHORT_DDP])?;
             return datagram.write_short(out);
@@ -268,7 +286,7 @@ impl<'n> Node<'n> {
 
     /// What our `socket` is called on this cable.
     pub fn address(&self, socket: u8, now: Instant) -> Option<Address> {
-        let network = self.router(now).map_or(0, |router| router.network);
+        let network = self.network(now);
         self.number().map(|node| Address { network, node, socket })
     }
 

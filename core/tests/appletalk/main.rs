@@ -4,6 +4,7 @@
 
 mod cable;
 mod connections;
+mod ethernet;
 mod golden;
 mod hostile;
 mod nodes;

@@ -12,15 +12,17 @@ settings! {
 pub struct AppleTalk {
     /// Connections at once; one more is denied. 0: no name is registered, and no socket opened.
     pub channels: Count<0> => Default("3"),
-    /// How LocalTalk's frames travel: "ltoudp", in UDP datagrams to the group 239.192.76.84, port
-    /// 1954, as the emulator Mini vMac and the router TashRouter send them.
+    /// What the network is: "ltoudp", LocalTalk's frames in UDP datagrams to the group
+    /// 239.192.76.84, port 1954, as the emulator Mini vMac and the router TashRouter send them; or
+    /// "ethertalk", an Ethernet of phase 2 without a router, which takes the capability
+    /// CAP_NET_RAW, and an interface that lets 09:00:07:ff:ff:ff in (`ip maddress add`).
     pub link: AppleTalkLink => Default("\"ltoudp\""),
     /// Mailers may send to anybody, without a password, within the limits that [submission] has for
     /// each account, or would have: here they are each node's.
     pub submission: bool => Default("false"),
-    /// REQUIRED. The interface that the group is joined on. What comes in by another one, or for
-    /// another address, is dropped: else everybody who can reach this host could send as if it were
-    /// on that network.
+    /// REQUIRED. The interface that the group is joined on, or that is the Ethernet. What comes in
+    /// by another one, or for another address, is dropped: else everybody who can reach this host
+    /// could send as if it were on that network.
     pub interface: Interface => Example("\"eth0\""),
     /// What mailers find us by (NBP), "object:type@zone", at most 8. The object "host" stands for
     /// the first label of `hostname`. The zone is "*", where we are. No document tells which type
@@ -42,20 +44,22 @@ impl AppleTalk {
     }
 }
 
-/// How LocalTalk's frames travel.
+/// What the network is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppleTalkLink {
-    /// In UDP datagrams to a multicast group.
+    /// LocalTalk's frames in UDP datagrams to a multicast group.
     LToUdp,
+    /// An Ethernet.
+    EtherTalk,
 }
 
 impl Word for AppleTalkLink {
-    const EXPECTED: &'static str = "\"ltoudp\"";
+    const EXPECTED: &'static str = "\"ltoudp\" or \"ethertalk\"";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "ltoudp" => Ok(Self::LToUdp),
-            "ethertalk" => Err("\"ethertalk\" is not in this version: write \"ltoudp\"".to_owned()),
+            "ethertalk" => Ok(Self::EtherTalk),
             _ => Err(unexpected::<Self>(text)),
         }
     }
@@ -183,7 +187,7 @@ mod tests {
         for (keys, expected) in [
             ("channels = 1", "postern.toml:1: receive.appletalk.interface: is required"),
             ("interface = \"a b\"", "2: receive.appletalk.interface: expected an interface"),
-            ("interface = \"lo\"\nlink = \"ethertalk\"", "\"ethertalk\" is not in this version"),
+            ("interface = \"lo\"\nlink = \"ip\"", "expected \"ltoudp\" or \"ethertalk\", found"),
             ("interface = \"lo\"\nnames = [\"a\"]", "names: expected a name such as \"host:SMTP"),
             ("interface = \"lo\"\nnames = [\"=:SMTP\"]", "names: expected a name"),
             ("interface = \"lo\"\nnames = [\"a:b@Zone\"]", "names: expected a name"),

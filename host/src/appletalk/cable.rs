@@ -14,7 +14,8 @@ use postern_core::wire::Out;
 use postern_spool::clock::Clock;
 use tokio::time::{sleep, timeout};
 
-use super::ltoudp::{Frame, Link};
+use super::link::Link;
+use super::ltoudp::Frame;
 use super::ports::{Ports, Stream};
 use crate::config::from_mac_roman;
 
@@ -55,6 +56,10 @@ impl<'n> Cable<'n> {
     pub fn new(link: Link, names: &'n mut [Registration<'n>], ports: Ports, clock: Clock) -> Self {
         let states = names.iter().map(Registration::state).collect();
         let node = Node::new(names, fastrand::u32(..), clock.instant());
+        let node = match link.network() {
+            Some(network) => node.on_ethernet(network),
+            None => node,
+        };
         Self { node, link, ports, clock, told: (None, states) }
     }
 
@@ -205,7 +210,8 @@ impl<'n> Cable<'n> {
     /// Logs what is known of the number and of the names.
     pub(super) fn log(&self) {
         let Some(node) = self.node.number() else { return };
-        let network = self.node.router(self.clock.instant()).map_or(0, |router| router.network);
+        let address = self.node.address(0, self.clock.instant());
+        let network = address.map_or(0, |address| address.network);
         for registration in self.node.registrations() {
             let name = shown(&registration.name());
             match registration.state() {

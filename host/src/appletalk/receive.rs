@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::cable::{Cable, Event, pause};
-use super::ltoudp::Link;
+use super::link::Link;
 use super::ports::{Ports, Stream};
 use crate::config::AppleTalk;
 use crate::net::listener::{Reception, report, told};

@@ -20,9 +20,9 @@ use tokio::time::timeout;
 use super::{CommandError, Format, Verdict, load};
 use crate::appletalk::Ports;
 use crate::appletalk::cable::{Cable, Event, shown};
-use crate::appletalk::ltoudp::Link;
+use crate::appletalk::link::Link;
 use crate::appletalk::send::{Message, send};
-use crate::config::{Config, to_mac_roman};
+use crate::config::{AppleTalkLink, Config, to_mac_roman};
 
 /// Questions for a name, and echoes: so many, and one each so often.
 const TRIES: u32 = 4;
@@ -71,17 +71,25 @@ pub(super) struct On {
     /// The network interface of the cable; that of receive.appletalk unless it is given
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+    /// That interface is an Ethernet of AppleTalk's, not one where LocalTalk is in UDP
+    #[arg(long, requires = "interface")]
+    ethertalk: bool,
 }
 
 impl On {
     fn open(&self, config: &Path) -> Result<Link, CommandError> {
-        let configured = || -> Result<String, CommandError> {
-            let appletalk = load(config)?.receive.appletalk;
-            let none = || CommandError::run("--interface is wanted: receive.appletalk has none");
-            Ok(appletalk.ok_or_else(none)?.interface.as_str().to_owned())
+        let (kind, interface) = match (&self.interface, self.ethertalk) {
+            (Some(interface), true) => (AppleTalkLink::EtherTalk, interface.clone()),
+            (Some(interface), false) => (AppleTalkLink::LToUdp, interface.clone()),
+            (None, _) => {
+                let appletalk = load(config)?.receive.appletalk;
+                let none =
+                    || CommandError::run("--interface is wanted: receive.appletalk has none");
+                let appletalk = appletalk.ok_or_else(none)?;
+                (appletalk.link, appletalk.interface.as_str().to_owned())
+            }
         };
-        let interface = self.interface.clone().map_or_else(configured, Ok)?;
-        let opened = Link::open(&interface, Counter::default());
+        let opened = Link::open(kind, &interface, Counter::default());
         opened.map_err(|error| CommandError::run(format!("{interface}: {error}")))
     }
 }

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::ServeError;
 use crate::api::socket;
-use crate::appletalk::ltoudp::Link;
-use crate::config::{AppleTalk, AppleTalkLink, Config};
+use crate::appletalk::link::Link;
+use crate::config::{AppleTalk, Config};
 use crate::net::gate::Gate;
 use crate::net::listener::{Terms, bind};
 use crate::net::tls_server::{TlsError, acceptor};
@@ -83,10 +83,8 @@ impl Sockets {
 fn appletalk(config: &Config, metrics: &Metrics) -> Result<Option<Link>, ServeError> {
     let settings = config.receive.appletalk.as_ref();
     let settings = settings.filter(|settings| settings.channels.get() > 0);
-    let Some(AppleTalk { link: AppleTalkLink::LToUdp, interface, .. }) = settings else {
-        return Ok(None);
-    };
-    let link = Link::open(interface.as_str(), metrics.appletalk_strangers.clone());
+    let Some(AppleTalk { link, interface, .. }) = settings else { return Ok(None) };
+    let link = Link::open(*link, interface.as_str(), metrics.appletalk_strangers.clone());
     let what = format_args!("receive.appletalk.interface \"{}\"", interface.as_str());
     link.map(Some).map_err(|error| ServeError::new(what, error))
 }

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 
 use postern::appletalk::Ports;
 use postern::appletalk::cable::{Cable, Event};
+use postern::appletalk::link::Link as Either;
 use postern::appletalk::ltoudp::Link;
 use postern_core::appletalk::adsp::End;
 use postern_core::appletalk::nbp::{Function, Name, Packet};
@@ -132,7 +133,7 @@ impl Mac {
     async fn new() -> Self {
         let link = Link::open("lo", Counter::default()).expect("a loopback interface");
         let (ports, clock) = (Ports::new(fastrand::u8(128..=253), 2), Clock::system());
-        let mut cable = Cable::new(link, &mut [], ports.clone(), clock.clone());
+        let mut cable = Cable::new(Either::LToUdp(link), &mut [], ports.clone(), clock.clone());
         cable.settle().await.expect("the cable works");
         Self { cable, ports, clock }
     }
@@ -211,3 +212,48 @@ async fn what_does_not_come_by_the_group_is_dropped_and_counted() {
         }
     }
 }
+
+/// Two ends of a cable in a network namespace of their own, which needs no rights here: a mailer at
+/// the one finds the server at the other, and its message is held.
+#[test]
+fn an_ethernet_is_a_cable_too() {
+    let place = Place::new("");
+    let (spool, control) = (place.path("spool"), place.path("control"));
+    let text = format!(
+        "hostname = \"mx2.provider.example\"\n[receive]\nlisten = []\n[receive.appletalk]\n\
+         link = \"ethertalk\"\ninterface = \"e0\"\nnames = [\"ether:SMTP\"]\n\
+         [spool]\npath = {spool:?}\n[control]\nlisten = {control:?}\n{}",
+        hold(AWAY, "[\"info\"]")
+    );
+    std::fs::write(place.path("postern.toml"), text).expect("a file");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-rn", "sh", "-ec", ETHERNET]).env("postern", env!("CARGO_BIN_EXE_postern"));
+    let output = command.current_dir(place.path("")).output().expect("unshare");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("ether:SMTP@*"), "{said}");
+    assert!(said.contains(": 250 2.0.0 Held as "), "{said}");
+    let warned = "may not hear what is for all nodes: ip maddress add 09:00:07:ff:ff:ff dev e0";
+    assert!(said.contains(warned), "{said}");
+    assert_eq!(said.matches("\"message\":\"accepted\"").count(), 1, "{said}");
+    let network = said.split("\"client\":\"appletalk:").nth(1).expect("a client");
+    let network: u32 = network.split('.').next().and_then(|it| it.parse().ok()).expect("one");
+    assert!((0xff00..0xffff).contains(&network), "in the startup range: {network}");
+}
+
+/// The server at one end; what is at the other asks until it is there.
+const ETHERNET: &str = "\
+    ip link add e0 type veth peer name e1\n\
+    ip link set e0 up\n\
+    ip link set e1 up\n\
+    $postern --config postern.toml serve &\n\
+    server=$!\n\
+    on='--interface e1 --ethertalk'\n\
+    tries=0\n\
+    until $postern appletalk lookup ether:SMTP $on; do\n\
+        tries=$((tries + 1)); [ $tries -lt 15 ]\n\
+    done\n\
+    printf 'Subject: x\\n\\nhello\\n' | $postern appletalk send --server ether:SMTP $on \\\n\
+        --from mac@a.example --to info@client.example\n\
+    kill $server\n\
+    wait $server\n";
