@@ -5,6 +5,7 @@ use crate::extent::Chain;
 use crate::journal::{Change, Record, Tip};
 use crate::map::State;
 use crate::message::MessageId;
+use crate::store::NO_GAPS;
 use crate::{Card, Fault, Store};
 
 /// Blocks that a recovery reads for the journal since the last checkpoint, at most; the last
@@ -151,6 +152,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.write_head().await?;
         self.map.turn();
         self.tip = Tip::new(self.tip.next);
+        self.gaps = NO_GAPS;
         self.pending = 0;
         self.has_failed = false;
         Ok(())
@@ -184,7 +186,8 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
     /// not be when the card was mounted: what it says did not happen.
     pub(crate) async fn free_removed(&mut self) -> Result<(), Fault<C::Error>> {
         for sequence in self.tip.first..self.tip.next {
-            if self.gaps.iter().any(|gap| gap.contains(&sequence)) {
+            let place = (sequence - self.tip.first) as u32;
+            if self.gaps.iter().any(|gap| gap.contains(&place)) {
                 continue;
             }
             // The record is read for each chain: a future that keeps both is larger, and the block

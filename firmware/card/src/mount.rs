@@ -3,7 +3,7 @@
 use crate::checkpoint::Head;
 use crate::journal::{Change, Record, Tip};
 use crate::map::State;
-use crate::store::Text;
+use crate::store::{NO_GAPS, Text};
 use crate::superblock::Superblock;
 use crate::{Card, Fault, Store};
 
@@ -133,7 +133,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         self.seed = superblock.seed;
         self.created_unix_s = superblock.created_unix_s;
         (self.drafts, self.reserved, self.pending, self.unread_records) = (0, 0, 0, 0);
-        self.gaps.clear();
+        self.gaps = NO_GAPS;
         let (head, are_both_read) = self.last_checkpoint().await?;
         self.map.restart(&head);
         self.tip = Tip::new(head.next);
@@ -271,11 +271,13 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             Found::Record(record) => {
                 let unread = (record.sequence - self.tip.next) as u32;
                 if unread > 0 {
-                    let gap = self.tip.next..record.sequence;
-                    if let Err(gap) = self.gaps.push(gap)
-                        && let Some(last) = self.gaps.last_mut()
-                    {
-                        last.end = gap.end;
+                    let from = (self.tip.next - self.tip.first) as u32;
+                    let (gap, [free @ .., last]) = (from..from + unread, &mut self.gaps);
+                    let free = free.iter_mut().find(|gap| gap.end == 0);
+                    match free {
+                        Some(free) => *free = gap,
+                        None if last.end == 0 => *last = gap,
+                        None => last.end = gap.end,
                     }
                 }
                 self.tip.next = record.sequence;

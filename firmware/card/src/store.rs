@@ -2,8 +2,6 @@
 
 use core::ops::Range;
 
-use heapless::Vec;
-
 use crate::extent::PAYLOAD;
 use crate::journal::{Answers, Change, Tip, Told};
 use crate::map::{Map, State};
@@ -13,7 +11,8 @@ use crate::settings::{SETTINGS_MAX, Settings, SettingsFault};
 use crate::{Block, Card, Fault, text};
 
 /// Runs of records that are told apart.
-const GAPS: usize = 2;
+pub(crate) type Gaps = [Range<u32>; 2];
+pub(crate) const NO_GAPS: Gaps = [0..0, 0..0];
 
 /// The messages on a card, and the settings.
 ///
@@ -41,9 +40,10 @@ pub struct Store<C, const PAGES: usize = 2> {
     pub(crate) mounted_at: u64,
     /// Records that a mount or a checkpoint could not read, and did without.
     pub(crate) unread_records: u32,
-    /// The runs of records that the mount did without, the last with all that there was no room
-    /// for: a checkpoint frees nothing by them, even if it can read them.
-    pub(crate) gaps: Vec<Range<u64>, GAPS>,
+    /// The runs of records behind the last checkpoint that the mount did without, counted from
+    /// there, the last with all that there was no room for: the next checkpoint frees nothing by
+    /// them, even if it can read them.
+    pub(crate) gaps: Gaps,
     /// Whether the card may differ from what is known here.
     pub(crate) has_failed: bool,
 }
@@ -90,7 +90,7 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
             pending: 0,
             mounted_at: 0,
             unread_records: 0,
-            gaps: Vec::new(),
+            gaps: NO_GAPS,
             has_failed: true,
         }
     }
