@@ -58,6 +58,33 @@ fn a_scheduled_one_opens_for_its_request_and_closes_when_nothing_comes() {
     assert_eq!((holder.end(), next_hop.end()), (Vec::new(), Vec::new()));
 }
 
+/// Its cable is in when it starts.
+#[test]
+fn on_a_link_that_is_up_clients_are_let_in() {
+    let next_hop = NextHop::start();
+    let rig = Rig::start(&configuration(&next_hop, "listener = \"on-link\"", ""));
+    let mut client = rig.client();
+    mail::greet(&mut client).expect("the device listens");
+    mail::send(&mut client, Mail { number: 0, octets: 3_000 }).expect("it takes mail");
+    mail::quit(&mut client).expect("it says good-bye");
+    assert_eq!(said(&rig.device.log(), OPEN), 1);
+    assert_eq!(rig.end().messages().len(), 1);
+    next_hop.end();
+}
+
+#[test]
+fn without_channels_nobody_is_let_in_and_holders_are_asked() {
+    let (next_hop, holder) = (NextHop::start(), NextHop::start());
+    let asks = format!("[[wakeup]]\netrn = [\"{}\"]", holder.place());
+    let rig = Rig::start(&configuration(&next_hop, "channels = 0", &asks));
+    rig.device.wait_for("the holder's answer", |lines| {
+        (said(lines, "the holder says") == 1).then_some(())
+    });
+    assert_eq!(said(&rig.device.log(), OPEN), 0);
+    rig.end();
+    assert_eq!((holder.end(), next_hop.end()), (Vec::new(), Vec::new()));
+}
+
 #[test]
 fn a_holder_is_woken_by_an_email_to_its_account() {
     let (next_hop, holder) = (NextHop::start(), NextHop::start());
