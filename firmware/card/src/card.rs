@@ -35,6 +35,24 @@ pub trait Card {
     /// Writes block number `block`.
     async fn write(&mut self, block: u32, content: &Block) -> Result<(), Self::Error>;
 
+    /// Room for blocks that [`Card::write_run`] writes by one command; none where each is written
+    /// by itself.
+    fn run(&mut self) -> &mut [Block] {
+        &mut []
+    }
+
+    /// Writes the first `count` blocks of that room to block number `first` and those behind it. A
+    /// cut of power may hurt any of them; after an error, any of them may have been written. A card
+    /// without that room is not asked.
+    fn write_run(
+        &mut self,
+        first: u32,
+        count: usize,
+    ) -> impl Future<Output = Result<(), Self::Error>> {
+        let _ = (first, count);
+        core::future::ready(Ok(()))
+    }
+
     /// Returns once all that was written is on stable storage.
     async fn flush(&mut self) -> Result<(), Self::Error>;
 

@@ -106,7 +106,12 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
         let total = count.and_then(|count| draft.octets.checked_add(count)).ok_or(Fault::Full)?;
         let mut rest = octets;
         while !rest.is_empty() {
-            let filled = self.fill_next(draft, rest).await;
+            let filled = match self.run_for(draft, rest) {
+                0 => self.fill_next(draft, rest).await,
+                // What is full is out of the way first.
+                _ if draft.at.offset > 0 => self.end_block(draft).await.map(|()| rest),
+                count => self.write_run(draft, rest, count).await,
+            };
             rest = filled.map_err(|fault| draft.note_bad(draft.at.extent, fault))?;
         }
         draft.octets = total;
@@ -212,6 +217,52 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
                 let _ = self.change(&Change::bad(extent)).await;
             }
         }
+    }
+
+    /// How many whole blocks of `octets` are worth one command: from where a block begins up to the
+    /// one that is the last of its extent, whose link is not known yet. 0: none are.
+    fn run_for(&mut self, draft: &Draft, octets: &[u8]) -> usize {
+        let room = self.medium.run().len();
+        let left = self.medium.geometry.last_index().saturating_sub(draft.at.index);
+        let count = room.min(octets.len() / PAYLOAD).min(left.into());
+        let is_between = matches!(usize::from(draft.at.offset), 0 | PAYLOAD);
+        if is_between && count > 1 { count } else { 0 }
+    }
+
+    /// Writes `count` blocks of octets at once, and returns the octets behind them. The draft goes
+    /// on at the beginning of a block.
+    async fn write_run<'o>(
+        &mut self,
+        draft: &mut Draft,
+        octets: &'o [u8],
+        count: usize,
+    ) -> Result<&'o [u8], Fault<C::Error>> {
+        let first = self.medium.geometry.extent_block(draft.at.extent, draft.at.index);
+        let rest = self.fill_run(draft, octets, count).ok_or(Fault::Full)?;
+        match self.medium.write_run(first, count).await {
+            Ok(()) => Ok(rest),
+            Err((block, fault)) => Err(self.medium.blame(block, fault).await),
+        }
+    }
+
+    /// Puts `count` blocks of octets where they are written from, and moves the draft behind them.
+    fn fill_run<'o>(
+        &mut self,
+        draft: &mut Draft,
+        octets: &'o [u8],
+        count: usize,
+    ) -> Option<&'o [u8]> {
+        let mut rest = octets;
+        for content in self.medium.run().iter_mut().take(count) {
+            let (here, behind) = rest.split_at_checked(PAYLOAD)?;
+            content.fill(0);
+            extent::payload_mut(content).copy_from_slice(here);
+            let header = Header { length: PAYLOAD as u16, ..draft.header() };
+            header.write(content);
+            draft.at = draft.at.next_block(None, false)?;
+            rest = behind;
+        }
+        Some(rest)
     }
 
     /// Copies octets into the draft's last block, or the one behind it if that is full, and returns

@@ -209,6 +209,36 @@ impl<C: Card> Medium<C> {
         self.sealed.write(block, content).await
     }
 
+    /// Room for blocks that are written at once.
+    pub(crate) fn run(&mut self) -> &mut [Block] {
+        self.sealed.card.run()
+    }
+
+    /// Seals the first `count` of those blocks, and writes them from `first` on: by one command,
+    /// and if that fails each by itself. Returns the first that could not be written, and why.
+    pub(crate) async fn write_run(
+        &mut self,
+        first: u32,
+        count: usize,
+    ) -> Result<(), (u32, Fault<C::Error>)> {
+        // What was there before is not what will be.
+        self.vacate().await;
+        self.held = Held::Nothing;
+        let Sealed { card, mark, .. } = &mut self.sealed;
+        for (block, content) in (first..).zip(card.run().iter_mut().take(count)) {
+            mark.seal(block, content);
+        }
+        if card.write_run(first, count).await.is_ok() {
+            return Ok(());
+        }
+        for (block, index) in (first..).zip(0..count) {
+            self.buffer = *self.sealed.card.run().get(index).unwrap_or(&[0; BLOCK]);
+            let written = self.sealed.write(block, &mut self.buffer).await;
+            written.map_err(|fault| (block, fault))?;
+        }
+        Ok(())
+    }
+
     /// Returns once all that was written is on stable storage.
     pub(crate) async fn flush(&mut self) -> Result<(), Fault<C::Error>> {
         self.sealed.card.flush().await.map_err(Fault::Card)

@@ -28,6 +28,9 @@ pub const SMALL_WINDOW: usize = 1460;
 /// The same where there is RAM. A client that has several segments under way is acknowledged at
 /// once but for the last of them; one that waits for each acknowledgement sends 140 KiB a second.
 pub const LARGE_WINDOW: usize = 8192;
+/// A session's input where there is RAM: what its card writes at once, and a half-filled block.
+/// It lies behind the receive buffer.
+pub const LARGE_IN: usize = 4096;
 /// A channel's TCP send buffer: as many replies as a session gathers before it sends.
 pub const SEND: usize = 256;
 /// A session's input: the longest command line.

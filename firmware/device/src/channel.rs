@@ -124,7 +124,7 @@ async fn run<C: Card, const WINDOW: usize>(
     if number > shared.settings.channels {
         pending::<()>().await;
     }
-    let ChannelMemory { receive, send, input, output } = memory;
+    let [receive, send, input, output] = memory.buffers();
     let mut socket = Socket::new(net, receive, send);
     let mut buffers = Own { input, output };
     let (mut count, place) = (0_u32, usize::from(number) - 1);

@@ -65,6 +65,14 @@ impl<C: Card> Card for Guarded<'_, C> {
         self.call(async |card| card.write(block, content).await).await
     }
 
+    fn run(&mut self) -> &mut [Block] {
+        self.card.run()
+    }
+
+    async fn write_run(&mut self, first: u32, count: usize) -> Result<(), Self::Error> {
+        self.call(async |card| card.write_run(first, count).await).await
+    }
+
     async fn flush(&mut self) -> Result<(), Self::Error> {
         self.call(async |card| card.flush().await).await
     }

@@ -5,8 +5,8 @@ use core::cell::Cell;
 use postern_card::settings::SETTINGS_MAX;
 
 use crate::budget::{
-    CLIENT_IN, CLIENT_OUT, CLIENT_RECEIVE, LARGE_WINDOW, PIECE, SEND, SESSION_IN, SESSION_OUT,
-    SMALL_WINDOW, SPARE_RECEIVE, SPARE_SEND, SPARES, sockets,
+    CLIENT_IN, CLIENT_OUT, CLIENT_RECEIVE, LARGE_IN, LARGE_WINDOW, PIECE, SEND, SESSION_IN,
+    SESSION_OUT, SMALL_WINDOW, SPARE_RECEIVE, SPARE_SEND, SPARES, sockets,
 };
 use crate::net::{DatagramMemory, Resources};
 use crate::udp_log::LogMemory;
@@ -14,11 +14,12 @@ use crate::udp_log::LogMemory;
 /// The buffers of a board with 64 KiB of RAM.
 pub type SmallMemory = Memory<3, { sockets(3) }, SMALL_WINDOW, { 2 * PIECE }>;
 /// Those of a board with 512 KiB: eight sessions, and 8 KiB under way each way.
-pub type LargeMemory = Memory<8, { sockets(8) }, LARGE_WINDOW, LARGE_WINDOW>;
+pub type LargeMemory = Memory<8, { sockets(8) }, { LARGE_WINDOW + LARGE_IN }, LARGE_WINDOW>;
 
 /// All buffers of a device with so many channels; [`sockets`] says how many sockets those take.
-/// `WINDOW` is the octets that a client may have under way to us, `UNACKNOWLEDGED` those that we
-/// may to the next hop. A board has one, in a static: made on the stack, it would be there twice.
+/// `WINDOW` is the octets that a client may have under way to us, with what a session reads at once
+/// where that is more than the least, `UNACKNOWLEDGED` those that we may have to the next hop. A
+/// board has one, in a static: made on the stack, it would be there twice.
 pub struct Memory<
     const CHANNELS: usize,
     const SOCKETS: usize,
@@ -84,6 +85,15 @@ impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNA
 }
 
 impl<const WINDOW: usize> ChannelMemory<WINDOW> {
+    /// The socket's receive and send buffers, and the session's input and output.
+    pub(crate) fn buffers(&mut self) -> [&mut [u8]; 4] {
+        let is_large = WINDOW >= LARGE_WINDOW + LARGE_IN;
+        let Self { receive, send, input, output } = self;
+        let window = if is_large { LARGE_WINDOW } else { WINDOW };
+        let (receive, behind) = receive.split_at_mut(window);
+        [receive, send, if is_large { behind } else { input }, output]
+    }
+
     const fn new() -> Self {
         Self {
             receive: [0; WINDOW],

@@ -2,7 +2,7 @@
 
 use embassy_embedded_hal::SetConfig;
 use embedded_hal::spi::ErrorType;
-use postern_card::{Block, Card};
+use postern_card::{BLOCK, Block, Card};
 
 use crate::bus::{Bus, Clocks, Result, Select, Speed, Spi};
 use crate::fault::Fault;
@@ -33,34 +33,21 @@ impl<S: Spi, P: Select> SdCard<S, P> {
     }
 
     /// Writes the blocks from number `first` on by one command, so that the card can fill pages of
-    /// its flash: with less time and wear than one by one. If power fails before it returns, any of
-    /// them may hold anything.
-    ///
-    /// # Errors
-    /// The first block that could not be written, and why. Those before it are written; none is if
-    /// the card does not have them all.
-    pub async fn write_all(
-        &mut self,
-        first: u32,
-        contents: &[Block],
-    ) -> core::result::Result<(), (u32, Fault<S::Error>)> {
+    /// its flash: with less time and wear than one by one. It is tried once, and what fails is to
+    /// be written block by block: any of them may have been. If power fails before it returns, any
+    /// of them may hold anything.
+    async fn write_many(&mut self, first: u32, contents: &[Block]) -> Result<(), S> {
         let Some(more) = contents.len().checked_sub(1) else { return Ok(()) };
-        let ready = self.ready.ok_or((first, Fault::NotReady))?;
+        let ready = self.ready.ok_or(Fault::NotReady)?;
         let last = u32::try_from(more).ok().and_then(|more| first.checked_add(more));
-        let last = last.filter(|last| ready.address(*last).is_some());
-        let (Some(last), Some(address)) = (last, ready.address(first)) else {
-            return Err((first, Fault::OutOfRange));
+        let (Some(_), Some(address)) =
+            (last.and_then(|last| ready.address(last)), ready.address(first))
+        else {
+            return Err(Fault::OutOfRange);
         };
         self.bus.select();
-        let written = write_all(&mut self.bus, ready, address, contents).await;
-        if self.bus.release(written).is_ok() {
-            return Ok(());
-        }
-        // Each has its own tries, and its own fault.
-        for (block, content) in (first..=last).zip(contents) {
-            self.write(block, content).await.map_err(|fault| (block, fault))?;
-        }
-        Ok(())
+        let written = write_many(&mut self.bus, ready, address, contents).await;
+        self.bus.release(written)
     }
 
     /// Reads or writes a block, until it goes well or three tries were in vain.
@@ -159,6 +146,59 @@ impl<S: Spi, P: Select> Card for SdCard<S, P> {
     }
 }
 
+/// An SD card on a board that has RAM for `RUN` blocks, which are written at once.
+pub struct SdCardWithRuns<S: SetConfig, P, const RUN: usize> {
+    card: SdCard<S, P>,
+    run: [Block; RUN],
+}
+
+impl<S: Spi, P: Select, const RUN: usize> SdCardWithRuns<S, P, RUN> {
+    /// That card, whose blocks are written at once where several follow each other.
+    pub const fn new(card: SdCard<S, P>) -> Self {
+        Self { card, run: [[0; BLOCK]; RUN] }
+    }
+}
+
+impl<S: Spi, P: Select, const RUN: usize> Card for SdCardWithRuns<S, P, RUN> {
+    type Error = Fault<<S as ErrorType>::Error>;
+
+    fn start(&mut self) -> impl Future<Output = core::result::Result<(), Self::Error>> {
+        self.card.start()
+    }
+
+    fn blocks(&self) -> u32 {
+        self.card.blocks()
+    }
+
+    fn read(&mut self, block: u32, content: &mut Block) -> impl Future<Output = Result<(), S>> {
+        self.card.read(block, content)
+    }
+
+    fn write(&mut self, block: u32, content: &Block) -> impl Future<Output = Result<(), S>> {
+        self.card.write(block, content)
+    }
+
+    fn run(&mut self) -> &mut [Block] {
+        &mut self.run
+    }
+
+    fn write_run(&mut self, first: u32, count: usize) -> impl Future<Output = Result<(), S>> {
+        self.card.write_many(first, self.run.get(..count).unwrap_or_default())
+    }
+
+    fn flush(&mut self) -> impl Future<Output = core::result::Result<(), Self::Error>> {
+        self.card.flush()
+    }
+
+    fn is_of_block(fault: &Self::Error) -> bool {
+        fault.is_of_block()
+    }
+
+    fn is_refusal(fault: &Self::Error) -> bool {
+        fault.is_refusal()
+    }
+}
+
 /// What is done with a block.
 enum Work<'c> {
     Read(&'c mut Block),
@@ -175,7 +215,7 @@ impl Work<'_> {
 }
 
 /// Writes many blocks.
-async fn write_all<S: Spi, P: Select>(
+async fn write_many<S: Spi, P: Select>(
     bus: &mut Bus<S, P>,
     ready: Ready,
     address: u32,

@@ -17,5 +17,5 @@ mod start;
 mod wire;
 
 pub use bus::{Clocks, Select, Spi};
-pub use card::SdCard;
+pub use card::{SdCard, SdCardWithRuns};
 pub use fault::Fault;

@@ -22,7 +22,8 @@ fn lives_with_faults(call: Call, count: u64, may_leak: bool) -> (u32, u32, u32) 
     let (mut lives, mut faults, mut remounts) = (0, 0, 0);
     for seed in 0..4 {
         for before in 0.. {
-            let card = fresh.copy();
+            // Every second life is on a card that takes several blocks at once.
+            let card = fresh.copy().with_runs_of(seed % 2 * 3);
             let mut life = Life::new(&card, seed, LARGEST);
             life.may_leak = may_leak;
             card.fail(call, before, count);

@@ -16,7 +16,7 @@ const READS_MAX: u32 = 2_000;
 #[test]
 fn random_lives_agree_with_a_model() {
     for seed in 0..20 {
-        let card = card(600, SMALL);
+        let card = card(600, SMALL).with_runs_of(seed % 4);
         let mut life = Life::new(&card, seed, 12_000);
         for _ in 0..20 {
             life.live(150).expect("the card works");

@@ -23,7 +23,8 @@ fn mount_cut_at(card: &SimCard, operation: u64, seed: u64) -> bool {
 
 /// Lives until a cut at `operation`; none when that is after the life's end.
 fn life_cut_at(fresh: &SimCard, life: u64, operation: u64, seed: u64) -> Option<Life> {
-    let card = fresh.copy();
+    // Every second life is on a card that takes several blocks at once.
+    let card = fresh.copy().with_runs_of(life % 2 * 3);
     let mut life = Life::new(&card, life, LARGEST);
     card.cut_at(operation, seed);
     let outcome = life.live(STEPS);
@@ -35,7 +36,7 @@ fn life_cut_at(fresh: &SimCard, life: u64, operation: u64, seed: u64) -> Option<
 #[test]
 fn a_cut_at_every_operation_loses_nothing() {
     let fresh = card(BLOCKS, SMALL);
-    let (mut cuts, mut kept) = (0_u64, 0);
+    let (mut cuts, mut kept, mut runs) = (0_u64, 0, 0);
     for seed in 0..4 {
         for operation in 0.. {
             let Some(mut life) = life_cut_at(&fresh, seed, operation, seed + operation) else {
@@ -49,10 +50,11 @@ fn a_cut_at_every_operation_loses_nothing() {
             life.discard_all();
             life.compare();
             cuts += 1;
+            runs += life.card.runs();
         }
     }
-    assert!(cuts > 1_000 && kept > 6, "{cuts} cuts, {kept} messages");
-    println!("{cuts} cuts, up to {kept} messages at a cut");
+    assert!(cuts > 1_000 && kept > 6 && runs > 1_000, "{cuts} cuts, {kept} messages, {runs} runs");
+    println!("{cuts} cuts, up to {kept} messages at a cut; {runs} runs of blocks");
 }
 
 #[test]

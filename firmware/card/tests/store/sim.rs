@@ -93,6 +93,8 @@ struct State {
     hurt: u64,
     reads: u64,
     writes: HashMap<u32, u32>,
+    /// How often several blocks were written at once.
+    runs: u64,
     random: Random,
 }
 
@@ -100,6 +102,8 @@ struct State {
 #[derive(Clone)]
 pub struct SimCard {
     state: Rc<RefCell<State>>,
+    /// Where blocks wait that are written at once.
+    run: Vec<Block>,
 }
 
 impl SimCard {
@@ -123,9 +127,21 @@ impl SimCard {
             hurt: 0,
             reads: 0,
             writes: HashMap::new(),
+            runs: 0,
             random: Random(1),
         };
-        Self { state: Rc::new(RefCell::new(state)) }
+        Self { state: Rc::new(RefCell::new(state)), run: Vec::new() }
+    }
+
+    /// The same card, which takes up to so many blocks at once.
+    pub fn with_runs_of(mut self, blocks: u64) -> Self {
+        self.run = vec![[0; BLOCK]; blocks as usize];
+        self
+    }
+
+    /// How often it did.
+    pub fn runs(&self) -> u64 {
+        self.state.borrow().runs
     }
 
     /// Takes the blocks from number `blocks` on away.
@@ -135,7 +151,7 @@ impl SimCard {
 
     /// Another card with the same content.
     pub fn copy(&self) -> Self {
-        Self { state: Rc::new(RefCell::new(self.state.borrow().clone())) }
+        Self { state: Rc::new(RefCell::new(self.state.borrow().clone())), run: self.run.clone() }
     }
 
     /// Cuts power at the write or flush that is number `operation` from now on; `seed` decides what
@@ -401,6 +417,20 @@ impl Card for SimCard {
             state.cached.entry(target).or_default().push(*content);
         }
         state.operate()
+    }
+
+    fn run(&mut self) -> &mut [Block] {
+        &mut self.run
+    }
+
+    /// Power may go at each of them.
+    async fn write_run(&mut self, first: u32, count: usize) -> Result<(), SimFault> {
+        self.state.borrow_mut().runs += 1;
+        for (block, index) in (first..).zip(0..count) {
+            let content = self.run[index];
+            self.write(block, &content).await?;
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), SimFault> {

@@ -69,6 +69,33 @@ fn a_message_goes_on_octet_for_octet_behind_one_field() {
 }
 
 #[test]
+fn a_large_board_writes_many_blocks_at_once_and_they_go_on_as_they_came() {
+    let eight = Settings { channels: 8, ..settings() };
+    let world = World::new(card(CARD_OCTETS, &eight).with_runs_of(8), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.is_large.set(true);
+    world.switch_on();
+    // Without dots to be taken out: each ends what is handed over at once.
+    let lines = (0..700).map(|number| format!("line {number} of a message that is long\r\n"));
+    let message = lines.collect::<String>().into_bytes();
+    world.run(async {
+        let hosts: Vec<_> = (0..4).map(|number| world.host(number)).collect();
+        let mut idle = Vec::new();
+        for host in hosts.iter().flat_map(|host| [host; 2]).take(7) {
+            idle.push(Talk::greeted_from(host, &world).await);
+        }
+        let mut client = Talk::greeted(&world).await;
+        let reply = client.mail(&[JOE], &message).await.expect("it answers");
+        assert!(reply.starts_with("250 "), "{reply}");
+        Timer::after_secs(5).await;
+    });
+    assert!(world.card.runs() > 5, "{} runs", world.card.runs());
+    let taken = hop.taken.borrow();
+    assert!(taken[0].split().1 == message, "{}", taken.len());
+}
+
+#[test]
 fn a_message_that_begins_with_white_space_keeps_its_first_line() {
     let world = World::new(card(CARD_OCTETS, &settings()), 1);
     let hop = Notes::new();

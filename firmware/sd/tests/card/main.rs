@@ -6,6 +6,7 @@ mod many;
 mod noise;
 mod sim;
 mod starting;
+mod store;
 mod strict;
 
 use clock::run;

@@ -4,6 +4,7 @@ use postern_card::{Block, Card};
 use postern_sd::Fault;
 
 use crate::clock::run;
+use crate::many;
 use crate::sim::{Behaviour, FAST, HIGH_CAPACITY, Noise, SLOW, STANDARD, Wire};
 use crate::{OURS, card, ready};
 
@@ -96,12 +97,13 @@ fn no_bit_that_changes_makes_a_card_another() {
 
 #[test]
 fn no_bit_that_changes_among_many_blocks_is_stored() {
-    let (mut card, spi) = ready(HIGH_CAPACITY);
+    let (mut card, spi) = many::ready(HIGH_CAPACITY);
     let contents = [[1; 512], [2; 512]];
     let changes = each_bit(|wire, bit| {
         spi.0.borrow_mut().noise = Noise { flip: Some((wire, bit)), ..Noise::default() };
         spi.0.borrow_mut().card.blocks.clear();
-        assert_eq!(run(card.write_all(0x107, &contents)), Ok(()), "{wire:?}, bit {bit}");
+        let written = many::write_all(&mut card, 0x107, &contents);
+        assert_eq!(written, Ok(()), "{wire:?}, bit {bit}");
         let mut wires = spi.0.borrow_mut();
         assert_eq!(wires.card.blocks.len(), 2, "{wire:?}, bit {bit}");
         assert_eq!(wires.card.blocks[&0x107], contents[0]);

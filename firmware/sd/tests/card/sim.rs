@@ -13,7 +13,7 @@ use embedded_hal::digital::{ErrorType as PinErrorType, OutputPin};
 use embedded_hal::spi::ErrorType;
 
 pub use card::SimCard;
-pub use protocol::{Bad, Behaviour, HIGH_CAPACITY, MMC, STANDARD, VERSION_1};
+pub use protocol::{Bad, Behaviour, HIGH_CAPACITY, MMC, PAGED, STANDARD, VERSION_1};
 
 use crate::clock;
 use protocol::crc7;

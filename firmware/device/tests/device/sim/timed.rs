@@ -65,6 +65,16 @@ impl Card for TimedCard {
         self.outcome(written).await
     }
 
+    fn run(&mut self) -> &mut [Block] {
+        self.card.run()
+    }
+
+    async fn write_run(&mut self, first: u32, count: usize) -> Result<(), SimFault> {
+        self.take_time(WRITE_US + self.slow_us.get()).await;
+        let written = self.card.write_run(first, count).await;
+        self.outcome(written).await
+    }
+
     async fn flush(&mut self) -> Result<(), SimFault> {
         self.take_time(WRITE_US).await;
         let flushed = self.card.flush().await;

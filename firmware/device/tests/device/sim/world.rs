@@ -15,7 +15,9 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use postern_card::settings::{Address, List, Listener, Network, NextHop, Protocol, Settings};
 use postern_device::reset::{Cause, LastReset, Survivor};
-use postern_device::{Board, Ended, Label, LogBuffer, NoSlot, Runner, SmallMemory, Status, run};
+use postern_device::{
+    Board, Ended, Label, LargeMemory, LogBuffer, NoSlot, Runner, SmallMemory, Status, run,
+};
 
 use super::card::SimCard;
 use super::clock;
@@ -63,6 +65,8 @@ pub struct World {
     pub shown: Rc<RefCell<Vec<(Instant, Status, bool)>>>,
     /// Told when power fails at a call of the card, from the next start on.
     pub power_fails: RefCell<Option<Rc<PowerFails>>>,
+    /// Whether the next start has the memory of a large board.
+    pub is_large: Cell<bool>,
     /// What the next start has of a log.
     pub log: Cell<Option<&'static LogBuffer>>,
     /// What the next start finds to have reset the device.
@@ -93,6 +97,7 @@ impl World {
             fed_at: Rc::new(Cell::new(Instant::now())),
             shown: Rc::default(),
             power_fails: RefCell::new(None),
+            is_large: Cell::new(false),
             log: Cell::new(None),
             cause: Cell::new(Cause::Power),
             survivor: Cell::new(survivor()),
@@ -155,8 +160,11 @@ impl World {
     fn start(&self, driver: impl Driver + 'static, card: TimedCard, board: impl Board + 'static) {
         self.switch_off();
         let ended = self.ended.clone();
-        let device = async move { ended.signal(device(driver, card, board).await) };
-        let device = self.tasks.spawn(device);
+        let device = if self.is_large.get() {
+            self.tasks.spawn(async move { ended.signal(large_device(driver, card, board).await) })
+        } else {
+            self.tasks.spawn(async move { ended.signal(device(driver, card, board).await) })
+        };
         self.device.replace(Some(device));
     }
 
@@ -223,10 +231,26 @@ async fn device<D: Driver>(driver: D, card: TimedCard, mut board: impl Board) ->
     let started: Signal<NoopRawMutex, Runner<'_, D>> = Signal::new();
     let start = |runner| started.signal(runner);
     let application = run(driver, card, &mut board, &mut memory, start);
-    let network = async { started.wait().await.run().await };
+    beside(application, async { started.wait().await.run().await }).await
+}
+
+/// The same with a large board's memory.
+async fn large_device<D: Driver>(driver: D, card: TimedCard, mut board: impl Board) -> Ended {
+    let mut memory = Box::new(LargeMemory::new());
+    let started: Signal<NoopRawMutex, Runner<'_, D>> = Signal::new();
+    let start = |runner| started.signal(runner);
+    let application = run(driver, card, &mut board, &mut memory, start);
+    beside(application, async { started.wait().await.run().await }).await
+}
+
+/// Waits for the application's end; the network has none.
+async fn beside<T>(
+    application: impl Future<Output = Ended>,
+    network: impl Future<Output = T>,
+) -> Ended {
     match select(Apart::new(application), Apart::new(network)).await {
         Either::First(ended) => ended,
-        Either::Second(never) => never,
+        Either::Second(_) => panic!("the network has ended"),
     }
 }
 

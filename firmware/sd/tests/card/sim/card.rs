@@ -16,6 +16,9 @@ use crate::clock::now_ns;
 const SLOWEST: u32 = 100_000;
 const WAKE_CLOCKS: u32 = 74;
 
+/// How long it is busy after many blocks that were all written.
+const ENDS_FOR: Duration = Duration::from_micros(20);
+
 /// What a card waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -354,7 +357,10 @@ impl SimCard {
         } else if octet == STOP && many {
             self.state = State::Command;
             self.output.push_back(HIGH);
-            self.busy_until_ns = now_ns() + nanos(self.behaviour.writes_for);
+            // What is left of a page is written now.
+            let is_whole = block.is_multiple_of(self.behaviour.page);
+            let left = if is_whole { ENDS_FOR } else { self.behaviour.writes_for };
+            self.busy_until_ns = now_ns() + nanos(left);
         } else if many {
             // A reset is heard; what else is no token is not.
             self.command_octet(octet, speed);
@@ -381,7 +387,9 @@ impl SimCard {
         }
         self.state = next;
         self.output.push_back(ACCEPTED);
-        self.busy_until_ns = now_ns() + nanos(self.behaviour.writes_for);
+        if !many || (block + 1).is_multiple_of(self.behaviour.page) {
+            self.busy_until_ns = now_ns() + nanos(self.behaviour.writes_for);
+        }
         match fault {
             Some(Bad::Status(status)) => self.status = status,
             Some(Bad::Busy) => self.busy_until_ns = u64::MAX,

@@ -60,6 +60,8 @@ pub struct Behaviour {
     pub reads_for: Duration,
     /// How long it is busy after a block.
     pub writes_for: Duration,
+    /// Blocks of a page: of many that are written at once, it is busy after the last of each only.
+    pub page: u32,
     /// Whether it answers commands before the one that puts it into SPI mode, as QEMU's does.
     pub answers_at_once: bool,
     /// Whether it goes on with a transfer after it was not selected any more.
@@ -77,6 +79,7 @@ pub const HIGH_CAPACITY: Behaviour = Behaviour {
     answers_after: 1,
     reads_for: Duration::from_micros(200),
     writes_for: Duration::from_micros(500),
+    page: 1,
     answers_at_once: false,
     goes_on: true,
 };
@@ -86,6 +89,8 @@ pub const STANDARD: Behaviour = Behaviour {
     csd: Some([0, 0, 0, 0, 0, 9, 3, 0xFF, 0xC0, 1, 0x80, 0, 0, 0, 0, 0]),
     ..HIGH_CAPACITY
 };
+/// One with pages of 4 KiB.
+pub const PAGED: Behaviour = Behaviour { page: 8, ..STANDARD };
 pub const VERSION_1: Behaviour = Behaviour { kind: Kind::Version1, ..STANDARD };
 pub const MMC: Behaviour = Behaviour { kind: Kind::Mmc, ..STANDARD };
 
