@@ -25,8 +25,8 @@
 //! | 2 | flags: 1 arrival known, 2 ESMTP, 4 TLS, 8 authenticated, 16 SMTPUTF8, 32 submitted |
 //! | 1 | BODY: 0 not given, 1 `7BIT`, 2 `8BITMIME`, 3 `BINARYMIME` |
 //! | 1 | RET: 0 not given, 1 `FULL`, 2 `HDRS` |
-//! | 1 | the client's address: 0 none, 4 IPv4, 6 IPv6 |
-//! | 0, 4, 16 | the address, in network order |
+//! | 1 | the client's address: 0 none, 1 AppleTalk, 4 IPv4, 6 IPv6 |
+//! | 0, 4, 4, 16 | the address, in network order; AppleTalk's: network (2 bytes), node, socket |
 //! | 2 | the client's port |
 //! | string | name given with HELO or EHLO |
 //! | string | reverse-path without angle brackets; empty: the null reverse-path |
@@ -46,11 +46,10 @@
 mod encode;
 mod parse;
 
-use core::net::IpAddr;
-
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 use crate::time::Timestamp;
+use crate::trace::Origin;
 
 pub use crate::wire::params::{Body, Notify, Ret};
 pub use encode::put_end;
@@ -74,9 +73,9 @@ pub struct Head<'a> {
     pub id: [u8; 16],
     /// When the message's end was received, or its transaction began.
     pub arrival: Timestamp,
-    /// The client's IP address; none over a network that has no such addresses.
-    pub client: Option<IpAddr>,
-    /// The client's port; 0 when unknown.
+    /// Where the client was; none when that is not known.
+    pub client: Option<Origin>,
+    /// The client's port; 0 when unknown, or where there are none.
     pub client_port: u16,
     /// The name given with HELO or EHLO (RFC 5321 §4.1.1.1).
     pub helo: &'a [u8],

@@ -50,6 +50,17 @@ pub enum Origin {
     AppleTalk(crate::appletalk::Address),
 }
 
+impl Origin {
+    /// Its IP address, if it has one.
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Internet(address) => Some(address),
+            #[cfg(feature = "appletalk")]
+            Self::AppleTalk(_) => None,
+        }
+    }
+}
+
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {
         Self::Internet(address)

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use super::{
     Body, CRC32C, Head, KIND_END, KIND_HEAD, KIND_RECIPIENT, PREFIX, Recipient, Ret, State, VERSION,
 };
+use crate::trace::Origin;
 use crate::wire::{NoRoom, Out};
 
 impl Head<'_> {
@@ -35,13 +36,19 @@ impl Head<'_> {
             out.put(&[body, ret])?;
             match self.client {
                 None => out.put(&[0])?,
-                Some(IpAddr::V4(address)) => {
+                Some(Origin::Internet(IpAddr::V4(address))) => {
                     out.put(&[4])?;
                     out.put(&address.octets())?;
                 }
-                Some(IpAddr::V6(address)) => {
+                Some(Origin::Internet(IpAddr::V6(address))) => {
                     out.put(&[6])?;
                     out.put(&address.octets())?;
+                }
+                #[cfg(feature = "appletalk")]
+                Some(Origin::AppleTalk(address)) => {
+                    out.put(&[1])?;
+                    out.put(&address.network.to_be_bytes())?;
+                    out.put(&[address.node, address.socket])?;
                 }
             }
             out.put(&self.client_port.to_le_bytes())?;

@@ -8,6 +8,7 @@ use super::{
     VERSION,
 };
 use crate::time::Timestamp;
+use crate::trace::Origin;
 
 /// Why stored bytes are no envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,21 @@ fn parse_content(kind: u8, content: &[u8]) -> Result<Record<'_>, Fault> {
     if fields.0.is_empty() { Ok(record) } else { Err(Fault::Malformed) }
 }
 
+/// An AppleTalk address, for a program that knows of them.
+fn appletalk(octets: [u8; 4]) -> Option<Origin> {
+    #[cfg(feature = "appletalk")]
+    {
+        let [high, low, node, socket] = octets;
+        let network = u16::from_be_bytes([high, low]);
+        Some(Origin::AppleTalk(crate::appletalk::Address { network, node, socket }))
+    }
+    #[cfg(not(feature = "appletalk"))]
+    {
+        let _ = octets;
+        None
+    }
+}
+
 /// What is left to read.
 struct Fields<'a>(&'a [u8]);
 
@@ -186,13 +202,15 @@ impl<'a> Fields<'a> {
         Ok(string)
     }
 
-    fn address(&mut self) -> Result<Option<IpAddr>, Fault> {
-        match self.array()? {
-            [0] => Ok(None),
-            [4] => Ok(Some(IpAddr::from(self.array::<4>()?))),
-            [6] => Ok(Some(IpAddr::from(self.array::<16>()?))),
-            _ => Err(Fault::Malformed),
-        }
+    fn address(&mut self) -> Result<Option<Origin>, Fault> {
+        let address = match self.array()? {
+            [0] => return Ok(None),
+            [1] => return Ok(appletalk(self.array()?)),
+            [4] => IpAddr::from(self.array::<4>()?),
+            [6] => IpAddr::from(self.array::<16>()?),
+            _ => return Err(Fault::Malformed),
+        };
+        Ok(Some(Origin::Internet(address)))
     }
 
     fn head(&mut self) -> Result<Head<'a>, Fault> {

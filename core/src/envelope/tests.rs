@@ -3,7 +3,7 @@ extern crate std;
 use std::vec::Vec;
 
 use core::cell::Cell;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -15,7 +15,7 @@ fn sample_head() -> Head<'static> {
     Head {
         id: *b"0123456789abcdef",
         arrival: Timestamp { unix_seconds: 1_795_306_404, known: true },
-        client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
+        client: Some(Origin::Internet(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)))),
         client_port: 40_025,
         helo: b"relay.sender.example",
         esmtp: true,
@@ -152,13 +152,13 @@ fn notify_never_stands_alone() {
     assert!(!all.has(Notify::UNSTATED) && !Notify::UNSTATED.has(Notify::UNSTATED));
 }
 
-type Facts = (u64, u8, Option<IpAddr>, u16, [u8; 16]);
+type Facts = (u64, u8, Option<Origin>, u16, [u8; 16]);
 
 fn facts() -> impl Strategy<Value = Facts> {
     let address = prop_oneof![
         Just(None),
-        any::<[u8; 4]>().prop_map(|octets| Some(IpAddr::V4(Ipv4Addr::from(octets)))),
-        any::<[u8; 16]>().prop_map(|octets| Some(IpAddr::V6(Ipv6Addr::from(octets)))),
+        any::<[u8; 4]>().prop_map(|octets| Some(IpAddr::V4(Ipv4Addr::from(octets)).into())),
+        any::<[u8; 16]>().prop_map(|octets| Some(IpAddr::V6(Ipv6Addr::from(octets)).into())),
     ];
     (any::<u64>(), 0..64_u8, address, any::<u16>(), any::<[u8; 16]>())
 }
@@ -216,6 +216,27 @@ proptest! {
         let parsed = Envelope::parse(&bytes).expect("just encoded");
         prop_assert_eq!(parsed.head(), head);
         prop_assert_eq!(parsed.recipients().collect::<Vec<_>>(), recipients);
+    }
+}
+
+/// A program that knows nothing of AppleTalk reads its mail all the same.
+#[test]
+fn a_mailer_on_appletalk_is_one_by_network_node_and_socket() {
+    #[cfg(feature = "appletalk")]
+    let client = {
+        let address = crate::appletalk::Address { network: 0x1234, node: 5, socket: 130 };
+        Some(Origin::AppleTalk(address))
+    };
+    #[cfg(not(feature = "appletalk"))]
+    let client = None;
+    let mut bytes = encode(&Head { client: None, ..sample_head() }, &[]);
+    bytes[2] += 4;
+    bytes.splice(PREFIX + 28..=PREFIX + 28, [1, 0x12, 0x34, 5, 130]);
+    let bytes = with_checksums(&bytes);
+    let parsed = Envelope::parse(&bytes).expect("it is sound");
+    assert_eq!(parsed.head(), Head { client, ..sample_head() });
+    if cfg!(feature = "appletalk") {
+        assert_eq!(encode(&parsed.head(), &[]), bytes);
     }
 }
 

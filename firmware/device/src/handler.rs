@@ -160,7 +160,7 @@ impl<'s, C: Card> SessionHandler<'s, C> {
         let head = Head {
             id: id.into_bytes(),
             arrival,
-            client: Some(self.client.ip()),
+            client: Some(self.client.ip().into()),
             client_port: self.client.port(),
             helo: &self.helo,
             esmtp: self.esmtp,

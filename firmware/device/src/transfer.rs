@@ -7,7 +7,7 @@ use postern_card::{Card, Fault, Message, Reader};
 use postern_core::client::{self, CallError, Event, Mail, Need, RECIPIENTS_MAX, Waiting};
 use postern_core::drive::deliver::{Sent, Source, Turn};
 use postern_core::envelope::{Head, Notify, Record, Ret, State};
-use postern_core::trace::{Received, With, separator};
+use postern_core::trace::{Origin, Received, With, separator};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{NoRoom, Out, Text};
 
@@ -322,10 +322,10 @@ fn write_received(
     let id = uuid::Uuid::from_bytes(head.id).hyphenated().encode_lower(&mut id);
     let with =
         With { esmtp: head.esmtp, tls: head.tls, auth: head.authenticated, utf8: head.smtp_utf8 };
-    let address = head.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let nowhere = Origin::Internet(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let received = Received {
         helo: head.helo,
-        origin: address.into(),
+        origin: head.client.unwrap_or(nowhere),
         by: hostname,
         with,
         id: Text::new(id.as_bytes()).ok_or(NoRoom)?,

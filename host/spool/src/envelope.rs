@@ -7,6 +7,7 @@ use postern_core::envelope::{
     put_end,
 };
 use postern_core::time::Timestamp;
+use postern_core::trace::Origin;
 use postern_core::wire::{NoRoom, Out};
 
 use super::{Domain, MsgId};
@@ -121,7 +122,7 @@ impl Envelope {
         let head = stored.head();
         let envelope = Self {
             arrival: head.arrival,
-            client: head.client,
+            client: head.client.and_then(Origin::ip),
             client_port: head.client_port,
             helo: head.helo.to_vec(),
             esmtp: head.esmtp,
@@ -160,7 +161,7 @@ impl Envelope {
         Head {
             id: *id.as_bytes(),
             arrival: self.arrival,
-            client: self.client,
+            client: self.client.map(Origin::Internet),
             client_port: self.client_port,
             helo: &self.helo,
             esmtp: self.esmtp,
