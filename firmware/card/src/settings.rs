@@ -68,6 +68,9 @@ pub struct Settings<'s> {
     pub wait_s: u32,
     /// When holders are asked; none: at any time.
     pub schedule: Option<Schedule<'s>>,
+    /// How mailers on AppleTalk reach it; none: not at all.
+    #[cfg(feature = "appletalk")]
+    pub appletalk: Option<AppleTalk<'s>>,
     /// The hardware address that is woken before a delivery.
     pub wake_on_lan: Option<[u8; 6]>,
     /// Who is told, once a change, of mail that was refused or expired; empty: nobody.
@@ -154,6 +157,17 @@ pub struct Window {
     pub from_min: u16,
     /// When it ends.
     pub until_min: u16,
+}
+
+/// How mailers on AppleTalk reach a device.
+#[cfg(feature = "appletalk")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppleTalk<'s> {
+    /// Connections at once, no more than the device was built for; at least one.
+    pub channels: u8,
+    /// The names that they find it by, `object:type@zone` in Mac Roman.
+    #[serde(borrow)]
+    pub names: List<&'s [u8]>,
 }
 
 /// Whom a caller asks for its mail.

@@ -11,7 +11,9 @@ mod conversion;
 use conversion::{Conversion, Converted};
 
 /// Keys that mean nothing on a device, and why.
-const UNUSED_KEYS: [(&str, &str); 5] = [
+const UNUSED_KEYS: [(&str, &str); 7] = [
+    ("receive.appletalk.interface", "a device has one network, and the group is joined there"),
+    ("receive.appletalk.submission", "a device takes mail for its own domains only"),
     ("receive.channels_per_address", "a device gives two to one address"),
     ("receive.max_errors", "a device bears as many as it was built for"),
     ("receive.max_recipients", "a device takes as many as it was built for"),
@@ -36,13 +38,12 @@ const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
     ("wakeup_token", "a device is released by ETRN only"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 10] = [
+const UNUSED_SECTIONS: [(&str, &str); 9] = [
     ("accounts", "a device has no accounts"),
     ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
     ("link", "a device's link is its network, which somebody else raises"),
     ("log", "a device's log is what it was built with"),
-    ("receive.appletalk", "a device has TCP only"),
     ("release", "a device delivers over one connection"),
     ("relay", "a device takes mail for its own domains only"),
     ("spool", "a device keeps its mail on the card, and its memory is counted when it is built"),

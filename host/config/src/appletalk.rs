@@ -20,10 +20,10 @@ pub struct AppleTalk {
     /// Mailers may send to anybody, without a password, within the limits that [submission] has for
     /// each account, or would have: here they are each node's.
     pub submission: bool => Default("false"),
-    /// REQUIRED. The interface that the group is joined on, or that is the Ethernet. What comes in
-    /// by another one, or for another address, is dropped: else everybody who can reach this host
-    /// could send as if it were on that network.
-    pub interface: Interface => Example("\"eth0\""),
+    /// REQUIRED, but on a device. The interface that the group is joined on, or that is the
+    /// Ethernet. What comes in by another one, or for another address, is dropped: else everybody
+    /// who can reach this host could send as if it were on that network.
+    pub interface: Option<Interface> => Example("\"eth0\""),
     /// What mailers find us by (NBP), "object:type@zone", at most 8. The object "host" stands for
     /// the first label of `hostname`. The zone is "*", where we are. No document tells which type
     /// the old servers had; SMTP is ours.

@@ -282,7 +282,7 @@ impl Config {
     /// Everything wrong with it, in the order of its lines.
     pub fn load(file: &Path) -> Result<Self, Vec<Problem>> {
         let source = source(file)?;
-        let (config, written) = Self::parse_with(file, &source, refuse_device_table)?;
+        let (config, written) = Self::parse_with(file, &source, refuse_what_servers_lack)?;
         let mut faults = Faults::new(file, &source);
         config.refuse_trusted_proxies(&Machine::this(), &written, &mut faults);
         let problems = faults.into_problems();
@@ -319,7 +319,7 @@ impl Config {
     /// # Errors
     /// Everything wrong with it, in the order of its lines.
     pub fn parse(file: &Path, source: &str) -> Result<Self, Vec<Problem>> {
-        let (config, _) = Self::parse_with(file, source, refuse_device_table)?;
+        let (config, _) = Self::parse_with(file, source, refuse_what_servers_lack)?;
         Ok(config)
     }
 
@@ -476,12 +476,18 @@ pub fn source(file: &Path) -> Result<String, Vec<Problem>> {
 }
 
 /// A server that ignored them would pass for the device that its operator takes it for.
-fn refuse_device_table(written: &Written, faults: &mut Faults<'_>) {
+/// What is a device's, and what a device alone can do without.
+fn refuse_what_servers_lack(written: &Written, faults: &mut Faults<'_>) {
     const TABLE: &str = "device";
     if written.has(TABLE) {
         let reason = "is a device's, and this server does not use it: take it out, or make the \
             device's card with `postern card create`";
         faults.add_at(written.line(TABLE), TABLE, reason.to_owned());
+    }
+    const INTERFACE: &str = "receive.appletalk.interface";
+    if written.has("receive.appletalk") && !written.has(INTERFACE) {
+        let reason = "is required: interface = \"eth0\"".to_owned();
+        faults.add_at(written.line(INTERFACE), INTERFACE, reason);
     }
 }
 

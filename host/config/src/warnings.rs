@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::appletalk::Interface;
 use super::triggers::Shared;
 use super::{
     Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
@@ -98,7 +99,8 @@ impl Config {
             let reason = match appletalk.channels.get() {
                 0 => "is 0: nobody is served over AppleTalk".to_owned(),
                 _ => {
-                    let interface = appletalk.interface.as_str();
+                    let interface = appletalk.interface.as_ref();
+                    let interface = interface.map_or("its network", Interface::as_str);
                     let whom = if appletalk.submission { "anybody" } else { "held domains" };
                     format!("whoever is on {interface} may send to {whom} over AppleTalk")
                 }

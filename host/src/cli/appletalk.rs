@@ -82,11 +82,11 @@ impl On {
             (Some(interface), true) => (AppleTalkLink::EtherTalk, interface.clone()),
             (Some(interface), false) => (AppleTalkLink::LToUdp, interface.clone()),
             (None, _) => {
-                let appletalk = load(config)?.receive.appletalk;
                 let none =
                     || CommandError::run("--interface is wanted: receive.appletalk has none");
-                let appletalk = appletalk.ok_or_else(none)?;
-                (appletalk.link, appletalk.interface.as_str().to_owned())
+                let appletalk = load(config)?.receive.appletalk.ok_or_else(none)?;
+                let interface = appletalk.interface.ok_or_else(none)?;
+                (appletalk.link, interface.as_str().to_owned())
             }
         };
         let opened = Link::open(kind, &interface, Counter::default());

@@ -83,7 +83,9 @@ impl Sockets {
 fn appletalk(config: &Config, metrics: &Metrics) -> Result<Option<Link>, ServeError> {
     let settings = config.receive.appletalk.as_ref();
     let settings = settings.filter(|settings| settings.channels.get() > 0);
-    let Some(AppleTalk { link, interface, .. }) = settings else { return Ok(None) };
+    let Some(AppleTalk { link, interface: Some(interface), .. }) = settings else {
+        return Ok(None);
+    };
     let link = Link::open(*link, interface.as_str(), metrics.appletalk_strangers.clone());
     let what = format_args!("receive.appletalk.interface \"{}\"", interface.as_str());
     link.map(Some).map_err(|error| ServeError::new(what, error))

@@ -48,6 +48,9 @@ mod key {
     pub(super) const EMAIL_HOLDER: u8 = 131;
     /// A holder, and then the user and the password.
     pub(super) const ATRN_HOLDER: u8 = 132;
+    /// Unknown to a device that is built without AppleTalk: mailers would look for it in vain.
+    #[cfg(feature = "appletalk")]
+    pub(super) const APPLETALK: u8 = 133;
 }
 
 /// The keys of a holder that is asked by ETRN, and by ATRN: a device that is built without must not
@@ -114,6 +117,8 @@ impl<'s> Settings<'s> {
         idle_s: 60,
         wait_s: 300,
         schedule: None,
+        #[cfg(feature = "appletalk")]
+        appletalk: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
@@ -151,6 +156,10 @@ impl<'s> Settings<'s> {
         }
         if self.schedule.is_some() {
             put.setting(key::SCHEDULE, &self.schedule)?;
+        }
+        #[cfg(feature = "appletalk")]
+        if self.appletalk.is_some() {
+            put.setting(key::APPLETALK, &self.appletalk)?;
         }
         for holder in self.holders.iter().filter(|_| plain.is_none()) {
             let Holder { hosts, names, every_s, way } = holder;
@@ -211,6 +220,8 @@ impl<'s> Settings<'s> {
             key::LOG => take(value, &mut self.log),
             key::LISTENER => take(value, &mut self.listener),
             key::SCHEDULE => take(value, &mut self.schedule),
+            #[cfg(feature = "appletalk")]
+            key::APPLETALK => take(value, &mut self.appletalk),
             key::HOLDER | key::EMAIL_HOLDER | key::ATRN_HOLDER => self.add(key, value),
             _ if key >= CRITICAL => Err(SettingsFault::Unknown(key)),
             _ => Ok(()),
@@ -276,6 +287,9 @@ mod tests {
         Address, Holder, Host, Listener, Network, SETTINGS_MAX, Schedule, Settings, Way, Window,
     };
 
+    /// Whether this program knows it or not.
+    const APPLETALK: u8 = 133;
+
     fn settings() -> Settings<'static> {
         let names = ["client.example"].into_iter().collect();
         let hosts = [Host { name: "192.0.2.53", port: 25 }].into_iter().collect();
@@ -328,6 +342,11 @@ mod tests {
                 zone: "CET-1CEST,M3.5.0,M10.5.0/3",
                 windows: [window].into_iter().collect(),
             }),
+            #[cfg(feature = "appletalk")]
+            appletalk: Some(crate::settings::AppleTalk {
+                channels: 1,
+                names: [&b"mx2:SMTP@*"[..], b"\x8ama:MAIL@*"].into_iter().collect(),
+            }),
             ..settings()
         }
     }
@@ -377,7 +396,13 @@ mod tests {
         assert_eq!(must_be_known(&settings()), [0; 0]);
         let (listener, schedule) = (key::LISTENER, key::SCHEDULE);
         let all = [listener, schedule, key::HOLDER, key::EMAIL_HOLDER, key::ATRN_HOLDER];
-        assert_eq!(must_be_known(&of_today()), all);
+        let of_today: Vec<_, 32> =
+            must_be_known(&of_today()).into_iter().filter(|key| *key != APPLETALK).collect();
+        assert_eq!(of_today, all);
+        if cfg!(feature = "appletalk") {
+            let alone = Settings { holders: Vec::new(), ..self::of_today() };
+            assert_eq!(must_be_known(&alone), [listener, schedule, APPLETALK]);
+        }
         let one = Settings { listener: Listener::Off, schedule: None, ..settings() };
         assert_eq!(must_be_known(&one), [listener]);
     }
@@ -394,7 +419,7 @@ mod tests {
         for known_not in [0, key::LOG + 1, 127] {
             assert_eq!(Settings::decode(&of_newer(known_not)), Ok(settings()));
         }
-        for critical in [key::ATRN_HOLDER + 1, 255] {
+        for critical in [APPLETALK + 1, 255] {
             let fault = SettingsFault::Unknown(critical);
             assert_eq!(Settings::decode(&of_newer(critical)), Err(fault));
         }

@@ -14,6 +14,7 @@ use postern_config::{
     Protocol, Recipients, Setting, Written,
 };
 
+mod appletalk;
 mod holders;
 mod holds;
 
@@ -62,6 +63,8 @@ struct Texts {
     failed_to: String,
     time_server: String,
     log: String,
+    /// In Mac Roman.
+    appletalk: Vec<Vec<u8>>,
 }
 
 impl<'c> Conversion<'c> {
@@ -126,6 +129,7 @@ impl<'c> Conversion<'c> {
             holders: self.holder_names(),
             passwords: self.passwords(),
             failed_to: failed_to.unwrap_or_default(),
+            appletalk: self.appletalk_names(),
             time_server: time_server
                 .map_or_else(String::new, |host| self.host("device.time_server", &host)),
             log: log.map_or_else(String::new, |to| self.host("device.log", &to.host)),
@@ -156,6 +160,7 @@ impl<'c> Conversion<'c> {
             idle_s: self.seconds("receive.idle", receive.idle),
             wait_s: self.seconds("receive.wait", receive.wait),
             schedule: self.schedule(),
+            appletalk: self.appletalk(&texts.appletalk),
             wake_on_lan: self.device.wake_on_lan.map(|address| address.0),
             failed_to: &texts.failed_to,
             time_server: &texts.time_server,

@@ -1,7 +1,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-use postern_card::settings::{Host, Listener, Way, Window};
+use postern_card::settings::{AppleTalk, Host, Listener, Way, Window};
 
 use super::*;
 
@@ -170,6 +170,31 @@ fn a_device_receives_within_its_limits() {
     refused("4 MiB", "17 MiB", 6, large);
     let same = "listen = [\"0.0.0.0:25\"]\nlistener = \"always\"";
     parse(&SOUND.replace("channels = 2", same)).expect("that is what a device does");
+}
+
+#[test]
+fn mailers_on_appletalk_find_a_device_by_its_names() {
+    const BEFORE: &str = "[hold.\"client.example\"]";
+    let with = |keys: &str| format!("[receive.appletalk]\n{keys}\n{BEFORE}");
+    let content = |keys: &str| parse(&SOUND.replace(BEFORE, &with(keys))).expect("it does it");
+    let plain = content("");
+    let names = ["postern:SMTP@*".as_bytes()].into_iter().collect();
+    assert_eq!(plain.settings().appletalk, Some(AppleTalk { channels: 1, names }));
+    let warned = plain.warnings().iter().map(ToString::to_string).collect::<String>();
+    assert!(warned.contains("whoever is on its network may send to held domains"), "{warned}");
+    let named = content("channels = 1\nnames = [\"Bär:MAIL\", \"host:SMTP@*\"]");
+    let names = [&b"B\x8ar:MAIL@*"[..], b"postern:SMTP@*"].into_iter().collect();
+    assert_eq!(named.settings().appletalk, Some(AppleTalk { channels: 1, names }));
+    assert_eq!(content("channels = 0").settings().appletalk, None);
+    let own = "a device takes mail for its own domains only: leave it out";
+    let network = "a device has one network, and the group is joined there: leave it out";
+    for (keys, problem) in [
+        ("channels = 2", "channels: a device has 1".to_owned()),
+        ("interface = \"eth0\"", format!("interface: {network}")),
+        ("submission = true", format!("submission: {own}")),
+    ] {
+        refused(BEFORE, &with(keys), 9, &format!("receive.appletalk.{problem}"));
+    }
 }
 
 #[test]
@@ -397,7 +422,7 @@ fn a_device_without_domain_name_or_release_is_none() {
 }
 
 /// What this file's tests show of a card; all other keys are refused.
-const USED: [&str; 35] = [
+const USED: [&str; 38] = [
     "device.address",
     "device.dns",
     "device.failed_to",
@@ -416,6 +441,9 @@ const USED: [&str; 35] = [
     "link.schedule",
     "link.time_zone",
     "postmaster",
+    "receive.appletalk.channels",
+    "receive.appletalk.link",
+    "receive.appletalk.names",
     "receive.channels",
     "receive.idle",
     "receive.idle_timeout",

@@ -79,6 +79,7 @@ async fn format(card: &Memory, seed: u8) {
         idle_s: 60,
         wait_s: 300,
         schedule: None,
+        appletalk: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::table::{foreign, paths, size, span, table};
 use super::super::{CommandError, Format, Verdict};
 use super::{failed, inspect};
+use crate::config::from_mac_roman;
 use crate::export::envelope_json;
 use postern_card_tool::{CardFile, CardMessage, next, reason};
 use postern_spool::clock::Clock;
@@ -122,7 +123,7 @@ fn lossy(octets: &[u8]) -> String {
 }
 
 fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[CardMessage]) -> Value {
-    json!({
+    let mut shown = json!({
         "octets": octets(card),
         "free_octets": card.free(),
         "starts": card.boot(),
@@ -130,7 +131,12 @@ fn as_json(card: &Inspection<CardFile>, settings: &Settings<'_>, all: &[CardMess
         "flagged": card.flagged(),
         "settings": settings,
         "messages": all.iter().map(message_json).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(appletalk) = &settings.appletalk {
+        let names: Value = appletalk.names.iter().copied().map(from_mac_roman).collect();
+        shown["settings"]["appletalk"]["names"] = names;
+    }
+    shown
 }
 
 fn message_json(held: &CardMessage) -> Value {

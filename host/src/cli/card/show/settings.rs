@@ -4,6 +4,7 @@ use postern_card::settings::{Address, Listener, NextHop, Protocol, Settings, Way
 use postern_core::schedule::Window as Hours;
 
 use super::super::super::table::{size, span};
+use crate::config::from_mac_roman;
 
 /// A row for each key that is set.
 pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
@@ -42,6 +43,11 @@ pub(super) fn rows(settings: &Settings<'_>) -> Vec<[String; 2]> {
         let windows = windows.map(|window| window.to_string()).collect::<Vec<_>>().join("; ");
         rows.push(row("link.schedule", if windows.is_empty() { "never" } else { &windows }));
         rows.push(row("link.time_zone", schedule.zone));
+    }
+    if let Some(appletalk) = &settings.appletalk {
+        let names: Vec<_> = appletalk.names.iter().copied().map(from_mac_roman).collect();
+        rows.push(row("receive.appletalk.channels", appletalk.channels.to_string()));
+        rows.push(row("receive.appletalk.names", names.join(" ")));
     }
     for holder in &settings.holders {
         let hosts = holder.hosts.iter().map(|host| format!("{}:{}", host.name, host.port));
