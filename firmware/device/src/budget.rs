@@ -16,9 +16,10 @@ pub const CHANNELS: usize = 3;
 /// Sockets that refuse clients while all channels are busy.
 pub const SPARES: usize = 2;
 /// All sockets of a device with so many channels: those, spares, the outgoing one, UDP, DNS, DHCP,
-/// and the log's where it has one.
+/// and those of the log and of AppleTalk where they are built in.
 pub const fn sockets(channels: usize) -> usize {
-    channels + SPARES + 4 + cfg!(feature = "udp-log") as usize
+    let others = cfg!(feature = "udp-log") as usize + cfg!(feature = "appletalk") as usize;
+    channels + SPARES + 4 + others
 }
 
 /// A channel's TCP receive buffer on the smallest device: one segment. smoltcp acknowledges at once
@@ -37,6 +38,12 @@ pub const SEND: usize = 256;
 pub const SESSION_IN: usize = 576;
 /// A session's output: the longest reply, and a name of 255 octets in it.
 pub const SESSION_OUT: usize = 512;
+/// Connections over AppleTalk at once.
+pub const ADSP_CHANNELS: usize = 1;
+/// What one of those holds that came and was not read: three packets, and some.
+pub const ADSP_IN: usize = 2048;
+/// What one holds that was sent and is not acknowledged: a reply.
+pub const ADSP_OUT: usize = 512;
 /// Octets of a client's HELO name that are kept; the rest would only be shown.
 pub const HELO: usize = 64;
 /// A spare's TCP receive buffer.
@@ -82,6 +89,10 @@ pub struct Part {
 /// Bytes of one channel: its buffers, its socket and its future. On a board with no more than
 /// [`RAM`] a larger future does not compile.
 pub const CHANNEL: usize = 5632;
+
+/// Bytes of AppleTalk, its channel and the board's part of the network stack: those of the two
+/// channels over TCP in whose place it stands on such a board.
+pub const APPLETALK: usize = 2 * CHANNEL;
 
 /// The parts.
 pub const PARTS: [Part; 7] = [

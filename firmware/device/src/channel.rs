@@ -14,10 +14,12 @@ use postern_core::wire::ehlo::Extension;
 use crate::Board;
 use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT, SMALL_WINDOW};
 use crate::handler::SessionHandler;
+use crate::link::over_tcp;
 use crate::log::info;
 use crate::memory::ChannelMemory;
 use crate::net::{self, Net, Socket};
 use crate::occupancy::SessionClock;
+use crate::peer::Peer;
 use crate::shared::Shared;
 
 /// SMTP's port (RFC 5321 §4.5.4.2).
@@ -128,18 +130,18 @@ async fn run<C: Card, const WINDOW: usize>(
     let mut socket = Socket::new(net, receive, send);
     let mut buffers = Own { input, output };
     let (mut count, place) = (0_u32, usize::from(number) - 1);
-    let patience = Duration::from_millis(u64::from(shared.config.idle_timeout_ms));
     loop {
-        let client = shared.gate.accept(&mut socket, PORT).await;
+        let client = Peer::Internet(shared.gate.accept(&mut socket, PORT).await);
         count = count.wrapping_add(1);
-        let is_admitted = shared.occupancy.enter(place, client.ip());
+        let is_admitted = shared.occupancy.enter(place, client.host());
         if is_admitted {
             shared.gate.enter();
         }
         let mut handler = SessionHandler::new(shared, client, is_admitted);
+        let mut clock = SessionClock::new(&shared.occupancy, shared.gate, patience(&shared.config));
+        let link = over_tcp!(socket);
         let mut session = Session::new(&shared.config, count, Transport::Clear);
-        let mut clock = SessionClock::new(&shared.occupancy, shared.gate, patience);
-        let ended = serve(&mut session, &mut socket, &mut clock, &mut handler, &mut buffers).await;
+        let ended = serve(&mut session, link, &mut clock, &mut handler, &mut buffers).await;
         if ended.is_err() {
             info!("a client's connection broke");
         }
@@ -152,4 +154,9 @@ async fn run<C: Card, const WINDOW: usize>(
             socket.dismiss().await;
         }
     }
+}
+
+/// What a client may take for a command.
+pub(crate) fn patience(config: &Config<'_>) -> Duration {
+    Duration::from_millis(u64::from(config.idle_timeout_ms))
 }

@@ -17,8 +17,10 @@ use crate::channel::Own;
 use crate::connector::{Connector, Room};
 use crate::dialogue::{Dialogue, Failure, text};
 use crate::handler::SessionHandler;
+use crate::link::over_tcp;
 use crate::log::info;
 use crate::occupancy::SessionClock;
+use crate::peer::Peer;
 use crate::shared::Shared;
 
 /// Whether there is anything here.
@@ -95,13 +97,13 @@ pub(crate) async fn receive<C: Card>(
     let Some(holder) = connector.socket.peer() else { return Answer::Missing };
     let Room { input, output, .. } = room;
     let mut buffers = Own { input, output };
-    let mut handler = SessionHandler::new(shared, holder, true);
+    let mut handler = SessionHandler::new(shared, Peer::Internet(holder), true);
     let mut session = Session::new(&shared.config, SESSION, Transport::Clear);
     let patience = Duration::from_millis(u64::from(shared.config.idle_timeout_ms));
-    let mut clock = SessionClock::of_ours(&shared.occupancy, shared.gate, patience);
-    let socket = &mut connector.socket;
+    let mut clock = SessionClock::apart(&shared.occupancy, shared.gate, patience);
+    let link = over_tcp!(connector.socket);
     let served =
-        serve_turned(&mut session, socket, &mut clock, &mut handler, &mut buffers, unread).await;
+        serve_turned(&mut session, link, &mut clock, &mut handler, &mut buffers, unread).await;
     handler.clear().await;
     let (messages, has_left) = (handler.messages(), handler.has_left() && served.is_ok());
     info!("fetched messages: {=u32}", messages);

@@ -1,7 +1,5 @@
 //! What a device accepts, and how it gets onto the card.
 
-use core::net::SocketAddr;
-
 use heapless::Vec;
 use postern_card::{Card, Draft, Fault, Store};
 use postern_core::drive;
@@ -17,6 +15,7 @@ use postern_core::wire::{NoRoom, Out, Text};
 use crate::budget::HELO;
 use crate::clock;
 use crate::log::{info, warning};
+use crate::peer::Peer;
 use crate::shared::Shared;
 
 /// `Held as `, and an id.
@@ -26,7 +25,7 @@ type Said = Vec<u8, 48>;
 /// HELO name, which outlives a transaction, is kept here.
 pub(crate) struct SessionHandler<'s, C: Card> {
     shared: &'s Shared<'s, C>,
-    client: SocketAddr,
+    client: Peer,
     is_admitted: bool,
     helo: Vec<u8, HELO>,
     esmtp: bool,
@@ -66,7 +65,7 @@ struct Open {
 
 impl<'s, C: Card> SessionHandler<'s, C> {
     /// For `client`, which is served if it is admitted: it may have too many sessions.
-    pub(crate) fn new(shared: &'s Shared<'s, C>, client: SocketAddr, is_admitted: bool) -> Self {
+    pub(crate) fn new(shared: &'s Shared<'s, C>, client: Peer, is_admitted: bool) -> Self {
         let (helo, transaction) = (Vec::new(), Transaction::None);
         let (esmtp, null, others) = (false, false, false);
         let (messages, has_left) = (0, false);
@@ -160,7 +159,7 @@ impl<'s, C: Card> SessionHandler<'s, C> {
         let head = Head {
             id: id.into_bytes(),
             arrival,
-            client: Some(self.client.ip().into()),
+            client: Some(self.client.origin()),
             client_port: self.client.port(),
             helo: &self.helo,
             esmtp: self.esmtp,
@@ -262,7 +261,7 @@ impl<'s, C: Card> SessionHandler<'s, C> {
 
     /// Takes the NULL account as a recipient.
     fn set_aside(&mut self) -> Verdict<'static> {
-        let (shared, client) = (self.shared, self.client.ip());
+        let (shared, client) = (self.shared, self.client.host());
         let open = self.transaction.open();
         if open.size.is_some_and(|size| size > ASIDE_MAX) {
             return Verdict::Refuse(Reason::TooBig, None);
@@ -488,8 +487,9 @@ impl<C: Card> drive::Handler for SessionHandler<'_, C> {
     }
 
     async fn etrn(&mut self, node: Node<'_>) -> EtrnVerdict {
-        let client = self.client.ip();
-        let allowed = self.shared.settings.etrn_from.iter().any(|from| from.contains(client));
+        let allowed = self.client.ip().is_some_and(|client| {
+            self.shared.settings.etrn_from.iter().any(|from| from.contains(client))
+        });
         if !allowed || !self.names(&node) {
             warning!("ETRN refused for {=[u8]:a}", node.name());
             return EtrnVerdict::NotAllowed;

@@ -20,6 +20,10 @@
 
 mod log;
 
+#[cfg(feature = "appletalk")]
+mod adsp;
+#[cfg(feature = "appletalk")]
+mod appletalk;
 mod board;
 pub mod budget;
 mod channel;
@@ -39,11 +43,14 @@ mod holders;
 #[cfg(feature = "wakeup")]
 mod hours;
 mod limiter;
+#[cfg(feature = "appletalk")]
+mod link;
 mod memory;
 mod net;
 mod notice;
 mod occupancy;
 mod outgoing;
+mod peer;
 mod queue_run;
 mod random;
 pub mod reset;
@@ -72,11 +79,13 @@ mod test_clock;
 use without::fetching;
 #[cfg(not(feature = "udp-log"))]
 use without::udp_log;
+#[cfg(not(feature = "appletalk"))]
+use without::{appletalk, link};
 #[cfg(not(feature = "wakeup"))]
 use without::{holders, hours};
 
 pub use board::{Board, Ended, FirmwareSlot, NoSlot, SlotFault};
-pub use memory::{LargeMemory, Memory, SmallMemory};
+pub use memory::{LargeMemory, Memory, SmallAppleTalkMemory, SmallMemory};
 pub use net::Runner;
 pub use postern_card::Label;
 pub use run::run;

@@ -1,10 +1,11 @@
 //! A limit for what an outsider can make the device repeat.
 
 use core::cell::{Cell, RefCell};
-use core::net::IpAddr;
 
 use heapless::Vec;
 use postern_core::time::Instant;
+
+use crate::peer::Host;
 
 /// Lets so many events pass at once, and then one in a while: a token bucket.
 pub(crate) struct Limiter {
@@ -40,26 +41,26 @@ impl Limiter {
     }
 }
 
-/// Addresses that are counted apart.
-const ADDRESSES: usize = 8;
+/// Hosts that are counted apart.
+const HOSTS: usize = 8;
 
-/// The same for each address. Where there are too many in a while, others have to wait.
+/// The same for each host. Where there are too many in a while, others have to wait.
 pub(crate) struct Limiters {
     burst: u32,
     every_ms: u64,
-    counted: RefCell<Vec<(IpAddr, Limiter), ADDRESSES>>,
+    counted: RefCell<Vec<(Host, Limiter), HOSTS>>,
 }
 
 impl Limiters {
-    /// Lets `burst` events of an address pass at once, and then one each `every_ms` milliseconds.
+    /// Lets `burst` events of a host pass at once, and then one each `every_ms` milliseconds.
     pub(crate) const fn new(burst: u32, every_ms: u64) -> Self {
         Self { burst, every_ms, counted: RefCell::new(Vec::new()) }
     }
 
-    /// Whether an event of `address` may pass at `now`.
-    pub(crate) fn pass(&self, address: IpAddr, now: Instant) -> bool {
+    /// Whether an event of `host` may pass at `now`.
+    pub(crate) fn pass(&self, host: Host, now: Instant) -> bool {
         let mut counted = self.counted.borrow_mut();
-        if let Some((_, limiter)) = counted.iter().find(|(other, _)| *other == address) {
+        if let Some((_, limiter)) = counted.iter().find(|(other, _)| *other == host) {
             return limiter.pass(now);
         }
         if counted.is_full()
@@ -69,19 +70,21 @@ impl Limiters {
         }
         let limiter = Limiter::new(self.burst, self.every_ms);
         let passes = limiter.pass(now);
-        counted.push((address, limiter)).is_ok() && passes
+        counted.push((host, limiter)).is_ok() && passes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::IpAddr;
+
     use super::*;
 
     #[test]
     fn each_address_has_a_count_of_its_own_and_is_forgotten_when_it_has_rested() {
         let limiters = Limiters::new(10, 6_000);
         let passed = |last: u8, ms: u64| {
-            let address = IpAddr::from([192, 0, 2, last]);
+            let address = Host::Internet(IpAddr::from([192, 0, 2, last]));
             (0..100).filter(|_| limiters.pass(address, Instant::from_millis(ms))).count()
         };
         for address in 0..8 {

@@ -8,11 +8,15 @@ use crate::budget::{
     CLIENT_IN, CLIENT_OUT, CLIENT_RECEIVE, LARGE_IN, LARGE_WINDOW, PIECE, SEND, SESSION_IN,
     SESSION_OUT, SMALL_WINDOW, SPARE_RECEIVE, SPARE_SEND, SPARES, sockets,
 };
+#[cfg(feature = "appletalk")]
+use crate::net::CableMemory;
 use crate::net::{DatagramMemory, Resources};
 use crate::udp_log::LogMemory;
 
 /// The buffers of a board with 64 KiB of RAM.
 pub type SmallMemory = Memory<3, { sockets(3) }, SMALL_WINDOW, { 2 * PIECE }>;
+/// The same with one session over TCP, and one over AppleTalk.
+pub type SmallAppleTalkMemory = Memory<1, { sockets(1) }, SMALL_WINDOW, { 2 * PIECE }>;
 /// Those of a board with 512 KiB: eight sessions, and 8 KiB under way each way.
 pub type LargeMemory = Memory<8, { sockets(8) }, { LARGE_WINDOW + LARGE_IN }, LARGE_WINDOW>;
 
@@ -33,6 +37,7 @@ pub struct Memory<
     pub(crate) outgoing: OutgoingMemory<UNACKNOWLEDGED>,
     pub(crate) datagrams: DatagramMemory,
     pub(crate) log: LogMemory,
+    pub(crate) appletalk: AppleTalkMemory,
     /// How many frames have come.
     pub(crate) frames: Cell<u32>,
 }
@@ -41,6 +46,16 @@ pub(crate) struct ChannelMemory<const WINDOW: usize> {
     pub(crate) receive: [u8; WINDOW],
     pub(crate) send: [u8; SEND],
     pub(crate) input: [u8; SESSION_IN],
+    pub(crate) output: [u8; SESSION_OUT],
+}
+
+/// Those of AppleTalk's cable and its channel; none where that is not built in.
+pub(crate) struct AppleTalkMemory {
+    #[cfg(feature = "appletalk")]
+    pub(crate) cable: CableMemory,
+    #[cfg(feature = "appletalk")]
+    pub(crate) input: [u8; SESSION_IN],
+    #[cfg(feature = "appletalk")]
     pub(crate) output: [u8; SESSION_OUT],
 }
 
@@ -71,6 +86,7 @@ impl<const CHANNELS: usize, const SOCKETS: usize, const WINDOW: usize, const UNA
             outgoing: OutgoingMemory::new(),
             datagrams: DatagramMemory::new(),
             log: LogMemory::new(),
+            appletalk: AppleTalkMemory::new(),
             frames: Cell::new(0),
         }
     }
@@ -99,6 +115,19 @@ impl<const WINDOW: usize> ChannelMemory<WINDOW> {
             receive: [0; WINDOW],
             send: [0; SEND],
             input: [0; SESSION_IN],
+            output: [0; SESSION_OUT],
+        }
+    }
+}
+
+impl AppleTalkMemory {
+    const fn new() -> Self {
+        Self {
+            #[cfg(feature = "appletalk")]
+            cable: CableMemory::new(),
+            #[cfg(feature = "appletalk")]
+            input: [0; SESSION_IN],
+            #[cfg(feature = "appletalk")]
             output: [0; SESSION_OUT],
         }
     }

@@ -4,6 +4,8 @@ mod attachment;
 mod frames;
 #[cfg(feature = "udp-log")]
 mod log;
+#[cfg(feature = "appletalk")]
+mod ltoudp;
 mod names;
 mod neighbours;
 
@@ -30,6 +32,9 @@ use attachment::Attachment;
 #[cfg(feature = "udp-log")]
 pub(crate) use log::{LogOwner, LogSocket};
 use neighbours::Neighbours;
+
+#[cfg(feature = "appletalk")]
+pub(crate) use ltoudp::{Cable, CableMemory, CableOwners};
 
 /// What the stack keeps of its sockets.
 pub(crate) type Resources<const SOCKETS: usize> = StackResources<SOCKETS>;

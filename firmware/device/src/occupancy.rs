@@ -2,7 +2,6 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::{pending, poll_fn};
-use core::net::IpAddr;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -13,6 +12,7 @@ use postern_core::time::Instant;
 
 use crate::clock;
 use crate::gate::Gate;
+use crate::peer::Host;
 
 /// Sessions of one host at once: with more, a single one could hold all channels.
 const PER_HOST: usize = 2;
@@ -22,14 +22,14 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(20);
 /// The clients on the channels.
 pub(crate) struct Occupancy<'m> {
     /// By channel.
-    clients: &'m [Cell<Option<IpAddr>>],
+    clients: &'m [Cell<Option<Host>>],
     /// All channels are in one task, so this is everybody who waits.
     changed: RefCell<WakerRegistration>,
 }
 
 impl<'m> Occupancy<'m> {
     /// Nobody is on any of the channels that are open, one for each of `clients`.
-    pub(crate) fn new(clients: &'m mut [Option<IpAddr>]) -> Self {
+    pub(crate) fn new(clients: &'m mut [Option<Host>]) -> Self {
         clients.fill(None);
         let clients = Cell::from_mut(clients).as_slice_of_cells();
         Self { clients, changed: RefCell::new(WakerRegistration::new()) }
@@ -37,7 +37,7 @@ impl<'m> Occupancy<'m> {
 
     /// Puts `client` on the channel of this index, unless it has too many already; whether it is
     /// on.
-    pub(crate) fn enter(&self, channel: usize, client: IpAddr) -> bool {
+    pub(crate) fn enter(&self, channel: usize, client: Host) -> bool {
         let others = self.clients.iter().filter(|other| other.get() == Some(client)).count();
         if others >= PER_HOST {
             return false;
@@ -51,7 +51,7 @@ impl<'m> Occupancy<'m> {
         self.set(channel, None);
     }
 
-    fn set(&self, channel: usize, client: Option<IpAddr>) {
+    fn set(&self, channel: usize, client: Option<Host>) {
         if let Some(place) = self.clients.get(channel) {
             place.set(client);
         }
@@ -84,8 +84,8 @@ pub(crate) struct SessionClock<'o, 'm> {
     patience: Duration,
     hurries: bool,
     is_ending: bool,
-    /// On a connection that we have opened: it holds no channel, and goes by no gate.
-    is_ours: bool,
+    /// It holds none of the channels, and goes by no gate.
+    is_apart: bool,
 }
 
 impl<'o, 'm> SessionClock<'o, 'm> {
@@ -94,17 +94,18 @@ impl<'o, 'm> SessionClock<'o, 'm> {
         gate: &'o Gate,
         patience: Duration,
     ) -> Self {
-        let (hurries, is_ending, is_ours) = (false, false, false);
-        Self { occupancy, gate, patience, hurries, is_ending, is_ours }
+        let (hurries, is_ending, is_apart) = (false, false, false);
+        Self { occupancy, gate, patience, hurries, is_ending, is_apart }
     }
 
-    /// That of a session on a connection that we have opened.
-    pub(crate) const fn of_ours(
+    /// That of a session which holds none of the channels, and goes by no gate: on a connection
+    /// that we have opened, or over AppleTalk.
+    pub(crate) const fn apart(
         occupancy: &'o Occupancy<'m>,
         gate: &'o Gate,
         patience: Duration,
     ) -> Self {
-        Self { is_ours: true, ..Self::new(occupancy, gate, patience) }
+        Self { is_apart: true, ..Self::new(occupancy, gate, patience) }
     }
 }
 
@@ -114,7 +115,7 @@ impl drive::Clock for SessionClock<'_, '_> {
     }
 
     async fn wait(&mut self, deadline: Instant) -> Wake {
-        if self.is_ours {
+        if self.is_apart {
             clock::until(deadline).await;
             return Wake::Deadline;
         }

@@ -1,6 +1,6 @@
 //! The whole application: its tasks, and what they share.
 
-use embassy_futures::join::{join, join_array, join3, join5};
+use embassy_futures::join::{join_array, join3, join5};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_net_driver::Driver;
 use embassy_sync::mutex::Mutex;
@@ -40,7 +40,7 @@ use crate::storage::{SharedStorage, Storage};
 use crate::time_of_day::TimeOfDay;
 use crate::trial::Trial;
 use crate::watch::{Health, watch};
-use crate::{channel, notice, sntp, spare, udp_log, update};
+use crate::{appletalk, channel, notice, sntp, spare, udp_log, update};
 
 /// Seconds between a fault of the card and the restart, in which clients get replies that say so.
 const GRACE_S: u64 = 3;
@@ -207,9 +207,9 @@ async fn with_card<
 where
     Count<CHANNELS>: Channels,
 {
-    let Memory { settings, stack, channels, spares, outgoing, datagrams, log, frames } = memory;
-    let mut clients = [None; CHANNELS];
-    let (octets, mut settings) = (settings, Settings::DEFAULT);
+    let Memory { settings, stack, channels, spares, outgoing, datagrams, appletalk, log, frames } =
+        memory;
+    let (octets, mut settings, mut clients) = (settings, Settings::DEFAULT, [None; CHANNELS]);
     // They were sound a moment ago.
     let sound = storage.lock().await.store.settings_in(octets, &mut settings);
     let (Ok(()), Some(hours)) = (sound, &Hours::of(&settings)) else { return Ended::CardFailed };
@@ -247,8 +247,9 @@ where
     let log = udp_log::run(board.log(), &settings, net, log);
     let watch = watch(board, boot.started, &boot.trial, &look);
     let rest = join5(say_address(net), time, proof, log, watch);
+    let appletalk = pin!(appletalk::run::<B, C>(&shared, net, appletalk));
     let gate = shared.gate.run(shared.hours, &shared.time_of_day, net);
-    let tasks = join5(sessions, join(one, two), outgoing, gate, rest);
+    let tasks = join5(sessions, join3(one, two, appletalk), outgoing, gate, rest);
     let deaf = until_deaf(frames, net, &datagrams, &settings);
     match select3(tasks, card_failed(&shared), deaf).await {
         Either3::Third(()) => Ended::Deaf,

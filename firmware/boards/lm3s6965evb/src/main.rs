@@ -12,8 +12,12 @@ use embassy_executor::Spawner;
 use lm3s6965::ethernet::{Ethernet, Frames};
 use lm3s6965::spi::{Divisor, Select, Spi};
 use lm3s6965::{chip, clock};
+#[cfg(feature = "appletalk")]
+use postern_device::SmallAppleTalkMemory as Memory;
+#[cfg(not(feature = "appletalk"))]
+use postern_device::SmallMemory as Memory;
 use postern_device::reset::LastReset;
-use postern_device::{Board, Label, NoSlot, Runner, SmallMemory, Status};
+use postern_device::{Board, Label, NoSlot, Runner, Status};
 use postern_sd::{Clocks, SdCard};
 use static_cell::ConstStaticCell;
 
@@ -24,8 +28,7 @@ defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
 const CLOCKS: Clocks<Divisor> = Clocks { slow: Divisor(126), fast: Divisor(2) };
 
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
-static MEMORY: ConstStaticCell<OneCore<SmallMemory>> =
-    ConstStaticCell::new(OneCore(SmallMemory::new()));
+static MEMORY: ConstStaticCell<OneCore<Memory>> = ConstStaticCell::new(OneCore(Memory::new()));
 
 #[entry]
 fn main() -> ! {

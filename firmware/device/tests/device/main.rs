@@ -7,6 +7,7 @@ mod sim;
 #[path = "../../../w5500/tests/driver/model.rs"]
 mod model;
 
+mod appletalk;
 mod bad_links;
 mod calling;
 mod cards;

@@ -7,6 +7,7 @@ pub mod frames;
 pub mod hop;
 pub mod host;
 pub mod link;
+pub mod mac;
 pub mod messages;
 pub mod servers;
 pub mod talk;

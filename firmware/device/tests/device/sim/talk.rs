@@ -5,9 +5,28 @@ use embassy_net::tcp::ConnectError;
 use super::host::{Host, Socket};
 use super::world::World;
 
+/// What a dialogue runs on.
+pub trait Line {
+    /// As many octets as have come, none at their end; or it broke.
+    async fn read(&mut self, octets: &mut [u8]) -> Option<usize>;
+
+    /// How many of `octets` go; or it broke.
+    async fn write(&mut self, octets: &[u8]) -> Option<usize>;
+}
+
+impl Line for Socket {
+    async fn read(&mut self, octets: &mut [u8]) -> Option<usize> {
+        (**self).read(octets).await.ok()
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Option<usize> {
+        (**self).write(octets).await.ok()
+    }
+}
+
 /// A connection.
-pub struct Talk {
-    socket: Socket,
+pub struct Talk<L = Socket> {
+    socket: L,
     unread: Vec<u8>,
 }
 
@@ -17,7 +36,7 @@ pub struct Gone;
 
 impl Talk {
     fn new(host: &Host) -> Self {
-        Self { socket: host.socket(), unread: Vec::new() }
+        Self::on(host.socket())
     }
 
     /// Connects to the device.
@@ -51,10 +70,30 @@ impl Talk {
         talk
     }
 
+    /// Breaks the connection: nothing is said any more, but that it is over.
+    pub async fn hang_up(mut self) {
+        self.socket.abort();
+        let _sent = self.socket.flush().await;
+    }
+
+    /// Closes our side, and waits for the other to do the same.
+    pub async fn close(mut self) {
+        self.socket.close();
+        while self.line().await.is_ok() {}
+        let _acknowledged = self.socket.flush().await;
+    }
+}
+
+impl<L: Line> Talk<L> {
+    /// On a connection that is open.
+    pub fn on(socket: L) -> Self {
+        Self { socket, unread: Vec::new() }
+    }
+
     pub async fn send(&mut self, octets: &[u8]) -> Result<(), Gone> {
         let mut rest = octets;
         while !rest.is_empty() {
-            let sent = self.socket.write(rest).await.map_err(|_| Gone)?;
+            let sent = self.socket.write(rest).await.ok_or(Gone)?;
             rest = &rest[sent..];
         }
         Ok(())
@@ -69,8 +108,8 @@ impl Talk {
             }
             let mut octets = [0; 1500];
             match self.socket.read(&mut octets).await {
-                Ok(0) | Err(_) => return Err(Gone),
-                Ok(read) => self.unread.extend_from_slice(&octets[..read]),
+                Some(0) | None => return Err(Gone),
+                Some(read) => self.unread.extend_from_slice(&octets[..read]),
             }
         }
     }
@@ -119,19 +158,6 @@ impl Talk {
         }
         self.send(&stuffed(content)).await?;
         self.say(".\r\n").await
-    }
-
-    /// Breaks the connection: nothing is said any more, but that it is over.
-    pub async fn hang_up(mut self) {
-        self.socket.abort();
-        let _sent = self.socket.flush().await;
-    }
-
-    /// Closes our side, and waits for the other to do the same.
-    pub async fn close(mut self) {
-        self.socket.close();
-        while self.line().await.is_ok() {}
-        let _acknowledged = self.socket.flush().await;
     }
 }
 

@@ -324,6 +324,8 @@ pub fn settings() -> Settings<'static> {
         idle_s: 60,
         wait_s: 300,
         schedule: None,
+        #[cfg(feature = "appletalk")]
+        appletalk: None,
         wake_on_lan: None,
         failed_to: "",
         time_server: "",
