@@ -5,7 +5,7 @@ use std::path::Path;
 
 use object::{File, Object, ObjectSection, ObjectSymbol};
 use postern_device::budget::{PARTS, RAM};
-use postern_tests::qemu::{firmware, least_firmware, silent_firmware};
+use postern_tests::qemu::{appletalk_firmware, firmware, least_firmware, silent_firmware};
 
 use crate::rig::STACK;
 
@@ -13,6 +13,9 @@ use crate::rig::STACK;
 const FLASH: u64 = 192 << 10;
 /// The same for the one that receives and passes on alone.
 const LEAST: u64 = 172 << 10;
+
+/// The same for the one that takes mail over AppleTalk, too.
+const WITH_APPLETALK: u64 = 208 << 10;
 
 const IN_FLASH: [&str; 4] = [".vector_table", ".text", ".rodata", ".data"];
 const IN_RAM: [&str; 3] = [".data", ".bss", ".uninit"];
@@ -57,6 +60,17 @@ fn image_and_memory_fit() {
     let total = statics + stack;
     println!("{total} octets of {RAM} in all");
     assert!(total <= RAM as u64);
+}
+
+#[test]
+fn with_appletalk_it_fits_too() {
+    let flash = sections(&appletalk_firmware(), &IN_FLASH);
+    println!("{flash} octets of flash with AppleTalk ({})", kib(flash));
+    assert!((1..=WITH_APPLETALK).contains(&flash), "{WITH_APPLETALK} octets of flash at most");
+    // Two of three channels over TCP give way to it.
+    let memory = [appletalk_firmware(), firmware()].map(|image| sections(&image, &IN_RAM));
+    println!("{} octets of memory and the stack, of {} without it", memory[0], memory[1]);
+    assert!(memory[0] + STACK as u64 <= RAM as u64);
 }
 
 /// The budget's bytes for the application, the board, and the stack.

@@ -1,5 +1,6 @@
 //! The firmware's real image in QEMU.
 
+mod appletalk;
 mod board;
 mod calling;
 mod clients;

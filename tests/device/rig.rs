@@ -17,7 +17,8 @@ pub const CARD: u64 = 64 << 20;
 pub struct Rig {
     /// The device.
     pub device: Device,
-    card: CardImage,
+    /// Its card.
+    pub card: CardImage,
 }
 
 impl Rig {

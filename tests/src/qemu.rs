@@ -4,6 +4,7 @@
 
 mod log;
 mod monitor;
+mod namespace;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,6 +22,8 @@ pub use log::lines_in;
 use log::Log;
 use monitor::Monitor;
 
+pub use namespace::Namespace;
+
 use crate::tidy::root;
 
 /// Far more than anything takes, so that a device that does nothing is a failure.
@@ -29,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// the one before. One that is made before the device has an address waits for seconds in vain.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// The program.
+const QEMU: &str = "qemu-system-arm";
 /// Where the memory begins, which the stack is the first of.
 const MEMORY: u32 = 0x2000_0000;
 
@@ -54,6 +59,14 @@ pub fn silent_firmware() -> PathBuf {
 /// When it was not built.
 pub fn least_firmware() -> PathBuf {
     image("postern-lm3s6965evb-least")
+}
+
+/// The firmware's image that takes mail over AppleTalk.
+///
+/// # Panics
+/// When it was not built.
+pub fn appletalk_firmware() -> PathBuf {
+    image("postern-lm3s6965evb-appletalk")
 }
 
 /// The image that tries the chip's arithmetic.
@@ -84,16 +97,32 @@ impl Device {
     /// # Panics
     /// When QEMU does not start.
     pub fn start(image: &Path, card: &Path, options: &[&str]) -> Self {
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-nic", "user,hostfwd=tcp:127.0.0.1:0-:25"]).args(options);
+        let mut device = Self::run(qemu, image, card);
+        device.address.set_port(device.monitor.forwarded_port());
+        device
+    }
+
+    /// Starts it on the TAP of a namespace, where nobody outside reaches it.
+    ///
+    /// # Panics
+    /// When QEMU does not start.
+    pub fn start_in(namespace: &Namespace, image: &Path, card: &Path) -> Self {
+        let mut qemu = namespace.command(QEMU);
+        qemu.arg("-nic").arg(format!("tap,ifname={},script=no,downscript=no", namespace.tap()));
+        Self::run(qemu, image, card)
+    }
+
+    fn run(mut qemu: Command, image: &Path, card: &Path) -> Self {
         let octets = fs::read(image).expect("the firmware's image can be read");
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-        let mut qemu = Command::new("qemu-system-arm")
+        let mut qemu = qemu
             .args(["-machine", "lm3s6965evb", "-display", "none", "-serial", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-drive")
             .arg(format!("if=sd,format=raw,file={}", card.display()))
-            .args(["-nic", "user,hostfwd=tcp:127.0.0.1:0-:25"])
             .args(["-chardev", "socket,id=monitor,fd=0", "-mon", "chardev=monitor,mode=control"])
-            .args(options)
             .arg("-kernel")
             .arg(image)
             .stdin(OwnedFd::from(theirs))
@@ -102,9 +131,8 @@ impl Device {
             .spawn()
             .expect("qemu-system-arm starts");
         let log = Log::follow(&mut qemu, &octets);
-        let mut monitor = Monitor::new(ours, PATIENCE);
-        let port = monitor.forwarded_port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let monitor = Monitor::new(ours, PATIENCE);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { qemu, monitor, log, address }
     }
 
