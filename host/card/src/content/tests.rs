@@ -192,6 +192,7 @@ fn mailers_on_appletalk_find_a_device_by_its_names() {
         ("channels = 2", "channels: a device has 1".to_owned()),
         ("interface = \"eth0\"", format!("interface: {network}")),
         ("submission = true", format!("submission: {own}")),
+        ("link = \"ethertalk\"", "link: a device speaks \"ltoudp\" only".to_owned()),
     ] {
         refused(BEFORE, &with(keys), 9, &format!("receive.appletalk.{problem}"));
     }

@@ -25,7 +25,13 @@ impl<'c> Conversion<'c> {
     /// What is to be done there, under these `names`.
     pub(super) fn appletalk<'t>(&mut self, names: &'t [Vec<u8>]) -> Option<CardAppleTalk<'t>> {
         const KEY: &str = "receive.appletalk.channels";
-        let AppleTalk { link: AppleTalkLink::LToUdp, channels, .. } = self.section()?;
+        let AppleTalk { link, channels, .. } = self.section()?;
+        match link {
+            AppleTalkLink::LToUdp => {}
+            AppleTalkLink::EtherTalk => {
+                self.refuse("receive.appletalk.link", "a device speaks \"ltoudp\" only");
+            }
+        }
         if self.written.has(KEY) && channels.get() != CHANNELS.into() {
             self.refuse(KEY, format!("a device has {CHANNELS}"));
         }
