@@ -95,14 +95,15 @@ pub const CHANNEL: usize = 5632;
 pub const APPLETALK: usize = 2 * CHANNEL;
 
 /// The parts.
-pub const PARTS: [Part; 7] = [
+pub const PARTS: [Part; 8] = [
     Part { name: "channels", bytes: CHANNELS * CHANNEL },
     Part { name: "spare sockets", bytes: SPARES * 768 },
     Part { name: "outgoing client", bytes: 11 * 1024 },
     Part { name: "store", bytes: 3 * 1024 },
     Part { name: "network stack, settings, holders", bytes: 8 * 1024 },
+    Part { name: "log over the network", bytes: 2 * 1024 },
     Part { name: "board: frames, log, executor", bytes: 4 * 1024 },
-    Part { name: "stack, 4 KiB of it to spare", bytes: 16 * 1024 },
+    Part { name: "stack, 4 KiB of it to spare", bytes: 14 * 1024 },
 ];
 
 const _: () = {
