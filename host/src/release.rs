@@ -40,7 +40,8 @@ use crate::net::listener::Terms;
 use crate::net::tls_client::Tls;
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
-use crate::policy::{Capabilities, Policies};
+use crate::observe::rate::Limiter;
+use crate::policy::{Capabilities, Network, Policies};
 use crate::receive::greeting::Token;
 use crate::receive::loops::Loops;
 use crate::receive::triggers::Triggers;
@@ -97,6 +98,8 @@ struct EngineState<S> {
     known: Mutex<Known>,
     /// Domains whose mail is being fetched, and how many times at once.
     fetched: Mutex<HashMap<Domain, usize>>,
+    /// Lines of the log for what those who fetch mail put off.
+    deferrals: Limiter<Network>,
     /// Where mail that is fetched goes meanwhile.
     called: Mutex<HashMap<Domain, Called>>,
     /// Of whose domain a turn is deciding whether it is still asked for.
@@ -196,6 +199,7 @@ impl<S: Spool> EngineState<S> {
             waking: Mutex::new(Waking::new()),
             known: Mutex::default(),
             fetched: Mutex::default(),
+            deferrals: Limiter::new(asker::LINES, asker::LINE_EVERY),
             called: Mutex::default(),
             deciding: [(); DECIDING].map(|()| tokio::sync::Mutex::default()),
             more,

@@ -24,8 +24,8 @@ use crate::receive::releases::{Trigger, release};
 /// Where a host is talked to that has only said its address.
 const SMTP: u16 = 25;
 /// Lines of the log for those at one address: so many at once, and then one in a while.
-const LINES: u32 = 10;
-const LINE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const LINES: u32 = 10;
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(60);
 /// How long a host is tried at the address that it had when it asked.
 const CALLED_FOR: Duration = Duration::from_secs(15 * 60);
 

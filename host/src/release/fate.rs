@@ -59,6 +59,11 @@ impl Tally {
         })
     }
 
+    /// All of it waits for another try, or was not tried.
+    pub(super) const fn is_only_deferred(&self) -> bool {
+        matches!(self, Self { delivered: 0, refused: 0, expired: 0, .. })
+    }
+
     /// The one word for it.
     pub(super) const fn word(self) -> &'static str {
         match self {

@@ -227,7 +227,30 @@ fn what_one_client_does_is_logged_a_few_times() {
     };
     assert_eq!(lines(&["authenticated"]), 10);
     assert_eq!(lines(&["fetched", "fetched in part", "turned round in vain"]), 10);
-    assert_eq!(lines(&["sent"]), 12, "one for each try");
+    assert_eq!(lines(&["sent"]), 10, "of twelve tries");
+}
+
+/// It is a person's doing, and no damage.
+#[test]
+fn what_a_person_removes_within_the_turn_is_not_sent() {
+    let (place, server, address) = holder();
+    for path in ["info@client.example", "info@client.example", "sales@client.example"] {
+        server.send(path);
+    }
+    let mut talk = turned(address, "ATRN");
+    let (messages, _) = take(&mut talk, &|line| (line == ".").then_some(""));
+    assert!(messages.len() == 1 && messages[0].contains("info@"), "{messages:?}");
+    let queue = place.queue();
+    let last = queue.iter().find(|item| item["recipients"].to_string().contains("sales"));
+    let id = last.expect("it waits")["id"].as_str().expect("an id").to_owned();
+    place.run(&["queue", "remove", &id]);
+    talk.tell(&format!("250 taken{END}"));
+    let (messages, left) = take(&mut talk, &|_| None);
+    let whole = messages.iter().filter(|message| message.ends_with("Hello!")).count();
+    assert!(whole == 1 && !left, "its DATA was said, and no end of it: {messages:?}");
+    server.logged("not sent: a person has removed it");
+    assert!(place.queue().is_empty());
+    assert!(server.end().iter().all(|line| line["message"] != "unreadable"));
 }
 
 /// Nobody else delivers it, whoever asks for that; and that is said.

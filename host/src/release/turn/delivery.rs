@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::settling::{Trouble, UNSETTLED, settle_all};
 use super::{End, Finish, LEASE, Over, Work, suspended};
 use crate::deliver::{Destination, Loss, Probe, Sent};
+use crate::policy::Peer;
 use crate::release::fate::{Outcome, next_try_of_domain, outcome};
 use crate::release::verdict::{Course, Then, Whole};
 
@@ -280,10 +281,14 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
                 shared.no_mail_behind(self.work.host, domain);
                 return more;
             }
+            Loss::Unreadable(Error::Gone) => {
+                tracing::info!(id = %claim.id, %domain, "not sent: a person has removed it");
+                return more;
+            }
             Loss::Unreadable(error) => {
                 tracing::error!(id = %claim.id, %domain, %error, "unreadable");
                 // Of a spool that is not there for now, more is asked later.
-                let lasting = matches!(error, Error::Damaged(_) | Error::Gone);
+                let lasting = matches!(error, Error::Damaged(_));
                 return if lasting { more } else { Go::Lost((Next::More, End::AtNextPoll)) };
             }
             Loss::Closing(why) | Loss::Broken(why) | Loss::Unanswered(why) | Loss::Early(why) => {
@@ -372,6 +377,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             self.work.note_said(&outcome.reply);
         }
         self.work.shared.engine.metrics.delivery(tally.word());
+        let Some(unlogged) = self.line(tally.is_only_deferred()) else { return };
         tracing::info!(
             id = %claim.id,
             domain = %self.work.turn.domain,
@@ -383,7 +389,20 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
             deferred = tally.deferred,
             expired = tally.expired,
             reply = %outcome.reply,
+            unlogged,
             "sent"
         );
+    }
+
+    /// Whether the log has a line left for a message, and how many there were none for. Who fetches
+    /// mail may put it off as often as it likes.
+    fn line(&self, is_deferred: bool) -> Option<Option<u64>> {
+        let work = &self.work;
+        let address = self.connection.address().map(|address| address.to_canonical());
+        let Some(address) = address.filter(|_| is_deferred && work.host.is_asker()) else {
+            return Some(None);
+        };
+        let (engine, network) = (&work.shared.engine, Peer::Internet(address).network());
+        work.shared.deferrals.pass(network, engine.clock.instant()).map(Some)
     }
 }
