@@ -197,8 +197,10 @@ where
     }
 
     /// Asks whether the peer would take mail for `path` from the null sender, without sending any:
-    /// an answer to [`Need::Transaction`]. Returns its reply to RCPT, or its refusal of MAIL.
-    pub async fn probe(&mut self, path: &[u8]) -> Result<A, DialogueError<A, L::Error>> {
+    /// an answer to [`Need::Transaction`]. Returns what decided: its reply to RCPT
+    /// ([`Event::Recipient`]), or its refusal of MAIL ([`Event::MailRefused`]), which says nothing
+    /// of `path`.
+    pub async fn probe(&mut self, path: &[u8]) -> Result<Event<A>, DialogueError<A, L::Error>> {
         let params = MailParams::default();
         let mail = Mail { reverse_path: b"", params, needs_utf8: false };
         let to = Recipient { forward_path: path, params: RcptParams::default() };
@@ -206,8 +208,8 @@ where
         let mut answer = None;
         loop {
             let called = match self.next().await? {
-                Turn::Event(Event::MailRefused(reply) | Event::Recipient { reply, .. }) => {
-                    answer = Some(reply);
+                Turn::Event(event @ (Event::MailRefused(_) | Event::Recipient { .. })) => {
+                    answer = Some(event);
                     Ok(())
                 }
                 Turn::Event(_) => Ok(()),

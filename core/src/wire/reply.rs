@@ -26,6 +26,8 @@ pub enum Reason {
     TooManyRecipients,
     /// No such mailbox.
     UnknownUser,
+    /// Whether there is such a mailbox can't be found out now.
+    Unverified,
     /// We hold no mail for that domain.
     RelayDenied,
     /// Not wanted here.
@@ -287,6 +289,7 @@ const fn at_once(reason: Reason, refused: Reply) -> Reply {
         Reason::Full => reply!(421, "No room now, try later"),
         Reason::Quota
         | Reason::TooManyRecipients
+        | Reason::Unverified
         | Reason::Uncertain
         | Reason::NoMail
         | Reason::NoTls => reply!(421, "Try later"),
@@ -305,6 +308,9 @@ const fn refused(reason: Reason) -> Reply {
         Reason::TooBig => reply!(552, (3, 4), "Message too big"),
         Reason::TooManyRecipients => reply!(452, (5, 3), "Too many recipients"),
         Reason::UnknownUser => reply!(550, (1, 1), "No such mailbox"),
+        Reason::Unverified => {
+            reply!(450, (3, 2), "Can't find out now whether it exists, try later")
+        }
         Reason::RelayDenied => reply!(550, (7, 1), "No mail is held for that domain"),
         Reason::Policy => reply!(550, (7, 1), "Not wanted here"),
         Reason::NullMx => reply!(556, (1, 10), "That domain takes no mail"),

@@ -187,10 +187,12 @@ fn quit_is_waited_for_for_seconds() {
 #[test]
 fn a_probe_says_whether_a_recipient_would_be_taken() {
     let asked = "MAIL FROM:<>\r\nRCPT TO:<postmaster@b.example>\r\n";
+    let recipient = |line| Event::Recipient { index: 0, reply: answer(line) };
     for (replies, expected) in [
-        ("250 ok\r\n550 nobody\r\n", "550 nobody"),
-        ("250 ok\r\n250 somebody\r\n", "250 somebody"),
-        ("550 no bounces\r\n503 no\r\n", "550 no bounces"),
+        ("250 ok\r\n550 nobody\r\n", recipient("550 nobody")),
+        ("250 ok\r\n250 somebody\r\n", recipient("250 somebody")),
+        // It says nothing of the recipient.
+        ("550 no bounces\r\n503 no\r\n", Event::MailRefused(answer("550 no bounces"))),
     ] {
         let peer = Peer::new(&[
             ("", "220 hi\r\n"),
@@ -200,8 +202,8 @@ fn a_probe_says_whether_a_recipient_would_be_taken() {
         ]);
         let mut talk = talk(peer, &Jump::default(), 1300);
         while run(talk.next()) != Ok(Turn::Need(Need::Transaction)) {}
-        let reply = run(talk.probe(b"postmaster@b.example"));
-        assert_eq!(reply, Ok(answer(expected)));
+        let said = run(talk.probe(b"postmaster@b.example"));
+        assert_eq!(said, Ok(expected));
         // The connection is as it was.
         assert!(talk.call(|client, out| client.mail(&mail(None), out)).is_ok());
     }

@@ -101,6 +101,15 @@ pub enum Probe {
     Lost(String),
 }
 
+/// What a host says that is asked about a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It is about the recipient.
+    Recipient(Answer),
+    /// It is about the sender, which is nobody.
+    Sender(Answer),
+}
+
 /// A connection to a host that awaits the next message.
 pub struct Connection<'c> {
     pub(super) dialogue: Dialogue<'c>,
@@ -486,9 +495,22 @@ impl<'c> Connection<'c> {
     pub async fn probe(&mut self, domain: &Domain) -> Probe {
         self.told.phase(Phase::Probe);
         let path = format!("postmaster@{domain}");
-        match self.dialogue.probe(path.as_bytes()).await {
-            Ok(answer) => Probe::of(&answer),
-            Err(broken) => Probe::Lost(broken.to_string()),
+        match self.ask_about(path.as_bytes()).await {
+            Ok(Heard::Recipient(answer) | Heard::Sender(answer)) => Probe::of(&answer),
+            Err(why) => Probe::Lost(why),
+        }
+    }
+
+    /// Asks whether the host takes mail for `path`, without sending any.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask_about(&mut self, path: &[u8]) -> Result<Heard, String> {
+        match self.dialogue.probe(path).await {
+            Ok(Event::Recipient { reply, .. }) => Ok(Heard::Recipient(reply)),
+            Ok(Event::MailRefused(reply)) => Ok(Heard::Sender(reply)),
+            Ok(_) => Err(LOST_STEP.to_owned()),
+            Err(broken) => Err(broken.to_string()),
         }
     }
 

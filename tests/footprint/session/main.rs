@@ -176,6 +176,7 @@ fn reason() -> Reason {
         19 => Reason::UnknownMechanism,
         20 => Reason::NoMail,
         21 => Reason::NoTls,
+        22 => Reason::Unverified,
         _ => Reason::NotOffered,
     }
 }

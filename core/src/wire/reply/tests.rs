@@ -21,7 +21,7 @@ const STAGES: [Stage; 12] = [
 ];
 
 /// Each reason with what is said to a client that connects, to EHLO, and in a session.
-const TABLE: [(Reason, &str, &str, &str); 23] = [
+const TABLE: [(Reason, &str, &str, &str); 24] = [
     (Reason::Busy, "421", "421", "451 4.3.2"),
     (Reason::TooManySessions, "421", "421", "421 4.7.0"),
     (Reason::ShuttingDown, "421", "421", "421 4.3.2"),
@@ -31,6 +31,7 @@ const TABLE: [(Reason, &str, &str, &str); 23] = [
     (Reason::TooBig, "554", "550", "552 5.3.4"),
     (Reason::TooManyRecipients, "421", "421", "452 4.5.3"),
     (Reason::UnknownUser, "554", "550", "550 5.1.1"),
+    (Reason::Unverified, "421", "421", "450 4.3.2"),
     (Reason::RelayDenied, "554", "550", "550 5.7.1"),
     (Reason::Policy, "554", "550", "550 5.7.1"),
     (Reason::NullMx, "554", "550", "556 5.1.10"),
@@ -133,20 +134,21 @@ fn every_reason_is_in_the_table() {
             Reason::TooBig => 6,
             Reason::TooManyRecipients => 7,
             Reason::UnknownUser => 8,
-            Reason::RelayDenied => 9,
-            Reason::Policy => 10,
-            Reason::NullMx => 11,
-            Reason::Uncertain => 12,
-            Reason::NoUtf8 => 13,
-            Reason::Loop => 14,
-            Reason::NeedTls => 15,
-            Reason::NeedAuth => 16,
-            Reason::BadCredentials => 17,
-            Reason::BadEncoding => 18,
-            Reason::UnknownMechanism => 19,
-            Reason::NoMail => 20,
-            Reason::NoTls => 21,
-            Reason::NotOffered => 22,
+            Reason::Unverified => 9,
+            Reason::RelayDenied => 10,
+            Reason::Policy => 11,
+            Reason::NullMx => 12,
+            Reason::Uncertain => 13,
+            Reason::NoUtf8 => 14,
+            Reason::Loop => 15,
+            Reason::NeedTls => 16,
+            Reason::NeedAuth => 17,
+            Reason::BadCredentials => 18,
+            Reason::BadEncoding => 19,
+            Reason::UnknownMechanism => 20,
+            Reason::NoMail => 21,
+            Reason::NoTls => 22,
+            Reason::NotOffered => 23,
         };
         assert_eq!(number, index, "{reason:?} stands elsewhere, or twice");
     }
