@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::deliver::Tcp;
 use postern::link::Link;
@@ -71,6 +72,7 @@ async fn deliver(
     let engine = Engine {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
+        asking: Arc::new(Asking::new(clock.clone())),
         spool: Arc::clone(&spool),
         link: Link::new(&terms.config.link, clock.clone()),
         terms: watch::Sender::new(terms).subscribe(),

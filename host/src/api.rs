@@ -16,6 +16,8 @@
 //! | `POST /queue/release?domain=` | [`Released`]; without a domain: all that have mail; 404 |
 //! | `POST /link-up?domain=` | [`Released`], nothing where nothing waits; 404 |
 //! | `POST /queue/retry?id=`, `?domain=` or `?state=kept` | [`Acted`]; 404 |
+//! | `GET /recipients?domain=&after=&max=` | [`Recipients`], at most 1000 |
+//! | `DELETE /recipients?domain=` or `?address=` | [`Forgotten`] |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
 //! What fails is answered with an [`ErrorBody`]. A query has no other keys than these: a word that
@@ -35,6 +37,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::accounts::Alarm;
+use crate::ask::Asking;
 use crate::config::RetryEvery;
 use crate::link::Link;
 use crate::net::gate::Gate;
@@ -51,6 +54,7 @@ mod connection;
 mod health;
 mod link;
 mod queue;
+mod recipients;
 pub mod socket;
 mod status;
 mod view;
@@ -58,8 +62,9 @@ mod view;
 pub use connection::serve;
 pub use health::Shortage;
 pub use view::{
-    Acted, Connection, ErrorBody, Health, Item, ItemRecipient, Items, LinkStatus, Message, Problem,
-    Queue, Queues, Relay, RelayWait, Released, ReleasedDomain, Status, Wakeup, Wakeups, Window,
+    Acted, Connection, ErrorBody, Forgotten, Health, Item, ItemRecipient, Items, KnownRecipient,
+    LinkStatus, Message, Problem, Queue, Queues, Recipients, Relay, RelayWait, Released,
+    ReleasedDomain, Status, Wakeup, Wakeups, Window,
 };
 
 /// What is said to whoever asks while the spool recovers.
@@ -103,6 +108,8 @@ pub struct Opened<S> {
     pub spool: Arc<S>,
     /// The configuration in force.
     pub terms: watch::Receiver<Terms>,
+    /// What is known of who hosts take mail for.
+    pub asking: Arc<Asking>,
 }
 
 impl<S> Control<S> {
@@ -117,6 +124,11 @@ impl<S> Control<S> {
 }
 
 impl<S> Opened<S> {
+    /// What is shown of these.
+    pub fn new(spool: &Arc<S>, terms: &watch::Sender<Terms>, asking: &Arc<Asking>) -> Self {
+        Self { spool: Arc::clone(spool), terms: terms.subscribe(), asking: Arc::clone(asking) }
+    }
+
     /// Whether mail of `domain` goes anywhere, be it to the relay.
     fn goes(&self, domain: &Domain) -> bool {
         self.terms.borrow().policies.of(domain).deliver_to.is_some()
@@ -153,6 +165,7 @@ fn router<S: Spool>(control: Control<S>) -> Router {
         .route("/queue", get(queue::list::<S>))
         .route("/queue/release", post(queue::release::<S>))
         .route("/link-up", post(link::up::<S>))
+        .route("/recipients", get(recipients::list::<S>).delete(recipients::forget::<S>))
         .route("/queue/retry", post(queue::retry::<S>))
         .route("/queue/hold", post(queue::hold::<S>))
         .route("/queue/unhold", post(queue::unhold::<S>))

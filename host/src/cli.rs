@@ -24,6 +24,7 @@ use check::CheckCommand;
 use etrn::EtrnCommand;
 use link::LinkCommand;
 use queue::QueueCommand;
+use recipients::RecipientsCommand;
 use spool::SpoolCommand;
 use status::WakeupCommand;
 use terminal::Plain;
@@ -35,6 +36,7 @@ mod check;
 mod etrn;
 mod link;
 mod queue;
+mod recipients;
 mod spool;
 mod status;
 mod table;
@@ -68,6 +70,9 @@ enum Command {
     /// The mail that a running server holds
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Who the hosts take mail for that the running server asks (recipients = "ask")
+    #[command(subcommand)]
+    Recipients(RecipientsCommand),
     /// The spool as it is on the disk, whether or not a server uses it
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -205,6 +210,10 @@ impl Cli {
                 Ok(Verdict::Well)
             }
             Command::Queue(command) => {
+                let socket = control_socket(&self.config)?;
+                wait_for(command.run(&socket, out))
+            }
+            Command::Recipients(command) => {
                 let socket = control_socket(&self.config)?;
                 wait_for(command.run(&socket, out))
             }

@@ -9,6 +9,7 @@
 //! domains that are not held is authenticated with, under verified TLS.
 
 mod answer;
+mod asking;
 mod connection;
 mod connector;
 mod destination;
@@ -19,7 +20,9 @@ mod relay;
 mod transfer;
 
 pub use answer::Answer;
-pub use connection::{Asked, Connection, Failed, Login, NotOpen, Open, Probe};
+pub use asking::Asker;
+pub(crate) use asking::told_by;
+pub use connection::{Asked, Connection, Failed, Heard, Login, NotOpen, Open, Probe};
 pub use connector::{Connecting, Connector, Tcp};
 pub use destination::Destination;
 pub(crate) use link::PlainClock;

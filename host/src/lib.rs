@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod api;
 pub mod appletalk;
+pub mod ask;
 pub mod cli;
 mod contained;
 pub mod deliver;

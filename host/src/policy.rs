@@ -17,9 +17,9 @@ use postern_core::wire::path::{ForwardPath, MAX_PATH, Mailbox};
 use postern_spool::Domain;
 
 use crate::config::{
-    Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
-    Recipients, Relay, RetryEvery, SenderPattern, SmtpUtf8, Subaddress, canonical, folder_name,
-    is_postmaster,
+    Ask, Config, DeliverTo, DomainName, FileMode, Group, HardwareAddress, Hold, KeptFor, NotTaken,
+    Recipients, Relay, RetryEvery, SenderPattern, SmtpUtf8, Subaddress, WhenAway, canonical,
+    folder_name, is_postmaster,
 };
 
 pub use aside::Aside;
@@ -53,6 +53,7 @@ pub struct Policies {
     submission: Submission,
     /// Whose mail to the relay waits for no window.
     urgent: Vec<SenderPattern>,
+    asking: Ask,
     wakeup_addresses: WakeupAddresses,
     /// We ask others for the mail of the domains that are held.
     asks_holders: bool,
@@ -93,6 +94,8 @@ pub struct Policy {
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
     subaddress: Subaddress,
+    /// What becomes of recipients that nothing is found out about.
+    pub when_away: WhenAway,
 }
 
 /// How a host that sleeps is woken.
@@ -127,6 +130,8 @@ pub struct Taken<'p> {
     pub policy: &'p Policy,
     /// Whether mail for it releases the domain: it was sent through our own name.
     pub releases: bool,
+    /// Whom the domain's host must be asked about before, as [`Recipients::asked_about`] has it.
+    pub asked: Option<[Vec<u8>; 2]>,
 }
 
 /// Why mail for a recipient is not taken.
@@ -179,6 +184,7 @@ impl Policy {
             etrn_authenticated: hold.etrn_authenticated(),
             recipients: Some(hold.recipients.clone()),
             subaddress: hold.subaddress.clone(),
+            when_away: hold.when_away,
         }
     }
 
@@ -211,6 +217,7 @@ impl Policy {
             etrn_authenticated: false,
             recipients: None,
             subaddress: Subaddress::none(),
+            when_away: WhenAway::Defer,
         }
     }
 
@@ -240,6 +247,12 @@ impl Policy {
             NotTaken::Unknown => Refusal::Unknown,
             NotTaken::Routed => Refusal::Routed,
         })
+    }
+
+    /// What its host must be asked about for mail to the local part `local`, and is told by what it
+    /// says of that; see [`Recipients::asked_about`].
+    pub fn asked_about(&self, local: &[u8]) -> Option<[Vec<u8>; 2]> {
+        self.recipients.as_ref()?.asked_about(local, &self.subaddress)
     }
 
     /// Whether its host is known not to take internationalized mail.
@@ -274,6 +287,7 @@ impl Policies {
             clear_from: Networks::new(config.clear_from()),
             submission: Submission::new(config),
             urgent: config.relay.as_ref().map(|relay| relay.urgent.clone()).unwrap_or_default(),
+            asking: config.ask.clone(),
             wakeup_addresses: WakeupAddresses::new(config),
             asks_holders: !config.wakeup.is_empty(),
             hostname: config.hostname(),
@@ -355,7 +369,8 @@ impl Policies {
             return sent_on().unwrap_or(Err(refusal));
         }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
-        Ok(Taken { path, policy, releases: false })
+        let asked = policy.asked_about(mailbox.local_part());
+        Ok(Taken { path, policy, releases: false, asked })
     }
 
     /// What RCPT's path `to` means, said by `client`, who may send to any domain: mail for those
@@ -375,7 +390,7 @@ impl Policies {
             return taken;
         }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
-        Ok(Taken { path, policy: &self.not_held, releases: false })
+        Ok(Taken { path, policy: &self.not_held, releases: false, asked: None })
     }
 
     /// What the mailbox `x%domain` at our own name means, once `x` stands at the domain; none where
@@ -401,8 +416,10 @@ impl Policies {
             return Some(Err(refusal));
         }
         let path = [local, b"@", domain.as_str().as_bytes()].concat();
-        let fits = path.len() <= MAX_PATH - 2;
-        Some(if fits { Ok(Taken { path, policy, releases: true }) } else { Err(Refusal::Unknown) })
+        let asked = policy.asked_about(local).filter(|_| !is_null);
+        let taken =
+            (path.len() <= MAX_PATH - 2).then_some(Taken { path, policy, releases: true, asked });
+        Some(taken.ok_or(Refusal::Unknown))
     }
 
     /// Mail for whoever runs this host (RFC 5321 section 4.5.1). It has no mailboxes of its own, so
@@ -410,7 +427,7 @@ impl Policies {
     fn own_postmaster(&self) -> Result<Taken<'_>, Refusal> {
         let path = self.postmaster.clone().ok_or(Refusal::Unknown)?;
         let policy = self.of(&Domain::of_path(&path));
-        Ok(Taken { path, policy, releases: false })
+        Ok(Taken { path, policy, releases: false, asked: None })
     }
 
     /// The domains whose mail an SMTP session with `client` releases, in the
@@ -489,6 +506,11 @@ impl Policies {
     pub fn is_urgent_sender(&self, reverse_path: &[u8]) -> bool {
         let is_urgent = |mailbox| self.urgent.iter().any(|pattern| pattern.fits(&mailbox));
         !self.urgent.is_empty() && Mailbox::parse(reverse_path).is_some_and(is_urgent)
+    }
+
+    /// How hosts are asked who they take mail for.
+    pub const fn asking(&self) -> &Ask {
+        &self.asking
     }
 
     /// Whether `client` may authenticate without TLS.

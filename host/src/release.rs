@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use self::verdict::REFUSED_IN_A_ROW;
+use crate::ask::Asking;
 use crate::config::DeliverTo;
 use crate::deliver::Connector;
 use crate::link::Link;
@@ -84,6 +85,8 @@ pub struct Engine<S> {
     pub loops: Arc<Loops>,
     /// What the hosts offer.
     pub capabilities: Arc<Capabilities>,
+    /// Who they take mail for.
+    pub asking: Arc<Asking>,
     /// Who asked for mail.
     pub triggers: Triggers,
     /// What is under way.

@@ -12,8 +12,9 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use crate::accounts::{Accounts, Alarm};
 use crate::api::{self, Control, Opened};
 use crate::appletalk::{self, link::Link};
+use crate::ask::Asking;
 use crate::config::Config;
-use crate::deliver::Tcp;
+use crate::deliver::{Asker, Tcp};
 use crate::link::Link as UpLink;
 use crate::net::gate::Gate;
 use crate::net::listener::{Door, Reception, Terms};
@@ -102,7 +103,7 @@ async fn run<S: Spool>(
     let (stop, stopping) = watch::channel(false);
     let (end, mut ended) = watch::channel(false);
     let (opened, release) = (Arc::new(OnceLock::new()), Release::default());
-    let (board, answers) = (Board::default(), config.spool.path.clone());
+    let (board, folder) = (Board::default(), config.spool.path.clone());
     let (link, ending_link) = (UpLink::new(&config.link, clock.clone()), ended.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
@@ -125,12 +126,13 @@ async fn run<S: Spool>(
     let opening = spawn_blocking({
         let clock = clock.clone();
         move || {
-            let spool = open(&config, clock)?;
+            let spool = open(&config, clock.clone())?;
             let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-            Ok((Arc::new(spool), terms, Answers::open(&answers)))
+            let asking = Arc::new(Asking::open(&folder, clock));
+            Ok((Arc::new(spool), terms, Answers::open(&folder), asking))
         }
     });
-    let (spool, terms, answers) = tokio::select! {
+    let (spool, terms, answers, asking) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
         // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
         () = signals.stop() => {
@@ -140,7 +142,8 @@ async fn run<S: Spool>(
     };
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.
-    let _ = opened.set(Opened { spool: Arc::clone(&spool), terms: terms.subscribe() });
+    let told = (Arc::clone(&spool), Arc::clone(&asking));
+    let _ = opened.set(Opened { spool: told.0, terms: terms.subscribe(), asking: told.1 });
     let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
     let (turns, turning) = turns();
     let caller = Caller {
@@ -155,7 +158,8 @@ async fn run<S: Spool>(
         answers: Arc::new(answers),
         turns,
     };
-    let server = Server { clock, metrics, release, own, spool, caller, listening, terms, stopping };
+    let server =
+        Server { clock, metrics, release, own, spool, asking, caller, listening, terms, stopping };
     let mail = Mail { listeners, turning, appletalk };
     server.run(file, mail, Ends { stop, end, api, keeper }, signals).await
 }
@@ -201,6 +205,7 @@ struct Server<S> {
     release: Release,
     own: Token,
     spool: Arc<S>,
+    asking: Arc<Asking>,
     caller: Caller,
     /// Where clients are let in that fetch mail, or submit it.
     listening: Vec<SocketAddr>,
@@ -250,6 +255,18 @@ impl<S: Spool> Server<S> {
         Ok(())
     }
 
+    /// What asks hosts who they take mail for.
+    fn asker(&self) -> Asker {
+        Asker {
+            asking: Arc::clone(&self.asking),
+            terms: self.terms.subscribe(),
+            clock: self.clock.clone(),
+            connector: Arc::new(Tcp),
+            tls: Tls::opportunistic(),
+            own: self.own.clone(),
+        }
+    }
+
     /// Starts to take and to release mail, until the stop.
     fn start_work(&self, mail: Mail) -> JoinSet<()> {
         let loops = Arc::new(Loops::new(self.spool.secret(), self.clock.clone()));
@@ -266,6 +283,7 @@ impl<S: Spool> Server<S> {
             loops: Arc::clone(&loops),
             own: self.own.clone(),
             capabilities: Arc::clone(&capabilities),
+            asking: Arc::clone(&self.asking),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
             accounts: Arc::new(accounts.telling(self.release.alarm.clone())),
             limits: Arc::new(Limits::new(self.clock.clone())),
@@ -278,6 +296,7 @@ impl<S: Spool> Server<S> {
         work.spawn(Arc::clone(&reception).receive_turned(mail.turning));
         work.spawn(self.caller.gate.clone().run(reception));
         work.spawn(self.caller.clone().run(self.stopping.clone()));
+        work.spawn(self.asker().run(self.stopping.clone()));
         let engine = Engine {
             spool: Arc::clone(&self.spool),
             terms: self.terms.subscribe(),
@@ -289,6 +308,7 @@ impl<S: Spool> Server<S> {
             own: self.own.clone(),
             loops,
             capabilities,
+            asking: Arc::clone(&self.asking),
             triggers: self.release.triggers.clone(),
             progress: self.release.progress.clone(),
         };

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern::accounts::Accounts;
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::net::listener::{Door, Reception, Terms, bind};
 use postern::net::tls_server;
@@ -54,6 +55,7 @@ fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
         refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
         metrics,
         capabilities: Arc::new(Capabilities::new(clock.clone())),
+        asking: Arc::new(Asking::new(clock.clone())),
         clock,
     }
 }

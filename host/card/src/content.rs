@@ -21,7 +21,7 @@ const UNUSED_KEYS: [(&str, &str); 7] = [
     ("wakeup.tls_ca", "a device has no TLS"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
-const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
+const UNUSED_IN_HOLDS: [(&str, &str); 15] = [
     ("kept_for", "a device keeps what it has until its card is exported"),
     ("maildir_group", "a device has no Maildir"),
     ("maildir_mode", "a device has no Maildir"),
@@ -36,10 +36,12 @@ const UNUSED_IN_HOLDS: [(&str, &str); 14] = [
     ("wakeup_address", "a device is released by ETRN only"),
     ("wakeup_from", "a device is released by ETRN only"),
     ("wakeup_token", "a device is released by ETRN only"),
+    ("when_away", "a device asks nobody who they take mail for"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 9] = [
+const UNUSED_SECTIONS: [(&str, &str); 10] = [
     ("accounts", "a device has no accounts"),
+    ("ask", "a device asks nobody who they take mail for"),
     ("atrn", "a device does not turn connections round for others"),
     ("control", "a device has no control API"),
     ("link", "a device's link is its network, which somebody else raises"),

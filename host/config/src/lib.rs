@@ -13,6 +13,7 @@ use tracing::Level;
 mod accounts;
 mod address_set;
 mod appletalk;
+mod ask;
 mod atrn;
 mod default_file;
 mod deliver_to;
@@ -39,6 +40,7 @@ pub use address_set::{AddressSet, canonical, is_postmaster};
 pub use appletalk::{
     AppleTalk, AppleTalkLink, AppleTalkName, Interface, from_mac_roman, to_mac_roman,
 };
+pub use ask::{Ask, AskRate, WhenAway};
 pub use atrn::Atrn;
 pub use default_file::default_file;
 pub use deliver_to::{
@@ -83,6 +85,8 @@ pub struct Config {
     pub spool: SpoolSettings => Section("[spool]"),
     /// A client domain: one table each. A subdomain is held only with a table of its own.
     pub hold: BTreeMap<DomainName, Hold> => Example("[hold.\"client.example\"]"),
+    /// Asking the hosts of domains with recipients = "ask" who they take mail for.
+    pub ask: Ask => Section("[ask]"),
     /// Delivering held mail.
     pub release: Release => Section("[release]"),
     /// Mail for all other domains. Without this table none is taken.
@@ -166,10 +170,15 @@ settings! {
 /// A client domain.
 pub struct Hold {
     /// REQUIRED. Who mail is taken for: a list of addresses or local parts, the absolute path of a
-    /// file with one a line (# starts a comment; read again on SIGHUP), or "any", which makes this
-    /// host a door for spam, and takes no local part with `%`, `!` or a quoted `@`. Upper and
-    /// lower case are one; postmaster is always a recipient.
+    /// file with one a line (# starts a comment; read again on SIGHUP), "ask", by which the host
+    /// of deliver_to is asked, as [ask] says, or "any", which makes this host a door for spam. The
+    /// last two take no local part with `%`, `!` or a quoted `@`. Upper and lower case are one;
+    /// postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
+    /// What becomes of a recipient with recipients = "ask" that is not remembered, while the host
+    /// does not answer, or has been asked often enough: "defer" answers 450, and "accept" takes it,
+    /// and the spam that comes while the host is away.
+    pub when_away: WhenAway => Default("\"defer\""),
     /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), "asker"
     /// or "maildir:/path". "asker": it stays until an account that has the domain (`postern
     /// account`) fetches it by ATRN (RFC 2645) at the places of [atrn]; nothing is tried by timer.
@@ -346,6 +355,7 @@ impl Config {
         let read = Self::read(&root, "", &mut faults);
         if let Some(config) = &read {
             config.refuse_unfit_folders(&written, &mut faults);
+            config.refuse_unanswered(&written, &mut faults);
             config.refuse_triggers_of_askers(&written, &mut faults);
             config.refuse_wakeups_of_recipients(&written, &mut faults);
             config.refuse_shared_places(&written, &mut faults);

@@ -13,7 +13,7 @@ use super::settings::{Setting, Value, found};
 use super::values::Subaddress;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
-    the absolute path of a file with one a line, or \"any\"";
+    the absolute path of a file with one a line, \"ask\" or \"any\"";
 
 /// The recipients of a held domain. The postmaster always is one (RFC 5321 section 4.5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Recipients {
     Any,
     /// Those written in the configuration.
     List(Arc<AddressSet>),
+    /// Those that the domain's host takes mail for, when it is asked.
+    Ask,
     /// Those in a file, read once with the configuration, however many domains name it.
     File(PathBuf, Arc<AddressSet>),
 }
@@ -29,13 +31,14 @@ pub enum Recipients {
 impl Recipients {
     fn set(&self) -> Option<&AddressSet> {
         match self {
-            Self::Any => None,
+            Self::Any | Self::Ask => None,
             Self::List(set) | Self::File(_, set) => Some(set),
         }
     }
 
-    /// Whether mail for `local` at `domain` is taken; `local` as it stands in the path, quotes
-    /// included. What is listed stands for its subaddresses.
+    /// Whether mail for `local` at `domain` is taken, and where the host is asked, whether it may
+    /// be; `local` as it stands in the path, quotes included. What is listed stands for its
+    /// subaddresses.
     ///
     /// # Errors
     /// Why it is not.
@@ -52,8 +55,8 @@ impl Recipients {
         let is_routed = local.iter().any(|byte| b"@%!".contains(byte));
         match self {
             _ if known(&local) => Ok(()),
-            Self::Any if is_routed => Err(NotTaken::Routed),
-            Self::Any => Ok(()),
+            Self::Any | Self::Ask if is_routed => Err(NotTaken::Routed),
+            Self::Any | Self::Ask => Ok(()),
             _ if !is_routed && subaddress.base(&local).is_some_and(known) => Ok(()),
             _ => Err(NotTaken::Unknown),
         }
@@ -72,6 +75,24 @@ impl Recipients {
         let is_listed = |local: &[u8]| local == POSTMASTER || set.contains(local, domain);
         let base = || subaddress.base(&local).filter(|base| is_listed(base));
         if is_listed(&local) { Some(local.to_vec()) } else { base().map(<[u8]>::to_vec) }
+    }
+
+    /// What the domain's host must be asked about for mail to `local`, without a subaddress: as it
+    /// is compared, and as it is written in a path. `None`: what becomes of it is known.
+    pub fn asked_about(&self, local: &[u8], subaddress: &Subaddress) -> Option<[Vec<u8>; 2]> {
+        let compared = canonical(local);
+        let is_atom = |local: &&[u8]| {
+            let is_special =
+                |octet: &u8| octet.is_ascii_control() || b" \"(),:;<>@[\\]".contains(octet);
+            !local.iter().any(is_special)
+        };
+        let base = subaddress.base(&compared);
+        let asked = match base.filter(is_atom) {
+            Some(base) => [base.to_vec(), base.to_vec()],
+            None => [compared.to_vec(), local.to_vec()],
+        };
+        let is_known = *self != Self::Ask || asked[0] == POSTMASTER;
+        (!is_known).then_some(asked)
     }
 
     /// Takes the list that `old` read from the same file when that file names nobody now. Says
@@ -105,7 +126,7 @@ impl Recipients {
 pub enum NotTaken {
     /// It is not among those listed.
     Unknown,
-    /// Anybody is taken, but its local part has `@`, `%` or `!`. Hosts read these as a route on to
+    /// Anybody is taken, or asked about, but its local part has `@`, `%` or `!`. Hosts read these as a route on to
     /// another domain, and they relay for whom they trust: through us, everybody.
     Routed,
 }
@@ -114,11 +135,7 @@ impl Setting for Recipients {
     fn read(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Self> {
         match value.get_ref() {
             DeValue::String(word) if word == "any" => Some(Self::Any),
-            DeValue::String(word) if word == "ask" => {
-                let reason = "\"ask\" is not in this version: write a list, a file or \"any\"";
-                faults.add(value.span(), key, reason.to_owned());
-                None
-            }
+            DeValue::String(word) if word == "ask" => Some(Self::Ask),
             DeValue::String(path) if Path::new(path.as_ref()).is_absolute() => {
                 let path = PathBuf::from(path.as_ref());
                 let set = match faults.recipient_files().0.get(&path) {
@@ -218,6 +235,32 @@ mod tests {
             assert_eq!(judge(&recipients, local, &client), Err(NotTaken::Unknown));
             assert_eq!(judge(&Recipients::Any, local, &client), Err(NotTaken::Routed));
         }
+    }
+
+    #[test]
+    fn a_host_is_asked_about_what_would_be_listed() {
+        let plus = Subaddress::parse("+").expect("a character");
+        let asked = |local: &[u8]| {
+            let both = Recipients::Ask.asked_about(local, &plus)?;
+            Some(both.map(|local| String::from_utf8(local).expect("UTF-8")))
+        };
+        for (local, compared, written) in [
+            ("Info", "info", "Info"),
+            ("Info+Tag", "info", "info"),
+            ("\"John Doe\"", "john doe", "\"John Doe\""),
+            ("\"John Doe+x\"", "john doe+x", "\"John Doe+x\""),
+            ("JÖRG+x", "jörg", "jörg"),
+        ] {
+            let expected = Some([compared.to_owned(), written.to_owned()]);
+            assert_eq!(asked(local.as_bytes()), expected, "{local}");
+        }
+        for local in ["postmaster", "PostMaster+x", "\"postmaster\""] {
+            assert_eq!(asked(local.as_bytes()), None, "{local}");
+        }
+        assert_eq!(Recipients::Any.asked_about(b"info", &plus), None);
+        assert_eq!(judge(&Recipients::Ask, b"info", &name("client.example")), Ok(()));
+        let routed = judge(&Recipients::Ask, b"info%evil.example", &name("client.example"));
+        assert_eq!(routed, Err(NotTaken::Routed));
     }
 
     #[test]

@@ -147,7 +147,7 @@ listen = ["[::]:25", "25", 25]
 max_message_size = 50
 [spol]
 [hold."client.example"]
-recipients = "ask"
+recipients = "asks"
 deliver_to = "mail.client.example"
 [hold."-.example"]
 recipients = []
@@ -164,8 +164,9 @@ recipients = []
         "postern.toml:7: receive.max_message_size: expected a size such as \"50 MiB\" \
             (B, KiB, MiB, GiB, TiB), found the number 50",
         "postern.toml:8: spol: unknown key; did you mean \"spool\"?",
-        "postern.toml:10: hold.\"client.example\".recipients: \"ask\" is not in this version: \
-            write a list, a file or \"any\"",
+        "postern.toml:10: hold.\"client.example\".recipients: expected a list of addresses or \
+            local parts such as [\"info\", \"sales\"], the absolute path of a file with one a \
+            line, \"ask\" or \"any\", found \"asks\"",
         "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\", \
             \"lmtp://host:port\", \"maildir:/path\" or \"asker\", such as \
             \"mail.client.example:25\" or \"[2001:db8::25]:25\", found \"mail.client.example\"",
@@ -331,7 +332,7 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         ),
         (
             "xyzzy = \"wake\"",
-            "xyzzy: unknown key; known are recipients, deliver_to, maildir_mode, maildir_group, \
+            "xyzzy: unknown key; known are recipients, when_away, deliver_to, maildir_mode, maildir_group, \
             wake_on_lan, wake_to, wake_at_most, wake_patience, etrn_from, etrn_names, \
             release_on_connect, wakeup_address, wakeup_from, wakeup_token, retry_every, \
             expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use postern_core::time::Instant;
 use postern_spool::{Admission, Damage, Spool, Totals};
 
+use crate::ask::Complaint;
 use crate::observe::progress::Alarm;
 
 use super::{Asked, ControlState, Health, Nothing, OPENING, Problem, Refusal};
@@ -72,6 +73,9 @@ pub(super) async fn health<S: Spool>(
         let text = format!("no mailer can authenticate: {why}");
         problems.push(Problem::new("auth", text));
     }
+    for complaint in control.opened().map(|opened| opened.asking.complaints()).unwrap_or_default() {
+        problems.push(complaint_of(complaint));
+    }
     for holder in control.board.holders() {
         if holder.last.is_some_and(|last| last.is_alarm) {
             let text =
@@ -96,6 +100,22 @@ pub(super) async fn health<S: Spool>(
         free_bytes: totals.free_bytes,
     };
     Ok((code, Json(health)).into_response())
+}
+
+fn complaint_of(complaint: Complaint) -> Problem {
+    match complaint {
+        Complaint::Refuses(host, why) => {
+            let text = format!("{host} does not want to be asked who it takes mail for: {why}");
+            Problem::new("asking", text)
+        }
+        Complaint::TakesAny(domain) => {
+            let text = format!(
+                "the host of {domain} takes mail for any name there, so that nothing is learnt by \
+                asking it: list its recipients"
+            );
+            Problem::new("asking", text)
+        }
+    }
 }
 
 /// What is wrong with the spool, and what is in it.

@@ -91,6 +91,34 @@ pub struct Items {
     pub next: Option<String>,
 }
 
+/// `GET /recipients`: what hosts said of their recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipients {
+    /// In the order of their addresses.
+    pub recipients: Vec<KnownRecipient>,
+    /// What to give as `after` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An address, and what its host said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownRecipient {
+    /// The address, as it is compared.
+    pub address: String,
+    /// Whether there is such a mailbox.
+    pub exists: bool,
+    /// When that was said.
+    pub said_unix_seconds: u64,
+}
+
+/// `DELETE /recipients`: what is not remembered any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many addresses.
+    pub forgotten: usize,
+}
+
 /// `GET /queue/{id}`: a message, and what is being done about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {

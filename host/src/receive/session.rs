@@ -1,6 +1,7 @@
 //! What a session may accept, and how it gets into the spool.
 
 mod aside;
+mod asked;
 mod submission;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
 use crate::accounts::{Account, Accounts, Binding};
+use crate::ask::Asking;
 use crate::config::DomainName;
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
@@ -34,6 +36,7 @@ use crate::receive::transaction::{Cause, Transaction, cause};
 use crate::receive::wakeups::Wakeups;
 use aside::Activity;
 pub use aside::Came;
+use asked::Question;
 use postern_spool::clock::Clock;
 use postern_spool::{Admission, Domain, Draft, Envelope, Recipient, Refuse, Spool};
 use tokio::time::sleep;
@@ -62,6 +65,8 @@ pub struct Services<S> {
     pub capabilities: Arc<Capabilities>,
     /// What is logged of all that is refused.
     pub refusals: Arc<Refusals>,
+    /// What finds out who hosts take mail for.
+    pub asking: Arc<Asking>,
     /// Who may authenticate.
     pub accounts: Arc<Accounts>,
     /// How much may be submitted.
@@ -89,6 +94,8 @@ struct Taken {
     releases: bool,
     /// Whether the client submits mail for it.
     is_submitted: bool,
+    /// Whom its host must be asked about before.
+    asked: Option<Question>,
 }
 
 /// How much may be held for a domain.
@@ -331,16 +338,20 @@ impl<S: Spool> SessionHandler<S> {
             size: size.unwrap_or_default(),
         });
         let is_submitted = self.submits_all() || taken.policy.is_relayed();
-        Ok(Taken { path: taken.path, quota, releases: taken.releases, is_submitted })
+        let asked = Question::of(&taken);
+        Ok(Taken { path: taken.path, quota, releases: taken.releases, is_submitted, asked })
     }
 
     /// Takes a recipient that mail is held for.
     async fn take(&mut self, to: &ForwardPath<'_>, params: &RcptParams<'_>) -> Result<(), Cause> {
-        let Taken { path, quota, releases, is_submitted } = self.taken(to)?;
+        let Taken { path, quota, releases, is_submitted, asked } = self.taken(to)?;
         if let Some(quota) = quota
             && quota.is_past(&*self.services.spool).await?
         {
             return Err((Reason::Quota, "quota"));
+        }
+        if let Some(question) = asked {
+            self.ask(question, is_submitted).await?;
         }
         if is_submitted {
             self.counts_within_limit(Unit::Recipient)?;

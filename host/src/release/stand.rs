@@ -12,6 +12,7 @@ use postern_spool::{Draft, Envelope, QueueStats};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
+use crate::ask::Asking;
 use crate::config::Config;
 use crate::deliver::Tcp;
 
@@ -59,6 +60,7 @@ impl<S: Spool> Stand<S> {
             own: Token::new().expect("random numbers"),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             capabilities: Arc::new(Capabilities::new(clock.clone())),
+            asking: Arc::new(Asking::new(clock.clone())),
             triggers: Triggers::default(),
             progress: Progress::default(),
         };

@@ -2,6 +2,7 @@
 
 mod asker;
 mod delivery;
+mod learning;
 pub(super) mod line;
 mod relay;
 mod settling;

@@ -13,6 +13,7 @@ use postern::api::client::ask;
 use postern::api::{
     self, Acted, Control, Health, Items, Message, Opened, Released, Shortage, socket,
 };
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::escape::is_plain;
 use postern::link::Link;
@@ -87,7 +88,9 @@ impl Server {
         let server = Self::opening();
         *server.spool.held.lock().expect("no holder panics") = held;
         let spool = Arc::clone(&server.spool);
-        let opened = Opened { spool, terms: watch::Sender::new(terms()).subscribe() };
+        let terms = watch::Sender::new(terms()).subscribe();
+        let asking = Arc::new(Asking::new(server.clock.clone()));
+        let opened = Opened { spool, terms, asking };
         assert!(server.opened.set(opened).is_ok(), "it was not open before");
         server
     }

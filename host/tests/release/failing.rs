@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use postern::ask::Asking;
 use postern::deliver::Tcp;
 use postern::link::Link;
 use postern::net::listener::Terms;
@@ -49,6 +50,7 @@ pub fn engine<S: Spool>(
         own: Token::new().expect("random numbers"),
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
+        asking: Arc::new(Asking::new(clock.clone())),
         triggers: Triggers::default(),
         progress: Progress::default(),
         clock: clock.clone(),

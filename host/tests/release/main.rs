@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peer::{Behaviour, Peer};
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::deliver::{Connector, Tcp};
 use postern::link::Link;
@@ -146,6 +147,7 @@ impl Server {
             own: self.own.clone(),
             loops: Arc::clone(&self.loops),
             capabilities: Arc::clone(&self.capabilities),
+            asking: Arc::new(Asking::new(self.clock.clone())),
             triggers: self.triggers.clone(),
             progress: self.progress.clone(),
         };

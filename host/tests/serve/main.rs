@@ -8,6 +8,7 @@ use serde_json::Value;
 
 mod accounts;
 mod appletalk;
+mod asking;
 mod atrn;
 mod binding;
 mod caller;

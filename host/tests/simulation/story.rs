@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::link::Link;
 use postern::net::listener::Terms;
@@ -240,6 +241,7 @@ fn start(
     let engine = Engine {
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
+        asking: Arc::new(Asking::new(clock.clone())),
         spool: Arc::clone(spool),
         terms: terms.subscribe(),
         metrics: Metrics::default(),

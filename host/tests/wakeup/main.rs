@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use holder::Holder;
 use postern::accounts::Accounts;
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::link::Link;
 use postern::net::gate::Gate;
@@ -188,6 +189,7 @@ fn services(spool: Arc<MemorySpool>, own: Token, clock: &Clock) -> Services<Memo
         accounts: Arc::new(Accounts::new(&[7; 32], clock.clone())),
         limits: Arc::new(Limits::new(clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
+        asking: Arc::new(Asking::new(clock.clone())),
         refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
         metrics,
     }

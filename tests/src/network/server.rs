@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern::accounts::Accounts;
+use postern::ask::Asking;
 use postern::config::{Config, Tls};
 use postern::net::listener::{Reception, Terms, bind};
 use postern::net::tls_server::acceptor;
@@ -91,6 +92,7 @@ impl Server {
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),
             accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
             limits: Arc::new(Limits::new(clock.clone())),
+            asking: Arc::new(Asking::new(clock.clone())),
             own: Token::new().expect("random numbers"),
             metrics,
             clock,

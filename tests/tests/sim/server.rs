@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use postern::accounts::{Account, Accounts, change};
+use postern::ask::Asking;
 use postern::config::Config;
 use postern::link::Link as UpLink;
 use postern::net::listener::Terms;
@@ -123,6 +124,7 @@ impl Server {
             refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
             metrics: metrics.clone(),
             capabilities: Arc::new(Capabilities::new(clock.clone())),
+            asking: Arc::new(Asking::new(clock.clone())),
             clock: clock.clone(),
         });
         let stop = watch::Sender::new(false);
@@ -138,6 +140,7 @@ impl Server {
             own: services.own.clone(),
             loops: Arc::clone(&services.loops),
             capabilities: Arc::clone(&services.capabilities),
+            asking: Arc::clone(&services.asking),
             triggers,
             progress: Progress::default(),
         };

@@ -172,6 +172,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let next = self.claims.front().filter(|_| behind);
         let spool = &*self.work.shared.engine.spool;
         let mut sent = self.connection.send(&claim, next, spool).await;
+        self.work.learn(&claim, &sent);
         // A host that takes so many messages over one connection, and hangs up: this is untried.
         if self.course.has_taken() || self.is_reused {
             sent.loss = sent.loss.map(|loss| match loss {

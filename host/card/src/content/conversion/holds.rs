@@ -55,6 +55,11 @@ impl<'c> Conversion<'c> {
     pub(super) fn recipients(&mut self) -> BTreeSet<Vec<u8>> {
         let mut addresses = BTreeSet::new();
         for (domain, hold) in &self.config.hold {
+            if hold.recipients == Recipients::Ask {
+                let reason =
+                    "is \"ask\", and a device asks nobody: write a list, a file or \"any\"";
+                self.refuse(&format!("hold.\"{domain}\".recipients"), reason);
+            }
             for local_part in hold.recipients.local_parts(domain).into_iter().flatten() {
                 if let Some(address) = address(local_part, domain) {
                     addresses.insert(address);
