@@ -114,11 +114,13 @@ impl Credentials {
         mechanism: Mechanism,
         connection: &mut Connection<'_>,
     ) -> Result<LoggedIn, String> {
+        let is_offered = connection.mechanisms().has(Mechanism::ScramSha256Plus);
         let client = ScramClient::new(&self.user, &self.password, nonce()?);
         let mut client = match (mechanism, connection.binding()) {
             (Mechanism::ScramSha256Plus, Some(binding)) => client.bound(binding),
-            (_, Some(_)) => client.could_be_bound(),
-            (_, None) => client,
+            // Below TLS 1.3 too: whoever is in between may have chosen that, and hidden the other.
+            _ if !is_offered => client.could_be_bound(),
+            _ => client,
         };
         let first = client.first();
         let challenge = match connection.auth(mechanism, Some(&first)).await? {

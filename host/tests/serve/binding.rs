@@ -13,7 +13,10 @@ use serde_json::Value;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::version::TLS12;
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+};
 
 use super::fetching::{caller, certificate, holder};
 use super::place::{AWAY, END, Place, Talk, hold};
@@ -94,12 +97,18 @@ fn below_tls_1_3_nothing_is_bound() {
 type Forge = fn(&str) -> String;
 
 /// Takes connections for the server at `server`, whose certificate stands in `theirs` and his own
-/// in `own`, and hands on what is said, as the two have it.
-fn between(theirs: &Place, own: &Place, server: SocketAddr, forges: (Forge, Forge)) -> SocketAddr {
+/// in `own`, and hands on what is said, as the two have it. With his client he speaks TLS of one of
+/// `versions`.
+fn between(
+    (theirs, own): (&Place, &Place),
+    server: SocketAddr,
+    forges: (Forge, Forge),
+    versions: &[&'static SupportedProtocolVersion],
+) -> SocketAddr {
     let chain = CertificateDer::from_pem_file(own.path("cert.pem")).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(own.path("key.pem")).expect("a key");
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("ring has the suites of TLS 1.2 and 1.3")
         .with_no_client_auth()
         .with_single_cert(vec![chain], key)
@@ -177,12 +186,14 @@ fn whoever_is_in_between_does_not_get_in() {
     };
     let said = fetched(address, &theirs);
     assert!(said.contains("AUTH SCRAM-SHA-256-PLUS: 235 "), "{said}");
-    for (forges, mechanism) in [
-        ((as_it_is as Forge, as_it_is as Forge), PLUS),
-        ((without_plus, as_it_is), SCRAM),
-        ((without_plus, cannot_bind), SCRAM),
+    for (forges, mechanism, versions) in [
+        ((as_it_is as Forge, as_it_is as Forge), PLUS, ALL_VERSIONS),
+        ((without_plus, as_it_is), SCRAM, ALL_VERSIONS),
+        ((without_plus, cannot_bind), SCRAM, ALL_VERSIONS),
+        // Nothing can be bound there: it would be he who says so.
+        ((without_plus, as_it_is), SCRAM, &[&TLS12]),
     ] {
-        let said = fetched(between(&theirs, &own, address, forges), &own);
+        let said = fetched(between((&theirs, &own), address, forges, versions), &own);
         assert!(said.contains(&format!("AUTH {mechanism}: 535 5.7.8 ")), "{said}");
         assert_eq!(holder.logged("refused")["word"], "auth_binding");
     }
