@@ -146,7 +146,11 @@ impl<S: Spool> Queue<S> {
     fn reach_relay(&mut self) {
         let now = self.shared.engine.clock.instant();
         let relay = self.terms().policies.others().deliver_to.clone();
-        let Some(host) = relay.filter(DeliverTo::is_relay) else { return };
+        let Some(host) = relay.filter(DeliverTo::is_relay) else {
+            // It was given for a relay that there is no more.
+            (self.line.regular.lease, self.line.urgent.lease) = (None, None);
+            return;
+        };
         let tried = self.shared.hosts().asked(&host, Ask::Woken, now);
         match tried {
             Some(at) if at > now => self.close(&host, at),
