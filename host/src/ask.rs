@@ -136,6 +136,10 @@ impl Asking {
             let mut state = self.lock();
             let (known, is_old) = state.remembered.known(&recipient.address, settings, now);
             let is_known = known != Found::Nothing;
+            if !may_ask && known == Found::Unknown {
+                // It may have been a part of what is wrong with the host.
+                return Found::Nothing;
+            }
             if !may_ask || is_known && !is_old {
                 return known;
             }
@@ -196,6 +200,7 @@ impl Asking {
                 && after.is_none_or(|after| *address > after)
         });
         let mut page: Vec<_> = wanted.map(|(address, said)| (address.to_vec(), said)).collect();
+        drop(state);
         page.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         page.truncate(most);
         page
@@ -226,7 +231,7 @@ impl Asking {
         let each = state.hosts.iter().flat_map(|(endpoint, host)| {
             let refuses = host.refuses(now).map(str::to_owned);
             let refuses = refuses.map(|why| Complaint::Refuses(endpoint.clone(), why));
-            let any = host.any().cloned().map(Complaint::TakesAny);
+            let any = host.any(now).cloned().map(Complaint::TakesAny);
             refuses.into_iter().chain(any).collect::<Vec<_>>()
         });
         each.collect()
@@ -321,10 +326,12 @@ impl Asking {
         if is_anew {
             let all = state.remembered.iter().map(|(address, said)| (address.to_vec(), said));
             lines = all.collect();
-            lines.sort_unstable_by_key(|(_, said)| said.unix_seconds);
             state.is_stale = false;
         }
         drop(state);
+        if is_anew {
+            lines.sort_unstable_by_key(|(_, said)| said.unix_seconds);
+        }
         let written = if is_anew { file.write(&lines) } else { file.append(&lines) };
         let mut state = self.lock();
         match written {

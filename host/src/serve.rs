@@ -142,8 +142,7 @@ async fn run<S: Spool>(
     };
     let terms = watch::Sender::new(terms);
     // Nobody else sets it.
-    let told = (Arc::clone(&spool), Arc::clone(&asking));
-    let _ = opened.set(Opened { spool: told.0, terms: terms.subscribe(), asking: told.1 });
+    let _ = opened.set(Opened::new(&spool, &terms, &asking));
     let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
     let (turns, turning) = turns();
     let caller = Caller {

@@ -86,9 +86,10 @@ impl Recipients {
                 |octet: &u8| octet.is_ascii_control() || b" \"(),:;<>@[\\]".contains(octet);
             !local.iter().any(is_special)
         };
-        let base = subaddress.base(&compared);
-        let asked = match base.filter(is_atom) {
-            Some(base) => [base.to_vec(), base.to_vec()],
+        let base = subaddress.base(&compared).filter(is_atom);
+        // As it is compared, so that what a host says of `Info` is no word on `info`.
+        let asked = match base.or_else(|| Some(&*compared).filter(is_atom)) {
+            Some(atom) => [atom.to_vec(), atom.to_vec()],
             None => [compared.to_vec(), local.to_vec()],
         };
         let is_known = *self != Self::Ask || asked[0] == POSTMASTER;
@@ -126,8 +127,8 @@ impl Recipients {
 pub enum NotTaken {
     /// It is not among those listed.
     Unknown,
-    /// Anybody is taken, or asked about, but its local part has `@`, `%` or `!`. Hosts read these as a route on to
-    /// another domain, and they relay for whom they trust: through us, everybody.
+    /// Anybody is taken, or asked about, but its local part has `@`, `%` or `!`. Hosts read these
+    /// as a route on to another domain, and they relay for whom they trust: through us, everybody.
     Routed,
 }
 
@@ -245,7 +246,7 @@ mod tests {
             Some(both.map(|local| String::from_utf8(local).expect("UTF-8")))
         };
         for (local, compared, written) in [
-            ("Info", "info", "Info"),
+            ("Info", "info", "info"),
             ("Info+Tag", "info", "info"),
             ("\"John Doe\"", "john doe", "\"John Doe\""),
             ("\"John Doe+x\"", "john doe+x", "\"John Doe+x\""),

@@ -96,6 +96,10 @@ impl Host {
         if self.is_left_alone(now) {
             return None;
         }
+        // What waits longer than its client has does no good, and would all be asked at once.
+        if self.waiting.len() >= rate.questions as usize {
+            return None;
+        }
         let passes = match waits_for {
             Some(network) => self.rate.pass_for(network, rate, now),
             None => self.rate.pass(rate, now),
@@ -175,7 +179,9 @@ impl Host {
     }
 
     /// The domains at which it takes anybody.
-    pub(super) fn any(&self) -> impl Iterator<Item = &DomainName> {
-        self.any.iter().filter(|(_, any)| any.takes).map(|(domain, _)| domain)
+    pub(super) fn any(&self, now: Instant) -> impl Iterator<Item = &DomainName> {
+        // What was not found out again for long is of a host that is not asked any more.
+        let counts = move |any: &Any| any.takes && now < any.found.after(2 * ANY_EVERY);
+        self.any.iter().filter(move |(_, any)| counts(any)).map(|(domain, _)| domain)
     }
 }

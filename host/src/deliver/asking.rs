@@ -127,14 +127,8 @@ impl Asker {
             question.tell(meaning.found());
             if meaning == Meaning::Exists && self.asking.is_any_due(endpoint, domain) {
                 left = left.saturating_sub(1);
-                let takes = match one(connection, &nobody_at(domain)).await? {
-                    Meaning::Exists => Some(true),
-                    Meaning::Unknown | Meaning::UnknownIfPostmasterIs => Some(false),
-                    Meaning::Nothing => None,
-                };
-                if let Some(takes) = takes {
-                    self.asking.note_any(endpoint, domain, takes);
-                }
+                let takes = one(connection, &nobody_at(domain)).await? == Meaning::Exists;
+                self.asking.note_any(endpoint, domain, takes);
             }
             let most = self.terms.borrow().config.ask.remember.get() as usize;
             self.asking.answered(question.recipient(), meaning.found(), most);

@@ -172,7 +172,6 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let next = self.claims.front().filter(|_| behind);
         let spool = &*self.work.shared.engine.spool;
         let mut sent = self.connection.send(&claim, next, spool).await;
-        self.work.learn(&claim, &sent);
         // A host that takes so many messages over one connection, and hangs up: this is untried.
         if self.course.has_taken() || self.is_reused {
             sent.loss = sent.loss.map(|loss| match loss {
@@ -234,6 +233,10 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         }
         let had_taken = self.course.has_taken();
         let then = self.course.note(whole);
+        // A host at fault says nothing of a recipient.
+        if !self.course.is_suspect() {
+            self.work.learn(claim, &sent);
+        }
         let first = whole == Whole::Taken && !had_taken;
         self.refused |= refuses;
         if refuses && self.course.is_suspect() && !self.work.is_senders_fault(claim) {

@@ -19,6 +19,8 @@ impl<S: Spool> Work<'_, S> {
             let at = recipient.path.iter().rposition(|octet| *octet == b'@');
             let local = at.and_then(|at| recipient.path.get(..at));
             let asked = local.and_then(|local| self.policy.asked_about(local));
+            // What is said of a subaddress, or of another spelling, is said of that alone.
+            let asked = asked.filter(|[compared, _]| local == Some(compared));
             if let (Some([compared, _]), Some(verdict)) = (asked, verdict) {
                 let address = [&compared, &b"@"[..], domain.as_str().as_bytes()].concat();
                 let asking = &self.shared.engine.asking;
