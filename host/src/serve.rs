@@ -100,8 +100,7 @@ async fn run<S: Spool>(
     let Opening { sockets, metrics, clock } = opening;
     let Sockets { gate, listeners, listening, appletalk, control, control_file: _removed_last } =
         sockets;
-    let (stop, stopping) = watch::channel(false);
-    let (end, mut ended) = watch::channel(false);
+    let ((stop, stopping), (end, mut ended)) = (watch::channel(false), watch::channel(false));
     let (opened, release) = (Arc::new(OnceLock::new()), Release::default());
     let (board, folder) = (Board::default(), config.spool.path.clone());
     let (link, ending_link) = (UpLink::new(&config.link, clock.clone()), ended.clone());
@@ -128,8 +127,7 @@ async fn run<S: Spool>(
         move || {
             let spool = open(&config, clock.clone())?;
             let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-            let asking = Arc::new(Asking::open(&folder, clock));
-            Ok((Arc::new(spool), terms, Answers::open(&folder), asking))
+            Ok((Arc::new(spool), terms, Answers::open(&folder), Asking::open(&folder, clock)))
         }
     });
     let (spool, terms, answers, asking) = tokio::select! {
@@ -140,7 +138,7 @@ async fn run<S: Spool>(
             return Ok(());
         }
     };
-    let terms = watch::Sender::new(terms);
+    let (terms, asking) = (watch::Sender::new(terms), Arc::new(asking));
     // Nobody else sets it.
     let _ = opened.set(Opened::new(&spool, &terms, &asking));
     let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
