@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::{Ask, DomainName, Endpoint};
+use crate::config::{Ask, Config, DomainName, Endpoint, Recipients};
 use crate::policy::Peer;
 use file::{Kept, Line};
 use host::Host;
 pub use host::{Lost, Question};
-use remembered::Remembered;
 pub use remembered::Said;
+use remembered::{Remembered, sum_of};
 
 /// How long a client waits for what a host says.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -134,7 +134,8 @@ impl Asking {
         let now = self.clock.timestamp().unix_seconds;
         let (known, answer) = {
             let mut state = self.lock();
-            let (known, is_old) = state.remembered.known(&recipient.address, settings, now);
+            let asked = (&*recipient.address, &recipient.host);
+            let (known, is_old) = state.remembered.known(asked, settings, now);
             let is_known = known != Found::Nothing;
             if !may_ask && known == Found::Unknown {
                 // It may have been a part of what is wrong with the host.
@@ -177,10 +178,10 @@ impl Asking {
             return;
         }
         let now = self.clock.timestamp().unix_seconds;
-        if state.remembered.known(address, settings, now) == (found, false) {
+        if state.remembered.known((address, host), settings, now) == (found, false) {
             return;
         }
-        let said = Said { exists, unix_seconds: now };
+        let said = Said { exists, unix_seconds: now, host: sum_of(host) };
         state.learn(address, said, settings.remember.get() as usize);
         drop(state);
         self.keep();
@@ -206,8 +207,10 @@ impl Asking {
         page
     }
 
-    /// Forgets what was said of all addresses of `domain`; how many there were.
+    /// Forgets what was said of all addresses of `domain`, and whether anybody there is taken; how
+    /// many addresses there were.
     pub fn forget_domain(self: &Arc<Self>, domain: &DomainName) -> usize {
+        self.lock().hosts.values_mut().for_each(|host| host.forget_any(domain));
         self.forget(|address| is_at(address, domain))
     }
 
@@ -225,14 +228,23 @@ impl Asking {
         forgotten
     }
 
-    /// What is wrong with the hosts that are asked.
-    pub fn complaints(&self) -> Vec<Complaint> {
+    /// What is wrong with the hosts that `config` has asked.
+    pub fn complaints(&self, config: &Config) -> Vec<Complaint> {
+        let mut asked: HashMap<_, Vec<_>> = HashMap::new();
+        for (domain, hold) in &config.hold {
+            if let (Recipients::Ask, Some(host)) = (&hold.recipients, hold.deliver_to.endpoint()) {
+                asked.entry(host).or_default().push(domain);
+            }
+        }
         let (state, now) = (self.lock(), self.clock.instant());
-        let each = state.hosts.iter().flat_map(|(endpoint, host)| {
+        let hosts = state.hosts.iter();
+        let each =
+            hosts.filter_map(|(endpoint, host)| Some((host, asked.get_key_value(endpoint)?)));
+        let each = each.flat_map(|(host, (endpoint, domains))| {
             let refuses = host.refuses(now).map(str::to_owned);
-            let refuses = refuses.map(|why| Complaint::Refuses(endpoint.clone(), why));
-            let any = host.any(now).cloned().map(Complaint::TakesAny);
-            refuses.into_iter().chain(any).collect::<Vec<_>>()
+            let refuses = refuses.map(|why| Complaint::Refuses((*endpoint).clone(), why));
+            let any = domains.iter().filter(|domain| host.takes_any(domain));
+            refuses.into_iter().chain(any.map(|domain| Complaint::TakesAny((*domain).clone())))
         });
         each.collect()
     }
@@ -293,7 +305,8 @@ impl Asking {
             Found::Unknown => false,
             Found::Nothing => return,
         };
-        let said = Said { exists, unix_seconds: self.clock.timestamp().unix_seconds };
+        let unix_seconds = self.clock.timestamp().unix_seconds;
+        let said = Said { exists, unix_seconds, host: sum_of(&recipient.host) };
         state.learn(&recipient.address, said, most);
         drop(state);
         self.keep();

@@ -201,8 +201,9 @@ where
     /// ([`Event::Recipient`]), or its refusal of MAIL ([`Event::MailRefused`]), which says nothing
     /// of `path`.
     pub async fn probe(&mut self, path: &[u8]) -> Result<Event<A>, DialogueError<A, L::Error>> {
-        let params = MailParams::default();
-        let mail = Mail { reverse_path: b"", params, needs_utf8: false };
+        let needs_utf8 = !path.is_ascii();
+        let params = MailParams { smtputf8: needs_utf8, ..MailParams::default() };
+        let mail = Mail { reverse_path: b"", params, needs_utf8 };
         let to = Recipient { forward_path: path, params: RcptParams::default() };
         self.call(|client, out| client.mail(&mail, out)).map_err(DialogueError::Call)?;
         let mut answer = None;

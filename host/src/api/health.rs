@@ -1,6 +1,6 @@
 //! Whether all is well, and if not, what is wrong.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -73,8 +73,9 @@ pub(super) async fn health<S: Spool>(
         let text = format!("no mailer can authenticate: {why}");
         problems.push(Problem::new("auth", text));
     }
-    for complaint in control.opened().map(|opened| opened.asking.complaints()).unwrap_or_default() {
-        problems.push(complaint_of(complaint));
+    if let Ok(opened) = control.opened() {
+        let config = Arc::clone(&opened.terms.borrow().config);
+        problems.extend(opened.asking.complaints(&config).into_iter().map(complaint_of));
     }
     for holder in control.board.holders() {
         if holder.last.is_some_and(|last| last.is_alarm) {

@@ -85,7 +85,7 @@ fn text(lines: &[Line]) -> String {
         let is_plain = !address.contains(char::is_control);
         is_plain.then(|| {
             let (sign, seconds) = (if said.exists { '+' } else { '-' }, said.unix_seconds);
-            let said = format!("{sign} {seconds} {address}");
+            let said = format!("{sign} {seconds} {:08x} {address}", said.host);
             format!("{:08x} {said}\n", crc32c::crc32c(said.as_bytes()))
         })
     });
@@ -97,14 +97,15 @@ fn parse(line: &[u8]) -> Option<Line> {
     if u32::from_str_radix(sum, 16).ok()? != crc32c::crc32c(said.as_bytes()) {
         return None;
     }
-    let mut parts = said.splitn(3, ' ');
+    let mut parts = said.splitn(4, ' ');
     let exists = match parts.next()? {
         "+" => true,
         "-" => false,
         _ => return None,
     };
     let unix_seconds = parts.next()?.parse().ok()?;
-    Some((parts.next()?.as_bytes().to_vec(), Said { exists, unix_seconds }))
+    let host = u32::from_str_radix(parts.next()?, 16).ok()?;
+    Some((parts.next()?.as_bytes().to_vec(), Said { exists, unix_seconds, host }))
 }
 
 #[cfg(test)]
@@ -112,7 +113,8 @@ mod tests {
     use super::*;
 
     fn line(address: &str, exists: bool) -> Line {
-        (address.as_bytes().to_vec(), Said { exists, unix_seconds: 1_795_306_665 })
+        let said = Said { exists, unix_seconds: 1_795_306_665, host: 0x00ab_cdef };
+        (address.as_bytes().to_vec(), said)
     }
 
     #[test]

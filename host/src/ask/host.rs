@@ -167,6 +167,11 @@ impl Host {
         self.any.insert(domain.clone(), Any { found: now, takes });
     }
 
+    /// Whether it takes anybody at `domain` is not known.
+    pub(super) fn forget_any(&mut self, domain: &DomainName) {
+        self.any.remove(domain);
+    }
+
     /// Whether it takes anybody at `domain`.
     pub(super) fn takes_any(&self, domain: &DomainName) -> bool {
         self.any.get(domain).is_some_and(|any| any.takes)
@@ -176,12 +181,5 @@ impl Host {
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
         self.is_asked || !self.waiting.is_empty()
-    }
-
-    /// The domains at which it takes anybody.
-    pub(super) fn any(&self, now: Instant) -> impl Iterator<Item = &DomainName> {
-        // What was not found out again for long is of a host that is not asked any more.
-        let counts = move |any: &Any| any.takes && now < any.found.after(2 * ANY_EVERY);
-        self.any.iter().filter(move |(_, any)| counts(any)).map(|(domain, _)| domain)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Found;
-use crate::config::Ask;
+use crate::config::{Ask, Endpoint};
 
 /// What was learnt so much later than now was learnt by a clock that was wrong.
 const AHEAD: u64 = 24 * 60 * 60;
@@ -17,6 +17,8 @@ pub struct Said {
     pub exists: bool,
     /// When it was said, in seconds since 1970-01-01T00:00:00Z.
     pub unix_seconds: u64,
+    /// A checksum of the host's name: what another one said does not count.
+    pub(super) host: u32,
 }
 
 impl Said {
@@ -25,6 +27,11 @@ impl Said {
         let is_past = self.unix_seconds <= now.saturating_add(AHEAD);
         is_past && now.saturating_sub(self.unix_seconds) < time.as_secs()
     }
+}
+
+/// What `host` is known by.
+pub(super) fn sum_of(host: &Endpoint) -> u32 {
+    crc32c::crc32c(host.to_string().as_bytes())
 }
 
 /// Addresses, as they are compared, and what was said of each last.
@@ -53,9 +60,14 @@ impl Remembered {
         self.entries.get(address).map(|entry| entry.said)
     }
 
-    /// What is known of `address` now, and whether half of its time is over.
-    pub(super) fn known(&self, address: &[u8], settings: &Ask, now: u64) -> (Found, bool) {
-        match self.of(address) {
+    /// What is known of `address` by `host` now, and whether half of its time is over.
+    pub(super) fn known(
+        &self,
+        (address, host): (&[u8], &Endpoint),
+        settings: &Ask,
+        now: u64,
+    ) -> (Found, bool) {
+        match self.of(address).filter(|said| said.host == sum_of(host)) {
             Some(said) if said.exists && said.is_within(settings.yes, now) => {
                 (Found::Exists, !said.is_within(settings.yes / 2, now))
             }
@@ -114,7 +126,7 @@ mod tests {
     use super::*;
 
     const fn said(exists: bool, unix_seconds: u64) -> Said {
-        Said { exists, unix_seconds }
+        Said { exists, unix_seconds, host: 7 }
     }
 
     fn all(remembered: &Remembered) -> Vec<String> {

@@ -197,7 +197,7 @@ async fn one(connection: &mut Connection<'_>, path: &[u8]) -> Result<Meaning, Lo
             tracing::debug!(recipient = %path.escape_ascii(), answer = answer.line(), "asked");
             Ok(Meaning::of(&answer))
         }
-        Ok(Ok(Heard::Sender(_))) => Ok(Meaning::Nothing),
+        Ok(Ok(Heard::Sender(_) | Heard::Nothing(_))) => Ok(Meaning::Nothing),
         Ok(Err(why)) => Err(Lost::Refuses(why)),
         Err(_) => Err(Lost::Silent),
     }

@@ -108,6 +108,8 @@ pub enum Heard {
     Recipient(Answer),
     /// It is about the sender, which is nobody.
     Sender(Answer),
+    /// It was not asked: it can't be, and why.
+    Nothing(String),
 }
 
 /// A connection to a host that awaits the next message.
@@ -497,6 +499,7 @@ impl<'c> Connection<'c> {
         let path = format!("postmaster@{domain}");
         match self.ask_about(path.as_bytes()).await {
             Ok(Heard::Recipient(answer) | Heard::Sender(answer)) => Probe::of(&answer),
+            Ok(Heard::Nothing(why)) => Probe::Unknown(why),
             Err(why) => Probe::Lost(why),
         }
     }
@@ -509,6 +512,7 @@ impl<'c> Connection<'c> {
         match self.dialogue.probe(path).await {
             Ok(Event::Recipient { reply, .. }) => Ok(Heard::Recipient(reply)),
             Ok(Event::MailRefused(reply)) => Ok(Heard::Sender(reply)),
+            Err(Broken::Call(why)) => Ok(Heard::Nothing(why.to_string())),
             Ok(_) => Err(LOST_STEP.to_owned()),
             Err(broken) => Err(broken.to_string()),
         }

@@ -2,22 +2,46 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use crate::place::{AWAY, END, Place};
 
-/// A host that has `info` alone, whose mail it takes; how often it was asked about somebody.
-fn primary() -> (SocketAddr, Arc<AtomicU32>) {
+/// A host that has `info` alone, whose mail it takes.
+struct Primary {
+    address: SocketAddr,
+    /// How often it was asked about somebody.
+    asked: Arc<AtomicU32>,
+    has_gone: Arc<AtomicBool>,
+}
+
+impl Primary {
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn goes(self) {
+        self.has_gone.store(true, Ordering::Relaxed);
+        // The one that it wakes up for, and does not answer.
+        drop(TcpStream::connect(self.address));
+        while TcpStream::connect(self.address).is_ok() {}
+    }
+}
+
+fn primary() -> Primary {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let asked = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&asked);
+    let has_gone = Arc::new(AtomicBool::new(false));
+    let (counted, gone) = (Arc::clone(&asked), Arc::clone(&has_gone));
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
+            if gone.load(Ordering::Relaxed) {
+                return;
+            }
             let mut lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
             let mut reply = "220 primary ESMTP";
             while write!(stream, "{reply}{END}").is_ok() {
@@ -34,7 +58,7 @@ fn primary() -> (SocketAddr, Arc<AtomicU32>) {
             }
         }
     });
-    (address, asked)
+    Primary { address, asked, has_gone }
 }
 
 fn hold(host: &str, more: &str) -> String {
@@ -46,21 +70,21 @@ fn hold(host: &str, more: &str) -> String {
 
 #[test]
 fn who_the_primary_knows_is_known_while_it_is_away() {
-    let (host, asked) = primary();
-    let place = Place::new(&hold(&host.to_string(), ""));
+    let primary = primary();
+    let place = Place::new(&hold(&primary.address.to_string(), ""));
     let server = place.serve();
     assert_eq!(&server.rcpt("info@client.example")[..3], "250");
     assert_eq!(&server.rcpt("nobody@client.example")[..9], "550 5.1.1");
     assert_eq!(&server.rcpt("Info+tag@client.example")[..3], "250", "what is listed stands for it");
     assert_eq!(&server.rcpt("postmaster@client.example")[..3], "250");
     assert_eq!(&server.rcpt("info%evil.example@client.example")[..9], "550 5.7.1");
-    assert_eq!(asked.load(Ordering::Relaxed), 3, "these two, and whether it takes anybody");
+    assert_eq!(primary.asked(), 3, "these two, and whether it takes anybody");
     let listed = place.run_until(&["recipients", "list"], "nobody@");
     assert!(listed.contains("info@client.example    yes     "), "{listed}");
     server.stop();
 
     // The primary has gone, and the server was restarted.
-    place.configure(&hold(AWAY, ""));
+    primary.goes();
     let server = place.serve();
     assert_eq!(&server.rcpt("info@client.example")[..3], "250");
     assert_eq!(&server.rcpt("nobody@client.example")[..9], "550 5.1.1");
@@ -90,22 +114,22 @@ fn what_nothing_is_found_out_about_is_taken_where_that_is_wanted() {
 
 #[test]
 fn a_delivery_tells_of_recipients_too() {
-    let (host, asked) = primary();
+    let primary = primary();
     let place = Place::new(&hold(AWAY, "when_away = \"accept\"\n"));
     let server = place.serve();
     server.send("info@client.example");
     server.send("sales+tag@client.example");
     server.send("nobody@client.example");
     server.stop();
-    place.configure(&hold(&host.to_string(), ""));
+    place.configure(&hold(&primary.address.to_string(), ""));
     let server = place.serve();
     place.run(&["queue", "release", "client.example"]);
     let listed = place.run_until(&["recipients", "list"], "nobody@client.example  no ");
     assert!(listed.contains("info@client.example    yes"), "{listed}");
     assert!(!listed.contains("sales"), "it may have no tags: {listed}");
-    let before = asked.load(Ordering::Relaxed);
+    let before = primary.asked();
     assert_eq!(&server.rcpt("nobody@client.example")[..9], "550 5.1.1");
-    assert_eq!(asked.load(Ordering::Relaxed), before);
+    assert_eq!(primary.asked(), before);
     server.stop();
 }
 

@@ -141,6 +141,15 @@ impl Stand {
         }
     }
 
+    fn complaints(&self, primary: &Primary) -> Vec<Complaint> {
+        let text = format!(
+            "[hold.\"client.example\"]\nrecipients = \"ask\"\ndeliver_to = \"{}\"\n",
+            primary.address
+        );
+        let config = Config::parse(std::path::Path::new("postern.toml"), &text).expect("sound");
+        self.asking.complaints(&config)
+    }
+
     /// Those at `client.example` that are remembered.
     fn remembered(&self) -> Vec<(String, bool)> {
         let page = self.asking.page(None, None, 100).into_iter();
@@ -236,7 +245,7 @@ async fn a_host_that_does_not_want_to_be_asked_is_left_alone() {
         let case = format!("{greeting} {rcpt}");
         assert_eq!(stand.about(&primary, "info").await, Found::Nothing, "{case}");
         stand.rest().await;
-        let complaints = stand.asking.complaints();
+        let complaints = stand.complaints(&primary);
         let [Complaint::Refuses(host, _)] = &complaints[..] else {
             panic!("{case}: {complaints:?}");
         };
@@ -245,7 +254,7 @@ async fn a_host_that_does_not_want_to_be_asked_is_left_alone() {
         assert_eq!(stand.about(&primary, "sales").await, Found::Nothing, "{case}");
         assert_eq!(*primary.connections.lock().expect("no panic"), 1, "{case}");
         stand.clock.advance(Duration::from_secs(1));
-        assert_eq!(stand.asking.complaints(), []);
+        assert_eq!(stand.complaints(&primary), []);
         stand.about(&primary, "sales").await;
         assert_eq!(*primary.connections.lock().expect("no panic"), 2, "{case}");
     }
@@ -260,7 +269,7 @@ async fn a_host_that_is_not_there_is_tried_again_in_a_minute() {
     let primary = Primary { address, asked: Arc::default(), connections: Arc::default() };
     assert_eq!(stand.about(&primary, "info").await, Found::Nothing);
     stand.rest().await;
-    assert_eq!(stand.asking.complaints(), [], "it may sleep");
+    assert_eq!(stand.complaints(&primary), [], "it may sleep");
     // It comes, and is left alone for a while all the same.
     let listener = TcpListener::bind(address).await.expect("the same port");
     assert_eq!(stand.about(&primary, "info").await, Found::Nothing);
@@ -288,14 +297,35 @@ async fn a_yes_to_anybody_means_nothing() {
     stand.rest().await;
     assert_eq!(stand.remembered(), []);
     let domain: DomainName = "client.example".parse().expect("a domain name");
-    assert_eq!(stand.asking.complaints(), [Complaint::TakesAny(domain)]);
+    assert_eq!(stand.complaints(&primary), [Complaint::TakesAny(domain)]);
     assert_eq!(primary.asked().len(), 2);
     assert_eq!(stand.about(&primary, "info").await, Found::Exists);
     assert_eq!(primary.asked(), ["info@client.example"], "who is anybody is asked once a day");
+    assert_eq!(stand.asking.complaints(&Config::default()), [], "it is asked no more");
     stand.clock.advance(Duration::from_secs(24 * 3600));
     stand.about(&primary, "info").await;
     stand.rest().await;
     assert_eq!(primary.asked().len(), 2);
+}
+
+/// It needs SMTPUTF8, which this host lacks: that says nothing of the host, or of others.
+#[tokio::test]
+async fn what_cannot_be_asked_about_is_no_refusal() {
+    let (stand, primary) = (Stand::new(), Primary::usual().await);
+    assert_eq!(stand.about(&primary, "j\u{f6}rg").await, Found::Nothing);
+    assert_eq!(stand.about(&primary, "info").await, Found::Exists);
+    stand.rest().await;
+    assert_eq!(stand.complaints(&primary), []);
+}
+
+/// Another host is another word.
+#[tokio::test]
+async fn what_another_host_said_does_not_count() {
+    let (stand, primary, other) = (Stand::new(), Primary::usual().await, Primary::usual().await);
+    assert_eq!(stand.about(&primary, "sales").await, Found::Unknown);
+    stand.rest().await;
+    assert_eq!(stand.about(&other, "sales").await, Found::Unknown);
+    assert_eq!(other.asked(), ["sales@client.example"]);
 }
 
 #[tokio::test]
