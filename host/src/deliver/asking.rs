@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{Connection, Failed, Heard, NotOpen, Open};
+use super::connection::{Connection, Failed, NotOpen, Open};
+use super::heard::Heard;
 use super::transfer::{Stage, Verdict};
 use super::{Answer, Connector};
 use crate::ask::{Asking, Found, Lost, Recipient};

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::connector::{Connector, is_ours};
+use super::heard::Heard;
 use super::link::{Link, PlainClock};
 use crate::accounts::Binding;
 use crate::config::{self, Endpoint, Host, Relay};
@@ -99,17 +100,6 @@ pub enum Probe {
     Unknown(String),
     /// There was no reply, and why.
     Lost(String),
-}
-
-/// What a host says that is asked about a recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// It is about the recipient.
-    Recipient(Answer),
-    /// It is about the sender, which is nobody.
-    Sender(Answer),
-    /// It was not asked: it can't be, and why.
-    Nothing(String),
 }
 
 /// A connection to a host that awaits the next message.
