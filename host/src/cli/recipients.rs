@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::Method;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::queue::{answered, read, request};
 use super::table::{foreign, span, table};
@@ -25,18 +25,11 @@ pub(super) enum RecipientsCommand {
     },
     /// Forget what was said of an address, or of all of a domain's: the host is asked again
     Forget {
-        #[command(flatten)]
-        what: What,
+        /// An address, or a client domain
+        target: String,
         #[command(flatten)]
         format: Format,
     },
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct What {
-    /// An address, or a client domain
-    target: Option<String>,
 }
 
 impl RecipientsCommand {
@@ -47,8 +40,7 @@ impl RecipientsCommand {
     ) -> Result<Verdict, CommandError> {
         match self {
             Self::List { domain, format } => list(socket, domain.as_ref(), *format, out).await?,
-            Self::Forget { what, format } => {
-                let target = what.target.as_deref().unwrap_or_default();
+            Self::Forget { target, format } => {
                 let key = if target.contains('@') { "address" } else { "domain" };
                 let path = format!("/recipients?{key}={}", encoded(target));
                 let answer = request(socket, Method::DELETE, &path).await?;
