@@ -19,7 +19,6 @@ use super::fair::{Limits, Permit, Standing, Turns};
 use super::turn::line::{self as lines, Between};
 use super::turn::{self, End};
 use crate::config::{DeliverTo, RetryEvery};
-use crate::contained::{Panicked, contained};
 use crate::net::listener::Terms;
 use crate::receive::triggers::{Ask, Wanted};
 
@@ -360,17 +359,7 @@ impl<S: Spool> Queue<S> {
             let (shared, stopping) = (Arc::clone(&self.shared), self.stopping.clone());
             self.running.spawn(async move {
                 let (domain, host) = (&permit.domain, &permit.host);
-                let end = match contained(turn::run(&shared, domain, host, stopping)).await {
-                    Ok(Ok(end)) => end,
-                    Ok(Err(error)) => {
-                        tracing::error!(%domain, %error, "the spool failed during a delivery");
-                        End::AtNextPoll
-                    }
-                    Err(Panicked) => {
-                        tracing::error!(%domain, "a fault of ours ended a turn");
-                        End::AtNextPoll
-                    }
-                };
+                let end = turn::ended(domain, turn::run(&shared, domain, host, stopping)).await;
                 Some(EndedTurn { permit, end })
             });
         }

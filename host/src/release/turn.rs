@@ -22,11 +22,11 @@ use tokio::time::sleep;
 
 pub(super) use self::asker::fetched;
 use self::delivery::Delivery;
-use super::EngineState;
 use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
 use super::waking::Missed;
+use super::{Engine, EngineState};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
@@ -274,24 +274,49 @@ fn suspended(policy: &Policy, why: String) -> Finish {
     (Next::Suspended { retry, why: why.into_bytes() }, End::Done)
 }
 
+/// How a connection is opened; soon, where the host has asked and may still be starting.
+fn open<'c, S>(
+    engine: &'c Engine<S>,
+    (terms, step): (&'c Terms, &'c Step),
+    is_soon: bool,
+) -> Open<'c> {
+    Open {
+        hostname: &terms.hostname,
+        connector: &*engine.connector,
+        tls: &engine.tls,
+        clock: &engine.clock,
+        own: Some(&engine.own),
+        connect_timeout: if is_soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
+        mail_behind: false,
+        step: Some(step),
+        relay: None,
+    }
+}
+
+/// What `turn` of `domain` ends with, whatever fails in it.
+pub(super) async fn ended(domain: &Domain, turn: impl Future<Output = Result<End, Error>>) -> End {
+    match contained(turn).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => {
+            tracing::error!(%domain, %error, "the spool failed during a delivery");
+            End::AtNextPoll
+        }
+        Err(Panicked) => {
+            tracing::error!(%domain, "a fault of ours ended a turn");
+            End::AtNextPoll
+        }
+    }
+}
+
 impl<S: Spool> Work<'_, S> {
     async fn run(mut self, plan: Plan) -> Result<Finish, Error> {
         let is_soon = match self.prepare(plan).await? {
             Ok(is_soon) => is_soon,
             Err(finish) => return Ok(finish),
         };
-        let engine = &self.shared.engine;
-        let open = Open {
-            hostname: &self.terms.hostname,
-            connector: &*engine.connector,
-            tls: &engine.tls,
-            clock: &engine.clock,
-            own: Some(&engine.own),
-            connect_timeout: if is_soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
-            mail_behind: self.shared.takes_mail_behind(self.host, &self.turn.domain),
-            step: Some(self.step),
-            relay: None,
-        };
+        let mail_behind = self.shared.takes_mail_behind(self.host, &self.turn.domain);
+        let open = open(&self.shared.engine, (self.terms, self.step), is_soon);
+        let open = Open { mail_behind, ..open };
         let (host, policy) = (self.host, self.policy);
         let connection = match self.opened(open.destination(host, policy)).await? {
             Ok(connection) => connection,

@@ -8,10 +8,8 @@ use postern_spool::{Error, Spool};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
-use super::{CONNECT_TIMEOUT, Connected, End, Finish, LEASE, SOON_CONNECT_TIMEOUT, Work};
-use super::{end, every, under_lease};
+use super::{Connected, End, Finish, LEASE, Work, end, ended, every, open, under_lease};
 use crate::config::DeliverTo;
-use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Open};
 use crate::link::Lease;
 use crate::net::listener::Terms;
@@ -64,17 +62,7 @@ pub(in crate::release) async fn serve<S: Spool>(
     while let Some(permit) = next.take() {
         let domain = &permit.domain;
         step.serves(domain);
-        let end = match contained(line.turn(&permit, &mut carried)).await {
-            Ok(Ok(end)) => end,
-            Ok(Err(error)) => {
-                tracing::error!(%domain, %error, "the spool failed during a delivery");
-                End::AtNextPoll
-            }
-            Err(Panicked) => {
-                tracing::error!(%domain, "a fault of ours ended a turn");
-                End::AtNextPoll
-            }
-        };
+        let end = ended(domain, line.turn(&permit, &mut carried)).await;
         let (sender, permits) = oneshot::channel();
         let sender = carried.is_some().then_some(sender);
         let goes_on = sender.is_some();
@@ -152,18 +140,8 @@ impl<'c, S: Spool> Line<'c, S> {
     }
 
     fn open(&self, is_soon: bool, mail_behind: bool) -> Open<'c> {
-        let engine = &self.shared.engine;
-        Open {
-            hostname: &self.terms.hostname,
-            connector: &*engine.connector,
-            tls: &engine.tls,
-            clock: &engine.clock,
-            own: Some(&engine.own),
-            connect_timeout: if is_soon { SOON_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT },
-            mail_behind,
-            step: Some(self.step),
-            relay: self.terms.config.relay.as_ref(),
-        }
+        let relay = self.terms.config.relay.as_ref();
+        Open { mail_behind, relay, ..open(&self.shared.engine, (self.terms, self.step), is_soon) }
     }
 }
 
