@@ -144,7 +144,7 @@ fn check_length(field: u16, reserved: u16, octets: &[u8], data: &[u8]) -> Result
 }
 
 /// The checksum of what stands behind it: each octet is added and the sum rotated left by one, and
-/// 0 is written as all ones.
+/// 0 is written as all ones, so that a changed bit between those two sums goes unseen.
 pub fn checksum(sum: u16, octets: &[u8]) -> u16 {
     finished(fold(sum, octets))
 }

@@ -62,6 +62,9 @@ fn extended_datagrams_and_their_checksum() {
         (changed[2], changed[3]) = (0, 0);
         assert!(Datagram::parse_extended(&changed).is_ok(), "0 is no checksum");
     }
+    // Sums of 0 and of all ones are written alike.
+    assert_eq!((ddp::checksum(0, &[]), ddp::checksum(0, &[0])), (0xffff, 0xffff));
+    assert_eq!((ddp::checksum(0xffff, &[0]), ddp::checksum(0xffff, &[1])), (0xffff, 0xffff));
     assert_eq!(Datagram::parse_extended(&octets[..15]), Err(Fault::Length));
     let longest = Datagram { data: &[0; ddp::DATA_MAX], ..ECHO };
     let octets = written(|out| longest.write_extended(out));
