@@ -190,3 +190,11 @@ fn a_header_is_given_back_in_whole_lines() {
         assert_eq!(&message[..header_len(message.as_bytes())], expected, "{message}");
     }
 }
+
+#[test]
+fn of_a_long_reply_the_begin_is_said() {
+    let reply = ["550 5.1.1 ", &"x".repeat(1000)].concat();
+    let text = write(&report(), &[About { reply: reply.as_bytes(), ..BOB }], Returned::Nothing);
+    let said = ["Diagnostic-Code: smtp; 550 5.1.1 ", &"x".repeat(390), "\r\n"].concat();
+    assert!(text.contains(&said), "{text}");
+}

@@ -491,3 +491,122 @@ fn a_client_hears_a_denial_and_gives_up_where_nobody_is() {
     client.hear(MAC, &open(0, denied), 20_001);
     assert_eq!(client.channels[0].end(), Some(End::Denied));
 }
+
+/// Else an idle mailer would be hung up on after two minutes.
+#[test]
+fn a_peer_that_answers_each_probe_stays() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    for ms in (1..=20).map(|nth| nth * 30_000) {
+        assert_eq!(server.descriptors(ms), [0xc0], "{ms}");
+        server.hear(MAC, &packet(5, 0, false, Content::Acknowledgement), ms);
+    }
+    assert_eq!(server.channels[0].end(), None);
+}
+
+/// Nobody has it any more who would close it again.
+#[test]
+fn a_channel_that_is_being_closed_is_free_once_the_peer_closes() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    server.channels[0].write(b"221 2.0.0 Bye");
+    assert_eq!(server.descriptors(1), [0x40]);
+    server.channels[0].close();
+    server.hear(MAC, &packet(5, 0, false, Content::CloseAdvice), 2);
+    assert!(server.channels[0].is_free());
+}
+
+#[test]
+fn part_of_a_packet_waits_while_another_is_in_flight() {
+    let mut server = with_window(1000);
+    write(&mut server, 2);
+    assert_eq!(server.descriptors(0), [0x40]);
+    server.hear(MAC, &acknowledges(572, 1000, Content::Acknowledgement), 1);
+    assert_eq!(server.says(1)[0].1.len(), 13 + 572);
+}
+
+/// The answer to what was sent twice may be to the first, and says nothing of how long one takes.
+#[test]
+fn what_is_not_answered_is_sent_again_by_half_and_is_no_measure() {
+    let mut server = with_window(8000);
+    write(&mut server, 4);
+    assert_eq!(server.descriptors(0), [0, 0, 0, 0x40]);
+    assert_eq!(server.descriptors(2000), [0, 0x40]);
+    server.hear(MAC, &acknowledges(572 * 4, 8000, Content::Acknowledgement), 2001);
+    write(&mut server, 1);
+    assert_eq!(server.descriptors(2002), [0x40]);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(4002));
+}
+
+/// Whoever reads tells so by itself.
+#[test]
+fn a_window_that_has_just_closed_has_two_seconds_to_open() {
+    let mut server = with_window(3);
+    server.channels[0].write(b"220");
+    assert_eq!(server.descriptors(0), [0x40]);
+    server.hear(MAC, &acknowledges(3, 0, Content::Acknowledgement), 10);
+    server.channels[0].write(b"250");
+    assert_eq!(server.descriptors(20), []);
+    assert_eq!(server.endpoint.deadline(&server.channels), at(2020));
+}
+
+/// A peer may repeat it until it hears something.
+#[test]
+fn a_close_that_is_said_again_waits_no_longer_for_what_is_missed() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    for ms in [1000, 4000] {
+        server.hear(MAC, &packet(5, 9, false, Content::CloseAdvice), ms);
+    }
+    server.descriptors(5999);
+    assert_eq!(server.channels[0].end(), None);
+    server.descriptors(6000);
+    assert_eq!(server.channels[0].end(), Some(End::Closed));
+}
+
+#[test]
+fn packets_behind_a_gap_are_counted_anew_once_it_is_filled() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    for (first, octets) in [(2, &b"c"[..]), (3, b"d"), (0, b"ab"), (9, b"j")] {
+        server.hear(MAC, &packet(5, first, false, data(octets)), 1);
+    }
+    assert_eq!(server.descriptors(1), []);
+}
+
+/// A peer that sends more than it may hears at once how far it came.
+#[test]
+fn what_there_is_no_room_for_is_answered_at_once() {
+    let mut server = Server::new(1);
+    server.open(MAC, 5, 0);
+    let octets = [b'x'; 572];
+    for first in [0, 572, 1144] {
+        server.hear(MAC, &packet(5, first, false, data(&octets)), 1);
+        assert_eq!(server.descriptors(1), []);
+    }
+    server.hear(MAC, &packet(5, 1716, false, data(&octets)), 1);
+    let said = server.says(1);
+    assert_eq!((said[0].1[12], &said[0].1[6..12]), (0x80, &[0, 0, 8, 0, 0, 0][..]));
+}
+
+/// 0 is the number of no connection.
+#[test]
+fn no_connection_has_the_number_0() {
+    let mut server = Server::new(1);
+    server.hear(MAC, &open(0, OPEN), 0);
+    assert_eq!((server.descriptors(0), server.channels[0].is_free()), (vec![0x84], true));
+    server.endpoint = Endpoint::new(72, u16::MAX);
+    server.endpoint.listen(true);
+    server.hear(MAC, &open(5, OPEN), 0);
+    assert_eq!(server.says(0)[0].1[..2], [0, 1]);
+}
+
+#[test]
+fn an_answer_of_another_version_opens_nothing() {
+    let mut client = Server::new(1);
+    assert_eq!(client.endpoint.open(&mut client.channels, MAC, at(0)), Ok(0));
+    assert_eq!(client.descriptors(0), [0x81]);
+    let kind = OpenKind::RequestAndAcknowledgement;
+    client.hear(MAC, &open(77, Open { kind, version: 0x0200, destination: 100, ..OPEN }), 1);
+    assert_eq!((client.descriptors(1), client.channels[0].is_open()), (vec![], false));
+}

@@ -193,3 +193,35 @@ fn nodes_without_a_router_find_each_other() {
     assert_eq!(frame[..6], ANN);
     assert_eq!(server.hear(&frame, now).1.as_deref(), Some(&b"hello"[..]));
 }
+
+/// Whoever probes for a number may not get it, and then it is somebody else's.
+#[test]
+fn a_probe_tells_of_no_neighbour() {
+    let (mut ann, at) = (Ether::new(ANN, 1), |node| Address { network: 0xff01, node, socket: 4 });
+    let number = [0, 0xff, 1, 140];
+    let is_asked = |ann: &mut Ether| {
+        let frame = sent(ann, &datagram(at(130), at(140), b"x")).expect("a frame");
+        frame[..6] == TO_ALL
+    };
+    heard(&mut ann, &aarp(TO_ALL, BOB, 3, [(BOB, number), ([0; 6], number)]));
+    assert!(is_asked(&mut ann));
+    heard(&mut ann, &aarp(ANN, BOB, 2, [(BOB, number), (ANN, [0, 0xff, 1, 130])]));
+    assert!(!is_asked(&mut ann));
+}
+
+/// Those that were heard of last.
+#[test]
+fn so_many_neighbours_are_known() {
+    let (mut ann, at) = (Ether::new(ANN, 1), |node| Address { network: 0xff01, node, socket: 4 });
+    for node in 1..=33 {
+        let number = [0, 0xff, 1, node];
+        let hardware = [2, 0, 0, 0, 1, node];
+        let stations = [(hardware, number), (ANN, [0, 0xff, 1, 130])];
+        heard(&mut ann, &aarp(ANN, hardware, 2, stations));
+    }
+    for node in 1..=33 {
+        let frame = sent(&mut ann, &datagram(at(130), at(node), b"x")).expect("a frame");
+        let to = if node == 1 { TO_ALL } else { [2, 0, 0, 0, 1, node] };
+        assert_eq!(frame[..6], to, "{node}");
+    }
+}

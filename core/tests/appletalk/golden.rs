@@ -107,6 +107,8 @@ fn names() {
         bad[at] = octet;
         assert!(nbp::Packet::parse(&bad).is_none(), "octet {at}");
     }
+    let two = written(|out| nbp::write(Function::LookUp, 9, [tuple; 2].into_iter(), out));
+    assert!(nbp::Packet::parse(&two).is_none(), "a question is one");
     // An answer holds as many as fit, and 15 at most.
     let many = written(|out| nbp::write(Function::Reply, 9, [tuple; 16].into_iter(), out));
     assert_eq!((many[0], many.len()), (0x3f, 2 + 15 * 16));

@@ -231,3 +231,58 @@ fn with_a_router_it_is_the_router_that_asks() {
     let (_, frame) = out(|out| node.look_up(&name, None, 200, at(3001), out));
     assert_eq!((&frame[..3], frame[16]), (&[250, own, EXTENDED_DDP][..], 0x11));
 }
+
+/// An answer that says `name` is at `address`.
+fn named_at(own: u8, name: &[u8], address: Address) -> Vec<u8> {
+    let name = Name::new(name).expect("a name");
+    let tuple = nbp::Tuple { address, enumerator: 1, name };
+    let (_, data) = out(|out| nbp::write(Function::Reply, 1, [tuple].into_iter(), out));
+    short(5, own, [nbp::SOCKET, nbp::SOCKET], ddp::NBP, &data)
+}
+
+/// Neither by our own answer, nor by whoever claims it later.
+#[test]
+fn a_name_that_is_ours_is_not_given_up() {
+    let mut names = [Registration::new(Name::new(b"mx2:SMTP").expect("a name"), 72)];
+    let mut node = Node::new(&mut names, 7, at(0));
+    run(std::slice::from_mut(&mut node), 0, 2500);
+    let own = node.number().expect("nobody else is there");
+    let here = Address { network: 0, node: own, socket: 72 };
+    let state = |node: &Node<'_>| node.registrations()[0].state();
+    answer(&mut node, &named_at(own, b"mx2:SMTP", here), 2500);
+    assert_eq!(state(&node), State::Asking);
+    run(std::slice::from_mut(&mut node), 2500, 5000);
+    let elsewhere = Address { node: 5, ..here };
+    answer(&mut node, &named_at(own, b"mx2:SMTP", elsewhere), 5000);
+    assert_eq!(state(&node), State::Ours);
+}
+
+/// All frames of a cable over UDP come to all of its nodes.
+#[test]
+fn a_datagram_for_another_network_or_on_its_way_to_the_router_is_not_for_us() {
+    let mut node = Node::new(&mut [], 7, at(0));
+    let own = settled(&mut node);
+    answer(&mut node, &rtmp(), 3000);
+    let mut echoed = |to: u8, network: u16| {
+        let source = Address { network: 9, node: 5, socket: 130 };
+        let destination = Address { network, node: own, socket: aep::SOCKET };
+        let asked = Datagram { source, destination, kind: ddp::AEP, data: b"\x01hi" };
+        let (_, octets) = out(|out| asked.write_extended(out));
+        answer(&mut node, &[&[to, 5, EXTENDED_DDP], &octets[..]].concat(), 3001).is_some()
+    };
+    assert!(echoed(own, 9) && echoed(own, 0));
+    assert!(!echoed(own, 8), "another network's");
+    assert!(!echoed(250, 9), "the router's");
+}
+
+#[test]
+fn what_no_router_says_makes_no_router() {
+    let mut node = Node::new(&mut [], 7, at(0));
+    settled(&mut node);
+    for (from, data) in [(5, [0, 9, 8, 250]), (250, [0, 9, 7, 250]), (250, [0, 0, 8, 250])] {
+        answer(&mut node, &short(from, 255, [1, 1], ddp::RTMP, &data), 3000);
+        assert_eq!(node.router(at(3000)), None, "{from} {data:?}");
+    }
+    answer(&mut node, &short(250, 255, [1, 1], ddp::RTMP, &[0, 9, 8, 250]), 3000);
+    assert!(node.router(at(3000)).is_some());
+}
