@@ -11,7 +11,7 @@ use embedded_io_async::{ErrorType, Read, Write};
 use postern_core::drive::{Broken, Buffers, Clock, Exit, Handler, Link, Wake, serve};
 use postern_core::session::{Config, Greeting, Session, Transport, Verdict, Why};
 use postern_core::time::{Instant, Timestamp};
-use postern_core::trace::{HopCounter, NO_HEADER, Received, With, separator};
+use postern_core::trace::{HopCounter, Received, With, separator, separator_before};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::path::{ForwardPath, ReversePath};
 use postern_core::wire::reply::Reason;
@@ -161,8 +161,8 @@ impl Handler for Receiver {
         if self.hops.looping() {
             return Verdict::Refuse(Reason::Loop, None);
         }
-        if let Some(text) = self.first.take().filter(|text| !text.is_empty()) {
-            draft.extend([NO_HEADER, &text].concat());
+        if let Some(all) = self.first.take() {
+            draft.extend([separator_before(&all), &all].concat());
         }
         self.said = format!("Kept as {}", self.id());
         self.kept.push(draft); // and onto the disk, before this returns

@@ -165,10 +165,17 @@ pub fn separator(octets: &[u8]) -> Option<&'static [u8]> {
     }
 }
 
+/// The same, where `octets` are the whole message or its first [`LINE_OCTETS`] and more.
+pub fn separator_before(octets: &[u8]) -> &'static [u8] {
+    // A message that is only the beginning of a line is text.
+    let text = if octets.is_empty() { b"" } else { NO_HEADER };
+    separator(octets).unwrap_or(text)
+}
+
 /// What stands between our field and a message that has no header of its own.
-pub const NO_HEADER: &[u8] = b"\r\n";
+pub(crate) const NO_HEADER: &[u8] = b"\r\n";
 /// Octets of a line at most, its CRLF not counted (RFC 5322 §2.1.1).
-pub(crate) const LINE_OCTETS: usize = 998;
+pub const LINE_OCTETS: usize = 998;
 
 /// A header field that is being written, and where its present line begins.
 struct Field<'f, 'b> {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use postern_core::time::Timestamp;
-use postern_core::trace::{HOP_LIMIT, HopCounter, Origin, Received, With, separator};
+use postern_core::trace::{
+    HOP_LIMIT, HopCounter, Origin, Received, With, separator, separator_before,
+};
 use postern_core::wire::{Out, Text};
 use proptest::prelude::*;
 
@@ -167,6 +169,31 @@ fn a_first_line_is_told_by_its_998_octets() {
         ([&name[..997], b" "].concat(), Some(b"\r\n")),
     ] {
         assert_eq!(separator(&octets), expected, "{} octets", octets.len());
+    }
+}
+
+/// The pieces in which a message comes change nothing, and neither does its being whole at once.
+#[test]
+fn what_stands_before_a_message_is_the_same_at_every_split() {
+    for (message, expected) in [
+        (&b""[..], ""),
+        (b"\r\n", ""),
+        (b"H", "\r\n"),
+        (b"Hello!\r\n", "\r\n"),
+        (b" x\r\n", "\r\n"),
+        (b":\r\n", "\r\n"),
+        (b"a b: c\r\n", "\r\n"),
+        (b"From", "\r\n"),
+        (b"From x\r\n", ""),
+        (b"A:", ""),
+        (b"A \t: x\r\n", ""),
+    ] {
+        let whole = separator_before(message);
+        assert_eq!(whole, expected.as_bytes(), "{}", message.escape_ascii());
+        for split in 0..message.len() {
+            let told = separator(&message[..split]);
+            assert!(told.is_none_or(|it| it == whole), "{} at {split}", message.escape_ascii());
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod server;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use postern_core::trace::{NO_HEADER, separator};
+use postern_core::trace::separator_before;
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Script, Settings, Step};
@@ -97,10 +97,8 @@ pub fn play(script: &Script, way: Way, runtime: &Runtime) -> Result<Played, Stri
     Ok(Played::Well)
 }
 
-/// Puts the empty line before a message that would else go on the trace field that the server puts
-/// on top (RFC 5322 §2.2.3).
-fn part_from_trace(body: &mut Vec<u8>) {
-    // A message that is only the beginning of a line is text.
-    let text = if body.is_empty() { b"" } else { NO_HEADER };
-    body.splice(..0, separator(body).unwrap_or(text).iter().copied());
+/// Puts the empty line before a message that would else go on the trace field that is put on top
+/// (RFC 5322 §2.2.3).
+pub fn part_from_trace(body: &mut Vec<u8>) {
+    body.splice(..0, separator_before(body).iter().copied());
 }

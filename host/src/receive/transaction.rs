@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postern_core::trace::{HopCounter, NO_HEADER, separator};
+use postern_core::trace::{HopCounter, separator, separator_before};
 use postern_core::utf8::{self, Content};
 use postern_core::wire::reply::Reason;
 
@@ -144,16 +144,16 @@ impl<W: Draft> Transaction<W> {
         (kept.map(|id| id.to_string()), self.envelope)
     }
 
-    /// Writes a message that has ended before it told whether it has a header: it has none.
+    /// Writes a message that has ended before it told whether it has a header.
     pub(super) async fn write_rest(&mut self) -> Result<(), Refuse> {
         if let Some(completion) = &mut self.completion {
             let rest = completion.end();
             return self.append(&rest).await;
         }
         match self.first.take() {
-            Some(first) if !first.is_empty() => {
-                self.append(NO_HEADER).await?;
-                self.append(&first).await
+            Some(all) if !all.is_empty() => {
+                self.append(separator_before(&all)).await?;
+                self.append(&all).await
             }
             _ => Ok(()),
         }
