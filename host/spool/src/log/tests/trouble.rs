@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::power_cuts::{live, recover};
 use super::rig::{Model, Rig, TINY};
-use super::sim_disk::{Condition, Fault, Loss, SimDisk};
+use super::sim_disk::{Condition, Fault, Loss, Random, SimDisk};
 use crate::clock::Clock;
 use crate::conformance::{NOW, body, envelope};
 use crate::log::operation::{Failure, Operation};
@@ -13,8 +13,8 @@ use crate::log::report::Finding;
 use crate::log::store::ROOM_EVERY;
 use crate::log::{LogSpool, Options};
 use crate::{
-    Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, Recorded, Refuse,
-    Retry, Settled, Spool, Turn,
+    Admission, Claim, CommitError, Domain, Draft, Ended, Error, Fate, Next, RecipientNo, Recorded,
+    Refuse, Retry, Settled, Spool, Turn,
 };
 
 const FULL: Condition = Condition {
@@ -175,6 +175,73 @@ fn on_a_full_disk_room_is_looked_for_once_however_many_ask() {
     assert_eq!(look(50), one);
 }
 
+/// What was cut off behind a write that found no space: its first message was there whole.
+#[test]
+fn what_was_refused_for_want_of_space_stays_away_whatever_a_power_cut_keeps() {
+    let mut tried = 0;
+    for at in 0.. {
+        let mut rig = start();
+        rig.put(&[(ONE, 300)]);
+        let at = rig.disk.operations() + at;
+        rig.disk.set_fault(Fault::Full(at));
+        rig.put(&[(ONE, 300), (ONE, 1_500)]);
+        if rig.disk.operations() <= at {
+            break;
+        }
+        if !rig.disk.has_failed() {
+            continue;
+        }
+        for seed in 0..50 {
+            let disk = rig.disk.after(Loss::Some(Random::new(seed)), Fault::None);
+            recover(disk, rig.model.clone(), &format!("no space at {at}, loss {seed}"));
+        }
+        tried += u64::from(rig.model.certain() == 1);
+    }
+    assert!(tried >= 1, "{tried}");
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.ends_with(".log")).collect()
+}
+
+#[test]
+fn on_a_full_disk_no_new_message_takes_what_settlings_need() {
+    let disk = filled().disk.after(Loss::Nothing, Fault::None);
+    disk.set(FULL);
+    let mut rig = Rig::open(disk, Model::default()).expect("it can be read");
+    let before = rig.disk.names();
+    rig.put(&[(ONE, 10)]);
+    assert_eq!(rig.model.certain(), 0, "there is no segment for it");
+    assert_eq!(rig.disk.names(), before, "the file that is set aside is none");
+    let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    let fates = vec![(RecipientNo(0), Fate::Deferred(b"450".to_vec()))];
+    let done = Settled { id: claims[0].id, fates, retry: Retry::Now, follow: None };
+    let operation = rig.shared.settling(&turn, vec![done]).expect("it goes on");
+    assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
+    assert!(
+        segments(&rig.disk).len() > before.iter().filter(|name| name.ends_with(".log")).count()
+    );
+    rig.put(&[(ONE, 10)]);
+    assert_eq!(
+        rig.model.certain(),
+        0,
+        "nor has the one that settlings are recorded in space for it"
+    );
+}
+
+/// Else one after the other would take it, each a little, until nothing can be recorded.
+#[test]
+fn a_small_file_that_is_set_aside_is_for_settlings_alone() {
+    let disk = without_a_spare(&filled());
+    crate::log::spare::make(&disk, 77, TINY.segment_bytes / 16).expect("nothing fails");
+    let mut rig = Rig::open(disk, Model::default()).expect("it can be read");
+    let before = segments(&rig.disk).len();
+    rig.put_off("one.example", Retry::WhenAsked);
+    assert_eq!(segments(&rig.disk).len(), before + 1, "it is the segment that is written");
+    rig.put(&[(&["a@two.example"], 10)]);
+    assert_eq!(segments(&rig.disk).len(), before + 2, "a new message has another");
+}
+
 async fn claim(spool: &LogSpool<SimDisk>) -> (Turn, Vec<Claim>) {
     let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
     let turn = spool.turn(&domain, 100, lease).await.expect("the spool is up");
@@ -230,6 +297,24 @@ async fn a_full_disk_hands_out_all_that_it_holds() {
         deliver(&spool).await;
     }
     assert_eq!(spool.totals().await.map(|totals| totals.messages), Ok(0));
+}
+
+/// Down to the last bytes of the one file that there is.
+#[tokio::test]
+async fn on_a_full_disk_what_is_handed_out_can_be_recorded_to_the_last() {
+    let mut rig = start();
+    (0..150).for_each(|_| rig.put(&[(ONE, 10)]));
+    let disk = rig.disk.after(Loss::Nothing, Fault::None);
+    disk.set(FULL);
+    let (spool, _) = LogSpool::open_on(disk, TINY, Clock::manual(NOW)).expect("it can be read");
+    let (domain, lease) = (Domain::new("one.example"), Duration::from_secs(60));
+    let mut delivered = 0;
+    while let Some(turn) = spool.turn(&domain, 100, lease).await.expect("it is up") {
+        assert_eq!(spool.end(turn, Next::More).await, Ok(Ended::Done));
+        deliver(&spool).await;
+        delivered += 1;
+    }
+    assert!((20..150).contains(&delivered), "{delivered}");
 }
 
 #[tokio::test]
