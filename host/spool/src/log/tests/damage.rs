@@ -8,9 +8,11 @@ use super::sim_disk::{Fault, Loss, SimDisk};
 use crate::conformance::NOW;
 use crate::log::check_on;
 use crate::log::disk::Disk;
+use crate::log::operation::Operation;
+use crate::log::record::{Header, RECORD_HEAD, SEGMENT_HEAD};
 use crate::log::replay::Replay;
 use crate::log::report::Finding;
-use crate::{Claim, Error, Fate, Filter, Retry, Settled, Turn};
+use crate::{Action, Claim, Error, Fate, Filter, RecipientNo, Retry, Settled, StateFilter, Turn};
 
 const ONE: &[(&[&str], usize)] = &[(&["a@one.example"], 1_000)];
 
@@ -82,6 +84,73 @@ fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     let mut copy = Vec::new();
     disk.damage(name, |content| copy = content.clone());
     copy
+}
+
+/// The head by which a segment is known, and records that an index file still lists.
+#[test]
+fn a_segment_with_damage_of_any_kind_goes_to_the_quarantine_at_last() {
+    let harms: [(&str, fn(&mut Vec<u8>)); 3] = [
+        ("its head", |content| content[20] ^= 1),
+        ("cut short", |content| content.truncate(3_000)),
+        ("says nothing known", |content| unknown_at(content, SEGMENT_HEAD)),
+    ];
+    for (harm, apply) in harms {
+        let disk = open(&filled()).disk;
+        let name = segments(&disk).remove(0);
+        let index = name.replace(".log", ".idx");
+        disk.damage(&name, apply);
+        if harm == "says nothing known" {
+            disk.damage(&index, Vec::clear);
+        }
+        let before = content(&disk, &name);
+        let mut rig = open(&disk);
+        assert!(rig.report.has_damage(), "{harm}: {}", rig.report);
+        let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
+        deliver(&mut rig, &turn, &claims);
+        let rest = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
+        let (changes, _) = rig.shared.changes(&rest, Action::Remove, None, usize::MAX);
+        assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
+        while rig.log.tidy() {}
+        assert!(!rig.disk.names().contains(&name), "{harm}: nothing is needed of it");
+        assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before, "{harm}");
+    }
+}
+
+/// Makes the record that stands there one of which the checksum is right, and the content is none.
+fn unknown_at(content: &mut [u8], offset: usize) {
+    let (mark, _) = content[offset..].split_first_chunk().expect("a mark");
+    let mark = u64::from_le_bytes(*mark);
+    let (header, _) = Header::read(mark, offset as u64, &content[offset..]).expect("a record");
+    let record = &mut content[offset..offset + header.record_len() as usize];
+    record[RECORD_HEAD] = 99;
+    header.write(mark, offset as u64, record);
+}
+
+/// What it held, and that of which it had the last word; before anybody claims it.
+#[test]
+fn what_a_lost_segment_held_or_told_of_is_listed_as_damaged() {
+    let mut rig = open(&SimDisk::new(Fault::None));
+    while segments(&rig.disk).len() < 2 {
+        rig.put(ONE);
+    }
+    let (turn, claims) = rig.claim("one.example", 1).expect("there is mail");
+    let fates = vec![(RecipientNo(0), Fate::Deferred(b"450 later".to_vec()))];
+    let done = Settled { id: claims[0].id, fates, retry: Retry::WhenAsked, follow: None };
+    let operation = rig.shared.settling(&turn, vec![done]).expect("the turn goes on");
+    assert!(rig.log.commit(vec![operation]).iter().all(Result::is_ok));
+    let mut lost = vec![claims[0].id];
+    lost.extend(rig.model.held().into_iter().filter(|id| {
+        let index = rig.shared.index();
+        index.slots[index.items_of(*id)[0]].put.segment == 2
+    }));
+    assert!(lost.len() > 1);
+    rig.log.close();
+    let disk = rig.disk.after(Loss::Nothing, Fault::None);
+    disk.remove(&segments(&disk)[1]).expect("it is there");
+    let rig = open(&disk);
+    let filter = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
+    let listed = rig.shared.list(&filter, None, 99).items;
+    assert_eq!(listed.iter().map(|held| held.id).collect::<Vec<_>>(), lost, "{}", rig.report);
 }
 
 #[test]
