@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::rig::{Model, Rig};
 use super::sim_disk::{Fault, SimDisk};
 use crate::log::meta::{ItemState, PutOff};
+use crate::log::operation::Operation;
 use crate::log::record::RECORD_HEAD;
 use crate::log::segment::Entry;
 use crate::{Domain, Fate, Next, NextTry, Retry};
@@ -65,4 +66,20 @@ fn nothing_is_needed_of_a_segment_whose_messages_ended_in_it() {
     assert!(rig.shared.index().segments.needed(1) > 0);
     rig.settle("one.example", 1, &[Fate::Delivered(b"250".to_vec())]);
     assert_eq!(rig.shared.index().segments.needed(1), 0);
+}
+
+/// Whoever asks again and again for what only a person can bring back costs no sync.
+#[test]
+fn a_release_of_many_is_one_write_and_of_nothing_that_waits_none() {
+    let mut rig = rig();
+    let names = ["a.example", "b.example", "c.example", "d.example"];
+    names.iter().for_each(|name| rig.put(&[(&[&format!("a@{name}")], 10)]));
+    let before = rig.disk.operations();
+    let released = rig.shared.release(&names.map(Domain::new));
+    assert_eq!(released.len(), names.len());
+    let committed = rig.log.commit(vec![Operation::Domains(released)]);
+    assert!(committed.iter().all(Result::is_ok));
+    assert_eq!(rig.disk.operations() - before, 2, "a write and its sync");
+    rig.settle("one.example", 1, &[Fate::Refused(b"550 no".to_vec())]);
+    assert_eq!(rig.shared.release(&[one(), Domain::new("empty.example")]), []);
 }
