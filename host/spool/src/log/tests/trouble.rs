@@ -229,6 +229,29 @@ fn on_a_full_disk_no_new_message_takes_what_settlings_need() {
     );
 }
 
+/// Wherever the space for the next file ends: a small one in its stead is no reserve for mail that
+/// is still taken.
+#[test]
+fn a_new_message_leaves_a_whole_file_set_aside_or_is_refused() {
+    let mut tried = 0;
+    for at in 0.. {
+        let mut rig = start();
+        (0..3).for_each(|_| rig.put(&[(ONE, 1_900)]));
+        let at = rig.disk.operations() + at;
+        rig.disk.set_fault(Fault::Full(at));
+        rig.put(&[(ONE, 1_900)]);
+        if rig.disk.operations() <= at {
+            break;
+        }
+        tried += u64::from(rig.disk.has_failed());
+        let names = rig.disk.names().into_iter().filter(|name| name.ends_with(".spare"));
+        let lengths: Vec<_> = names.map(|name| rig.disk.content(&name).len()).collect();
+        let is_whole = |length: &usize| *length == TINY.segment_bytes as usize;
+        assert!(lengths.iter().any(is_whole) && lengths.iter().all(is_whole), "{at}: {lengths:?}");
+    }
+    assert!(tried >= 3, "{tried}");
+}
+
 /// Else one after the other would take it, each a little, until nothing can be recorded.
 #[test]
 fn a_small_file_that_is_set_aside_is_for_settlings_alone() {
