@@ -105,6 +105,27 @@ fn what_was_never_finished_is_kept_in_the_quarantine() {
     assert_eq!((&again.report.findings[..], deliverable(&again)), (&[][..], 4));
 }
 
+/// There is no space for a copy of it: then all of the segment is kept, though no record of it is
+/// needed any more.
+#[test]
+fn what_was_never_finished_is_kept_on_a_full_disk_too() {
+    let disk = batch(Left::Killed);
+    let (name, last) = (file(&disk, ".log"), offsets(&disk)[4]);
+    disk.damage(&name, |content| content[last + 300] ^= 1);
+    let before = content(&disk, &name);
+    disk.set(Condition { full: true, ..Condition::default() });
+    let mut rig = open(disk);
+    assert!(matches!(rig.report.findings[..], [Finding::Torn { .. }]), "{}", rig.report);
+    assert_eq!(content(&rig.disk, &name), before);
+    rig.disk.set(Condition::default());
+    let filter = Filter::default();
+    let (changes, _) = rig.shared.changes(&filter, Action::Remove, None, usize::MAX);
+    assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    assert!(!rig.disk.names().contains(&name), "nothing is needed of it");
+    assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before);
+}
+
 #[test]
 fn nothing_in_the_quarantine_is_replaced() {
     let mut disk = SimDisk::new(Fault::None);

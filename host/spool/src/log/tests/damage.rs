@@ -153,6 +153,25 @@ fn what_a_lost_segment_held_or_told_of_is_listed_as_damaged() {
     assert_eq!(listed.iter().map(|held| held.id).collect::<Vec<_>>(), lost, "{}", rig.report);
 }
 
+/// A disk that could not open it may do so tomorrow, for whoever looks.
+#[test]
+fn a_segment_that_cannot_be_opened_is_put_aside_when_nothing_is_needed_of_it() {
+    let disk = open(&filled()).disk;
+    let name = segments(&disk).remove(0);
+    let before = content(&disk, &name);
+    disk.close_off(&name, ErrorKind::PermissionDenied);
+    let mut rig = open(&disk);
+    assert!(rig.report.has_damage(), "{}", rig.report);
+    let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
+    deliver(&mut rig, &turn, &claims);
+    let rest = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
+    let (changes, _) = rig.shared.changes(&rest, Action::Remove, None, usize::MAX);
+    assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    assert!(!rig.disk.names().contains(&name), "nothing is needed of it");
+    assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before);
+}
+
 #[test]
 fn damage_before_a_later_batch_is_not_taken_for_a_torn_end() {
     let disk = filled();
@@ -161,6 +180,19 @@ fn damage_before_a_later_batch_is_not_taken_for_a_torn_end() {
     let rig = open(&disk);
     assert!(matches!(rig.report.findings[..], [Finding::Damaged(_)]), "{}", rig.report);
     assert_eq!(held(&rig), 9);
+}
+
+/// No index file is made of what is damaged: it would say that nothing is.
+#[test]
+fn damage_is_told_of_at_each_start() {
+    let mut disk = filled();
+    let last = segments(&disk).pop().expect("there is one");
+    disk.damage(&last, |content| content[100] ^= 1);
+    for start in 1..=3 {
+        let rig = open(&disk);
+        assert!(matches!(rig.report.findings[..], [Finding::Damaged(_)]), "start {start}");
+        disk = rig.disk.after(Loss::Nothing, Fault::None);
+    }
 }
 
 /// Though the batch's last record, by which it is known to be whole, is right.
