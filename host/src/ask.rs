@@ -281,6 +281,12 @@ impl Asking {
         self.with(endpoint, |host| host.give_up(lost, now));
     }
 
+    /// `endpoint` is asked one more that belongs to a question: it counts for the rate.
+    pub fn asks_more(&self, endpoint: &Endpoint) {
+        let now = self.clock.instant();
+        self.with(endpoint, |host| host.asks_more(now));
+    }
+
     /// Whether it is to be found out whether `endpoint` takes anybody at `domain`.
     pub fn is_any_due(&self, endpoint: &Endpoint, domain: &DomainName) -> bool {
         let now = self.clock.instant();

@@ -134,6 +134,11 @@ impl Host {
         self.waiting.pop_front()
     }
 
+    /// One more is asked that belongs to a question.
+    pub(super) fn asks_more(&mut self, now: Instant) {
+        self.rate.add(now);
+    }
+
     /// A question has its answer.
     pub(super) fn answered(&mut self, recipient: &Recipient) {
         self.pending.remove(&recipient.address);

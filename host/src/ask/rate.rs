@@ -1,6 +1,7 @@
 //! How often a host is asked, and for whom.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use postern_core::time::Instant;
 
@@ -15,6 +16,7 @@ impl Rate {
     /// Whether one more may be asked for a client of `network`; it counts if so. A network that
     /// asks alone has half of what there is, so that others find something left.
     pub(super) fn pass_for(&mut self, network: Network, rate: AskRate, now: Instant) -> bool {
+        let network = site(network);
         self.pass_over(rate, now);
         let most = rate.questions as usize;
         let mut networks: Vec<_> = self.0.iter().filter_map(|(_, network)| *network).collect();
@@ -29,6 +31,11 @@ impl Rate {
     pub(super) fn pass(&mut self, rate: AskRate, now: Instant) -> bool {
         self.pass_over(rate, now);
         self.count(None, self.0.len() < rate.questions as usize / 2, now)
+    }
+
+    /// One is asked that belongs to another: it counts, and those that come find the less.
+    pub(super) fn add(&mut self, now: Instant) {
+        self.0.push_back((now, None));
     }
 
     fn count(&mut self, network: Option<Network>, passes: bool, now: Instant) -> bool {
@@ -46,6 +53,22 @@ impl Rate {
     }
 }
 
+/// The network that somebody may well have to himself, with as many addresses as he likes: a /24,
+/// or a /48 (RFC 6177).
+fn site(network: Network) -> Network {
+    match network {
+        Network::Internet(IpAddr::V4(address)) => {
+            let prefix = address.to_bits() & (u32::MAX << 8);
+            Network::Internet(Ipv4Addr::from_bits(prefix).into())
+        }
+        Network::Internet(IpAddr::V6(address)) => {
+            let prefix = address.to_bits() & (u128::MAX << 80);
+            Network::Internet(Ipv6Addr::from_bits(prefix).into())
+        }
+        Network::AppleTalk { .. } => network,
+    }
+}
+
 fn count_distinct(mut networks: Vec<Network>) -> usize {
     let mut seen = std::collections::HashSet::new();
     networks.retain(|network| seen.insert(*network));
@@ -54,7 +77,6 @@ fn count_distinct(mut networks: Vec<Network>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     use super::*;
@@ -62,8 +84,8 @@ mod tests {
 
     const RATE: AskRate = AskRate { questions: 10, per: Duration::from_secs(60) };
 
-    fn network(last: u8) -> Network {
-        Peer::Internet(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))).network()
+    fn network(nth: u8) -> Network {
+        Peer::Internet(IpAddr::V4(Ipv4Addr::new(192, 0, nth, 2))).network()
     }
 
     fn at(seconds: u64) -> Instant {
@@ -82,6 +104,36 @@ mod tests {
         assert!(!rate.pass_for(network(5), RATE, at(2)), "ten were asked");
         assert!(!rate.pass_for(network(5), RATE, at(59)));
         assert!(rate.pass_for(network(5), RATE, at(60)));
+    }
+
+    #[test]
+    fn whoever_has_many_addresses_has_one_share() {
+        for (guesser, other) in [("198.51.100.", "203.0.113.1"), ("2001:db8:1:", "2001:db8:2::1")] {
+            let mut rate = Rate::default();
+            let passed = (1..=20).filter(|nth| {
+                let address =
+                    format!("{guesser}{nth}{}", if guesser.contains(':') { "::1" } else { "" });
+                let address = address.parse().expect("an address");
+                rate.pass_for(Peer::Internet(address).network(), RATE, at(0))
+            });
+            assert_eq!(passed.count(), 5, "{guesser}");
+            let other = Peer::Internet(other.parse().expect("an address")).network();
+            assert!(rate.pass_for(other, RATE, at(0)));
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_a_question_counts() {
+        let mut rate = Rate::default();
+        let passes = (0..20).filter(|nth| {
+            let passes = rate.pass_for(network(*nth), RATE, at(0));
+            if passes {
+                rate.add(at(0));
+            }
+            passes
+        });
+        assert_eq!(passes.count(), 5);
+        assert!(rate.pass_for(network(30), RATE, at(60)));
     }
 
     #[test]

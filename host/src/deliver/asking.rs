@@ -118,6 +118,7 @@ impl Asker {
                     Some(knows) => *knows,
                     None => {
                         left = left.saturating_sub(1);
+                        self.asking.asks_more(endpoint);
                         let postmaster = format!("postmaster@{domain}");
                         one(connection, postmaster.as_bytes()).await? == Meaning::Exists
                     }
@@ -126,14 +127,29 @@ impl Asker {
                 meaning = if knows { Meaning::Unknown } else { Meaning::Nothing };
             }
             question.tell(meaning.found());
+            let mut any = Ok(());
             if meaning == Meaning::Exists && self.asking.is_any_due(endpoint, domain) {
                 left = left.saturating_sub(1);
-                let takes = one(connection, &nobody_at(domain)).await? == Meaning::Exists;
-                self.asking.note_any(endpoint, domain, takes);
+                any = self.find_out_any(connection, endpoint, domain).await;
             }
             let most = self.terms.borrow().config.ask.remember.get() as usize;
+            // What was said before the host broke off was said.
             self.asking.answered(question.recipient(), meaning.found(), most);
+            any?;
         }
+        Ok(())
+    }
+
+    /// Finds out whether anybody is taken at `domain`.
+    async fn find_out_any(
+        &self,
+        connection: &mut Connection<'_>,
+        endpoint: &Endpoint,
+        domain: &DomainName,
+    ) -> Result<(), Lost> {
+        self.asking.asks_more(endpoint);
+        let takes = one(connection, &nobody_at(domain)).await? == Meaning::Exists;
+        self.asking.note_any(endpoint, domain, takes);
         Ok(())
     }
 }

@@ -130,7 +130,7 @@ impl Stand {
         let address = format!("{local}@{domain}").into_bytes();
         let path = address.clone();
         let recipient = Recipient { domain, address, path, host: primary.host() };
-        let client = Peer::Internet(IpAddr::V4(Ipv4Addr::new(192, 0, 2, client)));
+        let client = Peer::Internet(IpAddr::V4(Ipv4Addr::new(192, 0, client, 2)));
         self.asking.about(recipient, client, &self.settings, true).await
     }
 
@@ -338,6 +338,38 @@ async fn who_guesses_does_not_make_us_ask_more_than_we_may() {
     assert_eq!(stand.about_for(&primary, "info", 2).await, Found::Exists, "another client");
     stand.rest().await;
     assert_eq!(primary.asked().len(), 2);
+}
+
+/// Whether there is a postmaster, and whether anybody is taken, is asked too.
+#[tokio::test]
+async fn all_that_a_host_is_asked_counts() {
+    let some: Reply = |rcpt| match rcpt {
+        "postmaster@client.example" => "250 ok",
+        _ => "550 no such user here",
+    };
+    let (stand, primary) = (Stand::new(), Primary::start("220 hi", "250 ok", some).await);
+    for guess in 0..20 {
+        stand.about_for(&primary, &format!("guess{guess}"), guess).await;
+        stand.rest().await;
+    }
+    assert_eq!(primary.asked().len(), 10);
+    stand.clock.advance(Duration::from_secs(60));
+    assert_eq!(stand.about(&primary, "guess").await, Found::Unknown);
+}
+
+/// Some turn away whoever names one that they do not have.
+#[tokio::test]
+async fn a_yes_counts_though_the_host_breaks_off_behind_it() {
+    let some: Reply = |rcpt| match rcpt {
+        "info@client.example" => "250 ok",
+        _ => "421 4.7.0 too many errors",
+    };
+    let (stand, primary) = (Stand::new(), Primary::start("220 hi", "250 ok", some).await);
+    assert_eq!(stand.about(&primary, "info").await, Found::Exists);
+    stand.rest().await;
+    assert_eq!(stand.remembered(), [("info".to_owned(), true)]);
+    assert_eq!(stand.about(&primary, "info").await, Found::Exists);
+    assert!(matches!(&stand.complaints(&primary)[..], [Complaint::Refuses(..)]));
 }
 
 #[tokio::test]
