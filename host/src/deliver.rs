@@ -13,11 +13,13 @@ mod asking;
 mod connection;
 mod connector;
 mod destination;
+mod dialling;
 mod heard;
 mod link;
 mod login;
 mod maildir;
 mod relay;
+mod told;
 mod transfer;
 
 pub use answer::Answer;

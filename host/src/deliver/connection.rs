@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::connector::{Connector, is_ours};
+use super::dialling::Dialling;
 use super::heard::Heard;
 use super::link::{Link, PlainClock};
+use super::told::Told;
 use crate::accounts::Binding;
 use crate::config::{self, Endpoint, Host, Relay};
 use crate::net::stream::Stream;
@@ -138,33 +140,6 @@ pub enum Asked<'c> {
     Stays(Box<Connection<'c>>),
 }
 
-/// Who hears how far a connection has come.
-#[derive(Clone, Copy)]
-pub(super) struct Told<'c> {
-    step: Option<&'c Step>,
-    clock: &'c Clock,
-}
-
-impl Told<'_> {
-    pub(super) fn phase(self, phase: Phase) {
-        if let Some(step) = self.step {
-            step.phase(phase, self.clock.instant());
-        }
-    }
-
-    fn connecting(self, address: SocketAddr) {
-        if let Some(step) = self.step {
-            step.connecting(address, self.clock.instant());
-        }
-    }
-
-    fn connected(self) {
-        if let Some(step) = self.step {
-            step.connected(self.clock.instant());
-        }
-    }
-}
-
 impl Probe {
     pub(super) fn of(answer: &Answer) -> Self {
         match answer.code() {
@@ -262,18 +237,24 @@ impl<'c> Open<'c> {
         tls: &Tls,
     ) -> Result<Connection<'c>, NotOpen> {
         let mut failure: Option<NotOpen> = None;
-        for address in self.addresses(to).await?.into_iter().take(ADDRESSES_MAX) {
-            let opened = match self.at(address, to, Some(tls)).await {
-                Err(NotAt::Tls(NoTls { why: reason, .. })) if tls.is_optional() => {
-                    tracing::info!(host = %to, %reason, "no TLS: sending in clear");
-                    self.at(address, to, None).await
-                }
-                opened => opened,
+        let mut addresses = self.addresses(to).await?;
+        addresses.truncate(ADDRESSES_MAX);
+        if tls.rule() == Rule::Local {
+            addresses.retain(|address| address.ip().is_loopback());
+            if addresses.is_empty() {
+                let why = format_args!("{} is not on this machine, and would need TLS", to.host);
+                return Err(NotOpen::new(Failed::AtFault, why));
+            }
+        }
+        let mut dialling = Dialling::new(self, addresses);
+        while let Some((address, connected)) = dialling.next().await {
+            let opened = match connected {
+                Ok(stream) => self.over(stream, address, to, tls).await,
+                Err(not_open) => Err(not_open),
             };
             let not_open = match opened {
                 Ok(connection) => return Ok(connection),
-                Err(NotAt::Other(not_open)) => not_open,
-                Err(NotAt::Tls(no_tls)) => no_tls.into(),
+                Err(not_open) => not_open,
             };
             failure = Some(match failure {
                 Some(failure) => failure.and(not_open),
@@ -284,25 +265,44 @@ impl<'c> Open<'c> {
         Err(failure.unwrap_or_else(none))
     }
 
-    /// Who hears how far it comes.
-    pub(super) const fn told(&self) -> Told<'c> {
-        Told { step: self.step, clock: self.clock }
+    /// Goes on over `stream` until mail can be sent; where TLS is optional and does not work, over
+    /// another one in clear.
+    async fn over(
+        &self,
+        stream: Stream,
+        address: SocketAddr,
+        to: &Endpoint,
+        tls: &Tls,
+    ) -> Result<Connection<'c>, NotOpen> {
+        let opened = match self.at(stream, address, to, Some(tls)).await {
+            Err(NotAt::Tls(NoTls { why: reason, .. })) if tls.is_optional() => {
+                tracing::info!(host = %to, %reason, "no TLS: sending in clear");
+                let stream = self.stream(address).await?;
+                self.at(stream, address, to, None).await
+            }
+            opened => opened,
+        };
+        opened.map_err(|not_at| match not_at {
+            NotAt::Other(not_open) => not_open,
+            NotAt::Tls(no_tls) => no_tls.into(),
+        })
     }
 
-    /// Connects to one address, and goes on until mail can be sent.
+    /// Who hears how far it comes.
+    pub(super) const fn told(&self) -> Told<'c> {
+        Told::new(self.step, self.clock)
+    }
+
+    /// Goes on over `stream`, to one address, until mail can be sent.
     async fn at(
         &self,
+        stream: Stream,
         address: SocketAddr,
         to: &Endpoint,
         tls: Option<&Tls>,
     ) -> Result<Connection<'c>, NotAt> {
         let told = self.told();
-        if tls.is_some_and(|tls| tls.rule() == Rule::Local) && !address.ip().is_loopback() {
-            let why = format_args!("{address} is not on this machine, and would need TLS");
-            return Err(NotAt::Other(NotOpen::new(Failed::AtFault, why)));
-        }
         told.connecting(address);
-        let stream = self.stream(address).await.map_err(NotAt::Other)?;
         told.connected();
         let protocol = match to.protocol {
             config::Protocol::Smtp => Protocol::Smtp,
@@ -428,20 +428,6 @@ impl<'c> Open<'c> {
         };
         let found = self.connector.look_up(name, to.port).await;
         found.map_err(|error| NotOpen::from_io(&error, format_args!("looking up {name}")))
-    }
-
-    async fn stream(&self, address: SocketAddr) -> Result<Stream, NotOpen> {
-        let connect = timeout(self.connect_timeout, self.connector.connect(address));
-        let connected = connect.await;
-        let what = format_args!("connecting to {address}");
-        match connected {
-            Ok(connected) => connected.map_err(|error| NotOpen::from_io(&error, what)),
-            Err(_) => {
-                let seconds = self.connect_timeout.as_secs();
-                let why = format_args!("{what}: no answer within {seconds} s");
-                Err(NotOpen::new(Failed::Absent, why))
-            }
-        }
     }
 }
 
