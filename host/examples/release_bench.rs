@@ -77,7 +77,7 @@ async fn deliver(
         link: Link::new(&terms.config.link, clock.clone()),
         terms: watch::Sender::new(terms).subscribe(),
         metrics: Metrics::default(),
-        connector: Arc::new(Tcp),
+        connector: Arc::new(Tcp::system()),
         tls: Tls::opportunistic(),
         own: Token::new()?,
         triggers: Triggers::default(),

@@ -1,9 +1,10 @@
 //! Handing held mail on, and asking for it by ETRN: core's client on a TCP connection, with
 //! STARTTLS where it is offered.
 //!
-//! The host that a domain's mail goes to is configured, not found by MX, and stands for that domain
-//! alone. TLS is opportunistic (RFC 7435): it keeps listeners out, no certificate is verified, and
-//! a host with which TLS does not work gets the mail in clear, as it would without STARTTLS.
+//! The host that a domain's mail goes to is configured, or found by the domain's MX records, and
+//! stands for that domain alone. TLS is opportunistic (RFC 7435): it keeps listeners out, no
+//! certificate is verified, and a host with which TLS does not work gets the mail in clear, as it
+//! would without STARTTLS.
 //!
 //! Where a domain's mail goes into a Maildir, that folder stands for the host. The smarthost of all
 //! domains that are not held is authenticated with, under verified TLS.
@@ -14,6 +15,7 @@ mod connection;
 mod connector;
 mod destination;
 mod dialling;
+mod exchangers;
 mod heard;
 mod link;
 mod login;

@@ -4,6 +4,7 @@ pub(crate) mod channels;
 pub(crate) mod descriptors;
 pub mod gate;
 pub mod listener;
+pub mod names;
 pub mod resolver;
 pub mod stream;
 pub mod tls_client;

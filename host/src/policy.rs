@@ -166,7 +166,7 @@ impl Policy {
     fn new(domain: &DomainName, hold: &Hold) -> Self {
         Self {
             domain: Some(domain.clone()),
-            deliver_to: Some(hold.deliver_to.clone()),
+            deliver_to: Some(hold.deliver_to.of(domain, hold.private_mx)),
             retry_every: if hold.deliver_to.is_asker() {
                 RetryEvery::Never
             } else {
@@ -410,7 +410,7 @@ impl Policies {
             return Some(Err(Refusal::Routed));
         }
         // What the host's own NULL account discards. A folder has none.
-        let has_host = policy.deliver_to.as_ref().is_some_and(|to| to.endpoint().is_some());
+        let has_host = policy.deliver_to.as_ref().is_some_and(DeliverTo::is_host);
         let is_null = has_host && canonical(local).as_ref() == NULL;
         if let Some(refusal) = policy.judge(local, &domain).err().filter(|_| !is_null) {
             return Some(Err(refusal));

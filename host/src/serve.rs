@@ -13,11 +13,12 @@ use crate::accounts::{Accounts, Alarm};
 use crate::api::{self, Control, Opened};
 use crate::appletalk::{self, link::Link};
 use crate::ask::Asking;
-use crate::config::Config;
+use crate::config::{Config, NameServer};
 use crate::deliver::{Asker, Tcp};
 use crate::link::Link as UpLink;
 use crate::net::gate::Gate;
 use crate::net::listener::{Door, Reception, Terms};
+use crate::net::names::Names;
 use crate::net::tls_client::Tls;
 use crate::net::turns::{Turning, turns};
 use crate::observe::metrics::Metrics;
@@ -148,7 +149,7 @@ async fn run<S: Spool>(
         clock: clock.clone(),
         gate,
         link,
-        connector: Arc::new(Tcp),
+        connector: Arc::new(Tcp::new(names(terms.subscribe()))),
         tls: Arc::new(Tls::opportunistic()),
         own: own.clone(),
         board,
@@ -159,6 +160,14 @@ async fn run<S: Spool>(
         Server { clock, metrics, release, own, spool, asking, caller, listening, terms, stopping };
     let mail = Mail { listeners, turning, appletalk };
     server.run(file, mail, Ends { stop, end, api, keeper }, signals).await
+}
+
+/// Names of hosts, by the name servers of the configuration that is in force.
+fn names(terms: watch::Receiver<Terms>) -> Names {
+    Names::new(move || {
+        let servers = &terms.borrow().config.resolver.servers;
+        servers.iter().map(|NameServer(server)| *server).collect()
+    })
 }
 
 /// Looks after the link, until everything that may use it has ended.
@@ -258,7 +267,7 @@ impl<S: Spool> Server<S> {
             asking: Arc::clone(&self.asking),
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
-            connector: Arc::new(Tcp),
+            connector: Arc::clone(&self.caller.connector),
             tls: Tls::opportunistic(),
             own: self.own.clone(),
         }
@@ -300,7 +309,7 @@ impl<S: Spool> Server<S> {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             link: self.caller.link.clone(),
-            connector: Arc::new(Tcp),
+            connector: Arc::clone(&self.caller.connector),
             tls: Tls::opportunistic(),
             own: self.own.clone(),
             loops,

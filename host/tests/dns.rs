@@ -90,6 +90,7 @@ fn answer(question: Message, says: Says) -> Vec<u8> {
             add(RData::A(A::new(192, 0, 2, 2)));
         }
         ("nine.provider.example", RecordType::A, _) => add(RData::A(A::new(192, 0, 2, 9))),
+        ("home.client.example", RecordType::A, _) => add(RData::A(A::new(10, 0, 0, 1))),
         _ => {}
     }
     answer.to_vec().expect("a small message")
@@ -149,6 +150,40 @@ fn a_holder_is_next_to_the_best_and_alone_there() {
         let (code, line) = said(records);
         let start = format!("wrong: client.example: {expected}");
         assert!(code == 1 && line.starts_with(&start), "{line}");
+    }
+}
+
+#[test]
+fn by_mx_mail_goes_to_whoever_is_before_this_host() {
+    let by_mx = HOLDER.replace("mail.client.example:25", "mx");
+    let private = format!("{by_mx}private_mx = true\n");
+    const OWN: (u16, &str) = (20, "mx2.provider.example.");
+    const HOME: (u16, &str) = (10, "home.client.example.");
+    const SEVERAL: &[(u16, &str)] = &[HOME, (15, "nine.provider.example."), OWN];
+    const BEHIND: &[(u16, &str)] = &[HOME, OWN, (30, "nine.provider.example.")];
+    const WE_ARE_BEST: &[(u16, &str)] = &[OWN, (30, "nine.provider.example.")];
+    const NOWHERE: &[(u16, &str)] = &[(10, "x.example."), OWN];
+    let right = "right: client.example: mail goes to whoever is before this host";
+    for (configuration, records, expected) in [
+        (&by_mx, SEVERAL, right),
+        (&private, BEHIND, right),
+        (
+            &by_mx,
+            BEHIND,
+            "wrong: client.example: mail does not go to home.client.example (10.0.0.1) without \
+                private_mx",
+        ),
+        (&by_mx, NOWHERE, "wrong: client.example: nobody before this host has an address"),
+        (
+            &by_mx,
+            WE_ARE_BEST,
+            "wrong: client.example: this host is the best, and deliver_to is \"mx\": there is no \
+                better one",
+        ),
+    ] {
+        let (code, line) = check(configuration, Says::Mx(records));
+        let is_right = expected.starts_with("right");
+        assert!((code == 0) == is_right && line.starts_with(expected), "{line}");
     }
 }
 

@@ -21,10 +21,11 @@ const UNUSED_KEYS: [(&str, &str); 7] = [
     ("wakeup.tls_ca", "a device has no TLS"),
 ];
 /// Keys of a hold that mean nothing on a device, and why.
-const UNUSED_IN_HOLDS: [(&str, &str); 15] = [
+const UNUSED_IN_HOLDS: [(&str, &str); 16] = [
     ("kept_for", "a device keeps what it has until its card is exported"),
     ("maildir_group", "a device has no Maildir"),
     ("maildir_mode", "a device has no Maildir"),
+    ("private_mx", "a device looks no MX up"),
     ("quota", "a device takes what its card has room for"),
     ("release_on_connect", "a device is released by ETRN only"),
     ("smtputf8", "a device offers no SMTPUTF8"),
@@ -39,7 +40,7 @@ const UNUSED_IN_HOLDS: [(&str, &str); 15] = [
     ("when_away", "a device asks nobody who they take mail for"),
 ];
 /// Sections that mean nothing on a device, and why.
-const UNUSED_SECTIONS: [(&str, &str); 10] = [
+const UNUSED_SECTIONS: [(&str, &str); 11] = [
     ("accounts", "a device has no accounts"),
     ("ask", "a device asks nobody who they take mail for"),
     ("atrn", "a device does not turn connections round for others"),
@@ -48,6 +49,7 @@ const UNUSED_SECTIONS: [(&str, &str); 10] = [
     ("log", "a device's log is what it was built with"),
     ("release", "a device delivers over one connection"),
     ("relay", "a device takes mail for its own domains only"),
+    ("resolver", "a device's name servers are device.dns"),
     ("spool", "a device keeps its mail on the card, and its memory is counted when it is built"),
     ("submission", "a device takes mail for its own domains only"),
 ];

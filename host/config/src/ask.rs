@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::settings::{Word, settings};
 use super::values::{Count, unexpected};
-use super::{Config, DeliverTo, Faults, Recipients, Written};
+use super::{Config, Faults, Recipients, Written};
 
 settings! {
 /// Domains with recipients = "ask": their host is asked by RCPT, without sending anything, and what
@@ -77,7 +77,7 @@ impl Config {
     /// Where mail is fetched, or put into files, nobody is there to be asked.
     pub(super) fn refuse_unanswered(&self, written: &Written, faults: &mut Faults<'_>) {
         for (domain, hold) in &self.hold {
-            let is_host = matches!(hold.deliver_to, DeliverTo::Host(_));
+            let is_host = hold.deliver_to.endpoint().is_some();
             if hold.recipients == Recipients::Ask && !is_host {
                 let key = format!("hold.\"{domain}\".recipients");
                 let reason = "is \"ask\", and deliver_to names no host that could be asked: write \

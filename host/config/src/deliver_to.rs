@@ -1,4 +1,5 @@
-//! Where a domain's mail goes: a host, a Maildir of this machine's, or whoever fetches it.
+//! Where a domain's mail goes: a host, its mail exchangers, a Maildir of this machine's, or whoever
+//! fetches it.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -20,11 +21,22 @@ pub enum Protocol {
     Lmtp,
 }
 
+/// Where a domain's queue is delivered, as its table says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To the domain's mail exchangers.
+    Mx,
+    /// There, whatever the domain.
+    Fixed(DeliverTo),
+}
+
 /// Where a domain's queue is delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DeliverTo {
     /// To a host.
     Host(Endpoint),
+    /// To the best of a domain's mail exchangers that is there, if it is better than we are.
+    Mx(MxRoute),
     /// Into files of this machine's.
     Maildir(MaildirPath),
     /// To whoever authenticates and asks for it, over his own connection.
@@ -32,6 +44,15 @@ pub enum DeliverTo {
     /// To the smarthost of `[relay]`, which takes mail for all domains that are not held: no
     /// table of a domain's says so.
     Relay(Endpoint),
+}
+
+/// The mail exchangers of a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MxRoute {
+    /// The domain.
+    pub domain: DomainName,
+    /// Addresses that no host of the Internet has are used too.
+    pub private: bool,
 }
 
 /// A host, and how it is talked to.
@@ -60,14 +81,56 @@ const USER: &str = "{user}";
 const NAME_MAX: usize = 64;
 const SCHEME: &str = "maildir:";
 const ASKER: &str = "asker";
+const MX: &str = "mx";
+
+impl Route {
+    /// Where the mail of the domain goes that says so; `private` goes for its mail exchangers.
+    pub fn of(&self, domain: &DomainName, private: bool) -> DeliverTo {
+        match self {
+            Self::Mx => DeliverTo::Mx(MxRoute { domain: domain.clone(), private }),
+            Self::Fixed(to) => to.clone(),
+        }
+    }
+
+    /// The place, where it is the same for every domain.
+    pub const fn fixed(&self) -> Option<&DeliverTo> {
+        match self {
+            Self::Mx => None,
+            Self::Fixed(to) => Some(to),
+        }
+    }
+
+    /// The host, if it is one that is named.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.fixed().and_then(DeliverTo::endpoint)
+    }
+
+    /// The Maildir, if it is one.
+    pub const fn maildir(&self) -> Option<&MaildirPath> {
+        match self {
+            Self::Fixed(DeliverTo::Maildir(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it stays until it is fetched.
+    pub fn is_asker(&self) -> bool {
+        self.fixed().is_some_and(DeliverTo::is_asker)
+    }
+}
 
 impl DeliverTo {
-    /// The host, if it is one.
+    /// The host, if it is one that is named.
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Host(endpoint) | Self::Relay(endpoint) => Some(endpoint),
-            Self::Maildir(_) | Self::Asker => None,
+            Self::Mx(_) | Self::Maildir(_) | Self::Asker => None,
         }
+    }
+
+    /// Whether it is a host, named or to be found.
+    pub const fn is_host(&self) -> bool {
+        matches!(self, Self::Host(_) | Self::Mx(_) | Self::Relay(_))
     }
 
     /// Whether it stays until it is fetched.
@@ -81,10 +144,20 @@ impl DeliverTo {
     }
 }
 
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mx => f.write_str(MX),
+            Self::Fixed(to) => to.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for DeliverTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(endpoint) | Self::Relay(endpoint) => endpoint.fmt(f),
+            Self::Mx(MxRoute { domain, .. }) => write!(f, "{MX}:{domain}"),
             Self::Maildir(path) => write!(f, "{SCHEME}{path}"),
             Self::Asker => f.write_str(ASKER),
         }
@@ -108,20 +181,13 @@ impl fmt::Display for MaildirPath {
     }
 }
 
-impl Word for DeliverTo {
-    const EXPECTED: &'static str = "\"host:port\", \"lmtp://host:port\", \"maildir:/path\" or \
-        \"asker\", such as \"mail.client.example:25\" or \"[2001:db8::25]:25\"";
+impl Word for Route {
+    const EXPECTED: &'static str = "\"host:port\", \"mx\", \"lmtp://host:port\", \
+        \"maildir:/path\" or \"asker\", such as \"mail.client.example:25\" or \
+        \"[2001:db8::25]:25\"";
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            ASKER => return Ok(Self::Asker),
-            "mx" => return Err("\"mx\" is not in this version: write \"host:port\"".to_owned()),
-            _ => {}
-        }
-        match text.strip_prefix(SCHEME) {
-            Some(path) => MaildirPath::parse(path).map(Self::Maildir),
-            None => text.parse().map(Self::Host).map_err(|_| unexpected::<Self>(text)),
-        }
+        if text == MX { Ok(Self::Mx) } else { text.parse().map(Self::Fixed) }
     }
 }
 
@@ -146,7 +212,11 @@ impl FromStr for DeliverTo {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text)
+        match text.strip_prefix(SCHEME) {
+            _ if text == ASKER => Ok(Self::Asker),
+            Some(path) => MaildirPath::parse(path).map(Self::Maildir),
+            None => text.parse().map(Self::Host).map_err(|_| unexpected::<Route>(text)),
+        }
     }
 }
 
@@ -208,7 +278,7 @@ impl Config {
 
 impl Hold {
     fn unfit_folders(&self, domain: &DomainName) -> Vec<String> {
-        let DeliverTo::Maildir(MaildirPath { below: Some(_), .. }) = &self.deliver_to else {
+        let Some(MaildirPath { below: Some(_), .. }) = self.deliver_to.maildir() else {
             return Vec::new();
         };
         let Some(listed) = self.recipients.local_parts(domain) else {
@@ -301,9 +371,9 @@ mod tests {
     use super::*;
 
     fn maildir(text: &str) -> Result<MaildirPath, String> {
-        match DeliverTo::parse(text) {
-            Ok(DeliverTo::Maildir(path)) => Ok(path),
-            Ok(to) => panic!("{to} is no Maildir"),
+        match Route::parse(text) {
+            Ok(Route::Fixed(DeliverTo::Maildir(path))) => Ok(path),
+            Ok(to) => panic!("{to:?} is no Maildir"),
             Err(reason) => Err(reason),
         }
     }

@@ -44,7 +44,8 @@ pub use ask::{Ask, AskRate, WhenAway};
 pub use atrn::Atrn;
 pub use default_file::default_file;
 pub use deliver_to::{
-    DeliverTo, Endpoint, FileMode, Group, MaildirPath, ParseEndpointError, Protocol, folder_name,
+    DeliverTo, Endpoint, FileMode, Group, MaildirPath, MxRoute, ParseEndpointError, Protocol,
+    Route, folder_name,
 };
 pub use device::{Device, DeviceAddress, HardwareAddress, LogReceiver};
 pub use domain_name::DomainName;
@@ -59,8 +60,8 @@ pub use settings::Setting;
 pub use submission::{SenderPattern, Submission};
 pub use triggers::{WakeupAddress, WakeupToken};
 pub use values::{
-    Address, ByteSize, Count, Host, KeptFor, LogFormat, OnRefusal, Pause, RetryEvery, SizeFrom,
-    SmtpUtf8, Subaddress, Tls, TlsFiles,
+    Address, ByteSize, Count, Host, KeptFor, LogFormat, NameServer, OnRefusal, Pause, RetryEvery,
+    SizeFrom, SmtpUtf8, Subaddress, Tls, TlsFiles,
 };
 pub use wakeup::{
     Account, Atrn as AtrnWay, Email, Holder, HolderTls, Listener, Sender, UserName, Wakeup,
@@ -89,6 +90,8 @@ pub struct Config {
     pub ask: Ask => Section("[ask]"),
     /// Delivering held mail.
     pub release: Release => Section("[release]"),
+    /// Finding hosts by their names.
+    pub resolver: Resolver => Section("[resolver]"),
     /// Mail for all other domains. Without this table none is taken.
     pub relay: Option<Relay> => Example("[relay]"),
     /// Mail for hosts that fetch it over a connection of their own (ATRN, RFC 2645): those behind
@@ -179,9 +182,11 @@ pub struct Hold {
     /// does not answer, or has been asked often enough: "defer" answers 450, and "accept" takes it,
     /// and the spam that comes while the host is away.
     pub when_away: WhenAway => Default("\"defer\""),
-    /// REQUIRED. Where the domain's mail goes: "host:port", "lmtp://host:port" (RFC 2033), "asker"
-    /// or "maildir:/path". "asker": it stays until an account that has the domain (`postern
-    /// account`) fetches it by ATRN (RFC 2645) at the places of [atrn]; nothing is tried by timer.
+    /// REQUIRED. Where the domain's mail goes: "host:port", "mx", "lmtp://host:port" (RFC 2033),
+    /// "asker" or "maildir:/path". "mx": to port 25 of the best of its mail exchangers that is
+    /// there, of those that the DNS prefers to this host. "asker": it stays until an account that
+    /// has the domain (`postern account`) fetches it by ATRN (RFC 2645) at the places of [atrn];
+    /// nothing is tried by timer.
     /// By authenticated ETRN, and by `postern link-up --address`, it goes once to port 25 of the
     /// address that it is asked from, or that is given. A Maildir is files of this machine's, with
     /// Return-Path and Delivered-To on top, each line ended by LF alone, as Maildir's readers
@@ -190,7 +195,10 @@ pub struct Hold {
     /// /path must be there, and what is missing below it is made. {user} is what the list says, in
     /// lower case, without what follows a "+"; it can have a-z, 0-9, ".", "_", "=" and "-", no "."
     /// first.
-    pub deliver_to: DeliverTo => Example("\"mail.client.example:25\""),
+    pub deliver_to: Route => Example("\"mail.client.example:25\""),
+    /// Whether "mx" goes to addresses that no host of the Internet has, and to this machine's own:
+    /// the DNS of a domain is somebody else's word.
+    pub private_mx: bool => Default("false"),
     /// The permissions of files in a Maildir; the folders made for {user} have them too, with those
     /// to look into them, and to move mail.
     pub maildir_mode: FileMode => Default("\"0600\""),
@@ -257,6 +265,15 @@ pub struct Release {
     pub connections_per_host: Count<1> => Default("2"),
     /// Connections at once in all; no domain has more than half.
     pub connections: Count<2> => Default("50"),
+}
+}
+
+settings! {
+/// Finding hosts by their names.
+pub struct Resolver {
+    /// The name servers that are asked, each an address with or without a port. Empty: those of the
+    /// machine (/etc/resolv.conf, read again when it changes). What /etc/hosts says goes first.
+    pub servers: Vec<NameServer> => Default("[]"),
 }
 }
 

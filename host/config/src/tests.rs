@@ -168,7 +168,7 @@ recipients = []
             local parts such as [\"info\", \"sales\"], the absolute path of a file with one a \
             line, \"ask\" or \"any\", found \"asks\"",
         "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\", \
-            \"lmtp://host:port\", \"maildir:/path\" or \"asker\", such as \
+            \"mx\", \"lmtp://host:port\", \"maildir:/path\" or \"asker\", such as \
             \"mail.client.example:25\" or \"[2001:db8::25]:25\", found \"mail.client.example\"",
         "postern.toml:12: hold.\"-.example\": expected a domain name such as \"client.example\", \
             found \"-.example\"",
@@ -332,8 +332,8 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         ),
         (
             "xyzzy = \"wake\"",
-            "xyzzy: unknown key; known are recipients, when_away, deliver_to, maildir_mode, \
-            maildir_group, wake_on_lan, wake_to, wake_at_most, wake_patience, etrn_from, \
+            "xyzzy: unknown key; known are recipients, when_away, deliver_to, private_mx, \
+            maildir_mode, maildir_group, wake_on_lan, wake_to, wake_at_most, wake_patience, etrn_from, \
             etrn_names, release_on_connect, wakeup_address, wakeup_from, wakeup_token, \
             retry_every, expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
         ),
@@ -448,6 +448,8 @@ fn destinations_are_read_and_shown_alike() {
         "192.0.2.1:2525",
         "lmtp://[2001:db8::1]:24",
         "maildir:/srv/mail/{user}/Maildir",
+        "asker",
+        "mx",
     ] {
         let source = hold("").replace("mail.client.example:25", text);
         let config = parse(&source).expect(text);

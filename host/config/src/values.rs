@@ -397,6 +397,34 @@ impl Word for SocketAddr {
     }
 }
 
+/// Where a name server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl NameServer {
+    /// The port of one that none is given for (RFC 1035 section 4.2).
+    const PORT: u16 = 53;
+}
+
+impl Word for NameServer {
+    const EXPECTED: &'static str = "a name server's address, such as \"192.0.2.53\" or \
+        \"[2001:db8::53]:5353\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let alone = |_| IpAddr::from_str(text).map(|address| (address, Self::PORT).into());
+        let server = SocketAddr::from_str(text).or_else(alone).map(Self);
+        server.map_err(|_| unexpected::<Self>(text))
+    }
+}
+
+impl FromStr for NameServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
 impl Word for IpNet {
     const EXPECTED: &'static str = "a network or address such as \"192.0.2.0/24\"";
 

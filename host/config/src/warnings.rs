@@ -5,7 +5,7 @@ use std::path::Path;
 use super::appletalk::Interface;
 use super::triggers::Shared;
 use super::{
-    Config, DeliverTo, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients,
+    Config, DomainName, Endpoint, FileMode, Hold, Host, Listener, Problem, Recipients, Route,
     Wakeup, Way,
 };
 
@@ -158,11 +158,14 @@ impl Hold {
         if self.recipients.count(domain) == Some(0) {
             warn("recipients", "names nobody of this domain: only postmaster is taken".to_owned());
         }
-        let is_maildir = matches!(self.deliver_to, DeliverTo::Maildir(_));
+        let is_maildir = self.deliver_to.maildir().is_some();
         let has_keys = self.maildir_group.is_some() || self.maildir_mode != FileMode::PRIVATE;
         if has_keys && !is_maildir {
             let reason = "and maildir_group are for a Maildir, and deliver_to is none".to_owned();
             warn("maildir_mode", reason);
+        }
+        if self.private_mx && self.deliver_to != Route::Mx {
+            warn("private_mx", "is for \"mx\", and deliver_to names something else".to_owned());
         }
         if self.wake_on_lan.is_some() && is_maildir {
             warn("wake_on_lan", "is for a host, and a Maildir is none".to_owned());

@@ -15,7 +15,7 @@ use postern_core::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::{
-    Body, Claim, Domain, Draft, Due, Envelope, Fate, Filter, Held, MsgId, Next, QueueStats,
+    Body, Claim, Domain, Draft, Due, Envelope, Fate, Filter, Held, MsgId, Next, QueueStats, Reach,
     Recipient, Recorded, Retry, Settled, Spool, Status, Turn,
 };
 
@@ -223,7 +223,7 @@ async fn settle_all<S: Spool>(
 }
 
 fn put_off(retry: Retry) -> Next {
-    Next::PutOff { retry, away: true, why: b"connection refused".to_vec() }
+    Next::PutOff { retry, reach: Reach::Away, why: b"connection refused".to_vec() }
 }
 
 async fn held<S: Spool>(spool: &S, id: MsgId) -> Held {

@@ -31,7 +31,7 @@ pub use item::{Action, Cursor, Expired, Filter, Held, Listing, NextTry, StateFil
 pub use names::{Domain, MsgId, ParseIdError};
 pub use totals::{Damage, QueueStats, Totals};
 pub use turn::{
-    Claim, Due, Ended, Fate, NewMessage, Next, Pending, RecipientNo, Recorded, Reply, Retry,
+    Claim, Due, Ended, Fate, NewMessage, Next, Pending, Reach, RecipientNo, Recorded, Reply, Retry,
     Settled, Turn, Wake,
 };
 

@@ -198,8 +198,8 @@ pub enum Next {
     PutOff {
         /// When to try again.
         retry: Retry,
-        /// It could not be reached: when somebody reaches it, all that wait for it may go.
-        away: bool,
+        /// How far it was reached.
+        reach: Reach,
         /// Why, in the host's words or ours.
         why: Reply,
     },
@@ -211,6 +211,17 @@ pub enum Next {
         /// Why, in the host's words or ours.
         why: Reply,
     },
+}
+
+/// How far a turn that could deliver nothing has reached its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It answered.
+    Answered,
+    /// It could not be reached: when somebody reaches it, all that wait for it may go.
+    Away,
+    /// The same, and nobody knows where it is: no message of the domain was tried.
+    Unrouted,
 }
 
 /// How a turn ended.

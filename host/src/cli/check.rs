@@ -3,7 +3,6 @@
 mod dns;
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use clap::Args;
@@ -11,15 +10,12 @@ use serde_json::json;
 
 use super::{CommandError, Format, Verdict, wait_for};
 use crate::accounts;
-use crate::config::{Config, DeliverTo, Hold, Problem, Tls, Way};
+use crate::config::{Config, Hold, NameServer, Problem, Tls, Way};
 use crate::deliver::{check_maildir, check_relay};
 use crate::net::resolver::Resolver;
 use crate::net::tls_server;
 use crate::policy::Files;
 use crate::wakeup;
-
-/// Where a name server listens.
-const DNS: u16 = 53;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckCommand {
@@ -27,16 +23,11 @@ pub(super) struct CheckCommand {
     /// right, or not to be had
     #[arg(long)]
     dns: bool,
-    /// The name server that is asked; absent: those of this machine
-    #[arg(long, requires = "dns", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
-    server: Option<SocketAddr>,
+    /// The name server that is asked; absent: those of [resolver]
+    #[arg(long, requires = "dns", value_name = "ADDRESS[:PORT]")]
+    server: Option<NameServer>,
     #[command(flatten)]
     format: Format,
-}
-
-fn name_server(text: &str) -> Result<SocketAddr, String> {
-    let alone = |_| text.parse::<IpAddr>().map(|address| (address, DNS).into());
-    text.parse().or_else(alone).map_err(|_| "expected an address, or address:port".to_owned())
 }
 
 impl CheckCommand {
@@ -77,9 +68,12 @@ impl CheckCommand {
 
     fn compare(&self, config: &Config) -> Result<Vec<dns::Compared>, CommandError> {
         wait_for(async {
-            let resolver = match self.server {
-                Some(server) => Resolver::asking(server),
-                None => Resolver::system(),
+            let servers = self.server.map(|server| vec![server]);
+            let servers = servers.unwrap_or_else(|| config.resolver.servers.clone());
+            let servers: Vec<_> = servers.into_iter().map(|NameServer(server)| server).collect();
+            let resolver = match &servers[..] {
+                [] => Resolver::system(),
+                servers => Resolver::asking(servers),
             };
             Ok(dns::compare(config, resolver.map_err(CommandError::run)?).await)
         })
@@ -90,7 +84,7 @@ impl CheckCommand {
 /// the server.
 fn unusable_maildirs(config: &Config, file: &Path) -> Vec<Problem> {
     let holds = config.hold.iter().filter_map(|(domain, hold)| {
-        let DeliverTo::Maildir(path) = &hold.deliver_to else { return None };
+        let path = hold.deliver_to.maildir()?;
         let why = check_maildir(path, Files::of(hold)).err()?;
         let reason = format!("mail would wait: {why}");
         let key = format!("hold.\"{domain}\".deliver_to");

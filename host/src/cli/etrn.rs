@@ -57,7 +57,7 @@ impl EtrnCommand {
         let (tls, clock) = (Tls::opportunistic(), Clock::system());
         let open = Open {
             hostname: hostname.as_str(),
-            connector: &Tcp,
+            connector: &Tcp::system(),
             tls: &tls,
             clock: &clock,
             own: None,

@@ -200,7 +200,7 @@ pub(crate) fn told_by(verdict: &Verdict) -> Found {
 /// What it means that there is no connection.
 fn lost(NotOpen { failed, why }: NotOpen) -> Lost {
     match failed {
-        Failed::Absent | Failed::Short | Failed::TlsLost => Lost::Silent,
+        Failed::Absent | Failed::Unrouted | Failed::Short | Failed::TlsLost => Lost::Silent,
         Failed::TurnedAway | Failed::Refused | Failed::Ourselves | Failed::AtFault => {
             Lost::Refuses(why)
         }

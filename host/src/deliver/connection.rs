@@ -74,8 +74,10 @@ pub struct NotOpen {
 /// How a host could not be talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
-    /// No address of it was found, or none of them took a connection and greeted.
+    /// None of its addresses took a connection and greeted.
     Absent,
+    /// Nobody says where it is: there is no such name, or no name server that knows.
+    Unrouted,
     /// It is there, and does not serve us now, or does not greet.
     TurnedAway,
     /// Each of its addresses refuses us for good.
@@ -187,17 +189,20 @@ impl NotOpen {
     }
 
     /// What two addresses come to. Only those that all refuse us are a host that does.
-    fn and(self, next: Self) -> Self {
+    pub(super) fn and(self, next: Self) -> Self {
         let failed = match (self.failed, next.failed) {
             (one, other) if one == other => one,
             (Failed::Ourselves, _) | (_, Failed::Ourselves) => Failed::Ourselves,
             (Failed::Short, _) | (_, Failed::Short) => Failed::Short,
             (Failed::AtFault, _) | (_, Failed::AtFault) => Failed::AtFault,
-            (Failed::Absent, Failed::Absent) => Failed::Absent,
+            (Failed::Absent | Failed::Unrouted, Failed::Absent | Failed::Unrouted) => {
+                Failed::Absent
+            }
             _ => Failed::TurnedAway,
         };
         // What a host says tells more than that there was none.
-        let why = if next.failed == Failed::Absent { self.why } else { next.why };
+        let tells = |failed| !matches!(failed, Failed::Absent | Failed::Unrouted);
+        let why = if tells(next.failed) { next.why } else { self.why };
         Self { failed, why }
     }
 
@@ -236,8 +241,17 @@ impl<'c> Open<'c> {
         to: &Endpoint,
         tls: &Tls,
     ) -> Result<Connection<'c>, NotOpen> {
+        self.connect_at(to, self.addresses(to).await?, tls).await
+    }
+
+    /// The same at the addresses of `to` that are known.
+    pub(super) async fn connect_at(
+        &self,
+        to: &Endpoint,
+        mut addresses: Vec<SocketAddr>,
+        tls: &Tls,
+    ) -> Result<Connection<'c>, NotOpen> {
         let mut failure: Option<NotOpen> = None;
-        let mut addresses = self.addresses(to).await?;
         addresses.truncate(ADDRESSES_MAX);
         if tls.rule() == Rule::Local {
             addresses.retain(|address| address.ip().is_loopback());
@@ -261,8 +275,7 @@ impl<'c> Open<'c> {
                 None => not_open,
             });
         }
-        let none = || NotOpen::new(Failed::Absent, format_args!("{} has no address", to.host));
-        Err(failure.unwrap_or_else(none))
+        Err(failure.expect("a host has an address"))
     }
 
     /// Goes on over `stream` until mail can be sent; where TLS is optional and does not work, over
@@ -421,13 +434,22 @@ impl<'c> Open<'c> {
         Ok(Dialogue::new(config, link, clock, input, output))
     }
 
-    async fn addresses(&self, to: &Endpoint) -> Result<Vec<SocketAddr>, NotOpen> {
+    /// The addresses of `to`, at least one.
+    pub(super) async fn addresses(&self, to: &Endpoint) -> Result<Vec<SocketAddr>, NotOpen> {
         let name = match &to.host {
             Host::Address(address) => return Ok(vec![(*address, to.port).into()]),
             Host::Name(name) => name.as_str(),
         };
-        let found = self.connector.look_up(name, to.port).await;
-        found.map_err(|error| NotOpen::from_io(&error, format_args!("looking up {name}")))
+        match self.connector.look_up(name, to.port).await {
+            Ok(found) if found.is_empty() => {
+                Err(NotOpen::new(Failed::Unrouted, format_args!("{name} has no address")))
+            }
+            Ok(found) => Ok(found),
+            Err(error) => {
+                let failed = if is_ours(&error) { Failed::Short } else { Failed::Unrouted };
+                Err(NotOpen::new(failed, format_args!("looking up {name}: {error}")))
+            }
+        }
     }
 }
 

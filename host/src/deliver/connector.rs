@@ -7,18 +7,27 @@ use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
 use crate::net::descriptors;
+use crate::net::names::Names;
+use crate::net::resolver::{Exchangers, LookUpError};
 use crate::net::stream::Stream;
 
 /// What a connector is doing; dropped, it is given up.
 pub type Connecting<'c, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'c>>;
+/// A look-up of mail exchangers; dropped, it is given up.
+pub type LookingUp<'c> = Pin<Box<dyn Future<Output = Result<Exchangers, LookUpError>> + Send + 'c>>;
 
 /// Finds hosts, and connects to them.
 pub trait Connector: Send + Sync {
     /// The addresses of the host `name`, in the order in which they are to be tried.
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>>;
+
+    /// The mail exchangers of `domain`. One without a DNS gets no answer.
+    fn exchangers<'c>(&'c self, _domain: &'c str) -> LookingUp<'c> {
+        Box::pin(async { Err(LookUpError::NoAnswer) })
+    }
 
     /// A stream to what listens at `address`. Where we are short of something ourselves, the error
     /// is one that [`is_ours`].
@@ -31,16 +40,32 @@ pub(super) fn is_ours(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory || Errno::from_io_error(error).is_some_and(is_short)
 }
 
-/// TCP, and the system's resolver.
-#[derive(Debug, Clone, Copy)]
-pub struct Tcp;
+/// TCP, and names as [`Names`] looks them up.
+pub struct Tcp(Names);
+
+impl Tcp {
+    /// With `names`.
+    pub const fn new(names: Names) -> Self {
+        Self(names)
+    }
+
+    /// With the machine's name servers.
+    pub fn system() -> Self {
+        Self(Names::system())
+    }
+}
 
 impl Connector for Tcp {
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>> {
         Box::pin(async move {
             descriptors::leave_reserved()?;
-            Ok(lookup_host((name, port)).await?.collect())
+            let found = self.0.addresses(name).await.map_err(io::Error::other)?;
+            Ok(found.into_iter().map(|address| (address, port).into()).collect())
         })
+    }
+
+    fn exchangers<'c>(&'c self, domain: &'c str) -> LookingUp<'c> {
+        Box::pin(self.0.exchangers(domain))
     }
 
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {

@@ -37,6 +37,10 @@ impl<'c> Open<'c> {
                 let connected = self.connect(endpoint).await;
                 connected.map(|connection| Destination::Host(Box::new(connection)))
             }
+            DeliverTo::Mx(route) => {
+                let connected = self.exchanger(route).await;
+                connected.map(|connection| Destination::Host(Box::new(connection)))
+            }
             DeliverTo::Maildir(path) => {
                 let opened = Maildir::open(path, policy, self.told()).await;
                 opened.map(Destination::Maildir)

@@ -1,6 +1,8 @@
 //! What the DNS says of a domain's mail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +16,10 @@ use hickory_resolver::{Resolver as Inner, ResolverBuilder, TokioResolver};
 /// How long a name server may take for an answer, and how often it is asked.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 2;
+/// How long an answer is believed at most, and one that there is nothing, whatever it says itself:
+/// a mistake in it is over in that time.
+const TTL: Duration = Duration::from_secs(60 * 60);
+const TTL_OF_NONE: Duration = Duration::from_secs(5 * 60);
 
 /// Asks a name server. What it says is remembered as long as it lets that be.
 #[derive(Debug)]
@@ -40,7 +46,21 @@ pub enum LookUpError {
     NoAnswer,
     /// It answers that it cannot tell, or what cannot be understood.
     Failed(String),
+    /// This machine names none that could be asked.
+    Unset(String),
 }
+
+impl fmt::Display for LookUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => f.write_str("no name server answers"),
+            Self::Failed(why) => write!(f, "the name server says: {why}"),
+            Self::Unset(why) => write!(f, "no name server is known: {why}"),
+        }
+    }
+}
+
+impl Error for LookUpError {}
 
 impl Resolver {
     /// One that asks the name servers that this machine's system asks.
@@ -52,23 +72,26 @@ impl Resolver {
         Self::build(builder)
     }
 
-    /// One that asks the name server at `server`.
+    /// One that asks the name servers at `servers`.
     ///
     /// # Errors
     /// None can be made.
-    pub fn asking(server: SocketAddr) -> Result<Self, String> {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut way| {
-            way.port = server.port();
-            way
-        });
-        let server = NameServerConfig::new(server.ip(), true, connections.to_vec());
-        let config = ResolverConfig::from_name_servers(vec![server]);
+    pub fn asking(servers: &[SocketAddr]) -> Result<Self, String> {
+        let server = |server: &SocketAddr| {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut way| {
+                way.port = server.port();
+                way
+            });
+            NameServerConfig::new(server.ip(), true, connections.to_vec())
+        };
+        let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
         Self::build(Inner::builder_with_config(config, TokioRuntimeProvider::default()))
     }
 
     fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, String> {
         let options = builder.options_mut();
         (options.timeout, options.attempts) = (TIMEOUT, ATTEMPTS);
+        (options.positive_max_ttl, options.negative_max_ttl) = (Some(TTL), Some(TTL_OF_NONE));
         // The file of hosts is not the DNS.
         options.use_hosts_file = ResolveHosts::Never;
         builder.build().map(Self).map_err(|error| error.to_string())
@@ -103,7 +126,19 @@ impl Resolver {
     /// # Errors
     /// They could not be found out.
     pub async fn addresses(&self, host: &str) -> Result<BTreeSet<IpAddr>, LookUpError> {
-        match self.0.lookup_ip(absolute(host)).await {
+        self.look_up(&absolute(host)).await
+    }
+
+    /// The same of a name that the system's search list may complete.
+    ///
+    /// # Errors
+    /// They could not be found out.
+    pub async fn addresses_as_searched(&self, host: &str) -> Result<BTreeSet<IpAddr>, LookUpError> {
+        self.look_up(host).await
+    }
+
+    async fn look_up(&self, name: &str) -> Result<BTreeSet<IpAddr>, LookUpError> {
+        match self.0.lookup_ip(name).await {
             Ok(answer) => Ok(answer.iter().map(|address| address.to_canonical()).collect()),
             Err(error) => none_found(error).map(|_| BTreeSet::new()),
         }

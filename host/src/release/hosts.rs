@@ -52,6 +52,8 @@ struct Host {
     connections: u32,
     /// When it took no more of them.
     busy: Option<Instant>,
+    /// Nobody said where it is, the last time that it was looked for.
+    unrouted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +135,16 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
         again
     }
 
+    /// Notes whether nobody said where `host` is, when it could not be reached.
+    pub(super) fn note_unrouted(&mut self, host: &H, unrouted: bool) {
+        self.known.entry(host.clone()).or_default().unrouted = unrouted;
+    }
+
+    /// Whether nobody said where `host` is, when it was looked for last.
+    pub(super) fn is_unrouted(&self, host: &H) -> bool {
+        self.known.get(host).is_some_and(|host| host.unrouted)
+    }
+
     /// A connection to `host` is open, until [`Hosts::disconnected`].
     pub(super) fn connected(&mut self, host: &H) {
         self.known.entry(host.clone()).or_default().connections += 1;
@@ -209,7 +221,7 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
     /// [`Hosts::woken`] says that they were released.
     pub(super) fn reached(&mut self, host: &H) -> Vec<(Domain, u64)> {
         let Some(known) = self.known.get_mut(host) else { return Vec::new() };
-        (known.ladder, known.state) = (Ladder::default(), State::Open);
+        (known.ladder, known.state, known.unrouted) = (Ladder::default(), State::Open, false);
         let told = known.put_off.iter().map(|(domain, number)| (domain.clone(), *number)).collect();
         self.forget_idle(host);
         told

@@ -55,7 +55,7 @@ impl<S: Spool> Stand<S> {
             clock: clock.clone(),
             metrics: Metrics::default(),
             link: Link::new(&link, clock.clone()),
-            connector: Arc::new(Tcp),
+            connector: Arc::new(Tcp::system()),
             tls: Tls::opportunistic(),
             own: Token::new().expect("random numbers"),
             loops: Arc::new(Loops::new(spool.secret(), clock.clone())),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use postern_core::ladder;
 use postern_core::time::Instant;
 use postern_spool::{
-    Claim, Domain, Ended, Error, Fate, Next, NextTry, Retry, Settled, Spool, Turn, Wake,
+    Claim, Domain, Ended, Error, Fate, Next, NextTry, Reach, Retry, Settled, Spool, Turn, Wake,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -163,7 +163,7 @@ async fn under_lease<S: Spool>(
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
                 let why = "a fault of ours ended the delivery".to_owned();
-                Some(put_off(policy, turn.suspended, (next_try_of_domain(policy), false), why))
+                Some(put_off(policy, turn.suspended, (next_try_of_domain(policy), Reach::Answered), why))
             }
         },
         error = renew(&*shared.engine.spool, turn) => {
@@ -255,18 +255,18 @@ fn every(policy: &Policy) -> Duration {
     }
 }
 
-/// Nothing goes before `retry`, or before the host is reached if it is `away`. What was not found
+/// Nothing goes before `retry`, or before the host is reached if it was not. What was not found
 /// out lifts no suspension.
 fn put_off(
     policy: &Policy,
     is_suspended: bool,
-    (retry, away): (Retry, bool),
+    (retry, reach): (Retry, Reach),
     why: String,
 ) -> Finish {
     if is_suspended {
         return suspended(policy, why);
     }
-    (Next::PutOff { retry, away, why: why.into_bytes() }, End::Done)
+    (Next::PutOff { retry, reach, why: why.into_bytes() }, End::Done)
 }
 
 fn suspended(policy: &Policy, why: String) -> Finish {
@@ -450,7 +450,7 @@ impl<S: Spool> Work<'_, S> {
             }
             Probe::Lost(why) => {
                 let retry = next_try_of_domain(self.policy);
-                let finish = self.put_off((retry, false), &why).await?;
+                let finish = self.put_off((retry, Reach::Answered), &why).await?;
                 Ok(Some((finish, false)))
             }
         }
@@ -504,7 +504,7 @@ impl<S: Spool> Work<'_, S> {
         }
         let is_fault = matches!(failed, Failed::Refused | Failed::AtFault | Failed::Ourselves);
         let how = match failed {
-            Failed::Absent => ladder::Missed::Absent,
+            Failed::Absent | Failed::Unrouted => ladder::Missed::Absent,
             Failed::TurnedAway => ladder::Missed::TurnedAway,
             // Nobody but its host takes a domain's mail; of the relay, all mail of ours waits.
             _ if is_fault && self.host.is_relay() => ladder::Missed::TurnedAway,
@@ -515,7 +515,9 @@ impl<S: Spool> Work<'_, S> {
             }
             Failed::Ourselves => {
                 tracing::error!(%domain, %host, reason = %why, "no delivery");
-                return self.put_off((next_try_of_domain(self.policy), false), &why).await;
+                return self
+                    .put_off((next_try_of_domain(self.policy), Reach::Answered), &why)
+                    .await;
             }
             Failed::Short => {
                 tracing::warn!(%domain, %host, reason = %why, "no delivery: tried again soon");
@@ -544,6 +546,7 @@ impl<S: Spool> Work<'_, S> {
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let times = (self.began, now);
         let again = self.shared.hosts().failed(host, (how, &why), pause, times);
+        self.shared.hosts().note_unrouted(host, failed == Failed::Unrouted);
         if let Some(again) = again {
             let pause_ms = again.millis_since(now);
             tracing::info!(%domain, %host, reason = %why, pause_ms, "no delivery yet: it asked");
@@ -559,7 +562,7 @@ impl<S: Spool> Work<'_, S> {
         if !self.shared.hosts().put_off(self.host, &self.turn.domain) {
             return (Next::Untried, End::More);
         }
-        put_off(self.policy, self.turn.suspended, (Retry::In(left), true), why)
+        put_off(self.policy, self.turn.suspended, (Retry::In(left), Reach::Unrouted), why)
     }
 
     /// Puts the domain off until its host is reached, or `retry`.
@@ -568,17 +571,25 @@ impl<S: Spool> Work<'_, S> {
         if goes_unasked && !self.shared.hosts().put_off(self.host, &self.turn.domain) {
             return Ok((Next::Untried, End::More));
         }
-        self.put_off((retry, true), why).await
+        let is_unrouted = self.shared.hosts().is_unrouted(self.host);
+        let reach = if is_unrouted { Reach::Unrouted } else { Reach::Away };
+        self.put_off((retry, reach), why).await
     }
 
-    /// Puts the domain off, since nothing can be delivered.
-    async fn put_off(&mut self, (retry, away): (Retry, bool), why: &str) -> Result<Finish, Error> {
-        if !self.is_at_fault() {
+    /// Puts the domain off, since nothing can be delivered. Where nobody knows where its host is,
+    /// its age ends no message but one that was submitted: that one's sender must hear.
+    async fn put_off(
+        &mut self,
+        (retry, reach): (Retry, Reach),
+        why: &str,
+    ) -> Result<Finish, Error> {
+        let is_untried = reach == Reach::Unrouted && !self.host.is_relay();
+        if !is_untried && !self.is_at_fault() {
             self.expire(why).await?;
         }
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
         let retry = if only_when_asked { Retry::WhenAsked } else { retry };
-        Ok(put_off(self.policy, self.turn.suspended, (retry, away), why.to_owned()))
+        Ok(put_off(self.policy, self.turn.suspended, (retry, reach), why.to_owned()))
     }
 
     /// Ends the waiting of what is too old for a further try; where that is left to the sweep, of

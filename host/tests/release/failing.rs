@@ -45,7 +45,7 @@ pub fn engine<S: Spool>(
         link,
         terms: watched,
         metrics: Metrics::default(),
-        connector: Arc::new(Tcp),
+        connector: Arc::new(Tcp::system()),
         tls: Tls::opportunistic(),
         own: Token::new().expect("random numbers"),
         loops: Arc::new(Loops::new(spool.secret(), clock.clone())),

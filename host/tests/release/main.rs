@@ -132,7 +132,7 @@ impl Server {
     }
 
     fn run(&mut self) {
-        self.run_with(Arc::new(Tcp));
+        self.run_with(Arc::new(Tcp::system()));
     }
 
     fn run_with(&mut self, connector: Arc<dyn Connector>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use postern_core::envelope::{Notify, Ret, State};
-use postern_spool::{Domain, Envelope, Next, Recipient, Retry, Spool};
+use postern_spool::{Domain, Envelope, Next, Reach, Recipient, Retry, Spool};
 
 use crate::peer::{Away, Behaviour, Got, Peer};
 use crate::{Server, answering, envelope, terms_of, to};
@@ -237,7 +237,8 @@ async fn what_is_held_expires_with_word_to_its_sender() {
         server.hold_as(submitted(&["bob@b.example"]), BODY).await;
         let (domain, day) = (Domain::new("b.example"), Duration::from_secs(24 * 60 * 60));
         let turn = server.spool.turn(&domain, 1, day).await.expect("it works").expect("it is due");
-        let tried = Next::PutOff { retry: Retry::WhenAsked, away: true, why: b"away".to_vec() };
+        let tried =
+            Next::PutOff { retry: Retry::WhenAsked, reach: Reach::Away, why: b"away".to_vec() };
         server.spool.end(turn, tried).await.expect("it works");
         server.clock.advance(6 * day);
         server.run();

@@ -11,7 +11,7 @@ use postern_card::settings::{
 
 use postern_config::{
     Config, Device, DeviceAddress, DomainName, Endpoint, Faults, Hold, Host, Listener, Problem,
-    Protocol, Recipients, Setting, Written,
+    Protocol, Recipients, Route, Setting, Written,
 };
 
 mod appletalk;
@@ -86,9 +86,12 @@ impl<'c> Conversion<'c> {
         };
         let Some(next_hop) = hold.deliver_to.endpoint() else {
             let key = format!("hold.\"{domain}\".deliver_to");
-            let reason = match hold.deliver_to.is_asker() {
-                true => "nobody fetches mail from a device: write \"host:port\"",
-                false => "a device has no Maildir: write \"host:port\"",
+            let reason = match hold.deliver_to {
+                Route::Mx => "a device looks no MX up: write \"host:port\"",
+                _ if hold.deliver_to.is_asker() => {
+                    "nobody fetches mail from a device: write \"host:port\""
+                }
+                _ => "a device has no Maildir: write \"host:port\"",
             };
             self.refuse(&key, reason);
             return Err(self.faults.into_problems());

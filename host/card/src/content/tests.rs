@@ -390,15 +390,15 @@ fn a_device_has_its_place_in_the_network() {
 }
 
 #[test]
-fn a_device_has_no_maildir() {
-    let source = SOUND.replace("lmtp://192.0.2.25:24", "maildir:/srv/mail");
+fn a_device_delivers_to_a_host_that_is_named() {
     let line = SOUND.lines().position(|line| line.starts_with("deliver_to")).expect("it is there");
-    let expected = format!(
-        "{FILE}:{}: hold.\"client.example\".deliver_to: a device has no Maildir: write \
-         \"host:port\"",
-        line + 1
-    );
-    assert_eq!(problems(&source), [expected]);
+    for (to, reason) in
+        [("maildir:/srv/mail", "a device has no Maildir"), ("mx", "a device looks no MX up")]
+    {
+        let source = SOUND.replace("lmtp://192.0.2.25:24", to);
+        let at = format!("{FILE}:{}: hold.\"client.example\".deliver_to", line + 1);
+        assert_eq!(problems(&source), [format!("{at}: {reason}: write \"host:port\"")]);
+    }
 }
 
 #[test]

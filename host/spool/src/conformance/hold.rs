@@ -94,6 +94,16 @@ async fn tried_expires<S: Stand>(mut stand: S, reopens: bool) {
         assert!(stand.spool().due(None, 10).await.expect("up")[0].asked, "it has its one try");
         stand.reopen();
     }
+    // One that found no way has tried nothing.
+    let one = turn(stand.spool(), &client()).await;
+    let unrouted = Next::PutOff { retry: Retry::WhenAsked, reach: Reach::Unrouted, why: vec![] };
+    stand.spool().end(one, unrouted).await.expect("it goes on");
+    assert!(stats(stand.spool(), &client()).await.away);
+    if reopens {
+        stand.reopen();
+    }
+    let expired = stand.spool().expire(&client(), day, 10).await.expect("up");
+    assert_eq!((expired.ids, expired.left), (vec![], 1));
     // A turn that comes to nothing has tried all that were there.
     let one = turn(stand.spool(), &client()).await;
     stand.spool().end(one, put_off(Retry::WhenAsked)).await.expect("it goes on");

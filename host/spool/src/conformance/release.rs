@@ -227,7 +227,7 @@ pub async fn a_domain_that_is_put_off_stays_so_over_a_restart<S: Stand>() {
     let one = turn(stand.spool(), &client()).await;
     assert_eq!(claim(stand.spool(), &one).await.len(), 2);
     let (retry, why) = (Retry::In(seconds(60)), b"later".to_vec());
-    let deferred = Next::PutOff { retry, away: false, why };
+    let deferred = Next::PutOff { retry, reach: Reach::Answered, why };
     stand.spool().end(one, deferred).await.expect("it goes on");
     for _ in 0..2 {
         assert!(!stats(stand.spool(), &client()).await.away, "it was reached");

@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::index::Flags;
 use super::meta::{PutOff, Tried};
 use super::settle::cut;
-use crate::{Claim, Domain, Due, Ended, Error, MsgId, Next, Pending, Reply, Turn};
+use crate::{Claim, Domain, Due, Ended, Error, MsgId, Next, Pending, Reach, Reply, Turn};
 
 impl<D: Disk> Shared<D> {
     /// Releases domains in memory, and says of which the records must be written.
@@ -182,11 +182,12 @@ impl<D: Disk> Shared<D> {
                 Next::Drained => has_others,
                 Next::PutOff { .. } | Next::Suspended { .. } => false,
             };
-            if matches!(next, Next::PutOff { .. }) {
+            if matches!(next, Next::PutOff { reach: Reach::Answered | Reach::Away, .. }) {
                 state.tried = Tried::Here;
             }
             if is_put_off {
-                state.away = matches!(next, Next::PutOff { away: true, .. });
+                state.away =
+                    matches!(next, Next::PutOff { reach: Reach::Away | Reach::Unrouted, .. });
                 (state.put_off, more.until) = (put_off, until);
             }
             is_changed = before != more.state || more.is_unrecorded;

@@ -10,7 +10,7 @@ use postern_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::{
-    Claim, Domain, Due, Ended, Envelope, Error, MsgId, NO_LIMIT, Next, Pending, Recipient,
+    Claim, Domain, Due, Ended, Envelope, Error, MsgId, NO_LIMIT, Next, Pending, Reach, Recipient,
     Recorded, Reply, Retry, Settled, Turn,
 };
 
@@ -346,9 +346,9 @@ impl State {
         };
         if let Next::PutOff { retry, .. } | Next::Suspended { retry, .. } = next {
             state.put_off = PutOff::new(*retry, clock);
-            state.away = matches!(next, Next::PutOff { away: true, .. });
+            state.away = matches!(next, Next::PutOff { reach: Reach::Away | Reach::Unrouted, .. });
         }
-        if matches!(next, Next::PutOff { .. }) {
+        if matches!(next, Next::PutOff { reach: Reach::Answered | Reach::Away, .. }) {
             state.tried = tried;
         }
         Ok(Ended::Done)

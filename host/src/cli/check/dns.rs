@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, DeliverTo, DomainName, Hold, Host, Protocol, Way};
+use crate::config::{Config, DeliverTo, DomainName, Hold, Host, Protocol, Route, Way};
+use crate::net::names::is_public;
 use crate::net::resolver::{Exchangers, LookUpError, Resolver};
 
 /// Domains that are asked about at once.
@@ -51,6 +52,8 @@ enum Part {
 enum To {
     /// To a host that is a mail exchanger of the domain, or has some before it.
     Host(Host),
+    /// To whoever is before it; also where only a machine of our own could be reached?
+    Mx { private: bool },
     /// To a store, which may be its own host's; or it is fetched.
     Store,
     /// Nowhere: this is where it ends.
@@ -86,9 +89,12 @@ pub(super) async fn compare(config: &Config, resolver: Resolver) -> Vec<Compared
 fn parts(config: &Config) -> BTreeMap<DomainName, Part> {
     let holder = |(domain, hold): (&DomainName, &Hold)| {
         let to = match &hold.deliver_to {
-            DeliverTo::Host(to) if to.protocol == Protocol::Smtp => To::Host(to.host.clone()),
-            DeliverTo::Host(_) | DeliverTo::Relay(_) | DeliverTo::Asker => To::Store,
-            DeliverTo::Maildir(_) => To::Here,
+            Route::Mx => To::Mx { private: hold.private_mx },
+            Route::Fixed(DeliverTo::Host(to)) if to.protocol == Protocol::Smtp => {
+                To::Host(to.host.clone())
+            }
+            Route::Fixed(DeliverTo::Maildir(_)) => To::Here,
+            Route::Fixed(_) => To::Store,
         };
         (domain.clone(), Part::Holder(to))
     };
@@ -136,12 +142,7 @@ impl Asker {
             Ok(Exchangers::NoSuchName) => Ok(wrong("there is no such name")),
             Err(error) => Err(error),
         };
-        let verdict = verdict.unwrap_or_else(|error| {
-            Verdict::Unknown(match error {
-                LookUpError::NoAnswer => "no name server answers".to_owned(),
-                LookUpError::Failed(why) => format!("the name server says: {why}"),
-            })
-        });
+        let verdict = verdict.unwrap_or_else(|error| Verdict::Unknown(error.to_string()));
         Compared { domain, exchangers, verdict }
     }
 
@@ -217,6 +218,9 @@ impl Asker {
         let Some(place) = place else {
             return Ok(wrong("this host is not among them: nobody brings its mail here"));
         };
+        if let To::Mx { private } = to {
+            return self.of_better(&ranks[..place], *private).await;
+        }
         // Who stands behind the one that is asked passes on to it.
         let goal = match place {
             0 => return self.of_first(ranks, to).await,
@@ -238,11 +242,34 @@ impl Asker {
                 let why = format!("the {goal_name} one is {goal}, and deliver_to is {host}");
                 return Ok(Verdict::Wrong(why));
             }
-            To::Host(_) | To::Store => {}
+            To::Host(_) | To::Store | To::Mx { .. } => {}
         }
         Ok(Verdict::Right(match place {
             1 => "this host is next to the best",
             _ => "this host is behind the next one, and passes on to it",
+        }))
+    }
+
+    /// Whether `better`, those that the DNS prefers to this host, can be delivered to.
+    async fn of_better(&self, better: &[&Rank], private: bool) -> Result<Verdict, LookUpError> {
+        if better.is_empty() {
+            let why = "this host is the best, and deliver_to is \"mx\": there is no better one";
+            return Ok(wrong(why));
+        }
+        let mut unused = BTreeSet::new();
+        let names: Vec<_> = better.iter().flat_map(|rank| rank.iter()).collect();
+        for exchanger in names {
+            for address in self.noted(self.resolver.addresses(exchanger).await)? {
+                if private || is_public(address) {
+                    return Ok(Verdict::Right("mail goes to whoever is before this host"));
+                }
+                unused.insert(format!("{exchanger} ({address})"));
+            }
+        }
+        let unused = list(&unused);
+        Ok(Verdict::Wrong(match unused.is_empty() {
+            true => "nobody before this host has an address".to_owned(),
+            false => format!("mail does not go to {unused} without private_mx"),
         }))
     }
 
@@ -365,7 +392,7 @@ mod tests {
         let source: String = (0..1000).map(hold).collect();
         let config = Config::parse(Path::new("postern.toml"), &source).expect("it is sound");
         let began = Instant::now();
-        let found = compare(&config, Resolver::asking(server).expect("a resolver")).await;
+        let found = compare(&config, Resolver::asking(&[server]).expect("a resolver")).await;
         let unknown = Verdict::Unknown("no name server answers".to_owned());
         assert!(found.len() == 1000 && found.iter().all(|found| found.verdict == unknown));
         let lasted = began.elapsed();

@@ -112,7 +112,7 @@ impl Stand {
             asking: Arc::clone(&asking),
             terms,
             clock: clock.clone(),
-            connector: Arc::new(Tcp),
+            connector: Arc::new(Tcp::system()),
             tls: Tls::opportunistic(),
             own: Token::new().expect("random numbers"),
         };

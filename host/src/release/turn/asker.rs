@@ -1,6 +1,6 @@
 //! Turns of domains whose mail is fetched.
 
-use postern_spool::{Domain, Error, NO_LIMIT, Next, Retry, Spool};
+use postern_spool::{Domain, Error, NO_LIMIT, Next, Reach, Retry, Spool};
 use tokio::sync::watch;
 
 use super::{End, Finish, LEASE, Over, Work, end, suspended, under_lease};
@@ -66,7 +66,7 @@ impl<S: Spool> Work<'_, S> {
         if self.shared.is_fetched(&self.turn.domain) {
             return Ok((Next::Untried, End::Done));
         }
-        self.put_off((Retry::WhenAsked, false), "it waits to be fetched (ATRN)").await
+        self.put_off((Retry::WhenAsked, Reach::Answered), "it waits to be fetched (ATRN)").await
     }
 
     async fn hand_over<'c>(self, connection: Destination<'c>) -> Result<Over<'c>, Error> {

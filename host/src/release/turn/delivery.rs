@@ -5,7 +5,7 @@ mod held_back;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use postern_spool::{Claim, Error, Next, Retry, Settled, Spool};
+use postern_spool::{Claim, Error, Next, Reach, Retry, Settled, Spool};
 use tokio::sync::mpsc;
 
 use super::settling::{Trouble, UNSETTLED, settle_all};
@@ -321,7 +321,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
         let retry = next_try_of_domain(self.work.policy);
         let (domain, host) = (&self.work.turn.domain, self.work.host);
         tracing::info!(%domain, %host, reason = %why, "put off");
-        (Next::PutOff { retry, away: false, why: why.into_bytes() }, End::Done)
+        (Next::PutOff { retry, reach: Reach::Answered, why: why.into_bytes() }, End::Done)
     }
 
     async fn next_claim(&mut self) -> Result<Option<Claim>, Error> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern_core::ladder::Missed;
 use postern_core::time::Instant;
-use postern_spool::{Claim, Error, Retry, Settled, Spool};
+use postern_spool::{Claim, Error, Reach, Retry, Settled, Spool};
 
 use super::delivery::BATCH;
 use super::{DEFAULT_EVERY, End, Finish, Work, every, put_off, suspended};
@@ -103,14 +103,15 @@ impl<S: Spool> Work<'_, S> {
         self.note_said(&why);
         let retry = next_try_of_domain(self.policy);
         if !self.shared.known().senders.refused_turn(self.host) {
-            return put_off(self.policy, self.turn.suspended, (retry, false), why);
+            return put_off(self.policy, self.turn.suspended, (retry, Reach::Answered), why);
         }
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let times = (self.began, self.shared.engine.clock.instant());
         let mut hosts = self.shared.hosts();
         hosts.failed(self.host, (Missed::TurnedAway, &why), pause, times);
-        let away = hosts.put_off(self.host, &self.turn.domain);
-        put_off(self.policy, self.turn.suspended, (retry, away), why)
+        let is_woken = hosts.put_off(self.host, &self.turn.domain);
+        let reach = if is_woken { Reach::Away } else { Reach::Answered };
+        put_off(self.policy, self.turn.suspended, (retry, reach), why)
     }
 
     /// The relay takes none of our mail: a person must hear of it.

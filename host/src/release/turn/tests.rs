@@ -23,7 +23,7 @@ use super::super::stand::{NOW, Stand, away, listener, terms, to};
 use super::line::{self, Between};
 use super::{End, LEASE, Work, end, run};
 use crate::config::{Config, DeliverTo};
-use crate::deliver::{Connecting, Connector, Stream};
+use crate::deliver::{Connecting, Connector, Stream, Tcp};
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, SpoolState};
 use crate::receive::triggers::Ask;
@@ -250,6 +250,53 @@ async fn want_of_ours_is_charged_to_no_host() {
         assert_eq!(end, Ok(End::AtNextPoll));
         assert_eq!(stand.queue(&domain).await.next_try, NextTry::Now);
         assert!(!stand.shared.hosts().is_doubtful(&host));
+    }
+}
+
+/// Nobody says where any host is.
+struct Nowhere;
+
+impl Connector for Nowhere {
+    fn look_up<'c>(&'c self, _: &'c str, _: u16) -> Connecting<'c, Vec<SocketAddr>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {
+        panic!("{address} is connected to")
+    }
+}
+
+#[tokio::test]
+async fn no_age_ends_mail_for_a_host_that_nobody_knows_the_way_to() {
+    let whys = ["h.example has no address", "looking up the MX of b.example"];
+    for (to, why) in ["h.example:25", "mx"].into_iter().zip(whys) {
+        let rest = format!("deliver_to = \"{to}\"");
+        let mut stand = Stand::new(terms([("b.example".to_owned(), rest)]));
+        let shared = Arc::get_mut(&mut stand.shared).expect("nobody else has it");
+        shared.engine.connector = Arc::new(Nowhere);
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let domain = Domain::new("b.example");
+        let host = stand.host(&domain);
+        for _ in 0..3 {
+            stand.clock.advance(Duration::from_secs(6 * 86_400));
+            let end = run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await;
+            assert_eq!(end, Ok(End::Done));
+            let queue = stand.queue(&domain).await;
+            assert_eq!((queue.kept, queue.waiting, queue.away), (0, 1, true));
+            assert!(matches!(queue.next_try, NextTry::At(_)), "{:?}", queue.next_try);
+            let said = String::from_utf8(queue.last_answer).expect("text");
+            assert!(said.starts_with(why), "{said}");
+        }
+        // Once somebody knows it, and nobody is there, it has been tried.
+        let (_away, address) = away();
+        stand.shared.hosts().reached(&host);
+        stand.terms.send_replace(terms([("b.example".to_owned(), self::to(address))]));
+        stand.spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
+        let shared = Arc::get_mut(&mut stand.shared).expect("nobody else has it");
+        shared.engine.connector = Arc::new(Tcp::system());
+        let host = stand.host(&domain);
+        run(&stand.shared, &domain, &host, stand.stopping.subscribe()).await.expect("it ends");
+        assert_eq!(stand.queue(&domain).await.kept, 1);
     }
 }
 

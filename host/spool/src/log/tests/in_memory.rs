@@ -8,7 +8,7 @@ use crate::log::meta::{ItemState, PutOff};
 use crate::log::operation::Operation;
 use crate::log::record::RECORD_HEAD;
 use crate::log::segment::Entry;
-use crate::{Domain, Fate, Next, NextTry, Retry};
+use crate::{Domain, Fate, Next, NextTry, Reach, Retry};
 
 fn one() -> Domain {
     Domain::new("one.example")
@@ -53,7 +53,7 @@ fn what_a_turn_tried_that_has_just_ended_may_expire() {
     let lease = Duration::from_secs(600);
     let turn = rig.shared.begin_turn(&one(), 1, lease).expect("there is mail");
     assert_eq!(rig.shared.expiring(&one(), Duration::ZERO, 9).1, 1, "it was not tried");
-    let next = Next::PutOff { retry: Retry::WhenAsked, away: true, why: Vec::new() };
+    let next = Next::PutOff { retry: Retry::WhenAsked, reach: Reach::Away, why: Vec::new() };
     rig.shared.end_turn(&turn, &next).expect("it goes on");
     let (changes, untried) = rig.shared.expiring(&one(), Duration::ZERO, 9);
     assert_eq!((changes.len(), untried), (1, 0));

@@ -18,7 +18,7 @@ use crate::log::replay::Replay;
 use crate::log::report::Report;
 use crate::log::store::Log;
 use crate::log::{Options, Shared};
-use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Retry, Settled, Turn};
+use crate::{Claim, Domain, Fate, Filter, MsgId, Next, Reach, Retry, Settled, Turn};
 
 /// Segments of a few messages each.
 pub const TINY: Options = Options {
@@ -209,7 +209,7 @@ impl Rig {
         let domain = Domain::new(domain);
         let turn = self.shared.begin_turn(&domain, 1, Duration::from_secs(600));
         let Some(turn) = turn else { return };
-        let next = Next::PutOff { retry, away: true, why: b"no answer".to_vec() };
+        let next = Next::PutOff { retry, reach: Reach::Away, why: b"no answer".to_vec() };
         if matches!(self.shared.end_turn(&turn, &next), Ok((true, _))) {
             self.commit(vec![Operation::Domains(vec![domain])]);
         }
