@@ -333,8 +333,8 @@ fn a_wrong_value_in_a_hold_is_answered_with_what_to_write() {
         (
             "xyzzy = \"wake\"",
             "xyzzy: unknown key; known are recipients, when_away, deliver_to, private_mx, \
-            maildir_mode, maildir_group, wake_on_lan, wake_to, wake_at_most, wake_patience, etrn_from, \
-            etrn_names, release_on_connect, wakeup_address, wakeup_from, wakeup_token, \
+            maildir_mode, maildir_group, wake_on_lan, wake_to, wake_at_most, wake_patience, \
+            etrn_from, etrn_names, release_on_connect, wakeup_address, wakeup_from, wakeup_token, \
             retry_every, expire_after, on_refusal, kept_for, quota, subaddress, smtputf8",
         ),
         (

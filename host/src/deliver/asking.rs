@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{Connection, Failed, NotOpen, Open};
+use super::connection::{Connection, Open};
 use super::heard::Heard;
+use super::not_open::{Failed, NotOpen};
 use super::transfer::{Stage, Verdict};
 use super::{Answer, Connector};
 use crate::ask::{Asking, Found, Lost, Recipient};

@@ -1,6 +1,5 @@
 //! A connection to a host, from the look-up of its addresses to QUIT.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,9 +17,10 @@ use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::connector::{Connector, is_ours};
-use super::dialling::Dialling;
+use super::dialling::{Dial, Dialling};
 use super::heard::Heard;
 use super::link::{Link, PlainClock};
+use super::not_open::{Failed, NotOpen};
 use super::told::Told;
 use crate::accounts::Binding;
 use crate::config::{self, Endpoint, Host, Relay};
@@ -60,37 +60,6 @@ pub struct Open<'c> {
     pub step: Option<&'c Step>,
     /// What is to be known of the smarthost, where there is one.
     pub relay: Option<&'c Relay>,
-}
-
-/// Why a host could not be talked to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotOpen {
-    /// What kind of failure it was.
-    pub failed: Failed,
-    /// In its words or ours.
-    pub why: String,
-}
-
-/// How a host could not be talked to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failed {
-    /// None of its addresses took a connection and greeted.
-    Absent,
-    /// Nobody says where it is: there is no such name, or no name server that knows.
-    Unrouted,
-    /// It is there, and does not serve us now, or does not greet.
-    TurnedAway,
-    /// Each of its addresses refuses us for good.
-    Refused,
-    /// It is we.
-    Ourselves,
-    /// We have no descriptor or no memory for a connection: nothing was found out about it.
-    Short,
-    /// A person must set something right, there or here: it is not who it should be, has no TLS
-    /// for us, or does not take our password.
-    AtFault,
-    /// It went while TLS was agreed on, which it needs: a moment's doing, unless it goes on.
-    TlsLost,
 }
 
 /// What a host says when it is asked whether it takes mail for a domain.
@@ -152,12 +121,6 @@ impl Probe {
     }
 }
 
-impl fmt::Display for NotOpen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
 /// Why a connection was not opened at one address.
 enum NotAt {
     /// TLS was agreed on, and did not work.
@@ -175,54 +138,6 @@ struct NoTls {
 impl From<NoTls> for NotOpen {
     fn from(NoTls { why, is_lost }: NoTls) -> Self {
         Self::new(if is_lost { Failed::TlsLost } else { Failed::AtFault }, why)
-    }
-}
-
-impl NotOpen {
-    pub(super) fn new(failed: Failed, why: impl fmt::Display) -> Self {
-        Self { failed, why: why.to_string() }
-    }
-
-    pub(super) fn from_io(error: &io::Error, what: impl fmt::Display) -> Self {
-        let failed = if is_ours(error) { Failed::Short } else { Failed::Absent };
-        Self::new(failed, format_args!("{what}: {error}"))
-    }
-
-    /// What two addresses come to. Only those that all refuse us are a host that does.
-    pub(super) fn and(self, next: Self) -> Self {
-        let failed = match (self.failed, next.failed) {
-            (one, other) if one == other => one,
-            (Failed::Ourselves, _) | (_, Failed::Ourselves) => Failed::Ourselves,
-            (Failed::Short, _) | (_, Failed::Short) => Failed::Short,
-            (Failed::AtFault, _) | (_, Failed::AtFault) => Failed::AtFault,
-            (Failed::Absent | Failed::Unrouted, Failed::Absent | Failed::Unrouted) => {
-                Failed::Absent
-            }
-            _ => Failed::TurnedAway,
-        };
-        // What a host says tells more than that there was none.
-        let tells = |failed| !matches!(failed, Failed::Absent | Failed::Unrouted);
-        let why = if tells(next.failed) { next.why } else { self.why };
-        Self { failed, why }
-    }
-
-    fn from_broken(broken: &Broken) -> Self {
-        let failed = match broken {
-            Broken::Refused { phase: Refused::Greeting | Refused::Hello, reply } => {
-                if reply.code() >= 500 { Failed::Refused } else { Failed::TurnedAway }
-            }
-            // A forwarder in front of a host takes its connections, and ends them while the host
-            // itself is not there.
-            Broken::Fault(Fault::HungUp(Waiting::Greeting))
-            | Broken::Link { waiting: Waiting::Greeting, .. } => Failed::Absent,
-            // Without TLS no mail goes, whatever it says of the time.
-            Broken::Refused { phase: Refused::Tls, reply } if reply.code() != 421 => {
-                Failed::AtFault
-            }
-            Broken::Fault(Fault::TlsNotOffered) => Failed::AtFault,
-            _ => Failed::TurnedAway,
-        };
-        Self::new(failed, broken)
     }
 }
 
@@ -260,7 +175,7 @@ impl<'c> Open<'c> {
                 return Err(NotOpen::new(Failed::AtFault, why));
             }
         }
-        let mut dialling = Dialling::new(self, addresses);
+        let mut dialling = Dialling::new(self.dial(), addresses);
         while let Some((address, connected)) = dialling.next().await {
             let opened = match connected {
                 Ok(stream) => self.over(stream, address, to, tls).await,
@@ -290,7 +205,7 @@ impl<'c> Open<'c> {
         let opened = match self.at(stream, address, to, Some(tls)).await {
             Err(NotAt::Tls(NoTls { why: reason, .. })) if tls.is_optional() => {
                 tracing::info!(host = %to, %reason, "no TLS: sending in clear");
-                let stream = self.stream(address).await?;
+                let stream = self.dial().stream(address).await?;
                 self.at(stream, address, to, None).await
             }
             opened => opened,
@@ -299,6 +214,10 @@ impl<'c> Open<'c> {
             NotAt::Other(not_open) => not_open,
             NotAt::Tls(no_tls) => no_tls.into(),
         })
+    }
+
+    const fn dial(&self) -> Dial<'c> {
+        Dial { connector: self.connector, within: self.connect_timeout, told: self.told() }
     }
 
     /// Who hears how far it comes.
@@ -412,7 +331,7 @@ impl<'c> Open<'c> {
                     if matches!(broken, Broken::Refused { .. }) {
                         dialogue.quit().await;
                     }
-                    return Err(NotAt::Other(NotOpen::from_broken(&broken)));
+                    return Err(NotAt::Other(not_open(&broken)));
                 }
             }
         }
@@ -646,6 +565,24 @@ impl<'c> Connection<'c> {
     }
 }
 
+/// What it means that `broken` came before any mail could be sent.
+fn not_open(broken: &Broken) -> NotOpen {
+    let failed = match broken {
+        Broken::Refused { phase: Refused::Greeting | Refused::Hello, reply } => {
+            if reply.code() >= 500 { Failed::Refused } else { Failed::TurnedAway }
+        }
+        // A forwarder in front of a host takes its connections, and ends them while the host
+        // itself is not there.
+        Broken::Fault(Fault::HungUp(Waiting::Greeting))
+        | Broken::Link { waiting: Waiting::Greeting, .. } => Failed::Absent,
+        // Without TLS no mail goes, whatever it says of the time.
+        Broken::Refused { phase: Refused::Tls, reply } if reply.code() != 421 => Failed::AtFault,
+        Broken::Fault(Fault::TlsNotOffered) => Failed::AtFault,
+        _ => Failed::TurnedAway,
+    };
+    NotOpen::new(failed, broken)
+}
+
 const LOST_STEP: &str = "the dialogue has lost step";
 
 fn lost_step() -> NotAt {
@@ -677,26 +614,4 @@ fn is_lost(broken: &Broken) -> bool {
 /// Whether a connection just ended, and TLS has nothing to say of it.
 fn is_cut(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::InvalidData
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_that_all_refuse_are_a_host_that_does() {
-        use Failed::{Absent, Ourselves, Refused, Short, TurnedAway};
-        let and = |one, other| NotOpen::new(one, "one").and(NotOpen::new(other, "other"));
-        for (one, other, both, why) in [
-            (Refused, Refused, Refused, "other"),
-            (Refused, Absent, TurnedAway, "one"),
-            (Absent, Refused, TurnedAway, "other"),
-            (TurnedAway, Absent, TurnedAway, "one"),
-            (Absent, Absent, Absent, "one"),
-            (Absent, Ourselves, Ourselves, "other"),
-            (Refused, Short, Short, "other"),
-        ] {
-            assert_eq!(and(one, other), NotOpen::new(both, why), "{one:?} and {other:?}");
-        }
-    }
 }

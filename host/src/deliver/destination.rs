@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use postern_core::dsn::Action;
 use postern_spool::{Claim, Domain, Spool};
 
-use super::connection::{Connection, Failed, NotOpen, Open, Probe};
+use super::connection::{Connection, Open, Probe};
 use super::maildir::Maildir;
+use super::not_open::{Failed, NotOpen};
 use super::transfer::Sent;
 use crate::config::DeliverTo;
 use crate::policy::Policy;

@@ -10,7 +10,9 @@ use std::vec;
 
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Failed, NotOpen, Open};
+use super::connector::Connector;
+use super::not_open::{Failed, NotOpen};
+use super::told::Told;
 use crate::net::stream::Stream;
 
 /// How long an address is waited for alone, before the next one is tried beside it (RFC 8305
@@ -18,17 +20,27 @@ use crate::net::stream::Stream;
 const ALONE: Duration = Duration::from_millis(250);
 
 type Connected = Result<Stream, NotOpen>;
+type Connecting<'d> = Pin<Box<dyn Future<Output = Connected> + Send + 'd>>;
+
+/// How an address is connected to.
+#[derive(Clone, Copy)]
+pub(super) struct Dial<'d> {
+    pub(super) connector: &'d dyn Connector,
+    /// How long each address may take.
+    pub(super) within: Duration,
+    pub(super) told: Told<'d>,
+}
 
 /// The addresses of a host, tried in their order.
 pub(super) struct Dialling<'d> {
-    open: &'d Open<'d>,
+    dial: Dial<'d>,
     rest: vec::IntoIter<SocketAddr>,
-    under_way: Vec<(SocketAddr, Pin<Box<dyn Future<Output = Connected> + Send + 'd>>)>,
+    under_way: Vec<(SocketAddr, Connecting<'d>)>,
 }
 
 impl<'d> Dialling<'d> {
-    pub(super) fn new(open: &'d Open<'d>, addresses: Vec<SocketAddr>) -> Self {
-        Self { open, rest: addresses.into_iter(), under_way: Vec::new() }
+    pub(super) fn new(dial: Dial<'d>, addresses: Vec<SocketAddr>) -> Self {
+        Self { dial, rest: addresses.into_iter(), under_way: Vec::new() }
     }
 
     /// The next address that has accepted a connection, or has not; none when all were tried.
@@ -57,8 +69,8 @@ impl<'d> Dialling<'d> {
 
     fn begin(&mut self) {
         if let Some(address) = self.rest.next() {
-            self.open.told().connecting(address);
-            self.under_way.push((address, Box::pin(self.open.stream(address))));
+            self.dial.told.connecting(address);
+            self.under_way.push((address, Box::pin(self.dial.stream(address))));
         }
     }
 
@@ -74,18 +86,18 @@ impl<'d> Dialling<'d> {
     }
 }
 
-impl Open<'_> {
+impl Dial<'_> {
     /// Connects to `address`.
     ///
     /// # Errors
     /// Why there is no connection.
-    pub(super) async fn stream(&self, address: SocketAddr) -> Connected {
-        let connected = timeout(self.connect_timeout, self.connector.connect(address)).await;
+    pub(super) async fn stream(self, address: SocketAddr) -> Connected {
+        let connected = timeout(self.within, self.connector.connect(address)).await;
         let what = format_args!("connecting to {address}");
         match connected {
             Ok(connected) => connected.map_err(|error| NotOpen::from_io(&error, what)),
             Err(_) => {
-                let seconds = self.connect_timeout.as_secs();
+                let seconds = self.within.as_secs();
                 let why = format_args!("{what}: no answer within {seconds} s");
                 Err(NotOpen::new(Failed::Absent, why))
             }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::task::spawn_blocking;
 
-use super::connection::{Connection, Failed, NotOpen, Open};
+use super::connection::{Connection, Open};
+use super::not_open::{Failed, NotOpen};
 use crate::config::{DomainName, Endpoint, Host, Machine, MxRoute, Protocol};
 use crate::net::names::is_public;
 use crate::net::resolver::Exchangers;

@@ -26,7 +26,7 @@ use self::disk::Trouble;
 use self::folder::{Begun, Draft, Folder};
 use self::name::FileName;
 use super::answer::Answer;
-use super::connection::NotOpen;
+use super::not_open::NotOpen;
 use super::told::Told;
 use super::transfer::{Loss, Sent, Stage, Verdict};
 use crate::config::MaildirPath;

@@ -8,8 +8,9 @@ use postern_core::drive::deliver::Turn;
 use postern_core::wire::params::MailParams;
 use tokio::task::spawn_blocking;
 
-use super::connection::{Broken, Connection, Failed, NotOpen, Open, Probe};
+use super::connection::{Broken, Connection, Open, Probe};
 use super::login::{Credentials, LoggedIn, Trust};
+use super::not_open::{Failed, NotOpen};
 use crate::config::{Endpoint, Relay, RelayTls, UserName, read_password};
 use crate::net::tls_client::{Rule, Tls};
 use crate::observe::progress::Phase;

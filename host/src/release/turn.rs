@@ -163,7 +163,8 @@ async fn under_lease<S: Spool>(
             Err(Panicked) => {
                 tracing::error!(%domain, "a fault of ours ended a delivery");
                 let why = "a fault of ours ended the delivery".to_owned();
-                Some(put_off(policy, turn.suspended, (next_try_of_domain(policy), Reach::Answered), why))
+                let retry = next_try_of_domain(policy);
+                Some(put_off(policy, turn.suspended, (retry, Reach::Answered), why))
             }
         },
         error = renew(&*shared.engine.spool, turn) => {

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::super::connector::{Connecting, Connector};
 use super::*;
-use crate::net::tls_client::Tls;
 
 /// What becomes of a connection to each port.
 #[derive(Debug, Clone, Copy)]
@@ -60,20 +59,11 @@ async fn dial(courses: &[Course]) -> Seen {
         tried: Mutex::default(),
     };
     let clock = Clock::manual(Timestamp { unix_seconds: 0, known: false });
-    let open = Open {
-        hostname: "mx2.example",
-        connector: &hosts,
-        tls: &Tls::opportunistic(),
-        clock: &clock,
-        own: None,
-        connect_timeout: Duration::from_secs(30),
-        mail_behind: false,
-        step: None,
-        relay: None,
-    };
+    let told = Told::new(None, &clock);
+    let dial = Dial { connector: &hosts, within: Duration::from_secs(30), told };
     let addresses: Vec<_> =
         hosts.courses.keys().map(|port| ([192, 0, 2, 1], *port).into()).collect();
-    let (mut dialling, mut seen) = (Dialling::new(&open, addresses), Vec::new());
+    let (mut dialling, mut seen) = (Dialling::new(dial, addresses), Vec::new());
     while let Some((address, connected)) = dialling.next().await {
         seen.push((address.port(), connected.is_ok(), hosts.began.elapsed().as_millis()));
     }
