@@ -89,7 +89,8 @@ fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
 /// The head by which a segment is known, and records that an index file still lists.
 #[test]
 fn a_segment_with_damage_of_any_kind_goes_to_the_quarantine_at_last() {
-    let harms: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Harm = fn(&mut Vec<u8>);
+    let harms: [(&str, Harm); 3] = [
         ("its head", |content| content[20] ^= 1),
         ("cut short", |content| content.truncate(3_000)),
         ("says nothing known", |content| unknown_at(content, SEGMENT_HEAD)),
