@@ -145,7 +145,7 @@ impl Link {
         }
         if !self.is_up {
             return match () {
-                () if urgent || (is_wanted && now >= self.raise_at) => Act::Raise,
+                () if urgent || (is_wanted && self.may_raise(now)) => Act::Raise,
                 () if is_wanted => Act::Wait(self.raise_at),
                 () => Act::Wait(Instant::FAR),
             };
@@ -158,6 +158,11 @@ impl Link {
             () if now >= at => Act::Lower,
             () => Act::Wait(at),
         }
+    }
+
+    /// The pause is that of failures: where it has worked since, there is none.
+    fn may_raise(&self, now: Instant) -> bool {
+        self.failures == 0 || now >= self.raise_at
     }
 
     /// It was raised, or that failed. `random` is one uniformly distributed value.

@@ -108,6 +108,28 @@ fn a_raising_that_fails_is_cleared_away_and_tried_again_after_growing_pauses() {
     assert_eq!(pause(&link, now + 200), 1, "it worked in between");
 }
 
+/// Else mail would wait for up to an hour, and nothing would say why.
+#[test]
+fn one_that_a_person_raised_meanwhile_is_raised_again_at_once() {
+    let fails = || {
+        let mut link = link(ALL);
+        for _ in 0..9 {
+            link.raised(false, at(0), MIDDLE);
+            link.lowered(true, at(0), MIDDLE);
+        }
+        assert_eq!(pause(&link, 0), 60);
+        link.raised(true, at(10), MIDDLE);
+        link
+    };
+    let mut idle = fails();
+    idle.lowered(true, at(20), MIDDLE);
+    assert_eq!(idle.next(REGULAR, true, at(20)), Act::Raise);
+    let mut lost = fails();
+    lost.seen(false, at(90), MIDDLE);
+    lost.lowered(true, at(90), MIDDLE);
+    assert_eq!(lost.next(REGULAR, true, at(90)), Act::Raise);
+}
+
 #[test]
 fn half_a_link_that_stays_is_still_ours() {
     let mut link = link(ALL);
