@@ -14,6 +14,9 @@ const HASH: usize = 32;
 pub(super) const SALT: usize = 16;
 /// What a password's keys cost (RFC 7677 section 4 has it for clients on small machines).
 pub(super) const ITERATIONS: NonZeroU32 = NonZeroU32::new(15_000).expect("it is not zero");
+/// The least that a server may ask for (RFC 7677 section 4): with less, whoever passes for one
+/// could guess at the password as quickly as by CRAM-MD5.
+const ITERATIONS_MIN: u32 = 4096;
 /// The most that is read from a file: more would keep a thread for seconds.
 const ITERATIONS_MAX: u32 = 1_000_000;
 /// The mechanism's name, and what the keys in a file begin with.
@@ -142,18 +145,21 @@ impl Client {
         BASE64.encode(format!("{}{}", self.header, self.bare()))
     }
 
-    /// The answer to the server's first message, both in base64; `None`: it is none that a server
-    /// says.
-    pub fn answer(&mut self, challenge: &[u8]) -> Option<String> {
-        let first = String::from_utf8(BASE64.decode(challenge).ok()?).ok()?;
-        let mut attributes = first.split(',');
-        let nonce = attributes.next()?.strip_prefix("r=")?;
-        let salt = BASE64.decode(attributes.next()?.strip_prefix("s=")?).ok()?;
-        let iterations: NonZeroU32 = attributes.next()?.strip_prefix("i=")?.parse().ok()?;
-        // A nonce that does not begin with ours was made for somebody else; so much work is a trap.
-        let fresh = nonce.strip_prefix(&self.nonce).is_some_and(|rest| !rest.is_empty());
-        if !fresh || iterations.get() > ITERATIONS_MAX {
-            return None;
+    /// The answer to the server's first message, both in base64.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn answer(&mut self, challenge: &[u8]) -> Result<String, &'static str> {
+        let first = BASE64.decode(challenge).ok().and_then(|first| String::from_utf8(first).ok());
+        let first = first.ok_or(NO_CHALLENGE)?;
+        let (nonce, salt, iterations) = challenged(&first).ok_or(NO_CHALLENGE)?;
+        if nonce.strip_prefix(&self.nonce).is_none_or(str::is_empty) {
+            return Err("its challenge was made for somebody else");
+        }
+        match iterations.get() {
+            ..ITERATIONS_MIN => return Err("it asks for fewer than 4096 iterations"),
+            ITERATIONS_MIN..=ITERATIONS_MAX => {}
+            _ => return Err("it asks for more than 1000000 iterations"),
         }
         let bound_to = self.binding.as_ref().map_or(&[][..], |binding| binding.octets());
         let binding = BASE64.encode([self.header.as_bytes(), bound_to].concat());
@@ -164,13 +170,24 @@ impl Client {
         let proof = xor(key, mac(&hash(&key), &[said.as_bytes()]));
         let signature = mac(&mac(&salted, &[b"Server Key"]), &[said.as_bytes()]);
         self.expected = Some(BASE64.encode(format!("v={}", BASE64.encode(signature))));
-        Some(BASE64.encode(format!("{without_proof},p={}", BASE64.encode(proof))))
+        Ok(BASE64.encode(format!("{without_proof},p={}", BASE64.encode(proof))))
     }
 
     /// Whether what the server says last, in base64, proves that it has the keys.
     pub fn is_proof(&self, said: &[u8]) -> bool {
         self.expected.as_ref().is_some_and(|expected| equal(expected.as_bytes(), said))
     }
+}
+
+const NO_CHALLENGE: &str = "its challenge is none of SCRAM's";
+
+/// Nonce, salt and iterations of a server's first message.
+fn challenged(first: &str) -> Option<(&str, Vec<u8>, NonZeroU32)> {
+    let mut attributes = first.split(',');
+    let nonce = attributes.next()?.strip_prefix("r=")?;
+    let salt = BASE64.decode(attributes.next()?.strip_prefix("s=")?).ok()?;
+    let iterations = attributes.next()?.strip_prefix("i=")?.parse().ok()?;
+    Some((nonce, salt, iterations))
 }
 
 #[cfg(test)]
@@ -256,10 +273,13 @@ mod tests {
         assert!(client.is_proof(proof(SIGNATURE).as_bytes()));
         assert!(!client.is_proof(proof(PROOF).as_bytes()));
         for wrong in ["r=other,s=AAAA,i=1", "r=rOprNGfwEbeRWgbNEkqO,s=AAAA,i=1", "e=other-error"] {
-            assert_eq!(client.answer(BASE64.encode(wrong).as_bytes()), None, "{wrong}");
+            assert!(client.answer(BASE64.encode(wrong).as_bytes()).is_err(), "{wrong}");
         }
-        let trap = first.replace("i=4096", "i=4294967295");
-        assert_eq!(client.answer(BASE64.encode(trap).as_bytes()), None);
+        for (iterations, is_enough) in [("4294967295", false), ("4095", false), ("4097", true)] {
+            let first = first.replace("i=4096", &format!("i={iterations}"));
+            let answer = client.answer(BASE64.encode(first).as_bytes());
+            assert_eq!(answer.is_ok(), is_enough, "{iterations}");
+        }
     }
 
     #[test]

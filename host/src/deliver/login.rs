@@ -35,7 +35,7 @@ pub(crate) enum Trust {
 pub(crate) enum LoggedIn {
     /// As the other says it.
     Answered(Answer),
-    /// It does not know our password itself, so it is not whom we were told to ask.
+    /// It is not whom we were told to ask, as far as it has shown, and why.
     Impostor(&'static str),
     /// By nothing that it offers.
     NoMechanism,
@@ -134,7 +134,14 @@ impl Credentials {
         })
         .await
         .map_err(|_| "the answer could not be found out".to_owned())?;
-        let login = connection.respond(response.as_deref()).await?;
+        let response = match response {
+            Ok(response) => response,
+            Err(why) => {
+                connection.respond(None).await?;
+                return Ok(LoggedIn::Impostor(why));
+            }
+        };
+        let login = connection.respond(Some(&response)).await?;
         match login {
             Login::Challenge(proof) if client.is_proof(proof.text().as_bytes()) => {
                 let login = connection.respond(Some("")).await?;
@@ -162,9 +169,11 @@ async fn unproved(connection: &mut Connection<'_>, login: Login) -> Result<Logge
     match login {
         Login::Challenge(_) => {
             connection.respond(None).await?;
-            Ok(LoggedIn::Impostor("its proof is wrong"))
+            Ok(LoggedIn::Impostor("it does not know the password: its proof is wrong"))
         }
-        Login::Ended(answer) if answer.is_done() => Ok(LoggedIn::Impostor("it gave no proof")),
+        Login::Ended(answer) if answer.is_done() => {
+            Ok(LoggedIn::Impostor("it does not know the password: it gave no proof"))
+        }
         Login::Ended(answer) => Ok(LoggedIn::Answered(answer)),
     }
 }

@@ -62,10 +62,7 @@ async fn log_in(credentials: Credentials, connection: &mut Connection<'_>) -> Re
             500..600 => not_open(Failed::AtFault, format!("AUTH {mechanism}: {answer}")),
             _ => not_open(Failed::TurnedAway, format!("AUTH {mechanism}: {answer}")),
         },
-        LoggedIn::Impostor(why) => {
-            let why = format!("AUTH {mechanism}: it does not know the password: {why}");
-            not_open(Failed::AtFault, why)
-        }
+        LoggedIn::Impostor(why) => not_open(Failed::AtFault, format!("AUTH {mechanism}: {why}")),
         LoggedIn::NoMechanism => {
             let why = "it offers no AUTH by SCRAM-SHA-256, CRAM-MD5, PLAIN or LOGIN";
             not_open(Failed::AtFault, why.to_owned())

@@ -155,7 +155,7 @@ async fn log_in(
             }
         }
         LoggedIn::Impostor(why) => {
-            asked.say(format_args!("AUTH {mechanism}: it does not know the password: {why}"));
+            asked.say(format_args!("AUTH {mechanism}: {why}"));
             Err(Answer::Refused)
         }
         LoggedIn::NoMechanism => {

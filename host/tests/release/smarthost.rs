@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use postern_core::envelope::State;
 use postern_spool::{Envelope, MsgId};
 use tempfile::TempDir;
@@ -187,6 +189,29 @@ async fn a_smarthost_that_cannot_prove_who_it_is_gets_nothing() {
 }
 
 /// What it is told itself is named, and nobody is called for nothing.
+/// What is said to our taking back is no reason.
+#[tokio::test]
+async fn a_challenge_that_is_not_answered_is_the_reason() {
+    for (challenge, why) in [
+        ("r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "its challenge was made for somebody else"),
+        ("what?", "its challenge is none of SCRAM's"),
+    ] {
+        let answer = Box::new(move |line: &str| match line {
+            line if line.starts_with("AUTH ") => Some(format!("334 {}", BASE64.encode(challenge))),
+            "*" => Some("501 5.7.0 cancelled".to_owned()),
+            _ => None,
+        });
+        let offers = &["STARTTLS", "AUTH SCRAM-SHA-256"];
+        let behaviour = Behaviour { offers, name: "127.0.0.1", answer, ..Behaviour::default() };
+        let peer = Peer::start(behaviour).await;
+        let files = Files::of(&peer);
+        let mut server = server(&files.relay(&peer, ""));
+        begin(&mut server, &["far.example"]).await;
+        server.wait("far.example", |queue| !queue.last_answer.is_empty()).await;
+        assert_eq!(alarm(&server), Some(format!("AUTH SCRAM-SHA-256: {why}")));
+    }
+}
+
 #[tokio::test]
 async fn a_password_that_cannot_be_read_is_named() {
     let peer = smarthost(|_| None).await;
