@@ -6,6 +6,7 @@ use std::time::Duration;
 use postern_core::appletalk::Address;
 use postern_core::appletalk::nbp::{Name, Registration};
 use postern_spool::Spool;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,6 +14,7 @@ use super::cable::{Cable, Event, pause};
 use super::link::Link;
 use super::ports::{Ports, Stream};
 use crate::config::AppleTalk;
+use crate::net::channels::Short;
 use crate::net::listener::{Reception, report, told};
 use crate::receive::session::SessionHandler;
 
@@ -41,11 +43,13 @@ pub async fn receive<S: Spool>(
     let clock = reception.services.clock.clone();
     let mut cable = Cable::new(link, &mut names, ports.clone(), clock);
     let (mut sessions, mut stop) = (JoinSet::new(), reception.stop.clone());
+    let short = Short::default();
     loop {
         tokio::select! {
             event = cable.next() => match event {
                 Ok(Event::Opened(stream, peer)) => {
-                    sessions.spawn(attend(Arc::clone(&reception), stream, peer, submits));
+                    let client = Client { peer, submits, short: short.subscribe() };
+                    sessions.spawn(attend(Arc::clone(&reception), stream, client));
                 }
                 Ok(Event::News) => cable.log(),
                 Ok(Event::Datagram { .. }) => {}
@@ -57,6 +61,9 @@ pub async fn receive<S: Spool>(
             Some(ended) = sessions.join_next() => report(ended),
             () = told(&mut stop) => break,
         }
+        // A mailer that says nothing would else keep all others out for as long as it may.
+        let taken = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        short.judge(taken, settings.channels.get());
     }
     ports.listen(false);
     end(&mut cable, &ports, sessions).await;
@@ -84,13 +91,19 @@ async fn end(cable: &mut Cable<'_>, ports: &Ports, mut sessions: JoinSet<()>) {
     }
 }
 
-/// One mailer, which may send to anybody if it `submits`, from its connection to its end.
-pub async fn attend<S: Spool>(
-    reception: Arc<Reception<S>>,
-    mut stream: Stream,
-    peer: Address,
-    submits: bool,
-) {
+/// Who has opened a connection.
+pub struct Client {
+    /// Where it is.
+    pub peer: Address,
+    /// It may send to anybody.
+    pub submits: bool,
+    /// Whether channels run short.
+    pub short: watch::Receiver<bool>,
+}
+
+/// One mailer, from its connection to its end.
+pub async fn attend<S: Spool>(reception: Arc<Reception<S>>, mut stream: Stream, client: Client) {
+    let Client { peer, submits, short } = client;
     let terms = reception.terms.borrow().clone();
     let handler = SessionHandler::on_appletalk(
         Arc::clone(&reception.services),
@@ -99,7 +112,7 @@ pub async fn attend<S: Spool>(
         peer,
     );
     let handler = handler.trusted(submits);
-    if let Err(error) = reception.converse_on(&mut stream, handler, &terms).await {
+    if let Err(error) = reception.converse_on(&mut stream, handler, (&terms, short)).await {
         tracing::debug!(%peer, ?error, "the connection broke");
     }
 }

@@ -14,7 +14,7 @@ use crate::policy::network;
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     taken: Mutex<Taken>,
-    short: watch::Sender<bool>,
+    short: Short,
     sessions: watch::Sender<Sessions>,
 }
 
@@ -83,14 +83,31 @@ impl Channels {
         self.short.subscribe()
     }
 
+    fn judge(&self, taken: &Taken) {
+        self.short.judge(taken.all, taken.limit);
+    }
+}
+
+/// Whether channels run short.
+#[derive(Debug, Default)]
+pub(crate) struct Short(watch::Sender<bool>);
+
+impl Short {
+    /// Of so many channels `taken` are.
+    ///
     /// From three quarters on they run short, until half of them are free: each change wakes every
     /// session.
-    fn judge(&self, taken: &Taken) {
-        let (all, limit) = (u64::from(taken.all), u64::from(taken.limit));
-        self.short.send_if_modified(|short| {
+    pub(crate) fn judge(&self, taken: u32, limit: u32) {
+        let (all, limit) = (u64::from(taken), u64::from(limit));
+        self.0.send_if_modified(|short| {
             let now = if *short { all * 2 > limit } else { all * 4 >= limit * 3 };
             std::mem::replace(short, now) != now
         });
+    }
+
+    /// What changes with it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
 }
 
@@ -138,6 +155,20 @@ mod tests {
         assert_eq!(admit(&channels, "192.0.2.1", &config).err(), Some(Reason::TooManySessions));
         drop(first);
         assert!(admit(&channels, "192.0.2.1", &config).is_ok());
+    }
+
+    #[test]
+    fn few_channels_run_short_once_none_is_left() {
+        for (limit, free) in [(1, 0), (3, 1)] {
+            let short = Short::default();
+            let changes = short.subscribe();
+            short.judge(limit - 1, limit);
+            assert!(!*changes.borrow(), "{limit}");
+            short.judge(limit, limit);
+            assert!(*changes.borrow(), "{limit}");
+            short.judge(free, limit);
+            assert!(!*changes.borrow(), "{limit}");
+        }
     }
 
     #[test]

@@ -280,12 +280,13 @@ impl<S: Spool> Reception<S> {
     }
 
     /// A session in clear on a stream that is no TCP connection, to its end. What it is offered is
-    /// for any client that cannot be a host of ours: no ETRN, no STARTTLS.
+    /// for any client that cannot be a host of ours: no ETRN, no STARTTLS. `short`: whether the
+    /// channels that it has one of run short.
     pub(crate) async fn converse_on<L: Link>(
         &self,
         link: &mut L,
         mut handler: SessionHandler<S>,
-        terms: &Terms,
+        (terms, short): (&Terms, watch::Receiver<bool>),
     ) -> Result<(), Broken<L::Error>> {
         let _open = Open::count(&self.services.metrics.sessions_open);
         self.services.metrics.sessions.inc();
@@ -296,7 +297,7 @@ impl<S: Spool> Reception<S> {
         let mut clock = SessionClock::new(
             self.services.clock.clone(),
             self.stop.clone(),
-            self.channels.short(),
+            short,
             terms.config.receive.idle_timeout,
         );
         let mut buffers = SessionBuffers::new(Arc::clone(&self.buffers));

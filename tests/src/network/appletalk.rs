@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_io_async::{Read, Write};
-use postern::appletalk::receive::attend;
+use postern::appletalk::receive::{Client, attend};
 use postern::appletalk::{Ports, Stream};
 use postern::net::listener::Reception;
 use postern_core::appletalk::Address;
@@ -18,6 +18,7 @@ use postern_spool::Spool;
 use postern_spool::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -56,7 +57,9 @@ async fn pump<S: Spool>(reception: Arc<Reception<S>>, ours: Ports, theirs: Ports
             }
         }
         if let Some((stream, peer)) = theirs.accept() {
-            sessions.spawn(attend(Arc::clone(&reception), stream, peer, false));
+            let short = watch::Sender::new(false).subscribe();
+            let client = Client { peer, submits: false, short };
+            sessions.spawn(attend(Arc::clone(&reception), stream, client));
         }
         if has_moved {
             continue;
