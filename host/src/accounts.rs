@@ -24,7 +24,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postern_core::time::Instant;
@@ -106,19 +106,29 @@ pub enum Denied {
     Down,
 }
 
-/// Why Dovecot could not be asked of late. A clone is the same.
+/// Why nobody can be let in. A clone is the same.
 #[derive(Debug, Clone, Default)]
-pub struct Alarm(Arc<Mutex<Option<(Instant, String)>>>);
+pub struct Alarm(Arc<Mutex<Troubles>>);
+
+#[derive(Debug, Default)]
+struct Troubles {
+    /// Why Dovecot could not be asked of late.
+    dovecot: Option<(Instant, String)>,
+    /// Why the accounts could not be read.
+    accounts: Option<String>,
+}
 
 impl Alarm {
-    fn set(&self, why: Option<(Instant, String)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it was at `now`, unless it has answered since.
-    pub fn at(&self, now: Instant) -> Option<String> {
-        let alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        alarm.filter(|(at, _)| now < at.after(TOLD_FOR)).map(|(_, why)| why)
+    /// What it is at `now`, as far as anybody has asked.
+    pub fn at(&self, now: Instant) -> Vec<String> {
+        let troubles = self.troubles();
+        let dovecot = troubles.dovecot.as_ref().filter(|(at, _)| now < at.after(TOLD_FOR));
+        let dovecot = dovecot.map(|(_, why)| format!("no mailer can authenticate: {why}"));
+        dovecot.into_iter().chain(troubles.accounts.clone()).collect()
     }
 }
 
@@ -186,7 +196,7 @@ impl Accounts {
         }
     }
 
-    /// The same, which tells by `alarm` when Dovecot gives no answer.
+    /// The same, which tells by `alarm` why nobody can be let in.
     #[must_use]
     pub fn telling(self, alarm: Alarm) -> Self {
         Self { alarm, ..self }
@@ -214,6 +224,9 @@ impl Accounts {
             *failed == identity && now < at.after(READ_EVERY)
         };
         if is_known || read.failed.as_ref().is_some_and(has_failed) {
+            if is_known {
+                self.alarm.troubles().accounts = None;
+            }
             return read.book.clone();
         }
         match Book::read(file) {
@@ -221,6 +234,7 @@ impl Accounts {
                 let accounts = book.accounts().count();
                 tracing::info!(file = %file.display(), accounts, "the accounts were read");
                 (read.identity, read.book, read.failed) = (identity, Some(Arc::new(book)), None);
+                self.alarm.troubles().accounts = None;
             }
             Err(error) => {
                 read.failed = Some((identity, now));
@@ -231,6 +245,12 @@ impl Accounts {
     }
 
     fn log_unreadable(&self, file: &Path, error: &io::Error, known: bool) {
+        // Nobody has made one yet: that is no fault.
+        let is_none_yet = !known && error.kind() == io::ErrorKind::NotFound;
+        let means =
+            if known { "the accounts stay as they were" } else { "nobody can authenticate" };
+        self.alarm.troubles().accounts =
+            (!is_none_yet).then(|| format!("{means}: {}: {error}", file.display()));
         let Some(unlogged) = self.unreadable.pass((), self.clock.instant()) else { return };
         let file = file.display();
         match known {
@@ -289,7 +309,7 @@ impl Accounts {
             let _place = self.asking.try_acquire().map_err(|_| Denied::Unable)?;
             match dovecot::ask(socket, Question { client, name, password }).await {
                 Ok(said) => {
-                    self.alarm.set(None);
+                    self.alarm.troubles().dovecot = None;
                     Ok(match said {
                         Said::In(user) => Some(user),
                         Said::Out => None,
@@ -309,7 +329,7 @@ impl Accounts {
         if let Some(unlogged) = self.unreadable.pass((), now) {
             tracing::error!(%socket, error = why, unlogged, "Dovecot lets nobody in");
         }
-        self.alarm.set(Some((now, format!("{socket}: {why}"))));
+        self.alarm.troubles().dovecot = Some((now, format!("{socket}: {why}")));
     }
 
     /// Has `find_out` tell whether `client` is who he says, `name`, unless he has failed too often.

@@ -103,7 +103,17 @@ fn the_accounts_are_looked_at_where_anybody_may_log_in() {
     fs::write(&file, accounts.replace(",elsewhere.example", "")).expect("it is ours");
     assert_eq!(warned(), "");
     fs::write(&file, accounts.replace("end\n", "")).expect("it is ours");
-    assert_eq!(warned(), "nobody can authenticate: its last line is not \"end\": it is not whole");
+    let torn = "nobody can authenticate: its last line is not \"end\": it is not whole";
+    assert_eq!(warned(), torn);
+    let submits = source.replace("etrn_from = [\"authenticated\"]\n", "");
+    for (place, is_told) in [("listen", true), ("listen_tls", true), ("trusted", false)] {
+        let place = match place {
+            "trusted" => "trusted = [\"10.7.7.0/24\"]".to_owned(),
+            place => format!("{place} = [\"127.0.0.1:0\"]"),
+        };
+        let (_, out, _) = run(&format!("{submits}[submission]\n{place}\n"), &["check"]);
+        assert_eq!(out.contains(torn), is_told, "{place}: {out}");
+    }
 }
 
 #[test]

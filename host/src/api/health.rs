@@ -69,8 +69,7 @@ pub(super) async fn health<S: Spool>(
         let text = format!("{host} takes none of our mail, which waits: {why}");
         problems.push(Problem::new("relay", text));
     }
-    if let Some(why) = control.alarm.at(control.clock.instant()) {
-        let text = format!("no mailer can authenticate: {why}");
+    for text in control.alarm.at(control.clock.instant()) {
         problems.push(Problem::new("auth", text));
     }
     if let Ok(opened) = control.opened() {

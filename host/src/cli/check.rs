@@ -109,22 +109,26 @@ fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
     wakeups.chain(relay).collect()
 }
 
-/// What is wrong with the accounts, where anybody may log in.
+/// What is wrong with the accounts, and with Dovecot's, where anybody may log in.
 fn odd_accounts(config: &Config, file: &Path) -> Vec<Problem> {
-    let dovecot = config.submission.as_ref().and_then(|submission| submission.dovecot.as_deref());
-    if let Some(reason) = dovecot.and_then(accounts::check_dovecot) {
-        let key = "submission.dovecot".to_owned();
-        return vec![Problem { file: file.to_owned(), line: None, key, reason }];
-    }
-    if config.atrn.is_none() && !config.hold.values().any(Hold::etrn_authenticated) {
-        return Vec::new();
-    }
+    let problem = |key: &str, reason| Problem {
+        file: file.to_owned(),
+        line: None,
+        key: key.to_owned(),
+        reason,
+    };
+    let submission = config.submission.as_ref();
+    let dovecot = submission.and_then(|submission| submission.dovecot.as_deref());
+    let down = dovecot.and_then(accounts::check_dovecot);
+    let down = down.map(|reason| problem("submission.dovecot", reason));
+    let submits = submission.is_some_and(|it| {
+        it.dovecot.is_none() && !(it.listen.is_empty() && it.listen_tls.is_empty())
+    });
+    let fetches = config.atrn.is_some() || config.hold.values().any(Hold::etrn_authenticated);
     let is_held = |domain: &_| config.hold.contains_key(domain);
-    let wrong = accounts::check(&config.accounts.file, is_held).into_iter();
-    let key = "accounts.file".to_owned();
-    wrong
-        .map(|reason| Problem { file: file.to_owned(), line: None, key: key.clone(), reason })
-        .collect()
+    let wrong = (submits || fetches).then(|| accounts::check(&config.accounts.file, is_held));
+    let wrong = wrong.into_iter().flatten().map(|reason| problem("accounts.file", reason));
+    down.into_iter().chain(wrong).collect()
 }
 
 /// Reads `file` and, as the server does at its start, the certificate that it names.

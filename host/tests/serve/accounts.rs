@@ -100,6 +100,37 @@ fn whoever_has_authenticated_releases_the_domains_of_its_account() {
     server.stop();
 }
 
+#[test]
+fn accounts_that_cannot_be_read_turn_health_red() {
+    let place = Place::with_accounts("");
+    let file = place.path("accounts");
+    let health = || {
+        let (_, health) = place.try_run(&["health", "--json"]);
+        let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+        health["problems"].as_array().expect("a list").clone()
+    };
+    let (server, address) = start(&place);
+    asked(address, PASSWORD);
+    assert!(health().is_empty(), "nobody has made one yet");
+    for (is_known, why) in [(false, "nobody can authenticate"), (true, "stay as they were")] {
+        fs::write(&file, "postern accounts 2\n").expect("it is ours");
+        let (said, _) = asked(address, PASSWORD);
+        assert_eq!(said.starts_with("454 "), !is_known, "{said}");
+        let [problem] = &health()[..] else { panic!("{:?}", health()) };
+        assert_eq!(problem["name"], "auth");
+        let text = problem["text"].as_str().expect("a text");
+        assert!(text.contains(why) && text.contains("it is not whole"), "{text}");
+        fs::remove_file(&file).expect("it is there");
+        place.account(&["add", "ann", "--domain", "client.example"], PASSWORD);
+        assert!(asked(address, PASSWORD).0.starts_with("235 "));
+        assert!(health().is_empty());
+    }
+    fs::remove_file(&file).expect("it is there");
+    assert!(asked(address, PASSWORD).0.starts_with("235 "));
+    assert_eq!(health()[0]["name"], "auth", "a restart would let nobody in");
+    server.stop();
+}
+
 /// Whoever has stolen a password must not go on by it in a session that he keeps.
 #[test]
 fn an_account_that_is_not_what_it_was_asks_for_nothing_in_sessions_that_go_on() {
