@@ -213,6 +213,18 @@ async fn a_challenge_that_is_not_answered_is_the_reason() {
 }
 
 #[tokio::test]
+async fn what_it_said_before_it_went_within_a_message_is_shown() {
+    let peer =
+        smarthost(|line| line.starts_with("MAIL").then(|| "421 4.3.2 going".to_owned())).await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    begin(&mut server, &["far.example"]).await;
+    server.wait("far.example", |queue| !queue.last_answer.is_empty()).await;
+    let last = server.progress.relay_last().map(|said| said.text);
+    assert!(last.as_ref().is_some_and(|last| last.contains("421 4.3.2 going")), "{last:?}");
+}
+
+#[tokio::test]
 async fn a_password_that_cannot_be_read_is_named() {
     let peer = smarthost(|_| None).await;
     let files = Files::of(&peer);

@@ -312,6 +312,7 @@ impl<'t, 'c, S: Spool> Delivery<'t, 'c, S> {
     /// The host broke the connection, or what was asked over it: the next turn goes on with other
     /// messages, unless that happens again and again.
     fn broken(&self, why: String) -> Go {
+        self.work.note_said(&why);
         let breaks = self.work.shared.broke(self.work.turn);
         let again = (Next::More, End::More);
         Go::Lost(if breaks < BREAKS { again } else { self.put_off(why) })
