@@ -58,7 +58,10 @@ pub(super) fn queues(queues: &[Queue], first: bool) -> String {
         let status = match queue {
             Queue { held: true, .. } => "held",
             Queue { suspended: Some(_), .. } => "suspended",
-            Queue { .. } => "waiting",
+            Queue { waiting: 1.., .. } => "waiting",
+            Queue { under_way: 1.., .. } => "under way",
+            Queue { kept: 1.., .. } => "kept",
+            Queue { .. } => "",
         };
         let oldest = queue.oldest_waiting_unix_seconds;
         let why = queue.suspended.as_ref().unwrap_or(&queue.last_answer);
@@ -168,4 +171,36 @@ pub(super) fn released(released: &Released) -> String {
 
 fn now() -> u64 {
     Clock::system().timestamp().unix_seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_of_which_nothing_waits_is_not_tried_now() {
+        for (waiting, under_way, kept, expected) in [
+            (1, 1, 1, "1 1 1 waiting now"),
+            (0, 1, 1, "0 1 1 under way"),
+            (0, 0, 1, "0 0 1 kept"),
+            (0, 0, 0, "0 0 0"),
+        ] {
+            let queue = Queue {
+                domain: "a.example".to_owned(),
+                waiting,
+                under_way,
+                kept,
+                held: false,
+                suspended: None,
+                body_bytes: 1,
+                oldest_waiting_unix_seconds: None,
+                oldest_kept_unix_seconds: None,
+                next_try_unix_seconds: Some(0),
+                last_answer: String::new(),
+            };
+            let shown = queues(&[queue], false);
+            let words: Vec<_> = shown.split_whitespace().skip(1).collect();
+            assert_eq!(words.join(" "), expected);
+        }
+    }
 }
