@@ -20,6 +20,7 @@ mod dials_up;
 mod disk_full;
 mod fetches_its_mail;
 mod fills_its_store;
+mod goes_by_mx;
 mod killed;
 mod large_message;
 mod many_domains;

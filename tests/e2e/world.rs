@@ -114,6 +114,14 @@ impl World {
         .await;
     }
 
+    /// Has the zone of `domain` say that it takes no mail (RFC 7505).
+    pub async fn takes_no_mail(&self, domain: &str) {
+        let zone = format!("/var/lib/nsd/{domain}");
+        let script = format!("sed -i /MX/d {zone} && echo '@ IN MX 0 .' >>{zone}");
+        self.name_server.run(&["sh", "-c", &script]).await.expect_success();
+        self.name_server.run(&["nsd-control", "reload"]).await.expect_success();
+    }
+
     /// Runs the command `postern` once, in a container of its own.
     pub async fn run_postern(&self, arguments: &[&str]) -> std::process::Output {
         let name_server = self.name_server.address().await.to_string();
