@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn only_addresses_that_all_refuse_are_a_host_that_does() {
-        use Failed::{Absent, Ourselves, Refused, Short, TurnedAway};
+        use Failed::{Absent, Ourselves, Refused, Short, TurnedAway, Unrouted};
         let and = |one, other| NotOpen::new(one, "one").and(NotOpen::new(other, "other"));
         for (one, other, both, why) in [
             (Refused, Refused, Refused, "other"),
@@ -85,6 +85,10 @@ mod tests {
             (Absent, Refused, TurnedAway, "other"),
             (TurnedAway, Absent, TurnedAway, "one"),
             (Absent, Absent, Absent, "one"),
+            (Unrouted, Unrouted, Unrouted, "one"),
+            (Unrouted, Absent, Absent, "one"),
+            (Absent, Unrouted, Absent, "one"),
+            (Unrouted, Refused, TurnedAway, "other"),
             (Absent, Ourselves, Ourselves, "other"),
             (Refused, Short, Short, "other"),
         ] {

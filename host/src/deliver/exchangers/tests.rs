@@ -12,6 +12,7 @@ use super::*;
 use crate::net::resolver::LookUpError;
 use crate::net::stream::Stream;
 use crate::net::tls_client::Tls;
+use crate::receive::greeting::Token;
 
 const DOMAIN: &str = "client.example";
 const OWN: &str = "mx2.provider.example";
@@ -22,6 +23,7 @@ struct World {
     mx: Option<Exchangers>,
     hosts: BTreeMap<&'static str, Result<Vec<&'static str>, &'static str>>,
     greetings: BTreeMap<&'static str, &'static str>,
+    own: Option<Token>,
     tried: Mutex<Vec<String>>,
 }
 
@@ -90,7 +92,7 @@ impl World {
             connector: &self,
             tls: &Tls::opportunistic(),
             clock: &clock,
-            own: None,
+            own: self.own.as_ref(),
             connect_timeout: Duration::from_secs(30),
             mail_behind: false,
             step: None,
@@ -171,6 +173,30 @@ async fn an_address_of_ours_is_ours_whatever_its_name() {
         .greets("203.0.113.2", "220 b\r\n");
     let why = format!("no mail exchanger of {DOMAIN} is better than this host");
     assert_eq!(world.fails().await, (Failed::Unrouted, why));
+}
+
+/// Behind NAT nothing else tells.
+#[tokio::test]
+async fn behind_the_one_that_greets_as_we_do_nobody_is_better() {
+    let own = Token::new().expect("random numbers");
+    let word = String::from_utf8(own.greeting().as_bytes().to_vec()).expect("ASCII");
+    let greeting: &'static str = format!("220 nat.example {word}\r\n").leak();
+    let ranks: [(u16, &[&str]); 3] =
+        [(10, &["a.example"]), (20, &["nat.example"]), (30, &["c.example"])];
+    for has_better in [true, false] {
+        let mut world = World::ranks(&ranks[usize::from(!has_better)..])
+            .host("a.example", &["203.0.113.1"])
+            .host("nat.example", &["203.0.113.2"])
+            .host("c.example", &["203.0.113.3"])
+            .greets("203.0.113.2", greeting)
+            .greets("203.0.113.3", "220 c\r\n");
+        world.own = Some(own.clone());
+        let (opened, tried) = world.open(false).await;
+        let failed = opened.map_err(|not_open| not_open.failed);
+        assert_eq!(tried.last().map(String::as_str), Some("203.0.113.2"));
+        let expected = if has_better { Failed::Absent } else { Failed::Ourselves };
+        assert_eq!(failed, Err(expected));
+    }
 }
 
 #[tokio::test]
