@@ -18,6 +18,8 @@
 //! | `POST /queue/retry?id=`, `?domain=` or `?state=kept` | [`Acted`]; 404 |
 //! | `GET /recipients?domain=&after=&max=` | [`Recipients`], at most 1000 |
 //! | `DELETE /recipients?domain=` or `?address=` | [`Forgotten`] |
+//! | `POST /recipients/import?domain=`, with an address a line, 32 MiB | [`Listed`]; 404; 422 |
+//! | `POST /recipients/accept?domain=` | [`Listed`]; 404 |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
 //! What fails is answered with an [`ErrorBody`]. A query has no other keys than these: a word that
@@ -40,6 +42,7 @@ use crate::accounts::Alarm;
 use crate::ask::Asking;
 use crate::config::RetryEvery;
 use crate::link::Link;
+use crate::lists::Lists;
 use crate::net::gate::Gate;
 use crate::net::listener::Terms;
 use crate::observe::metrics::{Longest, Metrics, RelayQueue, RelayState, SpoolState};
@@ -61,10 +64,11 @@ mod view;
 
 pub use connection::serve;
 pub use health::Shortage;
+pub use recipients::LIST_MAX;
 pub use view::{
     Acted, Connection, ErrorBody, Forgotten, Health, Item, ItemRecipient, Items, KnownRecipient,
-    LinkStatus, Message, Problem, Queue, Queues, Recipients, Relay, RelayWait, Released,
-    ReleasedDomain, Status, Wakeup, Wakeups, Window,
+    LinkStatus, List, Listed, Message, Problem, Queue, Queues, Recipients, Relay, RelayWait,
+    Released, ReleasedDomain, Status, Wakeup, Wakeups, Window,
 };
 
 /// What is said to whoever asks while the spool recovers.
@@ -110,6 +114,8 @@ pub struct Opened<S> {
     pub terms: watch::Receiver<Terms>,
     /// What is known of who hosts take mail for.
     pub asking: Arc<Asking>,
+    /// The lists of who domains take mail for.
+    pub lists: Arc<Lists>,
 }
 
 impl<S> Control<S> {
@@ -125,8 +131,14 @@ impl<S> Control<S> {
 
 impl<S> Opened<S> {
     /// What is shown of these.
-    pub fn new(spool: &Arc<S>, terms: &watch::Sender<Terms>, asking: &Arc<Asking>) -> Self {
-        Self { spool: Arc::clone(spool), terms: terms.subscribe(), asking: Arc::clone(asking) }
+    pub fn new(
+        spool: &Arc<S>,
+        terms: &watch::Sender<Terms>,
+        asking: &Arc<Asking>,
+        lists: &Arc<Lists>,
+    ) -> Self {
+        let (spool, terms) = (Arc::clone(spool), terms.subscribe());
+        Self { spool, terms, asking: Arc::clone(asking), lists: Arc::clone(lists) }
     }
 
     /// Whether mail of `domain` goes anywhere, be it to the relay.
@@ -166,6 +178,8 @@ fn router<S: Spool>(control: Control<S>) -> Router {
         .route("/queue/release", post(queue::release::<S>))
         .route("/link-up", post(link::up::<S>))
         .route("/recipients", get(recipients::list::<S>).delete(recipients::forget::<S>))
+        .route("/recipients/import", post(recipients::import::<S>).layer(recipients::most()))
+        .route("/recipients/accept", post(recipients::accept::<S>))
         .route("/queue/retry", post(queue::retry::<S>))
         .route("/queue/hold", post(queue::hold::<S>))
         .route("/queue/unhold", post(queue::unhold::<S>))

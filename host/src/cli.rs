@@ -70,7 +70,7 @@ enum Command {
     /// The mail that a running server holds
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// Who the hosts take mail for that the running server asks (recipients = "ask")
+    /// Who the running server takes mail for, as hosts say (recipients = "ask"), or lists
     #[command(subcommand)]
     Recipients(RecipientsCommand),
     /// The spool as it is on the disk, whether or not a server uses it

@@ -93,7 +93,8 @@ pub struct Policy {
     pub etrn_authenticated: bool,
     /// Who mail is taken for; `None`: nobody.
     recipients: Option<Recipients>,
-    subaddress: Subaddress,
+    /// Behind what characters a local part goes on with what its owner chose.
+    pub subaddress: Subaddress,
     /// What becomes of recipients that nothing is found out about.
     pub when_away: WhenAway,
 }
@@ -130,8 +131,17 @@ pub struct Taken<'p> {
     pub policy: &'p Policy,
     /// Whether mail for it releases the domain: it was sent through our own name.
     pub releases: bool,
-    /// Whom the domain's host must be asked about before, as [`Recipients::asked_about`] has it.
-    pub asked: Option<[Vec<u8>; 2]>,
+    /// What must be found out about it before.
+    pub unsure: Option<Unsure>,
+}
+
+/// What tells whether there is a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsure {
+    /// The domain's host, as [`Recipients::asked_about`] has it.
+    Host([Vec<u8>; 2]),
+    /// The domain's list, as [`Recipients::looked_up`] has it.
+    List(Vec<u8>),
 }
 
 /// Why mail for a recipient is not taken.
@@ -255,6 +265,12 @@ impl Policy {
         self.recipients.as_ref()?.asked_about(local, &self.subaddress)
     }
 
+    /// What must be found out about mail to the local part `local`.
+    fn unsure(&self, local: &[u8]) -> Option<Unsure> {
+        let listed = || self.recipients.as_ref()?.looked_up(local).map(Unsure::List);
+        self.asked_about(local).map(Unsure::Host).or_else(listed)
+    }
+
     /// Whether its host is known not to take internationalized mail.
     pub fn lacks_utf8(&self, capabilities: &Capabilities) -> bool {
         let offered = || capabilities.smtputf8(self.deliver_to.as_ref()?);
@@ -369,8 +385,8 @@ impl Policies {
             return sent_on().unwrap_or(Err(refusal));
         }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
-        let asked = policy.asked_about(mailbox.local_part());
-        Ok(Taken { path, policy, releases: false, asked })
+        let unsure = policy.unsure(mailbox.local_part());
+        Ok(Taken { path, policy, releases: false, unsure })
     }
 
     /// What RCPT's path `to` means, said by `client`, who may send to any domain: mail for those
@@ -390,7 +406,7 @@ impl Policies {
             return taken;
         }
         let path = held_under(mailbox, &domain).ok_or(Refusal::Unknown)?;
-        Ok(Taken { path, policy: &self.not_held, releases: false, asked: None })
+        Ok(Taken { path, policy: &self.not_held, releases: false, unsure: None })
     }
 
     /// What the mailbox `x%domain` at our own name means, once `x` stands at the domain; none where
@@ -416,9 +432,9 @@ impl Policies {
             return Some(Err(refusal));
         }
         let path = [local, b"@", domain.as_str().as_bytes()].concat();
-        let asked = policy.asked_about(local).filter(|_| !is_null);
+        let unsure = policy.unsure(local).filter(|_| !is_null);
         let taken =
-            (path.len() <= MAX_PATH - 2).then_some(Taken { path, policy, releases: true, asked });
+            (path.len() <= MAX_PATH - 2).then_some(Taken { path, policy, releases: true, unsure });
         Some(taken.ok_or(Refusal::Unknown))
     }
 
@@ -427,7 +443,7 @@ impl Policies {
     fn own_postmaster(&self) -> Result<Taken<'_>, Refusal> {
         let path = self.postmaster.clone().ok_or(Refusal::Unknown)?;
         let policy = self.of(&Domain::of_path(&path));
-        Ok(Taken { path, policy, releases: false, asked: None })
+        Ok(Taken { path, policy, releases: false, unsure: None })
     }
 
     /// The domains whose mail an SMTP session with `client` releases, in the

@@ -15,7 +15,9 @@ use crate::appletalk::{self, link::Link};
 use crate::ask::Asking;
 use crate::config::{Config, NameServer};
 use crate::deliver::{Asker, Tcp};
+use crate::fetch::Fetcher;
 use crate::link::Link as UpLink;
+use crate::lists::Lists;
 use crate::net::gate::Gate;
 use crate::net::listener::{Door, Reception, Terms};
 use crate::net::names::Names;
@@ -128,10 +130,14 @@ async fn run<S: Spool>(
         move || {
             let spool = open(&config, clock.clone())?;
             let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-            Ok((Arc::new(spool), terms, Answers::open(&folder), Asking::open(&folder, clock)))
+            let known = Known {
+                lists: Lists::open(&folder, &terms.config, clock.clone()).into(),
+                asking: Asking::open(&folder, clock).into(),
+            };
+            Ok((Arc::new(spool), terms, Answers::open(&folder), known))
         }
     });
-    let (spool, terms, answers, asking) = tokio::select! {
+    let (spool, terms, answers, known) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
         // Nothing was promised yet, and the spool outlives a crash at any point of its recovery.
         () = signals.stop() => {
@@ -139,9 +145,9 @@ async fn run<S: Spool>(
             return Ok(());
         }
     };
-    let (terms, asking) = (watch::Sender::new(terms), Arc::new(asking));
+    let terms = watch::Sender::new(terms);
     // Nobody else sets it.
-    let _ = opened.set(Opened::new(&spool, &terms, &asking));
+    let _ = opened.set(Opened::new(&spool, &terms, &known.asking, &known.lists));
     let keeper = keep(link.clone(), gate.clone(), terms.subscribe(), ending_link);
     let (turns, turning) = turns();
     let caller = Caller {
@@ -157,7 +163,7 @@ async fn run<S: Spool>(
         turns,
     };
     let server =
-        Server { clock, metrics, release, own, spool, asking, caller, listening, terms, stopping };
+        Server { clock, metrics, release, own, spool, known, caller, listening, terms, stopping };
     let mail = Mail { listeners, turning, appletalk };
     server.run(file, mail, Ends { stop, end, api, keeper }, signals).await
 }
@@ -204,6 +210,12 @@ struct Release {
     alarm: Alarm,
 }
 
+/// What is known of recipients.
+struct Known {
+    asking: Arc<Asking>,
+    lists: Arc<Lists>,
+}
+
 /// Everything that is open before the first client is answered.
 struct Server<S> {
     clock: Clock,
@@ -211,7 +223,7 @@ struct Server<S> {
     release: Release,
     own: Token,
     spool: Arc<S>,
-    asking: Arc<Asking>,
+    known: Known,
     caller: Caller,
     /// Where clients are let in that fetch mail, or submit it.
     listening: Vec<SocketAddr>,
@@ -264,13 +276,19 @@ impl<S: Spool> Server<S> {
     /// What asks hosts who they take mail for.
     fn asker(&self) -> Asker {
         Asker {
-            asking: Arc::clone(&self.asking),
+            asking: Arc::clone(&self.known.asking),
             terms: self.terms.subscribe(),
             clock: self.clock.clone(),
             connector: Arc::clone(&self.caller.connector),
             tls: Tls::opportunistic(),
             own: self.own.clone(),
         }
+    }
+
+    /// What fetches lists of recipients.
+    fn fetcher(&self) -> Fetcher {
+        let (lists, terms) = (Arc::clone(&self.known.lists), self.terms.subscribe());
+        Fetcher { lists, terms, connector: Arc::clone(&self.caller.connector) }
     }
 
     /// Starts to take and to release mail, until the stop.
@@ -289,7 +307,8 @@ impl<S: Spool> Server<S> {
             loops: Arc::clone(&loops),
             own: self.own.clone(),
             capabilities: Arc::clone(&capabilities),
-            asking: Arc::clone(&self.asking),
+            asking: Arc::clone(&self.known.asking),
+            lists: Arc::clone(&self.known.lists),
             refusals: Arc::new(Refusals::new(self.clock.clone(), self.metrics.clone())),
             accounts: Arc::new(accounts.telling(self.release.alarm.clone())),
             limits: Arc::new(Limits::new(self.clock.clone())),
@@ -303,6 +322,7 @@ impl<S: Spool> Server<S> {
         work.spawn(self.caller.gate.clone().run(reception));
         work.spawn(self.caller.clone().run(self.stopping.clone()));
         work.spawn(self.asker().run(self.stopping.clone()));
+        work.spawn(self.fetcher().run(self.stopping.clone()));
         let engine = Engine {
             spool: Arc::clone(&self.spool),
             terms: self.terms.subscribe(),
@@ -314,7 +334,7 @@ impl<S: Spool> Server<S> {
             own: self.own.clone(),
             loops,
             capabilities,
-            asking: Arc::clone(&self.asking),
+            asking: Arc::clone(&self.known.asking),
             triggers: self.release.triggers.clone(),
             progress: self.release.progress.clone(),
         };

@@ -122,7 +122,7 @@ fn every_error_is_said_once_and_the_exit_code_is_2() {
     let expected = "postern.toml:2: hostnam: unknown key; did you mean \"hostname\"?\n\
         postern.toml:4: hold.\"client.example\".recipients: expected a list of addresses or \
         local parts such as [\"info\", \"sales\"], the absolute path of a file with one a line, \
-        \"ask\" or \"any\", found \"all\"\n";
+        \"ask\", \"import\", \"any\" or a table with urls, found \"all\"\n";
     for arguments in [["check"].as_slice(), &["serve"], &["spool", "check"]] {
         let (code, out, err) = run(&wrong, arguments);
         assert_eq!((code, out.as_str(), err.as_str()), (2, "", expected), "{arguments:?}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use postern::accounts::Accounts;
 use postern::ask::Asking;
 use postern::config::Config;
+use postern::lists::Lists;
 use postern::net::listener::{Door, Reception, Terms, bind};
 use postern::net::tls_server;
 use postern::net::turned::{Fetch, Fetching, Turned};
@@ -56,6 +57,7 @@ fn services(folder: &Path, clock: Clock) -> Services<LogSpool> {
         metrics,
         capabilities: Arc::new(Capabilities::new(clock.clone())),
         asking: Arc::new(Asking::new(clock.clone())),
+        lists: Arc::new(Lists::new(clock.clone())),
         clock,
     }
 }

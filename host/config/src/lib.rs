@@ -23,6 +23,7 @@ mod fault;
 mod file;
 mod lines;
 mod link;
+mod list_source;
 mod machine;
 mod password;
 mod recipients;
@@ -52,6 +53,7 @@ pub use domain_name::DomainName;
 pub use fault::{Faults, Problem};
 pub use file::{is_format, read as read_file};
 pub use link::{Argv, Link, LinkKind, TimeZone};
+pub use list_source::{HeaderName, ListSource, ListUrl, Select, Step};
 pub use machine::Machine;
 pub use password::read as read_password;
 pub use recipients::{NotTaken, Recipients};
@@ -174,9 +176,15 @@ settings! {
 pub struct Hold {
     /// REQUIRED. Who mail is taken for: a list of addresses or local parts, the absolute path of a
     /// file with one a line (# starts a comment; read again on SIGHUP), "ask", by which the host
-    /// of deliver_to is asked, as [ask] says, or "any", which makes this host a door for spam. The
-    /// last two take no local part with `%`, `!` or a quoted `@`. Upper and lower case are one;
-    /// postmaster is always a recipient.
+    /// of deliver_to is asked, as [ask] says, or "any", which makes this host a door for spam.
+    /// "import": the list that `postern recipients import` was given last. A table: a list that is
+    /// fetched by HTTP, { urls = ["https://mail.client.example/list"], header = "Authorization",
+    /// token_file = "/etc/postern/token", select = "/*/email" }: addresses, one a line, or in JSON
+    /// where select says, a JSON pointer with * for each, or a list of them. @client.example is
+    /// all. The first line of token_file (mode 0600) is the header's whole value. Fetched every
+    /// (1h); health tells of a list older than stale (7d), which is used all the same; ca names a
+    /// file of certificates. "ask", "any" and all take no local part with `%`, `!` or a quoted
+    /// `@`. Upper and lower case are one; postmaster is always a recipient.
     pub recipients: Recipients => Example("[\"info\", \"sales\"]"),
     /// What becomes of a recipient with recipients = "ask" that is not remembered, while the host
     /// does not answer, or has been asked often enough: "defer" answers 450, and "accept" takes it,

@@ -9,11 +9,12 @@ use super::address_set::{AddressSet, POSTMASTER, canonical, not_an_address};
 use super::domain_name::DomainName;
 use super::fault::Faults;
 use super::file::read_text;
+use super::list_source::ListSource;
 use super::settings::{Setting, Value, found};
 use super::values::Subaddress;
 
 const EXPECTED: &str = "a list of addresses or local parts such as [\"info\", \"sales\"], \
-    the absolute path of a file with one a line, \"ask\" or \"any\"";
+    the absolute path of a file with one a line, \"ask\", \"import\", \"any\" or a table with urls";
 
 /// The recipients of a held domain. The postmaster always is one (RFC 5321 section 4.5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub enum Recipients {
     List(Arc<AddressSet>),
     /// Those that the domain's host takes mail for, when it is asked.
     Ask,
+    /// Those of a list that is fetched, and kept elsewhere.
+    Fetched(Arc<ListSource>),
+    /// Those of the list that was given last, which is kept elsewhere.
+    Imported,
     /// Those in a file, read once with the configuration, however many domains name it.
     File(PathBuf, Arc<AddressSet>),
 }
@@ -31,14 +36,14 @@ pub enum Recipients {
 impl Recipients {
     fn set(&self) -> Option<&AddressSet> {
         match self {
-            Self::Any | Self::Ask => None,
+            Self::Any | Self::Ask | Self::Fetched(_) | Self::Imported => None,
             Self::List(set) | Self::File(_, set) => Some(set),
         }
     }
 
-    /// Whether mail for `local` at `domain` is taken, and where the host is asked, whether it may
-    /// be; `local` as it stands in the path, quotes included. What is listed stands for its
-    /// subaddresses.
+    /// Whether mail for `local` at `domain` is taken, and where the host is asked, or the list is
+    /// kept elsewhere, whether it may be; `local` as it stands in the path, quotes included. What
+    /// is listed stands for its subaddresses.
     ///
     /// # Errors
     /// Why it is not.
@@ -56,7 +61,7 @@ impl Recipients {
         match self {
             _ if known(&local) => Ok(()),
             Self::Any | Self::Ask if is_routed => Err(NotTaken::Routed),
-            Self::Any | Self::Ask => Ok(()),
+            Self::Any | Self::Ask | Self::Fetched(_) | Self::Imported => Ok(()),
             _ if !is_routed && subaddress.base(&local).is_some_and(known) => Ok(()),
             _ => Err(NotTaken::Unknown),
         }
@@ -94,6 +99,14 @@ impl Recipients {
         };
         let is_known = *self != Self::Ask || asked[0] == POSTMASTER;
         (!is_known).then_some(asked)
+    }
+
+    /// Whom a list that is kept elsewhere must have for mail to `local` to be taken: as it is
+    /// compared. `None`: what becomes of it is known.
+    pub fn looked_up(&self, local: &[u8]) -> Option<Vec<u8>> {
+        let local = canonical(local);
+        let is_elsewhere = matches!(self, Self::Fetched(_) | Self::Imported);
+        (is_elsewhere && local != POSTMASTER).then(|| local.into_owned())
     }
 
     /// Takes the list that `old` read from the same file when that file names nobody now. Says
@@ -137,6 +150,7 @@ impl Setting for Recipients {
         match value.get_ref() {
             DeValue::String(word) if word == "any" => Some(Self::Any),
             DeValue::String(word) if word == "ask" => Some(Self::Ask),
+            DeValue::String(word) if word == "import" => Some(Self::Imported),
             DeValue::String(path) if Path::new(path.as_ref()).is_absolute() => {
                 let path = PathBuf::from(path.as_ref());
                 let set = match faults.recipient_files().0.get(&path) {
@@ -147,6 +161,17 @@ impl Setting for Recipients {
             }
             DeValue::Array(items) => {
                 read_list(items, key, faults).map(|set| Self::List(Arc::new(set)))
+            }
+            DeValue::Table(_) => {
+                let source = ListSource::read(value, key, faults);
+                source.map(|source| Self::Fetched(Arc::new(source)))
+            }
+            // It may have a secret in it.
+            DeValue::String(url) if url.contains("://") => {
+                let reason =
+                    format!("expected {EXPECTED}, found a URL: write {{ urls = [\"…\"] }}");
+                faults.add(value.span(), key, reason);
+                None
             }
             other => {
                 let reason = format!("expected {EXPECTED}, {}", found(other));

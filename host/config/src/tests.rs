@@ -166,7 +166,7 @@ recipients = []
         "postern.toml:8: spol: unknown key; did you mean \"spool\"?",
         "postern.toml:10: hold.\"client.example\".recipients: expected a list of addresses or \
             local parts such as [\"info\", \"sales\"], the absolute path of a file with one a \
-            line, \"ask\" or \"any\", found \"asks\"",
+            line, \"ask\", \"import\", \"any\" or a table with urls, found \"asks\"",
         "postern.toml:11: hold.\"client.example\".deliver_to: expected \"host:port\", \
             \"mx\", \"lmtp://host:port\", \"maildir:/path\" or \"asker\", such as \
             \"mail.client.example:25\" or \"[2001:db8::25]:25\", found \"mail.client.example\"",

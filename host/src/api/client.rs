@@ -57,6 +57,19 @@ impl From<hyper::Error> for NoAnswer {
 /// # Errors
 /// When no server listens there, or it breaks off.
 pub async fn ask(socket: &Path, method: Method, target: &str) -> Result<Answer, NoAnswer> {
+    send(socket, method, target, Vec::new()).await
+}
+
+/// The same, with a text.
+///
+/// # Errors
+/// When no server listens there, or it breaks off.
+pub async fn send(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    text: Vec<u8>,
+) -> Result<Answer, NoAnswer> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| NoAnswer::Connect(socket.to_owned(), error))?;
@@ -65,7 +78,7 @@ pub async fn ask(socket: &Path, method: Method, target: &str) -> Result<Answer, 
         .method(method)
         .uri(target)
         .header("host", "localhost")
-        .body(Body::empty())
+        .body(Body::from(text))
         .expect("a path and query of ours is a valid request");
     let exchange = async {
         let response = sender.send_request(request).await?;

@@ -11,6 +11,7 @@ use postern_core::time::Instant;
 use postern_spool::{Admission, Damage, Spool, Totals};
 
 use crate::ask::Complaint;
+use crate::lists;
 use crate::observe::progress::Alarm;
 
 use super::{Asked, ControlState, Health, Nothing, OPENING, Problem, Refusal};
@@ -75,6 +76,7 @@ pub(super) async fn health<S: Spool>(
     if let Ok(opened) = control.opened() {
         let config = Arc::clone(&opened.terms.borrow().config);
         problems.extend(opened.asking.complaints(&config).into_iter().map(complaint_of));
+        problems.extend(opened.lists.complaints(&config).into_iter().map(complaint_of_list));
     }
     for holder in control.board.holders() {
         if holder.last.is_some_and(|last| last.is_alarm) {
@@ -116,6 +118,27 @@ fn complaint_of(complaint: Complaint) -> Problem {
             Problem::new("asking", text)
         }
     }
+}
+
+fn complaint_of_list(complaint: lists::Complaint) -> Problem {
+    let behind = |why: String| if why.is_empty() { why } else { format!(": {why}") };
+    let text = match complaint {
+        lists::Complaint::None(domain, why) => format!(
+            "there is no list of the recipients of {domain} yet, and all but postmaster are told \
+            to come again{}",
+            behind(why)
+        ),
+        lists::Complaint::Stale(domain, age, why) => format!(
+            "the list of the recipients of {domain} is {} days old{}",
+            age / (24 * 60 * 60),
+            behind(why)
+        ),
+        lists::Complaint::Waits(domain, why) => format!(
+            "a list of the recipients of {domain} waits, as {why}: postern recipients accept \
+            {domain}"
+        ),
+    };
+    Problem::new("recipients", text)
 }
 
 /// What is wrong with the spool, and what is in it.

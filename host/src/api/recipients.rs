@@ -1,12 +1,24 @@
-//! What hosts said of their recipients, shown and forgotten.
+//! Who domains take mail for: what hosts said, shown and forgotten, and lists, shown, given and
+//! accepted.
+
+use std::io;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use postern_spool::Spool;
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
-use super::{Asked, ControlState, Forgotten, KnownRecipient, PAGE, Recipients, Refusal};
-use crate::config::{DomainName, canonical};
+use super::{
+    Asked, ControlState, Forgotten, KnownRecipient, List, Listed, Opened, PAGE, Recipients, Refusal,
+};
+use crate::config::{Config, DomainName, canonical};
+use crate::lists::{self, Change, Entries, Origin, Shown as ShownList};
+
+/// Octets of a list that is given, at most.
+pub const LIST_MAX: usize = 32 << 20;
 
 /// Which are shown.
 #[derive(Deserialize)]
@@ -15,6 +27,13 @@ pub(super) struct Shown {
     domain: Option<String>,
     after: Option<String>,
     max: Option<usize>,
+}
+
+/// Whose list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Whose {
+    domain: String,
 }
 
 /// Which are forgotten.
@@ -32,8 +51,12 @@ pub(super) async fn list<S: Spool>(
     let asked = query?.0;
     let domain = asked.domain.as_deref().map(domain).transpose()?;
     let most = asked.max.unwrap_or(PAGE).clamp(1, PAGE);
-    let asking = &control.opened()?.asking;
-    let page = asking.page(domain.as_ref(), asked.after.as_deref().map(str::as_bytes), most);
+    let opened = control.opened()?;
+    let lists = match asked.after {
+        Some(_) => Vec::new(),
+        None => opened.lists.shown(&config(opened), domain.as_ref()),
+    };
+    let page = opened.asking.page(domain.as_ref(), asked.after.as_deref().map(str::as_bytes), most);
     let recipients: Vec<_> = page
         .into_iter()
         .map(|(address, said)| KnownRecipient {
@@ -44,7 +67,7 @@ pub(super) async fn list<S: Spool>(
         .collect();
     let next = recipients.last().filter(|_| recipients.len() == most);
     let next = next.map(|last| last.address.clone());
-    Ok(Json(Recipients { recipients, next }))
+    Ok(Json(Recipients { lists: lists.into_iter().map(shown).collect(), recipients, next }))
 }
 
 pub(super) async fn forget<S: Spool>(
@@ -65,6 +88,78 @@ pub(super) async fn forget<S: Spool>(
         _ => return Err(Refusal::bad_request("domain or address: one of them")),
     };
     Ok(Json(Forgotten { forgotten }))
+}
+
+/// How long a request may be that has a list.
+pub(super) fn most() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(LIST_MAX)
+}
+
+pub(super) async fn import<S: Spool>(
+    State(control): ControlState<S>,
+    query: Asked<Whose>,
+    text: String,
+) -> Result<Json<Listed>, Refusal> {
+    let domain = domain(&query?.0.domain)?;
+    let opened = control.opened()?;
+    has_list(opened, &domain)?;
+    let entries = spawn_blocking({
+        let domain = domain.clone();
+        move || {
+            let lines = lists::by_line(&text).map_err(str::to_owned)?;
+            Entries::of(&domain, lines).map_err(|error| error.to_string())
+        }
+    });
+    let entries = entries.await.map_err(|panic| Err(panic.to_string()));
+    let entries = entries.unwrap_or_else(|failed| failed);
+    let entries = entries.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why))?;
+    let addresses = entries.len();
+    let offered = opened.lists.offer(&domain, entries, Origin::Imported).await;
+    Ok(Json(match offered.map_err(unkept)? {
+        Change::Used(addresses) => Listed { used: true, addresses, why: None },
+        Change::Waits(why) => Listed { used: false, addresses, why: Some(why) },
+    }))
+}
+
+pub(super) async fn accept<S: Spool>(
+    State(control): ControlState<S>,
+    query: Asked<Whose>,
+) -> Result<Json<Listed>, Refusal> {
+    let domain = domain(&query?.0.domain)?;
+    let opened = control.opened()?;
+    has_list(opened, &domain)?;
+    let accepted = opened.lists.accept(&domain).await.map_err(unkept)?;
+    let none = || Refusal(StatusCode::NOT_FOUND, format!("no list of {domain} waits"));
+    Ok(Json(Listed { used: true, addresses: accepted.ok_or_else(none)?, why: None }))
+}
+
+fn config<S>(opened: &Opened<S>) -> Arc<Config> {
+    Arc::clone(&opened.terms.borrow().config)
+}
+
+fn has_list<S>(opened: &Opened<S>, domain: &DomainName) -> Result<(), Refusal> {
+    let config = config(opened);
+    let is_kept = config.hold.get(domain).is_some_and(|hold| lists::is_kept(&hold.recipients));
+    let reason =
+        || format!("{domain} has no list here: its table needs recipients = \"import\", or urls");
+    is_kept.then_some(()).ok_or_else(|| Refusal(StatusCode::NOT_FOUND, reason()))
+}
+
+fn unkept(error: io::Error) -> Refusal {
+    let reason = format!("it is used, but not kept on the disk: {error}");
+    Refusal(StatusCode::INSUFFICIENT_STORAGE, reason)
+}
+
+fn shown(list: ShownList) -> List {
+    let (good, waiting) = (list.good, list.waiting);
+    List {
+        domain: list.domain.to_string(),
+        source: good.map_or(list.origin, |good| good.origin).to_string(),
+        addresses: good.map(|good| good.addresses),
+        unix_seconds: good.map(|good| good.unix_seconds),
+        waiting: waiting.as_ref().map(|(addresses, _)| *addresses),
+        why: waiting.map(|(_, why)| why).or(list.failure),
+    }
 }
 
 fn domain(name: &str) -> Result<DomainName, Refusal> {

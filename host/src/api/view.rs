@@ -94,7 +94,10 @@ pub struct Items {
 /// `GET /recipients`: what hosts said of their recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipients {
-    /// In the order of their addresses.
+    /// The lists of domains, in the order of these: on the first page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<List>,
+    /// What hosts said, in the order of the addresses.
     pub recipients: Vec<KnownRecipient>,
     /// What to give as `after` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +113,39 @@ pub struct KnownRecipient {
     pub exists: bool,
     /// When that was said.
     pub said_unix_seconds: u64,
+}
+
+/// The list of who a domain takes mail for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// The client domain.
+    pub domain: String,
+    /// `fetched` or `imported`: where it comes from.
+    pub source: String,
+    /// How many addresses it has; absent: there is none, and all are told to come again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<usize>,
+    /// When it came last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_seconds: Option<u64>,
+    /// How many addresses one has that waits until it is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<usize>,
+    /// Why it waits, or why no other has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// `POST /recipients/import` and `/recipients/accept`: what became of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Whether it is used.
+    pub used: bool,
+    /// How many addresses of the domain it has.
+    pub addresses: usize,
+    /// Why it waits until it is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// `DELETE /recipients`: what is not remembered any more.

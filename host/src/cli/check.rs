@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::{CommandError, Format, Verdict, wait_for};
 use crate::accounts;
-use crate::config::{Config, Hold, NameServer, Problem, Tls, Way};
+use crate::config::{Config, Hold, NameServer, Problem, Recipients, Tls, Way};
 use crate::deliver::{check_maildir, check_relay};
+use crate::fetch;
 use crate::net::resolver::Resolver;
 use crate::net::tls_server;
 use crate::policy::Files;
@@ -44,6 +45,7 @@ impl CheckCommand {
         let mut warnings = config.warnings_here(file);
         warnings.extend(unusable_maildirs(&config, file));
         warnings.extend(unusable_logins(&config, file));
+        warnings.extend(unfetchable_lists(&config, file));
         warnings.extend(odd_accounts(&config, file));
         let compared = if self.dns { Some(self.compare(&config)?) } else { None };
         let is_well = compared.iter().flatten().all(dns::Compared::is_right);
@@ -107,6 +109,18 @@ fn unusable_logins(config: &Config, file: &Path) -> Vec<Problem> {
         Some(Problem { file: file.to_owned(), line: None, key: format!("relay.{key}"), reason })
     });
     wakeups.chain(relay).collect()
+}
+
+/// The lists of recipients that could not be fetched for what is in files of ours.
+fn unfetchable_lists(config: &Config, file: &Path) -> Vec<Problem> {
+    let holds = config.hold.iter().filter_map(|(domain, hold)| {
+        let Recipients::Fetched(source) = &hold.recipients else { return None };
+        let why = fetch::check(source).err()?;
+        let reason = format!("nothing would be fetched: {why}");
+        let key = format!("hold.\"{domain}\".recipients");
+        Some(Problem { file: file.to_owned(), line: None, key, reason })
+    });
+    holds.collect()
 }
 
 /// What is wrong with the accounts, and with Dovecot's, where anybody may log in.

@@ -291,7 +291,11 @@ pub(super) async fn request(
     method: Method,
     target: &str,
 ) -> Result<Answer, CommandError> {
-    let answer = ask(socket, method, target).await.map_err(CommandError::run)?;
+    well(ask(socket, method, target).await.map_err(CommandError::run)?)
+}
+
+/// `answer`, unless it says that something went wrong.
+pub(super) fn well(answer: Answer) -> Result<Answer, CommandError> {
     if answer.status == StatusCode::OK {
         return Ok(answer);
     }

@@ -22,6 +22,7 @@ use postern_core::wire::{Out, Text};
 use crate::accounts::{Account, Accounts, Binding};
 use crate::ask::Asking;
 use crate::config::DomainName;
+use crate::lists::Lists;
 use crate::observe::metrics::Metrics;
 use crate::policy::{Capabilities, Peer, Policies, Policy, Refusal};
 use crate::receive::auth::{Answered, Authentication, Channel, Entrance};
@@ -67,6 +68,8 @@ pub struct Services<S> {
     pub refusals: Arc<Refusals>,
     /// What finds out who hosts take mail for.
     pub asking: Arc<Asking>,
+    /// Who domains with lists take mail for.
+    pub lists: Arc<Lists>,
     /// Who may authenticate.
     pub accounts: Arc<Accounts>,
     /// How much may be submitted.

@@ -17,6 +17,7 @@ use postern::ask::Asking;
 use postern::config::Config;
 use postern::escape::is_plain;
 use postern::link::Link;
+use postern::lists::Lists;
 use postern::net::gate::Gate;
 use postern::net::listener::Terms;
 use postern::observe::metrics::Metrics;
@@ -90,7 +91,8 @@ impl Server {
         let spool = Arc::clone(&server.spool);
         let terms = watch::Sender::new(terms()).subscribe();
         let asking = Arc::new(Asking::new(server.clock.clone()));
-        let opened = Opened { spool, terms, asking };
+        let lists = Arc::new(Lists::new(server.clock.clone()));
+        let opened = Opened { spool, terms, asking, lists };
         assert!(server.opened.set(opened).is_ok(), "it was not open before");
         server
     }

@@ -15,6 +15,7 @@ mod caller;
 mod dovecot;
 mod fetching;
 mod link;
+mod lists;
 mod outgoing;
 mod place;
 mod relay;

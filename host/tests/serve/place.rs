@@ -95,6 +95,11 @@ impl Place {
     }
 
     pub fn serve(&self) -> Server {
+        self.serve_after(&[]).0
+    }
+
+    /// A server, and the first line of each of `messages`, which it logs before it is ready.
+    pub fn serve_after(&self, messages: &[&str]) -> (Server, Vec<Value>) {
         let mut child =
             self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("the server starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -110,9 +115,10 @@ impl Place {
         });
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut server = Server { child, log, address };
+        let told = messages.iter().map(|message| server.logged(message)).collect();
         server.logged("ready");
-        server.address = self.listening().unwrap_or(address);
-        server
+        server.address = self.listening(false).unwrap_or(address);
+        (server, told)
     }
 
     /// A server whose log goes to `stderr`.
@@ -122,7 +128,7 @@ impl Place {
         let mut server = Server { child, log: mpsc::channel().1, address };
         let end = Instant::now() + PATIENCE;
         server.address = loop {
-            if let Some(address) = self.listening() {
+            if let Some(address) = self.listening(true) {
                 break address;
             }
             assert!(Instant::now() < end, "it does not become ready");
@@ -130,10 +136,10 @@ impl Place {
         server
     }
 
-    /// Where a server takes mail, if it does.
-    fn listening(&self) -> Option<SocketAddr> {
+    /// Where a server takes mail, if it does, and all is well with it where it `must_be_well`.
+    fn listening(&self, must_be_well: bool) -> Option<SocketAddr> {
         let health = self.command(&["health", "--json"]).output().expect("the command starts");
-        if !health.status.success() {
+        if must_be_well && !health.status.success() {
             return None;
         }
         let health: Value = serde_json::from_slice(&health.stdout).expect("JSON");

@@ -18,6 +18,7 @@ use postern::accounts::Accounts;
 use postern::ask::Asking;
 use postern::config::Config;
 use postern::link::Link;
+use postern::lists::Lists;
 use postern::net::gate::Gate;
 use postern::net::listener::{Reception, Terms};
 use postern::net::tls_client::Tls;
@@ -190,6 +191,7 @@ fn services(spool: Arc<MemorySpool>, own: Token, clock: &Clock) -> Services<Memo
         limits: Arc::new(Limits::new(clock.clone())),
         capabilities: Arc::new(Capabilities::new(clock.clone())),
         asking: Arc::new(Asking::new(clock.clone())),
+        lists: Arc::new(Lists::new(clock.clone())),
         refusals: Arc::new(Refusals::new(clock.clone(), metrics.clone())),
         metrics,
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use postern::accounts::Accounts;
 use postern::ask::Asking;
 use postern::config::{Config, Tls};
+use postern::lists::Lists;
 use postern::net::listener::{Reception, Terms, bind};
 use postern::net::tls_server::acceptor;
 use postern::observe::metrics::Metrics;
@@ -93,6 +94,7 @@ impl Server {
             accounts: Arc::new(Accounts::new(spool.secret(), clock.clone())),
             limits: Arc::new(Limits::new(clock.clone())),
             asking: Arc::new(Asking::new(clock.clone())),
+            lists: Arc::new(Lists::new(clock.clone())),
             own: Token::new().expect("random numbers"),
             metrics,
             clock,

@@ -9,6 +9,7 @@ use postern::accounts::{Account, Accounts, change};
 use postern::ask::Asking;
 use postern::config::Config;
 use postern::link::Link as UpLink;
+use postern::lists::Lists;
 use postern::net::listener::Terms;
 use postern::net::tls_client::Tls;
 use postern::net::turned::{Fetch, Turned};
@@ -125,6 +126,7 @@ impl Server {
             metrics: metrics.clone(),
             capabilities: Arc::new(Capabilities::new(clock.clone())),
             asking: Arc::new(Asking::new(clock.clone())),
+            lists: Arc::new(Lists::new(clock.clone())),
             clock: clock.clone(),
         });
         let stop = watch::Sender::new(false);

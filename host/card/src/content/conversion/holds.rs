@@ -55,9 +55,16 @@ impl<'c> Conversion<'c> {
     pub(super) fn recipients(&mut self) -> BTreeSet<Vec<u8>> {
         let mut addresses = BTreeSet::new();
         for (domain, hold) in &self.config.hold {
-            if hold.recipients == Recipients::Ask {
-                let reason =
-                    "is \"ask\", and a device asks nobody: write a list, a file or \"any\"";
+            let reason = match hold.recipients {
+                Recipients::Ask => "is \"ask\", and a device asks nobody",
+                Recipients::Fetched(_) => "has urls, and a device fetches nothing",
+                Recipients::Imported => {
+                    "is \"import\", and a device has nobody to be given a list by"
+                }
+                _ => "",
+            };
+            if !reason.is_empty() {
+                let reason = format!("{reason}: write a list, a file or \"any\"");
                 self.refuse(&format!("hold.\"{domain}\".recipients"), reason);
             }
             for local_part in hold.recipients.local_parts(domain).into_iter().flatten() {
