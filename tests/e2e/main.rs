@@ -22,6 +22,7 @@ mod fetches_its_mail;
 mod fills_its_store;
 mod goes_by_mx;
 mod killed;
+mod knows_whom_its_primary_knows;
 mod large_message;
 mod many_domains;
 mod outlives_a_cut;
