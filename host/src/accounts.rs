@@ -123,12 +123,12 @@ impl Alarm {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it is at `now`, as far as anybody has asked.
-    pub fn at(&self, now: Instant) -> Vec<String> {
+    /// What it is at `now`, as far as anybody has asked; the accounts' while they `are_asked`.
+    pub fn at(&self, now: Instant, are_asked: bool) -> Vec<String> {
         let troubles = self.troubles();
         let dovecot = troubles.dovecot.as_ref().filter(|(at, _)| now < at.after(TOLD_FOR));
         let dovecot = dovecot.map(|(_, why)| format!("no mailer can authenticate: {why}"));
-        dovecot.into_iter().chain(troubles.accounts.clone()).collect()
+        dovecot.into_iter().chain(troubles.accounts.clone().filter(|_| are_asked)).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::settings::{Word, settings};
+use super::{Config, Hold};
 
 settings! {
 /// Accounts: who may ask for mail, or submit it, by password.
@@ -13,6 +14,17 @@ pub struct AccountSettings {
     /// changed. Nobody but the server may read it (mode 0600).
     pub file: PathBuf => Default("\"/var/lib/postern/accounts\""),
 }
+}
+
+impl Config {
+    /// Whether anybody authenticates as one of the accounts.
+    pub fn asks_accounts(&self) -> bool {
+        let submits = self.submission.as_ref().is_some_and(|submission| {
+            let is_nowhere = submission.listen.is_empty() && submission.listen_tls.is_empty();
+            submission.dovecot.is_none() && !is_nowhere
+        });
+        submits || self.atrn.is_some() || self.hold.values().any(Hold::etrn_authenticated)
+    }
 }
 
 /// Somebody who may ask for a domain's mail.

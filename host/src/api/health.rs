@@ -70,11 +70,10 @@ pub(super) async fn health<S: Spool>(
         let text = format!("{host} takes none of our mail, which waits: {why}");
         problems.push(Problem::new("relay", text));
     }
-    for text in control.alarm.at(control.clock.instant()) {
-        problems.push(Problem::new("auth", text));
-    }
     if let Ok(opened) = control.opened() {
         let config = Arc::clone(&opened.terms.borrow().config);
+        let texts = control.alarm.at(control.clock.instant(), config.asks_accounts());
+        problems.extend(texts.into_iter().map(|text| Problem::new("auth", text)));
         problems.extend(opened.asking.complaints(&config).into_iter().map(complaint_of));
         problems.extend(opened.lists.complaints(&config).into_iter().map(complaint_of_list));
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{CommandError, Format, Verdict, wait_for};
 use crate::accounts;
-use crate::config::{Config, Hold, NameServer, Problem, Recipients, Tls, Way};
+use crate::config::{Config, NameServer, Problem, Recipients, Tls, Way};
 use crate::deliver::{check_maildir, check_relay};
 use crate::fetch;
 use crate::net::resolver::Resolver;
@@ -131,16 +131,11 @@ fn odd_accounts(config: &Config, file: &Path) -> Vec<Problem> {
         key: key.to_owned(),
         reason,
     };
-    let submission = config.submission.as_ref();
-    let dovecot = submission.and_then(|submission| submission.dovecot.as_deref());
+    let dovecot = config.submission.as_ref().and_then(|submission| submission.dovecot.as_deref());
     let down = dovecot.and_then(accounts::check_dovecot);
     let down = down.map(|reason| problem("submission.dovecot", reason));
-    let submits = submission.is_some_and(|it| {
-        it.dovecot.is_none() && !(it.listen.is_empty() && it.listen_tls.is_empty())
-    });
-    let fetches = config.atrn.is_some() || config.hold.values().any(Hold::etrn_authenticated);
     let is_held = |domain: &_| config.hold.contains_key(domain);
-    let wrong = (submits || fetches).then(|| accounts::check(&config.accounts.file, is_held));
+    let wrong = config.asks_accounts().then(|| accounts::check(&config.accounts.file, is_held));
     let wrong = wrong.into_iter().flatten().map(|reason| problem("accounts.file", reason));
     down.into_iter().chain(wrong).collect()
 }

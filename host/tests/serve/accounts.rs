@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use postern::accounts::ScramClient;
+use rustix::process::Signal;
 
 use super::place::{AWAY, Place, Server, Talk, hold};
 
@@ -128,6 +129,16 @@ fn accounts_that_cannot_be_read_turn_health_red() {
     fs::remove_file(&file).expect("it is there");
     assert!(asked(address, PASSWORD).0.starts_with("235 "));
     assert_eq!(health()[0]["name"], "auth", "a restart would let nobody in");
+
+    let settings = place.path("postern.toml");
+    let text = fs::read_to_string(&settings).expect("it is there");
+    let without: Vec<_> = text.lines().filter(|line| !line.contains("clear_from")).collect();
+    let without = without.join("\n").replace("[atrn]\nlisten = [\"127.0.0.1:0\"]", "");
+    assert!(!without.contains("[atrn]"), "{without}");
+    fs::write(&settings, without).expect("it is ours");
+    server.signal(Signal::HUP);
+    server.logged("the configuration was read again");
+    assert!(health().is_empty(), "nobody asks them any more");
     server.stop();
 }
 
