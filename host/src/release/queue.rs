@@ -210,13 +210,17 @@ impl<S: Spool> Queue<S> {
             self.seen = None;
         }
         let is_round = self.seen.is_none();
+        let parked = if is_round { self.line.unpark() } else { BTreeSet::new() };
         let mut domains = 0;
         loop {
             let due = match self.shared.engine.spool.due(self.seen.as_ref(), PAGE).await {
                 Ok(due) => due,
                 // It said so itself, and stays so.
                 Err(Error::Stopped) => return,
-                Err(error) => return tracing::error!(%error, "cannot tell what is due"),
+                Err(error) => {
+                    self.line.park(parked);
+                    return tracing::error!(%error, "cannot tell what is due");
+                }
             };
             let is_last = due.len() < PAGE;
             if self.asks_anew {

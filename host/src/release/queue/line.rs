@@ -60,6 +60,17 @@ impl Line {
         if is_urgent { &mut self.urgent } else { &mut self.regular }
     }
 
+    /// Before all that is due is looked through: what still waits is parked again by that. A person
+    /// may have removed the rest, or holds it back, and the link is not raised for that.
+    pub(super) fn unpark(&mut self) -> BTreeSet<Domain> {
+        mem::take(&mut self.parked)
+    }
+
+    /// It is not known what still waits.
+    pub(super) fn park(&mut self, domains: BTreeSet<Domain>) {
+        self.parked.extend(domains);
+    }
+
     /// Nothing waits any more.
     pub(super) fn give_up(&mut self) {
         self.waits.abort_all();
@@ -199,6 +210,13 @@ impl<S: Spool> Queue<S> {
         if line.host.as_ref().is_some_and(|host| !self.turns.is_busy(host)) {
             (line.regular.lease, line.urgent.lease, line.host) = (None, None, None);
         }
+        if line.parked.is_empty() {
+            for way in [&mut line.regular, &mut line.urgent] {
+                if let Some(wait) = way.wait.take() {
+                    wait.task.abort();
+                }
+            }
+        }
         let wait = (!line.parked.is_empty()).then(|| LinkWait {
             domains: line.parked.len(),
             is_urgent: line.urgent.wait.is_some(),
@@ -216,3 +234,6 @@ impl<S: Spool> Queue<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
