@@ -186,28 +186,4 @@ impl<S: Spool> Work<'_, S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use postern_spool::Domain;
-
-    use super::*;
-    use crate::release::fair::{Limits, Turns};
-
-    /// Else its place at the host would be taken for ever.
-    #[tokio::test(start_paused = true)]
-    async fn a_permit_that_comes_as_the_connection_is_given_up_is_not_lost() {
-        let host: DeliverTo = "192.0.2.7:25".parse().expect("a host");
-        let mut turns = Turns::new(Limits { all: 2, per_host: 2 });
-        turns.ask(&Domain::new("far.example"), &host);
-        let permit = turns.start().expect("it may start");
-        let (sender, permits) = oneshot::channel();
-        let mut idle = std::pin::pin!(until_idle(permits));
-        assert!(
-            std::future::poll_fn(|task| std::task::Poll::Ready(idle.as_mut().poll(task)))
-                .await
-                .is_pending()
-        );
-        tokio::time::advance(IDLE).await;
-        assert!(sender.send(permit).is_ok());
-        assert!(idle.await.is_some());
-    }
-}
+mod tests;
