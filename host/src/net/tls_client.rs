@@ -12,11 +12,13 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{self, CryptoProvider};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
 use crate::config::{Host, read_file};
@@ -63,15 +65,23 @@ impl Tls {
     /// # Errors
     /// Why there is nothing to check a certificate by.
     pub fn verified(rule: Rule, ca: Option<&Path>) -> Result<Self, String> {
-        let (roots, whose) = match ca {
-            Some(file) => (read_roots(file), file.display().to_string()),
-            None => (own_roots(), "this machine's certificates".to_owned()),
+        let (read, whose) = match ca {
+            Some(file) => (read_given(file), file.display().to_string()),
+            None => {
+                let own = own_roots().map(|own| (own, Vec::new()));
+                (own, "this machine's certificates".to_owned())
+            }
         };
-        let roots = roots.map_err(|why| format!("{whose}: {why}"))?;
-        let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into())
+        let (roots, given) = read.map_err(|why| format!("{whose}: {why}"))?;
+        let provider = Arc::new(crypto::ring::default_provider());
+        let by_roots =
+            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let by_roots = by_roots.build().map_err(|error| format!("{whose}: {error}"))?;
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Known { by_roots, given }))
             .with_no_client_auth();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), rule })
     }
@@ -110,14 +120,19 @@ impl Tls {
     }
 }
 
-fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+/// The certificates in `file`, as roots and as they are.
+fn read_given(file: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
     let text = read_file(file).map_err(|error| error.to_string())?;
-    let mut roots = RootCertStore::empty();
+    let (mut roots, mut given) = (RootCertStore::empty(), Vec::new());
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
+        roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        given.push(certificate);
     }
-    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(roots) }
+    match given.is_empty() {
+        true => Err("there is no certificate in it".to_owned()),
+        false => Ok((roots, given)),
+    }
 }
 
 /// One that cannot be read is passed over, as the others may be enough.
@@ -129,6 +144,58 @@ fn own_roots() -> Result<RootCertStore, String> {
         _ if !roots.is_empty() => Ok(roots),
         Some(error) => Err(error.to_string()),
         None => Err("there are none: name a file with those of the provider (tls_ca)".to_owned()),
+    }
+}
+
+/// Takes what the roots have signed, and a certificate that was given itself, also where it says
+/// that it is an authority's, as those of `openssl req -x509` do. webpki refuses it for that once
+/// it has looked at its times.
+#[derive(Debug)]
+struct Known {
+    by_roots: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.by_roots.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.given.contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.by_roots.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.by_roots.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_roots.supported_verify_schemes()
     }
 }
 
@@ -176,5 +243,56 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    const NAME: &str = "smtp.provider.example";
+    /// 2026-11-21.
+    const NOW: Duration = Duration::from_secs(1_795_306_665);
+
+    /// A certificate for [`NAME`] that has signed itself, as an authority's or not, in PEM.
+    fn made(is_ca: bool) -> (CertificateDer<'static>, String) {
+        let mut params = CertificateParams::new([NAME.to_owned()]).expect("a name");
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2027, 1, 1));
+        let key = KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        (made.der().clone(), made.pem())
+    }
+
+    /// `openssl req -x509` writes that it is an authority's.
+    #[test]
+    fn the_certificate_that_was_given_is_taken_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ca.pem");
+        for is_ca in [false, true] {
+            let ((given, pem), (other, _)) = (made(is_ca), made(is_ca));
+            fs::write(&file, pem).expect("a file");
+            let (roots, all) = read_given(&file).expect("it is sound");
+            let provider = Arc::new(crypto::ring::default_provider());
+            let by_roots = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+            let known = Known { by_roots: by_roots.build().expect("a root"), given: all };
+            let takes = |certificate: &CertificateDer<'_>, name: &str, days: u64| {
+                let name = ServerName::try_from(name.to_owned()).expect("a name");
+                let now = UnixTime::since_unix_epoch(NOW + Duration::from_secs(days * 86_400));
+                known.verify_server_cert(certificate, &[], &name, &[], now).is_ok()
+            };
+            assert!(takes(&given, NAME, 0), "{is_ca}");
+            assert!(!takes(&other, NAME, 0), "{is_ca}: another's of the same name");
+            assert!(!takes(&given, "other.example", 0), "{is_ca}");
+            assert!(!takes(&given, NAME, 100), "{is_ca}: its time is over");
+        }
     }
 }
