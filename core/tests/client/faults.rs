@@ -5,7 +5,8 @@ use core::time::Duration;
 use crate::script::{CONFIG, Job, MAIL, NO_PARAMS, Pace, play, play_at, recipient};
 use postern_core::client::reply::{REPLY_MAX, parse};
 use postern_core::client::{
-    CallError, Client, Config, End, Fault, Mail, Need, Next, Recipient, Step, TlsPolicy, Waiting,
+    CallError, Client, Config, End, Fault, Mail, Mechanism, Mechanisms, Need, Next, Recipient,
+    Step, TlsPolicy, Waiting,
 };
 use postern_core::time::Instant;
 use postern_core::wire::Out;
@@ -105,14 +106,17 @@ fn plaintext_behind_the_answer_to_starttls_ends_the_connection() {
 #[test]
 fn what_was_offered_in_clear_is_not_believed_within_tls() {
     let config = Config { tls: TlsPolicy::Required, ..CONFIG };
-    let offers = b"220 hi\r\n250-peer\r\n250-SIZE 5\r\n250-ETRN\r\n250 STARTTLS\r\n220 go\r\n";
+    let offers =
+        b"220 hi\r\n250-peer\r\n250-SIZE 5\r\n250-ETRN\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n\
+        220 go\r\n";
     let (mut client, need) = after(offers, config);
     assert_eq!((need, client.size_limit()), (Need::Tls, Some(5)));
+    assert!(client.mechanisms().has(Mechanism::Plain));
     client.tls_started().expect("it was asked for");
     assert_eq!(go_on(&mut client, b""), Need::Input);
     assert_eq!(go_on(&mut client, b"500 what?\r\n"), Need::Input, "HELO was said");
     assert_eq!(go_on(&mut client, b"250 peer\r\n"), Need::Transaction);
-    assert_eq!(client.size_limit(), None);
+    assert_eq!((client.size_limit(), client.mechanisms()), (None, Mechanisms::NONE));
     let mut buffer = [0; 2000];
     let etrn = client.etrn(b"b.example", &mut Out::new(&mut buffer));
     assert_eq!(etrn, Err(CallError::EtrnNotOffered));
