@@ -82,8 +82,10 @@ impl Timers {
             self.released.remove(domain);
             return false;
         }
+        // While a turn has some of it, what it waits for is not known.
+        let is_known = queue.under_way == 0;
         let waits = queue.next_try == NextTry::WhenAsked && !self.released.contains(domain);
-        queue.waiting > 0 && (waits || self.without.contains(domain))
+        queue.waiting > 0 && (waits && is_known || self.without.contains(domain))
     }
 
     fn note_release(&mut self, domain: &Domain) {
@@ -252,7 +254,7 @@ mod tests {
     use std::path::Path;
 
     use postern_spool::conformance::envelope;
-    use postern_spool::{Draft, Envelope, Fate, Next, Reach, RecipientNo, Retry, Settled};
+    use postern_spool::{Draft, Ended, Envelope, Fate, Next, Reach, RecipientNo, Retry, Settled};
 
     use super::super::stand::{NOW, Stand, terms};
     use super::*;
@@ -348,5 +350,25 @@ mod tests {
         assert_eq!(next_try().await, NextTry::WhenAsked);
         stand.terms.send_replace(in_force("30m"));
         assert_eq!(next_try().await, NextTry::Now, "it has a timer again");
+    }
+
+    /// The release would have undone what the turn puts off.
+    #[tokio::test]
+    async fn what_a_turn_has_claimed_does_not_wait_to_be_asked_for() {
+        let rest = "deliver_to = \"192.0.2.1:25\"\nretry_every = \"30m\"".to_owned();
+        let stand = Stand::new(terms([("b.example".to_owned(), rest)]));
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        stand.hold(&["bob@b.example".to_owned()], NOW).await;
+        let domain = Domain::new("b.example");
+        let turn = stand.spool.turn(&domain, 1, SWEEP).await.expect("it works").expect("it is due");
+        let claims = stand.spool.claim(&turn, 2).await.expect("it works");
+        let fates = vec![(RecipientNo(0), Fate::Deferred(b"unreadable".to_vec()))];
+        let left = Settled { id: claims[0].id, fates, retry: Retry::WhenAsked, follow: None };
+        stand.spool.settle(&turn, vec![left]).await.expect("it works");
+        assert_eq!(stand.queue(&domain).await.next_try, NextTry::WhenAsked);
+        sweep_once(&stand.shared, &mut Timers::default()).await.expect("it works");
+        let (retry, away, why) = (Retry::In(SWEEP), true, b"no answer".to_vec());
+        let ended = stand.spool.end(turn, Next::PutOff { retry, away, why }).await;
+        assert_eq!(ended, Ok(Ended::Done));
     }
 }
