@@ -377,6 +377,26 @@ async fn who_announces_much_and_sends_nothing_keeps_nobody_out() {
     assert_eq!(may_take(&spool, 300), None, "which is no want of space for others");
 }
 
+/// Bytes in a file take no free space any more, and most promises are never made use of.
+#[tokio::test]
+async fn what_is_promised_is_what_is_not_stored_and_half_of_what_is_free_at_most() {
+    let disk = SimDisk::new(Fault::None);
+    let (spool, _) =
+        LogSpool::open_on(disk.clone(), TINY, Clock::manual(NOW)).expect("an empty disk");
+    disk.set_free(TINY.segment_bytes + (200 << 10));
+    let mut begun = vec![spool.begin(&envelope(ONE), None).await.expect("there is space")];
+    let large = spool.begin(&envelope(ONE), Some(140 << 10)).await;
+    assert_eq!(large.err(), Some(Refuse::Full), "some is promised to the first");
+    for _ in 0..3 {
+        begun.push(spool.begin(&envelope(ONE), None).await.expect("half is promised to nobody"));
+    }
+    drop(begun);
+    let mut long = spool.begin(&envelope(ONE), None).await.expect("there is space");
+    for seed in 0..16 {
+        long.write(&body(seed, 64 << 10)).await.expect("what is stored takes no more");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_memory_a_message_is_refused_for_now_and_a_long_one_keeps_its_file() {
     let small = Options { memory_bytes: 1, draft_bytes: 64 << 10, ..TINY };
