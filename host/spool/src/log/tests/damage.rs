@@ -86,11 +86,13 @@ fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     copy
 }
 
+/// What is done to a segment's bytes, and its name.
+type Harm = (&'static str, fn(&mut Vec<u8>));
+
 /// The head by which a segment is known, and records that an index file still lists.
 #[test]
 fn a_segment_with_damage_of_any_kind_goes_to_the_quarantine_at_last() {
-    type Harm = fn(&mut Vec<u8>);
-    let harms: [(&str, Harm); 3] = [
+    let harms: [Harm; 3] = [
         ("its head", |content| content[20] ^= 1),
         ("cut short", |content| content.truncate(3_000)),
         ("says nothing known", |content| unknown_at(content, SEGMENT_HEAD)),
