@@ -9,6 +9,7 @@ mod remembered;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Asking {
     file: Option<Kept>,
     state: Mutex<State>,
     wanted: Notify,
+    /// Nobody writes the file any more.
+    written: Notify,
 }
 
 #[derive(Default)]
@@ -93,7 +96,8 @@ struct State {
 impl Asking {
     /// Nothing is known, and nothing is remembered over a restart.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, file: None, state: Mutex::default(), wanted: Notify::new() }
+        let (wanted, written) = (Notify::new(), Notify::new());
+        Self { clock, file: None, state: Mutex::default(), wanted, written }
     }
 
     /// What stands in the spool's folder `spool` is known.
@@ -329,7 +333,22 @@ impl Asking {
         state.is_written = true;
         drop(state);
         let this = Arc::clone(self);
-        spawn_blocking(move || while this.write(&file) {});
+        spawn_blocking(move || {
+            while this.write(&file) {}
+            this.written.notify_waiters();
+        });
+    }
+
+    /// Waits until what was said is in the file: the process may end then.
+    pub async fn kept(&self) {
+        loop {
+            let mut written = pin!(self.written.notified());
+            written.as_mut().enable();
+            if !self.lock().is_written {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// Writes what is not in the file yet; whether there may be more.

@@ -57,9 +57,11 @@ impl Asker {
             tokio::select! {
                 () = self.asking.wanted() => {}
                 Some(_) = asked.join_next() => {}
-                _ = stopping.wait_for(|stop| *stop) => return,
+                _ = stopping.wait_for(|stop| *stop) => break,
             }
         }
+        asked.shutdown().await;
+        self.asking.kept().await;
     }
 
     /// Asks `endpoint` all that waits.
