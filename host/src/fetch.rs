@@ -170,11 +170,11 @@ impl Fetcher {
     }
 }
 
-/// A header of a request, with its secret.
-type Secret = Option<(HeaderName, String)>;
+/// A header and its value, and TLS.
+type Means = (Option<(HeaderName, String)>, Option<Tls>);
 
 /// The header of `source`, and TLS, as files say. Reads these.
-fn means(source: &ListSource) -> Result<(Secret, Option<Tls>), String> {
+fn means(source: &ListSource) -> Result<Means, String> {
     let token = source.token()?.map(|(header, token)| (header.clone(), token));
     let is_secure = source.urls.iter().any(|url| url.is_secure);
     let tls = is_secure.then(|| Tls::verified(Rule::Implicit, source.ca.as_deref()));

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn run<S: Spool>(
         sockets;
     let ((stop, stopping), (end, mut ended)) = (watch::channel(false), watch::channel(false));
     let (opened, release) = (Arc::new(OnceLock::new()), Release::default());
-    let (board, folder) = (Board::default(), config.spool.path.clone());
+    let (board, folder, time) = (Board::default(), config.spool.path.clone(), clock.clone());
     let (link, ending_link) = (UpLink::new(&config.link, clock.clone()), ended.clone());
     let own = Token::new().map_err(|error| ServeError::new("the greeting", error))?;
     let api = Control {
@@ -125,17 +125,11 @@ async fn run<S: Spool>(
     };
     let ending = async move { drop(ended.wait_for(|ended| *ended).await) };
     let api = tokio::spawn(api::serve(control, api, ending));
-    let opening = spawn_blocking({
-        let clock = clock.clone();
-        move || {
-            let spool = open(&config, clock.clone())?;
-            let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
-            let known = Known {
-                lists: Lists::open(&folder, &terms.config, clock.clone()).into(),
-                asking: Asking::open(&folder, clock).into(),
-            };
-            Ok((Arc::new(spool), terms, Answers::open(&folder), known))
-        }
+    let opening = spawn_blocking(move || {
+        let spool = open(&config, time.clone())?;
+        let terms = terms(config).map_err(|error| ServeError::new("receive.tls", error))?;
+        let known = Known::open(&folder, &terms.config, time);
+        Ok((Arc::new(spool), terms, Answers::open(&folder), known))
     });
     let (spool, terms, answers, known) = tokio::select! {
         opened = opening => opened.map_err(|error| ServeError::new("the spool", error))??,
@@ -214,6 +208,13 @@ struct Release {
 struct Known {
     asking: Arc<Asking>,
     lists: Arc<Lists>,
+}
+
+impl Known {
+    fn open(folder: &Path, config: &Config, clock: Clock) -> Self {
+        let lists = Lists::open(folder, config, clock.clone()).into();
+        Self { asking: Asking::open(folder, clock).into(), lists }
+    }
 }
 
 /// Everything that is open before the first client is answered.

@@ -71,8 +71,9 @@ impl Web {
                 std::future::pending().await
             }
             Answer::Slowly(octets) => {
+                let mut seconds = tokio::time::interval(Duration::from_secs(1));
                 for octet in octets {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    seconds.tick().await;
                     stream.write_u8(octet).await?;
                 }
                 stream.shutdown().await
