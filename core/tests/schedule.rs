@@ -146,6 +146,8 @@ fn a_window_in_the_hour_that_is_skipped_comes_a_week_later() {
     schedule(&["sun 02:15-02:45"], BERLIN, |schedule| {
         let before = at(utc("2026-03-29T00:00:00Z"));
         assert_eq!(schedule.next_change(before), Some(utc("2026-04-05T00:15:00Z")));
+        let behind_the_last = at(utc("2026-03-22T01:45:00Z"));
+        assert_eq!(schedule.next_change(behind_the_last), Some(utc("2026-04-05T00:15:00Z")));
     });
     schedule(&["sun 01:30-02:30", "sun 02:30-03:30"], BERLIN, |schedule| {
         let opens = utc("2026-03-29T00:30:00Z");

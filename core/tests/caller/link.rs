@@ -147,6 +147,23 @@ fn half_a_link_that_stays_is_still_ours() {
 }
 
 #[test]
+fn a_lowering_that_worked_ends_the_pauses_between_those_that_did_not() {
+    let mut link = link(ALL);
+    let mut now = 0;
+    for failures in [3, 1] {
+        link.raised(true, at(now), MIDDLE);
+        for _ in 0..failures {
+            link.lowered(false, at(now), MIDDLE);
+        }
+        let minutes = if failures == 3 { 5 } else { 1 };
+        let until = at(now + minutes * 60);
+        assert_eq!(link.next(used(0), true, at(now)), Act::Wait(until), "{failures}");
+        now += 1000;
+        link.lowered(true, at(now), MIDDLE);
+    }
+}
+
+#[test]
 fn one_that_is_lost_at_once_is_a_failure_and_one_that_was_there_is_none() {
     let mut link = link(ALL);
     link.raised(true, at(0), MIDDLE);

@@ -116,6 +116,20 @@ fn a_session_that_was_there_before_a_wake_up_ends_no_waiting() {
     assert_eq!(listener.deadline(), at(651));
 }
 
+/// What is gone before the promise is none of the sessions that it is to be told from.
+#[test]
+fn an_older_session_that_has_ended_prolongs_no_waiting() {
+    let mut listener = Listener::new(SCHEDULED, 3);
+    listener.wake_up(at(0));
+    listener.session_began(at(0));
+    listener.wake_up(at(10));
+    listener.session_ended(at(11), true);
+    listener.expect(at(12), at(312));
+    listener.session_began(at(20));
+    listener.session_ended(at(30), true);
+    assert_eq!(listener.deadline(), at(90));
+}
+
 #[test]
 fn a_session_that_came_before_its_promise_was_read_ends_the_waiting() {
     let mut listener = Listener::new(SCHEDULED, 3);

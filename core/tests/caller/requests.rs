@@ -116,6 +116,10 @@ fn a_round_is_answered_when_none_of_its_names_was_silent() {
     requests.ended(Answer::Missing, at(7300), MIDDLE);
     requests.ended(Answer::Refused, at(7301), MIDDLE);
     assert!(!requests.is_answered());
-    requests.ended(Answer::Comes, at(7400), MIDDLE);
+    for now in [7400, 7401] {
+        requests.ended(Answer::Refused, at(now), MIDDLE);
+    }
+    assert!(requests.is_answered(), "who was silent in the round before was not in this one");
+    requests.ended(Answer::Comes, at(14_700), MIDDLE);
     assert!(requests.is_answered());
 }
