@@ -105,6 +105,10 @@ impl Gate {
     /// A client is gone. `counts`: not one that brought no mail for anybody.
     pub fn session_ended(&mut self, now: Instant, counts: bool) {
         self.both(|listener| listener.session_ended(now, counts));
+        if counts {
+            // One that came without a wake-up, too: more may follow it.
+            self.usage.asking(now);
+        }
     }
 
     /// The window of the schedule is over: nobody else is waited for.
