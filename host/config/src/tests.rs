@@ -2,6 +2,7 @@ use super::*;
 
 mod holders;
 mod link;
+mod readme;
 mod relay;
 
 const FILE: &str = "postern.toml";
@@ -676,4 +677,9 @@ fn mail_that_is_fetched_has_no_other_trigger() {
     let networks = format!("etrn_from = [\"192.0.2.7\"]\n{somewhere}");
     let none = "has networks, and deliver_to is \"asker\": they release nothing";
     assert_eq!(warned(&networks), [none]);
+    // By ETRN behind AUTH it is delivered, and need not be fetched.
+    assert_eq!(
+        warned("etrn_from = [\"authenticated\"]\n[receive]\ntls = \"self-signed\""),
+        [""; 0]
+    );
 }
