@@ -42,7 +42,8 @@ impl NextHop {
     }
 }
 
-fn behind_trace(message: &StoredMessage) -> &[u8] {
+/// A message's octets behind the one trace field that the device put on top.
+pub fn behind_trace(message: &StoredMessage) -> &[u8] {
     assert_eq!(message.from.path, b"bob@sender.example");
     let text = &message.body[..];
     let from = b"Received: from sender.example.org ([10.0.2.2])";

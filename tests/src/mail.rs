@@ -46,12 +46,16 @@ impl Mail {
 
     /// Its octets as they follow DATA, with the end.
     pub fn stuffed(self) -> Vec<u8> {
-        let text = self.text();
-        let lines = text.split_inclusive(|octet| *octet == b'\n');
-        let dots = |line: &&[u8]| line.starts_with(b".");
-        let stuffed = lines.flat_map(|line| [if dots(&line) { &b"."[..] } else { b"" }, line]);
-        stuffed.chain([&b".\r\n"[..]]).collect::<Vec<_>>().concat()
+        stuffed(&self.text())
     }
+}
+
+/// A message's octets as they follow DATA, with the end (RFC 5321 §4.5.2).
+pub fn stuffed(text: &[u8]) -> Vec<u8> {
+    let lines = text.split_inclusive(|octet| *octet == b'\n');
+    let dots = |line: &&[u8]| line.starts_with(b".");
+    let stuffed = lines.flat_map(|line| [if dots(&line) { &b"."[..] } else { b"" }, line]);
+    stuffed.chain([&b".\r\n"[..]]).collect::<Vec<_>>().concat()
 }
 
 /// Says HELLO, after the greeting.

@@ -6,6 +6,7 @@
 //! flash.
 
 use postern_core::envelope;
+use postern_core::trace::LINE_OCTETS;
 use postern_core::wire::path::MAX_PATH;
 
 /// Bytes of RAM of the smallest board.
@@ -65,12 +66,14 @@ pub const PIECE: usize = 1024;
 /// Octets of the log that wait for the network, and of its datagrams.
 pub const LOG: usize = 512;
 
-/// One record of an envelope: two names, a path, a reply, and what has a fixed size.
+/// One record of an envelope: two names, a path, a reply, and what has a fixed size. Or a message's
+/// first line.
 pub const RECORD: usize = 1024;
 
 const _: () = {
     assert!(CLIENT_OUT >= postern_core::client::MIN_OUT);
     assert!(RECORD >= 64 + HELO + 2 * MAX_PATH + REPLY, "a head, or a recipient, fits");
+    assert!(RECORD >= LINE_OCTETS, "so does what tells whether a message has a header");
     assert!(envelope::VERSION == 1, "the sizes above are those of version 1");
 };
 

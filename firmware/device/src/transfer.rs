@@ -7,7 +7,7 @@ use postern_card::{Card, Fault, Message, Reader};
 use postern_core::client::{self, CallError, Event, Mail, Need, RECIPIENTS_MAX, Waiting};
 use postern_core::drive::deliver::{Sent, Source, Turn};
 use postern_core::envelope::{Head, Notify, Record, Ret, State};
-use postern_core::trace::{Origin, Received, With, separator};
+use postern_core::trace::{Origin, Received, With, separator_before};
 use postern_core::wire::params::{MailParams, RcptParams};
 use postern_core::wire::{NoRoom, Out, Text};
 
@@ -190,10 +190,9 @@ impl<'t, 's, C: Card> Transfer<'t, 's, C> {
     async fn front(&self, piece: &mut [u8]) -> Result<usize, Failure> {
         let mut storage = self.shared.storage.lock().await;
         let storage = &mut *storage;
-        let mut first = [0];
-        let read = storage.store.read(&mut self.message.body(), &mut first).await;
-        let first = first.get(..read.map_err(|fault| self.shared.failure(&fault))?);
-        let separator = separator(first.unwrap_or_default()).unwrap_or_default();
+        let filled = fill(storage, &mut self.message.body()).await;
+        let filled = filled.map_err(|fault| self.shared.failure(&fault))?;
+        let separator = separator_before(storage.buffer.get(..filled).unwrap_or_default());
         let filled = fill(storage, &mut self.message.envelope()).await;
         let filled = filled.map_err(|fault| self.shared.failure(&fault))?;
         let stored = storage.buffer.get(..filled).unwrap_or_default();

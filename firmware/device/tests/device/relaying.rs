@@ -14,7 +14,7 @@ use crate::sim::contents::{self, Held};
 use crate::sim::hop::{Asked, Hop, Notes};
 use crate::sim::messages::message;
 use crate::sim::servers;
-use crate::sim::talk::Talk;
+use crate::sim::talk::{Talk, stuffed};
 use crate::sim::world::{CARD_OCTETS, CREATED, FAR, HOP_PORT, World, card, settings};
 
 const JOE: &str = "joe@client.example";
@@ -112,6 +112,54 @@ fn a_message_that_begins_with_white_space_keeps_its_first_line() {
         let messages: Vec<&[u8]> = taken.iter().map(|taken| taken.message()).collect();
         assert_eq!(messages, [b"\r\n indented\r\n".as_slice(), b"\r\n\ttoo\r\n", b""]);
     });
+}
+
+/// Whatever pieces it comes in: what it begins with is told from the card.
+#[test]
+fn a_message_without_a_header_stands_behind_an_empty_line() {
+    let long = format!("{}: x\r\n", "x".repeat(998));
+    let field = format!("{}: x\r\n", "x".repeat(997));
+    let text = ["Hello!\r\n", "Hi\r\n", ":\r\n", "a b: c\r\n", "..\r\n", "H\r\n\r\nHi\r\n", &long];
+    let header =
+        ["A:\r\n", "A :\r\n", "From x\r\n", ">From x\r\n", "\r\n", "\r\nHi\r\n", "", &field];
+    let behind_a_line = text.map(|text| (text, format!("\r\n{text}")));
+    let cases: Vec<_> =
+        behind_a_line.into_iter().chain(header.map(|text| (text, text.to_owned()))).collect();
+    let world = World::new(card(CARD_OCTETS, &settings()), 1);
+    let hop = Notes::new();
+    Hop::arrive(&world, HOP_PORT, Protocol::Smtp, &hop);
+    world.switch_on();
+    let mut sent = Vec::new();
+    world.run(async {
+        let mut client = Talk::greeted(&world).await;
+        for (text, expected) in &cases {
+            let octets = [&stuffed(text.as_bytes()), &b".\r\n"[..]].concat();
+            // Of a long one, the pieces about the octet that tells.
+            let splits = if octets.len() < 100 { 0..octets.len() } else { 995..1003 };
+            for split in splits {
+                client
+                    .expect(&[
+                        ("MAIL FROM:<ann@client.example>\r\n", "250 "),
+                        ("RCPT TO:<joe@client.example>\r\n", "250 "),
+                        ("DATA\r\n", "354 "),
+                    ])
+                    .await;
+                let (first, rest) = octets.split_at(split);
+                client.send(first).await.expect("it stays");
+                Timer::after_millis(50).await;
+                let reply = client.say(rest).await.expect("it answers");
+                assert!(reply.starts_with("250 "), "{reply}");
+                sent.push(expected.as_bytes());
+            }
+        }
+        Timer::after_secs(60).await;
+    });
+    let taken = hop.taken.borrow();
+    let messages: Vec<_> = taken.iter().map(|taken| taken.message()).collect();
+    for (message, sent) in messages.iter().zip(&sent) {
+        assert_eq!(message.escape_ascii().to_string(), sent.escape_ascii().to_string());
+    }
+    assert_eq!(messages.len(), sent.len());
 }
 
 /// With the first of several in it, the field would show blind copies (RFC 5321 §7.2).
