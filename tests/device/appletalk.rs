@@ -2,71 +2,38 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Instant;
 
 use postern_tests::card::CardImage;
 use postern_tests::mail::Mail;
-use postern_tests::qemu::{Device, Namespace, appletalk_firmware, firmware};
-use postern_tests::tidy::root;
-use tempfile::TempDir;
+use postern_tests::qemu::{Device, appletalk_firmware, firmware};
 
+use crate::cable::{Cable, until};
 use crate::rig::{CARD, Rig};
 
-/// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A cable with a server at one end that has client.example's mail delivered to a Maildir.
+struct Mailers(Cable);
 
-/// A cable with a server at one end.
-struct Cable {
-    // Dropped in this order.
-    server: Child,
-    namespace: Namespace,
-    folder: TempDir,
-}
-
-impl Cable {
-    /// A server that has client.example's mail delivered to a Maildir.
+impl Mailers {
     fn new() -> Self {
-        let namespace = Namespace::new("10.77.0.1/24");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let at = |name: &str| folder.path().join(name);
-        for name in ["Maildir/tmp", "Maildir/new", "Maildir/cur"] {
-            fs::create_dir_all(at(name)).expect("a folder");
-        }
-        let text = format!(
-            "hostname = \"mx1.example\"\n[receive]\nlisten = [\"10.77.0.1:0\"]\n\
-            [receive.appletalk]\ninterface = \"{}\"\n\
-            [spool]\npath = {:?}\n[control]\nlisten = {:?}\n\
-            [hold.\"client.example\"]\nrecipients = \"any\"\ndeliver_to = \"maildir:{}\"\n",
-            namespace.tap(),
-            at("spool"),
-            at("control"),
-            at("Maildir").display(),
-        );
-        fs::write(at("postern.toml"), text).expect("a file");
-        let server = postern(&namespace, &folder, &["serve"]).stderr(Stdio::null()).spawn();
-        Self { server: server.expect("it runs"), namespace, folder }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        postern(&self.namespace, &self.folder, arguments).output().expect("the command starts")
-    }
-
-    /// Where the server listens.
-    fn server(&self) -> String {
-        until("the server listens", || {
-            let health = self.run(&["health", "--json"]).stdout;
-            let health: serde_json::Value = serde_json::from_slice(&health).unwrap_or_default();
-            health["listening"][0].as_str().map(str::to_owned)
-        })
+        Self(Cable::new(|folder| {
+            for name in ["Maildir/tmp", "Maildir/new", "Maildir/cur"] {
+                fs::create_dir_all(folder.join(name)).expect("a folder");
+            }
+            format!(
+                "[receive.appletalk]\ninterface = \"tap0\"\n\
+                [hold.\"client.example\"]\nrecipients = \"any\"\n\
+                deliver_to = \"maildir:{}\"\n",
+                folder.join("Maildir").display(),
+            )
+        }))
     }
 
     /// Waits until both have their names.
     fn names(&self) -> Vec<String> {
         until("both have their names", || {
-            let found = self.run(&["appletalk", "lookup"]).stdout;
+            let found = self.0.run(&["appletalk", "lookup"]).stdout;
             let found = String::from_utf8_lossy(&found).into_owned();
             let names = found.lines().filter_map(|line| line.split_once("  "));
             let names: Vec<_> = names.map(|(_, name)| name.to_owned()).collect();
@@ -77,7 +44,9 @@ impl Cable {
     /// Sends a message to the server of this name.
     fn send(&self, name: &str, mail: Mail) -> String {
         let words = ["appletalk", "send", "--to", "ann@client.example", "--server", name];
-        let mut sending = postern(&self.namespace, &self.folder, &words)
+        let mut sending = self
+            .0
+            .command(&words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -94,7 +63,7 @@ impl Cable {
     /// What has come to the Maildir, each with the fields that were put on top, once there are so
     /// many.
     fn delivered(&self, count: usize) -> Vec<(String, Mail)> {
-        let folder = self.folder.path().join("Maildir/new");
+        let folder = self.0.folder().join("Maildir/new");
         let mut delivered = until("all is delivered", || {
             let files: Vec<_> = fs::read_dir(&folder)
                 .expect("a folder")
@@ -117,32 +86,6 @@ impl Cable {
     }
 }
 
-impl Drop for Cable {
-    fn drop(&mut self) {
-        let _gone = self.server.kill();
-        let _gone = self.server.wait();
-    }
-}
-
-fn postern(namespace: &Namespace, folder: &TempDir, arguments: &[&str]) -> Command {
-    let program: PathBuf = root().join("target/debug/postern");
-    assert!(program.exists(), "tests/run device builds {}", program.display());
-    let mut command = namespace.command(&program.display().to_string());
-    command.arg("--config").arg(folder.path().join("postern.toml")).args(arguments);
-    command
-}
-
-fn until<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < end, "in vain: {what}");
-        thread::park_timeout(Duration::from_millis(50));
-    }
-}
-
 /// A device that passes its mail on to `server`.
 fn configuration(server: &str) -> String {
     format!(
@@ -154,9 +97,9 @@ fn configuration(server: &str) -> String {
 
 #[test]
 fn a_mailer_a_server_and_the_device_are_on_one_cable() {
-    let cable = Cable::new();
-    let card = CardImage::make(&configuration(&cable.server()), CARD);
-    let device = Device::start_in(&cable.namespace, &appletalk_firmware(), &card.path());
+    let cable = Mailers::new();
+    let card = CardImage::make(&configuration(&cable.0.server()), CARD);
+    let device = Device::start_in(&cable.0.namespace, &appletalk_firmware(), &card.path());
     assert_eq!(cable.names(), ["mx1:SMTP@*", "mx2:SMTP@*"]);
     let mails = [0, 1, 2].map(|number| Mail { number, octets: 5_000 + number * 20_000 });
     // To the device, which passes it on over TCP, and to the server.

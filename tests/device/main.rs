@@ -2,6 +2,7 @@
 
 mod appletalk;
 mod board;
+mod cable;
 mod calling;
 mod clients;
 mod dialogues;
@@ -16,3 +17,4 @@ mod provider;
 mod rig;
 mod slow;
 mod storm;
+mod windows;

@@ -1,8 +1,13 @@
 //! A network namespace with a TAP: what is in it has a cable of its own, which carries multicast.
 //! QEMU's user-mode network does not.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The TAP.
 const TAP: &str = "tap0";
@@ -35,6 +40,20 @@ impl Namespace {
     /// The TAP, to be one end of a cable.
     pub fn tap(&self) -> &'static str {
         TAP
+    }
+
+    /// Does something in it, in a thread of its own: sockets stay where they were made.
+    ///
+    /// # Panics
+    /// When `act` does.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            let namespace = File::open(format!("/run/netns/{}", self.0)).expect("`ip` made it");
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), kind).expect("it takes root");
+            act()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().expect("it does not panic"))
     }
 
     /// A command that runs in it.
