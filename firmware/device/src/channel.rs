@@ -13,6 +13,7 @@ use postern_core::wire::ehlo::Extension;
 
 use crate::Board;
 use crate::budget::{CHANNEL, RAM, SESSION_IN, SESSION_OUT, SMALL_WINDOW};
+use crate::gate::Accept;
 use crate::handler::SessionHandler;
 use crate::link::over_tcp;
 use crate::log::info;
@@ -23,7 +24,7 @@ use crate::peer::Peer;
 use crate::shared::Shared;
 
 /// SMTP's port (RFC 5321 §4.5.4.2).
-pub(crate) const PORT: u16 = 25;
+const PORT: u16 = 25;
 
 /// Recipients of a message at most: as few as RFC 5321 §4.5.3.1.8 allows, and no more than one
 /// transaction of the client's passes on.
@@ -115,6 +116,16 @@ impl Buffers for Own<'_> {
     fn give_back(&mut self) {}
 }
 
+impl Accept for Socket<'_> {
+    async fn accept(&mut self) -> Peer {
+        Peer::Internet(self.client(PORT).await)
+    }
+
+    async fn reset(&mut self) {
+        self.drop_connection().await;
+    }
+}
+
 /// Serves one client after another, if the settings open so many channels that number `number`,
 /// counted from 1, is one of them.
 async fn run<C: Card, const WINDOW: usize>(
@@ -131,7 +142,7 @@ async fn run<C: Card, const WINDOW: usize>(
     let mut buffers = Own { input, output };
     let (mut count, place) = (0_u32, usize::from(number) - 1);
     loop {
-        let client = Peer::Internet(shared.gate.accept(&mut socket, PORT).await);
+        let client = shared.gate.accept(&mut socket).await;
         count = count.wrapping_add(1);
         let is_admitted = shared.occupancy.enter(place, client.host());
         if is_admitted {

@@ -2,7 +2,6 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
-use core::net::SocketAddr;
 use core::task::Poll;
 use core::time::Duration;
 
@@ -18,11 +17,21 @@ use postern_core::time::Instant;
 use crate::clock;
 use crate::hours::Hours;
 use crate::log::info;
-use crate::net::{Net, Socket};
+use crate::net::Net;
+use crate::peer::Peer;
 use crate::time_of_day::TimeOfDay;
 
 /// Seconds after which a window that ends is noticed at the latest: the time of day may jump.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// What clients connect to, whatever carries them.
+pub(crate) trait Accept {
+    /// Waits for a client.
+    async fn accept(&mut self) -> Peer;
+
+    /// Drops one whose connection is being made, and waits for none.
+    async fn reset(&mut self);
+}
 
 /// Lets clients in, or not.
 pub(crate) struct Gate {
@@ -124,13 +133,13 @@ impl Gate {
         self.told.signal(());
     }
 
-    /// Waits for a client on `port` that comes while clients are let in.
-    pub(crate) async fn accept(&self, socket: &mut Socket<'_>, port: u16) -> SocketAddr {
+    /// Waits for a client that comes while clients are let in.
+    pub(crate) async fn accept(&self, listener: &mut impl Accept) -> Peer {
         loop {
             self.open().await;
-            match select(socket.accept(port), self.closed()).await {
+            match select(listener.accept(), self.closed()).await {
                 Either::First(client) => return client,
-                Either::Second(()) => socket.reset().await,
+                Either::Second(()) => listener.reset().await,
             }
         }
     }
@@ -167,5 +176,60 @@ impl Gate {
             State::Closed => info!("nobody is let in"),
         }
         self.changed.borrow_mut().wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use embassy_futures::block_on;
+    use embassy_futures::join::join;
+
+    use super::*;
+    use crate::test_clock;
+
+    const CLIENT: Peer = Peer::Internet(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1024));
+
+    /// A listener to which a client comes whenever it listens, at so many polls.
+    #[derive(Default)]
+    struct Fake {
+        polls: u32,
+        resets: u32,
+    }
+
+    impl Accept for Fake {
+        async fn accept(&mut self) -> Peer {
+            while self.polls > 0 {
+                self.polls -= 1;
+                yield_now().await;
+            }
+            CLIENT
+        }
+
+        async fn reset(&mut self) {
+            self.resets += 1;
+        }
+    }
+
+    #[test]
+    fn whoever_listens_is_asked_while_the_gate_is_open_and_dropped_when_it_closes() {
+        test_clock::restart();
+        let settings = Settings { listener: settings::Listener::OnLink, ..Settings::DEFAULT };
+        let gate = Gate::new(&settings, 1);
+        let link = |is_up| {
+            gate.listener.borrow_mut().link(is_up);
+            gate.apply();
+        };
+        let mut listener = Fake { polls: 3, resets: 0 };
+        // The link goes while the client's connection is being made, and comes back.
+        let flaps = async {
+            for is_up in [true, false, true] {
+                yield_now().await;
+                link(is_up);
+            }
+        };
+        let (client, ()) = block_on(join(gate.accept(&mut listener), flaps));
+        assert_eq!((client, listener.resets), (CLIENT, 1));
     }
 }

@@ -189,7 +189,7 @@ impl<'n> Socket<'n> {
     }
 
     /// Waits for a client on `port`, and returns its address.
-    pub(crate) async fn accept(&mut self, port: u16) -> SocketAddr {
+    pub(crate) async fn client(&mut self, port: u16) -> SocketAddr {
         self.0.set_timeout(Some(Duration::from_secs(HANDSHAKE_S)));
         loop {
             let accepted = self.0.accept(port).await;
@@ -199,7 +199,7 @@ impl<'n> Socket<'n> {
                     return endpoint(client);
                 }
                 // It was gone before its handshake ended.
-                _ => self.reset().await,
+                _ => self.drop_connection().await,
             }
         }
     }
@@ -240,11 +240,11 @@ impl<'n> Socket<'n> {
             }
         };
         let _given_up = with_timeout(Duration::from_secs(seconds), end).await;
-        self.reset().await;
+        self.drop_connection().await;
     }
 
     /// Drops the connection, if there is one, and waits for none any more.
-    pub(crate) async fn reset(&mut self) {
+    pub(crate) async fn drop_connection(&mut self) {
         self.0.abort();
         if with_timeout(Duration::from_secs(1), self.0.flush()).await.is_err() {
             self.forget();

@@ -8,8 +8,8 @@ use postern_core::wire::reply::Reason;
 use postern_core::wire::{Out, Text};
 
 use crate::budget::{SESSION_OUT, SPARE_SEND};
-use crate::channel::{PORT, config};
-use crate::gate::Gate;
+use crate::channel::config;
+use crate::gate::{Accept, Gate};
 use crate::net::{Net, Socket};
 
 /// The reply to a client that gets no session.
@@ -43,8 +43,8 @@ pub(crate) async fn run(
     let mut socket = Socket::new(net, receive, send);
     loop {
         match gate {
-            Some(gate) => _ = gate.accept(&mut socket, PORT).await,
-            None => _ = socket.accept(PORT).await,
+            Some(gate) => _ = gate.accept(&mut socket).await,
+            None => _ = socket.accept().await,
         }
         let _hung_up = socket.write_all(&refusal.0).await;
         socket.dismiss().await;
