@@ -26,8 +26,8 @@ pub const DNS_MAX: usize = 3;
 /// A short list.
 pub type List<T> = Vec<T, LIST_MAX>;
 
-/// The holders of a device.
-pub type Holders<'s> = Vec<Holder<'s>, HOLDERS_MAX>;
+/// The holders of a device: none where it is built to ask nobody.
+pub type Holders<'s> = Vec<Holder<'s>, { if cfg!(feature = "wakeup") { HOLDERS_MAX } else { 0 } }>;
 
 /// The settings of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

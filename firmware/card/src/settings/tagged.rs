@@ -80,6 +80,7 @@ impl<'s> PlainHolder<'s> {
         Some(Self { host: name, port: *port, names: names.clone(), every_s: *every_s })
     }
 
+    #[cfg(feature = "wakeup")]
     fn holder(self) -> Holder<'s> {
         let Self { host: name, port, names, every_s } = self;
         let hosts = [Host { name, port }].into_iter().collect();
@@ -219,15 +220,18 @@ impl<'s> Settings<'s> {
             key::WAIT_S => take(value, &mut self.wait_s),
             key::LOG => take(value, &mut self.log),
             key::LISTENER => take(value, &mut self.listener),
+            #[cfg(feature = "wakeup")]
             key::SCHEDULE => take(value, &mut self.schedule),
             #[cfg(feature = "appletalk")]
             key::APPLETALK => take(value, &mut self.appletalk),
+            #[cfg(feature = "wakeup")]
             key::HOLDER | key::EMAIL_HOLDER | key::ATRN_HOLDER => self.add(key, value),
             _ if key >= CRITICAL => Err(SettingsFault::Unknown(key)),
             _ => Ok(()),
         }
     }
 
+    #[cfg(feature = "wakeup")]
     #[inline(never)]
     fn add(&mut self, key: u8, value: &'s [u8]) -> Result<(), SettingsFault> {
         let taken = postcard::take_from_bytes(value);
@@ -245,12 +249,22 @@ impl<'s> Settings<'s> {
         self.holders.push(holder).map_err(|_| SettingsFault::Damaged)
     }
 
+    #[cfg(feature = "wakeup")]
     #[inline(never)]
     fn add_plain(&mut self, value: &'s [u8]) -> Result<(), SettingsFault> {
         let plain: Option<PlainHolder<'s>> =
             postcard::from_bytes(value).map_err(|_| SettingsFault::Damaged)?;
         let Some(plain) = plain else { return Ok(()) };
         self.holders.push(plain.holder()).map_err(|_| SettingsFault::Damaged)
+    }
+
+    /// To pass over a holder would be to never ask it.
+    #[cfg(not(feature = "wakeup"))]
+    fn add_plain(&mut self, value: &[u8]) -> Result<(), SettingsFault> {
+        match value {
+            [0, ..] => Ok(()),
+            _ => Err(SettingsFault::Unknown(HOLDER)),
+        }
     }
 }
 
@@ -278,7 +292,24 @@ impl Put<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "wakeup")))]
+mod tests_without_wakeup {
+    use super::{Settings, SettingsFault, key};
+
+    #[test]
+    fn who_asks_nobody_refuses_holders_in_each_form_and_windows() {
+        assert_eq!(Settings::decode(&[key::PLAIN_HOLDER, 1, 0, 0]), Ok(Settings::DEFAULT));
+        let plain = [key::PLAIN_HOLDER, 6, 0, 1, 1, b'h', 25, 0, 60];
+        assert_eq!(Settings::decode(&plain), Err(SettingsFault::Unknown(key::HOLDER)));
+        let others = [key::HOLDER, key::EMAIL_HOLDER, key::ATRN_HOLDER, key::SCHEDULE];
+        for key in others {
+            let refused = Settings::decode(&[key, 1, 0, 0]).map(drop);
+            assert_eq!(refused, Err(SettingsFault::Unknown(key)));
+        }
+    }
+}
+
+#[cfg(all(test, feature = "wakeup"))]
 mod tests {
     use heapless::Vec;
 
