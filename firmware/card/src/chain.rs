@@ -62,8 +62,10 @@ impl<const PAGES: usize> Map<PAGES> {
         rest: State,
     ) -> Result<Marked<C::Error>, Fault<C::Error>> {
         let noted = medium.load(medium.geometry.extent_block(chain.head, 0)).await;
-        if let Some(runs) = noted.ok().and_then(|content| Message::runs(chain, content)) {
-            let last = self.mark_runs(medium, &runs, head, rest).await?;
+        // In a variable of its own: what an `if let` takes apart would be in the future twice.
+        let noted = noted.ok().and_then(|content| Message::runs(chain, content));
+        if let Some(runs) = &noted {
+            let last = self.mark_runs(medium, runs, head, rest).await?;
             return Ok(Marked { last: last.unwrap_or(chain.head), broken: None });
         }
         let mut walk = Walk::new(chain);
@@ -91,10 +93,11 @@ impl<const PAGES: usize> Map<PAGES> {
         rest: State,
     ) -> Result<Option<u16>, Fault<C::Error>> {
         let (mut last, mut state) = (None, head);
-        let geometry = medium.geometry;
-        for extent in runs.extents().filter(|extent| geometry.has_extent(*extent)) {
-            self.set(medium, extent, state).await?;
-            (last, state) = (Some(extent), rest);
+        for extent in runs.extents() {
+            if medium.geometry.has_extent(extent) {
+                self.set(medium, extent, state).await?;
+                (last, state) = (Some(extent), rest);
+            }
         }
         Ok(last)
     }

@@ -121,26 +121,32 @@ impl<C: Card, const PAGES: usize> Store<C, PAGES> {
 
     /// Makes a draft a message. Once this has returned its id, the message is on stable storage.
     /// After an error, or when power fails before, it may be there or not, but never in part.
-    pub async fn commit(&mut self, mut draft: Draft) -> Result<MessageId, Fault<C::Error>> {
-        self.finish(&mut draft, None).await
+    #[allow(clippy::manual_async_fn)] // An `async fn` has room for its arguments twice.
+    pub fn commit(
+        &mut self,
+        mut draft: Draft,
+    ) -> impl Future<Output = Result<MessageId, Fault<C::Error>>> {
+        async move { self.finish(&mut draft, None).await }
     }
 
     /// Replaces the envelope of a message by what was appended to `draft`, and flags it or takes
     /// its flag; its body stays where it is. As safe as [`Store::commit`]: there is always one of
     /// the two. The message gets a new id, and its turn comes after all others'.
-    pub async fn replace(
+    #[allow(clippy::manual_async_fn)] // As above.
+    pub fn replace(
         &mut self,
         id: MessageId,
         mut draft: Draft,
         flagged: bool,
-    ) -> Result<MessageId, Fault<C::Error>> {
-        self.finish(&mut draft, Some((id, flagged))).await
+    ) -> impl Future<Output = Result<MessageId, Fault<C::Error>>> {
+        async move { self.finish(&mut draft, Some((id, flagged))).await }
     }
 
     /// Ends a draft without a message, and frees its room; an extent with a block that the card did
     /// not take is not used again.
-    pub async fn discard(&mut self, draft: Draft) {
-        self.free_draft(&draft).await;
+    #[allow(clippy::manual_async_fn)] // As above.
+    pub fn discard(&mut self, draft: Draft) -> impl Future<Output = ()> {
+        async move { self.free_draft(&draft).await }
     }
 
     /// Makes a draft a message, or discards it. `old` is the message whose envelope it replaces,

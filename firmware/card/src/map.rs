@@ -64,7 +64,7 @@ impl Slot {
     async fn fill<C: Card>(
         &mut self,
         medium: &mut Medium<C>,
-        places: impl Iterator<Item = u32>,
+        places: &mut impl Iterator<Item = u32>,
         generation: u32,
     ) -> Result<u32, Fault<C::Error>> {
         let mut damaged = Fault::Failed;
@@ -206,11 +206,10 @@ impl<const PAGES: usize> Map<PAGES> {
         count: u16,
         state: State,
     ) -> Result<Option<u16>, Fault<C::Error>> {
-        let geometry = medium.geometry;
         let (mut extent, mut left) = (from, count);
         while left > 0 {
-            let (page, index) = geometry.page_of(extent);
-            let end = geometry.extents_of(page).min(index.saturating_add(left));
+            let (page, index) = medium.geometry.page_of(extent);
+            let end = medium.geometry.extents_of(page).min(index.saturating_add(left));
             let slot = self.page(medium, page).await?;
             if let Some(found) = (index..end).find(|index| slot.state(*index) == state) {
                 return Ok(Some(extent + (found - index)));
@@ -218,7 +217,7 @@ impl<const PAGES: usize> Map<PAGES> {
             // An index behind the page's end would make no headway.
             let seen = end.saturating_sub(index).max(1);
             left = left.saturating_sub(seen);
-            extent = geometry.extent_after(extent.saturating_add(seen - 1));
+            extent = medium.geometry.extent_after(extent.saturating_add(seen - 1));
         }
         Ok(None)
     }
@@ -306,11 +305,11 @@ impl<const PAGES: usize> Map<PAGES> {
         let generation = self.generation + u32::from(is_written_ahead);
         let stale = if is_written_ahead { self.stale_ahead } else { self.stale };
         let places = medium.geometry.page_blocks(generation, page).into_iter().zip(stale);
-        let places = places.filter(|(_, stale)| stale & bit(page) == 0).map(|(block, _)| block);
+        let mut places = places.filter(|(_, stale)| stale & bit(page) == 0).map(|(block, _)| block);
         let slot = self.slots.get_mut(index).ok_or(Fault::Failed)?;
         slot.page = None;
         slot.is_changed = false;
-        let boot = slot.fill(medium, places, generation).await?;
+        let boot = slot.fill(medium, &mut places, generation).await?;
         if self.boot == 0 || boot != self.boot {
             slot.clear_drafts();
         }

@@ -101,9 +101,10 @@ impl<'s, C: Card> SessionHandler<'s, C> {
 
     /// Discards the draft of a transaction that was given up.
     pub(crate) async fn clear(&mut self) {
-        if let Some(draft) = self.transaction.take_draft() {
-            self.shared.storage.lock().await.store.discard(draft).await;
-        }
+        // Not `if let`: what that takes apart would be in the future once more.
+        let Some(draft) = self.transaction.take_draft() else { return };
+        let mut storage = self.shared.storage.lock().await;
+        storage.store.discard(draft).await;
     }
 
     /// Opens a draft for a message of `size` octets, if the client says, and writes the envelope's
