@@ -367,8 +367,9 @@ mod tests {
         stand.spool.settle(&turn, vec![left]).await.expect("it works");
         assert_eq!(stand.queue(&domain).await.next_try, NextTry::WhenAsked);
         sweep_once(&stand.shared, &mut Timers::default()).await.expect("it works");
-        let (retry, away, why) = (Retry::In(SWEEP), true, b"no answer".to_vec());
-        let ended = stand.spool.end(turn, Next::PutOff { retry, away, why }).await;
+        let (retry, why) = (Retry::In(SWEEP), b"no answer".to_vec());
+        let next = Next::PutOff { retry, reach: Reach::Away, why };
+        let ended = stand.spool.end(turn, next).await;
         assert_eq!(ended, Ok(Ended::Done));
     }
 }
