@@ -186,7 +186,7 @@ async fn serve<S: Spool>(
         // The server that held the other end is gone, which is as good as being told.
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = queue.serve(wanted) => {}
-        () = expiry::sweep(&shared) => {}
+        () = expiry::sweep(&shared.engine) => {}
         () = urgent::find(&shared.engine) => {}
     }
     if timeout(STOP_TIMEOUT, queue.ended()).await.is_err() {

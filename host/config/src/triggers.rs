@@ -9,7 +9,7 @@ use super::domain_name::DomainName;
 use super::machine::Machine;
 use super::settings::Word;
 use super::values::{Address, Subaddress};
-use super::{Config, Faults, Hold, RetryEvery, Written};
+use super::{Config, Faults, Hold, RetryEvery, Route, Written};
 
 /// An address, mail to which releases a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,8 @@ impl Hold {
     /// What is risky about who may release the domain.
     pub(super) fn warn_of_triggers(&self, shared: &Shared, warn: &mut dyn FnMut(&str, String)) {
         // A folder asks for nothing: the timer is enough.
-        let may_ask = self.deliver_to.endpoint().is_some() || self.retry_every == RetryEvery::Never;
+        let is_host = self.deliver_to == Route::Mx || self.deliver_to.endpoint().is_some();
+        let may_ask = is_host || self.retry_every == RetryEvery::Never;
         let is_woken = self.wakeup_address.is_some() || !self.wakeup_from.is_empty();
         let asks = is_woken || !self.etrn_from.is_empty() || !self.release_on_connect.is_empty();
         if may_ask && !asks {

@@ -62,6 +62,8 @@ pub struct QueueStats {
     pub oldest_kept: Option<Timestamp>,
     /// Whether all of it is put off since its host could not be reached.
     pub away: bool,
+    /// Whether nobody knew where its host is, when a turn last found that nothing can be delivered.
+    pub unrouted: bool,
     /// When something of the domain is tried next.
     pub next_try: NextTry,
     /// Why its last turn that came to nothing did so; empty: there was none.

@@ -16,7 +16,7 @@ use postern_spool::{Domain, MsgId};
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::connector::{Connector, is_ours};
+use super::connector::Connector;
 use super::dialling::{Dial, Dialling};
 use super::heard::Heard;
 use super::link::{Link, PlainClock};
@@ -24,6 +24,7 @@ use super::not_open::{Failed, NotOpen};
 use super::told::Told;
 use crate::accounts::Binding;
 use crate::config::{self, Endpoint, Host, Relay};
+use crate::net::descriptors::are_short;
 use crate::net::stream::Stream;
 use crate::net::tls_client::{Rule, Tls};
 use crate::net::turned::Turned;
@@ -353,19 +354,24 @@ impl<'c> Open<'c> {
         Ok(Dialogue::new(config, link, clock, input, output))
     }
 
-    /// The addresses of `to`, at least one.
-    pub(super) async fn addresses(&self, to: &Endpoint) -> Result<Vec<SocketAddr>, NotOpen> {
-        let name = match &to.host {
-            Host::Address(address) => return Ok(vec![(*address, to.port).into()]),
-            Host::Name(name) => name.as_str(),
-        };
-        match self.connector.look_up(name, to.port).await {
+    async fn addresses(&self, to: &Endpoint) -> Result<Vec<SocketAddr>, NotOpen> {
+        match &to.host {
+            Host::Address(address) => Ok(vec![(*address, to.port).into()]),
+            Host::Name(name) => self.look_up(name.as_str(), to.port).await,
+        }
+    }
+
+    /// The addresses of the host `name`, at least one.
+    pub(super) async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, NotOpen> {
+        let found = self.connector.look_up(name, port).await;
+        let name = name.trim_end_matches('.');
+        match found {
             Ok(found) if found.is_empty() => {
                 Err(NotOpen::new(Failed::Unrouted, format_args!("{name} has no address")))
             }
             Ok(found) => Ok(found),
             Err(error) => {
-                let failed = if is_ours(&error) { Failed::Short } else { Failed::Unrouted };
+                let failed = if are_short(&error) { Failed::Short } else { Failed::Unrouted };
                 Err(NotOpen::new(failed, format_args!("looking up {name}: {error}")))
             }
         }

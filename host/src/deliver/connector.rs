@@ -21,7 +21,8 @@ pub type LookingUp<'c> = Pin<Box<dyn Future<Output = Result<Exchangers, LookUpEr
 
 /// Finds hosts, and connects to them.
 pub trait Connector: Send + Sync {
-    /// The addresses of the host `name`, in the order in which they are to be tried.
+    /// The addresses of the host `name`, in the order in which they are to be tried. One that ends
+    /// with a dot is not completed by the system's search list.
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>>;
 
     /// The mail exchangers of `domain`. One without a DNS gets no answer.
@@ -30,14 +31,8 @@ pub trait Connector: Send + Sync {
     }
 
     /// A stream to what listens at `address`. Where we are short of something ourselves, the error
-    /// is one that [`is_ours`].
+    /// is one of [`are_short`](descriptors::are_short).
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream>;
-}
-
-/// Whether `error` is for want of descriptors or memory here, and says nothing of the host.
-pub(super) fn is_ours(error: &io::Error) -> bool {
-    let is_short = |errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS);
-    error.kind() == io::ErrorKind::OutOfMemory || Errno::from_io_error(error).is_some_and(is_short)
 }
 
 /// TCP, and names as [`Names`] looks them up.
@@ -59,13 +54,20 @@ impl Connector for Tcp {
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>> {
         Box::pin(async move {
             descriptors::leave_reserved()?;
-            let found = self.0.addresses(name).await.map_err(io::Error::other)?;
+            let failed = |error| match error {
+                LookUpError::Short => Errno::MFILE.into(),
+                error => io::Error::other(error),
+            };
+            let found = self.0.addresses(name).await.map_err(failed)?;
             Ok(found.into_iter().map(|address| (address, port).into()).collect())
         })
     }
 
     fn exchangers<'c>(&'c self, domain: &'c str) -> LookingUp<'c> {
-        Box::pin(self.0.exchangers(domain))
+        Box::pin(async move {
+            descriptors::leave_reserved().map_err(|_| LookUpError::Short)?;
+            self.0.exchangers(domain).await
+        })
     }
 
     fn connect(&self, address: SocketAddr) -> Connecting<'_, Stream> {

@@ -3,21 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::connection::{Connection, Open};
 use super::not_open::{Failed, NotOpen};
 use crate::config::{DomainName, Endpoint, Host, Machine, MxRoute, Protocol};
 use crate::net::names::is_public;
-use crate::net::resolver::Exchangers;
+use crate::net::resolver::{Exchangers, LookUpError};
 
 /// The port of every mail exchanger.
 const SMTP: u16 = 25;
-/// Exchangers that are tried.
+/// Exchangers that are looked up, of all preferences, and those that are tried: a zone may name
+/// thousands.
+const NAMES_MAX: usize = 30;
 const HOSTS_MAX: usize = 10;
-/// Exchangers of one preference that are looked up.
-const OF_RANK_MAX: usize = 50;
+/// How long all of that may take.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// An exchanger, and where it is.
 struct Exchanger {
@@ -32,31 +36,48 @@ impl<'c> Open<'c> {
     /// # Errors
     /// Why there is no connection over which mail can be sent.
     pub(super) async fn exchanger(&self, route: &MxRoute) -> Result<Connection<'c>, NotOpen> {
-        let own = spawn_blocking(|| Machine::this().own).await.unwrap_or_default();
-        let (mut failure, mut tried) = (None, 0);
-        for rank in self.ranks(&route.domain).await?.into_values() {
-            let Some(exchangers) = self.better(rank, route, &own, &mut failure).await else {
+        let silent = |_| {
+            let why = format_args!("no mail exchanger of {} within 10 minutes", route.domain);
+            Err(NotOpen::new(Failed::Absent, why))
+        };
+        timeout(PATIENCE, self.best(route)).await.unwrap_or_else(silent)
+    }
+
+    async fn best(&self, route: &MxRoute) -> Result<Connection<'c>, NotOpen> {
+        let domain = &route.domain;
+        let none = || unrouted(format!("no mail exchanger of {domain} is better than this host"));
+        let own = self.own_addresses().await;
+        let (mut failure, mut names, mut hosts) = (None, NAMES_MAX, HOSTS_MAX);
+        for rank in self.ranks(domain).await?.into_values() {
+            let Some(exchangers) = self.better(rank, &mut names, route, &own, &mut failure).await
+            else {
                 break;
             };
             for Exchanger { to, addresses } in exchangers {
-                if tried == HOSTS_MAX {
-                    break;
-                }
-                tried += 1;
+                let Some(left) = hosts.checked_sub(1) else { break };
+                hosts = left;
                 match self.connect_at(&to, addresses, self.tls).await {
                     Ok(connection) => return Ok(connection),
                     // What is behind it in the list is no better than we are.
                     Err(not_open) if not_open.failed == Failed::Ourselves => {
-                        return Err(failure.unwrap_or(not_open));
+                        return Err(failure.unwrap_or_else(none));
                     }
                     Err(not_open) => note(&mut failure, not_open),
                 }
             }
+            if names == 0 || hosts == 0 {
+                break;
+            }
         }
-        let domain = &route.domain;
-        Err(failure.unwrap_or_else(|| {
-            unrouted(format!("no mail exchanger of {domain} is better than this host"))
-        }))
+        Err(failure.unwrap_or_else(none))
+    }
+
+    /// The machine's addresses, and those that our name leads to: behind NAT they are others.
+    async fn own_addresses(&self) -> Vec<IpAddr> {
+        let mut own = spawn_blocking(|| Machine::this().own).await.unwrap_or_default();
+        let named = self.look_up(&absolute(self.hostname), SMTP).await.unwrap_or_default();
+        own.extend(named.iter().map(|address| address.ip().to_canonical()));
+        own
     }
 
     /// The names of the exchangers of `domain` by preference; its own where it has none.
@@ -67,7 +88,11 @@ impl<'c> Open<'c> {
             Ok(Exchangers::Absent) => Ok([(0, [name.to_owned()].into())].into()),
             Ok(Exchangers::Null) => Err(unrouted(format!("{name} takes no mail (null MX)"))),
             Ok(Exchangers::NoSuchName) => Err(unrouted(format!("there is no name {name}"))),
-            Err(error) => Err(unrouted(format!("looking up the MX of {name}: {error}"))),
+            Err(error) => {
+                let is_short = error == LookUpError::Short;
+                let failed = if is_short { Failed::Short } else { Failed::Unrouted };
+                Err(NotOpen::new(failed, format_args!("looking up the MX of {name}: {error}")))
+            }
         }
     }
 
@@ -76,6 +101,7 @@ impl<'c> Open<'c> {
     async fn better(
         &self,
         rank: BTreeSet<String>,
+        names: &mut usize,
         route: &MxRoute,
         own: &[IpAddr],
         failure: &mut Option<NotOpen>,
@@ -84,13 +110,15 @@ impl<'c> Open<'c> {
             return None;
         }
         let mut exchangers = Vec::new();
-        for name in rank.into_iter().take(OF_RANK_MAX) {
+        for name in rank {
+            let Some(left) = names.checked_sub(1) else { break };
+            *names = left;
             let Some(host) = DomainName::from_wire(name.as_bytes()) else {
                 note(failure, unrouted(format!("{name:?} is no name of a mail exchanger")));
                 continue;
             };
             let to = Endpoint { protocol: Protocol::Smtp, host: Host::Name(host), port: SMTP };
-            let mut addresses = match self.addresses(&to).await {
+            let mut addresses = match self.look_up(&absolute(&name), SMTP).await {
                 Ok(addresses) => addresses,
                 Err(not_open) => {
                     note(failure, not_open);
@@ -114,6 +142,11 @@ impl<'c> Open<'c> {
         fastrand::shuffle(&mut exchangers);
         Some(exchangers)
     }
+}
+
+/// `name` as one that no search list completes: somebody else chose it.
+fn absolute(name: &str) -> String {
+    format!("{name}.")
 }
 
 fn unrouted(why: String) -> NotOpen {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::connector::is_ours;
+use crate::net::descriptors::are_short;
 
 /// Why a host could not be talked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl NotOpen {
     }
 
     pub(super) fn from_io(error: &io::Error, what: impl fmt::Display) -> Self {
-        let failed = if is_ours(error) { Failed::Short } else { Failed::Absent };
+        let failed = if are_short(error) { Failed::Short } else { Failed::Absent };
         Self::new(failed, format_args!("{what}: {error}"))
     }
 

@@ -29,6 +29,12 @@ pub(crate) fn leave_reserved() -> io::Result<()> {
     if are_fewer_than(RESERVED, &newest) { Err(Errno::MFILE.into()) } else { Ok(()) }
 }
 
+/// Whether `error` is for want of descriptors or memory here, and says nothing of a host.
+pub(crate) fn are_short(error: &io::Error) -> bool {
+    let is_short = |errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS);
+    error.kind() == io::ErrorKind::OutOfMemory || Errno::from_io_error(error).is_some_and(is_short)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -54,7 +54,7 @@ impl Names {
     }
 
     /// The addresses of `host`, IPv6 and IPv4 in turn (RFC 8305 section 4), equal ones in any
-    /// order; none of one that there is not.
+    /// order; none of one that there is not. A name without a dot is completed by the search list.
     ///
     /// # Errors
     /// They could not be found out.
@@ -62,7 +62,12 @@ impl Names {
         let (resolver, hosts) = self.known();
         let mut found = in_file(&hosts, host);
         if found.is_empty() {
-            found = resolver?.addresses_as_searched(host).await?;
+            let resolver = resolver?;
+            // Where a name server fails, the search list would find another host.
+            found = match host.contains('.') {
+                true => resolver.addresses(host.trim_end_matches('.')).await?,
+                false => resolver.addresses_as_searched(host).await?,
+            };
         }
         Ok(in_turn(found))
     }
@@ -138,24 +143,45 @@ fn in_turn(addresses: BTreeSet<IpAddr>) -> Vec<IpAddr> {
 /// own, no private network's, and not many hosts'.
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(four) => {
-            let [a, b, ..] = four.octets();
-            // "This network" (RFC 791), and what providers share (RFC 6598).
-            let is_shared = a == 0 || (a == 100 && b & 0xc0 == 64);
-            let is_odd = four.is_loopback() || four.is_private() || four.is_link_local();
-            !(is_shared || is_odd || four.is_multicast() || four.is_broadcast())
-        }
+        IpAddr::V4(four) => is_public_ipv4(four),
         IpAddr::V6(six) => {
-            let is_odd = six.is_loopback() || six.is_unique_local();
-            let is_local = six.is_unicast_link_local() || six.is_unspecified();
-            !(is_odd || is_local || six.is_multicast())
+            let is_odd = six.is_loopback() || six.is_unique_local() || six.is_multicast();
+            // fec0::/10 were a site's (RFC 3879).
+            let is_local = six.is_unicast_link_local() || six.segments()[0] & 0xffc0 == 0xfec0;
+            !(is_odd || is_local || six.is_unspecified()) && within(six).is_none_or(is_public_ipv4)
         }
+    }
+}
+
+fn is_public_ipv4(four: Ipv4Addr) -> bool {
+    let [a, b, c, _] = four.octets();
+    // "This network" (RFC 791), what providers share (RFC 6598), protocols' own (RFC 6890), those
+    // of benchmarks (RFC 2544), and what was never given out.
+    let is_reserved = match a {
+        0 | 240.. => true,
+        100 => b & 0xc0 == 64,
+        192 => (b, c) == (0, 0),
+        198 => b & 0xfe == 18,
+        _ => false,
+    };
+    let is_local = four.is_loopback() || four.is_private() || four.is_link_local();
+    !(is_reserved || is_local || four.is_multicast())
+}
+
+/// The IPv4 address that a translator or a tunnel makes of `six`: NAT64 (RFC 6052), 6to4
+/// (RFC 3056), and what is only written so (RFC 4291 section 2.5.5.1).
+fn within(six: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = six.segments();
+    let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match [a, b, c, d, e, f] {
+        [0x64, 0xff9b, 0, 0, 0, 0] | [0, 0, 0, 0, 0, 0] => Some(of(g, h)),
+        [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use hickory_resolver::proto::op::Message;
@@ -245,6 +271,14 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:a00:1::1",
+            "::10.0.0.1",
+            "fec0::1",
+            "240.0.0.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "198.19.255.255",
         ] {
             assert!(!is_public(ip(text)), "{text}");
         }
@@ -258,7 +292,11 @@ mod tests {
             "223.255.255.255",
             "2001:db8::1",
             "::ffff:192.0.2.1",
-            "fec0::1",
+            "64:ff9b::198.51.100.1",
+            "2002:c633:6401::1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "198.20.0.1",
         ] {
             assert!(is_public(ip(text)), "{text}");
         }

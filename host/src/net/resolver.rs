@@ -13,6 +13,8 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
 use hickory_resolver::{Resolver as Inner, ResolverBuilder, TokioResolver};
 
+use super::descriptors::are_short;
+
 /// How long a name server may take for an answer, and how often it is asked.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 2;
@@ -48,6 +50,8 @@ pub enum LookUpError {
     Failed(String),
     /// This machine names none that could be asked.
     Unset(String),
+    /// We have no descriptor or no memory to ask.
+    Short,
 }
 
 impl fmt::Display for LookUpError {
@@ -55,6 +59,7 @@ impl fmt::Display for LookUpError {
         match self {
             Self::NoAnswer => f.write_str("no name server answers"),
             Self::Failed(why) => write!(f, "the name server says: {why}"),
+            Self::Short => f.write_str("no descriptor is free to ask"),
             Self::Unset(why) => write!(f, "no name server is known: {why}"),
         }
     }
@@ -129,7 +134,7 @@ impl Resolver {
         self.look_up(&absolute(host)).await
     }
 
-    /// The same of a name that the system's search list may complete.
+    /// The same of a name that the system's search list completes.
     ///
     /// # Errors
     /// They could not be found out.
@@ -163,6 +168,7 @@ fn none_found(error: NetError) -> Result<Exchangers, LookUpError> {
             code => Err(LookUpError::Failed(code.to_string())),
         },
         NetError::Dns(DnsError::ResponseCode(code)) => Err(LookUpError::Failed(code.to_string())),
+        NetError::Io(error) if are_short(&error) => Err(LookUpError::Short),
         NetError::Timeout | NetError::Io(_) | NetError::NoConnections => Err(LookUpError::NoAnswer),
         other => Err(LookUpError::Failed(other.to_string())),
     }

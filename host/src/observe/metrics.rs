@@ -324,6 +324,7 @@ mod tests {
             oldest_waiting: Some(at(1_795_306_404)),
             oldest_kept: Some(at(1_795_300_000)),
             away: false,
+            unrouted: false,
             next_try: NextTry::Now,
             last_answer: b"connection refused".to_vec(),
         }

@@ -11,7 +11,7 @@ use postern_spool::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Engine, EngineState};
+use super::Engine;
 use crate::config::{KeptFor, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::policy::Policy;
@@ -21,13 +21,13 @@ const SWEEP: Duration = Duration::from_secs(60);
 const BATCH: usize = 100;
 
 /// Does what time has made due, for ever.
-pub(super) async fn sweep<S: Spool>(shared: &EngineState<S>) {
+pub(super) async fn sweep<S: Spool>(engine: &Engine<S>) {
     let mut sweeps = interval(SWEEP);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut timers = Timers::default();
     loop {
         sweeps.tick().await;
-        match sweep_once(shared, &mut timers).await {
+        match sweep_once(engine, &mut timers).await {
             // It said so itself, and stays so.
             Ok(()) | Err(Error::Stopped) => {}
             Err(error) => tracing::error!(%error, "cannot tell what has expired"),
@@ -35,8 +35,7 @@ pub(super) async fn sweep<S: Spool>(shared: &EngineState<S>) {
     }
 }
 
-async fn sweep_once<S: Spool>(shared: &EngineState<S>, timers: &mut Timers) -> Result<(), Error> {
-    let engine = &shared.engine;
+async fn sweep_once<S: Spool>(engine: &Engine<S>, timers: &mut Timers) -> Result<(), Error> {
     let mut after: Option<Domain> = None;
     loop {
         let queues = engine.spool.queues(after.as_ref(), BATCH).await?;
@@ -44,7 +43,7 @@ async fn sweep_once<S: Spool>(shared: &EngineState<S>, timers: &mut Timers) -> R
             let policies = engine.terms.borrow().policies.clone();
             let policy = policies.of(&queue.domain);
             let domain = &queue.domain;
-            match contained(sweep_domain(shared, policy, queue, timers)).await {
+            match contained(sweep_domain(engine, policy, queue, timers)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(%domain, %error, "cannot do what time has made due");
@@ -102,14 +101,14 @@ async fn release<S: Spool>(engine: &Engine<S>, domain: &Domain) -> Result<(), Er
 }
 
 async fn sweep_domain<S: Spool>(
-    shared: &EngineState<S>,
+    engine: &Engine<S>,
     policy: &Policy,
     queue: &QueueStats,
     timers: &mut Timers,
 ) -> Result<(), Error> {
-    end_waiting(shared, policy, queue).await?;
+    end_waiting(engine, policy, queue).await?;
     if timers.are_new(policy, queue) {
-        release(&shared.engine, &queue.domain).await?;
+        release(engine, &queue.domain).await?;
         timers.note_release(&queue.domain);
     }
     Ok(())
@@ -117,17 +116,17 @@ async fn sweep_domain<S: Spool>(
 
 /// Lets expire, come back and be removed what is of an age for it.
 async fn end_waiting<S: Spool>(
-    shared: &EngineState<S>,
+    engine: &Engine<S>,
     policy: &Policy,
     queue: &QueueStats,
 ) -> Result<(), Error> {
-    let engine = &shared.engine;
     let now = engine.clock.timestamp();
     // Each minute's try would find out no more about it than the last one.
-    let is_unrouted = policy.deliver_to.as_ref().is_some_and(|to| shared.hosts().is_unrouted(to));
     // Of what goes to the relay, each turn sees what has expired: not all of the queue is its.
     if let Some(after) = policy.expire_after.filter(|_| !policy.is_relayed()) {
-        if !is_unrouted && queue.oldest_waiting.is_some_and(|oldest| is_older(oldest, after, now)) {
+        if !queue.unrouted
+            && queue.oldest_waiting.is_some_and(|oldest| is_older(oldest, after, now))
+        {
             expire(engine, &queue.domain, after).await?;
         }
         if queue.kept > 0 {
@@ -285,7 +284,7 @@ mod tests {
         stand.spool.end(turn, Next::Drained).await.expect("it works");
         for (days, expected) in [(13, &[true, false][..]), (2, &[false])] {
             stand.clock.advance(Duration::from_secs(days * 86_400));
-            sweep_once(&stand.shared, &mut Timers::default()).await.expect("it works");
+            sweep_once(&stand.shared.engine, &mut Timers::default()).await.expect("it works");
             let left = stand.spool.list(&Filter::default(), None, 9).await.expect("it works");
             let left: Vec<_> = left.items.iter().map(|held| held.envelope.submitted).collect();
             assert_eq!(left, expected);
@@ -299,20 +298,19 @@ mod tests {
         let stand = Stand::new(terms([("b.example".to_owned(), rest)]));
         stand.hold(&["bob@b.example".to_owned()], NOW).await;
         let domain = Domain::new("b.example");
-        let host = stand.host(&domain);
         stand.clock.advance(Duration::from_secs(6 * 86_400));
-        let next_try = async |unrouted| {
+        let next_try = async |reach| {
             let turn = stand.spool.turn(&domain, 1, SWEEP).await.expect("it works");
             let retry = Retry::In(Duration::from_secs(1800));
-            let next = Next::PutOff { retry, reach: Reach::Unrouted, why: Vec::new() };
+            let next = Next::PutOff { retry, reach, why: Vec::new() };
             stand.spool.end(turn.expect("it is due"), next).await.expect("it works");
-            stand.shared.hosts().note_unrouted(&host, unrouted);
-            sweep_once(&stand.shared, &mut Timers::default()).await.expect("it works");
+            sweep_once(&stand.shared.engine, &mut Timers::default()).await.expect("it works");
             let queue = stand.queue(&domain).await;
             (queue.kept, queue.next_try == NextTry::Now)
         };
-        assert_eq!(next_try(false).await, (0, true), "it has its one try");
-        assert_eq!(next_try(true).await, (0, false));
+        assert_eq!(next_try(Reach::Unrouted).await, (0, false));
+        stand.spool.release(&[domain.clone()], Wake::Etrn).await.expect("it works");
+        assert_eq!(next_try(Reach::Away).await, (1, false), "now it was tried");
     }
 
     /// What waits for a person, or to be asked for, goes when its domain gets a timer; what a turn
@@ -337,7 +335,7 @@ mod tests {
         };
         let mut timers = Timers::default();
         let mut next_try = async || {
-            sweep_once(&stand.shared, &mut timers).await.expect("it works");
+            sweep_once(&stand.shared.engine, &mut timers).await.expect("it works");
             stand.queue(&domain).await.next_try
         };
         leave_it().await;
@@ -366,7 +364,7 @@ mod tests {
         let left = Settled { id: claims[0].id, fates, retry: Retry::WhenAsked, follow: None };
         stand.spool.settle(&turn, vec![left]).await.expect("it works");
         assert_eq!(stand.queue(&domain).await.next_try, NextTry::WhenAsked);
-        sweep_once(&stand.shared, &mut Timers::default()).await.expect("it works");
+        sweep_once(&stand.shared.engine, &mut Timers::default()).await.expect("it works");
         let (retry, why) = (Retry::In(SWEEP), b"no answer".to_vec());
         let next = Next::PutOff { retry, reach: Reach::Away, why };
         let ended = stand.spool.end(turn, next).await;

@@ -137,7 +137,11 @@ impl<H: Clone + Eq + Hash> Hosts<H> {
 
     /// Notes whether nobody said where `host` is, when it could not be reached.
     pub(super) fn note_unrouted(&mut self, host: &H, unrouted: bool) {
-        self.known.entry(host.clone()).or_default().unrouted = unrouted;
+        match self.known.get_mut(host) {
+            Some(host) => host.unrouted = unrouted,
+            None if unrouted => self.known.entry(host.clone()).or_default().unrouted = true,
+            None => {}
+        }
     }
 
     /// Whether nobody said where `host` is, when it was looked for last.

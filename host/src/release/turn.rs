@@ -499,6 +499,7 @@ impl<S: Spool> Work<'_, S> {
     async fn not_open(&mut self, NotOpen { failed, why }: NotOpen) -> Result<Finish, Error> {
         let (domain, host) = (&self.turn.domain, self.host);
         self.step.replied(why.as_bytes());
+        self.shared.hosts().note_unrouted(host, failed == Failed::Unrouted);
         if let Err(end) = self.line() {
             tracing::info!(%domain, %host, reason = %why, "no delivery: the link has gone");
             return Ok((Next::Untried, end));
@@ -547,7 +548,6 @@ impl<S: Spool> Work<'_, S> {
         let pause = if let Retry::In(pause) = retry { pause } else { DEFAULT_EVERY };
         let times = (self.began, now);
         let again = self.shared.hosts().failed(host, (how, &why), pause, times);
-        self.shared.hosts().note_unrouted(host, failed == Failed::Unrouted);
         if let Some(again) = again {
             let pause_ms = again.millis_since(now);
             tracing::info!(%domain, %host, reason = %why, pause_ms, "no delivery yet: it asked");
@@ -585,17 +585,17 @@ impl<S: Spool> Work<'_, S> {
         why: &str,
     ) -> Result<Finish, Error> {
         let is_untried = reach == Reach::Unrouted && !self.host.is_relay();
-        if !is_untried && !self.is_at_fault() {
-            self.expire(why).await?;
+        if !self.is_at_fault() {
+            self.expire(why, is_untried).await?;
         }
         let only_when_asked = self.policy.retry_every == RetryEvery::Never;
         let retry = if only_when_asked { Retry::WhenAsked } else { retry };
         Ok(put_off(self.policy, self.turn.suspended, (retry, reach), why.to_owned()))
     }
 
-    /// Ends the waiting of what is too old for a further try; where that is left to the sweep, of
-    /// submitted mail alone, whose sender hears of it.
-    async fn expire(&mut self, why: &str) -> Result<(), Error> {
+    /// Ends the waiting of what is too old for a further try; where nothing was tried, or that is
+    /// left to the sweep, of submitted mail alone, whose sender hears of it.
+    async fn expire(&mut self, why: &str, is_untried: bool) -> Result<(), Error> {
         let engine = &self.shared.engine;
         let mut before = std::mem::take(&mut self.claims);
         let mut looked_at = 0;
@@ -603,7 +603,7 @@ impl<S: Spool> Work<'_, S> {
             let mut claims = self.claim(EXPIRY_BATCH - before.len()).await?;
             claims.append(&mut before);
             let now = engine.clock.timestamp();
-            let is_left = self.turn.suspended || self.host.is_asker();
+            let is_left = is_untried || self.turn.suspended || self.host.is_asker();
             let may_expire = self.may_expire();
             let is_old = |claim: &&Claim| {
                 let envelope = &claim.envelope;

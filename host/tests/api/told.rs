@@ -97,6 +97,7 @@ impl Told {
             oldest_waiting: Some(first.envelope.arrival),
             oldest_kept: None,
             away: true,
+            unrouted: false,
             next_try: NextTry::At(u64::MAX),
             last_answer: b"451 \x1b[2Jlater".to_vec(),
         })

@@ -102,11 +102,14 @@ async fn tried_expires<S: Stand>(mut stand: S, reopens: bool) {
     if reopens {
         stand.reopen();
     }
+    assert!(stats(stand.spool(), &client()).await.unrouted);
     let expired = stand.spool().expire(&client(), day, 10).await.expect("up");
     assert_eq!((expired.ids, expired.left), (vec![], 1));
+    assert!(stats(stand.spool(), &client()).await.unrouted, "nobody has found it yet");
     // A turn that comes to nothing has tried all that were there.
     let one = turn(stand.spool(), &client()).await;
     stand.spool().end(one, put_off(Retry::WhenAsked)).await.expect("it goes on");
+    assert!(!stats(stand.spool(), &client()).await.unrouted);
     let young = put(stand.spool(), &["bob@client.example"], b"text").await;
     if reopens {
         stand.reopen();

@@ -168,6 +168,7 @@ impl<D: Disk> Shared<D> {
             let state = &mut more.state;
             if *next != Next::Untried {
                 state.suspended = matches!(next, Next::Suspended { .. });
+                state.unrouted = matches!(next, Next::PutOff { reach: Reach::Unrouted, .. });
             }
             if let Next::PutOff { why, .. } | Next::Suspended { why, .. } = next {
                 state.why = cut(why).to_vec();

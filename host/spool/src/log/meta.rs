@@ -40,6 +40,7 @@ const ASKED: u8 = 1;
 const DOMAIN_HELD: u8 = 2;
 const SUSPENDED: u8 = 4;
 const AWAY: u8 = 8;
+const UNROUTED: u8 = 16;
 
 /// Until when something is put off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -175,6 +176,8 @@ pub struct DomainState {
     pub suspended: bool,
     /// Whether it was last put off since its host could not be reached.
     pub away: bool,
+    /// Whether nobody knew where that host is.
+    pub unrouted: bool,
     /// Why it was last put off or suspended.
     pub why: Vec<u8>,
 }
@@ -207,6 +210,7 @@ impl DomainState {
             held: flags & DOMAIN_HELD != 0,
             suspended: flags & SUSPENDED != 0,
             away: flags & AWAY != 0,
+            unrouted: flags & UNROUTED != 0,
             why,
         };
         Some((domain, state))
@@ -229,6 +233,7 @@ impl DomainState {
             (self.held, DOMAIN_HELD),
             (self.suspended, SUSPENDED),
             (self.away, AWAY),
+            (self.unrouted, UNROUTED),
         ];
         record.push(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag));
         let length = u16::try_from(self.why.len()).expect("a reply is cut");

@@ -318,6 +318,7 @@ fn stats_of(index: &Index, queue: &Queue) -> QueueStats {
         oldest_waiting: queue.first_waiting(&index.slots).map(arrival),
         oldest_kept: queue.first_kept().map(arrival),
         away: queue.until() != 0 && queue.state().is_some_and(|state| state.away),
+        unrouted: queue.state().is_some_and(|state| state.unrouted),
         next_try: queue.next_try(&index.slots),
         last_answer: super::delivery::why(queue.state()),
     }

@@ -61,6 +61,7 @@ struct OfDomain {
     held: bool,
     suspended: bool,
     away: bool,
+    unrouted: bool,
     why: Reply,
     /// What arrived before this was tried.
     tried: u64,
@@ -331,6 +332,7 @@ impl State {
         let state = self.domains.entry(turn.domain.clone()).or_default();
         if *next != Next::Untried {
             state.suspended = matches!(next, Next::Suspended { .. });
+            state.unrouted = matches!(next, Next::PutOff { reach: Reach::Unrouted, .. });
         }
         if let Next::PutOff { why, .. } | Next::Suspended { why, .. } = next {
             state.why.clone_from(why);

@@ -256,15 +256,25 @@ impl Asker {
             let why = "this host is the best, and deliver_to is \"mx\": there is no better one";
             return Ok(wrong(why));
         }
-        let mut unused = BTreeSet::new();
+        let (mut unused, mut unknown) = (BTreeSet::new(), None);
         let names: Vec<_> = better.iter().flat_map(|rank| rank.iter()).collect();
         for exchanger in names {
-            for address in self.noted(self.resolver.addresses(exchanger).await)? {
+            let addresses = match self.noted(self.resolver.addresses(exchanger).await) {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    unknown = Some(error);
+                    continue;
+                }
+            };
+            for address in addresses {
                 if private || is_public(address) {
                     return Ok(Verdict::Right("mail goes to whoever is before this host"));
                 }
                 unused.insert(format!("{exchanger} ({address})"));
             }
+        }
+        if let Some(error) = unknown {
+            return Err(error);
         }
         let unused = list(&unused);
         Ok(Verdict::Wrong(match unused.is_empty() {

@@ -31,6 +31,7 @@ impl Connector for World {
     fn look_up<'c>(&'c self, name: &'c str, port: u16) -> Connecting<'c, Vec<SocketAddr>> {
         Box::pin(async move {
             let at = |ip: &&str| (ip.parse::<IpAddr>().expect("an address"), port).into();
+            let name = name.strip_suffix('.').expect("no search list completes it");
             match self.hosts.get(name) {
                 Some(Ok(addresses)) => Ok(addresses.iter().map(at).collect()),
                 Some(Err(why)) => Err(io::Error::other(*why)),
@@ -194,8 +195,40 @@ async fn behind_the_one_that_greets_as_we_do_nobody_is_better() {
         let (opened, tried) = world.open(false).await;
         let failed = opened.map_err(|not_open| not_open.failed);
         assert_eq!(tried.last().map(String::as_str), Some("203.0.113.2"));
-        let expected = if has_better { Failed::Absent } else { Failed::Ourselves };
+        let expected = if has_better { Failed::Absent } else { Failed::Unrouted };
         assert_eq!(failed, Err(expected));
+    }
+}
+
+/// Behind NAT, under another name among equals.
+#[tokio::test]
+async fn where_our_name_leads_to_we_are() {
+    let world = World::ranks(&[(10, &["a.example", "nat.example"])])
+        .host("a.example", &["203.0.113.1"])
+        .host("nat.example", &["203.0.113.2"])
+        .host(OWN, &["203.0.113.2"])
+        .greets("203.0.113.1", "220 a\r\n");
+    let why = format!("no mail exchanger of {DOMAIN} is better than this host");
+    assert_eq!(world.fails().await, (Failed::Unrouted, why));
+}
+
+/// Whoever writes a zone may name thousands.
+#[tokio::test]
+async fn so_many_are_tried_and_no_more() {
+    let names: Vec<&'static str> = (0..100).map(|n| &*format!("h{n}.example").leak()).collect();
+    let ranks: Vec<(u16, &[&str])> = (0..).zip(names.chunks(1)).collect();
+    let mut world = World::ranks(&ranks);
+    for name in &names {
+        world = world.host(name, &["203.0.113.1"]);
+    }
+    let (opened, tried) = world.open(false).await;
+    assert_eq!((opened.map_err(|not| not.failed), tried.len()), (Err(Failed::Absent), HOSTS_MAX));
+    // Names without an address take their part of the look-ups.
+    let (last, looked_up) = (names[NAMES_MAX], names[NAMES_MAX - 1]);
+    for (name, found) in [(last, false), (looked_up, true)] {
+        let world = World::ranks(&ranks).host(name, &["203.0.113.1"]);
+        let (opened, _) = world.greets("203.0.113.1", "220 h\r\n").open(false).await;
+        assert_eq!(opened.is_ok(), found, "{name}");
     }
 }
 

@@ -19,7 +19,7 @@ impl<S: Spool> Work<'_, S> {
     /// Sends the host the packet, if it is one that sleeps and may be woken now.
     pub(super) async fn wake(&self) {
         let (Some(wake), host) = (&self.policy.wake, self.host) else { return };
-        if host.endpoint().is_none() {
+        if !host.is_host() {
             return;
         }
         let asked = self.turn.asked.then_some(self.turn.epoch);
@@ -36,6 +36,9 @@ impl<S: Spool> Work<'_, S> {
     /// What it means for a host that sleeps that the connection `failed`.
     pub(super) fn missed(&self, failed: Failed, now: Instant) -> Missed {
         let (Some(wake), host) = (&self.policy.wake, self.host) else { return Missed::Away };
+        if failed == Failed::Unrouted {
+            return Missed::Away;
+        }
         if failed != Failed::Absent {
             self.is_up();
             return Missed::Away;

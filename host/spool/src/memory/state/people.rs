@@ -209,6 +209,7 @@ impl State {
             oldest_waiting: oldest(true),
             oldest_kept: oldest(false),
             away: state.away && state.put_off != PutOff::No,
+            unrouted: state.unrouted,
             next_try: put_off.map_or(NextTry::Now, next_try),
             last_answer: state.why.clone(),
         })
