@@ -309,7 +309,7 @@ mod tests {
             (queue.kept, queue.next_try == NextTry::Now)
         };
         assert_eq!(next_try(Reach::Unrouted).await, (0, false));
-        stand.spool.release(&[domain.clone()], Wake::Etrn).await.expect("it works");
+        stand.spool.release(std::slice::from_ref(&domain), Wake::Etrn).await.expect("it works");
         assert_eq!(next_try(Reach::Away).await, (1, false), "now it was tried");
     }
 
