@@ -120,12 +120,8 @@ async fn atrn(caller: &Caller, connection: Connection<'_>, network: &Network) ->
         deliver::Asked::Stays(connection) => connection,
     };
     connection.quit().await;
-    Asked::Answered(match (answer.code(), answer.enhanced().map(|enhanced| enhanced.subject)) {
-        (453, _) => Answer::NoneWaiting,
-        (450, Some(3)) => Answer::Missing,
-        (450 | 500..600, _) => Answer::Refused,
-        _ => Answer::Missing,
-    })
+    let subject = answer.enhanced().map(|enhanced| enhanced.subject);
+    Asked::Answered(Answer::to_atrn(answer.code(), subject))
 }
 
 async fn etrn(caller: &Caller, connection: &mut Connection<'_>) -> Answer {

@@ -102,7 +102,14 @@ pub struct Caller {
     wanted: AtomicU32,
     wires: Mutex<Vec<Weak<Wire>>>,
     /// When which holder answered last, as it is on disk.
-    answers: Mutex<BTreeMap<usize, u64>>,
+    answers: Mutex<BTreeMap<usize, Answered>>,
+}
+
+/// When a holder has answered, by the machine's clock, and in truth.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    unix_seconds: u64,
+    at: Instant,
 }
 
 /// Its gate, and what may be said of it from outside.
@@ -325,9 +332,12 @@ impl Caller {
             was_open = is_open;
             let now = self.now();
             let (closes, used) = {
-                let gate = &mut lock(&self.listener).gate;
-                gate.pass(now);
-                (gate.closes(now), gate.used_until(now))
+                let mut listening = lock(&self.listener);
+                listening.gate.pass(now);
+                let is_open = listening.gate.state(now) == State::Open;
+                let may = listening.may_be_open(&self.choice, self.is_up(), now);
+                self.demand(!is_open || may, "it is open outside its mode");
+                (listening.gate.closes(now), listening.gate.used_until(now))
             };
             let is_idle = used <= now && self.asking.load(Ordering::Relaxed) == 0;
             if is_idle && self.choice.kind == Kind::Command {
@@ -340,17 +350,23 @@ impl Caller {
         }
     }
 
-    fn requests(&self, known: &Known) -> Requests {
-        let rules = Rules { every: self.choice.every, names: 2 };
+    /// What is due of a holder after a start, and when that may be at the earliest, where the clock
+    /// went right since the last answer.
+    fn requests(&self, known: &Known) -> (Requests, Instant) {
+        let every = self.choice.every;
         let last = lock(&self.answers).get(&known.holder.machine.number).copied();
-        let today = self.machine.clock.timestamp();
-        let since = last.filter(|_| today.known);
-        let since = since.and_then(|last| today.unix_seconds.checked_sub(last));
-        Requests::new(rules, since.map(Duration::from_secs), self.now())
+        let (now, today) = (self.now(), self.machine.clock.timestamp());
+        let last = last.filter(|_| today.known);
+        let since = last.and_then(|last| today.unix_seconds.checked_sub(last.unix_seconds));
+        let is_right = |last: &Answered| since == Some(now.millis_since(last.at) / 1000);
+        let earliest = last.filter(is_right).map_or(now, |last| last.at.after(every));
+        let requests =
+            Requests::new(Rules { every, names: 2 }, since.map(Duration::from_secs), now);
+        (requests, earliest)
     }
 
     async fn ask_again_and_again(self: Arc<Self>, known: Known) {
-        let mut requests = self.requests(&known);
+        let (mut requests, mut earliest) = self.requests(&known);
         let (mut served, mut was_up) = (self.wanted.load(Ordering::Relaxed), self.is_up());
         loop {
             let wanted = self.wanted.load(Ordering::Relaxed);
@@ -370,16 +386,19 @@ impl Caller {
                 if !due.is_urgent {
                     let is_open = self.choice.hours.are_open(self.machine.clock.timestamp());
                     self.demand(is_open, "a regular request outside a window");
+                    self.demand(self.now() >= earliest, "it asks again before its time");
+                } else {
+                    // What follows is tried again for the person.
+                    earliest = self.now();
                 }
                 self.asking.fetch_add(1, Ordering::Relaxed);
                 let answer = self.ask(&known, due.name).await;
                 self.asking.fetch_sub(1, Ordering::Relaxed);
                 let random = self.machine.world.below(1 << 32) as u32;
                 requests.ended(answer, self.now(), random);
-                let today = self.machine.clock.timestamp();
-                if requests.is_answered() && today.known {
-                    let number = known.holder.machine.number;
-                    lock(&self.answers).insert(number, today.unix_seconds);
+                if requests.is_answered() {
+                    earliest = self.now().after(self.choice.every);
+                    self.keep_answer(&known);
                 }
                 self.changed.notify_waiters();
                 continue;
@@ -387,6 +406,14 @@ impl Caller {
             let wait = Duration::from_millis(due.at.millis_since(self.now())).min(LOOK);
             let wait = if may { wait } else { LOOK };
             let _changed = timeout(wait, self.changed.notified()).await;
+        }
+    }
+
+    fn keep_answer(&self, known: &Known) {
+        let (at, today) = (self.now(), self.machine.clock.timestamp());
+        if today.known {
+            let answered = Answered { unix_seconds: today.unix_seconds, at };
+            lock(&self.answers).insert(known.holder.machine.number, answered);
         }
     }
 
