@@ -54,7 +54,8 @@ async fn a_clock_that_cannot_be_right_counts_nothing() {
     let (folder, holder) = (folder(), Holder::new(usual));
     let unknown = Timestamp { unix_seconds: 60, known: false };
     let before = Timestamp { unix_seconds: NOW.unix_seconds - 86_400, known: true };
-    for (times, now) in [(1, NOW), (2, unknown), (3, before), (3, before)] {
+    let behind = Timestamp { unix_seconds: NOW.unix_seconds + 600, known: true };
+    for (times, now) in [(1, NOW), (2, unknown), (2, behind), (3, before), (3, before)] {
         let host = Host::start(&scheduled(), &folder, &holder, now);
         host.until(0).await;
         assert_eq!(holder.seen().etrn.len(), times, "{now:?}");
@@ -150,6 +151,23 @@ async fn what_was_answered_is_not_asked_again_for_the_sake_of_the_rest() {
     assert!((1800..1900).contains(&second), "{second}");
     host.until(second).await;
     assert_eq!(holder.seen().etrn[3..], ["a.example", "b.example"], "the next round is whole");
+    host.end().await;
+}
+
+/// Who says `--now` means now: more may have come for what was answered.
+#[tokio::test(start_paused = true)]
+async fn a_person_asks_anew_for_what_was_answered() {
+    let rest = "[[wakeup]]\netrn = \"mx2.example\"\nnames = [\"a.example\", \"b.example\"]\n";
+    let (folder, holder) = (folder(), Holder::new(usual));
+    holder.behaves(|command| match command {
+        "ETRN b.example" => Act::HangUp,
+        _ => usual(command),
+    });
+    let host = Host::start(&source("scheduled", rest), &folder, &holder, NOW);
+    host.until(0).await;
+    holder.behaves(usual);
+    host.board.request().await;
+    assert_eq!(holder.seen().etrn, ["a.example", "b.example", "a.example", "b.example"]);
     host.end().await;
 }
 
