@@ -1,5 +1,6 @@
 //! What a host that is not always there does, and its wake-ups on demand.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +9,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use postern_core::listener::State as Phase;
 use postern_core::time::Instant;
-use postern_spool::Spool;
+use postern_spool::{Error, QueueStats, Spool};
 use tokio::time::timeout;
 
 use super::{
-    Asked, Control, ControlState, LinkStatus, Nothing, Refusal, Relay, RelayWait, Status, Wakeup,
-    Wakeups, Window, queues,
+    Asked, Control, ControlState, LinkStatus, Nothing, Opened, PAGE, Queue, Refusal, Relay,
+    RelayWait, Status, Wakeup, Wakeups, Window, queues,
 };
 use crate::config::{self, LinkKind, Listener};
 use crate::link::{Doing, Stand as LinkStand};
 use crate::net::gate::Stand;
 
+/// Domains that are shown of those whose mail does not go.
+const FAILING: usize = 5;
 /// How long a person waits for what the holders say, who have minutes for it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(100);
 
@@ -33,6 +36,7 @@ pub(super) async fn status<S: Spool>(
     let Stand { phase, listening, until, failure } = control.gate.stand();
     let closes = Some(until).filter(|until| phase == Phase::Open && *until != Instant::FAR);
     let now = control.clock.instant();
+    let (failing, failing_domains) = failing(control.opened()?).await.unwrap_or_default();
     Ok(Json(Status {
         listener: match listener {
             Listener::Always => "always",
@@ -57,7 +61,32 @@ pub(super) async fn status<S: Spool>(
         messages: totals.messages,
         kept: totals.kept,
         body_bytes: totals.body_bytes,
+        failing,
+        failing_domains,
     }))
+}
+
+/// The domains whose mail waits since their last turn came to nothing, those with the most first,
+/// and how many there are in all. The relay tells of its own.
+async fn failing<S: Spool>(opened: &Opened<S>) -> Result<(Vec<Queue>, u64), Error> {
+    let policies = Arc::clone(&opened.terms.borrow().policies);
+    let (mut shown, mut count, mut after) = (Vec::<QueueStats>::new(), 0, None);
+    loop {
+        let page = opened.spool.queues(after.as_ref(), PAGE).await?;
+        let next = page.last().filter(|_| page.len() == PAGE).map(|last| last.domain.clone());
+        let failing = page.into_iter().filter(|queue| {
+            let is_answered = queue.suspended.is_some() || !queue.last_answer.is_empty();
+            queue.waiting > 0 && is_answered && !policies.of(&queue.domain).is_relayed()
+        });
+        let before = shown.len();
+        shown.extend(failing);
+        count += (shown.len() - before) as u64;
+        shown.sort_by_key(|queue| Reverse(queue.waiting));
+        shown.truncate(FAILING);
+        let Some(next) = next else { break };
+        after = Some(next);
+    }
+    Ok((shown.iter().map(Queue::from).collect(), count))
 }
 
 async fn relay<S: Spool>(control: &Control<S>) -> Result<Option<Relay>, Refusal> {

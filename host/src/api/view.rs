@@ -290,6 +290,13 @@ pub struct Status {
     pub kept: u64,
     /// Bytes of the bodies.
     pub body_bytes: u64,
+    /// Domains whose mail waits since their last turn came to nothing, without those of the relay:
+    /// those with the most of it.
+    #[serde(default)]
+    pub failing: Vec<Queue>,
+    /// How many there are in all.
+    #[serde(default)]
+    pub failing_domains: u64,
 }
 
 /// Where submitted mail goes.

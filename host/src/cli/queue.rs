@@ -22,6 +22,8 @@ use postern_spool::MsgId;
 
 mod show;
 
+pub(super) use show::try_at;
+
 /// A server that does not answer in this time is not well.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 /// Messages that are tried again without `--yes`.

@@ -7,11 +7,14 @@ use axum::http::Method;
 use clap::Args;
 use postern_spool::clock::Clock;
 
-use super::queue::{answered, read, request};
-use super::table::{foreign, size, span, table};
+use super::queue::{answered, read, request, try_at};
+use super::table::{begin, foreign, size, span, table};
 use super::{CommandError, Format, Verdict};
-use crate::api::{LinkStatus, Relay, RelayWait, Status, Wakeup, Wakeups, Window};
+use crate::api::{LinkStatus, Queue, Relay, RelayWait, Status, Wakeup, Wakeups, Window};
 use crate::wakeup::Asked;
+
+/// Characters that are shown of why mail does not go.
+const WHY: usize = 120;
 
 #[derive(Debug, Args)]
 pub(super) struct WakeupCommand {
@@ -78,7 +81,24 @@ fn show(status: &Status) -> String {
     let Status { messages, kept, body_bytes, .. } = status;
     let held = format!("{messages} message(s) ({}), {kept} for a person", size(*body_bytes));
     rows.push(row("Held", held));
+    rows.extend(failing_rows(status));
     table(&rows)
+}
+
+/// Why mail does not go.
+fn failing_rows(status: &Status) -> Vec<[String; 2]> {
+    let shown = status.failing.iter().map(|queue| {
+        let why = queue.suspended.as_ref().unwrap_or(&queue.last_answer);
+        let next = match (queue.held, try_at(queue.next_try_unix_seconds)) {
+            (true, _) => "held back".to_owned(),
+            (false, next) => format!("next try {next}"),
+        };
+        let Queue { domain, waiting, .. } = queue;
+        format!("{domain}: {waiting} message(s), {next}: {}", foreign(&begin(why, WHY)))
+    });
+    let more = status.failing_domains.saturating_sub(status.failing.len() as u64);
+    let more = (more > 0).then(|| format!("and {more} more: postern queue domains"));
+    shown.chain(more).map(|text| ["  waits".to_owned(), text]).collect()
 }
 
 fn listener(status: &Status) -> String {

@@ -136,3 +136,25 @@ fn another_configuration_is_followed_without_a_restart() {
     assert!(code == Some(1) && text.contains("no holder is configured"), "{text}");
     server.stop();
 }
+
+/// A Maildir that is gone, such as one on a disk that is not mounted.
+#[test]
+fn why_mail_does_not_go_is_on_the_one_screen() {
+    let home = Place::new("");
+    let maildir = home.path("mail").display().to_string();
+    home.configure(&hold(&format!("maildir:{maildir}"), "[\"info\"]").replace("never", "30m"));
+    let server = home.serve();
+    server.send("info@client.example");
+    let status = home.run_until(&["status"], "\n  waits ");
+    assert!(status.contains("client.example: 1 message(s), next try in "), "{status}");
+    let why = format!(": opening {maildir}: No such file or directory");
+    assert!(status.contains(&why), "{status}");
+
+    for folder in ["tmp", "new", "cur"] {
+        fs::create_dir_all(home.path("mail").join(folder)).expect("a folder");
+    }
+    home.run(&["queue", "release", "client.example"]);
+    let status = home.run_until(&["status"], "Held      0 message(s) ");
+    assert!(!status.contains("  waits "), "{status}");
+    server.stop();
+}

@@ -82,13 +82,18 @@ pub(super) fn queues(queues: &[Queue], first: bool) -> String {
 
 /// When something in the state `status` is tried next.
 fn next_try(status: &str, unix_seconds: Option<u64>) -> String {
-    match (status, unix_seconds) {
-        ("waiting" | "suspended", None) => "when asked".to_owned(),
-        ("waiting" | "suspended", Some(at)) => match at.saturating_sub(now()) {
-            0 => "now".to_owned(),
-            wait => format!("in {}", span(wait)),
-        },
+    match status {
+        "waiting" | "suspended" => try_at(unix_seconds),
         _ => String::new(),
+    }
+}
+
+/// When what waits is tried next.
+pub(in crate::cli) fn try_at(unix_seconds: Option<u64>) -> String {
+    match unix_seconds.map(|at| at.saturating_sub(now())) {
+        None => "when asked".to_owned(),
+        Some(0) => "now".to_owned(),
+        Some(wait) => format!("in {}", span(wait)),
     }
 }
 
