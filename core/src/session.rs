@@ -353,7 +353,11 @@ impl<'c> Session<'c> {
         match stage {
             Stage::Hello if accepted && self.greeting == Greeting::Ehlo => self.offer().write(out),
             Stage::Connect | Stage::Xclient | Stage::Hello if accepted => {
-                ruling.reply.write_named(self.config.hostname, out)
+                let text = match ruling.words {
+                    Words::Text(text) => Some(text),
+                    Words::Own | Words::Count(_) => None,
+                };
+                ruling.reply.write_named(self.config.hostname, text, out)
             }
             Stage::Data if accepted && matches!(self.phase, Phase::AskingFor(_)) => Ok(()),
             _ => match ruling.words {

@@ -45,7 +45,8 @@ pub enum Unanswered<V = Verdict<'static>> {
 pub enum Verdict<'t> {
     /// Yes.
     Accept,
-    /// Yes, in these words: the message's id at its end. Greetings keep their own words.
+    /// Yes, in these words: the message's id at its end. In a greeting they stand behind our name,
+    /// where both have room in a [`Text`]; EHLO's reply keeps its own words.
     AcceptWith(Text<'t>),
     /// No, in these words or the reason's own. A reason whose reply is 421 closes too.
     Refuse(Reason, Option<Text<'t>>),

@@ -148,9 +148,18 @@ impl Reply {
         self.write_words(&[number.written(), b" ", self.0.text.as_bytes()], out)
     }
 
-    /// Appends the reply with `name` before its words.
-    pub(crate) fn write_named(&self, name: Text<'_>, out: &mut Out<'_>) -> Result<(), NoRoom> {
-        self.write_words(&[name.as_bytes(), b" ", self.0.text.as_bytes()], out)
+    /// Appends the reply with `name` before its words, or before `text` where there is that, and
+    /// room for both in a [`Text`].
+    pub(crate) fn write_named(
+        &self,
+        name: Text<'_>,
+        text: Option<Text<'_>>,
+        out: &mut Out<'_>,
+    ) -> Result<(), NoRoom> {
+        let name = name.as_bytes();
+        let text = text.map(|text| text.as_bytes());
+        let text = text.filter(|text| name.len().saturating_add(text.len()) < Text::MAX);
+        self.write_words(&[name, b" ", text.unwrap_or(self.0.text.as_bytes())], out)
     }
 
     fn write_words(&self, words: &[&[u8]], out: &mut Out<'_>) -> Result<(), NoRoom> {

@@ -36,6 +36,25 @@ fn asked(id: u32) -> (Session<'static>, Ask) {
     }
 }
 
+/// A host knows itself by what it says there.
+#[test]
+fn a_greeting_may_have_words_of_its_own_behind_the_name() {
+    let long = "x".repeat(Text::MAX - "mx.example".len());
+    for (words, greeting) in [
+        ("ESMTP me", "220 mx.example ESMTP me\r\n".to_owned()),
+        (&long[1..], format!("220 mx.example {}\r\n", &long[1..])),
+        (&long, "220 mx.example ESMTP Postern\r\n".to_owned()),
+    ] {
+        let mut buffer = [0; 1024];
+        let mut out = Out::new(&mut buffer[..CONFIG.min_out()]);
+        let mut session = Session::new(&CONFIG, 1, Transport::Clear);
+        let connect = first_event(&mut session, b"", &mut out);
+        let words = Text::new(words.as_bytes()).expect("printable");
+        answer(&mut session, connect, Verdict::AcceptWith(words), &mut out);
+        assert_eq!(out.written(), greeting.as_bytes());
+    }
+}
+
 #[test]
 fn an_ask_of_another_session_changes_nothing() {
     let (mut session, own) = asked(1);

@@ -137,6 +137,17 @@ fn another_configuration_is_followed_without_a_restart() {
     server.stop();
 }
 
+/// It would release its own queue, and wait for mail from itself.
+#[test]
+fn a_holder_that_is_this_host_itself_is_none() {
+    let own = free();
+    let home = caller(own, own);
+    let server = home.serve();
+    let status = home.run_until(&["status"], &format!("{own} is this host itself"));
+    assert!(status.contains(": refused"), "{status}");
+    server.stop();
+}
+
 /// A Maildir that is gone, such as one on a disk that is not mounted.
 #[test]
 fn why_mail_does_not_go_is_on_the_one_screen() {
