@@ -70,7 +70,15 @@ async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
     if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
         return Err("its answer is compressed, which was not asked for".to_owned());
     }
-    let is_chunked = headers.contains_key(TRANSFER_ENCODING);
+    let codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let codings = codings.flat_map(|value| value.as_bytes().split(|octet| *octet == b','));
+    let codings: Vec<_> = codings.map(<[u8]>::trim_ascii).collect();
+    let is_chunked = match &codings[..] {
+        [] => false,
+        [only] if only.eq_ignore_ascii_case(b"chunked") => true,
+        // Behind another one it would be read to the end by closing.
+        _ => return Err("its answer is in a transfer coding that was not asked for".to_owned()),
+    };
     let has_end = headers.contains_key(CONTENT_LENGTH) || is_chunked;
     // An end by closing is that of a connection that broke, too.
     if !has_end || is_chunked && response.version() < Version::HTTP_11 {

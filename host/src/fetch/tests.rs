@@ -174,10 +174,13 @@ async fn what_is_whole_is_taken() {
     }
 }
 
+const CODED: &str = "its answer is in a transfer coding that was not asked for";
+
 #[tokio::test(start_paused = true)]
 async fn what_is_cut_short_or_no_answer_is_not_taken() {
     let lines = "info@client.example\n";
     let long = |length: usize| format!("200 OK\r\nContent-Length: {length}");
+    let coded = |coding: &str| format!("200 OK\r\nTransfer-Encoding: {coding}");
     for (table, octets, why) in [
         (ONE, answer(&long(21), lines), "cut short"),
         (ONE, answer(&long(19), lines), "its last line has no end"),
@@ -188,6 +191,12 @@ async fn what_is_cut_short_or_no_answer_is_not_taken() {
         (ONE, answer(CHUNKED, "14\r\ninfo@client.example\n\r\n"), "cut short"),
         (ONE, answer(CHUNKED, "14\r\ninfo@client.example\n\r\nxyz\r\n"), "cut short"),
         (ONE, answer(CHUNKED, "ffffffffffffffffff\r\nx"), "cut short"),
+        (ONE, answer(&coded("identity"), lines), CODED),
+        (ONE, answer(&coded("gzip"), lines), CODED),
+        (ONE, answer(&coded("chunked, identity"), lines), CODED),
+        (ONE, answer(&coded("chunked\r\nTransfer-Encoding: identity"), lines), CODED),
+        (ONE, answer(&coded("identity\r\nContent-Length: 40"), lines), CODED),
+        (ONE, answer(&coded("gzip, chunked"), "14\r\ninfo@client.example\n\r\n0\r\n\r\n"), CODED),
         (ONE, answer("301 Moved\r\nLocation: /x\r\nContent-Length: 0", ""), "no redirect"),
         (ONE, answer("307 No\r\nLocation: /x\r\nContent-Length: 20", lines), "no redirect"),
         (ONE, answer("500 Oops\r\nContent-Length: 20", lines), "it answers 500"),
