@@ -19,7 +19,7 @@
 //! | `GET /recipients?domain=&after=&max=` | [`Recipients`], at most 1000 |
 //! | `DELETE /recipients?domain=` or `?address=` | [`Forgotten`] |
 //! | `POST /recipients/import?domain=`, with an address a line, 32 MiB | [`Listed`]; 404; 422 |
-//! | `POST /recipients/accept?domain=` | [`Listed`]; 404 |
+//! | `POST /recipients/accept?domain=&sum=` | [`Listed`]; 404; 409 where another waits |
 //! | `POST /queue/hold?id=` or `?domain=`, `/queue/unhold` likewise | [`Acted`]; 404 |
 //!
 //! What fails is answered with an [`ErrorBody`]. A query has no other keys than these: a word that

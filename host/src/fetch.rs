@@ -86,7 +86,10 @@ impl Fetcher {
                     self.lists.failed(&domain, why);
                     failures + 1
                 }
-                Err(Panicked) => failures + 1,
+                Err(Panicked) => {
+                    self.lists.failed(&domain, "a fault in Postern: its log says more".to_owned());
+                    failures + 1
+                }
             };
             sleep(pause(source.every, failures)).await;
         }
@@ -95,8 +98,9 @@ impl Fetcher {
     /// Fetches the list of `domain` once.
     async fn fetch(&self, domain: &DomainName, source: &Arc<ListSource>) -> Result<(), String> {
         let entries = self.entries(domain, source).await?;
-        let offered = self.lists.offer(domain, entries, Origin::Fetched).await;
-        offered.map(drop).map_err(|error| format!("it is used, but not kept on the disk: {error}"))
+        // One that is not kept has come: health and the log say so.
+        drop(self.lists.offer(domain, entries, Origin::Fetched).await);
+        Ok(())
     }
 
     /// Whom the list of `domain` has: no part of it is taken, if one is not there.
@@ -200,7 +204,8 @@ fn pause(every: Duration, failures: u32) -> Duration {
 /// The entries in `body`: in JSON where `selects` say, or one a line.
 fn texts_in(body: Vec<u8>, selects: &[Select]) -> Result<Vec<String>, String> {
     if !selects.is_empty() {
-        return select::select(&body, selects);
+        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        return select::select(json, selects);
     }
     let text = String::from_utf8(body).map_err(|_| "it is no text in UTF-8")?;
     Ok(by_line(&text)?.into_iter().map(str::to_owned).collect())

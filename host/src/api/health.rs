@@ -127,17 +127,31 @@ fn complaint_of_list(complaint: lists::Complaint) -> Problem {
             to come again{}",
             behind(why)
         ),
-        lists::Complaint::Stale(domain, age, why) => format!(
-            "the list of the recipients of {domain} is {} days old{}",
-            age / (24 * 60 * 60),
-            behind(why)
+        lists::Complaint::Lost(domain, why) => format!(
+            "the list of the recipients of {domain} is lost, the next waits for a person, and all \
+            but postmaster are told to come again: {why}"
         ),
-        lists::Complaint::Waits(domain, why) => format!(
+        lists::Complaint::Unkept(domain, why) => format!(
+            "the list of the recipients of {domain} can't be written, and will be gone or an older \
+            one after a restart: {why}"
+        ),
+        lists::Complaint::Stale(domain, age, why) => {
+            format!("the list of the recipients of {domain} is {} old{}", age_of(age), behind(why))
+        }
+        lists::Complaint::Waits(domain, why, sum) => format!(
             "a list of the recipients of {domain} waits, as {why}: postern recipients accept \
-            {domain}"
+            {domain} {sum:08x}"
         ),
     };
     Problem::new("recipients", text)
+}
+
+fn age_of(seconds: u64) -> String {
+    let units: [(u64, &str); 3] = [(24 * 60 * 60, "days"), (60 * 60, "hours"), (60, "minutes")];
+    // Two of one say more than one of the next.
+    let unit = units.into_iter().find(|(length, _)| seconds / length >= 2);
+    let (length, unit) = unit.unwrap_or((1, "seconds"));
+    format!("{} {unit}", seconds / length)
 }
 
 /// What is wrong with the spool, and what is in it.
@@ -192,6 +206,12 @@ async fn judge<S: Spool>(spool: &S, admission: Admission, problems: &mut Vec<Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_never_none() {
+        let ages = [119, 120, 7_260, 172_799, 172_800].map(age_of);
+        assert_eq!(ages, ["119 seconds", "2 minutes", "2 hours", "47 hours", "2 days"]);
+    }
 
     #[test]
     fn a_shortage_is_told_for_a_minute_after_it_was_seen() {

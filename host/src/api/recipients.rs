@@ -1,7 +1,6 @@
 //! Who domains take mail for: what hosts said, shown and forgotten, and lists, shown, given and
 //! accepted.
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +14,7 @@ use super::{
     Asked, ControlState, Forgotten, KnownRecipient, List, Listed, Opened, PAGE, Recipients, Refusal,
 };
 use crate::config::{Config, DomainName, canonical};
-use crate::lists::{self, Change, Entries, Origin, Shown as ShownList};
+use crate::lists::{self, Change, Entries, Origin, Shown as ShownList, Unaccepted, Unkept, Used};
 
 /// Octets of a list that is given, at most.
 pub const LIST_MAX: usize = 32 << 20;
@@ -34,6 +33,14 @@ pub(super) struct Shown {
 #[serde(deny_unknown_fields)]
 pub(super) struct Whose {
     domain: String,
+}
+
+/// Which list is accepted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meant {
+    domain: String,
+    sum: Option<String>,
 }
 
 /// Which are forgotten.
@@ -107,7 +114,7 @@ pub(super) async fn import<S: Spool>(
         let domain = domain.clone();
         move || {
             let lines = lists::by_line(&text).map_err(str::to_owned)?;
-            Entries::of(&domain, lines).map_err(|error| error.to_string())
+            Entries::of(&domain, lines).map_err(|error| error.shown())
         }
     });
     let entries = entries.await.map_err(|panic| Err(panic.to_string()));
@@ -116,21 +123,31 @@ pub(super) async fn import<S: Spool>(
     let addresses = entries.len();
     let offered = opened.lists.offer(&domain, entries, Origin::Imported).await;
     Ok(Json(match offered.map_err(unkept)? {
-        Change::Used(addresses) => Listed { used: true, addresses, why: None },
+        Change::Used(Used { addresses, .. }) => Listed { used: true, addresses, why: None },
         Change::Waits(why) => Listed { used: false, addresses, why: Some(why) },
     }))
 }
 
 pub(super) async fn accept<S: Spool>(
     State(control): ControlState<S>,
-    query: Asked<Whose>,
+    query: Asked<Meant>,
 ) -> Result<Json<Listed>, Refusal> {
-    let domain = domain(&query?.0.domain)?;
+    let Meant { domain: name, sum } = query?.0;
+    let domain = domain(&name)?;
+    let no_sum = |_| Refusal::bad_request("sum: eight hexadecimal digits");
+    let sum = sum.map(|sum| u32::from_str_radix(&sum, 16)).transpose().map_err(no_sum)?;
     let opened = control.opened()?;
     has_list(opened, &domain)?;
-    let accepted = opened.lists.accept(&domain).await.map_err(unkept)?;
+    let accepted = opened.lists.accept(&domain, sum).await.map_err(|error| match error {
+        Unaccepted::Another(sum) => {
+            let reason = format!("another list of {domain} waits by now: {sum:08x}");
+            Refusal(StatusCode::CONFLICT, reason)
+        }
+        Unaccepted::Unkept(error) => unkept(error),
+    })?;
     let none = || Refusal(StatusCode::NOT_FOUND, format!("no list of {domain} waits"));
-    Ok(Json(Listed { used: true, addresses: accepted.ok_or_else(none)?, why: None }))
+    let Used { addresses, .. } = accepted.ok_or_else(none)?;
+    Ok(Json(Listed { used: true, addresses, why: None }))
 }
 
 fn config<S>(opened: &Opened<S>) -> Arc<Config> {
@@ -145,9 +162,8 @@ fn has_list<S>(opened: &Opened<S>, domain: &DomainName) -> Result<(), Refusal> {
     is_kept.then_some(()).ok_or_else(|| Refusal(StatusCode::NOT_FOUND, reason()))
 }
 
-fn unkept(error: io::Error) -> Refusal {
-    let reason = format!("it is used, but not kept on the disk: {error}");
-    Refusal(StatusCode::INSUFFICIENT_STORAGE, reason)
+fn unkept(unkept: Unkept) -> Refusal {
+    Refusal(StatusCode::INSUFFICIENT_STORAGE, unkept.to_string())
 }
 
 fn shown(list: ShownList) -> List {
@@ -157,8 +173,10 @@ fn shown(list: ShownList) -> List {
         source: good.map_or(list.origin, |good| good.origin).to_string(),
         addresses: good.map(|good| good.addresses),
         unix_seconds: good.map(|good| good.unix_seconds),
-        waiting: waiting.as_ref().map(|(addresses, _)| *addresses),
-        why: waiting.map(|(_, why)| why).or(list.failure),
+        waiting: waiting.as_ref().map(|(addresses, ..)| *addresses),
+        waiting_sum: waiting.as_ref().map(|(.., sum)| format!("{sum:08x}")),
+        vanished: list.vanished,
+        why: waiting.map(|(_, why, _)| why).or(list.failure),
     }
 }
 

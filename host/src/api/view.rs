@@ -131,6 +131,12 @@ pub struct List {
     /// How many addresses one has that waits until it is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<usize>,
+    /// By which it is told from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_sum: Option<String>,
+    /// How many addresses it lacks since a day at most: senders to them are told to come again.
+    #[serde(default)]
+    pub vanished: usize,
     /// Why it waits, or why no other has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

@@ -48,6 +48,8 @@ pub(super) enum RecipientsCommand {
     Accept {
         /// The client domain
         domain: DomainName,
+        /// Only the list that was shown with this sum
+        sum: Option<String>,
         #[command(flatten)]
         format: Format,
     },
@@ -74,8 +76,10 @@ impl RecipientsCommand {
                 let answer = send(socket, Method::POST, &path, text).await;
                 return listed(&well(answer.map_err(CommandError::run)?)?, domain, *format, out);
             }
-            Self::Accept { domain, format } => {
-                let path = format!("/recipients/accept?domain={domain}");
+            Self::Accept { domain, sum, format } => {
+                let sum = sum.as_ref().map(|sum| format!("&sum={}", encoded(sum)));
+                let sum = sum.unwrap_or_default();
+                let path = format!("/recipients/accept?domain={domain}{sum}");
                 let answer = request(socket, Method::POST, &path).await?;
                 return listed(&answer, domain, *format, out);
             }
@@ -126,7 +130,8 @@ async fn list(
 ) -> Result<(), CommandError> {
     let domain = domain.map(|domain| format!("domain={domain}&")).unwrap_or_default();
     let mut after = String::new();
-    let mut lists = vec![["DOMAIN", "SOURCE", "ADDRESSES", "CAME", ""].map(str::to_owned)];
+    let mut lists =
+        vec![["DOMAIN", "SOURCE", "ADDRESSES", "VANISHED", "CAME", ""].map(str::to_owned)];
     let mut rows = vec![["ADDRESS".to_owned(), "EXISTS".to_owned(), "SAID".to_owned()]];
     loop {
         let path = format!("/recipients?{domain}{after}");
@@ -158,15 +163,18 @@ async fn list(
     Ok(())
 }
 
-fn list_row(list: List) -> [String; 5] {
+fn list_row(list: List) -> [String; 6] {
     let addresses = list.addresses.map_or_else(|| "none".to_owned(), |many| many.to_string());
     let came = list.unix_seconds.map_or_else(|| "never".to_owned(), ago);
     let why = list.why.unwrap_or_default();
     let told = match list.waiting {
-        Some(addresses) => format!("another of {addresses} waits, as {}", foreign(&why)),
+        Some(addresses) => {
+            let sum = list.waiting_sum.unwrap_or_default();
+            format!("another of {addresses} ({}) waits, as {}", foreign(&sum), foreign(&why))
+        }
         None => foreign(&why),
     };
-    [list.domain, list.source, addresses, came, told]
+    [list.domain, list.source, addresses, list.vanished.to_string(), came, told]
 }
 
 fn ago(unix_seconds: u64) -> String {

@@ -10,29 +10,32 @@ use crate::config::{Select, Step};
 /// The texts in `json` where one or more of `selects` lead.
 ///
 /// # Errors
-/// It is no JSON, or none of them leads anywhere, and why the last one does not.
+/// It is no JSON, one leads to something else, or none of them leads anywhere.
 pub(super) fn select(json: &[u8], selects: &[Select]) -> Result<Vec<String>, String> {
-    let (mut texts, mut is_found, mut why) = (Vec::new(), false, String::new());
+    let (mut texts, mut is_found) = (Vec::new(), false);
     for select in selects {
         match one(json, select) {
             Ok(found) => {
-                is_found = true;
-                texts.extend(found);
+                is_found |= found.is_some();
+                texts.extend(found.into_iter().flatten());
+            }
+            Err(error) if error.is_data() => {
+                return Err(format!("select finds no addresses in it: {error}"));
             }
             // Its end may be missing, or there may be something behind it: no pointer mends that.
-            Err(error) if !error.is_data() => return Err(format!("it is no JSON: {error}")),
-            Err(error) => why = error.to_string(),
+            Err(error) => return Err(format!("it is no JSON: {error}")),
         }
     }
-    if is_found { Ok(texts) } else { Err(format!("select finds nothing in it: {why}")) }
+    let nothing = || "select finds nothing in it: there is nothing where it leads".to_owned();
+    is_found.then_some(texts).ok_or_else(nothing)
 }
 
-fn one(json: &[u8], select: &Select) -> Result<Vec<String>, serde_json::Error> {
+fn one(json: &[u8], select: &Select) -> Result<Option<Vec<String>>, serde_json::Error> {
     let (mut texts, mut json) = (Vec::new(), Deserializer::from_slice(json));
     let (steps, found) = (select.steps(), &mut texts);
     let is_there = Walk { steps, is_one_of_many: false, found }.deserialize(&mut json)?;
     json.end()?;
-    if is_there { Ok(texts) } else { Err(Error::custom("there is nothing where it leads")) }
+    Ok(is_there.then_some(texts))
 }
 
 /// Goes on by `steps`; says whether they lead somewhere, be it to a list that has nothing.
@@ -83,8 +86,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
             [Step::Each, rest @ ..] => (rest, None),
             [Step::Key(key), rest @ ..] => match key.parse::<usize>() {
                 Ok(number) => (rest, Some(number)),
-                Err(_) => {
+                Err(_) if self.is_one_of_many => {
                     return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+                }
+                // Another answer's pointer.
+                Err(_) => {
+                    while list.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(false);
                 }
             },
         };
@@ -189,6 +197,15 @@ mod tests {
         assert_eq!(found(r#"[{"address":"b"}]"#, &both), Ok(vec!["b".to_owned()]));
         assert_eq!(found("[]", &both), Ok(Vec::new()));
         assert!(found(r#"[{"name":"b"}]"#, &both).is_err());
+        let apart = ["/*/username", "/data/items/*/emails"];
+        assert_eq!(found(r#"[{"username":"a"}]"#, &apart), Ok(vec!["a".to_owned()]));
+        assert_eq!(
+            found(r#"{"data":{"items":[{"emails":"b"}]}}"#, &apart[1..]).map(|it| it.len()),
+            Ok(1)
+        );
+        for json in [r#"[{"username":"a","address":7}]"#, r#"[{"username":{},"address":"a"}]"#] {
+            assert!(found(json, &both).is_err(), "a wrong type is no other's shape: {json}");
+        }
     }
 
     /// Shapes of answers as the documentation of these has them: mailcow's openapi.yaml of
@@ -240,7 +257,7 @@ mod tests {
             ("null", ""),
         ] {
             let why = found(json, &[select]).expect_err(json);
-            assert!(why.starts_with("select finds nothing in it: "), "{json}: {why}");
+            assert!(why.starts_with("select finds no"), "{json}: {why}");
         }
         let deep = "[".repeat(1_000_000);
         for json in

@@ -165,6 +165,8 @@ async fn what_is_whole_is_taken() {
     for (table, octets) in [
         (ONE, whole("info@client.example\n")),
         (JSON, whole(json)),
+        (ONE, whole("\u{feff}info@client.example\n")),
+        (JSON, whole(&format!("\u{feff}{json}"))),
         (ONE, answer(CHUNKED, "5\r\ninfo@\r\nf\r\nclient.example\n\r\n0\r\n\r\n")),
         (JSON, answer(CHUNKED, "18\r\n[\"info@client.example\"]\n\r\n0\r\nX: trailer\r\n\r\n")),
     ] {
@@ -216,12 +218,15 @@ async fn what_is_cut_short_or_no_answer_is_not_taken() {
         (ONE, whole("<html>\n<body>Sign in\n"), "entry 1 is no address"),
         (JSON, whole("<html>"), "it is no JSON"),
         (JSON, whole("[\"info@client.example\"]}"), "it is no JSON"),
-        (JSON, whole("[\"info@client.example\", 7]"), "select finds nothing"),
+        (JSON, whole("[\"info@client.example\", 7]"), "select finds no addresses"),
         (JSON, whole("[\"info@client.example\", \"info\"]"), "entry 2 is no address"),
     ] {
         let told = fetched(table, Answer::Closed(octets.clone())).await;
         let told = told.expect_err(why);
         assert!(told.contains(why), "{}: {told}", octets.escape_ascii());
+        for text in ["info", "Sign", "html", "\u{fffd}"] {
+            assert!(!told.contains(text), "what another sent is not shown: {told}");
+        }
     }
 }
 

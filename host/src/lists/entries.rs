@@ -9,6 +9,8 @@ use crate::config::{DomainName, canonical};
 const ADDRESS_MAX: usize = 320;
 /// Characters of an entry that are shown of one that is no address.
 const SHOWN_MAX: usize = 80;
+/// What some editors and exports begin a text with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// What stands for all local parts of a domain.
 pub(super) const ALL: &[u8] = b"";
 
@@ -25,6 +27,11 @@ impl Entries {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A sum that is another for other names, in whatever order.
+    pub(super) fn sum(&self) -> u32 {
+        self.0.iter().map(|name| crc32c::crc32c(name)).fold(0x9e37_79b9, u32::wrapping_add)
     }
 
     pub(super) fn has(&self, local: &[u8]) -> bool {
@@ -60,7 +67,14 @@ pub struct EntriesError {
 
 impl Display for EntriesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} is no address: {}", self.nth, self.text)
+        write!(f, "entry {} is no address", self.nth)
+    }
+}
+
+impl EntriesError {
+    /// What it is, with the entry's text: for whoever gave the list alone.
+    pub fn shown(&self) -> String {
+        format!("{self}: {}", self.text)
     }
 }
 
@@ -93,6 +107,7 @@ fn address(text: &str) -> Option<(Vec<u8>, DomainName)> {
 /// # Errors
 /// Its last line has no end, so that there may have been more.
 pub fn by_line(text: &str) -> Result<Vec<&str>, &'static str> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("its last line has no end: it may have been cut short");
     }
@@ -115,7 +130,7 @@ mod tests {
 
     fn locals(texts: &[&str]) -> Result<Vec<String>, String> {
         let entries = Entries::of(&domain(), texts.iter().copied());
-        let entries = entries.map_err(|error| error.to_string())?;
+        let entries = entries.map_err(|error| error.shown())?;
         let text = |local: Box<[u8]>| String::from_utf8(local.into_vec()).expect("UTF-8");
         let mut locals: Vec<_> = entries.0.into_iter().map(text).collect();
         locals.sort();
@@ -168,6 +183,8 @@ mod tests {
         let text = "# ours\n\ninfo@client.example\r\n a#b@client.example # Ann's\n";
         assert_eq!(by_line(text), Ok(vec!["info@client.example", "a#b@client.example"]));
         assert_eq!(by_line(""), Ok(Vec::new()));
+        let marked = "\u{feff}info@client.example\n";
+        assert_eq!(by_line(marked), Ok(vec!["info@client.example"]));
         assert!(by_line("info@client.example\nsales@client.exa").is_err());
     }
 }

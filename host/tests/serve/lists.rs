@@ -163,7 +163,7 @@ fn a_token_and_a_pointer_lead_to_what_an_api_has() {
     server.signal(Signal::HUP);
     let told = server.logged("no list of recipients has come");
     let why = told["why"].as_str().expect("a text");
-    assert!(why.starts_with("URL 1 of 2: select finds nothing in it: "), "{why}");
+    assert!(why.starts_with("URL 1 of 2: select finds no addresses in it: "), "{why}");
     assert_eq!(reply(&server, "whoever"), TAKEN);
     let log = server.end();
     assert!(!format!("{log:?}").contains("k3y"), "{log:?}");
@@ -188,7 +188,7 @@ fn without_a_list_all_but_postmaster_come_again_and_health_is_red() {
     let told = "no list of the recipients of client.example yet";
     assert!(code == Some(1) && text.contains(told) && text.contains("no redirect"), "{text}");
     let listed = place.run(&["recipients", "list"]);
-    assert!(listed.contains("none       never"), "{listed}");
+    assert!(listed.contains("none       0         never"), "{listed}");
     server.stop();
 }
 
@@ -210,14 +210,19 @@ fn a_list_that_lacks_half_waits_for_a_person() {
     assert!(code == Some(1) && text.contains(why), "{text}");
     assert_eq!(reply(&server, "a"), TAKEN);
     let (code, text) = place.try_run(&["health"]);
-    let told = format!("waits, as {why}: postern recipients accept client.example");
-    assert!(code == Some(1) && text.contains(&told), "{text}");
+    let told = format!("waits, as {why}: postern recipients accept client.example ");
+    let (_, sum) = text.split_once(&told).unwrap_or_else(|| panic!("{text}"));
+    let sum = sum[..8].to_owned();
+    assert_eq!(code, Some(1));
     server.stop();
 
     let server = place.serve();
     let listed = place.run(&["recipients", "list"]);
-    assert!(listed.contains(&format!("another of 1 waits, as {why}")), "{listed}");
-    let accept = ["recipients", "accept", "client.example"];
+    assert!(listed.contains(&format!("another of 1 ({sum}) waits, as {why}")), "{listed}");
+    let (code, text) = place.try_run(&["recipients", "accept", "client.example", "00000000"]);
+    let told = format!("another list of client.example waits by now: {sum}");
+    assert!(code == Some(1) && text.contains(&told), "{text}");
+    let accept = ["recipients", "accept", "client.example", &sum];
     assert_eq!(place.run(&accept), "client.example has 1 address(es)\n");
     assert_eq!((reply(&server, "a"), reply(&server, "info")), (LATER.into(), TAKEN.into()));
     assert_eq!(place.try_run(&["health"]).0, Some(0));
@@ -262,12 +267,18 @@ fn what_is_no_list_changes_nothing() {
     let kept = place.path("spool/lists/client.example");
     let text = fs::read(&kept).expect("a file");
     fs::write(&kept, &text[..text.len() - 1]).expect("a file");
-    let lost = "the list of recipients is lost: senders are told to come again until there is \
-        another";
+    let lost = "the list of recipients is lost: senders are told to come again until another is \
+        accepted";
     let (server, told) = place.serve_after(&[lost]);
-    assert_eq!(told[0]["error"], "its file is cut short, or was changed");
+    let why = told[0]["error"].as_str().expect("a text");
+    assert!(why.starts_with("its file is cut short, or was changed; it is kept in "), "{why}");
+    let (code, text) = place.try_run(&["health"]);
+    assert!(code == Some(1) && text.contains("client.example is lost"), "{text}");
     assert_eq!((reply(&server, "info"), reply(&server, "sales")), (LATER.into(), LATER.into()));
-    place.run(&["recipients", "import", "client.example", file]);
+    let (code, text) = place.try_run(&["recipients", "import", "client.example", file]);
+    assert!(code == Some(1) && text.contains("the one that there was is lost"), "{text}");
+    assert_eq!(reply(&server, "sales"), LATER);
+    place.run(&["recipients", "accept", "client.example"]);
     assert_eq!((reply(&server, "info"), reply(&server, "sales")), (TAKEN.into(), UNKNOWN.into()));
     server.stop();
 }
