@@ -18,11 +18,11 @@ use crate::deliver::{Connector, Stream};
 use crate::lists::{Entries, Lists, Origin, by_line};
 use crate::net::listener::Terms;
 use crate::net::tls_client::{Rule, Tls};
-use http::{Get, why_of};
+use http::{Get, LIST_MAX, why_of};
 
 /// How long one URL may take, from the look-up of its host to the last octet.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Lists that are fetched at once: each has 32 MiB at most, and what is read from it.
+/// Lists that are fetched at once: each has 32 MiB at most, and a million addresses.
 const AT_ONCE: usize = 2;
 /// How long one of a host's addresses may take to be connected to, so that another has its turn.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -109,31 +109,28 @@ impl Fetcher {
         domain: &DomainName,
         source: &Arc<ListSource>,
     ) -> Result<Entries, String> {
-        let read = spawn_blocking({
+        let files = spawn_blocking({
             let source = Arc::clone(source);
             move || means(&source)
         });
-        let (token, tls) = read.await.map_err(|panic| panic.to_string())??;
+        let (token, tls) = files.await.map_err(|panic| panic.to_string())??;
         let header = token.as_ref().map(|(header, token)| (header.as_str(), token.as_str()));
-        let mut texts = Vec::new();
+        let (mut entries, mut left) = (Entries::default(), LIST_MAX);
         for (nth, url) in source.urls.iter().enumerate() {
             // No URL is shown: a part of it may be a password.
             let told = |why: String| format!("URL {} of {}: {why}", nth + 1, source.urls.len());
-            let fetched = timeout(PATIENCE, self.get(url, header, tls.as_ref())).await;
+            let fetched = timeout(PATIENCE, self.get(url, header, tls.as_ref(), left)).await;
             let late = |_| format!("it takes longer than {} s", PATIENCE.as_secs());
             let body = fetched.map_err(late).and_then(|body| body).map_err(told)?;
+            left -= body.len();
             let parsed = spawn_blocking({
-                let source = Arc::clone(source);
-                move || texts_in(body, &source.select)
+                let (source, domain) = (Arc::clone(source), domain.clone());
+                move || read(&body, &source.select, &domain, &mut entries).map(|()| entries)
             });
             let parsed = parsed.await.map_err(|panic| panic.to_string());
-            texts.extend(parsed.and_then(|texts| texts).map_err(told)?);
+            entries = parsed.and_then(|entries| entries).map_err(told)?;
         }
-        let domain = domain.clone();
-        let entries =
-            spawn_blocking(move || Entries::of(&domain, texts.iter().map(String::as_str)));
-        let entries = entries.await.map_err(|panic| panic.to_string())?;
-        entries.map_err(|error| error.to_string())
+        Ok(entries)
     }
 
     async fn get(
@@ -141,9 +138,10 @@ impl Fetcher {
         url: &ListUrl,
         header: Option<(&str, &str)>,
         tls: Option<&Tls>,
+        most: usize,
     ) -> Result<Vec<u8>, String> {
         let stream = self.connect(url).await?;
-        let get = Get { authority: url.authority(), target: &url.target, header };
+        let get = Get { authority: url.authority(), target: &url.target, header, most };
         match tls.filter(|_| url.is_secure) {
             Some(tls) => {
                 let stream = tls.connect(&url.host, stream).await;
@@ -201,14 +199,23 @@ fn pause(every: Duration, failures: u32) -> Duration {
     }
 }
 
-/// The entries in `body`: in JSON where `selects` say, or one a line.
-fn texts_in(body: Vec<u8>, selects: &[Select]) -> Result<Vec<String>, String> {
+/// Adds the entries of `domain` in `body`: in JSON where `selects` say, or one a line.
+fn read(
+    body: &[u8],
+    selects: &[Select],
+    domain: &DomainName,
+    entries: &mut Entries,
+) -> Result<(), String> {
     if !selects.is_empty() {
-        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
-        return select::select(json, selects);
+        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+        let mut nth = 0;
+        return select::select(json, selects, &mut |text: &str| {
+            nth += 1;
+            entries.add(domain, nth, text).map_err(|error| error.to_string())
+        });
     }
-    let text = String::from_utf8(body).map_err(|_| "it is no text in UTF-8")?;
-    Ok(by_line(&text)?.into_iter().map(str::to_owned).collect())
+    let text = str::from_utf8(body).map_err(|_| "it is no text in UTF-8")?;
+    entries.extend(domain, by_line(text)?).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Octets of an answer's body at most.
-const BODY_MAX: usize = 32 << 20;
+/// Octets of a list at most, over all its URLs.
+pub(super) const LIST_MAX: usize = 32 << 20;
 
 /// What is asked for.
 pub(super) struct Get<'g> {
@@ -21,6 +21,8 @@ pub(super) struct Get<'g> {
     pub(super) target: &'g str,
     /// A header of our own, and its value.
     pub(super) header: Option<(&'g str, &'g str)>,
+    /// Octets of the body at most.
+    pub(super) most: usize,
 }
 
 impl Get<'_> {
@@ -46,7 +48,10 @@ impl Get<'_> {
         }
         let request = request.body(Empty::<Bytes>::new());
         let request = request.map_err(|_| "it can't be asked for: see urls".to_owned())?;
-        let exchange = async { body(sender.send_request(request).await.map_err(broke)?).await };
+        let exchange = async {
+            let answer = sender.send_request(request).await.map_err(broke)?;
+            body(answer, self.most).await
+        };
         let mut connection = std::pin::pin!(connection);
         let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
@@ -57,7 +62,7 @@ impl Get<'_> {
     }
 }
 
-async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
+async fn body(response: Response<Incoming>, most: usize) -> Result<Vec<u8>, String> {
     match response.status() {
         StatusCode::OK => {}
         status if status.is_redirection() => {
@@ -84,16 +89,16 @@ async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
     if !has_end || is_chunked && response.version() < Version::HTTP_11 {
         return Err("its answer does not say where it ends".to_owned());
     }
-    let too_long = || format!("its answer is longer than {} MiB", BODY_MAX >> 20);
+    let too_long = || format!("the list is longer than {} MiB", LIST_MAX >> 20);
     let mut body = response.into_body();
-    if body.size_hint().lower() > BODY_MAX as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_long());
     }
     let mut octets = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| format!("its answer was cut short: {error}"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if octets.len() + data.len() > BODY_MAX {
+        if octets.len() + data.len() > most {
             return Err(too_long());
         }
         octets.extend_from_slice(&data);

@@ -7,18 +7,19 @@ use std::fmt;
 
 use crate::config::{Select, Step};
 
-/// The texts in `json` where one or more of `selects` lead.
+/// What takes a text, or says why it takes none.
+pub(super) type Taker<'t> = dyn FnMut(&str) -> Result<(), String> + 't;
+
+/// Gives `take` the texts in `json` where one or more of `selects` lead.
 ///
 /// # Errors
-/// It is no JSON, one leads to something else, or none of them leads anywhere.
-pub(super) fn select(json: &[u8], selects: &[Select]) -> Result<Vec<String>, String> {
-    let (mut texts, mut is_found) = (Vec::new(), false);
+/// It is no JSON, one leads to something else or to what is not taken, or none of them leads
+/// anywhere.
+pub(super) fn select(json: &[u8], selects: &[Select], take: &mut Taker<'_>) -> Result<(), String> {
+    let mut is_found = false;
     for select in selects {
-        match one(json, select) {
-            Ok(found) => {
-                is_found |= found.is_some();
-                texts.extend(found.into_iter().flatten());
-            }
+        match one(json, select, take) {
+            Ok(is_there) => is_found |= is_there,
             Err(error) if error.is_data() => {
                 return Err(format!("select finds no addresses in it: {error}"));
             }
@@ -27,26 +28,26 @@ pub(super) fn select(json: &[u8], selects: &[Select]) -> Result<Vec<String>, Str
         }
     }
     let nothing = || "select finds nothing in it: there is nothing where it leads".to_owned();
-    is_found.then_some(texts).ok_or_else(nothing)
+    is_found.then_some(()).ok_or_else(nothing)
 }
 
-fn one(json: &[u8], select: &Select) -> Result<Option<Vec<String>>, serde_json::Error> {
-    let (mut texts, mut json) = (Vec::new(), Deserializer::from_slice(json));
-    let (steps, found) = (select.steps(), &mut texts);
-    let is_there = Walk { steps, is_one_of_many: false, found }.deserialize(&mut json)?;
+fn one(json: &[u8], select: &Select, take: &mut Taker<'_>) -> Result<bool, serde_json::Error> {
+    let mut json = Deserializer::from_slice(json);
+    let walk = Walk { steps: select.steps(), is_one_of_many: false, take };
+    let is_there = walk.deserialize(&mut json)?;
     json.end()?;
-    Ok(is_there.then_some(texts))
+    Ok(is_there)
 }
 
 /// Goes on by `steps`; says whether they lead somewhere, be it to a list that has nothing.
-struct Walk<'w> {
+struct Walk<'w, 't> {
     steps: &'w [Step],
     /// Whether it may lead nowhere here, as others stand beside it.
     is_one_of_many: bool,
-    found: &'w mut Vec<String>,
+    take: &'w mut Taker<'t>,
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     type Value = bool;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
@@ -54,7 +55,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Walk<'_, '_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +70,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         if !self.steps.is_empty() {
             return Err(E::invalid_type(serde::de::Unexpected::Other("a string"), &self));
         }
-        self.found.push(text.to_owned());
+        (self.take)(text).map_err(E::custom)?;
         Ok(true)
     }
 
@@ -133,10 +134,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-impl Walk<'_> {
-    fn inner<'w>(&'w mut self, steps: &'w [Step], is_one_of_many: bool) -> Walk<'w> {
+impl<'t> Walk<'_, 't> {
+    fn inner<'w>(&'w mut self, steps: &'w [Step], is_one_of_many: bool) -> Walk<'w, 't> {
         let is_one_of_many = self.is_one_of_many || is_one_of_many;
-        Walk { steps, is_one_of_many, found: &mut *self.found }
+        Walk { steps, is_one_of_many, take: &mut *self.take }
     }
 }
 
@@ -157,7 +158,13 @@ mod tests {
     }
 
     fn found(json: &str, texts: &[&str]) -> Result<Vec<String>, String> {
-        select(json.as_bytes(), &pointers(texts))
+        let mut found = Vec::new();
+        let mut take = |text: &str| {
+            found.push(text.to_owned());
+            Ok(())
+        };
+        select(json.as_bytes(), &pointers(texts), &mut take)?;
+        Ok(found)
     }
 
     #[test]

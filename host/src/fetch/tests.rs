@@ -237,7 +237,7 @@ async fn what_is_long_or_slow_is_given_up() {
     let begin = answer("200 OK\r\nContent-Length: 33554433", "");
     for (octets, more) in [(begin, much), (answer(CHUNKED, ""), chunk)] {
         let told = fetched(ONE, Answer::ForEver(octets, more)).await;
-        assert_eq!(told, Err("URL 1 of 1: its answer is longer than 32 MiB".to_owned()));
+        assert_eq!(told, Err("URL 1 of 1: the list is longer than 32 MiB".to_owned()));
     }
     let endless = Answer::ForEver(b"HTTP/1.1 200 OK\r\n".to_vec(), b"X: y\r\n".to_vec());
     assert!(fetched(ONE, endless).await.is_err_and(|why| why.contains("broke off")));
@@ -247,6 +247,14 @@ async fn what_is_long_or_slow_is_given_up() {
     assert_eq!(fetched(ONE, Answer::Open(Vec::new())).await, late);
     let half = answer("200 OK\r\nContent-Length: 20", "info@");
     assert_eq!(fetched(ONE, Answer::Open(half)).await, late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_urls_have_one_length() {
+    let body = format!("info@client.example\n{}", "# much\n".repeat((17 << 20) / 7));
+    let table = "urls = [\"http://127.0.0.1/a\", \"http://127.0.0.1/b\"]";
+    let told = fetched(table, Answer::Closed(whole(&body))).await;
+    assert_eq!(told, Err("URL 2 of 2: the list is longer than 32 MiB".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

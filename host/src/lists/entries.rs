@@ -7,6 +7,8 @@ use crate::config::{DomainName, canonical};
 
 /// Octets of an address at most, with those of its quotes (RFC 5321 section 4.5.3.1).
 const ADDRESS_MAX: usize = 320;
+/// Addresses that one list may have: each takes some 100 octets of memory.
+pub(super) const ENTRIES_MAX: usize = 1_000_000;
 /// Characters of an entry that are shown of one that is no address.
 const SHOWN_MAX: usize = 80;
 /// What some editors and exports begin a text with.
@@ -41,40 +43,72 @@ impl Entries {
     /// Those of `domain` among `texts`, each an address or `@` and a domain.
     ///
     /// # Errors
-    /// The first that is neither.
+    /// The first that is neither, or there are more than a million.
     pub fn of<'t>(
         domain: &DomainName,
         texts: impl IntoIterator<Item = &'t str>,
     ) -> Result<Self, EntriesError> {
-        let mut entries = HashSet::new();
-        for (nth, text) in texts.into_iter().enumerate() {
-            let (local, at) = address(text)
-                .ok_or_else(|| EntriesError { nth: nth + 1, text: shortened(text) })?;
-            if at == *domain {
-                entries.insert(local.into_boxed_slice());
-            }
+        let mut entries = Self::default();
+        entries.extend(domain, texts)?;
+        Ok(entries)
+    }
+
+    /// Adds those of `domain` among `texts`.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn extend<'t>(
+        &mut self,
+        domain: &DomainName,
+        texts: impl IntoIterator<Item = &'t str>,
+    ) -> Result<(), EntriesError> {
+        texts.into_iter().enumerate().try_for_each(|(nth, text)| self.add(domain, nth + 1, text))
+    }
+
+    /// Adds `text`, the `nth` of a list, if it is of `domain`.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn add(&mut self, domain: &DomainName, nth: usize, text: &str) -> Result<(), EntriesError> {
+        let (local, at) =
+            address(text).ok_or_else(|| EntriesError::NoAddress { nth, text: shortened(text) })?;
+        if at == *domain {
+            self.0.insert(local.into_boxed_slice());
         }
-        Ok(Self(entries))
+        if self.len() > ENTRIES_MAX { Err(EntriesError::TooMany) } else { Ok(()) }
     }
 }
 
-/// An entry of a list that is no address.
+/// Why a list is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntriesError {
-    nth: usize,
-    text: String,
+pub enum EntriesError {
+    /// An entry is no address.
+    NoAddress {
+        /// Which, from 1 on.
+        nth: usize,
+        /// What stands there, harmless to show.
+        text: String,
+    },
+    /// They are more than are kept.
+    TooMany,
 }
 
 impl Display for EntriesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} is no address", self.nth)
+        match self {
+            Self::NoAddress { nth, .. } => write!(f, "entry {nth} is no address"),
+            Self::TooMany => write!(f, "it has more than {ENTRIES_MAX} addresses"),
+        }
     }
 }
 
 impl EntriesError {
     /// What it is, with the entry's text: for whoever gave the list alone.
     pub fn shown(&self) -> String {
-        format!("{self}: {}", self.text)
+        match self {
+            Self::NoAddress { text, .. } => format!("{self}: {text}"),
+            Self::TooMany => self.to_string(),
+        }
     }
 }
 
@@ -176,6 +210,16 @@ mod tests {
             assert!(told.starts_with("entry 2 is no address: "), "{told}");
             assert!(!told.contains(char::is_control) && told.len() < 200, "{told}");
         }
+    }
+
+    #[test]
+    fn a_million_is_enough() {
+        let texts: Vec<_> = (0..=ENTRIES_MAX).map(|n| format!("{n}@client.example")).collect();
+        let texts = || texts.iter().map(String::as_str);
+        assert_eq!(Entries::of(&domain(), texts()), Err(EntriesError::TooMany));
+        let of_another = "other.example".parse().expect("a domain name");
+        assert_eq!(Entries::of(&of_another, texts()), Ok(Entries::default()));
+        assert!(Entries::of(&domain(), texts().skip(1)).is_ok());
     }
 
     #[test]

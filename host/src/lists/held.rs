@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use super::entries::{ALL, Entries};
+use super::entries::{ALL, ENTRIES_MAX, Entries};
 use crate::ask::Found;
 use crate::config::{Subaddress, is_postmaster};
 
@@ -149,7 +149,12 @@ impl Held {
         }
         let good = &self.good.as_ref()?.entries;
         let (all, stay) = (good.len(), good.0.iter().filter(|name| entries.has(name)).count());
-        (stay * 2 < all).then(|| format!("it has {stay} of the {all} addresses that there were"))
+        if stay * 2 < all {
+            return Some(format!("it has {stay} of the {all} addresses that there were"));
+        }
+        let vanished = self.vanished.len() + all - stay;
+        let told = || format!("more than {ENTRIES_MAX} addresses would have vanished in a day");
+        (vanished > ENTRIES_MAX).then(told)
     }
 
     fn take(&mut self, entries: Arc<Entries>, origin: Origin, now: Now) -> Used {
