@@ -252,8 +252,16 @@ fn an_address_cannot_carry_a_command() {
     let (mut client, _) = after(b"220 hi\r\n250-peer\r\n250 DSN\r\n", CONFIG);
     let mut buffer = [0; 2000];
     let mut out = Out::new(&mut buffer);
-    let bad: [&[u8]; 6] =
-        [b"a@b\r\nDATA", b"a@b> SIZE=0", b"a b@c", b"\"a@b", b"\"a\\\"@b", b"a\\>@b"];
+    let bad: [&[u8]; 8] = [
+        b"a@b\r\nDATA",
+        b"a@b> SIZE=0",
+        b"a b@c",
+        b"\"a@b",
+        b"\"a\\\"@b",
+        b"a\\>@b",
+        b"a\x7f@b",
+        b"\"a\x7f\"@b",
+    ];
     for reverse_path in bad {
         let mail = Mail { reverse_path, ..MAIL };
         assert_eq!(client.mail(&mail, &mut out), Err(CallError::BadText));
