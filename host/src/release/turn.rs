@@ -26,7 +26,7 @@ use super::fate::{next_try, next_try_of_domain};
 use super::hosts::Plan;
 use super::verdict::Course;
 use super::waking::Missed;
-use super::{Engine, EngineState};
+use super::{Engine, EngineState, urgent};
 use crate::config::{DeliverTo, RetryEvery};
 use crate::contained::{Panicked, contained};
 use crate::deliver::{Destination, Failed, NotOpen, Open, Probe};
@@ -201,6 +201,9 @@ async fn end<S: Spool>(
     };
     match spool.end(turn, next).await {
         Ok(Ended::Done) => {
+            if host.is_relay() && end == End::Done {
+                urgent::settled(shared, &domain).await;
+            }
             if policy.is_fetched() && !is_asked(spool, &domain).await {
                 shared.end_call(&domain, began);
             }

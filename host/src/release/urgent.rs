@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::future::pending;
 use std::time::Duration;
 
-use postern_spool::{Domain, Envelope, Error, Filter, Spool, StateFilter};
+use postern_spool::{Domain, Envelope, Error, Filter, QueueStats, Spool, StateFilter};
 use tokio::time::sleep;
 
-use super::Engine;
+use super::{Engine, EngineState};
 use crate::policy::Policies;
 
 /// Domains, or messages, that are looked at at once.
@@ -55,6 +55,11 @@ impl Urgent {
         self.released.remove(domain);
     }
 
+    /// Whether `domain` was marked by what such a sender submitted, and is no more.
+    fn unmark(&mut self, domain: &Domain) -> bool {
+        self.sent.remove(domain)
+    }
+
     /// The link did not come up: a person has heard of it.
     pub(super) fn not_raised(&mut self) {
         self.released.clear();
@@ -65,6 +70,20 @@ impl Policies {
     /// Whether a message waits neither for a window nor for more mail.
     pub(crate) fn is_urgent(&self, envelope: &Envelope) -> bool {
         envelope.submitted && self.is_urgent_sender(&envelope.reverse_path)
+    }
+}
+
+/// What is urgent of `domain` may all have gone: what comes next has no link raised for that.
+pub(super) async fn settled<S: Spool>(shared: &EngineState<S>, domain: &Domain) {
+    // Before the look, so that mail that comes behind it marks the domain anew.
+    let was_marked = shared.known().urgent.unmark(domain);
+    if !was_marked {
+        return;
+    }
+    let queue = shared.engine.spool.queue(domain).await;
+    let is_empty = |queue: QueueStats| queue.waiting + queue.under_way == 0;
+    if !queue.is_ok_and(|queue| queue.is_none_or(is_empty)) {
+        shared.known().urgent.sent(domain);
     }
 }
 
@@ -130,6 +149,60 @@ async fn has_urgent<S: Spool>(
         after = listing.next;
         if after.is_none() {
             return Ok(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use postern_spool::Draft;
+    use postern_spool::conformance::envelope;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::net::listener::Terms;
+    use crate::release::stand::{NOW, Stand};
+
+    const CONFIG: &str = "[relay]\nsmarthost = \"192.0.2.25:587\"\n\
+        urgent = [\"alarm@a.example\"]\n[hold.\"own.example\"]\nrecipients = \"any\"\n\
+        deliver_to = \"192.0.2.1:25\"\n";
+
+    /// At a start one domain's wait for the link is all others', so that none of them has a turn.
+    /// Who only says that he is the sender has submitted nothing.
+    #[tokio::test]
+    async fn what_is_urgent_is_found_wherever_it_waits() {
+        let config = Config::parse(Path::new("test.toml"), CONFIG).expect("a configuration");
+        let stand = Stand::new(Terms::new(config, None));
+        for (sender, recipient, submitted) in [
+            ("ann@a.example", "bob@first.example", true),
+            ("alarm@a.example", "bob@far.example", true),
+            ("alarm@a.example", "bob@forged.example", false),
+            ("alarm@a.example", "bob@own.example", true),
+        ] {
+            let reverse_path = sender.as_bytes().to_vec();
+            let envelope = Envelope { submitted, reverse_path, ..envelope(&[recipient]) };
+            let draft = stand.spool.begin(&envelope, None).await.expect("there is room");
+            draft.commit().await.expect("it is kept");
+        }
+        let engine = &stand.shared.engine;
+        let policies = std::sync::Arc::clone(&stand.terms.borrow().policies);
+        find_of(engine, &policies).await.expect("the spool works");
+        let found: Vec<_> = engine.triggers.take().urgent.into_iter().collect();
+        assert_eq!(found, [Domain::new("far.example")]);
+    }
+
+    #[tokio::test]
+    async fn a_domain_stays_marked_while_mail_of_it_is_left() {
+        let config = Config::parse(Path::new("test.toml"), CONFIG).expect("a configuration");
+        let stand = Stand::new(Terms::new(config, None));
+        stand.hold(&["bob@far.example".to_owned()], NOW).await;
+        for (domain, is_left) in [("far.example", true), ("gone.example", false)] {
+            let domain = Domain::new(domain);
+            stand.shared.known().urgent.sent(&domain);
+            settled(&stand.shared, &domain).await;
+            assert_eq!(stand.shared.known().urgent.has(&domain), is_left);
         }
     }
 }
