@@ -199,7 +199,7 @@ async fn what_no_client_says_is_malformed_at_every_step() {
         &format!("n,,n=ann,r={nonce}"),
     ] {
         let begin = first(said);
-        let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| "====".to_owned());
+        let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| unreachable!("refused"));
         assert_eq!(came.await, Came::Malformed, "{said:?}");
     }
     for last in ["", "c=biws", "c=biws,r=x", "c=biws,r=x,p=!", "r=x,c=biws,p=AAAA"] {
@@ -211,8 +211,17 @@ async fn what_no_client_says_is_malformed_at_every_step() {
     let last = BASE64.encode("c=biws,r=x,p=AAAA");
     let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| last.clone());
     assert_eq!(came.await, Came::Wrong, "another's nonce");
+    let begin = first("n,a=bob,n=ann,r=x");
+    let came = stand.exchange(Mechanism::Scram, Some(&begin), |_| unreachable!("refused"));
+    assert_eq!(came.await, Came::Wrong, "as another");
     let came = stand.exchange(Mechanism::CramMd5, Some("AAAA"), |_| unreachable!("refused"));
     assert_eq!(came.await, Came::Malformed, "the server speaks first");
+    let mut client = Client::new("ann", RIGHT, "nonce".to_owned());
+    let begin = client.first();
+    let came = stand.exchange(Mechanism::Scram, Some(&begin), |challenge| {
+        client.answer(challenge.as_bytes()).unwrap_or_else(|_| first("more"))
+    });
+    assert_eq!(came.await, Came::Malformed, "a client that has heard our proof says nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,6 +268,16 @@ async fn a_file_that_has_changed_is_read_again() {
     assert_eq!(stand.names().await.expect("there are"), ["ann", "bob", "eve"]);
     change(&stand.file(), |book| Ok(book.remove("ann"))).expect("it is written");
     assert_eq!(stand.names().await.expect("there are"), ["bob", "eve"]);
+}
+
+/// A configuration may name another.
+#[tokio::test]
+async fn the_accounts_of_another_file_are_not_those_of_this() {
+    let stand = Stand::new();
+    assert!(stand.book().await.is_some());
+    let other = stand.folder.path().join("others");
+    assert!(stand.accounts.book(&other).await.is_none());
+    assert_eq!(stand.names().await.expect("they are there"), ["ann", "bob"]);
 }
 
 #[tokio::test]

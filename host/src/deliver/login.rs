@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use postern_core::client::{Mechanism, Mechanisms};
+use postern_core::client::Mechanism;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::spawn_blocking;
 
@@ -46,7 +46,11 @@ pub(crate) enum LoggedIn {
 impl Credentials {
     /// The best of what is offered: the password is told to nobody who could do without, and what
     /// proves it is bound to the connection where that can be.
-    fn choose(&self, offered: Mechanisms, binding: Option<Binding>) -> Option<Mechanism> {
+    fn choose(
+        &self,
+        is_offered: impl Fn(Mechanism) -> bool,
+        binding: Option<Binding>,
+    ) -> Option<Mechanism> {
         const ALL: [Mechanism; 5] = [
             Mechanism::ScramSha256Plus,
             Mechanism::ScramSha256,
@@ -61,12 +65,13 @@ impl Credentials {
             Mechanism::CramMd5 => self.trust >= Trust::Near,
             Mechanism::Plain | Mechanism::Login => self.trust == Trust::Certain,
         };
-        ALL.into_iter().filter(|mechanism| offered.has(*mechanism)).find(may)
+        ALL.into_iter().filter(|mechanism| is_offered(*mechanism)).find(may)
     }
 
     /// Authenticates over `connection` by the best mechanism, which is returned too.
     pub(crate) async fn log_in(self, connection: &mut Connection<'_>) -> (&'static str, LoggedIn) {
-        let Some(mechanism) = self.choose(connection.mechanisms(), connection.binding()) else {
+        let (offered, binding) = (connection.mechanisms(), connection.binding());
+        let Some(mechanism) = self.choose(|mechanism| offered.has(mechanism), binding) else {
             return ("", LoggedIn::NoMechanism);
         };
         let ended = match mechanism {
@@ -183,4 +188,32 @@ fn nonce() -> Result<String, String> {
     let filled = SystemRandom::new().fill(&mut octets);
     filled.map_err(|_| "this machine has no random numbers".to_owned())?;
     Ok(BASE64.encode(octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is in between learns nothing that can be guessed at.
+    #[test]
+    fn the_password_is_told_to_nobody_who_is_not_known() {
+        let choose = |trust, offered: &[&str], is_bound: bool| {
+            let (user, password) = ("me".to_owned(), "secret".to_owned());
+            let credentials = Credentials { user, password, trust };
+            let is_offered = |mechanism: Mechanism| offered.contains(&mechanism.name());
+            let binding = is_bound.then(|| Binding::of_test(1));
+            credentials.choose(is_offered, binding).map(Mechanism::name)
+        };
+        let all = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"];
+        for (trust, expected) in [
+            (Trust::Certain, [Some("CRAM-MD5"), Some("PLAIN"), Some("LOGIN")]),
+            (Trust::Near, [Some("CRAM-MD5"), None, None]),
+            (Trust::None, [None; 3]),
+        ] {
+            assert_eq!(choose(trust, &all, true), Some("SCRAM-SHA-256-PLUS"));
+            assert_eq!(choose(trust, &all, false), Some("SCRAM-SHA-256"));
+            let without = [&all[..3], &all[..2], &all[1..2]];
+            assert_eq!(without.map(|offered| choose(trust, offered, true)), expected, "{trust:?}");
+        }
+    }
 }

@@ -397,4 +397,17 @@ mod tests {
         ];
         assert_shown(&page, &lines);
     }
+
+    #[test]
+    fn what_waits_for_the_relay_is_added_up() {
+        let mut relay = RelayQueue::default();
+        let empty = QueueStats { waiting: 0, under_way: 0, oldest_waiting: None, ..queue("a", 0) };
+        let oldest = QueueStats { oldest_waiting: Some(at(7)), ..queue("b", 4) };
+        let (four, younger) = (queue("b", 4).under_way + 4, queue("c", 2));
+        for queue in [&empty, &oldest, &younger] {
+            relay.add(queue);
+        }
+        assert_eq!((relay.domains, relay.oldest), (2, Some(7)));
+        assert_eq!(relay.messages, four + younger.waiting + younger.under_way);
+    }
 }

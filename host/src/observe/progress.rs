@@ -329,4 +329,31 @@ mod tests {
         drop(second);
         assert_eq!(progress.of(&domain), []);
     }
+
+    /// The content may take long, and says nothing of the host.
+    #[test]
+    fn a_connection_stalls_where_an_answer_is_waited_for() {
+        let (progress, limit) = (Progress::default(), Duration::from_secs(20));
+        let step = progress.begin(&Domain::new("far.example"), &"relay", Instant::from_millis(0));
+        for (phase, stalls) in
+            [(Phase::Envelope, 1), (Phase::Content, 0), (Phase::FinalReply, 1), (Phase::Idle, 0)]
+        {
+            step.phase(phase, Instant::from_millis(1000));
+            let stalled = |host, ms| progress.stalled(&host, limit, Instant::from_millis(ms));
+            assert_eq!([stalled("relay", 20_999), stalled("relay", 21_000)], [0, stalls]);
+            assert_eq!(stalled("other", 21_000), 0);
+        }
+    }
+
+    /// That it refuses everybody's mail is found out once it takes some.
+    #[test]
+    fn a_relay_that_lets_us_in_may_still_take_no_mail() {
+        let progress = Progress::default();
+        for is_open in [false, true] {
+            let (host, why) = ("relay".to_owned(), "no".to_owned());
+            progress.relay_fails(Some(Alarm { host, why, is_open }));
+            progress.relay_opened();
+            assert_eq!(progress.relay_alarm().is_some(), is_open);
+        }
+    }
 }

@@ -415,6 +415,22 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 5);
     }
 
+    /// A mailer that knows its password is let in once Dovecot is there again.
+    #[tokio::test(start_paused = true)]
+    async fn what_dovecot_did_not_answer_is_no_wrong_password() {
+        let stand = Stand::new();
+        let policies = Arc::new(Policies::new(
+            &Config::parse(Path::new("postern.toml"), "").expect("a sound configuration"),
+        ));
+        let in_force = InForce::new(move || Arc::clone(&policies));
+        let socket = stand.folder.path().join("nobody");
+        let mailers = Entrance::by_dovecot(&stand.accounts, CLIENT, &socket, in_force);
+        for _ in 0..20 {
+            let answered = said(&mailers, true, b"PLAIN", "\0ann\0secret").await;
+            assert!(matches!(answered, Answered::Out(Reason::Busy, Some("auth_down"))));
+        }
+    }
+
     /// Who has tried as often as he may where mail is fetched is not heard where it is submitted.
     #[tokio::test(start_paused = true)]
     async fn wrong_passwords_count_wherever_they_are_said() {

@@ -282,3 +282,6 @@ async fn read<S: Spool>(spool: &S, claim: &Claim) -> Read {
 fn has_short_lines(octets: &[u8]) -> bool {
     octets.split(|octet| *octet == b'\n').all(|line| line.len() <= LINE_MAX + 1)
 }
+
+#[cfg(test)]
+mod tests;

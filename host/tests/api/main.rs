@@ -35,6 +35,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+mod relay;
 mod told;
 
 use told::Told;
@@ -86,10 +87,14 @@ fn terms() -> Terms {
 
 impl Server {
     fn start(held: Vec<Held>) -> Self {
+        Self::start_with(held, terms())
+    }
+
+    fn start_with(held: Vec<Held>, terms: Terms) -> Self {
         let server = Self::opening();
         *server.spool.held.lock().expect("no holder panics") = held;
         let spool = Arc::clone(&server.spool);
-        let terms = watch::Sender::new(terms()).subscribe();
+        let terms = watch::Sender::new(terms).subscribe();
         let asking = Arc::new(Asking::new(server.clock.clone()));
         let lists = Arc::new(Lists::new(server.clock.clone()));
         let opened = Opened { spool, terms, asking, lists };

@@ -14,7 +14,7 @@ use postern_spool::{Envelope, MsgId};
 use tempfile::TempDir;
 
 use crate::peer::{Behaviour, Peer};
-use crate::{Server, envelope, terms_of};
+use crate::{Server, answering, envelope, terms_of};
 
 const BODY: &[u8] = b"Subject: hi\r\n\r\nhi\r\n";
 const OFFERS: &[&str] = &["PIPELINING", "STARTTLS", "AUTH LOGIN PLAIN"];
@@ -447,4 +447,25 @@ async fn one_that_is_this_server_gets_nothing_and_alarms() {
     assert!(why.ends_with(" is this host itself"), "{why}");
     assert_eq!(server.held(ids[0]).await[0].envelope.recipients[0].attempts, 0);
     assert!(!peer.commands().iter().any(|line| line.starts_with("AUTH")));
+}
+
+/// Whoever lets us in without our password may be anybody.
+#[tokio::test]
+async fn one_that_does_not_prove_that_it_knows_the_password_gets_nothing() {
+    const SCRAM: &[&str] = &["PIPELINING", "STARTTLS", "AUTH SCRAM-SHA-256"];
+    let behaviour = Behaviour {
+        offers: SCRAM,
+        name: "127.0.0.1",
+        ..answering(|line| line.starts_with("AUTH").then(|| "235 2.7.0 welcome".to_owned()))
+    };
+    let peer = Peer::start(behaviour).await;
+    let files = Files::of(&peer);
+    let mut server = server(&files.relay(&peer, ""));
+    begin(&mut server, &["far.example"]).await;
+    server.wait("far.example", |queue| !queue.last_answer.is_empty()).await;
+    let why = "AUTH SCRAM-SHA-256: it does not know the password: it gave no proof";
+    assert_eq!(alarm(&server).as_deref(), Some(why));
+    // It is taken leave of all the same.
+    peer.wait(|peer| peer.commands().last().is_some_and(|line| line == "QUIT")).await;
+    assert_eq!(peer.got(), []);
 }

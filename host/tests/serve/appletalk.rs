@@ -49,6 +49,9 @@ fn send(place: &Place, name: &str, to: &str) -> Output {
 fn a_mailer_finds_the_server_and_its_mail_is_held() {
     let name = unique();
     let place = on_the_cable(&name, "");
+    let file = place.path("postern.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text + "[relay]\nsmarthost = \"127.0.0.1:1\"\n").expect("a file");
     let server = place.serve();
     server.logged("an AppleTalk name is ours");
     server.logged("an AppleTalk name is ours");
@@ -70,7 +73,7 @@ fn a_mailer_finds_the_server_and_its_mail_is_held() {
     let held = place.queue();
     assert_eq!(held[0]["reverse_path"], "mac@a.example");
 
-    // The channel is free again, and it is no relay.
+    // The channel is free again, and it is no relay, though there is one for others.
     let sent = send(&place, &name, "info@elsewhere.example");
     let said = String::from_utf8(sent.stdout).expect("UTF-8");
     assert!(!sent.status.success() && said.contains(": 550 5.7.1 "), "{said}");
@@ -211,6 +214,40 @@ async fn what_does_not_come_by_the_group_is_dropped_and_counted() {
             has_heard |= octets[..length] == THEIRS[..6];
         }
     }
+}
+
+/// The kernel gives a socket what comes for a group that another has joined, too: in a network
+/// namespace of its own, which needs no rights here, and has another interface.
+#[test]
+fn what_comes_by_another_interface_is_dropped_and_counted() {
+    const INSIDE: &str = "POSTERN_TEST_IN_A_NAMESPACE";
+    const NAME: &str = "appletalk::what_comes_by_another_interface_is_dropped_and_counted";
+    if std::env::var_os(INSIDE).is_none() {
+        let set_up = "ip link set lo up; ip link add e0 type veth peer name e1; \
+            ip address add 192.0.2.1/24 dev e0; ip link set e1 up; ip link set e0 up; \
+            exec \"$0\" --exact \"$1\"";
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rn", "sh", "-ec", set_up]).arg(std::env::current_exe().expect("a path"));
+        let output = command.arg(NAME).env(INSIDE, "yes").output().expect("unshare");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let strangers = Counter::default();
+        let ours = Link::open("lo", strangers.clone()).expect("a loopback interface");
+        let elsewhere = Link::open("e0", Counter::default()).expect("an interface");
+        while strangers.get() == 0 {
+            elsewhere.send(&[0xff, 0xfe, 0x51, 0xa7]).await;
+            let waited = std::time::Duration::from_millis(50);
+            assert!(timeout(waited, ours.receive()).await.is_err(), "it came by e0");
+        }
+        let here = Link::open("lo", Counter::default()).expect("a loopback interface");
+        here.send(&[0xff, 0xfe, 0x51]).await;
+        let heard = timeout(PATIENCE, ours.receive()).await.expect("it is on the cable");
+        assert_eq!(heard.expect("the socket works").1, 3);
+    });
 }
 
 /// Two ends of a cable in a network namespace of their own, which needs no rights here: a mailer at

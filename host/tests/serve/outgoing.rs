@@ -228,3 +228,21 @@ fn a_smarthost_that_is_not_reached_at_once_is_tried_again_soon() {
     link.called("up down");
     server.stop();
 }
+
+/// What its end did to a connection is no fault of the smarthost, and no try of the mail.
+#[test]
+fn a_link_that_goes_while_the_smarthost_is_called_is_no_try() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let link = Linked(Place::new(""));
+    configure(&link, [UP, DOWN, STATUS], address, ("", ""));
+    let server = link.0.serve();
+    submit(&server, "ann@client.example", "bob@far.example");
+    let (stream, _) = listener.accept().expect("it is called");
+    link.0.run(&["link", "down"]);
+    drop(stream);
+    server.logged("no delivery: the link has gone");
+    assert_eq!(take(&listener), "<bob@far.example>");
+    link.called("up down up down");
+    server.stop();
+}

@@ -168,6 +168,8 @@ fn an_account_sends_as_itself_and_no_more_than_it_may() {
         assert!(said.starts_with(code), "{name} {from} {shown}: {said}");
     }
     let mut talk = stand.authenticated("bob");
+    assert!(talk.say("MAIL FROM:<bob@client.example> SIZE=1024").starts_with("250 "));
+    talk.say("RSET");
     let said = talk.say("MAIL FROM:<bob@client.example> SIZE=1025");
     assert!(said.starts_with("552 5.3.4 "), "{said}");
     let long = format!("{}{}", text("bob@client.example"), "x".repeat(1024));

@@ -16,9 +16,11 @@ use super::super::{EndedTurn, Queue};
 use super::Waited;
 use crate::config::{Config, DeliverTo};
 use crate::net::listener::Terms;
-use crate::observe::progress::LinkWait;
+use crate::observe::progress::{LinkWait, Phase};
 use crate::release::hosts::Plan;
 
+/// Connections to a host at once, by default.
+const USUAL: usize = 2;
 const RELAY: &str =
     "[relay]\nsmarthost = \"127.0.0.1:1\"\ntls = \"none\"\nurgent = [\"alarm@a.example\"]\n";
 const COMMAND: &str = "[link]\nkind = \"command\"\nup = [\"/bin/false\"]\n";
@@ -243,4 +245,67 @@ async fn connections_that_are_kept_are_given_up_at_the_end() {
     waits.queue.idle.push((waits.relay(), next));
     waits.queue.ended().await;
     assert!(matches!(permits.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+}
+
+/// A person's word is for one try: what that puts off waits like all else.
+#[tokio::test]
+async fn what_a_person_released_has_one_try_for_that() {
+    let far = Domain::new("far.example");
+    let mut waits = Waits::new(&[RELAY]);
+    waits.submit(&far).await;
+    waits.stand.shared.known().urgent.released(&far);
+    waits.end(End::More);
+    assert!(waits.stand.shared.known().urgent.has(&far), "there may be more of it");
+    waits.end(End::Done);
+    assert!(!waits.stand.shared.known().urgent.has(&far));
+}
+
+/// Whoever waits for no window has the link that others have been given.
+#[tokio::test]
+async fn what_is_urgent_goes_over_a_link_that_came_up_for_the_rest() {
+    let far = Domain::new("far.example");
+    let mut waits = Waits::new(&[RELAY]);
+    waits.submit(&far).await;
+    waits.stand.shared.known().urgent.sent(&far);
+    let dials_at = waits.now();
+    waits.end(End::LinkWaits { is_urgent: true, dials_at });
+    waits.queue.look().await;
+    assert!(waits.queue.turns.start().is_none());
+    waits.come_up();
+    assert!(waits.queue.turns.is_waiting(&far));
+}
+
+/// However many hang, each of them is a connection.
+#[tokio::test]
+async fn others_go_beside_those_that_hang_up_to_a_bound() {
+    let mut waits = Waits::new(&[RELAY]);
+    let (relay, now) = (waits.relay(), waits.now());
+    for nth in 0..30 {
+        waits.submit(&Domain::new(&format!("d{nth}.example"))).await;
+    }
+    let progress = waits.stand.shared.engine.progress.clone();
+    let hangs = |_| {
+        let step = progress.begin(&Domain::new("hangs.example"), &relay, now);
+        step.phase(Phase::Envelope, now);
+        step
+    };
+    let _hanging: Vec<_> = (0..20).map(hangs).collect();
+    waits.stand.clock.advance(Duration::from_secs(20));
+    waits.queue.mind_stalled();
+    let started = std::iter::from_fn(|| waits.queue.turns.start()).count();
+    assert_eq!(started, USUAL + 8);
+}
+
+/// One that takes a single connection is not asked for another by each domain.
+#[tokio::test]
+async fn a_relay_that_takes_no_further_connection_is_asked_again_at_the_next_poll() {
+    let mut waits = Waits::new(&[RELAY]);
+    for nth in 0..5 {
+        waits.submit(&Domain::new(&format!("d{nth}.example"))).await;
+    }
+    let _open = waits.queue.turns.start().expect("it is due");
+    waits.end(End::Crowded);
+    assert!(waits.queue.turns.start().is_none());
+    waits.queue.mind_stalled();
+    assert!(waits.queue.turns.start().is_some());
 }

@@ -13,8 +13,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::super::super::stand::{NOW, Stand, away, listener};
+use super::super::delivery::BATCH;
 use super::*;
 use crate::config::Config;
+use crate::deliver::Failed;
 use crate::release::fair::{Limits, Turns};
 
 /// Else its place at the host would be taken for ever.
@@ -169,6 +171,54 @@ async fn a_connection_is_the_next_domains_once_it_has_it() {
     assert!(!shared.hosts().took_no_second(&relayed.host, now), "none is");
 }
 
+/// Else the link would be raised at once for what is sent later, whatever its schedule says.
+#[tokio::test]
+async fn a_domain_whose_mail_has_gone_is_urgent_no_more() {
+    let relayed = Relayed::new().await;
+    let first = Domain::new("a.example");
+    for _ in 0..BATCH {
+        relayed.hold("a.example", true).await;
+    }
+    let known = || relayed.stand.shared.known();
+    known().urgent.sent(&first);
+    let (Between { end, .. }, _) = relayed.begin(&first).await;
+    assert!(end == End::Done && !known().urgent.has(&first), "{end:?}");
+}
+
+/// A greeting may be waited for for minutes.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_smarthost_that_says_nothing() {
+    let (listener, address) = listener().await;
+    let stand = Stand::new(terms(address, ""));
+    let domain = Domain::new("a.example");
+    hold(&stand, "a.example", true, NOW).await;
+    let permit = permit(&domain, &stand.host(&domain));
+    let (report, mut ended) = mpsc::unbounded_channel();
+    let turn = serve(&stand.shared, permit, stand.stopping.subscribe(), report);
+    let stop = async {
+        let silent = listener.accept().await.expect("it is called");
+        stand.stopping.send_replace(true);
+        silent
+    };
+    // It is silent for as long as the turn lasts.
+    let (_silent, ()) = tokio::join!(stop, turn);
+    assert_eq!(ended.recv().await.expect("it has ended").end, End::Done);
+    let queue = stand.queue(&domain).await;
+    assert!(queue.waiting == 1 && queue.last_answer.is_empty(), "it was no try");
+}
+
+/// A stop does not wait for the next domain.
+#[tokio::test]
+async fn a_connection_is_not_kept_once_the_server_stops() {
+    let relayed = Relayed::that_stops_at("DATA").await;
+    let first = relayed.hold("a.example", true).await;
+    let (Between { next, .. }, mut ended) = relayed.begin(&first).await;
+    assert!(next.is_none());
+    assert!(ended.recv().await.is_none());
+    let queue = relayed.stand.spool.queue(&first).await.expect("it works");
+    assert!(queue.is_none_or(|queue| queue.waiting + queue.under_way == 0), "it was taken");
+}
+
 /// Also where the link is there: the domain waits with those before it.
 #[tokio::test]
 async fn a_smarthost_that_is_down_is_not_called_for_each_domain() {
@@ -222,4 +272,30 @@ async fn a_connection_is_not_used_under_another_configuration() {
     let Between { end, next, .. } = ended.recv().await.expect("it has ended");
     assert!(end == End::More && next.is_none(), "{end:?}");
     assert_eq!(relayed.stand.queue(&second).await.waiting, 1);
+}
+
+/// A smarthost that was reached meanwhile is no one to tell a person of.
+#[tokio::test]
+async fn tls_that_was_lost_is_counted_anew_once_the_smarthost_was_reached() {
+    let relayed = Relayed::new().await;
+    let domain = relayed.hold("a.example", true).await;
+    let Relayed { stand, host, .. } = &relayed;
+    let turn = stand.spool.turn(&domain, 1, LEASE).await.expect("it works").expect("it is due");
+    let (terms, began) = (stand.terms.borrow().clone(), stand.clock.instant());
+    let work = Work {
+        shared: &stand.shared,
+        terms: &terms,
+        policy: terms.policies.of(&domain),
+        host,
+        turn: &turn,
+        stopping: stand.stopping.subscribe(),
+        step: &stand.shared.engine.progress.begin(&domain, host, began),
+        began,
+        claims: Vec::new(),
+        lease: None,
+    };
+    let is_told = || work.has_no_tls(Failed::TlsLost);
+    assert!(!is_told() && !is_told());
+    work.note_reached();
+    assert!(!is_told() && !is_told() && is_told());
 }
