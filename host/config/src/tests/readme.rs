@@ -55,7 +55,7 @@ fn each_block_is_sound_and_so_is_each_key_that_it_leaves_off() {
             }
         }
     }
-    assert_eq!((blocks.len(), keys), (11, 7));
+    assert_eq!((blocks.len(), keys), (15, 7));
 }
 
 #[test]
