@@ -275,7 +275,10 @@ impl State {
             LinkKind::Permanent => is_urgent || self.is_open,
             // A person may know better.
             LinkKind::Interface => is_urgent || (self.is_open && self.is_up),
-            LinkKind::Command => self.machine.serves(is_urgent, self.is_open),
+            // What goes out while it is lowered is cut off.
+            LinkKind::Command => {
+                self.doing != Some(Doing::Lowering) && self.machine.serves(is_urgent, self.is_open)
+            }
         }
     }
 

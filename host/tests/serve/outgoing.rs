@@ -158,6 +158,23 @@ fn mail_is_collected_before_the_link_is_raised_and_goes_if_it_is_up() {
     home.stop();
 }
 
+/// What came meanwhile went over it, and was cut off.
+#[test]
+fn a_link_that_is_being_lowered_takes_no_mail() {
+    let waits =
+        "mkfifo gate; echo lowering >> calls; read go < gate; rm -f link; echo down >> calls";
+    let home = Home::with([UP, waits, STATUS], "collect = \"1h\"\n", "");
+    home.link.0.run(&["link", "up"]);
+    home.link.called("up lowering");
+    home.submit("ann@client.example", "bob@far.example");
+    home.status("mail for 1 domain(s), for more, ");
+    std::fs::write(home.link.0.path("gate"), "\n").expect("it is read");
+    home.link.called("up lowering down");
+    home.status("mail for 1 domain(s), for more, ");
+    assert_eq!(home.waiting(), [("bob@far.example".to_owned(), 0.into())]);
+    home.stop();
+}
+
 /// It is no fault of the mail, however old that is.
 #[test]
 fn a_link_that_does_not_come_up_is_no_try() {
