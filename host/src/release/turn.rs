@@ -566,7 +566,7 @@ impl<S: Spool> Work<'_, S> {
         if !self.shared.hosts().put_off(self.host, &self.turn.domain) {
             return (Next::Untried, End::More);
         }
-        put_off(self.policy, self.turn.suspended, (Retry::In(left), Reach::Unrouted), why)
+        put_off(self.policy, self.turn.suspended, (Retry::In(left), Reach::Away), why)
     }
 
     /// Puts the domain off until its host is reached, or `retry`.
