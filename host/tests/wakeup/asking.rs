@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern_core::time::Timestamp;
+use tempfile::TempDir;
 
 use super::holder::{Act, Holder, say, usual};
 use super::{HOLD, Host, NOW, folder, scheduled, source};
@@ -131,17 +132,24 @@ async fn a_name_that_is_never_answered_for_keeps_no_other_from_being_asked_for()
     host.end().await;
 }
 
-/// A holder may count how often it is asked.
-#[tokio::test(start_paused = true)]
-async fn what_was_answered_is_not_asked_again_for_the_sake_of_the_rest() {
+/// A host whose holder has answered for one of two names, and hung up at the other.
+async fn half_answered(folder: &TempDir) -> (Holder, Host) {
     let rest = "[[wakeup]]\netrn = \"mx2.example\"\nnames = [\"a.example\", \"b.example\"]\n";
-    let (folder, holder) = (folder(), Holder::new(usual));
+    let holder = Holder::new(usual);
     holder.behaves(|command| match command {
         "ETRN b.example" => Act::HangUp,
         _ => usual(command),
     });
-    let host = Host::start(&source("scheduled", rest), &folder, &holder, NOW);
+    let host = Host::start(&source("scheduled", rest), folder, &holder, NOW);
     host.until(0).await;
+    (holder, host)
+}
+
+/// A holder may count how often it is asked.
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_is_not_asked_again_for_the_sake_of_the_rest() {
+    let folder = folder();
+    let (holder, host) = half_answered(&folder).await;
     assert_eq!(host.outcome(), "mail comes");
     assert_eq!(host.closes(), Some(300), "and is waited for");
     holder.behaves(usual);
@@ -157,14 +165,8 @@ async fn what_was_answered_is_not_asked_again_for_the_sake_of_the_rest() {
 /// Who says `--now` means now: more may have come for what was answered.
 #[tokio::test(start_paused = true)]
 async fn a_person_asks_anew_for_what_was_answered() {
-    let rest = "[[wakeup]]\netrn = \"mx2.example\"\nnames = [\"a.example\", \"b.example\"]\n";
-    let (folder, holder) = (folder(), Holder::new(usual));
-    holder.behaves(|command| match command {
-        "ETRN b.example" => Act::HangUp,
-        _ => usual(command),
-    });
-    let host = Host::start(&source("scheduled", rest), &folder, &holder, NOW);
-    host.until(0).await;
+    let folder = folder();
+    let (holder, host) = half_answered(&folder).await;
     holder.behaves(usual);
     host.board.request().await;
     assert_eq!(holder.seen().etrn, ["a.example", "b.example", "a.example", "b.example"]);

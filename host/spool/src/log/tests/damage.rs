@@ -106,17 +106,23 @@ fn a_segment_with_damage_of_any_kind_goes_to_the_quarantine_at_last() {
             disk.damage(&index, Vec::clear);
         }
         let before = content(&disk, &name);
-        let mut rig = open(&disk);
-        assert!(rig.report.has_damage(), "{harm}: {}", rig.report);
-        let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
-        deliver(&mut rig, &turn, &claims);
-        let rest = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
-        let (changes, _) = rig.shared.changes(&rest, Action::Remove, None, usize::MAX);
-        assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
-        while rig.log.tidy() {}
-        assert!(!rig.disk.names().contains(&name), "{harm}: nothing is needed of it");
-        assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before, "{harm}");
+        goes_to_the_quarantine(&disk, &name, &before, harm);
     }
+}
+
+/// The segment `name` on `disk`, in which there is damage, holds `before`; when all that can be
+/// read is delivered, and the rest removed, it is put aside as it is.
+fn goes_to_the_quarantine(disk: &SimDisk, name: &str, before: &[u8], harm: &str) {
+    let mut rig = open(disk);
+    assert!(rig.report.has_damage(), "{harm}: {}", rig.report);
+    let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
+    deliver(&mut rig, &turn, &claims);
+    let rest = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
+    let (changes, _) = rig.shared.changes(&rest, Action::Remove, None, usize::MAX);
+    assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
+    while rig.log.tidy() {}
+    assert!(!rig.disk.names().iter().any(|left| left == name), "{harm}: nothing is needed of it");
+    assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before, "{harm}");
 }
 
 /// Makes the record that stands there one of which the checksum is right, and the content is none.
@@ -163,16 +169,7 @@ fn a_segment_that_cannot_be_opened_is_put_aside_when_nothing_is_needed_of_it() {
     let name = segments(&disk).remove(0);
     let before = content(&disk, &name);
     disk.close_off(&name, ErrorKind::PermissionDenied);
-    let mut rig = open(&disk);
-    assert!(rig.report.has_damage(), "{}", rig.report);
-    let (turn, claims) = rig.claim("one.example", 20).expect("there is mail");
-    deliver(&mut rig, &turn, &claims);
-    let rest = Filter { state: Some(StateFilter::Damaged), ..Filter::default() };
-    let (changes, _) = rig.shared.changes(&rest, Action::Remove, None, usize::MAX);
-    assert!(rig.log.commit(vec![Operation::Change(changes)]).iter().all(Result::is_ok));
-    while rig.log.tidy() {}
-    assert!(!rig.disk.names().contains(&name), "nothing is needed of it");
-    assert_eq!(content(&rig.disk, &name.replace("segments", "quarantine")), before);
+    goes_to_the_quarantine(&disk, &name, &before, "closed off");
 }
 
 #[test]
